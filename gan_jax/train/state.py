@@ -1,0 +1,36 @@
+"""Everything that changes during training, in one tree. Resuming means: all of it, to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Variables = dict[str, Any]  # {"params": tree, other collections: trees}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GanState:
+    """A GAN in training. Leaf paths begin with the field names: `g/params/b16/conv0/kernel`, `opt_d/0/mu/...`.
+
+    No Python scalars and no zero-size leaves: every leaf is an array that a checkpoint keeps.
+    """
+
+    step: jax.Array  # [] int32, G updates done (or D updates, while D warms up alone)
+    images: jax.Array  # [] int32, real images shown to D
+    g: Variables  # generator: params and collections
+    d: Variables  # discriminator: params and collections
+    g_ema: Variables  # moving average of g, what is sampled and evaluated
+    opt_g: Any  # optax state over the trained leaves of g
+    opt_d: Any  # optax state over the trained leaves of d
+    extras: dict[str, jax.Array]  # running values of losses and augmentation
+    key: jax.Array  # [] typed PRNG key, folded with the step for every draw; itself never advanced
+
+
+def zeros_like_state(spec: GanState) -> GanState:
+    """A state of the given shapes, filled with zeros (tests and templates)."""
+    make = lambda s: jax.random.key(0) if jax.dtypes.issubdtype(s.dtype, jax.dtypes.prng_key) else jnp.zeros(s.shape, s.dtype)  # noqa: E731
+    return jax.tree_util.tree_map(make, spec)
