@@ -1,0 +1,96 @@
+"""From a network's configuration to two pure functions over dict trees."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ConfigError, DCGANConfig, NetConfig, ResNetConfig
+from gan_jax.nets import dcgan, resnet
+
+Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree, "spectral": tree}: the latter two where there are any
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A network behind two pure functions.
+
+    `init(key) -> variables`; `apply(variables, x, labels=None, train=False) -> (output, collections)`, where
+    `collections` are all but the parameters, updated where `train`.
+    """
+
+    init: Callable[[jax.Array], Variables]
+    apply: Callable[..., tuple[jax.Array, Variables]]
+
+    def specs(self) -> Variables:
+        """The shapes and dtypes of the variables; no array is made."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A generator `(z [N, z_dim], labels) -> images` and a discriminator `(images, labels) -> logits [N]`."""
+
+    g: Net
+    d: Net
+    config: NetConfig
+    d_blocks: tuple[str, ...]  # names of D's layers from the image upwards, for freezing
+
+
+def build(config: NetConfig, axis_name: str | None = None) -> Pair:
+    """Makes the pair of a configuration.
+
+    Args:
+      config: one of the classes in `NETS`.
+      axis_name: the mapped axis over which batch statistics are synchronised; None = no such axis.
+    """
+    if type(config) not in NETS:
+        known = ", ".join(cls.__name__ for cls in NETS)
+        raise ConfigError(f"no network for {type(config).__name__}; the known ones are {known}")
+    return NETS[type(config)](config, axis_name)
+
+
+def make_net(module: nn.Module, example: tuple[Any, ...]) -> Net:
+    """Wraps a Linen module whose call takes `(x, labels, train)`; `example` are shapes-only inputs for `init`."""
+
+    def init(key: jax.Array) -> Variables:
+        return dict(module.init(key, *example, train=True))
+
+    def apply(variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False):
+        collections = {k: v for k, v in variables.items() if k != "params"}
+        if not train:
+            return module.apply(variables, x, labels, train=False), collections
+        out, updated = module.apply(variables, x, labels, train=True, mutable=list(collections))
+        return out, dict(updated)
+
+    return Net(init, apply)
+
+
+def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    labels = jnp.zeros((2,), jnp.int32) if getattr(config, "num_classes", 0) else None
+    r = config.resolution
+    return (jnp.zeros((2, config.z_dim)), labels), (jnp.zeros((2, r, r, config.channels)), labels)
+
+
+def _resnet(config: ResNetConfig, axis_name: str | None) -> Pair:
+    g, d = _examples(config)
+    blocks = tuple(f"b{r}" for r in reversed(resnet.widths(config)))
+    return Pair(
+        make_net(resnet.Generator(config, axis_name), g), make_net(resnet.Discriminator(config), d), config, ("from_rgb", *blocks)
+    )
+
+
+def _dcgan(config: DCGANConfig, axis_name: str | None) -> Pair:
+    g, d = _examples(config)
+    blocks = tuple(f"b{r}" for r in reversed(list(dcgan.widths(config))[:-1]))
+    return Pair(
+        make_net(dcgan.Generator(config, axis_name), g), make_net(dcgan.Discriminator(config, axis_name), d), config, ("from_rgb", *blocks)
+    )
+
+
+NETS: dict[type, Callable[..., Pair]] = {ResNetConfig: _resnet, DCGANConfig: _dcgan}

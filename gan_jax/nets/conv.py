@@ -1,0 +1,102 @@
+"""Convolutions, NHWC by HWIO, in one place: the form that each platform runs fast.
+
+XLA on CPU runs the *derived* backward convolutions inside loops and branches 20 to 40 times slower than outside,
+because of their dimension numbers. There a stride-1 convolution is given a gradient that is written in itself,
+so that every derivative of any order is again a plain NHWC/HWIO convolution. Strides are done beside it, by
+space-to-depth. GPU and TPU get the library's own form, which their kernels are matched from.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def conv(x: jax.Array, w: jax.Array, padding: Padding | None = None) -> jax.Array:
+    """Stride-1 correlation: `x [N, H, W, I]`, `w [kh, kw, I, O]` -> `[N, H', W', O]`.
+
+    `padding` None keeps the size for odd kernels.
+    """
+    if padding is None:
+        kh, kw = w.shape[:2]
+        padding = (((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2))
+    if w.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
+        return jnp.einsum("nhwi,io->nhwo", x, w[0, 0])  # a matrix product is fast everywhere
+    return _closed_conv(x, w, padding) if _closed() else _plain_conv(x, w, padding)
+
+
+def conv_down(x: jax.Array, w: jax.Array) -> jax.Array:
+    """4x4 correlation with stride 2 and padding 1: `[N, H, W, I]` -> `[N, H/2, W/2, O]`."""
+    if not _closed():
+        return jax.lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    n, h, width, c = x.shape
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    x = x.reshape(n, h // 2 + 1, 2, width // 2 + 1, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    w = w.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5)
+    return conv(x.reshape(n, h // 2 + 1, width // 2 + 1, 4 * c), w.reshape(2, 2, 4 * c, -1), ((0, 0), (0, 0)))
+
+
+def conv_up(x: jax.Array, w: jax.Array) -> jax.Array:
+    """4x4 transposed convolution with stride 2 and padding 1: `[N, H, W, I]` -> `[N, 2H, 2W, O]`.
+
+    `w [4, 4, I, O]` has the orientation of PyTorch's ConvTranspose2d: output `o` is the sum over `i` of
+    `x[i] * w[o + 1 - 2i]`.
+    """
+    if not _closed():
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, w[::-1, ::-1], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=numbers
+        )
+    n, h, width, _ = x.shape
+    taps = ([3, 1], [2, 0])  # of even outputs, over inputs m-1 and m; of odd outputs, over m and m+1
+    phases = [w[jnp.array(a)][:, jnp.array(b)] for a in taps for b in taps]
+    y = conv(x, jnp.concatenate(phases, axis=-1), ((1, 1), (1, 1)))
+    y = y.reshape(n, h + 1, width + 1, 2, 2, -1)
+    rows = [jnp.stack([y[:, a : h + a, b : width + b, a, b] for b in (0, 1)], axis=3) for a in (0, 1)]
+    return jnp.stack(rows, axis=2).reshape(n, 2 * h, 2 * width, -1)
+
+
+def upsample_nearest(x: jax.Array) -> jax.Array:
+    """Doubles height and width by repetition: `[N, H, W, C]` -> `[N, 2H, 2W, C]`."""
+    n, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
+
+
+def downsample_mean(x: jax.Array) -> jax.Array:
+    """Halves height and width by 2x2 means: `[N, H, W, C]` -> `[N, H/2, W/2, C]`."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+
+
+def _closed() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _plain_conv(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _closed_conv(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
+    return _plain_conv(x, w, padding)
+
+
+def _forward(x: jax.Array, w: jax.Array, padding: Padding) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _closed_conv(x, w, padding), (x, w)
+
+
+def _backward(padding: Padding, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, w = saved
+    kh, kw = w.shape[:2]
+    (top, bottom), (left, right) = padding
+    flipped = w[::-1, ::-1].swapaxes(2, 3)
+    dx = _closed_conv(g, flipped, ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right)))
+    dw = _closed_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding)
+    return dx, dw.transpose(1, 2, 0, 3)
+
+
+_closed_conv.defvjp(_forward, _backward)

@@ -1,0 +1,127 @@
+"""Layers shared by the families: convolution and dense with spectral norm, and synchronised batch norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.nets.conv import conv
+
+Initializer = Callable[..., jax.Array]
+
+
+def xavier(gain: float = 1.0) -> Initializer:
+    """Glorot's uniform initialiser with a gain on the standard deviation."""
+    return nn.initializers.variance_scaling(gain**2, "fan_avg", "uniform")
+
+
+class _Weighted(nn.Module):
+    """A kernel, optionally divided by its largest singular value (Miyato et al., 2018).
+
+    One power iteration per training call; the left-over vector `u [O]` is the only state, in collection `spectral`.
+    The kernel is read as the matrix `[kh * kw * I, O]`.
+    """
+
+    spectral: bool = False
+    init_kernel: Initializer = xavier()
+    dtype: Any = jnp.float32
+
+    def weight(self, name: str, shape: tuple[int, ...], train: bool) -> jax.Array:
+        kernel = self.param(name, self.init_kernel, shape)
+        if not self.spectral:
+            return kernel.astype(self.dtype)
+        matrix = kernel.reshape(-1, shape[-1])
+        u = self.variable("spectral", "u", lambda: _unit(jax.random.normal(self.make_rng("params"), shape[-1:])))
+        fixed = jax.lax.stop_gradient(matrix)
+        v = _unit(fixed @ u.value)
+        right = _unit(v @ fixed) if train else u.value
+        if train and not self.is_initializing():
+            u.value = right
+        sigma = v @ (matrix @ right)
+        return (kernel / jnp.maximum(sigma, 1e-12)).astype(self.dtype)
+
+
+class Conv(_Weighted):
+    """Stride-1 convolution of odd size, same padding: `[N, H, W, I]` -> `[N, H, W, features]`."""
+
+    features: int = 1
+    size: int = 3
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        y = conv(x.astype(self.dtype), self.weight("kernel", (self.size, self.size, x.shape[-1], self.features), train))
+        if self.bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return y
+
+
+class Dense(_Weighted):
+    """`[N, I]` -> `[N, features]`."""
+
+    features: int = 1
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        y = x.astype(self.dtype) @ self.weight("kernel", (x.shape[-1], self.features), train)
+        if self.bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return y
+
+
+class Embed(_Weighted):
+    """Labels `[N] int32` -> rows `[N, features]` of a table `[num_classes, features]`."""
+
+    num_classes: int = 1
+    features: int = 1
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, train: bool = False) -> jax.Array:
+        return self.weight("embedding", (self.num_classes, self.features), train)[labels]
+
+
+class Norm(nn.Module):
+    """Batch norm over all devices of `axis_name`, with per-class scale and bias where `num_classes` > 0.
+
+    Statistics are float32 whatever the compute dtype, biased, and averaged with momentum 0.9 into
+    collection `batch_stats`.
+    """
+
+    num_classes: int = 0
+    axis_name: str | None = None
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
+        features = x.shape[-1]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        axes = tuple(range(x.ndim - 1))
+        wide = x.astype(jnp.float32)
+        if train:
+            m, square = wide.mean(axes), jnp.square(wide).mean(axes)
+            if self.axis_name is not None and not self.is_initializing():
+                m, square = jax.lax.pmean((m, square), self.axis_name)
+            v = jnp.maximum(square - jnp.square(m), 0.0)
+            if not self.is_initializing():
+                mean.value += (1 - self.momentum) * (m - mean.value)
+                var.value += (1 - self.momentum) * (v - var.value)
+        else:
+            m, v = mean.value, var.value
+        shape = (self.num_classes, features) if self.num_classes else (features,)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        if self.num_classes:
+            scale, bias = scale[labels][:, None, None, :], bias[labels][:, None, None, :]
+        inverse = jax.lax.rsqrt(v + self.epsilon)
+        return ((wide - m) * inverse * scale + bias).astype(x.dtype)
+
+
+def _unit(vector: jax.Array) -> jax.Array:
+    return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)

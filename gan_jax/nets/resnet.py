@@ -1,0 +1,100 @@
+"""The ResNet pair of SNGAN (Miyato et al., 2018), with blocks named by resolution so that growing never renames.
+
+Two departures make growth exact: the image enters D through a linear 1x1 `from_rgb`, which commutes with pooling,
+and leaves G through a 1x1 `to_rgb`, which commutes with nearest up-sampling. A new block with an identity skip
+and a silent residual then leaves the function as it was, at the new resolution.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ResNetConfig
+from gan_jax.nets.conv import downsample_mean, upsample_nearest
+from gan_jax.nets.layers import Conv, Dense, Embed, Norm, xavier
+
+RESIDUAL = xavier(2**0.5)  # gain of the residual branch; skips use 1
+
+
+def widths(config: ResNetConfig) -> dict[int, int]:
+    """Channels at every resolution from 4 px: `min(channel_base / r, channel_max)`, whatever the final size."""
+    sizes = [2**i for i in range(2, config.resolution.bit_length())]
+    return {r: min(config.channel_base // r, config.channel_max) for r in sizes}
+
+
+class GBlock(nn.Module):
+    """norm-relu-up-conv-norm-relu-conv beside up-conv1x1: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
+
+    features: int
+    num_classes: int
+    axis_name: str | None
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
+        norm = lambda name: Norm(self.num_classes, self.axis_name, name=name)  # noqa: E731
+        conv = lambda name: Conv(features=self.features, init_kernel=RESIDUAL, dtype=self.dtype, name=name)  # noqa: E731
+        h = upsample_nearest(nn.relu(norm("norm0")(x, labels, train)))
+        h = conv("conv0")(h)
+        h = conv("conv1")(nn.relu(norm("norm1")(h, labels, train)))
+        # A 1x1 convolution commutes with repetition, and before it costs a quarter.
+        skip = Conv(features=self.features, size=1, dtype=self.dtype, name="skip")(x)
+        return h + upsample_nearest(skip)
+
+
+class Generator(nn.Module):
+    """Latents `z [N, z_dim]`, labels `[N]` or None -> images `[N, r, r, channels]` float32 in [-1, 1]."""
+
+    config: ResNetConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
+        c, width = self.config, widths(self.config)
+        h = Dense(features=4 * 4 * width[4], dtype=c.dtype, name="stem")(z).reshape(-1, 4, 4, width[4])
+        for r in list(width)[1:]:
+            h = GBlock(width[r], c.num_classes, self.axis_name, c.dtype, name=f"b{r}")(h, labels, train)
+        h = nn.relu(Norm(axis_name=self.axis_name, name="to_rgb_norm")(h, train=train))
+        return jnp.tanh(Conv(features=c.channels, size=1, name="to_rgb")(h))
+
+
+class DBlock(nn.Module):
+    """relu-conv-relu-conv-pool beside pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
+
+    hidden: int
+    features: int
+    down: bool
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        conv = lambda name, features: Conv(  # noqa: E731
+            features=features, spectral=True, init_kernel=RESIDUAL, dtype=self.dtype, name=name
+        )
+        h = conv("conv0", self.hidden)(nn.relu(x), train)
+        h = conv("conv1", self.features)(nn.relu(h), train)
+        skip = downsample_mean(x) if self.down else x
+        skip = Conv(features=self.features, size=1, spectral=True, dtype=self.dtype, name="skip")(skip, train)
+        return (downsample_mean(h) if self.down else h) + skip
+
+
+class Discriminator(nn.Module):
+    """Images `[N, r, r, channels]` in [-1, 1], labels `[N]` or None -> logits `[N]` float32; above 0 means real."""
+
+    config: ResNetConfig
+
+    @nn.compact
+    def __call__(self, images: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
+        c, width = self.config, widths(self.config)
+        h = Conv(features=width[c.resolution], size=1, spectral=True, dtype=c.dtype, name="from_rgb")(images, train)
+        for r in reversed(list(width)):
+            out = width[r // 2] if r > 4 else width[4]
+            h = DBlock(width[r], out, down=r > 4, dtype=c.dtype, name=f"b{r}")(h, train)
+        features = nn.relu(h).astype(jnp.float32).sum(axis=(1, 2))
+        logits = Dense(features=1, spectral=True, name="head")(features, train)[:, 0]
+        if c.num_classes:
+            table = Embed(num_classes=c.num_classes, features=width[4], spectral=True, name="embed")
+            logits += (table(labels, train) * features).sum(-1)
+        return logits
