@@ -1,0 +1,23 @@
+"""Data: sources, conversions, seeded subsets and pipelines."""
+
+from __future__ import annotations
+
+from gan_jax.data.convert import resize, to_channels, to_float, to_uint8
+from gan_jax.data.images import DataError, Images, describe, from_arrays
+from gan_jax.data.sources import load
+from gan_jax.data.subset import Split, few_shot, index_hash
+
+__all__ = [
+    "DataError",
+    "Images",
+    "Split",
+    "describe",
+    "few_shot",
+    "from_arrays",
+    "index_hash",
+    "load",
+    "resize",
+    "to_channels",
+    "to_float",
+    "to_uint8",
+]

@@ -1,0 +1,77 @@
+"""The idx format of MNIST and its kin: two files a split, plain or compressed (.gz, .xz)."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.images import DataError, Images, from_arrays
+
+SPLITS = {"train": ("train",), "test": ("t10k", "test")}  # split -> how its file names begin
+
+
+def read_idx(folder: Any, split: str = "train", name: str | None = None) -> Images:
+    """Reads the images and labels of one split from a folder of idx files.
+
+    Args:
+      folder: a path (or resource) with e.g. `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; names of
+        classes may stand in `classes.txt` beside them, one a line.
+      split: "train" or "test" (whose files may begin with t10k).
+      name: what to call the set.
+    """
+    if split not in SPLITS:
+        raise DataError(f"{folder} has no split {split!r}; use train or test")
+    files = {entry.name: entry for entry in folder.iterdir()} if folder.is_dir() else {}
+    images = _read(_find(files, folder, split, "images"), dims=3)
+    labels = _read(_find(files, folder, split, "labels"), dims=1)
+    names = None
+    if "classes.txt" in files:
+        names = files["classes.txt"].read_text(encoding="utf-8").splitlines()
+    if len(images) != len(labels):
+        raise DataError(f"{folder}: {len(images)} {split} images but {len(labels)} labels; the two files are not a pair")
+    return from_arrays(images, labels, name=name or f"idx:{folder}:{split}", class_names=names)
+
+
+def has_idx(names: Any) -> bool:
+    """Whether these file names look like a folder of idx files."""
+    return any("idx3-ubyte" in name or "idx1-ubyte" in name for name in names)
+
+
+def _find(files: dict[str, Any], folder: Any, split: str, what: str) -> Any:
+    found = [f for f in sorted(files) if f.startswith(SPLITS[split]) and f"-{what}" in f and "ubyte" in f]
+    if not found:
+        raise DataError(f"{folder} has no idx file {SPLITS[split][0]}-{what}-idx{'31'[what == 'labels']}-ubyte[.gz]")
+    return files[found[0]]
+
+
+def _read(file: Any, dims: int) -> np.ndarray:
+    """One idx file of unsigned bytes with so many dimensions."""
+    try:
+        raw = file.read_bytes()
+        opened = {".gz": gzip.open, ".xz": lzma.open}.get(file.name[-3:], lambda stream: stream)(io.BytesIO(raw))
+        header = opened.read(4 + 4 * dims)
+        if len(header) < 4 + 4 * dims or header[:4] != bytes([0, 0, 8, dims]):
+            raise DataError(f"{file} is not an idx file of {dims}-dimensional bytes: it begins with {header[:4].hex(' ')}")
+        shape = struct.unpack(f">{dims}I", header[4:])
+        size = int(np.prod(shape, dtype=object))
+        body = _read_up_to(opened, size + 1)  # never more than the header declares, whatever unpacks from it
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+    if len(body) != size:
+        raise DataError(f"{file}: the header declares {size} bytes {list(shape)}, the file holds {'more' if len(body) > size else len(body)}")
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _read_up_to(stream: Any, size: int) -> bytes:
+    """At most `size` bytes, in pieces: a header that declares terabytes must not allocate them."""
+    pieces = []
+    while size > 0 and (piece := stream.read(min(size, 1 << 24))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,142 @@
+"""A set of images in memory: what every reader returns and every pipeline takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gan_jax.trees import did_you_mean, digest
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message names the file or the field and says what would be right."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Images:
+    """Images `[N, H, W, C]` uint8 (C: 1 grey, 3 RGB, 4 RGBA with straight alpha) and, where known, their labels.
+
+    Labels keep their numbers when classes are left out, so `class_names[labels[i]]` always holds.
+    """
+
+    images: np.ndarray  # [N, H, W, C] uint8
+    labels: np.ndarray | None = None  # [N] int32, >= 0
+    name: str = "arrays"  # where they came from, for people
+    class_names: tuple[str, ...] | None = None  # by label
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
+            raise DataError(f"{self.name}: images must be uint8 [N, H, W, C], not {_describe(images)}")
+        if images.shape[3] not in (1, 3, 4):
+            raise DataError(f"{self.name}: images have {images.shape[3]} channels; 1, 3 and 4 are known (grey, RGB, RGBA)")
+        if len(images) == 0:
+            raise DataError(f"{self.name} holds no images")
+        if self.labels is None:
+            return
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise DataError(f"{self.name}: labels must be integers [N], not {_describe(self.labels)}")
+        if len(labels) != len(images):
+            raise DataError(f"{self.name}: {len(labels)} labels for {len(images)} images")
+        if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
+            worst = int(labels.min() if labels.min() < 0 else labels.max())
+            raise DataError(f"{self.name}: label {worst} is outside 0 .. 2^31 - 1")
+        if self.class_names is not None and int(labels.max()) >= len(self.class_names):
+            raise DataError(f"{self.name}: label {int(labels.max())}, but only {len(self.class_names)} class names")
+        object.__setattr__(self, "labels", labels.astype(np.int32))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Height and width, px."""
+        return self.images.shape[1], self.images.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """1 grey, 3 RGB, 4 RGBA."""
+        return self.images.shape[3]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of shapes, pixels and labels; the name does not count."""
+        labels = "none" if self.labels is None else digest(self.labels)
+        return hashlib.sha256(f"{digest(self.images)} {labels}".encode()).hexdigest()
+
+    def take(self, indices: Any) -> Images:
+        """The images at these positions, in this order."""
+        indices = np.asarray(indices)
+        labels = None if self.labels is None else self.labels[indices]
+        return dataclasses.replace(self, images=self.images[indices], labels=labels)
+
+    def of_classes(self, classes: Iterable[int | str]) -> Images:
+        """The images of these classes (labels or class names), in the order of the set; labels keep their numbers."""
+        wanted = [self.class_index(c) for c in classes]
+        if self.labels is None:
+            raise DataError(f"{self.name} has no labels to choose classes by")
+        present = set(np.unique(self.labels).tolist())
+        if absent := [c for c in wanted if c not in present]:
+            raise DataError(f"{self.name} has no image of class {absent[0]}; it has {_ranges(sorted(present))}")
+        if not wanted:
+            raise DataError(f"{self.name}: no class chosen; leave classes out for all")
+        return self.take(np.flatnonzero(np.isin(self.labels, wanted)))
+
+    def class_index(self, name: int | str) -> int:
+        """The label of a class given by name; a number is returned as it is."""
+        if not isinstance(name, str):
+            return int(name)
+        names = self.class_names or ()
+        if name not in names:
+            known = f"its classes are {', '.join(names)}" if names else "it has no class names, use label numbers"
+            raise DataError(f"{self.name} has no class {name!r}{did_you_mean(name, names)}; {known}")
+        return names.index(name)
+
+
+def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", class_names: Sequence[str] | None = None) -> Images:
+    """Wraps arrays: images `[N, H, W]` or `[N, H, W, C]` uint8, labels `[N]` integers or None."""
+    images = np.asarray(images)
+    if images.dtype == np.uint8 and images.ndim == 3:
+        images = images[..., None]
+    if images.dtype != np.uint8 and images.ndim in (3, 4):
+        raise DataError(f"{name}: images must be uint8 in 0 .. 255, not {images.dtype.name}; use convert.to_uint8 on [-1, 1]")
+    labels = None if labels is None else np.asarray(labels)
+    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]  # the [N, 1] that several archives store
+    return Images(images, labels, name, None if class_names is None else tuple(class_names))
+
+
+def describe(images: Images) -> dict[str, Any]:
+    """What a set holds, as JSON values: name, count, size, channels, images per class, pixel mean, fingerprint."""
+    counts = None
+    if images.labels is not None:
+        numbers, sizes = np.unique(images.labels, return_counts=True)
+        title = lambda label: images.class_names[label] if images.class_names else str(label)  # noqa: E731
+        counts = {title(int(label)): int(size) for label, size in zip(numbers, sizes, strict=True)}
+    height, width = images.resolution
+    return {
+        "name": images.name,
+        "images": len(images),
+        "height": height,
+        "width": width,
+        "channels": images.channels,
+        "classes": counts,
+        "mean": round(float(images.images.mean(dtype=np.float64)), 3),
+        "fingerprint": images.fingerprint,
+    }
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.name}{list(value.shape)}"
+    return type(value).__name__
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) if len(numbers) <= 20 else f"{numbers[0]} .. {numbers[-1]}"

@@ -1,0 +1,163 @@
+"""`load`: one spec string, or arrays, to a set of images in memory.
+
+| spec | what is read |
+|---|---|
+| `embedded:NAME` | a set inside this package: `fashion-mnist` (test split), `emoji` (Noto, 64 px RGBA) |
+| `tfds:NAME[:SPLIT]`, `tfds:PATH[:SPLIT]` | a TFDS data set prepared as array_record, by name or by its folder (split: train) |
+| `idx:PATH[:SPLIT]` | a folder of idx files, .gz and .xz too; split train or test (default train) |
+| `folder:PATH` | images in a folder; labels from `labels.csv`, `labels.json`, `dataset.json` or one subfolder a class |
+| `zip:PATH` | the same inside a zip file |
+| `npz:PATH` | arrays `images` [N, H, W(, C)] uint8 and, where there, `labels` [N] |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.convert import resize, to_channels
+from gan_jax.data.idx import SPLITS, read_idx
+from gan_jax.data.images import DataError, Images, from_arrays
+from gan_jax.trees import did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What images are brought to while they are read; None keeps what the source has."""
+
+    resolution: int | None = None  # height and width, px
+    channels: int | None = None  # 1 grey, 3 RGB, 4 RGBA
+    crop: bool = False  # cut the largest centred square out of images that are not square
+
+
+def load(
+    spec: Any,
+    *,
+    resolution: int | None = None,
+    channels: int | None = None,
+    classes: Iterable[int | str] | None = None,
+    crop: bool = False,
+) -> Images:
+    """Loads a whole set into memory: images `[N, resolution, resolution, channels]` uint8 and labels.
+
+    Args:
+      spec: a spec string (see the module), an `Images`, an array `[N, H, W(, C)]` uint8, or a tuple (images, labels).
+      resolution: height and width to resize to, px, anti-aliased; None keeps the source's.
+      channels: 1, 3 or 4 to convert to; None keeps the source's.
+      classes: labels or class names to keep; None keeps all.
+      crop: cut images that are not square to their centre first (else they are an error where a resolution is given).
+
+    Raises:
+      DataError: naming the spec, the file or the class that does not fit.
+    """
+    shape = Shape(resolution, channels, crop)
+    if isinstance(spec, Images):
+        images = spec
+    elif isinstance(spec, str):
+        kind, rest = split_spec(spec)
+        images = READERS[kind](rest, shape)
+    elif isinstance(spec, (tuple, list)) and len(spec) == 2 and np.ndim(spec[0]) in (3, 4):
+        images = from_arrays(*spec)
+    else:
+        images = from_arrays(spec)
+    if classes is not None:  # before resizing: fewer images to resize
+        images = images.of_classes(classes)
+    return fit(images, shape)
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """`folder:/data/cats` to ("folder", "/data/cats"); an unknown kind is an error that lists the known ones."""
+    kind, colon, rest = spec.partition(":")
+    if kind not in READERS or not colon:
+        known = ", ".join(f"{name}:..." for name in READERS)
+        raise DataError(f"unknown data source {spec!r}{did_you_mean(kind, READERS)}; a source is one of {known}")
+    if not rest:
+        raise DataError(f"{spec!r} names nothing after the colon")
+    return kind, rest
+
+
+def fit(images: Images, shape: Shape) -> Images:
+    """Brings a set to a resolution and a number of channels."""
+    pixels = images.images
+    if shape.resolution is not None:
+        pixels = square(pixels, shape.crop, images.name)
+        pixels = resize(pixels, shape.resolution)
+    if shape.channels is not None:
+        pixels = to_channels(pixels, shape.channels)
+    return images if pixels is images.images else dataclasses.replace(images, images=np.ascontiguousarray(pixels))
+
+
+def square(pixels: np.ndarray, crop: bool, name: str) -> np.ndarray:
+    """Centre squares of `[N, H, W, C]`; without `crop`, images that are not square are an error."""
+    _, h, w, _ = pixels.shape
+    if h == w:
+        return pixels
+    if not crop:
+        raise DataError(f"{name} is {h} x {w} px (height x width), not square; crop it, or load it with crop=True")
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    return pixels[:, top : top + side, left : left + side]
+
+
+# -- one reader per kind --------------------------------------------------------------------------
+
+
+def read_embedded(name: str, shape: Shape) -> Images:
+    """A set that is part of this package."""
+    if name not in EMBEDDED:
+        raise DataError(f"no embedded data set {name!r}{did_you_mean(name, EMBEDDED)}; there are {', '.join(EMBEDDED)}")
+    return EMBEDDED[name](importlib.resources.files("gan_jax.data").joinpath("embedded", name))
+
+
+def read_idx_folder(rest: str, shape: Shape) -> Images:
+    """`PATH` or `PATH:SPLIT`."""
+    path, colon, split = rest.rpartition(":")
+    if not colon or split not in SPLITS:
+        path, split = rest, "train"
+    return read_idx(existing(path, "folder"), split)
+
+
+def read_npz(rest: str, shape: Shape) -> Images:
+    """Arrays `images` and, where there, `labels`; a file of one array needs no names."""
+    path = existing(rest, "file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{path} is not an npz archive; save it with numpy.savez(path, images=..., labels=...)")
+            keys = list(file.files)
+            key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
+            if key is None:
+                raise DataError(f"{path} has no array 'images'; it holds {', '.join(map(repr, keys)) or 'nothing'}")
+            images, labels = file[key], file["labels"] if "labels" in keys else None
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib, header and size errors of numpy have no common base
+        raise DataError(f"{path} cannot be read as npz: {error}") from error
+    return from_arrays(images, labels, name=f"npz:{path}")
+
+
+def existing(path: str, what: str) -> Path:
+    """A path that must exist as a "folder" or a "file"."""
+    found = Path(path).expanduser()
+    if what == "folder" and not found.is_dir():
+        raise DataError(f"{found} is {'not a folder' if found.exists() else 'absent'}; expected a folder")
+    if what == "file" and not found.is_file():
+        raise DataError(f"{found} is {'not a file' if found.exists() else 'absent'}; expected a file")
+    return found
+
+
+def _fashion(folder: Any) -> Images:
+    return read_idx(folder, "test", name="embedded:fashion-mnist")
+
+
+EMBEDDED: dict[str, Callable[[Any], Images]] = {"fashion-mnist": _fashion}
+READERS: dict[str, Callable[[str, Shape], Images]] = {
+    "embedded": read_embedded,
+    "idx": read_idx_folder,
+    "npz": read_npz,
+}
