@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh clone: `make demo` and `make test`.
+# A machine needs python3 (3.11 or newer), make and git; all else goes into .venv, once.
+
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PYTEST_ARGS ?=
+DEMO_ARGS   ?=
+
+.PHONY: demo test lint format bench clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    transplant a pretrained pair, adapt it to 100 images, measure, report (DEMO_ARGS='--target emoji')"
+	@echo "make test    lint, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
+	@echo "make lint    ruff (rules and format) and the type checker"
+	@echo "make format  let ruff rewrite the files"
+	@echo "make bench   timings side by side with peers (benchmarks/)"
+	@echo "make clean   remove .venv and caches"
+
+demo: $(VENV)/.installed
+	$(BIN)/gan-jax demo $(DEMO_ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+# Installed once, and again when the lists of packages change.
+$(VENV)/.installed: pyproject.toml constraints.txt tools/venv.sh
+	@sh tools/venv.sh $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[data,report]' -c constraints.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[data,report,dev]' -c constraints.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
