@@ -20,19 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.convert import resize, to_channels
+from gan_jax.data.decode import decode
+from gan_jax.data.files import open_folder, open_zip, read_files
+from gan_jax.data.fit import Shape, fit_pixels
 from gan_jax.data.idx import SPLITS, read_idx
 from gan_jax.data.images import DataError, Images, from_arrays
+from gan_jax.data.tfds_source import TfdsSource, open_tfds
 from gan_jax.trees import did_you_mean
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What images are brought to while they are read; None keeps what the source has."""
-
-    resolution: int | None = None  # height and width, px
-    channels: int | None = None  # 1 grey, 3 RGB, 4 RGBA
-    crop: bool = False  # cut the largest centred square out of images that are not square
 
 
 def load(
@@ -82,26 +76,16 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 
 def fit(images: Images, shape: Shape) -> Images:
-    """Brings a set to a resolution and a number of channels."""
-    pixels = images.images
-    if shape.resolution is not None:
-        pixels = square(pixels, shape.crop, images.name)
-        pixels = resize(pixels, shape.resolution)
-    if shape.channels is not None:
-        pixels = to_channels(pixels, shape.channels)
+    """Brings a set to a shape."""
+    pixels = fit_pixels(images.images, shape, images.name)
     return images if pixels is images.images else dataclasses.replace(images, images=np.ascontiguousarray(pixels))
 
 
-def square(pixels: np.ndarray, crop: bool, name: str) -> np.ndarray:
-    """Centre squares of `[N, H, W, C]`; without `crop`, images that are not square are an error."""
-    _, h, w, _ = pixels.shape
-    if h == w:
-        return pixels
-    if not crop:
-        raise DataError(f"{name} is {h} x {w} px (height x width), not square; crop it, or load it with crop=True")
-    side = min(h, w)
-    top, left = (h - side) // 2, (w - side) // 2
-    return pixels[:, top : top + side, left : left + side]
+def open_source(spec: Any) -> Images | TfdsSource:
+    """What a pipeline reads: a TFDS data set is opened and read as it goes, everything else is loaded whole."""
+    if isinstance(spec, str) and split_spec(spec)[0] == "tfds":
+        return open_tfds(split_spec(spec)[1])
+    return spec if isinstance(spec, TfdsSource) else load(spec)
 
 
 # -- one reader per kind --------------------------------------------------------------------------
@@ -112,6 +96,25 @@ def read_embedded(name: str, shape: Shape) -> Images:
     if name not in EMBEDDED:
         raise DataError(f"no embedded data set {name!r}{did_you_mean(name, EMBEDDED)}; there are {', '.join(EMBEDDED)}")
     return EMBEDDED[name](importlib.resources.files("gan_jax.data").joinpath("embedded", name))
+
+
+def read_tfds(rest: str, shape: Shape) -> Images:
+    """All of a prepared TFDS data set."""
+    return open_tfds(rest).load(shape)
+
+
+def read_folder(rest: str, shape: Shape) -> Images:
+    """Images below a folder."""
+    path = existing(rest, "folder")
+    with open_folder(path) as files:
+        return read_files(files, f"folder:{path}", shape)
+
+
+def read_zip(rest: str, shape: Shape) -> Images:
+    """Images in a zip file."""
+    path = existing(rest, "file")
+    with open_zip(path) as files:
+        return read_files(files, f"zip:{path}", shape)
 
 
 def read_idx_folder(rest: str, shape: Shape) -> Images:
@@ -155,9 +158,23 @@ def _fashion(folder: Any) -> Images:
     return read_idx(folder, "test", name="embedded:fashion-mnist")
 
 
-EMBEDDED: dict[str, Callable[[Any], Images]] = {"fashion-mnist": _fashion}
+def _emoji(folder: Any) -> Images:
+    """Cells of 64 x 64 px, 44 to a row, in the order of the index; labels are the categories in alphabetical order."""
+    sheet = decode(folder.joinpath("sheet.png").read_bytes(), "embedded:emoji, sheet.png")
+    rows = folder.joinpath("index.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    categories = [row.split("\t")[1] for row in rows]
+    names = tuple(sorted(set(categories)))
+    cells = sheet.reshape(-1, 64, 44, 64, 4).swapaxes(1, 2).reshape(-1, 64, 64, 4)[: len(rows)]
+    labels = np.array([names.index(category) for category in categories], np.int32)
+    return Images(np.ascontiguousarray(cells), labels, "embedded:emoji", names)
+
+
+EMBEDDED: dict[str, Callable[[Any], Images]] = {"fashion-mnist": _fashion, "emoji": _emoji}
 READERS: dict[str, Callable[[str, Shape], Images]] = {
     "embedded": read_embedded,
+    "tfds": read_tfds,
     "idx": read_idx_folder,
+    "folder": read_folder,
+    "zip": read_zip,
     "npz": read_npz,
 }

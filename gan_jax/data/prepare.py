@@ -1,0 +1,144 @@
+"""Turning a folder, a zip, an npz, idx files or arrays into a TFDS data set (array_record), without TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gan_jax.data.decode import encode_png
+from gan_jax.data.images import DataError, Images
+from gan_jax.data.sources import load
+from gan_jax.extras import require
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SPLIT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def prepare(
+    sources: Any,
+    out_dir: str | os.PathLike[str],
+    name: str,
+    *,
+    version: str = "1.0.0",
+    resolution: int | None = None,
+    channels: int | None = None,
+    crop: bool = False,
+    description: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Writes a TFDS data set that `tfds.data_source(name, data_dir=out_dir)` reads back; images as PNG, without loss.
+
+    Args:
+      sources: a spec, or anything else that `load` takes, as the split "train"; or a mapping from splits to them.
+      out_dir: where TFDS data sets are kept; the set goes to `out_dir/name/version`.
+      name: of the data set: small letters, digits and underscores.
+      version: as 1.0.0.
+      resolution: height and width to resize to, px; None keeps the sources'.
+      channels: 1, 3 or 4 to convert to; None keeps the sources'.
+      crop: cut images that are not square to their centre first.
+      description: a sentence about the set, kept in its info.
+      overwrite: replace a set of the same name and version.
+
+    Returns:
+      the folder of the data set, which `tfds:FOLDER` reads, too.
+
+    Raises:
+      DataError: a source cannot be read, splits do not fit together, or the set is there already.
+    """
+    if not _NAME.fullmatch(name):
+        raise DataError(f"data set name {name!r} must be small letters, digits and underscores, beginning with a letter")
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        raise DataError(f"version {version!r} must be three numbers, as 1.0.0")
+    folder = Path(out_dir).expanduser() / name / version
+    if folder.exists() and not overwrite:
+        raise DataError(f"{folder} is there already; choose another name or version, or overwrite it")
+    tfds = require("tensorflow_datasets", extra="data")
+    require("importlib_resources", extra="data")  # needed by TFDS, which does not declare it
+    splits = _load_splits(sources, resolution, channels, crop)
+    first = next(iter(splits.values()))
+    features: dict[str, Any] = {"image": tfds.features.Image(shape=first.images.shape[1:], encoding_format="png")}
+    if first.labels is not None:
+        top = max(int(images.labels.max()) for images in splits.values() if images.labels is not None)
+        kind = {"names": list(first.class_names)} if first.class_names else {"num_classes": top + 1}
+        features["label"] = tfds.features.ClassLabel(**kind)
+    builder_class = _make_builder(tfds, name, version, splits, features, description)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside and then moved: what is interrupted leaves neither half a set nor a hole where the old one was.
+    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder.parent) as unfinished, _quiet(tfds):
+        builder_class(data_dir=unfinished).download_and_prepare(file_format="array_record")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(Path(unfinished) / name / version, folder)
+    return folder
+
+
+def _load_splits(sources: Any, resolution: int | None, channels: int | None, crop: bool) -> dict[str, Images]:
+    """Loads every split and checks that they are of one kind."""
+    given = dict(sources) if isinstance(sources, Mapping) else {"train": sources}
+    if not given:
+        raise DataError("no split to prepare")
+    splits: dict[str, Images] = {}
+    for split, source in given.items():
+        if not _SPLIT.fullmatch(split):
+            raise DataError(f"split name {split!r} must be letters, digits and underscores, beginning with a letter")
+        splits[split] = load(source, resolution=resolution, channels=channels, crop=crop)
+    (first_split, first), *others = splits.items()
+    for split, images in others:
+        for what, a, b in (
+            ("image shape", first.images.shape[1:], images.images.shape[1:]),
+            ("labels", first.labels is not None, images.labels is not None),
+            ("class names", first.class_names, images.class_names),
+        ):
+            if a != b:
+                raise DataError(f"splits {first_split} and {split} differ in {what}: {a} and {b}")
+    return splits
+
+
+def _make_builder(tfds: Any, name: str, version: str, splits: dict[str, Images], features: Any, description: str) -> type:
+    """A TFDS builder class over images in memory, outside TFDS's registry."""
+
+    def _info(self: Any) -> Any:
+        sources = ", ".join(f"{split} from {images.name} ({images.fingerprint[:16]})" for split, images in splits.items())
+        return tfds.core.DatasetInfo(  # not dataset_info_from_configs, which wants a package folder around this module
+            builder=self,
+            description=description or f"Prepared by gan_jax: {sources}.",
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label") if "label" in features else None,
+            disable_shuffling=True,  # keeps the order of the source, so that indices mean the same
+        )
+
+    def examples(images: Images) -> Iterator[tuple[int, dict[str, Any]]]:
+        for i, pixels in enumerate(images.images):
+            example: dict[str, Any] = {"image": io.BytesIO(encode_png(pixels))}  # an array would make TFDS call TensorFlow
+            if images.labels is not None:
+                example["label"] = int(images.labels[i])
+            yield i, example
+
+    members = {
+        "VERSION": tfds.core.Version(version),
+        "name": name,
+        "__module__": __name__,
+        "_info": _info,
+        "_split_generators": lambda self, dl_manager: {split: examples(images) for split, images in splits.items()},
+        "_generate_examples": lambda self: iter(()),
+    }
+    make = type(tfds.core.GeneratorBasedBuilder)
+    return make("PreparedBuilder", (tfds.core.GeneratorBasedBuilder,), members, skip_registration=True)
+
+
+@contextlib.contextmanager
+def _quiet(tfds: Any) -> Iterator[None]:
+    """TFDS announces a download and draws progress bars of its own; there is nothing to download here."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()

@@ -1,0 +1,160 @@
+"""TFDS data sets prepared as array_record, read at random without TensorFlow; nothing is decoded before it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.convert import to_channels
+from gan_jax.data.decode import decode
+from gan_jax.data.fit import Shape, fit_pixels
+from gan_jax.data.images import DataError, Images
+from gan_jax.extras import require
+
+_SAMPLED_RECORDS = 64  # how many records a fingerprint reads
+_CHUNK = 256  # images decoded at a time
+
+
+class TfdsSource:
+    """A split of a TFDS data set, or chosen positions of it: `len`, `fetch`, `take`, `of_classes`, `fingerprint`."""
+
+    def __init__(self, data: Any, name: str, indices: np.ndarray | None = None):
+        self._data = data  # tfds' data source
+        self._indices = indices  # positions in it; None = all
+        self.name = name
+        features = dict(data.dataset_info.features)
+        if "image" not in features:
+            raise DataError(f"{name} has no feature 'image'; it has {', '.join(features)}")
+        self.channels: int | None = features["image"].shape[-1]
+        label = features.get("label")
+        names = getattr(label, "names", None)
+        self.has_labels = hasattr(label, "num_classes")
+        given = names is not None and list(names) != [str(i) for i in range(len(names))]
+        self.class_names: tuple[str, ...] | None = tuple(names) if given else None
+
+    def __len__(self) -> int:
+        return len(self._data) if self._indices is None else len(self._indices)
+
+    def fetch(self, indices: Sequence[int], shape: Shape = Shape()) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes the images at these positions: `[n, H, W, C]` uint8 and labels `[n]` int32 (0 where there are none)."""
+        out: list[np.ndarray] = []
+        labels = np.zeros(len(indices), np.int32)
+        for i, example in enumerate(self._examples(indices)):
+            where = f"{self.name}, record {self._position(indices[i])}"
+            pixels = decode(example["image"], where)[None]
+            if self.channels:
+                pixels = to_channels(pixels, self.channels)
+            out.append(fit_pixels(pixels, shape, where)[0])
+            if out[i].shape != out[0].shape:
+                raise DataError(f"{where} has shape {out[i].shape}, another image {out[0].shape}; give a resolution")
+            labels[i] = example["label"] if self.has_labels else 0
+        return np.stack(out), labels
+
+    def load(self, shape: Shape = Shape()) -> Images:
+        """Decodes everything into memory."""
+        chunks = [self.fetch(range(i, min(i + _CHUNK, len(self))), shape) for i in range(0, len(self), _CHUNK)]
+        sizes = {images.shape[1:] for images, _ in chunks}
+        if len(sizes) > 1:
+            raise DataError(f"{self.name} holds images of several shapes ({sorted(sizes)}); give a resolution")
+        labels = np.concatenate([labels for _, labels in chunks]) if self.has_labels else None
+        return Images(np.concatenate([images for images, _ in chunks]), labels, self.name, self.class_names)
+
+    def take(self, indices: Any) -> TfdsSource:
+        """The source with only these positions."""
+        kept = np.asarray([self._position(int(i)) for i in indices], np.int64)
+        return TfdsSource(self._data, self.name, kept)
+
+    def of_classes(self, classes: Iterable[int | str]) -> TfdsSource:
+        """The source with only these classes; reads all labels, no image."""
+        probe = Images(np.zeros((len(self), 1, 1, 1), np.uint8), self.labels, self.name, self.class_names)
+        wanted = [probe.class_index(c) for c in classes]
+        probe.of_classes(wanted)  # says what is wrong with them
+        return self.take(np.flatnonzero(np.isin(probe.labels, wanted)))  # type: ignore[arg-type]
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """All labels `[N]` int32, without decoding an image."""
+        if not self.has_labels:
+            return None
+        parts = [range(i, min(i + _CHUNK, len(self))) for i in range(0, len(self), _CHUNK)]
+        return np.array([e["label"] for part in parts for e in self._examples(part)], np.int32)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the number of records, of which positions are chosen, and of up to 64 evenly spaced records.
+
+        A sample, since a large set is never read whole: an exchanged or re-prepared set is seen, one changed record may not be.
+        """
+        positions = np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED_RECORDS, len(self))).astype(np.int64))
+        chosen = b"all" if self._indices is None else self._indices.astype("<i8").tobytes()
+        total = hashlib.sha256(f"{len(self._data)} ".encode() + chosen)
+        for record in self._records(positions.tolist()):
+            total.update(hashlib.sha256(record).digest())
+        return total.hexdigest()
+
+    def _position(self, index: int) -> int:
+        return int(index) if self._indices is None else int(self._indices[index])
+
+    def _records(self, indices: Sequence[int]) -> Sequence[bytes]:
+        try:
+            return self._data.data_source.__getitems__([self._position(i) for i in indices])
+        except Exception as error:  # array_record raises bare RuntimeError, ValueError, IndexError
+            raise DataError(f"{self.name}: records cannot be read: {error}") from error
+
+    def _examples(self, indices: Sequence[int]) -> Iterable[dict[str, Any]]:
+        """Examples whose image is still the bytes of its file."""
+        tfds = require("tensorflow_datasets", extra="data")
+        features = self._data.dataset_info.features
+        skip = {"image": tfds.decode.SkipDecoding()}
+        for i, record in zip(indices, self._records(indices), strict=True):
+            try:
+                yield features.deserialize_example_np(record, decoders=skip)
+            except Exception as error:
+                raise DataError(f"{self.name}, record {self._position(i)} cannot be read: {error}") from error
+
+
+def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> TfdsSource:
+    """Opens `NAME[:SPLIT]` or `PATH[:SPLIT]` (a prepared version's folder); the split is train unless named.
+
+    Names are looked up in `data_dir`, else where TFDS keeps its data (the variable TFDS_DATA_DIR, or ~/tensorflow_datasets).
+    """
+    tfds = require("tensorflow_datasets", extra="data")
+    require("importlib_resources", extra="data")  # needed by TFDS, which does not declare it
+    require("array_record", extra="data")
+    name, split = _name_and_split(rest)
+    path = os.path.expanduser(name)
+    is_path = os.path.isabs(path) or name.startswith(".")
+    from tensorflow_datasets.core import constants
+
+    place = path if is_path else os.fspath(data_dir or constants.get_default_data_dir())  # TFDS reads the variable once only
+    try:
+        if is_path:
+            data = tfds.builder_from_directory(path).as_data_source(split=split)
+        else:
+            data = tfds.data_source(name, split=split, data_dir=place, download=False)
+        count = len(data)
+    except Exception as error:  # TFDS raises whatever its file lacked: assertions, KeyErrors, its own
+        raise DataError(
+            f"tfds:{rest} cannot be opened in {place}: {_first_line(error)}. It must be prepared as array_record first: "
+            f"by `gan-jax data prepare`, or by TFDS with file_format='array_record'"
+        ) from error
+    if not count:
+        raise DataError(f"tfds:{rest} holds no examples")
+    return TfdsSource(data, f"tfds:{rest}")
+
+
+def _name_and_split(rest: str) -> tuple[str, str]:
+    """A split begins with a letter, a version (`mnist:3.0.1`) with a digit."""
+    found = re.fullmatch(r"(.+?)(?::([A-Za-z_]\w*(?:\[[^\]]*\])?))?", rest)
+    return (found[1], found[2] or "train") if found else (rest, "train")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip('.') if lines else ''}"
