@@ -1,0 +1,134 @@
+"""Pictures of many images: plain grids, grids with a label per row, and PNG files. uint8 in, uint8 out."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.report.files import printable, write_atomically
+
+WHITE, INK = 255, (28, 32, 38)
+
+
+def make_grid(
+    images: Any, columns: int | None = None, scale: int = 1, padding: int = 2, background: int = WHITE
+) -> np.ndarray:
+    """Lays images: [N, H, W, C] uint8 out in rows; returns [height, width, C] uint8.
+
+    Args:
+      images: grey (C = 1), RGB (3) or RGBA (4).
+      columns: images in a row; None = as square as possible.
+      scale: whole factor to enlarge by, each pixel becoming a square (no smoothing: what is there is what is seen).
+      padding: px between images and around the grid, after scaling.
+      background: 0 to 255, of the padding and of the cells left over.
+    """
+    images = check_images(images)
+    columns = math.ceil(math.sqrt(len(images))) if columns is None else min(columns, len(images))
+    if columns < 1 or scale < 1 or padding < 0:
+        raise ValueError(f"columns {columns} and scale {scale} must be at least 1, padding {padding} at least 0")
+    images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    _, height, width, channels = images.shape
+    rows = math.ceil(len(images) / columns)
+    shape = (rows * (height + padding) + padding, columns * (width + padding) + padding, channels)
+    grid = np.full(shape, background, np.uint8)
+    if channels == 4:
+        grid[..., 3] = 255  # padding and empty cells are opaque
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        top, left = row * (height + padding) + padding, column * (width + padding) + padding
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def labelled_grid(
+    rows: Sequence[tuple[str, Any]], *, columns: int | None = None, cell_px: int | None = None, padding: int = 2
+) -> np.ndarray:
+    """Draws one row of images per label, the label at its left; returns [height, width, 3] uint8 on white.
+
+    Args:
+      rows: (label, images [N, H, W, C] uint8) each; resolutions and channels may differ from row to row.
+      columns: images shown of each row; None = as many as the shortest row has.
+      cell_px: height of every image in the picture; None = the largest resolution, enlarged to at least 64 px.
+      padding: px between images.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not rows:
+        raise ValueError("a grid needs at least one (label, images) row")
+    labels = [printable(label) for label, _ in rows]
+    pictures = [to_rgb(images, f"row {label!r}") for label, (_, images) in zip(labels, rows, strict=True)]
+    columns = min(len(images) for images in pictures) if columns is None else columns
+    largest = max(images.shape[1] for images in pictures)
+    height_px = largest * math.ceil(64 / largest) if cell_px is None else cell_px
+    if columns < 1 or padding < 0:
+        raise ValueError(f"columns {columns} must be at least 1 and padding {padding} at least 0")
+    if height_px < largest:
+        raise ValueError(f"cell_px {height_px} would drop pixels of {largest} px images; make it at least {largest}")
+    strips = [make_grid(enlarge(images[:columns], height_px), columns, padding=padding) for images in pictures]
+    font = ImageFont.load_default(max(11, min(20, round(height_px * 0.22))))
+    wrapped = [label.replace(", ", ",\n") if "\n" not in label else label for label in labels]
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    boxes = [draw.multiline_textbbox((0, 0), label, font=font) for label in wrapped]
+    gap = 10
+    left = math.ceil(max(box[2] for box in boxes)) + 2 * gap
+    width, height = left + max(strip.shape[1] for strip in strips), sum(strip.shape[0] for strip in strips)
+    canvas = np.full((height, width, 3), WHITE, np.uint8)
+    tops = np.cumsum([0, *(strip.shape[0] for strip in strips)])
+    for strip, top in zip(strips, tops, strict=False):
+        canvas[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    for label, box, strip, top in zip(wrapped, boxes, strips, tops, strict=False):
+        middle = top + strip.shape[0] / 2 - (box[1] + box[3]) / 2  # centred on the ink, not on the line height
+        draw.multiline_text((gap, middle), label, fill=INK, font=font)
+    return np.asarray(picture).copy()
+
+
+def png_bytes(image: Any) -> bytes:
+    """An image [H, W] or [H, W, C] uint8 as a PNG file; equal images, equal bytes."""
+    from PIL import Image
+
+    image = np.asarray(image)
+    image = check_images(image[None, ..., None] if image.ndim == 2 else image[None])[0]
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def write_png(path: str | os.PathLike[str], image: Any) -> Path:
+    """Writes an image [H, W] or [H, W, C] uint8 as PNG, atomically; returns the path."""
+    return write_atomically(path, png_bytes(image))
+
+
+def enlarge(images: np.ndarray, height_px: int) -> np.ndarray:
+    """Enlarges images: [N, H, W, C] to a height by the nearest pixel; the width follows."""
+    _, height, width, _ = images.shape
+    width_px = max(1, round(width * height_px / height))
+    return images[:, np.arange(height_px) * height // height_px][:, :, np.arange(width_px) * width // width_px]
+
+
+def to_rgb(images: Any, where: str = "images") -> np.ndarray:
+    """Any of grey, RGB, RGBA: [N, H, W, C] uint8 as [N, H, W, 3] uint8; transparency is laid on white."""
+    images = check_images(images, where)
+    if images.shape[-1] == 4:
+        alpha = images[..., 3:].astype(np.uint16)
+        colours = images[..., :3] * alpha + WHITE * (255 - alpha)
+        return ((colours + 127) // 255).astype(np.uint8)
+    return np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
+
+
+def check_images(images: Any, where: str = "images") -> np.ndarray:
+    """Images as a NumPy array [N, H, W, C] uint8, or an error saying what else came."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
+        raise ValueError(
+            f"{where} must be uint8 [N, H, W, C] with 1, 3 or 4 channels and at least one image, "
+            f"not {images.dtype.name}{list(images.shape)}; floats in [-1, 1] go through the converter first"
+        )
+    return images

@@ -1,0 +1,200 @@
+"""The report as one HTML file that needs nothing else: images and drawings inside, no script, no outside reference."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.report import curves
+from gan_jax.report.content import Cost, Report
+from gan_jax.report.files import printable, write_atomically
+from gan_jax.report.grids import png_bytes, to_rgb
+from gan_jax.report.neighbours import Gallery, three_digits
+from gan_jax.report.style import CSS
+from gan_jax.report.table import Table, html_table
+
+# the browser itself refuses whatever would leave the file
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def write_report(path: str | os.PathLike[str], report: Report) -> Path:
+    """Writes the page to one file, atomically; returns its path."""
+    return write_atomically(path, render_report(report).encode("utf-8", "replace"))
+
+
+def render_report(report: Report) -> str:
+    """The page as text; equal reports give equal pages."""
+    parts: list[tuple[str, str, str]] = [  # (anchor, heading, content)
+        ("run", "What was run", _run(report)),
+        ("pictures", "Pictures", _pictures(report)),
+        ("results", "Results", html_table(report.results)),
+        ("curves", "Curves", "\n".join(map(_chart, report.charts))),
+        ("memory", "Does it copy its training images?", _gallery(report.gallery) if report.gallery else ""),
+        ("plan", "Where every leaf comes from", _plan(report.plan, report.plan_summary) if report.plan else ""),
+        ("cost", "What freezing saves", _costs(report.costs, report.costs_note) if report.costs else ""),
+        ("limits", "Limits", _limits(report.limits)),
+    ]
+    parts = [part for part in parts if part[2]]
+    links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, heading, _ in parts)
+    sections = "\n".join(
+        f'<section id="{anchor}" aria-labelledby="{anchor}-h">\n'
+        f'<h2 id="{anchor}-h">{escape(heading)}</h2>\n{content}\n</section>'
+        for anchor, heading, content in parts
+    )
+    again = f"<p>Made again by <code>{escape(report.command)}</code>.</p>" if report.command else ""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
+<meta name="referrer" content="no-referrer">
+<link rel="icon" href="data:,">
+<title>{escape(report.title)}</title>
+<style>{CSS}</style>
+</head>
+<body>
+<div class="column">
+<header>
+<h1>{escape(report.title)}</h1>
+{_paragraphs(report.summary, "lead")}
+{_highlights(report)}
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+<main>
+{sections}
+</main>
+<footer>{again}<p>Written by gan_jax. This file holds all that it shows.</p></footer>
+</div>
+</body>
+</html>
+"""
+
+
+def escape(text: object) -> str:
+    """Text that is shown as it is, in content and in attributes."""
+    return html.escape(printable(text), quote=True)
+
+
+def _paragraphs(text: str, kind: str) -> str:
+    blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
+    return "\n".join(f'<p class="{kind}">{escape(block)}</p>' for block in blocks)
+
+
+def _highlights(report: Report) -> str:
+    if not report.highlights:
+        return ""
+    tiles = "".join(
+        f'<div><dt>{escape(h.label)}</dt><dd class="value">{escape(h.value)}</dd>'
+        + (f'<dd class="note">{escape(h.note)}</dd>' if h.note else "")
+        + "</div>"
+        for h in report.highlights
+    )
+    return f'<dl class="highlights">{tiles}</dl>'
+
+
+def _run(report: Report) -> str:
+    out = ""
+    if report.facts:
+        value = lambda fact: f"<code>{escape(fact.value)}</code>" if fact.code else escape(fact.value)  # noqa: E731
+        lines = "".join(f"<dt>{escape(fact.name)}</dt><dd>{value(fact)}</dd>" for fact in report.facts)
+        out += f'<dl class="facts">{lines}</dl>\n'
+    if report.versions:
+        lines = "\n".join(f"{name}=={version}" for name, version in report.versions.items())
+        out += f"<details><summary>Package versions</summary><pre>{escape(lines)}</pre></details>\n"
+    if report.config is not None:
+        text = json.dumps(report.config, indent=2, ensure_ascii=False)
+        out += f"<details><summary>The whole configuration</summary><pre>{escape(text)}</pre></details>\n"
+    return out
+
+
+def _pictures(report: Report) -> str:
+    if not report.pictures:
+        return ""
+    strips = []
+    for row in report.pictures:
+        images = to_rgb(row.images, f"pictures {row.label!r}")
+        note = f" <small>{escape(row.note)}</small>" if row.note else ""
+        cells = "".join(_image(image) for image in images)
+        said = f"{escape(row.label)}: {len(images)} images"
+        strips.append(
+            f'<figure class="strip"><figcaption>{escape(row.label)}{note}</figcaption>\n'
+            f'<div class="images" style="--n:{len(images)}" role="img" aria-label="{said}">'
+            f"{cells}</div></figure>"
+        )
+    note = f'<p class="note">{escape(report.pictures_note)}</p>' if report.pictures_note else ""
+    return f'<div class="strips">\n{"".join(strips)}\n</div>\n{note}'
+
+
+def _image(image: np.ndarray, alt: str = "") -> str:
+    height, width, _ = image.shape
+    if (image == image[..., :1]).all():
+        image = image[..., :1]  # a grey picture in three channels is three times the bytes
+    data = base64.b64encode(png_bytes(image)).decode()
+    size = f'width="{width}" height="{height}"'
+    return f'<img class="pixels" {size} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+
+
+def _chart(chart: curves.Chart) -> str:
+    keys = "".join(
+        f'<li><svg viewBox="0 0 30 8" aria-hidden="true"><line x1="0" y1="4" x2="30" y2="4" stroke-width="2.6" '
+        f'style="stroke:var({variable})" stroke-dasharray="{dashes}"/></svg>{escape(label)}</li>'
+        for label, variable, dashes in curves.legend_keys(chart)
+    )
+    panels = "\n".join(f"<div>{curves.panel_svg(chart, axis)}</div>" for axis in chart.axes())
+    note = f'<p class="note">{escape(chart.note)}</p>' if chart.note else ""
+    return f'<h3>{escape(chart.title)}</h3>\n<ul class="keys">{keys}</ul>\n<div class="panels">{panels}</div>\n{note}'
+
+
+def _gallery(gallery: Gallery) -> str:
+    generated, nearest = to_rgb(gallery.generated, "generated"), to_rgb(gallery.nearest, "nearest")
+    pairs = "".join(
+        f'<figure class="pair"><div>{_image(a, "generated")}{_image(b, "nearest training image")}</div>'
+        f"<figcaption>distance {three_digits(distance)}</figcaption></figure>"
+        for a, b, distance in zip(generated, nearest, gallery.distances, strict=True)
+    )
+    shown = "Left: generated; right: the training image nearest to it. "
+    shown += f"Shown are the {len(generated)} nearest pairs of {gallery.total:,}."
+    return f'<p>{escape(gallery.summary())}</p>\n<div class="pairs">{pairs}</div>\n<p class="note">{escape(shown)}</p>'
+
+
+def _plan(plan: Table, summary: str) -> str:
+    text = f"<p>{escape(summary)}</p>" if summary else ""
+    return f'{text}\n<div class="plan" tabindex="0">{html_table(plan)}</div>'
+
+
+def _costs(costs: tuple[Cost, ...], note: str) -> str:
+    largest, first = max(cost.flops for cost in costs), costs[0].flops
+    if not largest > 0 or not first > 0:
+        raise ValueError(f"costs must be above 0 FLOP, not {[cost.flops for cost in costs]}")
+    rows = []
+    for i, cost in enumerate(costs):
+        percent = f"{100 * (cost.flops / first - 1):+.0f} %".replace("-", "−")
+        change = "" if i == 0 else f" <small>({percent})</small>"
+        rows.append(
+            f'<div class="row"><div>{escape(cost.label)}</div><div class="bar-box" aria-hidden="true">'
+            f'<div class="bar{" first" if i == 0 else ""}" style="width:{100 * cost.flops / largest:.2f}%"></div></div>'
+            f'<div class="amount">{flops_text(cost.flops)}{change}</div></div>'
+        )
+    said = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<div class="bars">{"".join(rows)}</div>\n{said}'
+
+
+def flops_text(flops: float) -> str:
+    """`1.23 GFLOP`."""
+    for limit, unit in ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP")):
+        if flops >= limit:
+            return f"{flops / limit:.2f} {unit}"
+    return f"{flops / 1e3:.2f} kFLOP"
+
+
+def _limits(limits: tuple[str, ...]) -> str:
+    items: Any = "".join(f"<li>{escape(limit)}</li>" for limit in limits)
+    return f'<ul class="limits">{items}</ul>' if items else ""

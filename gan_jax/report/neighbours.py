@@ -1,0 +1,101 @@
+"""The memorisation check: generated images beside the training image that each is nearest to.
+
+Distances and indices come from the metrics, which know the feature space. Looking is the point: a network that copies
+its 100 training images gives pairs that are the same picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from gan_jax.report.grids import check_images, enlarge, make_grid, to_rgb
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Pairs of images, the most suspicious (smallest distance) first."""
+
+    generated: np.ndarray  # [n, H, W, C] uint8
+    nearest: np.ndarray  # [n, H', W', C'] uint8, nearest[i] is the training image nearest to generated[i]
+    distances: np.ndarray  # [n] float64
+    median: float  # of the distances of all generated images, shown or not
+    reference_median: float | None  # the same of real images that were not trained on; None = not measured
+    below: float | None  # share of generated images nearer than all but 5 % of those real images; None = not measured
+    total: int  # generated images that were looked at
+    space: str = "feature space"  # in which the distance is, with its name
+
+    def summary(self) -> str:
+        """What the numbers say, in one or two sentences."""
+        text = (
+            f"Median distance of {self.total:,} generated images to their nearest training image, "
+            f"in {self.space}: {three_digits(self.median)}."
+        )
+        if self.reference_median is None or self.below is None:
+            return text
+        return (
+            f"{text} Real images that were not trained on: {three_digits(self.reference_median)}. "
+            f"{100 * self.below:.1f} % of the generated images are nearer than the nearest 5 % of those; "
+            "much more than 5 % would point at copying."
+        )
+
+
+def make_gallery(
+    generated: Any,
+    training: Any,
+    indices: Any,
+    distances: Any,
+    *,
+    n: int = 12,
+    reference_distances: Any = None,
+    space: str = "feature space",
+) -> Gallery:
+    """Picks the n generated images that are nearest to a training image.
+
+    Args:
+      generated: [N, H, W, C] uint8.
+      training: [M, H', W', C'] uint8, all of the training images.
+      indices: [N] integers, the training image nearest to each generated one.
+      distances: [N] floats, how near.
+      n: pairs to show.
+      reference_distances: the same of real images outside the training set; None = unknown.
+      space: the name of what the distance was measured in.
+    """
+    generated, training = check_images(generated, "generated"), check_images(training, "training")
+    indices, distances = np.asarray(indices), np.asarray(distances, np.float64)
+    for name, array in (("indices", indices), ("distances", distances)):
+        if array.shape != (len(generated),):
+            raise ValueError(f"{name} must hold a number for each of {len(generated)} images, not {list(array.shape)}")
+    if not np.issubdtype(indices.dtype, np.integer) or indices.min() < 0 or indices.max() >= len(training):
+        raise ValueError(f"indices must be integers from 0 to {len(training) - 1}, the last of the training images")
+    if not np.isfinite(distances).all():
+        raise ValueError(f"distance {int(np.flatnonzero(~np.isfinite(distances))[0])} is not finite")
+    order = np.argsort(distances, kind="stable")[:n]
+    reference_median = below = None
+    if reference_distances is not None:
+        reference = np.asarray(reference_distances, np.float64)
+        reference_median = float(np.median(reference))
+        below = float(np.mean(distances < np.quantile(reference, 0.05)))
+    return Gallery(
+        generated=generated[order],
+        nearest=training[indices[order]],
+        distances=distances[order],
+        median=float(np.median(distances)),
+        reference_median=reference_median,
+        below=below,
+        total=len(generated),
+        space=space,
+    )
+
+
+def gallery_grid(gallery: Gallery, cell_px: int = 64, columns: int = 4) -> np.ndarray:
+    """The pairs as one picture [height, width, 3] uint8: generated left, nearest training image right of it."""
+    left, right = (enlarge(to_rgb(images), cell_px) for images in (gallery.generated, gallery.nearest))
+    return make_grid(np.concatenate([left, right], axis=2), columns=columns, padding=6)
+
+
+def three_digits(value: float) -> str:
+    """A number with three digits that mean something: `4.60`, `412`."""
+    return f"{value:#.3g}".rstrip(".")

@@ -1,0 +1,124 @@
+"""How far a run is: a bar in a terminal, a plain line now and then where the output goes to a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from gan_jax.report.files import printable
+
+WINDOW_S = 30.0  # speed and time left are of this last stretch
+
+
+class Progress:
+    """Shows images done, images/s, time left and metrics. A context manager; call `update` after each dispatch.
+
+    Args:
+      total_images: where the run ends.
+      label: what runs.
+      start_images: where it starts: a resumed run is not fast because half of it was already done.
+      file: None = stderr, so that what a command prints can be piped.
+      every_s: seconds between plain lines, where `file` is not a terminal.
+      clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        total_images: int,
+        label: str,
+        *,
+        start_images: int = 0,
+        file: IO[str] | None = None,
+        every_s: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.total, self.label, self.images = int(total_images), printable(label), int(start_images)
+        self._file, self._every_s, self._clock = file or sys.stderr, every_s, clock
+        self._marks: deque[tuple[float, int]] = deque()
+        self._bar: Any = None
+        self._last_line_s = self._start_s = clock()
+        self._start_images = int(start_images)
+
+    def __enter__(self) -> Progress:
+        self._last_line_s = self._start_s = self._clock()
+        if self._file.isatty():
+            self._bar = _make_bar(self._file)
+            self._bar.start()
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.images, tail="compiling")
+        return self
+
+    def update(self, images: int, metrics: Mapping[str, Any] | None = None) -> None:
+        """Reports images seen in all, and the newest metrics (numbers; anything else is passed over)."""
+        now, self.images = self._clock(), int(images)
+        # the first mark is set after the first dispatch, so that its compilation does not count as slow training
+        self._marks.append((now, self.images))
+        while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
+            self._marks.popleft()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.images, tail=self._tail(metrics))
+        elif now - self._last_line_s >= self._every_s or self.images >= self.total:
+            self._last_line_s = now
+            self._print(metrics)
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Speed over the last half minute; None until two updates are in."""
+        if len(self._marks) < 2 or self._marks[-1][0] <= self._marks[0][0]:
+            return None
+        (t0, n0), (t1, n1) = self._marks[0], self._marks[-1]
+        return (n1 - n0) / (t1 - t0)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left at this speed; None while it is unknown."""
+        rate = self.images_per_s
+        return max(0, self.total - self.images) / rate if rate else None
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if kind is None:
+            done, seconds = self.images - self._start_images, self._clock() - self._start_s
+            rate = f", {done / seconds:,.0f} images/s with compilation" if seconds > 0 else ""
+            print(f"{self.label}: {done:,} images in {clock_text(seconds)}{rate}", file=self._file, flush=True)
+
+    def _print(self, metrics: Mapping[str, Any] | None) -> None:
+        share = 100 * self.images / self.total if self.total else 100
+        parts = [f"{self.label}: {self.images:,}/{self.total:,} images", f"{share:.0f} %", self._tail(metrics)]
+        print(", ".join(part for part in parts if part), file=self._file, flush=True)
+
+    def _tail(self, metrics: Mapping[str, Any] | None) -> str:
+        rate, left = self.images_per_s, self.left_s
+        parts = [] if rate is None else [f"{rate:,.0f} images/s"]
+        parts += [] if left is None else [f"{clock_text(left)} left"]
+        parts += [f"{name} {float(value):.3g}" for name, value in (metrics or {}).items() if _is_number(value)]
+        return ", ".join(parts)
+
+
+def clock_text(seconds: float) -> str:
+    """`1:05` or `2:03:09`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, (str, bool)) and value is not None and getattr(value, "ndim", 0) == 0
+
+
+def _make_bar(file: IO[str]) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[tail]}", markup=False),
+        console=Console(file=file),
+        refresh_per_second=2,  # the cores are for training
+    )
