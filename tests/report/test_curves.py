@@ -66,7 +66,12 @@ def test_files(tmp_path, suffix):
     if suffix == ".png":
         assert data.startswith(b"\x89PNG")
     else:
-        assert b"scratch's end" in data and b"adapted" in data and b"#1f6fd6" in data and b"var(" not in data
+        assert (
+            b"scratch's end" in data
+            and b"scratch $x$ &lt;&amp;&gt;" in data
+            and b"#1f6fd6" in data
+            and b"var(" not in data
+        )
 
 
 def test_a_curve_without_seconds_is_still_in_the_legend(tmp_path):

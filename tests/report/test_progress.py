@@ -35,7 +35,9 @@ def run(file, clock, total=1000, start=0, seconds=1.0, **options):
 
 
 def test_speed_is_without_compilation_and_without_what_was_done_before():
-    progress = run(io.StringIO(), Clock(), start=500)
+    file = io.StringIO()
+    progress = run(file, Clock(), start=500)
+    assert "adapt: 500 images in 1:05" in file.getvalue()
     np.testing.assert_allclose(progress.images_per_s, 100.0)
     assert progress.left_s == 0
 
