@@ -1,0 +1,143 @@
+"""The laws of DESIGN about imports: they point left only, heavy packages load where they are used, no pickle."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO
+
+PACKAGE = REPO / "gan_jax"
+
+# The way data flows. A room may import itself and the rooms to its left.
+ROOMS = ["trees", "config", "extras", "data", "nets", "losses", "augment", "metrics", "surgery", "interop", "tasks",
+         "train", "transfer", "fusion", "report", "cli"]  # fmt: skip
+
+HEAVY = ["tensorflow_datasets", "tensorflow", "array_record", "grain", "orbax", "matplotlib", "tensorboardX", "PIL",
+         "safetensors", "tyro", "scipy.stats", "torch", "pandas"]  # fmt: skip
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path, *, at_import: bool = False) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import in a file; at_import leaves out those inside functions and TYPE_CHECKING."""
+
+    def walk(node: ast.AST) -> Iterator[tuple[int, str]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((child.lineno, alias.name) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno}: write the whole name, not a relative import"
+                # `from gan_jax import data` names a module, `from gan_jax.trees import flatten` a thing in one
+                yield from ((child.lineno, f"{child.module}.{alias.name}") for alias in child.names)
+            elif at_import and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                continue
+            elif at_import and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            else:
+                yield from walk(child)
+
+    yield from walk(ast.parse(path.read_text(), str(path)))
+
+
+def is_or_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def test_there_are_rooms():
+    assert {room_of(path) for path in FILES} <= {*ROOMS, "__init__", "__main__"}, "a new room: name its place in ROOMS"
+    assert len(FILES) > 20
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_left(room):
+    wrong = []
+    for path in FILES:
+        if room_of(path) != room:
+            continue
+        for line, module in imports(path):
+            parts = module.split(".")
+            if parts[0] != "gan_jax" or len(parts) < 2 or parts[1].startswith("__"):
+                continue
+            target = parts[1]
+            if target not in ROOMS or ROOMS.index(target) > ROOMS.index(room):
+                wrong.append(f"{path.relative_to(REPO)}:{line} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_import_test_sees_a_wrong_import(tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from gan_jax.cli import main\nimport gan_jax.train as t\n")
+    assert list(imports(path)) == [(2, "gan_jax.cli.main"), (3, "gan_jax.train")]
+    assert list(imports(path, at_import=True)) == [(3, "gan_jax.train")]
+
+
+def test_only_nets_import_linen():
+    wrong = [f"{path.relative_to(REPO)}:{line}" for path in FILES if room_of(path) != "nets"
+             for line, module in imports(path) if is_or_in(module, "flax.linen")]  # fmt: skip
+    assert not wrong, f"only gan_jax/nets may import flax.linen: {wrong}"
+
+
+def test_no_pickle():
+    names = ("pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
+    wrong = [f"{path.relative_to(REPO)}:{line} imports {module}" for path in FILES for line, module in imports(path)
+             if any(is_or_in(module, name) for name in names)]  # fmt: skip
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
+                wrong.append(f"{path.relative_to(REPO)}:{node.value.lineno} allows pickle")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_packages_load_where_used(path):
+    wrong = [f"{path.name}:{line} imports {module}" for line, module in imports(path, at_import=True)
+             if any(is_or_in(module, heavy) for heavy in HEAVY)]  # fmt: skip
+    assert not wrong, "move into the function that uses it: " + ", ".join(wrong)
+
+
+def run_bare(code: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter that knows nothing of this one."""
+    return subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=120)
+
+
+LOADED = f"print(sorted(m for m in {HEAVY!r} if m in sys.modules))"
+
+
+def test_import_in_a_bare_process_loads_nothing_heavy():
+    done = run_bare(f"import gan_jax, sys; {LOADED}")
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_every_module_loads_without_the_heavy_packages():
+    """All rooms are imported while the heavy packages cannot be: whoever needs one asks inside a function."""
+    code = f"""
+import importlib, pkgutil, sys
+for name in {HEAVY!r}:
+    sys.modules[name] = None  # import now raises ImportError
+import gan_jax
+for module in pkgutil.walk_packages(gan_jax.__path__, "gan_jax."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+    done = run_bare(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_advice_names_extras_that_exist():
+    """Every `require(..., extra="x")` names an extra of pyproject.toml."""
+    extras = set(tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    named = {name: path for path in FILES for name in re.findall(r'extra="(\w+)"', path.read_text())}
+    assert named and set(named) <= extras, {name: str(path) for name, path in named.items() if name not in extras}
