@@ -23,7 +23,7 @@ class Gallery:
     distances: np.ndarray  # [n] float64
     median: float  # of the distances of all generated images, shown or not
     reference_median: float | None  # the same of real images that were not trained on; None = not measured
-    below: float | None  # share of generated images nearer than all but 5 % of those real images; None = not measured
+    closer: float | None  # probability that a generated image is nearer than such a real one; None = not measured
     total: int  # generated images that were looked at
     space: str = "feature space"  # in which the distance is, with its name
 
@@ -33,13 +33,14 @@ class Gallery:
             f"Median distance of {self.total:,} generated images to their nearest training image, "
             f"in {self.space}: {three_digits(self.median)}."
         )
-        if self.reference_median is None or self.below is None:
-            return text
-        return (
-            f"{text} Real images that were not trained on: {three_digits(self.reference_median)}. "
-            f"{100 * self.below:.1f} % of the generated images are nearer than the nearest 5 % of those; "
-            "much more than 5 % would point at copying."
-        )
+        if self.reference_median is not None:
+            text += f" Real images that were not trained on: {three_digits(self.reference_median)}."
+        if self.closer is not None:
+            text += (
+                f" A generated image is nearer than such a real one with probability {self.closer:.2f}; "
+                "0.5 would be as new as real images are, 1 would be copies."
+            )
+        return text
 
 
 def make_gallery(
@@ -50,6 +51,7 @@ def make_gallery(
     *,
     n: int = 12,
     reference_distances: Any = None,
+    closer: float | None = None,
     space: str = "feature space",
 ) -> Gallery:
     """Picks the n generated images that are nearest to a training image.
@@ -61,6 +63,7 @@ def make_gallery(
       distances: [N] floats, how near.
       n: pairs to show.
       reference_distances: the same of real images outside the training set; None = unknown.
+      closer: probability that a generated image is nearer to the training set than one of those; None = unknown.
       space: the name of what the distance was measured in.
     """
     generated, training = check_images(generated, "generated"), check_images(training, "training")
@@ -73,18 +76,13 @@ def make_gallery(
     if not np.isfinite(distances).all():
         raise ValueError(f"distance {int(np.flatnonzero(~np.isfinite(distances))[0])} is not finite")
     order = np.argsort(distances, kind="stable")[:n]
-    reference_median = below = None
-    if reference_distances is not None:
-        reference = np.asarray(reference_distances, np.float64)
-        reference_median = float(np.median(reference))
-        below = float(np.mean(distances < np.quantile(reference, 0.05)))
     return Gallery(
         generated=generated[order],
         nearest=training[indices[order]],
         distances=distances[order],
         median=float(np.median(distances)),
-        reference_median=reference_median,
-        below=below,
+        reference_median=None if reference_distances is None else float(np.median(reference_distances)),
+        closer=closer,
         total=len(generated),
         space=space,
     )
