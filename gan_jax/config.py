@@ -12,7 +12,7 @@ import types
 import typing
 from typing import Any, Literal, TypeVar, Union
 
-from gan_jax.trees import did_you_mean
+from gan_jax.trees import did_you_mean, flatten
 
 T = TypeVar("T")
 
@@ -58,7 +58,8 @@ class DCGANConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    name: Literal["non_saturating", "hinge", "wasserstein", "least_squares", "relativistic"] = "hinge"  # adversarial loss
+    # adversarial loss
+    name: Literal["non_saturating", "hinge", "wasserstein", "least_squares", "relativistic"] = "hinge"
     r1_gamma: float = 0.0  # weight of gamma/2 |grad D(real)|^2; 0 = off
     r2_gamma: float = 0.0  # the same on generated images; 0 = off
     gp_lambda: float = 0.0  # weight of WGAN-GP's (|grad D(mix)| - 1)^2; 0 = off
@@ -146,8 +147,8 @@ class FreezeDConfig(FinetuneConfig):
     blocks: int = 1  # how many of D's blocks stay frozen, counted from the image
 
 
-NetConfig = Union[ResNetConfig, DCGANConfig]
-MethodConfig = Union[ScratchConfig, FinetuneConfig, FreezeDConfig]
+NetConfig = ResNetConfig | DCGANConfig
+MethodConfig = ScratchConfig | FinetuneConfig | FreezeDConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,58 +169,11 @@ class Config:
 
     def validate(self) -> Config:
         """Returns self, or raises `ConfigError` with every combination that cannot run and what to change."""
-        problems = [text for wrong, text in self._checks() if wrong]
-        if problems:
-            raise ConfigError("this configuration cannot run:\n" + "\n".join(f"  - {text}" for text in problems))
-        return self
+        from gan_jax.checks import problems  # which knows the classes of this module
 
-    def _checks(self) -> list[tuple[bool, str]]:
-        net, loss, optim, train, data = self.net, self.loss, self.optim, self.train, self.data
-        dispatch = train.batch * train.steps_per_dispatch
-        num_classes = getattr(net, "num_classes", 0)
-        transfer = self.transfer
-        checks = [
-            (net.resolution < 16 or net.resolution & (net.resolution - 1) != 0,
-             f"net.resolution is {net.resolution}; use a power of two from 16"),
-            (net.channels not in (1, 3, 4), f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"),
-            (net.z_dim < 1, f"net.z_dim is {net.z_dim}; use at least 1"),
-            (min(net.channel_base // net.resolution, net.channel_max) < 1,
-             f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least {net.resolution}"),
-            (num_classes < 0 or num_classes == 1, f"net.num_classes is {num_classes}; use 0 (unconditional) or at least 2"),
-            (train.batch < 1 or train.kimg <= 0 or train.d_steps < 1 or train.steps_per_dispatch < 1,
-             "train.batch, train.kimg, train.d_steps and train.steps_per_dispatch must be positive"),
-            (train.devices is not None and train.devices > 0 and train.batch % train.devices != 0,
-             f"train.batch {train.batch} does not divide over {train.devices} devices; use a multiple of {train.devices}"),
-            (train.devices is not None and train.devices < 1, "train.devices must be positive, or None for all"),
-            (0 < train.kimg * 1000 < dispatch,
-             f"train.kimg {train.kimg:g} is shorter than one dispatch of {dispatch} images (batch x steps_per_dispatch); "
-             "lower train.steps_per_dispatch"),
-            (loss.penalty_interval < 1, "loss.penalty_interval must be at least 1"),
-            (loss.name == "wasserstein" and loss.gp_lambda <= 0,
-             "loss.name wasserstein wants a gradient penalty; set loss.gp_lambda (10 in the paper)"),
-            (min(loss.r1_gamma, loss.r2_gamma, loss.gp_lambda) < 0, "penalty weights must not be negative"),
-            (loss.gp_lambda > 0 and isinstance(net, DCGANConfig),
-             "loss.gp_lambda takes the gradient of each image by itself, but DCGAN's discriminator has batch norm; "
-             "use net:res-net-config, or r1_gamma"),
-            (optim.lr <= 0 or (optim.d_lr is not None and optim.d_lr <= 0), "optim.lr and optim.d_lr must be positive"),
-            (not (0 <= optim.b1 < 1 and 0 <= optim.b2 < 1), "optim.b1 and optim.b2 must lie in [0, 1)"),
-            (optim.clip_norm is not None and optim.clip_norm <= 0, "optim.clip_norm must be positive, or None"),
-            (self.ema.half_life_kimg < 0, "ema.half_life_kimg must not be negative"),
-            (data.shots is not None and data.shots < 1, "data.shots must be positive, or None for all images"),
-            (self.checkpoint.keep_last < 1, "checkpoint.keep_last must be at least 1; to save nothing set every_kimg None"),
-            (self.checkpoint.keep_best and self.evaluate.every_kimg is None,
-             "checkpoint.keep_best wants evaluations to compare; set evaluate.every_kimg"),
-            (self.evaluate.n_fake < 2, "evaluate.n_fake must be at least 2"),
-            (isinstance(transfer, FreezeDConfig) and transfer.blocks < 1,
-             "transfer.blocks must be at least 1; to freeze nothing use finetune"),
-            (isinstance(transfer, FreezeDConfig) and transfer.networks == "g",
-             "transfer.networks g leaves a fresh D, whose blocks must not be frozen; use both or d"),
-            (isinstance(transfer, FinetuneConfig) and transfer.networks == "g" and transfer.d_warmup_kimg <= 0,
-             "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"),
-            (isinstance(transfer, FinetuneConfig) and transfer.d_warmup_kimg >= train.kimg,
-             "transfer.d_warmup_kimg must be shorter than train.kimg"),
-        ]
-        return checks
+        if found := list(problems(self)):
+            raise ConfigError("this configuration cannot run:\n" + "\n".join(f"  - {text}" for text in found))
+        return self
 
 
 # -- JSON and back -------------------------------------------------------------------------------
@@ -253,17 +207,17 @@ def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
     names = [field.name for field in dataclasses.fields(typing.cast(Any, cls))]
     for name in values:
         if name not in names:
-            raise ConfigError(f"{where} has no field {name!r}{did_you_mean(name, names)}; its fields are {', '.join(names)}")
+            raise ConfigError(
+                f"{where} has no field {name!r}{did_you_mean(name, names)}; its fields are {', '.join(names)}"
+            )
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
 def differences(a: Any, b: Any) -> list[str]:
     """One line for every field in which two configurations differ: `train.seed: 0 -> 1`."""
-    from gan_jax.trees import flatten
-
-    as_flat = lambda c: {k: v for k, v in flatten(_wrap_none(to_dict(c))).items()}  # noqa: E731
+    as_flat = lambda c: flatten(_wrap_none(to_dict(c)))
     old, new = as_flat(a), as_flat(b)
-    show = lambda flat, key: repr(flat[key]) if key in flat else "absent"  # noqa: E731
+    show = lambda flat, key: repr(flat[key]) if key in flat else "absent"
     return [
         f"{key.replace('/', '.')}: {show(old, key)} -> {show(new, key)}"
         for key in sorted({*old, *new})
@@ -280,7 +234,7 @@ def _wrap_none(value: Any) -> Any:
 
 def _dataclasses_in(hint: Any) -> list[type]:
     options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return [option for option in options if dataclasses.is_dataclass(option)]
+    return [option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)]
 
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
@@ -290,7 +244,9 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
             value = dict(value)
             kind = value.pop("kind", None)
             if kind not in kinds:
-                raise ConfigError(f"{where}.kind is {kind!r}; use one of {', '.join(kinds)}{did_you_mean(str(kind), kinds)}")
+                raise ConfigError(
+                    f"{where}.kind is {kind!r}; use one of {', '.join(kinds)}{did_you_mean(str(kind), kinds)}"
+                )
             return from_dict(kinds[kind], value, where)
         return from_dict(members[0], value, where)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -304,7 +260,9 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         return tuple(_parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Literal:
         if value not in args:
-            raise ConfigError(f"{where} is {value!r}; use one of {', '.join(map(repr, args))}{did_you_mean(str(value), args)}")
+            raise ConfigError(
+                f"{where} is {value!r}; use one of {', '.join(map(repr, args))}{did_you_mean(str(value), args)}"
+            )
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -31,8 +31,18 @@ def path_name(key_path: Sequence[Any]) -> str:
 
 
 def flatten(tree: Tree) -> Flat:
-    """Flattens any pytree (dicts, tuples, dataclasses, optimiser states) to `{path: leaf}`."""
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """Flattens any pytree (dicts, tuples, dataclasses, optimiser states) to `{path: leaf}`.
+
+    Raises:
+      TreeError: two leaves have one path, as in `{"a/b": 1, "a": {"b": 2}}`.
+    """
+    flat: Flat = {}
+    for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        path = path_name(key_path)
+        if path in flat:
+            raise TreeError(f"two leaves have the path {path!r}; a name must not contain '/'")
+        flat[path] = leaf
+    return flat
 
 
 def unflatten(flat: Mapping[str, Any], like: Tree | None = None) -> Tree:
@@ -77,7 +87,10 @@ def map_with_path(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree
 @lru_cache(maxsize=4096)
 def _compile(pattern: str) -> re.Pattern[str]:
     if pattern.startswith("re:"):
-        return re.compile(pattern[3:])
+        try:
+            return re.compile(pattern[3:])
+        except re.error as error:
+            raise TreeError(f"{pattern!r} is no regular expression: {error}") from error
     parts = re.split(r"(\*\*/|/\*\*|\*\*|\*|\?|\{[^}]*\})", pattern)
     spelled = {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 

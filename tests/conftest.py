@@ -28,7 +28,9 @@ def extra_data(*parts: str) -> Path:
     root = Path(os.environ.get("GAN_JAX_DATA") or REPO.parent / "shared" / "data")
     path = root.joinpath(*parts)
     if not path.exists():
-        pytest.skip(f"needs {'/'.join(parts) or 'the extra data'}, which is not in {root}; name its folder in GAN_JAX_DATA")
+        pytest.skip(
+            f"needs {'/'.join(parts) or 'the extra data'}, which is not in {root}; name its folder in GAN_JAX_DATA"
+        )
     return path
 
 

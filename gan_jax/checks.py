@@ -1,0 +1,122 @@
+"""Which configurations cannot run, and what to change: all that `Config.validate` knows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig
+
+
+def problems(config: Config) -> Iterator[str]:
+    """One line for everything that is wrong, naming the field and what would be right."""
+    yield from _numbers(config)
+    yield from _net(config)
+    yield from _loss(config)
+    yield from _train(config)
+    yield from _transfer(config)
+
+
+def _numbers(config: Config) -> Iterator[str]:
+    for part in dataclasses.fields(config):
+        values = getattr(config, part.name)
+        for field in dataclasses.fields(values):
+            value, name = getattr(values, field.name), f"{part.name}.{field.name}"
+            if isinstance(value, float) and not math.isfinite(value):
+                yield f"{name} is {value}; use a finite number"
+            elif name in POSITIVE and value is not None and value <= 0:
+                yield f"{name} is {value:g}; it must be positive{POSITIVE[name]}"
+            elif name in NOT_NEGATIVE and value is not None and value < 0:
+                yield f"{name} is {value:g}; it must not be negative"
+
+
+def _net(config: Config) -> Iterator[str]:
+    net = config.net
+    if net.resolution < 16 or net.resolution & (net.resolution - 1):
+        yield f"net.resolution is {net.resolution}; use a power of two from 16"
+    elif 0 < net.channel_base < net.resolution:
+        yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"
+    if net.channels not in (1, 3, 4):
+        yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"
+    num_classes = getattr(net, "num_classes", 0)
+    if num_classes < 0 or num_classes == 1:
+        yield f"net.num_classes is {num_classes}; use 0 (unconditional) or at least 2"
+
+
+def _loss(config: Config) -> Iterator[str]:
+    loss, optim = config.loss, config.optim
+    if loss.name == "wasserstein" and loss.gp_lambda == 0:
+        yield "loss.name wasserstein wants a gradient penalty; set loss.gp_lambda (10 in the paper)"
+    if loss.gp_lambda > 0 and isinstance(config.net, DCGANConfig):
+        yield (
+            "loss.gp_lambda takes the gradient of each image by itself, but DCGAN's discriminator has batch norm; "
+            "use a ResNetConfig (--net resnet), or r1_gamma"
+        )
+    if not (0 <= optim.b1 < 1 and 0 <= optim.b2 < 1):
+        yield f"optim.b1 and optim.b2 are {optim.b1:g} and {optim.b2:g}; they must lie in [0, 1)"
+
+
+def _train(config: Config) -> Iterator[str]:
+    train = config.train
+    if config.data.classes == ():
+        yield "data.classes is empty; name some classes, or use None for all"
+    if train.batch > 0 and train.devices is not None and train.devices > 0 and train.batch % train.devices:
+        yield f"train.batch {train.batch} does not divide over {train.devices} devices; use a multiple of {train.devices}"
+    dispatch = train.batch * train.steps_per_dispatch
+    if 0 < train.kimg * 1000 < dispatch:
+        yield (
+            f"train.kimg {train.kimg:g} is shorter than one dispatch of {dispatch} images "
+            "(batch x steps_per_dispatch); lower train.steps_per_dispatch"
+        )
+    if config.checkpoint.keep_best and config.evaluate.every_kimg is None:
+        yield "checkpoint.keep_best wants evaluations to compare; set evaluate.every_kimg"
+    if config.evaluate.n_fake < 2:
+        yield f"evaluate.n_fake is {config.evaluate.n_fake}; use at least 2"
+
+
+def _transfer(config: Config) -> Iterator[str]:
+    transfer: Any = config.transfer
+    if isinstance(transfer, FreezeDConfig) and transfer.networks == "g":
+        yield "transfer.networks g leaves a fresh D, whose blocks must not be frozen; use both or d"
+    if not isinstance(transfer, FinetuneConfig):
+        return
+    if transfer.networks == "g" and transfer.d_warmup_kimg == 0:
+        yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
+    if 0 < config.train.kimg <= transfer.d_warmup_kimg:
+        yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
+
+
+POSITIVE = {  # fields that must be more than 0 (or None where they may be), and what else to do
+    "data.shots": ", or None for all images",
+    "net.z_dim": "",
+    "net.channel_base": "",
+    "net.channel_max": "",
+    "loss.penalty_interval": "",
+    "optim.lr": "",
+    "optim.d_lr": ", or None for optim.lr",
+    "optim.eps": "",
+    "optim.clip_norm": ", or None to clip nothing",
+    "ema.rampup": ", or None for no ramp-up",
+    "train.kimg": "",
+    "train.batch": "",
+    "train.d_steps": "",
+    "train.steps_per_dispatch": "",
+    "train.devices": ", or None for all",
+    "transfer.blocks": "; to freeze nothing use finetune",
+    "checkpoint.every_kimg": "; to save nothing use None",
+    "checkpoint.keep_last": "; to save nothing set checkpoint.every_kimg to None",
+    "evaluate.every_kimg": ", or None for the end only",
+    "log.every_dispatches": "",
+    "log.grid_every_kimg": ", or None for the end only",
+}
+NOT_NEGATIVE = (
+    "loss.r1_gamma",
+    "loss.r2_gamma",
+    "loss.gp_lambda",
+    "optim.warmup_kimg",
+    "ema.half_life_kimg",
+    "transfer.d_warmup_kimg",
+    "evaluate.stats_batches",
+)

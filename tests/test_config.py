@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import typing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gan_jax import config as c
+from gan_jax.config import Config, ConfigError, differences, from_dict, to_dict
+
+FAR = Config(
+    data=c.DataConfig(source="folder:/x", classes=(1, 9), shots=100),
+    net=c.DCGANConfig(resolution=32),
+    augment=c.AugmentConfig(policy=("color", "cutout")),
+    optim=c.OptimConfig(d_lr=1e-4, clip_norm=1.0),
+    transfer=c.FreezeDConfig(blocks=2, networks="d"),
+    checkpoint=c.CheckpointConfig(every_kimg=None),
+)
+
+
+# -- JSON and back ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [Config(), FAR])
+def test_json_loses_nothing(config):
+    text = json.dumps(to_dict(config), allow_nan=False)
+    assert from_dict(Config, json.loads(text)) == config
+
+
+def test_members_of_a_union_carry_their_kind():
+    values = to_dict(FAR)
+    assert values["net"]["kind"] == "DCGANConfig" and values["transfer"]["kind"] == "FreezeDConfig"
+    assert "kind" not in values["optim"]
+
+
+def test_fields_left_out_take_their_defaults():
+    assert from_dict(Config, {}) == Config()
+    assert from_dict(Config, {"optim": {"lr": 1}}).optim.lr == 1.0
+    assert isinstance(from_dict(Config, {"optim": {"lr": 1}}).optim.lr, float)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"optm": {}}, r"config has no field 'optm' \(did you mean 'optim'\?\); its fields are data, net"),
+        ({"optim": {"learning_rate": 1}}, r"config\.optim has no field 'learning_rate'"),
+        ({"optim": {"lr": "fast"}}, r"config\.optim\.lr must be float, not 'fast'"),
+        ({"train": {"batch": 1.5}}, r"config\.train\.batch must be int, not 1\.5"),
+        ({"train": {"batch": True}}, r"config\.train\.batch must be int, not True"),
+        ({"train": {"batch": None}}, r"config\.train\.batch must be int, not None"),
+        ({"data": {"mirror": 1}}, r"config\.data\.mirror must be bool, not 1"),
+        ({"data": {"classes": 3}}, r"config\.data\.classes must be a list, not 3"),
+        ({"data": {"classes": [1, "x"]}}, r"config\.data\.classes\[1\] must be int, not 'x'"),
+        ({"loss": {"name": "hinges"}}, r"config\.loss\.name is 'hinges'; use one of .*did you mean 'hinge'"),
+        ({"augment": {"policy": ["colour"]}}, r"config\.augment\.policy\[0\] is 'colour'.*did you mean 'color'"),
+        ({"net": {"kind": "ResnetConfig"}}, r"config\.net\.kind is 'ResnetConfig'; use one of .*did you mean 'ResNetC"),
+        ({"net": {"resolution": 32}}, r"config\.net\.kind is None; use one of ResNetConfig, DCGANConfig"),
+        ({"net": 3}, r"config\.net must be a mapping of fields, not 3"),
+        ([], r"config must be a mapping of fields, not \[\]"),
+    ],
+)
+def test_from_dict_says_what_is_wrong_and_where(values, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(Config, values)
+
+
+def test_from_dict_leaves_its_input_alone():
+    values = to_dict(FAR)
+    before = json.dumps(values)
+    from_dict(Config, values)
+    assert json.dumps(values) == before
+
+
+# -- differences -----------------------------------------------------------------------------------------
+
+
+def test_no_difference():
+    assert differences(FAR, dataclasses.replace(FAR)) == []
+
+
+def test_a_difference_is_one_line_per_field():
+    other = dataclasses.replace(
+        Config(),
+        optim=c.OptimConfig(lr=1e-3, d_lr=1e-4),
+        data=c.DataConfig(classes=(1, 2)),
+        net=c.ResNetConfig(z_dim=9),
+    )
+    assert differences(Config(), other) == [
+        "data.classes: 'None' -> '[1, 2]'",
+        "net.z_dim: 64 -> 9",
+        "optim.d_lr: 'None' -> 0.0001",
+        "optim.lr: 0.0002 -> 0.001",
+    ]
+
+
+def test_another_member_of_a_union_is_a_difference():
+    lines = differences(Config(), Config(transfer=c.FinetuneConfig()))
+    assert "transfer.kind: 'ScratchConfig' -> 'FinetuneConfig'" in lines
+    assert "transfer.source: absent -> 'embedded:fashion16'" in lines
+
+
+# -- validate --------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_valid():
+    config = Config()
+    assert config.validate() is config
+    FAR.validate()
+
+
+WRONG = {
+    "net.resolution is 24": Config(net=c.ResNetConfig(resolution=24)),
+    "net.resolution is 8": Config(net=c.ResNetConfig(resolution=8)),
+    "net.channels is 2": Config(net=c.ResNetConfig(channels=2)),
+    "net.z_dim": Config(net=c.ResNetConfig(z_dim=0)),
+    "leaves no channel at 2048 px": Config(net=c.ResNetConfig(resolution=2048)),
+    "net.num_classes is 1": Config(net=c.ResNetConfig(num_classes=1)),
+    "train.batch is 0; it must be positive": Config(train=c.TrainConfig(batch=0)),
+    "does not divide over 3 devices; use a multiple of 3": Config(train=c.TrainConfig(devices=3)),
+    "train.devices is 0; it must be positive, or None for all": Config(train=c.TrainConfig(devices=0)),
+    "shorter than one dispatch of 256 images": Config(train=c.TrainConfig(kimg=0.1)),
+    "penalty_interval": Config(loss=c.LossConfig(penalty_interval=0)),
+    "set loss.gp_lambda": Config(loss=c.LossConfig(name="wasserstein")),
+    "must not be negative": Config(loss=c.LossConfig(r1_gamma=-1.0)),
+    "DCGAN's discriminator has batch norm": Config(net=c.DCGANConfig(), loss=c.LossConfig(gp_lambda=10.0)),
+    "optim.lr is 0; it must be positive": Config(optim=c.OptimConfig(lr=0.0)),
+    "optim.b1 and optim.b2": Config(optim=c.OptimConfig(b2=1.0)),
+    "optim.clip_norm": Config(optim=c.OptimConfig(clip_norm=0.0)),
+    "optim.eps": Config(optim=c.OptimConfig(eps=0.0)),
+    "optim.warmup_kimg": Config(optim=c.OptimConfig(warmup_kimg=-1.0)),
+    "ema.half_life_kimg": Config(ema=c.EMAConfig(half_life_kimg=-1.0)),
+    "ema.rampup": Config(ema=c.EMAConfig(rampup=0.0)),
+    "data.shots": Config(data=c.DataConfig(shots=0)),
+    "data.classes": Config(data=c.DataConfig(classes=())),
+    "checkpoint.keep_last": Config(checkpoint=c.CheckpointConfig(keep_last=0)),
+    "checkpoint.every_kimg": Config(checkpoint=c.CheckpointConfig(every_kimg=0.0)),
+    "set evaluate.every_kimg": Config(checkpoint=c.CheckpointConfig(keep_best=True)),
+    "evaluate.n_fake": Config(evaluate=c.EvalConfig(n_fake=1)),
+    "evaluate.every_kimg": Config(evaluate=c.EvalConfig(every_kimg=0.0)),
+    "evaluate.stats_batches": Config(evaluate=c.EvalConfig(stats_batches=-1)),
+    "log.every_dispatches": Config(log=c.LogConfig(every_dispatches=0)),
+    "log.grid_every_kimg": Config(log=c.LogConfig(grid_every_kimg=-1.0)),
+    "to freeze nothing use finetune": Config(transfer=c.FreezeDConfig(blocks=0)),
+    "leaves a fresh D, whose blocks": Config(transfer=c.FreezeDConfig(networks="g", d_warmup_kimg=1.0)),
+    "set transfer.d_warmup_kimg": Config(transfer=c.FinetuneConfig(networks="g")),
+    "shorter than train.kimg": Config(transfer=c.FinetuneConfig(d_warmup_kimg=100.0)),
+    "transfer.d_warmup_kimg is -1; it must not be negative": Config(transfer=c.FinetuneConfig(d_warmup_kimg=-1.0)),
+    "optim.lr is nan": Config(optim=c.OptimConfig(lr=float("nan"))),
+    "train.kimg is inf": Config(train=c.TrainConfig(kimg=float("inf"))),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_validate_names_the_field(message):
+    with pytest.raises(ConfigError, match="this configuration cannot run:\n  - ") as caught:
+        WRONG[message].validate()
+    assert message in str(caught.value)
+
+
+def test_validate_lists_every_problem():
+    config = Config(net=c.ResNetConfig(resolution=24, channels=2), train=c.TrainConfig(batch=0))
+    with pytest.raises(ConfigError) as caught:
+        config.validate()
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_validate_never_crashes(data):
+    """Whatever numbers the fields hold, the answer is a Config or a ConfigError."""
+    parts = {}
+    for field in dataclasses.fields(Config):
+        part = getattr(Config(), field.name)
+        hints = typing.get_type_hints(type(part))
+        picked = {}
+        for inner in dataclasses.fields(part):
+            if hints[inner.name] in (int, float) and data.draw(st.booleans()):
+                kind = st.integers(-3, 64) if hints[inner.name] is int else st.floats(allow_nan=True)
+                picked[inner.name] = data.draw(kind)
+        parts[field.name] = dataclasses.replace(part, **picked)
+    try:
+        Config(**parts).validate()
+    except ConfigError as error:
+        assert "\n  - " in str(error)
+
+
+def test_every_field_says_what_it_is():
+    """The comment after a field is its help on the command line."""
+    lines = Path(c.__file__).read_text().splitlines()
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.ClassDef) and node.name != "Config":
+            for field in node.body:
+                if isinstance(field, ast.AnnAssign):
+                    assert any("  # " in lines[i] for i in (field.lineno - 2, field.lineno - 1)), ast.unparse(field)
