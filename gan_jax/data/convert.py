@@ -13,7 +13,7 @@ import numpy as np
 
 from gan_jax.data.images import DataError
 
-_WEIGHT_BITS = 16  # fraction bits of a resampling weight: two passes over 8-bit (or 16-bit) pixels stay exact in float64
+_WEIGHT_BITS = 16  # fraction bits of a resampling weight: two passes over pixels times alpha stay exact in float64
 _CHUNK_VALUES = 1 << 22  # values that a resize holds as float64 at a time
 
 
@@ -31,7 +31,8 @@ def resize(images: np.ndarray, resolution: int | tuple[int, int]) -> np.ndarray:
     """Resizes `[N, H, W, C]` uint8 by an anti-aliased bicubic filter (Keys, a = -1/2, widened when shrinking).
 
     Equals Pillow's BICUBIC in its float mode, rounded (its 8-bit mode rounds and clips between the two passes as
-    well, so it differs by a few levels at sharp edges). RGBA is resized with premultiplied alpha, so that invisible colours do not bleed into visible ones.
+    well, so it differs by a few levels at sharp edges). RGBA is resized with premultiplied alpha, so that invisible
+    colours do not bleed into visible ones.
 
     Args:
       images: `[N, H, W, C]` uint8.

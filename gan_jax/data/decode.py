@@ -33,7 +33,8 @@ def decode(data: bytes, where: str) -> np.ndarray:
             warnings.simplefilter("error")  # Pillow warns of oversized and of damaged files that it reads all the same
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{where} is {image.height} x {image.width} px; more than {MAX_PIXELS} pixels are refused")
+                    size = f"{image.height} x {image.width} px"
+                    raise DataError(f"{where} is {size}; more than {MAX_PIXELS} pixels are refused")
                 if image.mode.startswith(_TOO_DEEP):
                     raise DataError(f"{where} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
                 image.load()

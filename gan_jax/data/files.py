@@ -60,7 +60,8 @@ def open_zip(path: Path) -> Iterator[Files]:
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in archive.infolist():
             name = entry.filename.replace("\\", "/")
-            if name.startswith("/") or ".." in PurePosixPath(name).parts or ":" in PurePosixPath(name).parts[0]:
+            parts = PurePosixPath(name).parts
+            if not parts or parts[0] == "/" or ".." in parts or ":" in parts[0]:
                 raise DataError(f"{path} holds {entry.filename!r}, a name that leaves the archive; refused")
             if entry.is_dir() or name.startswith("__MACOSX/"):
                 continue
@@ -70,7 +71,7 @@ def open_zip(path: Path) -> Iterator[Files]:
         kept = {name: entries[name] for name in _relevant(entries)}
         for name, entry in kept.items():
             if entry.file_size > MAX_FILE_BYTES:
-                raise DataError(f"{path}/{name} declares {entry.file_size} bytes; more than {MAX_FILE_BYTES} are refused")
+                raise DataError(f"{path}/{name} declares {entry.file_size} bytes; {MAX_FILE_BYTES} are the most")
         tops = {name.split("/")[0] for name in kept}
         if len(tops) == 1 and all("/" in name for name in kept):
             kept = {name.split("/", 1)[1]: entry for name, entry in kept.items()}

@@ -34,7 +34,7 @@ def read_idx(folder: Any, split: str = "train", name: str | None = None) -> Imag
     if "classes.txt" in files:
         names = files["classes.txt"].read_text(encoding="utf-8").splitlines()
     if len(images) != len(labels):
-        raise DataError(f"{folder}: {len(images)} {split} images but {len(labels)} labels; the two files are not a pair")
+        raise DataError(f"{folder}: {len(images)} {split} images but {len(labels)} labels; the files are not a pair")
     return from_arrays(images, labels, name=name or f"idx:{folder}:{split}", class_names=names)
 
 
@@ -57,14 +57,16 @@ def _read(file: Any, dims: int) -> np.ndarray:
         opened = {".gz": gzip.open, ".xz": lzma.open}.get(file.name[-3:], lambda stream: stream)(io.BytesIO(raw))
         header = opened.read(4 + 4 * dims)
         if len(header) < 4 + 4 * dims or header[:4] != bytes([0, 0, 8, dims]):
-            raise DataError(f"{file} is not an idx file of {dims}-dimensional bytes: it begins with {header[:4].hex(' ')}")
+            begin = header[:4].hex(" ")
+            raise DataError(f"{file} is not an idx file of {dims}-dimensional bytes: it begins with {begin!r}")
         shape = struct.unpack(f">{dims}I", header[4:])
         size = int(np.prod(shape, dtype=object))
         body = _read_up_to(opened, size + 1)  # never more than the header declares, whatever unpacks from it
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if len(body) != size:
-        raise DataError(f"{file}: the header declares {size} bytes {list(shape)}, the file holds {'more' if len(body) > size else len(body)}")
+        held = "more" if len(body) > size else len(body)
+        raise DataError(f"{file}: the header declares {size} bytes {list(shape)}, the file holds {held}")
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 

@@ -34,7 +34,7 @@ class Images:
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
             raise DataError(f"{self.name}: images must be uint8 [N, H, W, C], not {_describe(images)}")
         if images.shape[3] not in (1, 3, 4):
-            raise DataError(f"{self.name}: images have {images.shape[3]} channels; 1, 3 and 4 are known (grey, RGB, RGBA)")
+            raise DataError(f"{self.name}: images have {images.shape[3]} channels; known are 1, 3, 4 (grey, RGB, RGBA)")
         if len(images) == 0:
             raise DataError(f"{self.name} holds no images")
         if self.labels is None:
@@ -99,13 +99,15 @@ class Images:
         return names.index(name)
 
 
-def from_arrays(images: Any, labels: Any = None, *, name: str = "arrays", class_names: Sequence[str] | None = None) -> Images:
+def from_arrays(
+    images: Any, labels: Any = None, *, name: str = "arrays", class_names: Sequence[str] | None = None
+) -> Images:
     """Wraps arrays: images `[N, H, W]` or `[N, H, W, C]` uint8, labels `[N]` integers or None."""
     images = np.asarray(images)
     if images.dtype == np.uint8 and images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 and images.ndim in (3, 4):
-        raise DataError(f"{name}: images must be uint8 in 0 .. 255, not {images.dtype.name}; use convert.to_uint8 on [-1, 1]")
+        raise DataError(f"{name}: images must be uint8 in 0 .. 255, not {images.dtype.name}; to_uint8 takes [-1, 1]")
     labels = None if labels is None else np.asarray(labels)
     if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # the [N, 1] that several archives store

@@ -43,7 +43,8 @@ def find_labels(root: str, names: Sequence[str], images: Sequence[str], read: Ca
         return None, None
     if None in folders:
         loose = images[folders.index(None)]
-        raise DataError(f"{root}/{loose} lies beside the class folder {next(filter(None, folders))!r}; move it into one, or add labels.csv")
+        folder = next(filter(None, folders))
+        raise DataError(f"{root}/{loose} lies beside the class folder {folder!r}; move it into one, or add labels.csv")
     return _numbers(folders, images, root)
 
 
@@ -74,7 +75,7 @@ def _parse(name: str, data: bytes, where: str) -> list[tuple[str, Any]] | None:
 
 def _parse_csv(text: str, where: str) -> list[tuple[str, Any]]:
     rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
-    if rows and [cell.strip().lower() for cell in rows[0][1]] in (["file", "label"], ["filename", "label"], ["image", "label"]):
+    if rows and [cell.strip().lower() for cell in rows[0][1]] in _HEADERS:
         rows = rows[1:]
     for number, row in rows:
         if len(row) != 2:
@@ -97,9 +98,11 @@ def _of_images(rows: list[tuple[str, Any]], images: Sequence[str], where: str) -
             raise DataError(f"{where} labels {file!r} twice")
         labels[file] = label
     if missing := [image for image in images if image not in labels]:
-        raise DataError(f"{where} has no label for {missing[0]!r}{did_you_mean(missing[0], labels)} ({len(missing)} without one)")
+        hint = did_you_mean(missing[0], labels)
+        raise DataError(f"{where} has no label for {missing[0]!r}{hint}; {len(missing)} image(s) without one")
     if extra := sorted(set(labels) - set(images)):
-        raise DataError(f"{where} labels {extra[0]!r}, which is not there ({len(extra)} such){did_you_mean(extra[0], images)}")
+        hint = did_you_mean(extra[0], images)
+        raise DataError(f"{where} labels {extra[0]!r}, which is not there{hint}; {len(extra)} such label(s)")
     return [labels[image] for image in images]
 
 
@@ -115,4 +118,5 @@ def _numbers(labels: Sequence[Any], images: Sequence[str], where: str) -> Labels
     return np.array(labels, np.int32), None
 
 
+_HEADERS = (["file", "label"], ["filename", "label"], ["image", "label"])
 LABEL_FILES = ("labels.csv", "labels.json", "dataset.json")

@@ -53,7 +53,7 @@ def prepare(
       DataError: a source cannot be read, splits do not fit together, or the set is there already.
     """
     if not _NAME.fullmatch(name):
-        raise DataError(f"data set name {name!r} must be small letters, digits and underscores, beginning with a letter")
+        raise DataError(f"data set name {name!r} must be small letters, digits and underscores, a letter first")
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise DataError(f"version {version!r} must be three numbers, as 1.0.0")
     folder = Path(out_dir).expanduser() / name / version
@@ -101,11 +101,13 @@ def _load_splits(sources: Any, resolution: int | None, channels: int | None, cro
     return splits
 
 
-def _make_builder(tfds: Any, name: str, version: str, splits: dict[str, Images], features: Any, description: str) -> type:
+def _make_builder(
+    tfds: Any, name: str, version: str, splits: dict[str, Images], features: Any, description: str
+) -> Any:
     """A TFDS builder class over images in memory, outside TFDS's registry."""
 
     def _info(self: Any) -> Any:
-        sources = ", ".join(f"{split} from {images.name} ({images.fingerprint[:16]})" for split, images in splits.items())
+        sources = ", ".join(f"{split} from {one.name} ({one.fingerprint[:16]})" for split, one in splits.items())
         return tfds.core.DatasetInfo(  # not dataset_info_from_configs, which wants a package folder around this module
             builder=self,
             description=description or f"Prepared by gan_jax: {sources}.",
@@ -116,7 +118,7 @@ def _make_builder(tfds: Any, name: str, version: str, splits: dict[str, Images],
 
     def examples(images: Images) -> Iterator[tuple[int, dict[str, Any]]]:
         for i, pixels in enumerate(images.images):
-            example: dict[str, Any] = {"image": io.BytesIO(encode_png(pixels))}  # an array would make TFDS call TensorFlow
+            example: dict[str, Any] = {"image": io.BytesIO(encode_png(pixels))}  # an array would call TensorFlow
             if images.labels is not None:
                 example["label"] = int(images.labels[i])
             yield i, example

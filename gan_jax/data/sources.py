@@ -3,7 +3,7 @@
 | spec | what is read |
 |---|---|
 | `embedded:NAME` | a set inside this package: `fashion-mnist` (test split), `emoji` (Noto, 64 px RGBA) |
-| `tfds:NAME[:SPLIT]`, `tfds:PATH[:SPLIT]` | a TFDS data set prepared as array_record, by name or by its folder (split: train) |
+| `tfds:NAME[:SPLIT]`, `tfds:PATH[:SPLIT]` | a prepared TFDS data set (array_record), by name or folder; default train |
 | `idx:PATH[:SPLIT]` | a folder of idx files, .gz and .xz too; split train or test (default train) |
 | `folder:PATH` | images in a folder; labels from `labels.csv`, `labels.json`, `dataset.json` or one subfolder a class |
 | `zip:PATH` | the same inside a zip file |
@@ -95,7 +95,7 @@ def read_embedded(name: str, shape: Shape) -> Images:
     """A set that is part of this package."""
     if name not in EMBEDDED:
         raise DataError(f"no embedded data set {name!r}{did_you_mean(name, EMBEDDED)}; there are {', '.join(EMBEDDED)}")
-    return EMBEDDED[name](importlib.resources.files("gan_jax.data").joinpath("embedded", name))
+    return EMBEDDED[name](importlib.resources.files("gan_jax.data") / "embedded" / name)
 
 
 def read_tfds(rest: str, shape: Shape) -> Images:
@@ -129,7 +129,8 @@ def read_npz(rest: str, shape: Shape) -> Images:
     """Arrays `images` and, where there, `labels`; a file of one array needs no names."""
     path = existing(rest, "file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:  # opened here, since numpy leaves a damaged file open
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is not an npz archive; save it with numpy.savez(path, images=..., labels=...)")
             keys = list(file.files)

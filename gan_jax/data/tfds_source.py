@@ -1,4 +1,4 @@
-"""TFDS data sets prepared as array_record, read at random without TensorFlow; nothing is decoded before it is asked for."""
+"""TFDS data sets prepared as array_record, read at random without TensorFlow; only what is asked for is decoded."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gan_jax.extras import require
 
 _SAMPLED_RECORDS = 64  # how many records a fingerprint reads
 _CHUNK = 256  # images decoded at a time
+_AS_IT_IS = Shape()
 
 
 class TfdsSource:
@@ -35,14 +36,15 @@ class TfdsSource:
         label = features.get("label")
         names = getattr(label, "names", None)
         self.has_labels = hasattr(label, "num_classes")
-        given = names is not None and list(names) != [str(i) for i in range(len(names))]
-        self.class_names: tuple[str, ...] | None = tuple(names) if given else None
+        names = () if names is None else tuple(names)
+        numbered = names == tuple(str(i) for i in range(len(names)))  # what TFDS calls classes without names
+        self.class_names: tuple[str, ...] | None = None if numbered else names
 
     def __len__(self) -> int:
         return len(self._data) if self._indices is None else len(self._indices)
 
-    def fetch(self, indices: Sequence[int], shape: Shape = Shape()) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes the images at these positions: `[n, H, W, C]` uint8 and labels `[n]` int32 (0 where there are none)."""
+    def fetch(self, indices: Sequence[int], shape: Shape = _AS_IT_IS) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes the images at these positions: `[n, H, W, C]` uint8; labels `[n]` int32 (0 where there are none)."""
         out: list[np.ndarray] = []
         labels = np.zeros(len(indices), np.int32)
         for i, example in enumerate(self._examples(indices)):
@@ -56,7 +58,7 @@ class TfdsSource:
             labels[i] = example["label"] if self.has_labels else 0
         return np.stack(out), labels
 
-    def load(self, shape: Shape = Shape()) -> Images:
+    def load(self, shape: Shape = _AS_IT_IS) -> Images:
         """Decodes everything into memory."""
         chunks = [self.fetch(range(i, min(i + _CHUNK, len(self))), shape) for i in range(0, len(self), _CHUNK)]
         sizes = {images.shape[1:] for images, _ in chunks}
@@ -87,9 +89,9 @@ class TfdsSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the number of records, of which positions are chosen, and of up to 64 evenly spaced records.
+        """sha256 (hex) of the number of records, of the positions chosen, and of up to 64 evenly spaced records.
 
-        A sample, since a large set is never read whole: an exchanged or re-prepared set is seen, one changed record may not be.
+        A sample, since a large set is never read whole: another set is seen, a single changed record may not be.
         """
         positions = np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED_RECORDS, len(self))).astype(np.int64))
         chosen = b"all" if self._indices is None else self._indices.astype("<i8").tobytes()
@@ -122,7 +124,7 @@ class TfdsSource:
 def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> TfdsSource:
     """Opens `NAME[:SPLIT]` or `PATH[:SPLIT]` (a prepared version's folder); the split is train unless named.
 
-    Names are looked up in `data_dir`, else where TFDS keeps its data (the variable TFDS_DATA_DIR, or ~/tensorflow_datasets).
+    Names are looked up in `data_dir`, else where TFDS keeps its data: TFDS_DATA_DIR, or ~/tensorflow_datasets.
     """
     tfds = require("tensorflow_datasets", extra="data")
     require("importlib_resources", extra="data")  # needed by TFDS, which does not declare it
@@ -130,9 +132,9 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
     name, split = _name_and_split(rest)
     path = os.path.expanduser(name)
     is_path = os.path.isabs(path) or name.startswith(".")
-    from tensorflow_datasets.core import constants
-
-    place = path if is_path else os.fspath(data_dir or constants.get_default_data_dir())  # TFDS reads the variable once only
+    constants = require("tensorflow_datasets.core.constants", extra="data")
+    # Asked again each time, since TFDS itself reads the variable only when it is imported.
+    place = path if is_path else os.fspath(data_dir or constants.get_default_data_dir())
     try:
         if is_path:
             data = tfds.builder_from_directory(path).as_data_source(split=split)
@@ -141,8 +143,8 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
         count = len(data)
     except Exception as error:  # TFDS raises whatever its file lacked: assertions, KeyErrors, its own
         raise DataError(
-            f"tfds:{rest} cannot be opened in {place}: {_first_line(error)}. It must be prepared as array_record first: "
-            f"by `gan-jax data prepare`, or by TFDS with file_format='array_record'"
+            f"tfds:{rest} cannot be opened in {place}: {_first_line(error)}. It must be prepared as "
+            f"array_record first, by `gan-jax data prepare`, or by TFDS with file_format='array_record'"
         ) from error
     if not count:
         raise DataError(f"tfds:{rest} holds no examples")

@@ -1,0 +1,179 @@
+"""Grain pipelines: endless shuffled batches whose position can be saved, restored and checked.
+
+The order is one endless global stream: epoch after epoch, each shuffled anew by the seed, and a coin per sample for
+mirroring. Process p of P takes every P-th sample from p on, so that the union of all processes' k-th batches is the
+same whatever P is, and a position is one number: how many batches were taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.fit import Shape
+from gan_jax.data.images import DataError, Images
+from gan_jax.data.sources import fit, open_source
+from gan_jax.data.tfds_source import TfdsSource
+from gan_jax.extras import require
+
+Batch = dict[str, np.ndarray]  # {"image": uint8 [B, H, W, C], "label": int32 [B]}
+
+_CURSOR_VERSION = 1
+_ORDER_SAMPLES = 64  # how much of the global order a cursor's hash covers
+
+
+class CursorError(DataError):
+    """A cursor that belongs to another pipeline; the message lists what differs."""
+
+
+class Pipeline(Iterator[Batch]):
+    """An endless iterator of batches with a cursor; made by `make_pipeline`. Close it, or use it in a `with` block."""
+
+    def __init__(self, batches: Any, identity: dict[str, Any], workers: int, threads: int):
+        self._batches = batches  # grain.MapDataset of local batches, endless
+        self._identity = identity
+        self._workers = workers
+        self._threads = threads
+        self._taken = 0
+        self._iterator: Any = None
+
+    def __next__(self) -> Batch:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._taken += 1
+        if self._workers:  # out of the shared memory that grain keeps open as long as a batch is held
+            batch = {name: np.array(value) for name, value in batch.items()}
+        return batch
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> Any:
+        grain = require("grain", extra="data")
+        # Started at a position instead of by grain's own state, which also holds how many workers there were.
+        options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=2 * self._threads)
+        stream = self._batches[self._taken :].to_iter_dataset(options)
+        if self._workers:
+            flags = require("absl.flags", extra="data").FLAGS
+            if not flags.is_parsed():  # grain's workers read absl's flags, which only absl.app.run parses
+                flags.mark_as_parsed()
+            stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers))
+        return iter(stream)
+
+    def cursor(self) -> dict[str, Any]:
+        """Where the pipeline stands and what it is, as JSON values: the next batch comes after it."""
+        return {"version": _CURSOR_VERSION, "batches": self._taken, **self._identity}
+
+    def restore(self, cursor: dict[str, Any]) -> None:
+        """Goes to a cursor's position: the next batch is the one that would have followed there, bit for bit.
+
+        Raises:
+          CursorError: the cursor is of another source, seed, pipeline or order; nothing is changed then.
+        """
+        if not isinstance(cursor, dict) or cursor.get("version") != _CURSOR_VERSION:
+            raise CursorError(f"not a data cursor of version {_CURSOR_VERSION}: {str(cursor)[:100]}")
+        taken = cursor.get("batches")
+        if not isinstance(taken, int) or isinstance(taken, bool) or taken < 0:
+            raise CursorError(f"the data cursor's position is {taken!r}, not a number of batches")
+        old, new = _flat(cursor), _flat(self._identity)
+        differing = [f"{key}: {old.get(key)!r} -> {value!r}" for key, value in new.items() if old.get(key) != value]
+        if differing:
+            raise CursorError(f"the data cursor belongs to another pipeline ({'; '.join(differing)})")
+        self.close()
+        self._taken = taken
+
+    def close(self) -> None:
+        """Ends worker threads and processes; the next batch would start them again."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+
+def make_pipeline(
+    source: Any,
+    batch: int,
+    seed: int,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+    mirror: bool = False,
+    resolution: int | None = None,
+    channels: int | None = None,
+    workers: int = 0,
+) -> Pipeline:
+    """Makes an endless pipeline of `{"image": [batch / process_count, H, W, C] uint8, "label": [...] int32}`.
+
+    Args:
+      source: `Images`, a `TfdsSource` (decoded as it goes), or whatever `load` takes; absent labels are 0.
+      batch: images in a batch, over all processes.
+      seed: of the order and of mirroring; 0 .. 2^32 - 1.
+      process_index: which part of each batch this process gets.
+      process_count: over how many processes a batch is divided.
+      mirror: whether each image is flipped left to right with probability 1/2.
+      resolution: height and width to resize to, px; None keeps the source's.
+      channels: 1, 3 or 4 to convert to; None keeps the source's.
+      workers: processes that prepare batches; 0 does it in a thread of this one (right for sets in memory).
+    """
+    grain = require("grain", extra="data")
+    if batch < 1 or process_count < 1 or batch % process_count:
+        raise DataError(f"a batch of {batch} cannot be divided over {process_count} processes; make it a multiple")
+    if not 0 <= process_index < process_count:
+        raise DataError(f"process_index {process_index} is outside 0 .. {process_count - 1}")
+    if not 0 <= seed < 2**32:
+        raise DataError(f"data seed {seed} is outside 0 .. 2^32 - 1")
+    source = open_source(source)
+    shape = Shape(resolution, channels)
+    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(_toss if mirror else _straight)
+    sample = np.array([order[i] for i in range(_ORDER_SAMPLES)], "<i8")
+    identity = {
+        "source": {"images": len(source), "fingerprint": source.fingerprint},
+        "seed": seed,
+        "pipeline": {"batch": batch, "mirror": mirror, "resolution": resolution, "channels": channels},
+        # Not implied by the above: another version of grain may shuffle differently.
+        "order": hashlib.sha256(sample.tobytes()).hexdigest()[:16],
+    }
+    fetch = _Fetch(fit(source, shape) if isinstance(source, Images) else source, shape)
+    local = order[process_index::process_count].batch(batch // process_count).map(fetch)
+    return Pipeline(local, identity, workers, threads=1 if isinstance(source, Images) else 4)
+
+
+class _Fetch:
+    """Positions and coins `[B, 2]` to a batch; a class, since worker processes must be able to receive it."""
+
+    def __init__(self, source: Images | TfdsSource, shape: Shape):
+        self._source = source
+        self._shape = shape
+
+    def __call__(self, picks: np.ndarray) -> Batch:
+        indices, flips = picks[:, 0], picks[:, 1].astype(bool)
+        if isinstance(self._source, Images):
+            images = self._source.images[indices]
+            labels = np.zeros(len(indices), np.int32) if self._source.labels is None else self._source.labels[indices]
+        else:
+            images, labels = self._source.fetch(indices.tolist(), self._shape)
+        if flips.any():
+            images[flips] = images[flips, :, ::-1]
+        return {"image": images, "label": labels}
+
+
+def _toss(index: Any, rng: np.random.Generator) -> np.ndarray:
+    return np.array([index, rng.integers(2)], np.int64)
+
+
+def _straight(index: Any, rng: np.random.Generator) -> np.ndarray:
+    return np.array([index, 0], np.int64)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as `{"source.fingerprint": ...}`."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        out.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return out
