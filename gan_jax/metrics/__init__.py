@@ -1,0 +1,43 @@
+"""Metrics: features -> statistics -> numbers, each number under a named protocol."""
+
+from __future__ import annotations
+
+from gan_jax.metrics.evaluate import evaluate_features
+from gan_jax.metrics.extraction import extract, extract_batches
+from gan_jax.metrics.features import FeatureNet, Features, load_features
+from gan_jax.metrics.frechet import frechet_distance, frechet_from_moments
+from gan_jax.metrics.inception_score import Score, inception_score
+from gan_jax.metrics.kernel import KID, kid, mmd2, polynomial_kernel, rbf_kernel
+from gan_jax.metrics.neighbours import PRDC, Memorisation, as_vectors, memorisation, nearest, prdc
+from gan_jax.metrics.protocol import Protocol, make_protocol
+from gan_jax.metrics.statistics import MetricError, Statistics, empty_statistics, summarise
+
+__all__ = [
+    "KID",
+    "PRDC",
+    "FeatureNet",
+    "Features",
+    "Memorisation",
+    "MetricError",
+    "Protocol",
+    "Score",
+    "Statistics",
+    "as_vectors",
+    "empty_statistics",
+    "evaluate_features",
+    "extract",
+    "extract_batches",
+    "frechet_distance",
+    "frechet_from_moments",
+    "inception_score",
+    "kid",
+    "load_features",
+    "make_protocol",
+    "memorisation",
+    "mmd2",
+    "nearest",
+    "polynomial_kernel",
+    "prdc",
+    "rbf_kernel",
+    "summarise",
+]

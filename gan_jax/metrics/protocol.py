@@ -1,0 +1,116 @@
+"""What was measured, and how: the name that every number carries."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+from gan_jax.metrics.features import FeatureNet
+from gan_jax.metrics.statistics import MetricError
+
+Colour = Literal["grey", "rgb", "luminance-of-rgb"]
+Resize = Literal["antialiased-bicubic", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """Everything that a number depends on besides the generator. Numbers of one `id` may be compared, others not."""
+
+    extractor: str  # name of the feature network
+    weights_hash: str  # sha256 of its weights; empty for a function without weights
+    resolution: int | None  # px that images are resized to; None = left as they are
+    colour: Colour  # what the extractor sees; luminance-of-rgb is blind to hue, so the number is only relative
+    n_real: int  # images of the reference
+    n_fake: int  # generated images
+    reference_hash: str  # which images the reference is: fingerprint or index hash
+    resize: Resize = "antialiased-bicubic"
+    seed: int = 0  # of the latents, and of KID's subsets
+    ema: bool = True  # moving average of G's weights, or the raw ones
+    truncation: float | None = None  # psi; None = off
+    stats_latents: int = 0  # G's batch statistics re-estimated on so many fresh latents; 0 = as trained
+    far: bool = False  # the target is nothing like what the extractor was trained on: the number is only relative
+    fd_ddof: int = 1  # 1 divides covariances by n - 1, 0 by n
+    fd_allow_singular: bool = False  # also take no more samples than dimensions
+    kid_subsets: int = 100  # how many
+    kid_subset_size: int | None = None  # images of each side; None = min(n_real, n_fake, 1000)
+    prdc_k: int = 5  # neighbours
+    is_splits: int = 10  # contiguous parts of the generated images
+
+    @property
+    def id(self) -> str:
+        """Short and stable, fit for a file name: `fashion-v1-r900-f2000-1f0c9a3e`; every field is in the last part."""
+        fields = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return f"{self.extractor}-r{self.n_real}-f{self.n_fake}-{hashlib.sha256(fields.encode()).hexdigest()[:8]}"
+
+    @property
+    def relative_only(self) -> bool:
+        """Whether numbers only rank methods on this target and have no meaning beside other targets'."""
+        return self.far or self.colour == "luminance-of-rgb"
+
+    @property
+    def label(self) -> str:
+        """What stands in brackets behind every metric: `fashion-v1`, `fashion-v1, luminance, relative only`."""
+        parts = [self.extractor]
+        if self.colour == "luminance-of-rgb":
+            parts.append("luminance")
+        return ", ".join([*parts, "relative only"] if self.relative_only else parts)
+
+    def title(self, metric: str) -> str:
+        """How a metric is called in tables: `FD (fashion-v1)`. Never FID, which is one certain network's."""
+        if metric not in TITLES:
+            raise MetricError(f"no metric {metric!r}; there are {', '.join(TITLES)}")
+        return f"{TITLES[metric]} ({self.label})"
+
+    def describe(self) -> list[str]:
+        """Lines for a reader: the id, then what it stands for."""
+        size = "as they are" if self.resolution is None else f"{self.resolution} px, {self.resize}"
+        weights = f", weights {self.weights_hash[:12]}" if self.weights_hash else ""
+        stats = f"re-estimated on {self.stats_latents} fresh latents" if self.stats_latents else "as trained"
+        truncation = "none" if self.truncation is None else f"psi {self.truncation:g}"
+        kid_size = min(self.n_real, self.n_fake, 1000) if self.kid_subset_size is None else self.kid_subset_size
+        lines = [
+            f"protocol {self.id}",
+            f"features: {self.extractor}{weights}; images {size}, {self.colour}",
+            f"reference: {self.n_real} images, {self.reference_hash[:12]}",
+            f"generated: {self.n_fake} images, seed {self.seed}, {'EMA' if self.ema else 'raw'} weights, "
+            f"truncation {truncation}, batch statistics {stats}",
+            f"FD: covariance over n{' - 1' if self.fd_ddof else ''}; KID: {self.kid_subsets} subsets of {kid_size}; "
+            f"precision, recall, density, coverage: k = {self.prdc_k}; score: {self.is_splits} splits",
+        ]
+        if self.relative_only:
+            why = "the target is far from what the extractor knows" if self.far else "the extractor sees luminance only"
+            lines.append(f"relative only: {why}; use these numbers to rank methods on this target, nothing else")
+        return lines
+
+
+def make_protocol(
+    net: FeatureNet, *, channels: int, n_real: int, n_fake: int, reference_hash: str, **options: Any
+) -> Protocol:
+    """The protocol of measuring through `net`.
+
+    Args:
+      net: the feature network: gives name, weights hash and resolution.
+      channels: of the images that are measured; with `net.channels` it decides the colour handling.
+      n_real: images of the reference.
+      n_fake: generated images.
+      reference_hash: fingerprint or index hash of the reference.
+      **options: further fields of `Protocol`.
+    """
+    grey = "grey" if channels == 1 else "luminance-of-rgb"
+    colour: Colour = "rgb" if net.channels == 3 else grey
+    return Protocol(net.name, net.weights_hash, net.resolution, colour, n_real, n_fake, reference_hash, **options)
+
+
+TITLES = {
+    "fd": "FD",
+    "kid": "KID",
+    "kid_std": "KID spread",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "is": "IS",
+    "is_std": "IS spread",
+}
