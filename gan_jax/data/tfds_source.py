@@ -18,6 +18,7 @@ from gan_jax.data.images import DataError, Images
 from gan_jax.extras import require
 
 _SAMPLED_RECORDS = 64  # how many records a fingerprint reads
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 _CHUNK = 256  # images decoded at a time
 _AS_IT_IS = Shape()
 
@@ -136,8 +137,10 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
     # Asked again each time, since TFDS itself reads the variable only when it is imported.
     place = path if is_path else os.fspath(data_dir or constants.get_default_data_dir())
     try:
-        if is_path:
-            data = tfds.builder_from_directory(path).as_data_source(split=split)
+        # A set of a name that TFDS knows, in a version that it does not know, would be looked for in TFDS's own version.
+        own = None if is_path else _newest_version(os.path.join(place, name))
+        if is_path or own:
+            data = tfds.builder_from_directory(own or path).as_data_source(split=split)
         else:
             data = tfds.data_source(name, split=split, data_dir=place, download=False)
         count = len(data)
@@ -155,6 +158,14 @@ def _name_and_split(rest: str) -> tuple[str, str]:
     """A split begins with a letter, a version (`mnist:3.0.1`) with a digit."""
     found = re.fullmatch(r"(.+?)(?::([A-Za-z_]\w*(?:\[[^\]]*\])?))?", rest)
     return (found[1], found[2] or "train") if found else (rest, "train")
+
+
+def _newest_version(folder: str) -> str | None:
+    """The folder of the newest version prepared in a data set's folder; None where there is none."""
+    versions = [entry for entry in os.listdir(folder) if _VERSION.fullmatch(entry)] if os.path.isdir(folder) else []
+    kept = [v for v in versions if os.path.exists(os.path.join(folder, v, "dataset_info.json"))]
+    newest = max(kept, key=lambda v: tuple(map(int, v.split("."))), default=None)
+    return os.path.join(folder, newest) if newest else None
 
 
 def _first_line(error: Exception) -> str:

@@ -61,6 +61,14 @@ def test_names_splits_versions_and_slices(prepared, monkeypatch):
     assert_array_equal(load(f"tfds:{prepared}:test").images, some_images(4).images)
 
 
+def test_a_name_that_tfds_knows_is_read_in_the_newest_version_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    for version, n in {"1.9.0": 3, "1.10.0": 5}.items():
+        prepare(some_images(n), tmp_path, "mnist", version=version)
+    assert len(load("tfds:mnist")) == 5
+    assert len(load("tfds:mnist:1.9.0")) == 3
+
+
 def test_folders_zips_npz_and_idx_can_be_prepared(tmp_path):
     images = load("embedded:fashion-mnist").take(range(5))
     np.savez(tmp_path / "x.npz", images=images.images, labels=images.labels)
