@@ -1,0 +1,141 @@
+"""From two shapes and a leaf's role to the operations that carry one into the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gan_jax.surgery.arrays import Args, OpError, Shape, views
+from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+
+GREY, RGB, RGBA = 1, 3, 4
+OPAQUE = 4.0  # alpha before the tanh, 0.9993 after: 255 as a byte, and not so flat that it cannot be trained
+
+
+def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """(how many of the sources are read, the steps from the first source's shape to the target's).
+
+    Args:
+      shapes: of the sources.
+      target: shape to reach.
+      args: the leaf's role. `inputs`: axes of input channels, where new ones feed old outputs with zero; `colour`:
+        `("in" | "out", axis)` of image channels; `classes`: for leaves with a class axis 0, which source class each
+        target class starts from (-1 = their mean); `view`: `[source, target]` shapes with fused axes unfolded;
+        `spectral`: the kernel is divided by its largest singular value.
+
+    Raises:
+      OpError: no operation reaches the target.
+    """
+    shape, steps = tuple(shapes[0]), []
+
+    def add(name: str, **step_args: Any) -> None:
+        nonlocal shape
+        steps.append((name, step_args))
+        shape = shape_of_steps(steps[-1:], [shape])
+
+    for step in _classes(shape, target, args):
+        add(step[0], **step[1])
+    if len(shape) != len(target):
+        raise OpError(f"{list(shape)} and {list(target)} differ in rank; name an operation for this leaf")
+    side, axis = args.get("colour", ("in", None))
+    if axis is not None and shape[axis] != target[axis]:
+        whole_grey = side == "in" and args.get("spectral") and shape[axis] == GREY
+        if whole_grey and target[-1] >= RGB:  # its singular value is kept by an operation of its own
+            if shape[-1] > target[-1]:
+                add("slice", shape=[*shape[:-1], target[-1]])
+            add("colour_spectral", shape=list(target))
+        elif not (side == "in" and (shape[axis], target[axis]) == (RGB, RGBA)):  # there, widen's zeros are all
+            matrix = colour_matrix(shape[axis], target[axis], side)
+            new_alpha = side == "out" and len(shape) == 1 and shape[axis] < target[axis] == RGBA
+            add(f"colour_{side}", axis=axis, matrix=matrix, **({"offset": [0, 0, 0, OPAQUE]} if new_alpha else {}))
+    if len(target) == 4 and shape[:2] != target[:2] and "view" not in args:
+        if all(s <= t and (t - s) % 2 == 0 for s, t in zip(shape[:2], target[:2])):
+            add("pad", shape=[*target[:2], *shape[2:]], centre=[0, 1])
+        else:
+            add("resize", shape=[*target[:2], *shape[2:]])
+    small, large = views(shape, {"shape": target, **({"view": args["view"]} if "view" in args else {})})
+    between = tuple(map(min, small, large))
+    if between != small:
+        folded = _fold(between, small, shape)
+        add("slice", shape=folded, **({"view": [list(small), list(between)]} if "view" in args else {}))
+    if between != large:
+        spectral = bool(args.get("spectral")) and large[-1] > between[-1]
+        inputs = {"inputs": list(args["inputs"])} if args.get("inputs") else {}
+        view = {"view": [list(between), list(large)]} if "view" in args else {}
+        add("widen_spectral" if spectral else "widen", shape=list(target), **inputs, **view)
+    return 1, steps
+
+
+def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """As `fit`, for the singular vector `u` that belongs to the kernel given as second source.
+
+    `args["shape"]` is the kernel's target shape, the other arguments are the kernel's role. Zeros extend the vector
+    of a kernel that only became wider; any other change of the kernel wants the vector anew.
+    """
+    _, steps = fit(shapes[1:], tuple(args["shape"]), {k: v for k, v in args.items() if k != "shape"})
+    anew = [step for step in steps if not lookup(step[0]).fresh]
+    if not anew:
+        return 1, [("pad", {"shape": list(target)})] if shapes[0] != target else []
+    out: list[Step] = [("singular_vector", {"steps": [list(step) for step in anew]})]
+    if shape_of_steps(out, shapes) != target:
+        out.append(("pad", {"shape": list(target)}))
+    return 2, out
+
+
+def colour_matrix(old: int, new: int, side: str) -> list[list[float]]:
+    """`[new, old]`: image channels `new` from `old`, in the kernel that reads (`in`) or writes (`out`) the image.
+
+    Exact where the function can be kept: a grey image repeated, opaque alpha.
+    """
+    known = (GREY, RGB, RGBA)
+    if old not in known or new not in known:
+        raise OpError(f"no colour heads for {old} -> {new} image channels; known are {known}")
+    rows = [[0.0] * old for _ in range(new)]
+    for i in range(min(new, RGB)):
+        for j in range(min(old, RGB)):
+            if old == GREY and new != GREY:
+                rows[i][j] = 1.0 if side == "out" else 1 / 3
+            elif new == GREY and old != GREY:
+                rows[i][j] = 1 / 3 if side == "out" else 1.0
+            else:
+                rows[i][j] = float(i == j)
+    return rows
+
+
+def _classes(shape: Shape, target: Shape, args: Args) -> list[Step]:
+    """Steps over the class axis, of leaves that are `[classes, C]` where conditional and `[C]` where not."""
+    if "classes" not in args or len(shape) == len(target) == 1:
+        return []
+    if len(shape) < len(target):
+        return [("tile", {"axis": 0, "repeats": target[0]})]
+    if len(shape) > len(target):
+        return [("mean", {"axis": 0})]
+    wanted = args["classes"]
+    if wanted is None and shape[0] != target[0]:
+        raise OpError(
+            f"{shape[0]} source classes, {target[0]} target classes: say which source class each starts from, "
+            "classes=(0, 3, -1, ..); -1 is the mean of all"
+        )
+    if wanted is None or list(wanted) == list(range(shape[0])):
+        return []
+    if len(wanted) != target[0]:
+        raise OpError(f"classes names {len(wanted)} source classes for {target[0]} target classes; name one for each")
+    return [("gather", {"axis": 0, "index": list(wanted)})]
+
+
+def _fold(shape: Shape, view: Shape, folded: Shape) -> list[int]:
+    """Fuses the axes of `shape` in the groups in which `view` fuses to `folded`."""
+    out, axes = [], list(zip(shape, view))
+    for size in folded:
+        group = [axes.pop(0)]
+        while math.prod(v for _, v in group) < size:
+            group.append(axes.pop(0))
+        out.append(math.prod(s for s, _ in group))
+    return out
+
+
+RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]] = {
+    "fit": fit,
+    "fit_vector": fit_vector,
+}

@@ -1,0 +1,105 @@
+"""How much a transplant changed the function: the largest difference on probe inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The largest absolute difference between two functions, and the largest absolute output of the old one."""
+
+    largest: float
+    scale: float
+    probes: int
+
+    @property
+    def relative(self) -> float:
+        """The difference as a share of the scale."""
+        return self.largest / max(self.scale, 1e-30)
+
+    def __str__(self) -> str:
+        """For a report."""
+        kept = "preserved" if self.relative <= 1e-5 else "not preserved"
+        return f"{kept}: largest difference {self.largest:.1e} of {self.scale:.1e} on {self.probes} probes"
+
+
+def measure(apply_old: Callable[[Any], Any], apply_new: Callable[[Any], Any], probes: Iterable[Any]) -> Difference:
+    """Compares two functions on probe inputs.
+
+    Args:
+      apply_old: probe -> array; has to bring the old output to the new one's shape (see `resize_images`).
+      apply_new: probe -> array.
+      probes: inputs.
+    """
+    largest, scale, count = 0.0, 0.0, 0
+    for probe in probes:
+        old, new = np.asarray(apply_old(probe), np.float64), np.asarray(apply_new(probe), np.float64)
+        if old.shape != new.shape:
+            raise ValueError(f"the functions give {old.shape} and {new.shape}; bring the old output to the new shape")
+        difference = float(np.abs(old - new).max(initial=0.0))
+        largest = max(largest, difference) if difference == difference else float("inf")
+        scale, count = max(scale, float(np.abs(old).max(initial=0.0))), count + 1
+    return Difference(largest, scale, count)
+
+
+def resize_images(images: jax.Array, resolution: int, channels: int) -> jax.Array:
+    """Images `[N, r, r, C]` at another size and colour, by what growth preserves: repetition, means, grey repeated."""
+    n, r, _, c = images.shape
+    if resolution >= r:
+        images = images.repeat(resolution // r, axis=1).repeat(resolution // r, axis=2)
+    else:
+        k = r // resolution
+        images = images.reshape(n, resolution, k, resolution, k, c).mean(axis=(2, 4))
+    colours = images[..., : min(c, 3)]
+    if channels == 1:
+        return colours.mean(axis=-1, keepdims=True)
+    colours = jnp.broadcast_to(colours, (*images.shape[:-1], 3))
+    alpha = images[..., 3:] if c == 4 else jnp.ones_like(colours[..., :1])
+    return jnp.concatenate([colours, alpha], axis=-1) if channels == 4 else colours
+
+
+def measure_pair(
+    old: Any, old_variables: Any, new: Any, new_variables: Any, key: jax.Array, n: int = 8
+) -> dict[str, Difference]:
+    """How far a transplanted pair is from the pair that it came from: `{"g": Difference, "d": Difference}`.
+
+    G: the new one's images against the old one's, resized by `resize_images`. D: the new one's logits for such
+    images against the old one's for its own. Conditional nets are asked for class 0 on both sides.
+
+    Args:
+      old: the pair that `nets.build` gives for the source.
+      old_variables: `{"g": variables, "d": variables}` of it.
+      new: the pair of the target.
+      new_variables: its transplanted variables.
+      key: of the latents.
+      n: number of latents.
+    """
+    config = new.config
+    z = jax.random.normal(key, (n, max(old.config.z_dim, config.z_dim)))
+
+    def generate(pair: Any, variables: Any) -> jax.Array:
+        return pair.g.apply(variables["g"], z[:, : pair.config.z_dim], _class_0(pair, n))[0]
+
+    def judge(pair: Any, variables: Any, images: jax.Array) -> jax.Array:
+        return pair.d.apply(variables["d"], images, _class_0(pair, n))[0]
+
+    as_new = lambda images: resize_images(images, config.resolution, config.channels)
+    made = generate(old, old_variables)
+    noise = jax.random.uniform(jax.random.fold_in(key, 1), made.shape, made.dtype, minval=-1.0)
+    return {
+        "g": measure(lambda _: as_new(made), lambda _: generate(new, new_variables), [z]),
+        "d": measure(
+            lambda x: judge(old, old_variables, x), lambda x: judge(new, new_variables, as_new(x)), [made, noise]
+        ),
+    }
+
+
+def _class_0(pair: Any, n: int) -> jax.Array | None:
+    return jnp.zeros((n,), jnp.int32) if getattr(pair.config, "num_classes", 0) else None

@@ -1,0 +1,107 @@
+"""Leaf functions for kernels that are divided by their largest singular value (spectral norm).
+
+A kernel `[.., I, O]` is read as the matrix `W [.. * I, O]`, with the singular vector `u [O]` beside it. Whatever is
+added to W must leave its largest singular value s as it was, or every old weight changes its effect; and a kernel
+that is zero, or small, cannot be had at all, since the division brings any kernel to full strength.
+
+- `widen`: new outputs N are made orthogonal to all old outputs, so that W'W = diag(WᵀW, NᵀN), and are scaled
+  to `strength` * s. Then s, and the old part of every singular vector, stay: exact, also where `u` has not converged.
+  Where the old outputs already fill the space of old inputs, new outputs read new inputs only.
+- `colour`: grey to colour. The old weight, spread over three channels, has the singular value s / sqrt(3), and would
+  be divided by it. Two chroma directions, which see nothing of a grey image, carry s instead.
+- `mute` and `ballast`: a block whose residual adds nothing. The last hidden unit is silent, and the only non-zero
+  weight reads it: it holds the singular value at 1 while the other weights grow from zero as in any network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_jax.surgery.arrays import Args, OpError, Shape, corner, full, paste, views, wide, xp_of
+
+STRENGTH = 0.7  # of new outputs, relative to the largest singular value; below 1, so that power iteration stays
+
+
+def _norm(xp: Any, matrix: Any) -> Any:
+    return xp.linalg.svd(matrix, compute_uv=False)[0]
+
+
+def widen(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """The source in the leading corner, new inputs zero for old outputs, new outputs orthogonal to the old ones."""
+    x = sources[0]
+    (*_, outputs), (*_, total) = views(x.shape, args)
+    base = corner(x, fresh, args)
+    if outputs == total:
+        return base
+    xp = xp_of(base)
+    matrix = wide(base).reshape(-1, total)
+    old, new = matrix[:, :outputs], matrix[:, outputs:]
+    left, values, _ = xp.linalg.svd(old, full_matrices=False)
+    left = left * (values > values[0] * 1e-6).astype(old.dtype)
+    before = _norm(xp, new)
+    for _ in range(2):  # the second pass removes what rounding left
+        new = new - left @ (left.T @ new)
+    size = _norm(xp, new)
+    target = xp.where(values[0] > 0, args.get("strength", STRENGTH) * values[0], before)
+    nothing_left = size <= before * 1e-3  # rounding errors must not be blown up to weights
+    scale = xp.where(nothing_left, xp.zeros_like(size), target / xp.where(nothing_left, xp.ones_like(size), size))
+    return xp.concatenate([old, new * scale], axis=1).reshape(base.shape).astype(x.dtype)
+
+
+def colour_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    source, target = tuple(shapes[0]), tuple(args["shape"])
+    fits = len(source) == len(target) == 4 and source[:3] == (1, 1, 1) and target[:2] == (1, 1)
+    if not fits or target[2] not in (3, 4) or target[3] < max(3, source[3]):
+        wanted = "[1, 1, 1, O] -> [1, 1, 3 or 4, O'] with O' >= O and O' >= 3"
+        raise OpError(f"colour_spectral needs {wanted}, not {list(source)} -> {list(target)}")
+    return target
+
+
+def colour(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """A grey 1x1 reader `[1, 1, 1, O]` for colour images: `[1, 1, 3 or 4, O']`; a fourth channel, alpha, is unread.
+
+    Chroma goes to the new outputs where there are two or more (then the old ones read the mean of the colours),
+    else to directions orthogonal to what grey excites.
+    """
+    x = wide(sources[0])
+    xp, outputs = xp_of(x), x.shape[-1]
+    channels, total = args["shape"][2:]
+    grey = paste(full(x, (total,), 0), slice(0, outputs), x.reshape(-1))
+    waves = np.cos(np.pi * np.outer(np.arange(total) + 0.5, [1, 2]) / total)
+    if total - outputs >= 2:
+        waves = np.zeros((total, 2))
+        waves[outputs:] = np.cos(np.pi * np.outer(np.arange(total - outputs) + 0.5, [0, 1]) / (total - outputs))
+    basis = xp.concatenate([grey[:, None], xp.asarray(waves, dtype=x.dtype)], axis=1)
+    directions = xp.linalg.qr(basis)[0][:, 1:]  # [O', 2], orthonormal and orthogonal to grey
+    chroma = np.array([[1, 0, -1], [1, -2, 1]]) / np.sqrt([[2], [6]])  # [2, 3], orthonormal and orthogonal to grey
+    size = xp.sqrt((grey * grey).sum())
+    rows = grey[None] / 3 + size * (xp.asarray(chroma.T, dtype=x.dtype) @ directions.T)
+    out = paste(full(x, (channels, total), 0), slice(0, 3), rows)
+    return out.reshape(1, 1, channels, total).astype(sources[0].dtype)
+
+
+def mute(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """The fresh kernel with its last output zero: after a ReLU that unit stays silent."""
+    return paste(fresh, (..., -1), 0)
+
+
+def ballast(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """Zero, but for a 1 from the last input to the last output in the middle of the kernel."""
+    shape = tuple(args["shape"])
+    middle = tuple(k // 2 for k in shape[:-2])
+    return paste(full(fresh, shape, 0), (*middle, -1, -1), 1)
+
+
+def one_hot(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """The unit vector along `args["index"]`."""
+    return paste(full(fresh, tuple(args["shape"]), 0), args["index"], 1)
+
+
+def top_vector(kernel: Any, like: Any) -> Any:
+    """The unit vector `u [O]` that a kernel `[.., O]` stretches most, in the dtype of `like`."""
+    matrix = wide(kernel).reshape(-1, kernel.shape[-1])
+    _, _, rows = xp_of(matrix).linalg.svd(matrix, full_matrices=False)
+    return rows[0].astype(like.dtype)

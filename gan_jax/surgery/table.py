@@ -1,0 +1,60 @@
+"""A plan as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gan_jax.surgery.plan import Entry, Plan
+
+HEAD = ("target", "source (= same path)", "op", "shape", "dtype", "values", "share", "frozen")
+
+
+def plan_table(plan: Plan) -> str:
+    """One line for each target leaf, then totals, what is left over, and the notes."""
+    total = max(1, sum(entry.size for entry in plan.entries))
+    rows = [_row(entry, total) for entry in plan.entries]
+    lines = [*align([HEAD, *rows], right=(5, 6)), totals_line(plan)]
+    if plan.unused:
+        shown = ", ".join(plan.unused[:6]) + (f" and {len(plan.unused) - 6} more" if len(plan.unused) > 6 else "")
+        lines.append(f"not used of the source: {shown}")
+    return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def totals_line(plan: Plan) -> str:
+    """`12,345 values: 80.0 % copied, 15.0 % adapted, 5.0 % fresh`."""
+    totals, frozen = plan.totals, sum(entry.size for entry in plan.entries if entry.frozen)
+    count = sum(totals.values())
+    shares = ", ".join(f"{100 * n / max(1, count):.1f} % {kind} ({n:,})" for kind, n in totals.items())
+    return f"{len(plan.entries)} leaves, {count:,} values: {shares}" + (f"; {frozen:,} frozen" if frozen else "")
+
+
+def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Rows as lines with aligned columns, a rule below the first; columns in `right` are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    pad = lambda i, cell: cell.rjust(widths[i]) if i in right else cell.ljust(widths[i])
+    lines = ["  ".join(pad(i, cell) for i, cell in enumerate(row)).rstrip() for row in rows]
+    return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]
+
+
+def _row(entry: Entry, total: int) -> tuple[str, ...]:
+    sources = "-" if not entry.sources else "=" if entry.sources == (entry.target,) else " + ".join(entry.sources)
+    old = " + ".join(_shape(shape) for shape in entry.source_shapes)
+    new = _shape(entry.target_shape)
+    shape = new if not old or old == new else f"{old} -> {new}"
+    share = f"{100 * entry.size / total:.1f} %"
+    return (
+        entry.target,
+        sources,
+        entry.op,
+        shape,
+        entry.target_dtype,
+        f"{entry.size:,}",
+        share,
+        "yes" if entry.frozen else "",
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
