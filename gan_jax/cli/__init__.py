@@ -1,0 +1,1 @@
+"""The command line: `gan-jax VERB ...`, one file per verb, each with `main(argv) -> exit code`."""

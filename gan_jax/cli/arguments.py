@@ -1,0 +1,163 @@
+"""From a command line to a Config: a file gives the defaults, options change single fields.
+
+    gan-jax train experiments/x/config.py --net dcgan --optim.lr 1e-3
+
+The file is an experiment (a Python file with `config()`), a `config.json` that a run wrote, or a run folder. It comes
+first because it decides which options there are and what their defaults are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gan_jax.config import (
+    Config,
+    ConfigError,
+    DCGANConfig,
+    FinetuneConfig,
+    FreezeDConfig,
+    ResNetConfig,
+    ScratchConfig,
+    from_dict,
+)
+from gan_jax.trees import did_you_mean
+
+T = TypeVar("T")
+
+
+def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = None) -> T:
+    """Parses options into a dataclass with tyro, which prints its own help and errors (SystemExit 0 and 2)."""
+    import tyro
+
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    return tyro.cli(cls, args=list(argv), prog=f"gan-jax {verb}", **given)
+
+
+def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> T:
+    """Parses a dataclass with fields `start`, `net`, `method` and `config`.
+
+    Args:
+      cls: `start` is the positional file, `net` and `method` choose members of the unions, `config` the rest.
+      argv: the words after the verb.
+      verb: for the help.
+      base: the configuration where no file is named.
+    """
+    start = Path(argv[0]) if argv and not argv[0].startswith("-") else None
+    config = base if start is None else read_config(start)
+    config = switch(config, net=peek(argv, "--net"), method=peek(argv, "--method"))
+    make: Any = cls
+    args: Any = parse(cls, argv, verb=verb, default=make(config=config))
+    if args.start != start:
+        raise ConfigError(f"name the file first, before the options: gan-jax {verb} {args.start} ...")
+    return args
+
+
+def read_config(path: Path) -> Config:
+    """The Config of an experiment (.py with `config()`), of a run's config.json, or of a folder with one of these.
+
+    Raises:
+      ConfigError: there is none, or it cannot be used; the message names the file.
+    """
+    found = config_file(path)
+    return _run_python(found) if found.suffix == ".py" else _read_json(found)
+
+
+def config_file(path: Path) -> Path:
+    """The file that a path stands for: itself, or a folder's config.json (a run) or config.py (an experiment)."""
+    if path.is_dir():
+        for name in ("config.json", "config.py"):
+            if (path / name).is_file():
+                return path / name
+        raise ConfigError(f"{path} is neither a run nor an experiment: it holds no config.json and no config.py")
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ConfigError(f"there is no file {path}{did_you_mean(path.name, siblings)}")
+    if path.suffix not in (".py", ".json"):
+        raise ConfigError(f"{path} is neither an experiment (.py with config()) nor a run's config.json")
+    return path
+
+
+def switch(config: Config, *, net: str | None = None, method: str | None = None) -> Config:
+    """The same configuration with another kind of network or transfer method.
+
+    Fields that both kinds have keep their values where they were set; the others take their defaults.
+    """
+    if net in NETS:
+        config = dataclasses.replace(config, net=_convert(config.net, NETS[net]))
+    if method in METHODS:
+        config = dataclasses.replace(config, transfer=_convert(config.transfer, METHODS[method]))
+    return config
+
+
+def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
+    """Where a run goes: `out`; else the run that `start` names; else `runs/` and a name made of what is run."""
+    if out is not None:
+        return out
+    if start is not None:
+        found = config_file(start).resolve()
+        if found.suffix == ".json":
+            return start if start.is_dir() else start.parent
+        return Path("runs") / (found.parent.name if found.stem == "config" else found.stem)
+    method = next(name for name, cls in METHODS.items() if type(config.transfer) is cls)
+    source = "".join(c if c.isalnum() or c in "-_" else "-" for c in config.data.source)
+    return Path("runs") / f"{method}-{source.strip('-')}"
+
+
+def peek(argv: Sequence[str], flag: str) -> str | None:
+    """The value of a flag that must be known before parsing; tyro checks it afterwards."""
+    for i, word in enumerate(argv):
+        if word == flag and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(flag + "="):
+            return word.removeprefix(flag + "=")
+    return None
+
+
+def _convert(old: Any, cls: type[T]) -> T:
+    if type(old) is cls:
+        return old
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    changed = {f.name: v for f in dataclasses.fields(old) if (v := getattr(old, f.name)) != f.default}
+    return cls(**{name: value for name, value in changed.items() if name in names})
+
+
+def _run_python(path: Path) -> Config:
+    spec = importlib.util.spec_from_file_location(f"_experiment_{path.parent.name}_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses of the file look their module up
+    sys.path.insert(0, str(path.resolve().parent))  # an experiment may import files beside it
+    try:
+        spec.loader.exec_module(module)
+        make = getattr(module, "config", None)
+        if not callable(make):
+            raise ConfigError(f"{path} has no function config(); an experiment is a file with config() -> Config")
+        config = make()
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    if not isinstance(config, Config):
+        raise ConfigError(f"config() in {path} must return a gan_jax.config.Config, not {type(config).__name__}")
+    return config
+
+
+def _read_json(path: Path) -> Config:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+    if isinstance(values, dict) and "config" in values:  # a run's file has versions and the device beside it
+        values = values["config"]
+    try:
+        return from_dict(Config, values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+NETS: dict[str, type] = {"resnet": ResNetConfig, "dcgan": DCGANConfig}
+METHODS: dict[str, type] = {"scratch": ScratchConfig, "finetune": FinetuneConfig, "freeze_d": FreezeDConfig}

@@ -1,0 +1,59 @@
+"""`gan-jax evaluate`: a generator against data, under one named protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from gan_jax.cli.arguments import parse, read_config
+from gan_jax.config import ConfigError, DataConfig, EvalConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Measure a generator against data under one named protocol.
+
+    For a run folder the defaults are what the run itself used: the reference is then the images of its data outside
+    the ones that it trained on.
+    """
+
+    path: Annotated[Positional[str], arg(metavar="PATH")]  # run folder, weights folder or embedded:NAME
+    data: DataConfig = DataConfig()
+    evaluate: EvalConfig = EvalConfig()
+    json: Path | None = None  # also write the numbers to this file
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    import tyro
+
+    default = Evaluate(path=tyro.MISSING)
+    if argv and not argv[0].startswith("-"):
+        run = Path(argv[0])
+        if (run / "config.json").is_file():
+            config = read_config(run)
+            default = dataclasses.replace(default, path=argv[0], data=config.data, evaluate=config.evaluate)
+    args = parse(Evaluate, argv, verb="evaluate", default=default)
+    if (Path(args.path) / "config.json").is_file() and args.path != argv[0]:
+        raise ConfigError(f"name the run first, before the options: gan-jax evaluate {args.path} ...")
+    from gan_jax.transfer.run import evaluate_model
+
+    numbers = evaluate_model(args.path, args.data, args.evaluate)
+    print(table(numbers))
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(numbers, indent=2, default=lambda value: value.item()) + "\n", encoding="utf-8")
+        print(f"wrote {args.json}")
+    return 0
+
+
+def table(numbers: Mapping[str, Any]) -> str:
+    """Names and values, one a line, aligned."""
+    width = max(map(len, numbers), default=0)
+    show = lambda value: f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "\n".join(f"{name:<{width}}  {show(value)}" for name, value in numbers.items())

@@ -1,0 +1,42 @@
+"""`gan-jax plan`: where every leaf of a transfer would come from; computes shapes, reads no weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import AvoidSubcommands, Positional, arg
+
+from gan_jax.cli.arguments import parse_run
+from gan_jax.cli.transfer import check_transfers, plan_of
+from gan_jax.config import Config, FinetuneConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ShowPlan:
+    """Show where every leaf of a transfer would come from, and do nothing.
+
+    Takes what `gan-jax transfer` takes. The plan is made of shapes alone; leaves that are missing, unused or of
+    another shape are named, with the option that would allow them.
+    """
+
+    config: Annotated[AvoidSubcommands[Config], arg(name="")]
+    # experiment, config.json or run folder; left out = the defaults below
+    start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
+    json: Path | None = None  # also write the plan to this file
+    net: Literal["resnet", "dcgan"] | None = None  # kind of the new networks; None = FILE's
+    method: Literal["finetune", "freeze_d"] | None = None  # transfer method; None = FILE's, finetune without FILE
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parse_run(ShowPlan, argv, verb="plan", base=Config(transfer=FinetuneConfig()))
+    plan = plan_of(check_transfers(args.config, verb="plan").validate())
+    print(plan)
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(plan.to_json(), encoding="utf-8")
+        print(f"wrote {args.json}")
+    return 0

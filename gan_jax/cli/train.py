@@ -1,0 +1,53 @@
+"""`gan-jax train`: a run from a file and options, or the rest of one that was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import AvoidSubcommands, Positional, arg
+
+from gan_jax.cli.arguments import parse_run, run_folder
+from gan_jax.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a GAN into a run folder, or go on with the run that is there.
+
+    FILE is an experiment (a Python file with config()), a config.json that a run wrote, or a run folder; it gives
+    the defaults that --help shows and that options override. In a folder whose run has the same configuration the
+    run goes on, to the bit as if it had never stopped; with another one it is refused and the difference printed.
+
+    Exit codes: 0 done; 2 cannot run as asked; 3 stopped on a problem that it found (values that are not finite, a
+    full disk, a damaged checkpoint); 75 stopped by SIGTERM after saving, the same command goes on from there.
+    """
+
+    config: Annotated[AvoidSubcommands[Config], arg(name="")]
+    # experiment, config.json or run folder; left out = the defaults below
+    start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
+    out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
+    net: Literal["resnet", "dcgan"] | None = None  # kind of networks; None = FILE's
+    method: Literal["scratch", "finetune", "freeze_d"] | None = None  # transfer method; None = FILE's
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parse_run(Train, argv, verb="train", base=Config())
+    return start_run(args.config.validate(), run_folder(args.out, args.start, args.config))
+
+
+def start_run(config: Config, folder: Path) -> int:
+    """Trains or resumes in a folder, shown on this terminal; returns the exit code."""
+    from gan_jax.cli.watch import make_callbacks
+    from gan_jax.transfer.run import run
+
+    print(f"run folder: {folder}")
+    result: Any = run(config, folder, callbacks=make_callbacks(config, folder))
+    if getattr(result, "stopped", False):
+        print(f"stopped and saved; the same command goes on: gan-jax train {folder}")
+        return 75
+    print(f"done: gan-jax sample {folder}")
+    return 0

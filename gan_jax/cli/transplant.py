@@ -1,0 +1,56 @@
+"""`gan-jax transplant`: pretrained weights in another architecture, written as weights, without training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import AvoidSubcommands, Positional, arg
+
+from gan_jax.cli.arguments import NETS, parse, peek
+from gan_jax.config import Config, NetConfig, ResNetConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Transplant:
+    """Move pretrained weights into another architecture, without training.
+
+    Prints the plan, carries it out and writes weights.safetensors with a manifest that holds the plan, so that every
+    leaf's origin can be asked for later: gan-jax inspect OUT
+    """
+
+    source: Annotated[Positional[str], arg(metavar="SOURCE")]  # weights folder, run folder or embedded:NAME
+    out: Path  # folder to write the weights to
+    net_config: Annotated[AvoidSubcommands[NetConfig], arg(name="net")] = ResNetConfig()
+    net: Literal["resnet", "dcgan"] = "resnet"  # kind of the new networks
+    missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
+    unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
+    shape: Literal["error", "adapt"] = "adapt"  # a leaf of another shape: adapt = widen, slice, resize by its role
+    seed: int = 0  # of fresh values
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    import tyro
+
+    net: NetConfig = NETS.get(peek(argv, "--net") or "resnet", ResNetConfig)()
+    missing = tyro.MISSING
+    default = Transplant(source=missing, out=missing, net_config=net)
+    args = parse(Transplant, argv, verb="transplant", default=default)
+    Config(net=args.net_config).validate()
+    from gan_jax.transfer.run import transplant_weights
+
+    plan = transplant_weights(
+        args.source,
+        args.net_config,
+        args.out,
+        missing=args.missing,
+        unused=args.unused,
+        shape=args.shape,
+        seed=args.seed,
+    )
+    print(plan)
+    print(f"wrote {args.out}: gan-jax sample {args.out}")
+    return 0
