@@ -15,8 +15,9 @@ for python in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
     if works "$python"; then found=$python; break; fi
 done
 if [ -z "$found" ]; then
-    have=$("${PYTHON:-python3}" --version 2>&1 || true)
-    echo "gan_jax needs Python 3.11 or newer; ${PYTHON:-python3} is: ${have:-not there}." >&2
+    have="not there"
+    if command -v "${PYTHON:-python3}" >/dev/null; then have=$("${PYTHON:-python3}" --version 2>&1 || true); fi
+    echo "gan_jax needs Python 3.11 or newer; ${PYTHON:-python3} is $have." >&2
     echo "Install one (Debian 12+, Ubuntu 24.04+: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3.12" >&2
     exit 1
 fi
