@@ -70,6 +70,14 @@ def test_equal_sets_are_at_distance_zero_even_when_the_covariance_is_singular():
     assert_allclose(frechet_distance(summarise(flat), moved), 9.0, rtol=1e-7)
 
 
+def test_rounding_never_makes_a_distance_negative():
+    rng = np.random.default_rng(0)
+    same = [summarise(rng.normal(size=(50, 12)) @ rng.normal(size=(12, 12))) for _ in range(20)]
+    distances = [frechet_distance(stats, stats) for stats in same]
+    assert_allclose(distances, 0.0, atol=1e-11)
+    assert min(distances) >= 0.0
+
+
 def test_covariance_is_numpys():
     stats = summarise(golden.X)
     assert_allclose(stats.covariance(1), np.cov(golden.X.T), atol=1e-13)

@@ -73,6 +73,13 @@ def test_draws_are_fixed_without_repeats_and_follow_the_seed():
     assert kid(golden.X, golden.Y, **options) != kid(golden.X, golden.Y, **options, seed=1)
 
 
+def test_subsets_are_as_large_as_fits_up_to_1000():
+    x, y = np.random.default_rng(0).normal(size=(2, 1003, 2))
+    options = {"subsets": 2, "seed": 4}
+    assert kid(x, y, **options) == kid(x, y, **options, subset_size=1000)
+    assert kid(x[:30], y, **options) == kid(x[:30], y, **options, subset_size=30)
+
+
 def test_subset_mean_estimates_the_full_value_and_its_spread_shrinks():
     wide = kid(golden.X, golden.Y, subsets=200, subset_size=20)
     narrow = kid(golden.X, golden.Y, subsets=200, subset_size=150)
