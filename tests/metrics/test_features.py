@@ -175,7 +175,10 @@ def test_features_are_in_units_of_their_spread(net):
 
 def test_calibration_and_units():
     images = jnp.asarray(random_images(n=32, size=8), jnp.float32) / 127.5 - 1
-    params = jax.jit(lambda key, x: calibrate(init_small_conv(key, 1, 3), x))(jax.random.key(0), images)
+    rng = np.random.default_rng(0)  # compiling jax.random takes longer than all the rest
+    shapes = jax.eval_shape(lambda: init_small_conv(jax.random.key(0), 1, 3))
+    fresh = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
+    params = jax.jit(calibrate)(fresh, images)
     apply = jax.jit(apply_small_conv)
     values, logits = (np.asarray(part, np.float64) for part in apply(params, images))
     assert_allclose(values.mean(0), 0.0, atol=1e-3)
