@@ -1,0 +1,194 @@
+"""Saving a run so that it can be killed at any moment, and going on from what was saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import time
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import jax
+
+import gan_jax
+from gan_jax import extras
+from gan_jax.train import checkpoint_store as store
+from gan_jax.train.checkpoint_format import CheckpointError, DamagedError, make_manifest, to_host, to_json
+from gan_jax.train.checkpoint_keep import move_aside, remove_leftovers, remove_others, to_keep
+from gan_jax.train.checkpoint_processes import gather, meet
+from gan_jax.train.checkpoint_rows import cut_rows
+from gan_jax.train.checkpoint_store import Restored, read
+
+__all__ = ["CheckpointError", "Checkpointer", "DamagedError", "Restored", "cut_rows", "read"]
+
+
+class Checkpointer:
+    """The checkpoints of one run, for the process (or processes) that trains it and holds the run's lock.
+
+    A save copies the state to the host, hashes it (a few seconds per GB, less with more cores) and returns; writing goes on in the
+    background, and arrays and manifest appear together or not at all. Its failure is raised by the next call.
+    Whoever only reads calls `read`, which changes nothing.
+
+    Args:
+      folder: of the checkpoints, `RUN/checkpoints`; made if absent.
+      keep_last: how many of the newest stay.
+      keep_best: whether the one with the best metric stays too.
+      best_mode: whether the best metric is the smallest or the largest.
+
+    Raises:
+      ImportError: Orbax is not installed; said now and not at the first save.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        keep_last: int = 2,
+        keep_best: bool = False,
+        best_mode: Literal["min", "max"] = "min",
+    ):
+        if keep_last < 1 or best_mode not in ("min", "max"):
+            raise ValueError(f"keep_last={keep_last} must be at least 1, best_mode={best_mode!r} 'min' or 'max'")
+        extras.check("orbax.checkpoint", extra="checkpoint")
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._keep_last = keep_last
+        self._best: Literal["min", "max"] | None = best_mode if keep_best else None
+        self._leftovers = dict.fromkeys(store.unfinished(self.folder), time.time())  # name: since when it is one
+        self._writer: Any = None
+        self._saving: int | None = None  # images of the save under way
+        self._last: int | None = None  # images of the state last saved or restored here
+
+    def save(
+        self, images: int, state: Any, *, cursor: dict[str, Any] | None = None, metric: float | None = None
+    ) -> None:
+        """Begins to save a state; it may be donated as soon as this returns.
+
+        Does nothing when the state of these images was the last that was saved or restored here (so a metric is to be
+        known before the save).
+
+        Args:
+          images: real images shown so far: the name of the checkpoint.
+          state: tree of arrays.
+          cursor: position of this process's data pipeline, JSON.
+          metric: what keep-best compares.
+
+        Raises:
+          CheckpointError: the save before failed, a leaf cannot be kept, or there are newer checkpoints.
+        """
+        self._finish()
+        if images == self._last:
+            return
+        newest = self.latest()
+        if newest is not None and images <= newest:
+            raise CheckpointError(
+                f"cannot save {images} images: {self.folder} holds a checkpoint of {newest}. "
+                f"Restore the one to go on from (newer ones are then moved aside), or use another folder"
+            )
+        arrays, entries = to_host(state)
+        manifest = make_manifest(images, entries, gather(to_json(cursor)), metric, _versions())
+        self._writer = self._writer or store.make_writer()
+        self._saving = images
+        try:
+            store.write(self._writer, self._path(images), arrays, manifest)
+        except Exception as error:  # noqa: BLE001  whatever the storage raises
+            self._fail(error)
+        self._last = images
+
+    def check(self) -> None:
+        """Raises the failure of the save under way, if it has failed; a file-system look-up otherwise."""
+        if self._saving is None:
+            return
+        if self._path(self._saving).is_dir():
+            self._finish()
+            return
+        try:
+            self._writer.check_for_errors()
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+
+    def restore(self, template: Any, *, images: int | None = None, fallback: bool = False) -> Restored:
+        """Reads a checkpoint to go on from it: as `read`, and newer checkpoints are moved to `aside-TIME/`."""
+        self._finish()
+        restored = read(self.folder, template, images=images, fallback=fallback)
+        newer = [step for step in store.complete(self.folder) if step > restored.images]
+        notes = restored.notes
+        meet("gan_jax: newer checkpoints listed")
+        if newer and jax.process_index() == 0:
+            target = move_aside(self.folder, newer)
+            notes += (f"moved newer checkpoints {', '.join(map(str, newer))} to {target}",)
+        meet("gan_jax: newer checkpoints moved")
+        self._last = restored.images
+        return dataclasses.replace(restored, notes=notes)
+
+    def latest(self) -> int | None:
+        """Images of the newest complete checkpoint."""
+        return max(store.complete(self.folder), default=None)
+
+    def unfinished(self) -> list[str]:
+        """Names of what interrupted saves left; they are never read."""
+        mine = None if self._saving is None else f"{self._saving}{store.UNFINISHED}"
+        return [name for name in store.unfinished(self.folder) if name != mine]
+
+    def wait(self) -> None:
+        """Returns when the save under way is on disk, or raises its failure."""
+        self._finish()
+
+    def close(self) -> None:
+        """Waits, and ends the threads; the object is not used after."""
+        try:
+            self._finish()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+    def __enter__(self) -> Checkpointer:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except CheckpointError:
+            if kind is None:  # the exception that is under way matters more
+                raise
+
+    # -- the end of a save ---------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        if self._saving is None:
+            return
+        try:
+            self._writer.wait_until_finished()
+            if not self._path(self._saving).is_dir():
+                raise OSError("it was not committed")
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        self._saving = None
+        if jax.process_index() == 0:
+            self._prune()
+
+    def _fail(self, error: Exception) -> NoReturn:
+        images, self._saving, self._last = self._saving, None, None
+        # Left where it is: others of Orbax's threads may still write to it. A save of these images replaces it.
+        self._leftovers[f"{images}{store.UNFINISHED}"] = time.time()
+        last = self.latest()
+        raise CheckpointError(
+            f"saving {images} images to {self.folder} failed: {store.one_line(error)}. "
+            + ("No checkpoint is complete" if last is None else f"The last complete checkpoint has {last} images")
+        ) from error
+
+    def _prune(self) -> None:
+        remove_others(self.folder, to_keep(self.folder, self._keep_last, self._best))
+        # Safe only now: this run is past the save that was interrupted, and the run's lock is ours.
+        remove_leftovers(self.folder, self._leftovers)
+        self._leftovers.clear()
+
+    def _path(self, images: int) -> Path:
+        return self.folder / str(images)
+
+
+def _versions() -> dict[str, str]:
+    return {"gan_jax": gan_jax.__version__} | {
+        name: importlib.metadata.version(name) for name in ("jax", "numpy", "orbax-checkpoint")
+    }

@@ -1,0 +1,208 @@
+"""What a checkpoint holds: plain host arrays by path, and a manifest that can tell whether they are still those.
+
+Orbax keeps the arrays but no digest of them: a flipped byte in a chunk restores silently wrong values. So every
+checkpoint carries a manifest, committed in the same atomic step, with the shape, dtype and sha256 of every leaf and
+a seal over itself. Nothing here touches a disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import trees
+
+Entry = dict[str, Any]  # {"shape": [...], "dtype": "float32", "digest": hex or None, and of a PRNG key "impl": name}
+
+FORMAT = "gan_jax checkpoint"
+VERSION = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written or used; one line that says which, what is wrong and what would be right."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint is damaged, truncated or foreign: the one case in which an older one may stand in, if asked."""
+
+
+def to_host(state: Any) -> tuple[trees.Flat, dict[str, Entry]]:
+    """Copies a state off the devices: `({path: array}, {path: entry})`.
+
+    Returns when the copies are made, so the state may be donated right after. PRNG keys become their uint32 data.
+    A leaf that is spread over several processes stays a (copied) `jax.Array`, which Orbax writes shard by shard; it
+    has no digest, since no process holds it whole.
+
+    Raises:
+      CheckpointError: a leaf that could not come back bit for bit.
+    """
+    flat = trees.flatten(state)
+    for path, leaf in flat.items():
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+            raise CheckpointError(f"leaf {path!r} is of type {type(leaf).__name__}; a checkpoint keeps arrays only")
+        if leaf.size == 0:
+            raise CheckpointError(f"leaf {path!r} has no values (shape {leaf.shape}): a checkpoint cannot keep it")
+        if getattr(leaf, "weak_type", False):
+            # It would come back strongly typed: other promotions, other bits, and a second compilation.
+            raise CheckpointError(f"leaf {path!r} is weakly typed; make it with a dtype: jnp.asarray(x, {leaf.dtype})")
+        if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
+            leaf.copy_to_host_async()  # all copies are under way before the first is waited for
+    arrays, entries = {}, {}
+    for path, leaf in flat.items():
+        data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        whole = not isinstance(data, jax.Array) or data.is_fully_addressable or data.is_fully_replicated
+        # np.array copies: on CPU anything less is a view of a buffer that the next step overwrites.
+        arrays[path] = np.array(data) if whole else jnp.copy(data)
+        entries[path] = describe(leaf) | {"digest": None}
+        if _is_key(leaf):
+            entries[path]["impl"] = str(jax.random.key_impl(leaf))
+    for path, digest in _digests({p: a for p, a in arrays.items() if isinstance(a, np.ndarray)}).items():
+        entries[path]["digest"] = digest
+    return arrays, entries
+
+
+def _digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock
+        return dict(zip(arrays, pool.map(trees.digest, arrays.values()), strict=True))
+
+
+def describe(leaf: Any) -> Entry:
+    """Shape and dtype of an array or ShapeDtypeStruct, as the manifest spells them."""
+    return {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+
+
+def place(array: np.ndarray, entry: Entry, spec: Any) -> jax.Array:
+    """Puts a host array where the template's leaf says: its sharding, or the default device."""
+    impl = entry.get("impl")
+    sharding = getattr(spec, "sharding", None)
+    if sharding is not None and not sharding.is_fully_addressable:
+        placed = jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+        return jax.random.wrap_key_data(placed, impl=impl) if impl else placed
+    # Copies: a jax array that shares memory with a numpy one could not be donated.
+    leaf = jax.random.wrap_key_data(jnp.array(array), impl=impl) if impl else array
+    if sharding is not None:
+        return jax.device_put(leaf, sharding) if impl else jax.device_put(leaf, sharding, may_alias=False)
+    return jnp.array(leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+# -- the manifest ------------------------------------------------------------------------------
+
+
+def make_manifest(
+    images: int, entries: Mapping[str, Entry], cursors: list[Any], metric: float | None, versions: dict[str, str]
+) -> dict[str, Any]:
+    """The JSON beside the arrays.
+
+    Args:
+      images: real images shown so far; also the name of the checkpoint.
+      entries: of every leaf.
+      cursors: the data cursor of every process, in their order.
+      metric: what keep-best compares, or None.
+      versions: of the packages that wrote it.
+    """
+    body = {
+        "format": FORMAT,
+        "version": VERSION,
+        "images": images,
+        "metric": None if metric is None else float(metric),
+        "cursors": cursors,
+        "versions": versions,
+        "leaves": dict(entries),
+    }
+    return body | {"seal": _seal(body)}
+
+
+def parse_manifest(text: str, images: int, where: str) -> dict[str, Any]:
+    """Reads a manifest and checks its seal.
+
+    Raises:
+      DamagedError: not JSON, not ours, changed since, or that of another checkpoint.
+      CheckpointError: of a newer format.
+    """
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise DamagedError(f"{where} is damaged: its manifest is not JSON ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise DamagedError(f"{where} is foreign or damaged: its manifest is not that of a {FORMAT}")
+    if manifest.pop("seal", None) != _seal(manifest):
+        raise DamagedError(f"{where} is damaged: its manifest was changed after it was written")
+    if manifest["version"] > VERSION:
+        raise CheckpointError(f"{where} has format {manifest['version']}; this gan_jax reads {VERSION}: upgrade")
+    if manifest["images"] != images:
+        raise DamagedError(f"{where} holds the checkpoint of {manifest['images']} images: was the folder renamed?")
+    return manifest
+
+
+def _seal(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def to_json(cursor: Any) -> Any:
+    """The cursor, once it is certain that JSON gives it back unchanged."""
+    try:
+        again = json.loads(json.dumps(cursor))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the data cursor is not JSON: {error}") from error
+    if again != cursor:
+        raise CheckpointError(f"JSON changes the data cursor (tuples, or keys not strings?): {str(cursor)[:200]}")
+    return again
+
+
+# -- checks ------------------------------------------------------------------------------------
+
+
+def check_fit(entries: Mapping[str, Entry], template: Any, where: str) -> None:
+    """Whether a checkpoint has the leaves that a run's state has.
+
+    Raises:
+      CheckpointError: names the first leaf that does not fit, both shapes, the nearest names, and how many more.
+    """
+    wanted = {path: describe(spec) for path, spec in trees.flatten(template).items()}
+    problems = []
+    for path, spec in wanted.items():
+        if path not in entries:
+            near = _did_you_mean(path, set(entries) - set(wanted), entries)
+            problems.append(f"the run has leaf {path!r} {spell(spec)}, which the checkpoint lacks{near}")
+        elif (theirs := spell(entries[path])) != spell(spec):
+            problems.append(f"leaf {path!r} is {theirs} in the checkpoint and {spell(spec)} in the run")
+    for path in sorted(set(entries) - set(wanted)):
+        near = _did_you_mean(path, set(wanted) - set(entries), wanted)
+        problems.append(f"the checkpoint has leaf {path!r} {spell(entries[path])}, which the run lacks{near}")
+    if problems:
+        more = f" (and {len(problems) - 1} more leaves do not fit)" if len(problems) > 1 else ""
+        raise CheckpointError(f"{where} does not fit this run: {problems[0]}{more}. Was it saved with another config?")
+
+
+def verify(arrays: Mapping[str, np.ndarray], entries: Mapping[str, Entry], where: str) -> None:
+    """Compares every leaf with its digest.
+
+    Raises:
+      DamagedError: names the first leaf whose bytes are others.
+    """
+    digests = _digests({p: arrays[p] for p, entry in entries.items() if entry["digest"]})
+    wrong = [p for p, digest in digests.items() if digest != entries[p]["digest"]]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise DamagedError(f"{where} is damaged: the bytes of leaf {wrong[0]!r}{more} are not those that were saved")
+
+
+def spell(entry: Entry) -> str:
+    """`float32[3,3,1,24]`."""
+    return f"{entry['dtype']}[{','.join(map(str, entry['shape']))}]"
+
+
+def _did_you_mean(path: str, names: set[str], entries: Mapping[str, Entry]) -> str:
+    close = trees.nearest(path, sorted(names)) or trees.nearest(path, list(entries))
+    return f" (nearest: {', '.join(f'{name!r} {spell(entries[name])}' for name in close[:2])})" if close else ""

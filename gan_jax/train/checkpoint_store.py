@@ -1,0 +1,188 @@
+"""Checkpoints on disk: which there are, and reading one back. The only file that knows how Orbax lays them out.
+
+    FOLDER/48000/state/...               arrays, in Orbax's format
+    FOLDER/48000/manifest/manifest.json  see checkpoint_format
+    FOLDER/52000.orbax-checkpoint-tmp/   a save that was not finished: never read
+    FOLDER/aside-20260102-030405/60000/  newer than the one that a run went on from
+
+Orbax writes into the temporary folder and renames it, so a folder whose name is a number is complete. Local and
+mounted POSIX file systems only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax import extras, trees
+from gan_jax.train.checkpoint_format import (
+    CheckpointError,
+    DamagedError,
+    Entry,
+    check_fit,
+    parse_manifest,
+    place,
+    verify,
+)
+from gan_jax.train.checkpoint_hush import hush
+
+UNFINISHED = ".orbax-checkpoint-tmp"  # Orbax's suffix
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What came back: the state, this process's data cursor, and what the user should be told."""
+
+    state: Any
+    cursor: dict[str, Any] | None
+    images: int
+    notes: tuple[str, ...]
+
+
+def complete(folder: Path) -> list[int]:
+    """Images of the complete checkpoints, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())
+
+
+def unfinished(folder: Path) -> list[str]:
+    """Names of what interrupted saves left."""
+    return sorted(p.name for p in folder.iterdir() if p.name.endswith(UNFINISHED)) if folder.is_dir() else []
+
+
+def read(folder: Path, template: Any, *, images: int | None = None, fallback: bool = False) -> Restored:
+    """Reads a checkpoint without changing anything in the folder.
+
+    Every process reads every array whole, checks it, and keeps its shards: one path for any number of devices, at the
+    cost of host memory of one state.
+
+    Args:
+      folder: holds the checkpoints.
+      template: a state of ShapeDtypeStructs (`jax.eval_shape`) or arrays; a leaf that has a sharding gets it.
+      images: which checkpoint; None is the newest complete one.
+      fallback: whether an older one may be used where this one is damaged.
+
+    Raises:
+      CheckpointError: none there, or another state than the template's.
+      DamagedError: damaged, truncated or foreign, and no older one was asked for or is whole.
+    """
+    have, notes = complete(folder), []
+    if left := unfinished(folder):
+        notes.append(f"ignored unfinished save{'s' * (len(left) > 1)} {', '.join(left)}: stopped while being written")
+    if not have:
+        raise CheckpointError(". ".join([f"no complete checkpoint in {folder}", *notes]))
+    if images is None:
+        images = have[-1]
+    elif images not in have:
+        raise CheckpointError(f"no checkpoint of {images} images in {folder}; there are {', '.join(map(str, have))}")
+    older = [step for step in have if step < images]
+    while True:
+        try:
+            state, cursor = _read_one(folder / str(images), template, images)
+            break
+        except DamagedError as error:
+            if not older:
+                raise DamagedError(f"{error}. There is no older checkpoint") from error
+            if not fallback:
+                raise DamagedError(f"{error}. One of {older[-1]} images is there; it is used if asked for") from error
+            images = older.pop()
+            notes.append(f"{error}; using that of {images} images, as asked")
+    return Restored(state, cursor, images, tuple(notes))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a complete checkpoint, checked against its seal."""
+    where = f"checkpoint {path}"
+    try:
+        text = (path / "manifest" / MANIFEST).read_text(encoding="utf-8")
+    except OSError as error:
+        raise DamagedError(f"{where} is foreign or damaged: no readable {MANIFEST} ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"{where} is damaged: its manifest is not text ({one_line(error)})") from error
+    return parse_manifest(text, int(path.name), where)
+
+
+def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
+    where = f"checkpoint {path}"
+    manifest = read_manifest(path)
+    cursors, count = manifest["cursors"], jax.process_count()
+    if len(cursors) != count:
+        if any(cursor is not None for cursor in cursors):
+            raise CheckpointError(f"{where} has the data cursors of {len(cursors)} processes; this run has {count}")
+        cursors = [None] * count
+    entries: dict[str, Entry] = manifest["leaves"]
+    check_fit(entries, template, where)
+    arrays = _read_arrays(path, list(entries))
+    verify(arrays, entries, where)
+    specs = trees.flatten(template)
+    placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
+    for p, leaf in placed.items():
+        if leaf.dtype != specs[p].dtype:  # 64-bit leaves need jax_enable_x64
+            raise CheckpointError(f"{where}: leaf {p!r} is {specs[p].dtype}, and JAX made it {leaf.dtype} here")
+    return trees.unflatten(placed, like=template), cursors[jax.process_index()]
+
+
+def _read_arrays(path: Path, paths: list[str]) -> dict[str, np.ndarray]:
+    """All leaves as host arrays; names the leaf that cannot be read."""
+    where = f"checkpoint {path}"
+    try:
+        return _read_leaves(path, paths)
+    except Exception as error:  # noqa: BLE001  Orbax and its storage raise whatever damage leads to
+        for leaf in paths if jax.process_count() == 1 else ():
+            try:
+                _read_leaves(path, [leaf])
+            except Exception as cause:  # noqa: BLE001
+                raise DamagedError(f"{where} is damaged: leaf {leaf!r} is unreadable ({one_line(cause)})") from error
+        raise DamagedError(f"{where} is damaged: its arrays are unreadable ({one_line(error)})") from error
+
+
+def _read_leaves(path: Path, paths: list[str]) -> dict[str, np.ndarray]:
+    ocp = orbax()
+    as_numpy = trees.unflatten({p: ocp.RestoreArgs(restore_type=np.ndarray) for p in paths})
+    item = trees.unflatten(dict.fromkeys(paths, 0))
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        arguments = ocp.args.PyTreeRestore(item=item, restore_args=as_numpy, partial_restore=True)
+        flat = trees.flatten(reader.restore(path.resolve() / "state", args=arguments))
+    if wrong := [p for p in paths if not isinstance(flat.get(p), np.ndarray)]:
+        raise ValueError(f"{wrong[0]} is absent")
+    return flat
+
+
+def make_writer() -> Any:
+    """Orbax's asynchronous writer; `write` is how it is used."""
+    ocp = orbax()
+    # Folders made in the background would keep a failed save's other threads, and the end of the process, waiting for
+    # five minutes; made at once they cost milliseconds.
+    options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(async_options=options),
+        state=ocp.PyTreeCheckpointHandler(),
+        manifest=ocp.JsonCheckpointHandler(filename=MANIFEST),
+    )
+    return ocp.AsyncCheckpointer(handler, async_options=options)
+
+
+def write(writer: Any, path: Path, arrays: trees.Flat, manifest: dict[str, Any]) -> None:
+    """Starts to write arrays and manifest, to be committed together by one rename."""
+    ocp = orbax()
+    state = ocp.args.PyTreeSave(trees.unflatten(arrays))
+    writer.save(path.resolve(), args=ocp.args.Composite(state=state, manifest=ocp.args.JsonSave(manifest)))
+
+
+def orbax() -> Any:
+    """`orbax.checkpoint`, imported when the first checkpoint is written or read (half a second, or more when cold)."""
+    module = extras.require("orbax.checkpoint", extra="checkpoint")
+    hush()
+    return module
+
+
+def one_line(error: BaseException) -> str:
+    """The message of any exception on one line of bearable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:200]} ... {text[-95:]}"
