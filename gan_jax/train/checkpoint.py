@@ -25,9 +25,9 @@ __all__ = ["CheckpointError", "Checkpointer", "DamagedError", "Restored", "cut_r
 class Checkpointer:
     """The checkpoints of one run, for the process (or processes) that trains it and holds the run's lock.
 
-    A save copies the state to the host, hashes it (a few seconds per GB, less with more cores) and returns; writing goes on in the
-    background, and arrays and manifest appear together or not at all. Its failure is raised by the next call.
-    Whoever only reads calls `read`, which changes nothing.
+    A save copies the state to the host, hashes it (a few seconds per GB, less with more cores) and returns; writing
+    goes on in the background, and arrays and manifest appear together or not at all. Its failure is raised by the next
+    call. Whoever only reads calls `read`, which changes nothing.
 
     Args:
       folder: of the checkpoints, `RUN/checkpoints`; made if absent.
