@@ -57,7 +57,7 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
     whole = {
         "format": FORMAT,
         "version": VERSION,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
         **manifest,
         "leaves": {
@@ -65,7 +65,10 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
             for path, array in arrays.items()
         },
     }
-    text = json.dumps(whole, indent=1, allow_nan=False) + "\n"  # before anything is written: it may not be JSON
+    try:  # before anything is written
+        text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the manifest cannot be written as JSON: {error}") from error
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
@@ -112,7 +115,8 @@ def manifest_specs(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def embedded_names() -> list[str]:
     """The weights that come with this package, for `embedded:NAME`."""
-    return sorted(entry.name for entry in _embedded().iterdir() if entry.joinpath(WEIGHTS).is_file())
+    ours = lambda manifest: manifest.is_file() and FORMAT in manifest.read_text(encoding="utf-8")
+    return sorted(entry.name for entry in _embedded().iterdir() if ours(entry / MANIFEST))
 
 
 def _embedded() -> Path:

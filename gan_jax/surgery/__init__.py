@@ -1,9 +1,30 @@
 """Surgery on parameter trees: plan from shapes, print, then transplant."""
 
 from gan_jax.surgery.arrays import OpError
+from gan_jax.surgery.measure import Difference, measure, measure_pair, resize_images
 from gan_jax.surgery.ops import OPS, Op
 from gan_jax.surgery.plan import Entry, Move, Plan, PlanError
 from gan_jax.surgery.planner import make_plan
+from gan_jax.surgery.resnet import resnet_rules
+from gan_jax.surgery.state import plan_state, transplant_state
 from gan_jax.surgery.transplant import Report, transplant
 
-__all__ = ["OPS", "Entry", "Move", "Op", "OpError", "Plan", "PlanError", "Report", "make_plan", "transplant"]
+__all__ = [
+    "OPS",
+    "Difference",
+    "Entry",
+    "Move",
+    "Op",
+    "OpError",
+    "Plan",
+    "PlanError",
+    "Report",
+    "make_plan",
+    "measure",
+    "measure_pair",
+    "plan_state",
+    "resize_images",
+    "resnet_rules",
+    "transplant",
+    "transplant_state",
+]

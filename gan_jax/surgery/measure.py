@@ -84,19 +84,19 @@ def measure_pair(
     config = new.config
     z = jax.random.normal(key, (n, max(old.config.z_dim, config.z_dim)))
 
-    def generate(pair: Any, variables: Any) -> jax.Array:
-        return pair.g.apply(variables["g"], z[:, : pair.config.z_dim], _class_0(pair, n))[0]
+    def compiled(pair: Any, net: Any) -> Callable[..., jax.Array]:  # operation by operation would compile each
+        return jax.jit(lambda variables, x: net.apply(variables, x, _class_0(pair, n))[0])
 
-    def judge(pair: Any, variables: Any, images: jax.Array) -> jax.Array:
-        return pair.d.apply(variables["d"], images, _class_0(pair, n))[0]
+    old_d, new_d = compiled(old, old.d), compiled(new, new.d)
 
     as_new = lambda images: resize_images(images, config.resolution, config.channels)
-    made = generate(old, old_variables)
+    made = compiled(old, old.g)(old_variables["g"], z[:, : old.config.z_dim])
+    grown = compiled(new, new.g)(new_variables["g"], z[:, : config.z_dim])
     noise = jax.random.uniform(jax.random.fold_in(key, 1), made.shape, made.dtype, minval=-1.0)
     return {
-        "g": measure(lambda _: as_new(made), lambda _: generate(new, new_variables), [z]),
+        "g": measure(as_new, lambda _: grown, [made]),
         "d": measure(
-            lambda x: judge(old, old_variables, x), lambda x: judge(new, new_variables, as_new(x)), [made, noise]
+            lambda x: old_d(old_variables["d"], x), lambda x: new_d(new_variables["d"], as_new(x)), [made, noise]
         ),
     }
 

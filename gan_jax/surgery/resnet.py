@@ -28,6 +28,7 @@ def resnet_rules(
     *,
     classes: Sequence[int] | None = None,
     roots: Mapping[str, str] | None = None,
+    first: Sequence[Rule] = (),
 ) -> list[Rule]:
     """Rules for trees `{"g": variables, "d": variables, "g_ema": variables}`, any of them, of the ResNet family.
 
@@ -38,9 +39,11 @@ def resnet_rules(
         are conditional and the numbers differ.
       roots: where each network comes from, such as `{"g": "g_ema"}`; what is not named comes from its own root, or
         from the other generator where the source has only one.
+      first: your own rules, which win over these.
 
     Returns:
-      Rules for `make_plan`, which wants `shape="adapt"` where shapes differ. All of them cover something.
+      `first`, then the rules of the family that still win somewhere, for `make_plan` (with `shape="adapt"` where
+      shapes differ).
     """
     target, source = flatten(target_specs), flatten(source_specs)
     rules: list[Rule] = []
@@ -50,13 +53,9 @@ def resnet_rules(
         origin = _origin(root, source, roots or {})
         make = _generator if root in GENERATORS else _discriminator
         rules += make(root, origin, target, source, classes)
-    return prune(rules, target)
-
-
-def prune(rules: Sequence[Rule], paths: Flat) -> list[Rule]:
-    """The rules that win somewhere, in their order."""
-    winners = {next((i for i, rule in enumerate(rules) if match(rule.pattern, path)), -1) for path in paths}
-    return [rule for i, rule in enumerate(rules) if i in winners]
+    winner = lambda path: next((i for i, rule in enumerate(rules) if match(rule.pattern, path)), -1)
+    mine = {winner(path) for path in target if not any(match(rule.pattern, path) for rule in first)}
+    return [*first, *(rule for i, rule in enumerate(rules) if i in mine)]
 
 
 def _origin(root: str, source: Flat, roots: Mapping[str, str]) -> str:

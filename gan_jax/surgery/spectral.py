@@ -40,7 +40,7 @@ def widen(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     matrix = wide(base).reshape(-1, total)
     old, new = matrix[:, :outputs], matrix[:, outputs:]
     left, values, _ = xp.linalg.svd(old, full_matrices=False)
-    left = left * (values > values[0] * 1e-6).astype(old.dtype)
+    left = left * (values > values[0] * 1e-6).astype(old.dtype)[None]
     before = _norm(xp, new)
     for _ in range(2):  # the second pass removes what rounding left
         new = new - left @ (left.T @ new)

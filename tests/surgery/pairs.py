@@ -1,0 +1,102 @@
+"""Small ResNet pairs with the kinds of values that trained nets have, and their functions, each compiled once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.config import ResNetConfig
+from gan_jax.nets import Pair, build
+from gan_jax.surgery import Difference, make_plan, measure, resize_images, resnet_rules, transplant
+from gan_jax.trees import map_with_path, specs
+
+BASE = ResNetConfig(resolution=16, channels=1, z_dim=8, channel_base=1024, channel_max=6)
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
+
+
+@functools.cache
+def pair_of(config: ResNetConfig) -> Pair:
+    return build(config)
+
+
+@functools.cache
+def compiled(config: ResNetConfig, net: str, train: bool) -> Callable:
+    pair = pair_of(config)
+    apply = getattr(pair, net).apply
+    return jax.jit(lambda v, x: apply(v, x, labels(pair, x.shape[0]), train=train), compiler_options=QUICK)
+
+
+@functools.cache
+def shapes(config: ResNetConfig) -> dict:
+    pair = pair_of(config)
+    return {"g": pair.g.specs(), "d": pair.d.specs()}
+
+
+def make_pair(seed: int = 0, **changes) -> tuple[Pair, dict]:
+    """A pair of the base configuration with changes, and drawn variables in the widest dtype that is enabled.
+
+    Singular vectors have been through a few power iterations, not enough to converge.
+    """
+    double = jax.config.jax_enable_x64
+    config = dataclasses.replace(BASE, **changes, dtype="float64" if double else "float32")
+
+    def draw(path: str, spec) -> np.ndarray:
+        rng = np.random.default_rng([seed, zlib.crc32(path.encode())])
+        x = rng.standard_normal(spec.shape)
+        if path.endswith(("kernel", "embedding")):
+            return x / np.sqrt(np.prod(spec.shape[:-1]))
+        return {"var": 0.5 + x**2, "scale": 1 + 0.2 * x, "u": x}.get(path.split("/")[-1], 0.2 * x)
+
+    tree = map_with_path(draw, shapes(config))
+    spectral = map_with_path(lambda path, u: _iterate(tree["d"]["params"], path, u), tree["d"]["spectral"])
+    tree["d"]["spectral"] = spectral
+    return pair_of(config), jax.tree.map(lambda x: jnp.asarray(x, jnp.float64 if double else jnp.float32), tree)
+
+
+def _iterate(params: dict, path: str, u: np.ndarray) -> np.ndarray:
+    for name in path.split("/")[:-1]:
+        params = params[name]
+    matrix = np.reshape(next(params[name] for name in ("kernel", "embedding") if name in params), (-1, len(u)))
+    for _ in range(3):
+        u = matrix.T @ (matrix @ u)
+    return u / np.linalg.norm(u)
+
+
+def latents(pair: Pair, n: int, seed: int = 0) -> jax.Array:
+    dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    return jax.random.normal(jax.random.key(100 + seed), (n, pair.config.z_dim), dtype)
+
+
+def labels(pair: Pair, n: int) -> jax.Array | None:
+    return jnp.arange(n, dtype=jnp.int32) % pair.config.num_classes if pair.config.num_classes else None
+
+
+def grow(source, old_variables, fresh, rules_options=None, **options):
+    """The transplanted variables."""
+    target, origin = specs(fresh), specs(old_variables)
+    rules = resnet_rules(target, origin, **(rules_options or {}))
+    plan = make_plan(target, origin, rules, **{"shape": "adapt", **options})
+    new, report = transplant(plan, old_variables, fresh)
+    assert report.follows(plan)
+    return new
+
+
+def compare(old: Pair, old_variables: dict, new: Pair, new_variables: dict, train: bool) -> dict[str, Difference]:
+    """As `measure_pair`, for all classes, and in training mode too."""
+    z = latents(new, 6, 1)
+    generate = lambda pair, v: compiled(pair.config, "g", train)(v["g"], z[:, : pair.config.z_dim])[0]
+    judge = lambda pair, v, x: compiled(pair.config, "d", train)(v["d"], x)[0]
+    as_new = lambda x: resize_images(x, new.config.resolution, new.config.channels)
+    made = generate(old, old_variables)
+    noise = jax.random.uniform(jax.random.key(5), made.shape, made.dtype, minval=-1.0)
+    probes = [made, noise]
+    return {
+        "g": measure(lambda _: as_new(made), lambda _: generate(new, new_variables), [z]),
+        "d": measure(lambda x: judge(old, old_variables, x), lambda x: judge(new, new_variables, as_new(x)), probes),
+    }

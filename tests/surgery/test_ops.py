@@ -1,0 +1,233 @@
+"""Every operation: its declared shape, the same values from NumPy and under jit, and what it promises of them."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.surgery import OPS, OpError
+from gan_jax.surgery.ops import lookup, run_steps, shape_of_steps, values_kept
+from gan_jax.surgery.spectral import STRENGTH
+
+draw = lambda *shape: np.random.default_rng(math.prod(shape)).standard_normal(shape).astype(np.float32)
+
+# operation: (source shapes, arguments, shape that it makes)
+CASES = {
+    "copy": ([(2, 3)], {}, (2, 3)),
+    "init": ([], {"shape": [4]}, (4,)),
+    "zero": ([], {"shape": [2, 2]}, (2, 2)),
+    "identity": ([], {"shape": [3, 3, 2, 4]}, (3, 3, 2, 4)),
+    "slice": ([(5, 32)], {"shape": [3, 12], "view": [[5, 4, 8], [3, 4, 3]]}, (3, 12)),
+    "widen": ([(1, 1, 2, 3)], {"shape": [1, 1, 4, 5], "inputs": [2]}, (1, 1, 4, 5)),
+    "pad": ([(3, 3, 2, 2)], {"shape": [5, 5, 2, 3], "centre": [0, 1]}, (5, 5, 2, 3)),
+    "tile": ([(3,)], {"axis": 0, "repeats": 4}, (4, 3)),
+    "mean": ([(4, 3)], {"axis": 0}, (3,)),
+    "gather": ([(4, 3)], {"axis": 0, "index": [2, -1, 0, 2, 1]}, (5, 3)),
+    "colour_in": ([(1, 1, 3, 2)], {"axis": 2, "matrix": [[1, 1, 1]]}, (1, 1, 1, 2)),
+    "colour_out": ([(1,)], {"axis": 0, "matrix": [[1], [1], [1], [0]], "offset": [0, 0, 0, 4]}, (4,)),
+    "resize": ([(5, 5, 2, 3)], {"shape": [3, 4, 2, 3]}, (3, 4, 2, 3)),
+    "cast": ([(2, 3)], {"dtype": "bfloat16"}, (2, 3)),
+    "widen_spectral": ([(3, 3, 2, 3)], {"shape": [3, 3, 4, 5], "inputs": [2]}, (3, 3, 4, 5)),
+    "colour_spectral": ([(1, 1, 1, 4)], {"shape": [1, 1, 3, 6]}, (1, 1, 3, 6)),
+    "mute": ([], {"shape": [3, 3, 2, 4]}, (3, 3, 2, 4)),
+    "ballast": ([], {"shape": [3, 3, 4, 2]}, (3, 3, 4, 2)),
+    "one_hot": ([], {"shape": [4], "index": -1}, (4,)),
+    "singular_vector": ([(5,), (3, 3, 4, 5)], {"steps": [["slice", {"shape": [3, 3, 3, 4]}]]}, (4,)),
+}
+
+
+def test_every_operation_has_a_case():
+    assert CASES.keys() == OPS.keys()
+    assert all(op.effect for op in OPS.values())
+    assert {op.moments for op in OPS.values()} - {None} <= OPS.keys()
+
+
+def apply(name, xp=np):
+    shapes, args, made = CASES[name]
+    return OPS[name].apply([xp.asarray(draw(*s)) for s in shapes], xp.asarray(draw(*made)), args)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_shape_effect_and_jit(name):
+    shapes, args, made = CASES[name]
+    assert shape_of_steps([(name, args)], shapes) == made
+    sources, fresh = [draw(*s) for s in shapes], draw(*made)
+    kept = [np.array(x) for x in (*sources, fresh)]
+    out = OPS[name].apply(sources, fresh, args)
+    assert isinstance(out, np.ndarray) and out.shape == made, "NumPy stays NumPy"
+    for before, after in zip(kept, (*sources, fresh)):
+        np.testing.assert_array_equal(before, after, "inputs are not changed")
+    traced = jax.jit(lambda s, f: OPS[name].apply(s, f, args))(sources, fresh)
+    assert traced.shape == made and traced.dtype == out.dtype
+    up_to_sign = np.abs if name == "singular_vector" else lambda x: x
+    np.testing.assert_allclose(*(up_to_sign(np.asarray(x, np.float32)) for x in (traced, out)), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_half_precision(name):
+    shapes, args, made = CASES[name]
+    half = lambda *shape: jnp.asarray(draw(*shape), jnp.bfloat16)
+    for as_kind in (np.asarray, jnp.asarray):
+        out = OPS[name].apply([as_kind(half(*s)) for s in shapes], as_kind(half(*made)), args)
+        assert out.shape == made and out.dtype == jnp.bfloat16
+
+
+def test_without_sources_there_is_no_source():
+    for name, (shapes, _, _) in CASES.items():
+        assert OPS[name].sources == len(shapes), name
+        assert (OPS[name].keeps == "fresh") == (not shapes), name
+
+
+def test_widen_feeds_old_outputs_with_zero_and_new_ones_with_fresh():
+    x, fresh = draw(1, 1, 2, 3), draw(1, 1, 4, 5)
+    out = apply("widen")
+    np.testing.assert_array_equal(out[:, :, :2, :3], x)
+    np.testing.assert_array_equal(out[:, :, 2:, :3], 0)
+    np.testing.assert_array_equal(out[..., 3:], fresh[..., 3:])
+
+
+def test_slice_of_a_view_keeps_each_pixel_its_channels():
+    x = draw(5, 32).reshape(5, 4, 8)
+    np.testing.assert_array_equal(apply("slice").reshape(3, 4, 3), x[:3, :, :3])
+
+
+def test_pad_in_the_middle_is_the_same_filter():
+    x, out = draw(3, 3, 2, 2), apply("pad")
+    np.testing.assert_array_equal(out[1:4, 1:4, :, :2], x)
+    assert np.abs(out).sum() == pytest.approx(np.abs(x).sum(), rel=1e-6)
+
+
+def test_identity_passes_images_on():
+    x = jnp.asarray(draw(1, 6, 6, 2))
+    y = jax.lax.conv_general_dilated(x, apply("identity"), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    np.testing.assert_array_equal(y[..., :2], x)
+    np.testing.assert_array_equal(y[..., 2:], 0)
+
+
+def test_gather_takes_rows_and_their_mean():
+    x = draw(4, 3)
+    np.testing.assert_allclose(apply("gather"), np.stack([x[2], x.mean(0), x[0], x[2], x[1]]), rtol=1e-6)
+
+
+def test_tile_and_mean_are_inverse():
+    np.testing.assert_allclose(apply("tile").mean(0), draw(3), rtol=1e-6)
+    np.testing.assert_allclose(apply("mean"), draw(4, 3).mean(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (7, 7), (4, 2), (1, 1), (5, 5)])
+def test_resize_keeps_the_gain_on_a_constant_image(shape):
+    x = draw(5, 5, 2, 3)
+    out = OPS["resize"].apply([x], None, {"shape": [*shape, 2, 3]})
+    np.testing.assert_allclose(out.sum((0, 1)), x.sum((0, 1)), atol=1e-5)
+    if shape == (5, 5):
+        np.testing.assert_allclose(out, x, atol=1e-6)
+
+
+def test_resize_of_a_smooth_kernel_stays_smooth():
+    x = np.ones((3, 3, 1, 1), np.float32)
+    np.testing.assert_allclose(OPS["resize"].apply([x], None, {"shape": [5, 5, 1, 1]}), 9 / 25, rtol=1e-6)
+
+
+matrix = lambda kernel: np.reshape(kernel, (-1, kernel.shape[-1]))
+top = lambda kernel: np.linalg.norm(matrix(kernel), 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ((3, 3, 2, 3), (3, 3, 4, 5)),
+        ((3, 3, 2, 3), (3, 3, 2, 5)),
+        ((1, 1, 3, 3), (1, 1, 5, 6)),
+        ((1, 1, 3, 3), (1, 1, 5, 3)),
+    ],
+)
+def test_widen_spectral_keeps_the_singular_value_and_vector(old, new):
+    x, fresh = draw(*old), draw(*new)
+    out = OPS["widen_spectral"].apply([x], fresh, {"shape": new, "inputs": [2]})
+    np.testing.assert_array_equal(out[:, :, : old[2], : old[3]], x)
+    np.testing.assert_array_equal(out[:, :, old[2] :, : old[3]], 0)
+    np.testing.assert_allclose(top(out), top(x), rtol=1e-5)
+    u = draw(old[3])  # any vector, converged or not, goes the same way through a power iteration
+    iterate = lambda w, u: matrix(w).T @ (matrix(w) @ u)
+    longer = iterate(out, np.pad(u, (0, new[3] - old[3])))
+    np.testing.assert_allclose(longer, np.pad(iterate(x, u), (0, new[3] - old[3])), atol=1e-4)
+    if new[3] > old[3]:
+        np.testing.assert_allclose(np.linalg.norm(matrix(out)[:, old[3] :], 2), STRENGTH * top(x), rtol=1e-4)
+
+
+def test_widen_spectral_writes_zero_where_old_outputs_fill_the_space():
+    x, fresh = draw(1, 1, 1, 4), draw(1, 1, 1, 6)
+    out = OPS["widen_spectral"].apply([x], fresh, {"shape": [1, 1, 1, 6], "inputs": [2]})
+    np.testing.assert_array_equal(out[..., :4], x)
+    np.testing.assert_array_equal(out[..., 4:], 0, "not rounding errors, blown up")
+
+
+@pytest.mark.parametrize("outputs", [4, 5, 6])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_spectral_reads_grey_as_before_at_the_same_norm(outputs, channels):
+    x = draw(1, 1, 1, 4)
+    out = OPS["colour_spectral"].apply([x], None, {"shape": [1, 1, channels, outputs]})
+    np.testing.assert_allclose(top(out), top(x), rtol=1e-5)
+    kernel, grey, colour = (
+        matrix(out),
+        np.ones(channels, np.float32),
+        np.array([1, -0.5, 0.2, 0.7][:channels], np.float32),
+    )
+    np.testing.assert_allclose((grey @ kernel)[:4], x[0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose((grey @ kernel)[4:], 0, atol=1e-6)
+    assert np.linalg.matrix_rank(kernel) == 3, "both chroma axes are seen"
+    if outputs == 6:
+        np.testing.assert_allclose((colour @ kernel)[:4], colour[:3].mean() * x[0, 0, 0], atol=1e-6)
+    if channels == 4:
+        np.testing.assert_array_equal(kernel[3], 0)
+
+
+def test_ballast_is_heard_by_nobody():
+    muted, ballast = apply("mute"), OPS["ballast"].apply([], draw(3, 3, 4, 2), {"shape": [3, 3, 4, 2]})
+    assert top(ballast) == 1
+    x = jnp.asarray(draw(1, 6, 6, 2))
+    conv = lambda x, w: jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    hidden = jax.nn.relu(conv(x, muted))
+    assert hidden.max() > 0
+    np.testing.assert_array_equal(conv(hidden, ballast), 0)
+
+
+def test_singular_vector_is_what_the_kernel_stretches_most():
+    kernel = draw(3, 3, 4, 5)[:, :, :3, :4]
+    np.testing.assert_allclose(np.linalg.norm(matrix(kernel) @ apply("singular_vector")), top(kernel), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "shapes", "message"),
+    [
+        ([("slcie", {})], [(3,)], r"no operation 'slcie' \(did you mean 'slice'"),
+        ([("widen", {"shape": [2]})], [(3,)], r"\[3\] does not fit inside \[2\]; use slice"),
+        ([("slice", {"shape": [4]})], [(3,)], r"\[4\] is no part of \[3\]; use widen"),
+        ([("slice", {"shape": [4], "view": [[2, 2], [2, 2]]})], [(3,)], r"view .* does not hold"),
+        ([("identity", {"shape": [2, 2, 3, 3]})], [], "odd sizes"),
+        ([("gather", {"axis": 0, "index": [5]})], [(3,)], "index 5 lies outside axis 0"),
+        ([("colour_in", {"axis": 0, "matrix": [[1, 1]]})], [(3,)], "mixture of 2 channels does not fit"),
+        ([("resize", {"shape": [3, 3, 4, 4]})], [(3, 3, 2, 2)], "two leading axes"),
+        ([("colour_spectral", {"shape": [1, 1, 2, 4]})], [(1, 1, 1, 4)], "needs"),
+        ([("singular_vector", {"steps": []})], [(3,)], "reads 2 source leaves, but 1 are named"),
+        ([("tile", {"axis": 0})], [(3,)], "tile needs the argument 'repeats'"),
+    ],
+)
+def test_what_does_not_fit_says_so(steps, shapes, message):
+    with pytest.raises(OpError, match=message):
+        shape_of_steps(steps, shapes)
+
+
+def test_chains_and_what_they_keep():
+    steps = [("slice", {"shape": [2, 3]}), ("widen", {"shape": [4, 3]})]
+    out = run_steps(steps, [draw(2, 5)], draw(4, 3))
+    np.testing.assert_array_equal(out, np.concatenate([draw(2, 5)[:, :3], draw(4, 3)[2:]]))
+    assert values_kept(steps, [(2, 5)]) == (6, 0)
+    assert values_kept([("colour_out", CASES["colour_out"][1]), ("pad", {"shape": [6]})], [(1,)]) == (0, 4)
+    assert values_kept([("tile", {"axis": 0, "repeats": 4})], [(3,)]) == (12, 0)
+    assert values_kept([("init", {"shape": [4]})], []) == (0, 0)
+    assert lookup("copy") is OPS["copy"]
