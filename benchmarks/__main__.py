@@ -1,0 +1,53 @@
+"""`python -m benchmarks [NAME ...] [--out FOLDER]`: one table on the terminal, one JSON file for each benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import benchmarks
+
+
+def main() -> None:
+    """Runs the named benchmarks, or all."""
+    known = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_"))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(known)} (default: all)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the JSON files")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in known]:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(known)}")
+    for name in args.names or known:
+        module = importlib.import_module(f"benchmarks.{name}")
+        rows = module.run()
+        show(module.TITLE, rows)
+        args.out.mkdir(parents=True, exist_ok=True)
+        record = {"benchmark": name, "title": module.TITLE, "machine": machine(), "rows": rows}
+        path = args.out / f"{name}.json"
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        print(f"wrote {path}\n")
+
+
+def machine() -> dict[str, Any]:
+    """What the timings depend on."""
+    import jax
+
+    device = jax.devices()[0]
+    versions = {"jax": jax.__version__, "jaxlib": jax.lib.__version__}
+    return {"device": device.device_kind, "platform": device.platform, "cores": os.cpu_count(), "versions": versions}
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> None:
+    """Prints rows as one table."""
+    from gan_jax.report.table import Column, Table, print_table
+
+    print_table(Table(tuple(Column(key) for key in rows[0]), rows), title)
+
+
+if __name__ == "__main__":
+    main()
