@@ -1,6 +1,7 @@
 """Surgery on parameter trees: plan from shapes, print, then transplant."""
 
 from gan_jax.surgery.arrays import OpError
+from gan_jax.surgery.families import pair_rules
 from gan_jax.surgery.measure import Difference, measure, measure_pair, resize_images
 from gan_jax.surgery.ops import OPS, Op
 from gan_jax.surgery.plan import Entry, Move, Plan, PlanError
@@ -22,6 +23,7 @@ __all__ = [
     "make_plan",
     "measure",
     "measure_pair",
+    "pair_rules",
     "plan_state",
     "resize_images",
     "resnet_rules",

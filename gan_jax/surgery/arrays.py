@@ -30,9 +30,9 @@ def wide(x: Any) -> Any:
     return x.astype(np.float32) if x.dtype.itemsize < 4 else x
 
 
-def full(like: Any, shape: Shape, value: float) -> Any:
-    """A constant array of the kind and dtype of `like`."""
-    return xp_of(like).full(shape, value, dtype=like.dtype)
+def zeros(like: Any, shape: Shape) -> Any:
+    """Zeros of the kind and dtype of `like`."""
+    return xp_of(like).zeros(shape, like.dtype)
 
 
 def leading(shape: Sequence[int]) -> tuple[slice, ...]:

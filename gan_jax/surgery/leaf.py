@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, corner, full, leading, paste, views, wide, xp_of
+from gan_jax.surgery.arrays import Args, OpError, Shape, corner, leading, paste, views, wide, xp_of, zeros
 
 # -- shape effects -------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ def init(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def zero(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    return full(fresh, tuple(args["shape"]), 0)
+    return zeros(fresh, tuple(args["shape"]))
 
 
 def part(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
@@ -108,7 +108,7 @@ def pad(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     small, large = views(x.shape, args)
     starts = [(t - s) // 2 if i in args.get("centre", ()) else 0 for i, (s, t) in enumerate(zip(small, large))]
     index = tuple(slice(a, a + s) for a, s in zip(starts, small))
-    return paste(full(x, large, 0), index, x.reshape(small)).reshape(tuple(args["shape"]))
+    return paste(zeros(x, large), index, x.reshape(small)).reshape(tuple(args["shape"]))
 
 
 def identity(sources: Sequence[Any], fresh: Any, args: Args) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, corner, full, paste, views, wide, xp_of
+from gan_jax.surgery.arrays import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
 
 STRENGTH = 0.7  # of new outputs, relative to the largest singular value; below 1, so that power iteration stays
 
@@ -69,7 +69,7 @@ def colour(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     x = wide(sources[0])
     xp, outputs = xp_of(x), x.shape[-1]
     channels, total = args["shape"][2:]
-    grey = paste(full(x, (total,), 0), slice(0, outputs), x.reshape(-1))
+    grey = paste(zeros(x, (total,)), slice(0, outputs), x.reshape(-1))
     waves = np.cos(np.pi * np.outer(np.arange(total) + 0.5, [1, 2]) / total)
     if total - outputs >= 2:
         waves = np.zeros((total, 2))
@@ -79,7 +79,7 @@ def colour(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     chroma = np.array([[1, 0, -1], [1, -2, 1]]) / np.sqrt([[2], [6]])  # [2, 3], orthonormal and orthogonal to grey
     size = xp.sqrt((grey * grey).sum())
     rows = grey[None] / 3 + size * (xp.asarray(chroma.T, dtype=x.dtype) @ directions.T)
-    out = paste(full(x, (channels, total), 0), slice(0, 3), rows)
+    out = paste(zeros(x, (channels, total)), slice(0, 3), rows)
     return out.reshape(1, 1, channels, total).astype(sources[0].dtype)
 
 
@@ -92,12 +92,12 @@ def ballast(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """Zero, but for a 1 from the last input to the last output in the middle of the kernel."""
     shape = tuple(args["shape"])
     middle = tuple(k // 2 for k in shape[:-2])
-    return paste(full(fresh, shape, 0), (*middle, -1, -1), 1)
+    return paste(zeros(fresh, shape), (*middle, -1, -1), 1)
 
 
 def one_hot(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """The unit vector along `args["index"]`."""
-    return paste(full(fresh, tuple(args["shape"]), 0), args["index"], 1)
+    return paste(zeros(fresh, tuple(args["shape"])), args["index"], 1)
 
 
 def top_vector(kernel: Any, like: Any) -> Any:

@@ -11,40 +11,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import ResNetConfig
+from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.nets import Pair, build
-from gan_jax.surgery import Difference, make_plan, measure, resize_images, resnet_rules, transplant
+from gan_jax.surgery import Difference, make_plan, measure, pair_rules, resize_images, transplant
 from gan_jax.trees import map_with_path, specs
 
 BASE = ResNetConfig(resolution=16, channels=1, z_dim=8, channel_base=1024, channel_max=6)
+SMALL_DCGAN = DCGANConfig(resolution=16, channels=1, z_dim=8, channel_base=1024, channel_max=6)
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 
 
 @functools.cache
-def pair_of(config: ResNetConfig) -> Pair:
+def pair_of(config: NetConfig) -> Pair:
     return build(config)
 
 
 @functools.cache
-def compiled(config: ResNetConfig, net: str, train: bool) -> Callable:
+def compiled(config: NetConfig, net: str, train: bool) -> Callable:
     pair = pair_of(config)
     apply = getattr(pair, net).apply
     return jax.jit(lambda v, x: apply(v, x, labels(pair, x.shape[0]), train=train), compiler_options=QUICK)
 
 
 @functools.cache
-def shapes(config: ResNetConfig) -> dict:
+def shapes(config: NetConfig) -> dict:
     pair = pair_of(config)
     return {"g": pair.g.specs(), "d": pair.d.specs()}
 
 
-def make_pair(seed: int = 0, **changes) -> tuple[Pair, dict]:
+def make_pair(seed: int = 0, base: NetConfig = BASE, **changes) -> tuple[Pair, dict]:
     """A pair of the base configuration with changes, and drawn variables in the widest dtype that is enabled.
 
     Singular vectors have been through a few power iterations, not enough to converge.
     """
     double = jax.config.jax_enable_x64
-    config = dataclasses.replace(BASE, **changes, dtype="float64" if double else "float32")
+    config = dataclasses.replace(base, **changes, dtype="float64" if double else "float32")
 
     def draw(path: str, spec) -> np.ndarray:
         rng = np.random.default_rng([seed, zlib.crc32(path.encode())])
@@ -54,8 +55,9 @@ def make_pair(seed: int = 0, **changes) -> tuple[Pair, dict]:
         return {"var": 0.5 + x**2, "scale": 1 + 0.2 * x, "u": x}.get(path.split("/")[-1], 0.2 * x)
 
     tree = map_with_path(draw, shapes(config))
-    spectral = map_with_path(lambda path, u: _iterate(tree["d"]["params"], path, u), tree["d"]["spectral"])
-    tree["d"]["spectral"] = spectral
+    if "spectral" in tree["d"]:
+        spectral = map_with_path(lambda path, u: _iterate(tree["d"]["params"], path, u), tree["d"]["spectral"])
+        tree["d"]["spectral"] = spectral
     return pair_of(config), jax.tree.map(lambda x: jnp.asarray(x, jnp.float64 if double else jnp.float32), tree)
 
 
@@ -74,13 +76,13 @@ def latents(pair: Pair, n: int, seed: int = 0) -> jax.Array:
 
 
 def labels(pair: Pair, n: int) -> jax.Array | None:
-    return jnp.arange(n, dtype=jnp.int32) % pair.config.num_classes if pair.config.num_classes else None
+    return jnp.arange(n, dtype=jnp.int32) % pair.config.num_classes if getattr(pair.config, "num_classes", 0) else None
 
 
-def grow(source, old_variables, fresh, rules_options=None, **options):
+def grow(old: Pair, old_variables, fresh, rules_options=None, **options):
     """The transplanted variables."""
     target, origin = specs(fresh), specs(old_variables)
-    rules = resnet_rules(target, origin, **(rules_options or {}))
+    rules = pair_rules(old.config, old.config, target, origin, **(rules_options or {}))
     plan = make_plan(target, origin, rules, **{"shape": "adapt", **options})
     new, report = transplant(plan, old_variables, fresh)
     assert report.follows(plan)

@@ -36,7 +36,7 @@ def equal(a, b):
     assert specs(a) == specs(b)
 
 
-blank = lambda tree: jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), tree)
+blank = lambda tree: jax.tree.map(lambda x: np.full(x.shape, 7.0).astype(x.dtype), tree)
 
 
 @quick
