@@ -90,10 +90,9 @@ def transplant(plan: Plan, source: Tree | Reader, target: Tree) -> tuple[Tree, R
 def _apply(entry: Entry, arrays: list[Any], fresh: Any) -> Any:
     value = run_steps(entry.steps, [_local(a) for a in arrays], _local(fresh))
     _expect(f"the result for {entry.target!r}", value, entry.target_shape, entry.target_dtype)
-    if isinstance(fresh, np.ndarray):
-        return np.array(value)
-    if value is fresh:
-        return fresh
+    # A leaf that came along as it was shares its memory (on CPU, device_put shares too): a state that is donated, or
+    # an array that is written to, must not take source or target with it.
+    value = value.copy()
     return jax.device_put(value, fresh.sharding) if isinstance(fresh, jax.Array) else value
 
 

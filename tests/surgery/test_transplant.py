@@ -133,12 +133,19 @@ def test_a_reader_is_asked_for_what_the_plan_needs_only():
     assert asked == ["a"] == list(plan.needed)
 
 
-def test_the_target_is_not_changed_and_shares_no_memory_with_the_source():
-    fresh, source = blank(A), jax.tree.map(np.array, A)
-    out, _ = transplant(make_plan(A, A), source, fresh)
-    out["a"][:] = -1
-    np.testing.assert_array_equal(source["a"], A["a"])
-    np.testing.assert_array_equal(fresh["a"], 7)
+@pytest.mark.parametrize("kind", [np.array, jnp.array])
+@pytest.mark.parametrize("rule", [Move(), Move("init")])
+def test_the_result_shares_no_memory_with_source_or_target(kind, rule):
+    fresh, source = jax.tree.map(kind, blank(A)), jax.tree.map(np.array, A)
+    out, _ = transplant(make_plan(A, A, [Rule("**", rule)], unused="drop"), source, fresh)
+    kept = jax.tree.map(np.array, out)
+    source["a"][:] = -1
+    if kind is np.array:
+        out["a"][:] = -1
+        np.testing.assert_array_equal(fresh["a"], 7)
+    else:
+        jax.tree.map(np.testing.assert_array_equal, out, kept)
+        assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(out))
 
 
 def test_sharded_leaves_stay_sharded():
@@ -148,6 +155,9 @@ def test_sharded_leaves_stay_sharded():
     fresh = {"w": jax.device_put(jnp.full((16, 4), 7.0), rows)}
     out, _ = transplant(make_plan(fresh, source, shape="adapt"), source, fresh)
     assert out["w"].sharding == rows
+    same, _ = transplant(make_plan(source, source), source, source)
+    jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)(same)
+    assert same["w"].is_deleted() and not source["w"].is_deleted()
     np.testing.assert_array_equal(out["w"], np.concatenate([np.arange(32.0).reshape(8, 4), np.full((8, 4), 7.0)]))
 
 
