@@ -1,0 +1,6 @@
+"""What the game pays: adversarial losses and gradient penalties, per example; reduction is the caller's."""
+
+from gan_jax.losses.adversarial import LOSSES
+from gan_jax.losses.penalties import gradient_penalty, squared_gradient
+
+__all__ = ["LOSSES", "gradient_penalty", "squared_gradient"]

@@ -1,0 +1,42 @@
+"""Images from latents, unconditional or class-conditional."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+
+from gan_jax.augment import diff_augment
+from gan_jax.config import AugmentConfig
+from gan_jax.nets import Pair
+from gan_jax.tasks.task import Batch, Task, Variables
+
+
+def draw_latents(keys: jax.Array, z_dim: int) -> jax.Array:
+    """Standard normal latents `[B, z_dim]`, one for each key `[B]`: the same whatever the batch is cut into."""
+    return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
+
+
+def image_task(pair: Pair, augment: AugmentConfig = AugmentConfig()) -> Task:
+    """Batches are `{"image": [B, H, W, C] float in [-1, 1], "label": [B] int32 where conditional}`.
+
+    Generated images take the labels of the batch, so that both sides have the same class frequencies.
+    """
+    conditional = getattr(pair.config, "num_classes", 0) > 0
+    labels = lambda batch: batch["label"] if conditional else None  # noqa: E731
+
+    def generate(g_vars: Variables, batch: Batch, keys: jax.Array, train: bool) -> tuple[jax.Array, Variables]:
+        return pair.g.apply(g_vars, draw_latents(keys, pair.config.z_dim), labels(batch), train=train)
+
+    def discriminate(d_vars: Variables, sample: jax.Array, batch: Batch, train: bool) -> tuple[jax.Array, Variables]:
+        return pair.d.apply(d_vars, sample, labels(batch), train=train)
+
+    return Task(
+        init_g=pair.g.init,
+        init_d=pair.d.init,
+        generate=generate,
+        discriminate=discriminate,
+        real=lambda batch: batch["image"],
+        augment=functools.partial(diff_augment, augment.policy),
+        examples_mix="batch_stats" in pair.d.specs(),
+    )

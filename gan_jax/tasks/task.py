@@ -1,0 +1,43 @@
+"""The shape of a task. Unconditional and conditional images now; paired images and text fit the same three functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+Variables = dict[str, Any]
+Batch = dict[str, jax.Array]  # every array leads with the batch axis
+Sample = Any  # what D judges: a pytree of arrays [B, ...]
+
+
+def no_terms(g_vars: Variables, sample: Sample, batch: Batch, keys: jax.Array) -> jax.Array | None:
+    """A generator without other terms than the adversarial one."""
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A game between two networks.
+
+    Attributes:
+      init_g, init_d: `key -> variables`.
+      generate: `(g_vars, batch, keys [B], train) -> (sample, collections)`; one PRNG key for every example.
+      discriminate: `(d_vars, sample, batch, train) -> (logits [B], collections)`.
+      real: `batch -> sample`: what of a batch D is shown as real.
+      augment: `(keys [B], sample) -> sample`, on both sides, gradients through.
+      terms: `(g_vars, sample, batch, keys) -> [B]` or None: what G minimises beside the game.
+      examples_mix: whether examples influence each other inside D (batch norm), so that real and generated ones are
+        judged in two passes instead of one.
+    """
+
+    init_g: Callable[[jax.Array], Variables]
+    init_d: Callable[[jax.Array], Variables]
+    generate: Callable[[Variables, Batch, jax.Array, bool], tuple[Sample, Variables]]
+    discriminate: Callable[[Variables, Sample, Batch, bool], tuple[jax.Array, Variables]]
+    real: Callable[[Batch], Sample]
+    augment: Callable[[jax.Array, Sample], Sample]
+    terms: Callable[[Variables, Sample, Batch, jax.Array], jax.Array | None] = no_terms
+    examples_mix: bool = False

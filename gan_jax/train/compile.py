@@ -1,0 +1,154 @@
+"""Compilers of the one step body: `jit` over a mesh, `pmap`, and a population of runs.
+
+Each turns `step(state, data) -> (state, metrics)` into a program that runs K steps in one dispatch, with the state
+donated. The host gets metrics averaged over the K steps, and looks at them when it likes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from gan_jax.config import ConfigError
+from gan_jax.train.state import GanState
+from gan_jax.train.steps import Metrics, Step
+
+AXIS = "batch"
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled loop of K steps.
+
+    Attributes:
+      run: `(state, data) -> (state, metrics)`; the state that goes in is donated.
+      put: places a host state for `run`; `get`: the inverse, a state without device axis (arrays stay on devices).
+      put_data: places resident arrays, or a stack of batches `[K, d_steps, B, ...]` of this process.
+    """
+
+    run: Callable[[Any, Any], tuple[Any, Metrics]]
+    put: Callable[[GanState], Any]
+    get: Callable[[Any], GanState]
+    put_data: Callable[[dict[str, np.ndarray]], Any]
+
+
+def choose_devices(count: int | None, batch: int) -> list[jax.Device]:
+    """The devices of a run: `count` of them, or, for None, as many as divide the batch."""
+    devices = jax.devices()
+    if count is None:
+        usable = max(n for n in range(1, len(devices) + 1) if batch % n == 0)
+        return devices[:usable]
+    if count > len(devices):
+        raise ConfigError(f"train.devices is {count}, but there are {len(devices)} ({devices[0].platform}); lower it")
+    return devices[:count]
+
+
+def use_all_cores() -> None:
+    """Makes every CPU core a device, where JAX has not started yet; XLA's small convolutions use one thread each."""
+    import os
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        try:
+            jax.config.update("jax_num_cpu_devices", cores)
+        except RuntimeError:
+            pass  # JAX has started; the devices are what they are
+
+
+def loop(step: Step, steps: int, resident: bool) -> Callable[[GanState, Any], tuple[GanState, Metrics]]:
+    """K steps in one loop: over the same resident data, or over the leading axis of stacked batches."""
+
+    def run(state: GanState, data: Any) -> tuple[GanState, Metrics]:
+        body = (lambda s, _: step(s, data)) if resident else step
+        state, rows = jax.lax.scan(body, state, None if resident else data, length=steps)
+        return state, {k: v if k == "finite" else v.mean(0) for k, v in rows.items()}
+
+    return run
+
+
+def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[jax.Device], resident: bool) -> Program:
+    """One program over a mesh of devices; the state is replicated and the batch is cut.
+
+    Args:
+      make: `make(axis_name=, devices=) -> step`.
+      steps: steps in a dispatch.
+      devices: of all processes.
+      resident: whether the data stay on the device.
+    """
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    body = loop(make(axis_name=AXIS, devices=len(devices)), steps, resident)
+    everywhere = PartitionSpec()
+    cut = everywhere if resident else PartitionSpec(None, None, AXIS)
+    # check_vma would sum gradients of replicated parameters by itself, before the body's own mean.
+    mapped = jax.shard_map(
+        body, mesh=mesh, in_specs=(everywhere, cut), out_specs=(everywhere, everywhere), check_vma=False
+    )
+    replicated, divided = NamedSharding(mesh, everywhere), NamedSharding(mesh, cut)
+    place = functools.partial(jax.make_array_from_process_local_data, divided)
+    return Program(
+        run=jax.jit(mapped, donate_argnums=0),
+        put=lambda state: jax.device_put(state, replicated),
+        get=lambda state: state,
+        put_data=lambda data: jax.tree_util.tree_map(place, data),
+    )
+
+
+def compile_pmap(make: Callable[..., Step], steps: int, devices: Sequence[jax.Device], resident: bool) -> Program:
+    """The same by `pmap`: every leaf of the state has a leading axis of devices."""
+    n = len(devices)
+    body = loop(make(axis_name=AXIS, devices=n), steps, resident)
+    mapped = jax.pmap(body, axis_name=AXIS, devices=devices, donate_argnums=0, in_axes=(0, 0))
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+    by_device = NamedSharding(mesh, PartitionSpec(AXIS))
+
+    def put(tree: Any) -> Any:
+        return jax.tree_util.tree_map(lambda x: jax.device_put(jnp.stack([x] * n), by_device), tree)
+
+    def put_data(data: dict[str, np.ndarray]) -> Any:
+        if resident:
+            return put(data)
+        cut = lambda x: np.moveaxis(x.reshape(*x.shape[:2], n, -1, *x.shape[3:]), 2, 0)  # noqa: E731
+        return jax.tree_util.tree_map(lambda x: jax.device_put(cut(x), by_device), data)
+
+    first = lambda x: x.addressable_data(0).reshape(x.shape[1:])  # noqa: E731  (indexing x[0] would be a program)
+    run = lambda state, data: _unmapped_metrics(mapped(state, data))  # noqa: E731
+    return Program(run=run, put=put, get=lambda state: jax.tree_util.tree_map(first, state), put_data=put_data)
+
+
+def _unmapped_metrics(out: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
+    state, metrics = out
+    return state, jax.tree_util.tree_map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), metrics)
+
+
+def compile_population(make: Callable[..., Step], steps: int, devices: Sequence[jax.Device]) -> Program:
+    """Independent runs in one program, over states that lead with a member axis; the data are shared and resident.
+
+    Members are spread over the devices. On CPU those of one device run one after the other, since `vmap` over
+    convolution kernels makes grouped convolutions, several times slower there; elsewhere they are vmapped.
+    """
+    body = loop(make(axis_name=None, devices=1), steps, resident=True)
+    mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+
+    def members(states: GanState, data: Any) -> tuple[GanState, Metrics]:
+        if devices[0].platform == "cpu":
+            return jax.lax.map(lambda state: body(state, data), states)
+        return jax.vmap(body, in_axes=(0, None))(states, data)
+
+    cut, everywhere = PartitionSpec(AXIS), PartitionSpec()
+    mapped = jax.shard_map(members, mesh=mesh, in_specs=(cut, everywhere), out_specs=(cut, cut), check_vma=False)
+    return Program(
+        run=jax.jit(mapped, donate_argnums=0),
+        put=lambda states: jax.device_put(states, NamedSharding(mesh, cut)),
+        get=lambda states: states,
+        put_data=lambda data: jax.device_put(data, NamedSharding(mesh, everywhere)),
+    )
+
+
+COMPILERS: dict[str, Callable[..., Program]] = {"jit": compile_jit, "pmap": compile_pmap}

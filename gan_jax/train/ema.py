@@ -1,0 +1,23 @@
+"""The moving average of G, counted in images, so that it does not depend on the batch size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import EMAConfig
+
+
+def ema_decay(config: EMAConfig, batch: int, images: jax.Array) -> jax.Array:
+    """Beta = 0.5^(batch / half-life), the half-life at most `rampup` times the images seen so far."""
+    half_life = jnp.float32(config.half_life_kimg * 1000)
+    if config.rampup is not None:
+        half_life = jnp.minimum(half_life, images.astype(jnp.float32) * config.rampup)
+    return 0.5 ** (batch / jnp.maximum(half_life, 1e-8))
+
+
+def lerp(average: Any, value: Any, decay: jax.Array) -> Any:
+    """E + (1 - beta)(p - e), leaf by leaf. In this form an unchanging leaf stays bit-identical."""
+    return jax.tree_util.tree_map(lambda e, p: e + (1 - decay) * (p - e), average, value)

@@ -1,0 +1,75 @@
+"""Where a step gets its batch: from a set that lives on the device, or from batches that the host sends.
+
+Both are a `draw(data, keys, i)`, so the step does not know which. A resident set is sampled with replacement, each
+example by its own key: there is no host work in a step, and a batch is the same however many devices share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.convert import to_float
+from gan_jax.tasks.task import Batch
+
+Draw = Callable[[Any, jax.Array, Any], Batch]  # (data, keys [B], which of the step's batches) -> batch
+
+RESIDENT_BYTES = 2**30  # a set up to this size lives on the device by default
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """A source of batches.
+
+    Attributes:
+      draw: makes a batch inside the compiled step.
+      resident: arrays that stay on the device, or None.
+      batches: host iterator of `{"image": uint8 [B, H, W, C], ...}`, this process's part; or None.
+      cursor, restore: the iterator's position as JSON, and back; None for a resident set, whose position is the
+        state's step.
+    """
+
+    draw: Draw
+    resident: dict[str, np.ndarray] | None = None
+    batches: Iterator[dict[str, np.ndarray]] | None = None
+    cursor: Callable[[], dict[str, Any]] | None = None
+    restore: Callable[[dict[str, Any]], None] | None = None
+
+    def stack(self, steps: int, d_steps: int) -> dict[str, np.ndarray]:
+        """The next batches of a dispatch, `[steps, d_steps, B, ...]`."""
+        assert self.batches is not None
+        rows = [next(self.batches) for _ in range(steps * d_steps)]
+        return {k: np.stack([row[k] for row in rows]).reshape(steps, d_steps, *rows[0][k].shape) for k in rows[0]}
+
+
+def resident_feed(images: np.ndarray, labels: np.ndarray | None, mirror: bool) -> Feed:
+    """Samples `images uint8 [N, H, W, C]` on the device, mirrored half of the time if asked."""
+    data = {"image": images} | ({} if labels is None else {"label": labels.astype(np.int32)})
+    count = len(images)
+
+    def draw(data: dict[str, jax.Array], keys: jax.Array, _: Any) -> Batch:
+        draws = jax.vmap(jax.random.split)(keys)
+        index = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(draws[:, 0])
+        batch = {name: values[index] for name, values in data.items()}
+        image = to_float(batch["image"])
+        if mirror:
+            flip = jax.vmap(jax.random.bernoulli)(draws[:, 1])
+            image = jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
+        return batch | {"image": image}
+
+    return Feed(draw, resident=data)
+
+
+def streamed_feed(pipeline: Any) -> Feed:
+    """Takes batches from a host pipeline: an iterator with `cursor()` and `restore(cursor)`."""
+
+    def draw(data: dict[str, jax.Array], keys: jax.Array, i: Any) -> Batch:
+        batch = jax.tree_util.tree_map(lambda x: x[i], data)
+        return batch | {"image": to_float(batch["image"])}
+
+    return Feed(draw, batches=pipeline, cursor=pipeline.cursor, restore=pipeline.restore)

@@ -1,0 +1,48 @@
+"""Adam, its schedule in images, and the correction for lazy regularisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax.config import OptimConfig
+
+
+def make_adam(config: OptimConfig, updates: float = 1.0) -> optax.GradientTransformation:
+    """Clipping and Adam without a step size: the step multiplies by `learning_rate`, which counts images.
+
+    Args:
+      updates: c = k / (k + 1) where a penalty has an update of its own every k steps, so that k + 1 updates move the
+        moments as far as k would (lazy regularisation, Karras et al., 2020); 1 otherwise.
+    """
+    adam = optax.scale_by_adam(b1=config.b1**updates, b2=config.b2**updates, eps=config.eps)
+    return adam if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
+
+
+def lazy_correction(interval: int) -> float:
+    """C = k / (k + 1) for penalties every k > 1 updates, 1 for penalties in every update."""
+    return interval / (interval + 1) if interval > 1 else 1.0
+
+
+def learning_rate(config: OptimConfig, lr: float, total_images: float, images: jax.Array) -> jax.Array:
+    """The step size after so many images: linear warm-up, then constant, linear or cosine decay to 0 at the end."""
+    t = images.astype(jnp.float32)
+    warm = config.warmup_kimg * 1000
+    rate = jnp.float32(lr) * (jnp.minimum(1.0, (t + 1) / warm) if warm > 0 else 1.0)
+    progress = jnp.clip((t - warm) / max(total_images - warm, 1.0), 0.0, 1.0)
+    if config.schedule == "linear":
+        rate *= 1 - progress
+    elif config.schedule == "cosine":
+        rate *= (1 + jnp.cos(jnp.pi * progress)) / 2
+    return rate
+
+
+def apply_updates(
+    adam: optax.GradientTransformation, rate: jax.Array, grads: Any, opt: Any, params: Any
+) -> tuple[Any, Any]:
+    """One Adam update of the trained leaves: returns (params, optimiser state)."""
+    updates, opt = adam.update(grads, opt, params)
+    return jax.tree_util.tree_map(lambda p, u: p - rate * u, params, updates), opt
