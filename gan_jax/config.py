@@ -111,7 +111,7 @@ class CheckpointConfig:
 class EvalConfig:
     every_kimg: float | None = None  # thousand images between evaluations; None = at the end only
     n_fake: int = 2000  # generated images per evaluation
-    features: str = "fashion-v1"  # feature network
+    features: str | None = "fashion-v1"  # feature network; None = no evaluation
     seed: int = 0  # of the latents
     stats_batches: int = 16  # batches of fresh latents to re-estimate batch statistics on; 0 = use the running ones
 
@@ -211,6 +211,16 @@ def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
                 f"{where} has no field {name!r}{did_you_mean(name, names)}; its fields are {', '.join(names)}"
             )
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def net_to_dict(config: NetConfig) -> dict[str, Any]:
+    """A network's configuration by itself, its class name under `kind`: what travels with weights."""
+    return {"kind": type(config).__name__, **to_dict(config)}
+
+
+def net_from_dict(values: Any, where: str = "net") -> NetConfig:
+    """The inverse of `net_to_dict`."""
+    return _parse(NetConfig, values, where)
 
 
 def differences(a: Any, b: Any) -> list[str]:

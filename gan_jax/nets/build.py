@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.nets import dcgan, resnet
+from gan_jax.nets.layers import MOMENTUM
 
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree, "spectral": tree}: the latter two where there are any
 
@@ -26,6 +27,7 @@ class Net:
 
     init: Callable[[jax.Array], Variables]
     apply: Callable[..., tuple[jax.Array, Variables]]
+    statistics: Callable[..., Variables]  # (variables, x, labels=None) -> `batch_stats` of exactly this batch
 
     def specs(self) -> Variables:
         """The shapes and dtypes of the variables; no array is made."""
@@ -61,14 +63,22 @@ def make_net(module: nn.Module, example: tuple[Any, ...]) -> Net:
     def init(key: jax.Array) -> Variables:
         return dict(module.init(key, *example, train=True))
 
-    def apply(variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False):
+    def apply(
+        variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False
+    ) -> tuple[jax.Array, Variables]:
         collections = {k: v for k, v in variables.items() if k != "params"}
         if not train:
             return module.apply(variables, x, labels, train=False), collections
         out, updated = module.apply(variables, x, labels, train=True, mutable=list(collections))
         return out, dict(updated)
 
-    return Net(init, apply)
+    def statistics(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Variables:
+        # An average that starts from zero holds (1 - momentum) times the statistics of its first batch.
+        zeros = jax.tree_util.tree_map(jnp.zeros_like, variables.get("batch_stats", {}))
+        _, updated = apply({**variables, "batch_stats": zeros}, x, labels, train=True)
+        return jax.tree_util.tree_map(lambda v: v / (1 - MOMENTUM), updated["batch_stats"])
+
+    return Net(init, apply, statistics)
 
 
 def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from gan_jax.nets.conv import conv
 
 Initializer = Callable[..., jax.Array]
+MOMENTUM = 0.9  # of running batch statistics
 
 
 def xavier(gain: float = 1.0) -> Initializer:
@@ -88,14 +89,13 @@ class Embed(_Weighted):
 class Norm(nn.Module):
     """Batch norm over all devices of `axis_name`, with per-class scale and bias where `num_classes` > 0.
 
-    Statistics are float32 whatever the compute dtype, biased, and averaged with momentum 0.9 into
+    Statistics are float32 whatever the compute dtype, biased, and averaged with `MOMENTUM` into
     collection `batch_stats`.
     """
 
     num_classes: int = 0
     axis_name: str | None = None
     epsilon: float = 1e-5
-    momentum: float = 0.9
 
     @nn.compact
     def __call__(self, x: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
@@ -110,8 +110,8 @@ class Norm(nn.Module):
                 m, square = jax.lax.pmean((m, square), self.axis_name)
             v = jnp.maximum(square - jnp.square(m), 0.0)
             if not self.is_initializing():
-                mean.value += (1 - self.momentum) * (m - mean.value)
-                var.value += (1 - self.momentum) * (v - var.value)
+                mean.value += (1 - MOMENTUM) * (m - mean.value)
+                var.value += (1 - MOMENTUM) * (v - var.value)
         else:
             m, v = mean.value, var.value
         shape = (self.num_classes, features) if self.num_classes else (features,)

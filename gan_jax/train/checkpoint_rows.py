@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gan_jax.train.checkpoint_format import CheckpointError
+
+
+def append_row(path: str | Path, row: Mapping[str, Any]) -> None:
+    """Appends one JSON object, on disk when this returns; a value that is not finite becomes null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(finite, allow_nan=False) + "\n")
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """All whole rows of a JSONL file; none where it is absent."""
+    path = Path(path)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line] if path.exists() else []
 
 
 def cut_rows(path: str | Path, images: int) -> int:

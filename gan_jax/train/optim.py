@@ -44,5 +44,6 @@ def apply_updates(
     adam: optax.GradientTransformation, rate: jax.Array, grads: Any, opt: Any, params: Any
 ) -> tuple[Any, Any]:
     """One Adam update of the trained leaves: returns (params, optimiser state)."""
-    updates, opt = adam.update(grads, opt, params)
+    with jax.numpy_dtype_promotion("standard"):  # optax divides by 1 - b ** count, a float by an integer
+        updates, opt = adam.update(grads, opt, params)
     return jax.tree_util.tree_map(lambda p, u: p - rate * u, params, updates), opt

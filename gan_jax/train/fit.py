@@ -1,0 +1,164 @@
+"""The training loop on the host: dispatch, look at the dispatch before, save and evaluate on boundaries.
+
+The host never waits for a dispatch that it has just sent: it reads the metrics of the one before. What `train` must
+not import (metrics, reports, transfer methods) comes in as functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.config import Config
+from gan_jax.tasks import Task
+from gan_jax.train.compile import COMPILERS, Program, choose_devices
+from gan_jax.train.feed import Feed
+from gan_jax.train.state import GanState
+from gan_jax.train.steps import Chosen, Phase, guard_names, make_step
+
+TaskOf = Callable[[str | None], Task]  # axis name -> the task with batch statistics synchronised over that axis
+
+
+class NonFiniteError(ArithmeticError):
+    """A gradient or a parameter that is not finite; the message names the step, the leaf and the last good checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What a loop calls. All but `stop` are called with images first and may do nothing.
+
+    Attributes:
+      row: `(images, metrics)` after each logged dispatch, on the host.
+      evaluate: `(images, state) -> the number that keep-best compares`, or None.
+      grid: `(images, state)`, on the schedule of sample grids.
+      save: `(images, state, metric)`.
+      check: raises the failure of a save that goes on in the background; called in each dispatch.
+      stop: whether to save and return early (SIGTERM).
+      last_good: says where the last good checkpoint is, for the error of the guard.
+    """
+
+    row: Callable[[int, dict[str, float]], None] = lambda images, metrics: None
+    evaluate: Callable[[int, GanState], float | None] = lambda images, state: None
+    grid: Callable[[int, GanState], None] = lambda images, state: None
+    save: Callable[[int, GanState, float | None], None] = lambda images, state, metric: None
+    check: Callable[[], None] = lambda: None
+    stop: Callable[[], bool] = lambda: False
+    last_good: Callable[[], str] = lambda: "no checkpoint was saved"
+
+
+def compile_phases(config: Config, task_of: TaskOf, feed: Feed, trains: tuple[Chosen, Chosen]) -> dict[Phase, Program]:
+    """The programs of a run: `both`, and `d` where D warms up alone. Nothing is compiled before its first dispatch."""
+    train = config.train
+    devices = choose_devices(train.devices, train.batch)
+
+    def program(phase: Phase) -> Program:
+        def make(axis_name: str | None, devices: int) -> Any:
+            task = task_of(axis_name)
+            return make_step(task, config, feed.draw, trains, axis_name=axis_name, devices=devices, phase=phase)
+
+        return COMPILERS[train.compile](make, train.steps_per_dispatch, devices, feed.resident is not None)
+
+    phases: list[Phase] = ["d", "both"] if warmup_images(config) else ["both"]
+    return {phase: program(phase) for phase in phases}
+
+
+def warmup_images(config: Config) -> float:
+    """Images for which D trains alone."""
+    return getattr(config.transfer, "d_warmup_kimg", 0.0) * 1000
+
+
+def dispatch_images(config: Config) -> int:
+    """Real images shown to D in one dispatch."""
+    return config.train.batch * config.train.d_steps * config.train.steps_per_dispatch
+
+
+def fit(
+    config: Config,
+    programs: dict[Phase, Program],
+    feed: Feed,
+    trains: tuple[Chosen, Chosen],
+    state: GanState,
+    hooks: Hooks = Hooks(),
+) -> tuple[GanState, bool]:
+    """Trains until `train.kimg`, from wherever the state is.
+
+    Args:
+      config: of the run.
+      programs: from `compile_phases`.
+      feed: where batches come from.
+      trains: which leaves of G's and D's params are trained.
+      state: fresh or restored.
+      hooks: what to call on the way.
+
+    Returns:
+      the state, and whether `hooks.stop` ended the run early (its state has been saved).
+
+    Raises:
+      NonFiniteError: before anything of the broken state is saved.
+    """
+    span, train = dispatch_images(config), config.train
+    total = -(-int(round(train.kimg * 1000)) // span) * span  # whole dispatches, so that no tail program compiles
+    images = int(state.images)
+    # Explicit copies only from here on: an implicit one would be host work in every dispatch.
+    names = {phase: guard_names(state, trains, phase) for phase in programs}
+    program = programs["both"]
+    placed = program.put(state)
+    resident = None if feed.resident is None else program.put_data(feed.resident)
+    clock = time.monotonic()
+    waiting: tuple[int, Phase, Any] | None = None
+
+    def settle() -> None:
+        """Reads the metrics of the dispatch before: the guard, then the row."""
+        nonlocal waiting, clock
+        if waiting is None:
+            return
+        at, phase, metrics = waiting
+        waiting = None
+        host: dict[str, np.ndarray] = jax.device_get(metrics)
+        finite = host.pop("finite")
+        if not finite.all():
+            k, leaf = np.argwhere(~finite)[0]
+            step = (at - span) // (train.batch * train.d_steps) + int(k)
+            raise NonFiniteError(
+                f"values that are not finite in step {step} ({at} images), first in {names[phase][leaf]}; "
+                f"last good checkpoint: {hooks.last_good()}. Lower optim.lr, or set optim.clip_norm"
+            )
+        now = time.monotonic()
+        if (at // span) % config.log.every_dispatches == 0 or at >= total:
+            hooks.row(at, {"images_per_s": span / max(now - clock, 1e-9), **{k: float(v) for k, v in host.items()}})
+        clock = now
+
+    def due(every_kimg: float | None) -> bool:
+        """Whether a schedule's mark was passed by this dispatch."""
+        return every_kimg is not None and images // (every_kimg * 1000) > (images - span) // (every_kimg * 1000)
+
+    while images < total:
+        phase: Phase = "d" if images < warmup_images(config) else "both"
+        data = resident if resident is not None else programs[phase].put_data(feed.stack(train.steps_per_dispatch, train.d_steps))
+        with jax.transfer_guard("disallow"):
+            placed, metrics = programs[phase].run(placed, data)
+        images += span
+        settle()
+        waiting = (images, phase, metrics)
+        hooks.check()
+        stopping, last = hooks.stop(), images >= total
+        grid = last or due(config.log.grid_every_kimg)
+        evaluate = last or due(config.evaluate.every_kimg)
+        save = last or stopping or due(config.checkpoint.every_kimg)
+        if grid or evaluate or save:
+            settle()  # a broken state is not worth keeping
+            state = program.get(placed)
+            if grid:
+                hooks.grid(images, state)
+            metric = hooks.evaluate(images, state) if evaluate else None
+            if save:
+                hooks.save(images, state, metric)
+            clock = time.monotonic()
+        if stopping and not last:
+            return program.get(placed), True
+    return program.get(placed), False

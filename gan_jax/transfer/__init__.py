@@ -1,0 +1,1 @@
+"""Transfer: methods, one file each, and the assembly of a run from its configuration."""

@@ -1,0 +1,81 @@
+"""The images of a run: those it trains on, and the reference that it is measured against."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from gan_jax.config import Config, ConfigError
+from gan_jax.data import Images, few_shot, load
+from gan_jax.train.feed import RESIDENT_BYTES, Feed, resident_feed, streamed_feed
+
+REFERENCE_IMAGES = 10_000  # at most so many where the reference is the training set itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Training images and reference.
+
+    Attributes:
+      train: what the run sees.
+      reference: the images outside the few shots; without shots, up to 10,000 of the training images.
+      train_hash, reference_hash: which images they are, of their indices and pixels.
+    """
+
+    train: Images
+    reference: Images
+    train_hash: str
+    reference_hash: str
+
+
+def load_dataset(config: Config) -> Dataset:
+    """Reads, resizes and splits the images of a configuration.
+
+    Raises:
+      DataError: images that cannot be read, or fewer than the shots.
+      ConfigError: labels that do not fit the network's classes.
+    """
+    data, net = config.data, config.net
+    images = load(data.source, resolution=net.resolution, channels=net.channels, classes=data.classes)
+    if num_classes := getattr(net, "num_classes", 0):
+        images = _relabel(images, num_classes, data.classes)
+    if data.shots is None:
+        chosen = few_shot(len(images), min(len(images), REFERENCE_IMAGES), seed=data.subset_seed).chosen
+        reference = images.take(chosen)
+        return Dataset(images, reference, images.fingerprint[:16], reference.fingerprint[:16])
+    split = few_shot(len(images), data.shots, seed=data.subset_seed)
+    return Dataset(images.take(split.chosen), images.take(split.rest), split.chosen_hash, split.rest_hash)
+
+
+def make_feed(config: Config, dataset: Dataset) -> Feed:
+    """Images on the device, or a pipeline on the host for sets that are too large."""
+    train, mirror = dataset.train, config.data.mirror
+    labels = train.labels if getattr(config.net, "num_classes", 0) else None
+    resident = config.data.pipeline == "device" or (
+        config.data.pipeline == "auto" and train.images.nbytes <= RESIDENT_BYTES
+    )
+    if resident:
+        return resident_feed(train.images, labels, mirror)
+    from gan_jax.data import make_pipeline
+
+    count = jax.process_count()
+    images = Images(train.images, labels, train.name, train.class_names)
+    pipeline = make_pipeline(
+        images, config.train.batch // count, config.train.seed,
+        process_index=jax.process_index(), process_count=count, mirror=mirror,
+    )  # fmt: skip
+    return streamed_feed(pipeline)
+
+
+def _relabel(images: Images, num_classes: int, classes: tuple[int, ...] | None) -> Images:
+    """Labels 0..n-1 in the order of the chosen classes."""
+    if images.labels is None:
+        raise ConfigError(f"net.num_classes is {num_classes}, but {images.name} has no labels; use 0")
+    order = np.array(sorted(set(images.labels.tolist())) if classes is None else classes)
+    if len(order) != num_classes:
+        raise ConfigError(f"net.num_classes is {num_classes}, but the data have {len(order)} classes; use {len(order)}")
+    table = np.full(int(order.max()) + 1, -1, np.int32)
+    table[order] = np.arange(len(order))
+    return dataclasses.replace(images, labels=table[images.labels])

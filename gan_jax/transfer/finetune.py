@@ -1,0 +1,16 @@
+"""Fine-tuning (TransferGAN; Wang et al., ECCV 2018): copy G and D, or one of them, and train everything.
+
+A fresh D destroys a pretrained G within a few hundred steps, so with G alone D is warmed up first
+(`transfer.d_warmup_kimg`).
+"""
+
+from __future__ import annotations
+
+from gan_jax.config import FinetuneConfig
+from gan_jax.nets import Pair
+from gan_jax.transfer.method import Method, networks_of
+
+
+def finetune(config: FinetuneConfig, pair: Pair) -> Method:
+    """The chosen networks start from the source, everything is trained."""
+    return Method(starts=tuple(networks_of(config.networks)))

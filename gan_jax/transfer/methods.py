@@ -1,0 +1,28 @@
+"""The table of methods: configuration class -> `(config, pair) -> Method`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gan_jax.config import ConfigError, FinetuneConfig, FreezeDConfig, ScratchConfig
+from gan_jax.nets import Pair
+from gan_jax.transfer.finetune import finetune
+from gan_jax.transfer.freeze_d import freeze_d
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.scratch import scratch
+
+
+def make_method(config: Any, pair: Pair) -> Method:
+    """The method that a configuration asks for."""
+    if type(config) not in METHODS:
+        known = ", ".join(cls.__name__ for cls in METHODS)
+        raise ConfigError(f"no method for {type(config).__name__}; the known ones are {known}")
+    return METHODS[type(config)](config, pair)
+
+
+METHODS: dict[type, Callable[..., Method]] = {
+    ScratchConfig: scratch,
+    FinetuneConfig: finetune,
+    FreezeDConfig: freeze_d,
+}

@@ -1,0 +1,296 @@
+"""A whole run from its configuration: data, networks, transplant, training, evaluation, weights to share.
+
+Resuming, transplanting and training afresh are three code paths: a folder with a checkpoint goes on from it and
+reads nothing of the source; otherwise pretrained weights go in before the optimiser and the moving average exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.config import Config, ConfigError, differences, from_dict, to_dict
+from gan_jax.metrics import Protocol
+from gan_jax.nets import Pair, build
+from gan_jax.surgery import Plan
+from gan_jax.tasks.image import image_task
+from gan_jax.tasks.model import WEIGHTS, save
+from gan_jax.train.checkpoint import Checkpointer, Restored, cut_rows
+from gan_jax.train.checkpoint_rows import append_row, read_rows
+from gan_jax.train.compile import use_all_cores
+from gan_jax.train.feed import Feed
+from gan_jax.train.fit import Hooks, compile_phases, fit
+from gan_jax.train.lock import RunLock
+from gan_jax.train.state import GanState
+from gan_jax.train.steps import init_state
+from gan_jax.transfer.dataset import Dataset, load_dataset, make_feed
+from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
+from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.start import RUN_KEY, Start, make_start, plan_transfer, transplant_weights
+
+__all__ = ["Callbacks", "RunResult", "evaluate_model", "plan_transfer", "run", "transplant_weights"]
+
+METRICS, EVALUATIONS, CONFIG = "metrics.jsonl", "evaluations.jsonl", "config.json"
+
+
+class Callbacks:
+    """What a run tells whoever watches; every method may be overridden, none must be."""
+
+    def begin(self, config: Config, images: int) -> None:
+        """Training starts, after so many images."""
+
+    def note(self, text: str) -> None:
+        """A sentence worth reading: a resumed checkpoint, a leftover, a plan."""
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Metrics of a dispatch: images, seconds, images_per_s, losses."""
+
+    def evaluation(self, row: dict[str, Any]) -> None:
+        """An evaluation: images, seconds, protocol and its metrics."""
+
+    def grid(self, images: int, samples: np.ndarray) -> None:
+        """Samples of fixed latents: uint8 `[n, H, W, C]`."""
+
+    def end(self) -> None:
+        """Training is over, however it ended."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a run left behind, beside its folder."""
+
+    folder: Path
+    state: GanState
+    stopped: bool  # by SIGTERM, after saving
+    dataset: Dataset
+    pair: Pair
+    evaluator: Evaluator | None
+    evaluation: dict[str, Any] | None  # of the last state, never of the best
+    start: Start | None  # None where the run was resumed
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """Of the evaluation."""
+        return None if self.evaluator is None else self.evaluator.protocol
+
+    @property
+    def plan(self) -> Plan | None:
+        """Of the transplant."""
+        return None if self.start is None else self.start.plan
+
+
+GRID_IMAGES = 64  # in a sample grid
+
+
+def run(config: Config, folder: str | Path, callbacks: Callbacks = Callbacks()) -> RunResult:
+    """Trains into a folder, or goes on with the run that is there.
+
+    Args:
+      config: of the run; validated here.
+      folder: of the run; made if absent. One process at a time.
+      callbacks: who watches.
+
+    Raises:
+      ConfigError: the folder holds a run of another configuration; the difference is printed.
+      LockError: another process trains in this folder.
+      NonFiniteError, CheckpointError, DataError, PlanError: with the step, file or leaf.
+    """
+    config, folder = config.validate(), Path(folder)
+    use_all_cores()
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            stack.enter_context(RunLock(folder))
+        claim(config, folder)
+        saver = _saver(config, folder, stack)
+        pair = build(config.net)
+        method = make_method(config.transfer, pair)
+        trains = method.trains("g"), method.trains("d")
+        dataset = load_dataset(config)
+        feed = make_feed(config, dataset)
+        evaluator = make_evaluator(config.evaluate, pair, dataset)
+        task_of = lambda axis: image_task(build(config.net, axis), config.augment)
+        key = jax.random.fold_in(jax.random.key(config.train.seed), RUN_KEY)
+
+        def begin(g: Any, d: Any) -> GanState:
+            return init_state(task_of(None), config, key, g, d, trains)
+
+        start: Start | None = None
+        restored = _resume(saver, feed, folder, lambda: jax.eval_shape(begin, pair.g.specs(), pair.d.specs()), callbacks)
+        if restored is None:
+            start = make_start(config, pair, method)
+            state = jax.jit(begin)(start.g, start.d)
+            if start.plan is not None:
+                (folder / "plan.json").write_text(start.plan.to_json(), encoding="utf-8")
+        else:
+            state = restored.state
+        recorder = Recorder(config, folder, callbacks, evaluator, pair)
+        stop = stack.enter_context(on_sigterm())
+        hooks = Hooks(
+            row=recorder.row,
+            evaluate=recorder.evaluate,
+            grid=recorder.grid,
+            save=lambda images, state, metric: _save(saver, feed, images, state, metric),
+            check=saver.check if saver else lambda: None,
+            stop=stop.is_set,
+            last_good=lambda: f"{saver.latest()} images" if saver and saver.latest() is not None else "none",
+        )
+        callbacks.begin(config, int(state.images))
+        try:
+            state, stopped = fit(config, compile_phases(config, task_of, feed, trains), feed, trains, state, hooks)
+            if saver:
+                saver.wait()
+        finally:
+            callbacks.end()
+        if not stopped and jax.process_index() == 0:
+            write_weights(folder, config, state, evaluator, start, recorder.last)
+        return RunResult(folder, state, stopped, dataset, pair, evaluator, recorder.last, start)
+
+
+def claim(config: Config, folder: Path) -> None:
+    """Writes `config.json` (configuration, versions, device), or checks that the one there is the same run."""
+    path = folder / CONFIG
+    if path.exists():
+        old = from_dict(Config, json.loads(path.read_text(encoding="utf-8"))["config"])
+        if changed := differences(old, config):
+            raise ConfigError(
+                f"{folder} holds a run of another configuration; use another folder, or the same values:\n"
+                + "\n".join(f"  {line}" for line in changed)
+            )
+        return
+    devices = jax.devices()
+    device = {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
+    text = json.dumps({"config": to_dict(config), "versions": versions(), "device": device}, indent=1)
+    path.with_suffix(".tmp").write_text(text + "\n", encoding="utf-8")
+    path.with_suffix(".tmp").replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    import platform
+    from importlib import metadata
+
+    found = {"python": platform.python_version()}
+    for name in ("gan_jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _saver(config: Config, folder: Path, stack: contextlib.ExitStack) -> Checkpointer | None:
+    keep = config.checkpoint
+    if keep.every_kimg is None:
+        return None
+    path = folder / "checkpoints"
+    return stack.enter_context(Checkpointer(path, keep_last=keep.keep_last, keep_best=keep.keep_best))
+
+
+def _resume(saver: Checkpointer | None, feed: Feed, folder: Path, template: Any, callbacks: Callbacks) -> Restored | None:
+    """The newest complete checkpoint, its cursor and its rows; None where there is none."""
+    if saver is None:
+        return None
+    for name in saver.unfinished():
+        callbacks.note(f"ignored an unfinished save: {name}")
+    images, restored = 0, None
+    if saver.latest() is not None:
+        restored = saver.restore(template())
+        images = restored.images
+        if feed.restore is not None and restored.cursor is not None:
+            feed.restore(restored.cursor)
+        for note in (f"resumed at {images} images", *restored.notes):
+            callbacks.note(note)
+    for name in (METRICS, EVALUATIONS):
+        cut_rows(folder / name, images)
+    return restored
+
+
+def _save(saver: Checkpointer | None, feed: Feed, images: int, state: GanState, metric: float | None) -> None:
+    if saver is not None:
+        saver.save(images, state, cursor=feed.cursor() if feed.cursor else None, metric=metric)
+
+
+class Recorder:
+    """Writes rows and evaluations of a run, and hands them on."""
+
+    def __init__(self, config: Config, folder: Path, callbacks: Callbacks, evaluator: Evaluator | None, pair: Pair):
+        self.folder, self.callbacks, self.evaluator = folder, callbacks, evaluator
+        self.fixed = jax.random.key(config.train.seed)
+        from gan_jax.tasks.sample import make_restatistics, make_sampler
+        from gan_jax.transfer.evaluation import STATS_BATCH
+
+        self.sampler, self.restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
+        self.stats_batches = config.evaluate.stats_batches
+        rows = read_rows(folder / METRICS)
+        self.before_s = rows[-1]["seconds"] if rows else 0.0
+        evaluations = read_rows(folder / EVALUATIONS)
+        self.last: dict[str, Any] | None = evaluations[-1] if evaluations else None
+        self.began = time.monotonic()
+
+    def seconds(self) -> float:
+        """Of this run, over all its processes."""
+        return round(self.before_s + time.monotonic() - self.began, 3)
+
+    def row(self, images: int, metrics: dict[str, float]) -> None:
+        row = {"images": images, "seconds": self.seconds(), **metrics}
+        if jax.process_index() == 0:
+            append_row(self.folder / METRICS, row)
+        self.callbacks.row(row)
+
+    def evaluate(self, images: int, state: GanState) -> float | None:
+        if self.evaluator is None:
+            return None
+        seconds = self.seconds()
+        numbers = self.evaluator.measure(state.g_ema)
+        self.last = {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
+        if jax.process_index() == 0:
+            append_row(self.folder / EVALUATIONS, self.last)
+        self.callbacks.evaluation(self.last)
+        return numbers["fd"]
+
+    def grid(self, images: int, state: GanState) -> None:
+        standing = self.restate(state.g_ema, jax.random.fold_in(self.fixed, 1), self.stats_batches)
+        self.callbacks.grid(images, self.sampler(standing, self.fixed, GRID_IMAGES))
+
+
+def write_weights(
+    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, start: Start | None, last: Any
+) -> None:
+    """`weights/`: the moving average with standing batch statistics, and D; with configuration, plan and numbers."""
+    g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
+    plan = folder / "plan.json"
+    about = {
+        "config": to_dict(config),
+        "evaluation": last,
+        "plan": json.loads(plan.read_text(encoding="utf-8")) if plan.exists() else None,
+        "images": int(state.images),
+    }
+    save(folder / WEIGHTS, config.net, {"g_ema": g_ema, "d": state.d}, about)
+
+
+@contextlib.contextmanager
+def on_sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets; the loop saves and returns at the next boundary. A second one ends the process."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGTERM, old)
+
+    old = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, old)
