@@ -14,7 +14,9 @@ from gan_jax.config import ConfigError, DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.nets import dcgan, resnet
 from gan_jax.nets.layers import MOMENTUM
 
-Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree, "spectral": tree}: the latter two where there are any
+Variables = dict[
+    str, Any
+]  # {"params": tree, "batch_stats": tree, "spectral": tree}: the latter two where there are any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,17 +92,15 @@ def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 def _resnet(config: ResNetConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     blocks = tuple(f"b{r}" for r in reversed(resnet.widths(config)))
-    return Pair(
-        make_net(resnet.Generator(config, axis_name), g), make_net(resnet.Discriminator(config), d), config, ("from_rgb", *blocks)
-    )
+    generator, discriminator = resnet.Generator(config, axis_name), resnet.Discriminator(config)
+    return Pair(make_net(generator, g), make_net(discriminator, d), config, ("from_rgb", *blocks))
 
 
 def _dcgan(config: DCGANConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     blocks = tuple(f"b{r}" for r in reversed(list(dcgan.widths(config))[:-1]))
-    return Pair(
-        make_net(dcgan.Generator(config, axis_name), g), make_net(dcgan.Discriminator(config, axis_name), d), config, ("from_rgb", *blocks)
-    )
+    generator, discriminator = dcgan.Generator(config, axis_name), dcgan.Discriminator(config, axis_name)
+    return Pair(make_net(generator, g), make_net(discriminator, d), config, ("from_rgb", *blocks))
 
 
 NETS: dict[type, Callable[..., Pair]] = {ResNetConfig: _resnet, DCGANConfig: _dcgan}

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 
 from gan_jax.config import DCGANConfig
 from gan_jax.nets.conv import conv_down, conv_up
-from gan_jax.nets.layers import Dense, Norm
+from gan_jax.nets.layers import Dense, Norm, at_least_float32
 
 INIT = nn.initializers.normal(0.02)
 
 
 def widths(config: DCGANConfig) -> dict[int, int]:
     """Channels of the feature maps from 4 px up to half the image size."""
-    return {r: min(config.channel_base // r, config.channel_max) for r in (2**i for i in range(2, config.resolution.bit_length() - 1))}
+    sizes = [2**i for i in range(2, config.resolution.bit_length() - 1)]
+    return {r: min(config.channel_base // r, config.channel_max) for r in sizes}
 
 
 class Resample(nn.Module):
@@ -40,12 +41,12 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
         c, width = self.config, widths(self.config)
-        norm = lambda r: Norm(axis_name=self.axis_name, name=f"norm{r}")  # noqa: E731
+        norm = lambda r: Norm(axis_name=self.axis_name, name=f"norm{r}")
         h = Dense(features=4 * 4 * width[4], bias=False, init_kernel=INIT, dtype=c.dtype, name="b4")(z)
         h = nn.relu(norm(4)(h.reshape(-1, 4, 4, width[4]), train=train))
         for r in list(width)[1:]:
             h = nn.relu(norm(r)(Resample(width[r], True, c.dtype, name=f"b{r}")(h), train=train))
-        return jnp.tanh(Resample(c.channels, True, c.dtype, name="to_rgb")(h).astype(jnp.float32))
+        return jnp.tanh(at_least_float32(Resample(c.channels, True, c.dtype, name="to_rgb")(h)))
 
 
 class Discriminator(nn.Module):
@@ -62,5 +63,5 @@ class Discriminator(nn.Module):
         for r in reversed(list(width)[:-1]):
             h = Resample(width[r], False, c.dtype, name=f"b{r}")(h)
             h = nn.leaky_relu(Norm(axis_name=self.axis_name, name=f"norm{r}")(h, train=train), 0.2)
-        flat = h.astype(jnp.float32).reshape(h.shape[0], -1)
+        flat = at_least_float32(h).reshape(h.shape[0], -1)
         return Dense(features=1, bias=False, init_kernel=INIT, name="head")(flat)[:, 0]

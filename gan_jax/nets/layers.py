@@ -24,17 +24,18 @@ class _Weighted(nn.Module):
     """A kernel, optionally divided by its largest singular value (Miyato et al., 2018).
 
     One power iteration per training call; the left-over vector `u [O]` is the only state, in collection `spectral`.
-    The kernel is read as the matrix `[kh * kw * I, O]`.
+    The kernel is read as the matrix `[kh * kw * I, O]`. The layer computes in `dtype`; None = that of its parameters.
     """
 
     spectral: bool = False
     init_kernel: Initializer = xavier()
-    dtype: Any = jnp.float32
+    dtype: Any = None
 
     def weight(self, name: str, shape: tuple[int, ...], train: bool) -> jax.Array:
         kernel = self.param(name, self.init_kernel, shape)
+        dtype = self.dtype or kernel.dtype
         if not self.spectral:
-            return kernel.astype(self.dtype)
+            return kernel.astype(dtype)
         matrix = kernel.reshape(-1, shape[-1])
         u = self.variable("spectral", "u", lambda: _unit(jax.random.normal(self.make_rng("params"), shape[-1:])))
         fixed = jax.lax.stop_gradient(matrix)
@@ -43,7 +44,7 @@ class _Weighted(nn.Module):
         if train and not self.is_initializing():
             u.value = right
         sigma = v @ (matrix @ right)
-        return (kernel / jnp.maximum(sigma, 1e-12)).astype(self.dtype)
+        return (kernel / jnp.maximum(sigma, 1e-12)).astype(dtype)
 
 
 class Conv(_Weighted):
@@ -55,9 +56,10 @@ class Conv(_Weighted):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        y = conv(x.astype(self.dtype), self.weight("kernel", (self.size, self.size, x.shape[-1], self.features), train))
+        kernel = self.weight("kernel", (self.size, self.size, x.shape[-1], self.features), train)
+        y = conv(x.astype(kernel.dtype), kernel)
         if self.bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)[None, None, None, :]
         return y
 
 
@@ -69,9 +71,10 @@ class Dense(_Weighted):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        y = x.astype(self.dtype) @ self.weight("kernel", (x.shape[-1], self.features), train)
+        kernel = self.weight("kernel", (x.shape[-1], self.features), train)
+        y = x.astype(kernel.dtype) @ kernel
         if self.bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)[None, :]
         return y
 
 
@@ -89,8 +92,8 @@ class Embed(_Weighted):
 class Norm(nn.Module):
     """Batch norm over all devices of `axis_name`, with per-class scale and bias where `num_classes` > 0.
 
-    Statistics are float32 whatever the compute dtype, biased, and averaged with `MOMENTUM` into
-    collection `batch_stats`.
+    Input `[N, H, W, C]`. Statistics are at least float32 whatever the compute dtype, biased, and averaged with
+    `MOMENTUM` into collection `batch_stats`.
     """
 
     num_classes: int = 0
@@ -102,10 +105,9 @@ class Norm(nn.Module):
         features = x.shape[-1]
         mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
         var = self.variable("batch_stats", "var", jnp.ones, (features,))
-        axes = tuple(range(x.ndim - 1))
-        wide = x.astype(jnp.float32)
+        wide = at_least_float32(x)
         if train:
-            m, square = wide.mean(axes), jnp.square(wide).mean(axes)
+            m, square = wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))
             if self.axis_name is not None and not self.is_initializing():
                 m, square = jax.lax.pmean((m, square), self.axis_name)
             v = jnp.maximum(square - jnp.square(m), 0.0)
@@ -117,10 +119,16 @@ class Norm(nn.Module):
         shape = (self.num_classes, features) if self.num_classes else (features,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        if self.num_classes:
-            scale, bias = scale[labels][:, None, None, :], bias[labels][:, None, None, :]
-        inverse = jax.lax.rsqrt(v + self.epsilon)
-        return ((wide - m) * inverse * scale + bias).astype(x.dtype)
+        # One row for all examples, or one for each; never a broadcast that the reader does not see.
+        index = labels if self.num_classes else None
+        scale, bias = scale[index][:, None, None, :], bias[index][:, None, None, :]
+        centre, inverse = m[None, None, None, :], jax.lax.rsqrt(v + self.epsilon)[None, None, None, :]
+        return ((wide - centre) * inverse * scale + bias).astype(x.dtype)
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Widens half precision; float64 stays what it is."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _unit(vector: jax.Array) -> jax.Array:

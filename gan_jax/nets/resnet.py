@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import ResNetConfig
 from gan_jax.nets.conv import downsample_mean, upsample_nearest
-from gan_jax.nets.layers import Conv, Dense, Embed, Norm, xavier
+from gan_jax.nets.layers import Conv, Dense, Embed, Norm, at_least_float32, xavier
 
 RESIDUAL = xavier(2**0.5)  # gain of the residual branch; skips use 1
 
@@ -34,8 +34,8 @@ class GBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
-        norm = lambda name: Norm(self.num_classes, self.axis_name, name=name)  # noqa: E731
-        conv = lambda name: Conv(features=self.features, init_kernel=RESIDUAL, dtype=self.dtype, name=name)  # noqa: E731
+        norm = lambda name: Norm(self.num_classes, self.axis_name, name=name)
+        conv = lambda name: Conv(features=self.features, init_kernel=RESIDUAL, dtype=self.dtype, name=name)
         h = upsample_nearest(nn.relu(norm("norm0")(x, labels, train)))
         h = conv("conv0")(h)
         h = conv("conv1")(nn.relu(norm("norm1")(h, labels, train)))
@@ -70,7 +70,7 @@ class DBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        conv = lambda name, features: Conv(  # noqa: E731
+        conv = lambda name, features: Conv(
             features=features, spectral=True, init_kernel=RESIDUAL, dtype=self.dtype, name=name
         )
         h = conv("conv0", self.hidden)(nn.relu(x), train)
@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
         for r in reversed(list(width)):
             out = width[r // 2] if r > 4 else width[4]
             h = DBlock(width[r], out, down=r > 4, dtype=c.dtype, name=f"b{r}")(h, train)
-        features = nn.relu(h).astype(jnp.float32).sum(axis=(1, 2))
+        features = at_least_float32(nn.relu(h)).sum(axis=(1, 2))
         logits = Dense(features=1, spectral=True, name="head")(features, train)[:, 0]
         if c.num_classes:
             table = Embed(num_classes=c.num_classes, features=width[4], spectral=True, name="embed")
