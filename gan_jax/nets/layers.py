@@ -128,7 +128,7 @@ class Norm(nn.Module):
 
 def at_least_float32(x: jax.Array) -> jax.Array:
     """Widens half precision; float64 stays what it is."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def _unit(vector: jax.Array) -> jax.Array:

@@ -35,8 +35,7 @@ def test_values(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_are_those_of_finite_differences(name):
-    for side in (0, 1):
-        check_grads(lambda r, f: LOSSES[name](r, f)[side], (REAL, FAKE), order=1, modes=("rev",), rtol=2e-2, atol=2e-2)
+    check_grads(jax.jit(LOSSES[name]), (REAL, FAKE), order=1, modes=("rev",), rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -1,0 +1,120 @@
+"""The convolutions against XLA's and PyTorch's: values, first derivatives, and the second ones that R1 takes."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.nets import conv as conv_module
+from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
+
+NUMBERS = ("NHWC", "HWIO", "NHWC")
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
+
+
+@pytest.fixture(params=["closed", "plain"])
+def form(request, monkeypatch):
+    """Both forms, whatever the platform."""
+    monkeypatch.setattr(conv_module, "_closed", lambda: request.param == "closed")
+
+
+def draw(*shape: int, seed: int = 0) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def lax_conv(x, w, padding):
+    return jax.lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=NUMBERS)
+
+
+def lax_down(x, w):
+    return jax.lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=NUMBERS)
+
+
+def lax_up(x, w):
+    """The adjoint of `lax_down`, whose kernel `[4, 4, O, I]` is ours with its channels exchanged."""
+    n, h, width, _ = x.shape
+    image = jnp.zeros((n, 2 * h, 2 * width, w.shape[3]))
+    return jax.linear_transpose(lambda y: lax_down(y, w.swapaxes(2, 3)), image)(x)[0]
+
+
+def r1_like(form, x, w):
+    """A scalar whose gradient holds second derivatives: |d/dx sum tanh(conv)|^2."""
+    slope = jax.grad(lambda x: jnp.tanh(form(x, w)).sum())(x)
+    return jnp.square(slope).sum()
+
+
+def assert_same_derivatives(ours, reference, x, w):
+    def everything(form):
+        first = jax.grad(lambda x, w: jnp.sin(form(x, w)).sum(), (0, 1))
+        second = jax.grad(lambda x, w: r1_like(form, x, w), (0, 1))
+        compiled = jax.jit(lambda x, w: (form(x, w), first(x, w), second(x, w)), compiler_options=QUICK)
+        return jax.tree.leaves(compiled(x, w))
+
+    for got, expected in zip(everything(ours), everything(reference), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding"),
+    [
+        ((3, 3), None),
+        ((3, 3), ((0, 0), (0, 0))),
+        ((2, 3), ((1, 0), (2, 1))),
+        ((1, 1), None),
+    ],
+)
+def test_conv(form, kernel, padding):
+    full = padding or tuple(((k - 1) // 2, k // 2) for k in kernel)
+    x, w = draw(2, 5, 6, 3), draw(*kernel, 3, 4, seed=1)
+    assert_same_derivatives(lambda x, w: conv(x, w, padding), lambda x, w: lax_conv(x, w, full), x, w)
+
+
+@pytest.mark.parametrize(("ours", "reference"), [(conv_down, lax_down), (conv_up, lax_up)])
+def test_strided(form, ours, reference):
+    x, w = draw(2, 6, 4, 3), draw(4, 4, 3, 2, seed=1)
+    assert_same_derivatives(ours, reference, x, w)
+
+
+def test_conv_up_at_one_pixel(form):
+    """Output o is the sum over i of x[i] w[o + 1 - 2i]: one pixel in the middle paints the kernel around itself."""
+    x = jnp.zeros((1, 3, 3, 1)).at[0, 1, 1, 0].set(1.0)
+    w = jnp.arange(16.0).reshape(4, 4, 1, 1)
+    expected = np.zeros((6, 6))
+    expected[1:5, 1:5] = np.arange(16.0).reshape(4, 4)
+    np.testing.assert_array_equal(conv_up(x, w)[0, :, :, 0], expected)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="compares with PyTorch, which is not installed")
+def test_strided_are_pytorchs(form):
+    import torch
+
+    x, w = draw(2, 6, 4, 3), draw(4, 4, 3, 2, seed=1)
+    nchw = torch.from_numpy(np.array(x.transpose(0, 3, 1, 2)))
+    down = torch.nn.functional.conv2d(nchw, torch.from_numpy(np.array(w.transpose(3, 2, 0, 1))), None, 2, 1)
+    up = torch.nn.functional.conv_transpose2d(nchw, torch.from_numpy(np.array(w.transpose(2, 3, 0, 1))), None, 2, 1)
+    np.testing.assert_allclose(conv_down(x, w), down.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(conv_up(x, w), up.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+
+
+def test_conv_keeps_half_precision(form):
+    x, w = draw(2, 4, 4, 3).astype(jnp.bfloat16), draw(3, 3, 3, 4, seed=1).astype(jnp.bfloat16)
+    out, gradient = jax.value_and_grad(lambda w: conv(x, w).astype(jnp.float32).sum())(w)
+    assert conv(x, w).dtype == gradient.dtype == jnp.bfloat16 and np.isfinite(out)
+
+
+def test_resampling_by_hand():
+    x = jnp.array([[1.0, 2.0], [3.0, 6.0]])[None, :, :, None]
+    big = np.array([[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 6, 6], [3, 3, 6, 6]])
+    np.testing.assert_array_equal(upsample_nearest(x)[0, :, :, 0], big)
+    np.testing.assert_allclose(downsample_mean(x)[0, 0, 0, 0], 3.0)
+    y = draw(2, 4, 6, 3)
+    np.testing.assert_allclose(downsample_mean(upsample_nearest(y)), y, rtol=1e-6)
+
+
+def test_resampling_is_adjoint_up_to_four():
+    x, y = draw(1, 4, 4, 2), draw(1, 8, 8, 2, seed=1)
+    np.testing.assert_allclose((upsample_nearest(x) * y).sum(), 4 * (x * downsample_mean(y)).sum(), rtol=1e-4)

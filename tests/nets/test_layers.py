@@ -1,0 +1,170 @@
+"""Spectral norm against the singular values, batch norm against NumPy, on one device and on several."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.nets.layers import MOMENTUM, Conv, Dense, Embed, Norm
+
+
+def draw(*shape: int, seed: int = 0) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def top_singular_value(kernel) -> float:
+    return np.linalg.svd(np.asarray(kernel).reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+
+
+LAYERS = {
+    "conv": (Conv(features=5, spectral=True), draw(2, 4, 4, 3)),
+    "pointwise": (Conv(features=5, size=1, spectral=True), draw(2, 4, 4, 3)),
+    "dense": (Dense(features=5, spectral=True), draw(2, 7)),
+    "embed": (Embed(num_classes=4, features=5, spectral=True), jnp.array([0, 3], jnp.int32)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_spectral_norm_tends_to_the_largest_singular_value(name):
+    layer, x = LAYERS[name]
+    variables = dict(layer.init(jax.random.key(0), x))
+    (kernel,) = (v for k, v in variables["params"].items() if k != "bias")
+    step = jax.jit(lambda v: layer.apply(v, x, train=True, mutable=["spectral"])[1])
+    for _ in range(60):
+        variables = {**variables, **step(variables)}
+    u = np.asarray(variables["spectral"]["u"])
+    np.testing.assert_allclose(np.linalg.norm(u), 1.0, rtol=1e-5)
+    plain = layer.clone(spectral=False).apply({"params": variables["params"]}, x)
+    np.testing.assert_allclose(layer.apply(variables, x), plain / top_singular_value(kernel), rtol=2e-4, atol=1e-5)
+
+
+def test_u_changes_in_training_only_and_one_iteration_at_a_time():
+    layer, x = LAYERS["dense"]
+    variables = layer.init(jax.random.key(0), x)
+    u, kernel = (np.asarray(variables[c][n], np.float64) for c, n in (("spectral", "u"), ("params", "kernel")))
+    _, kept = layer.apply(variables, x, train=False, mutable=["spectral"])
+    np.testing.assert_array_equal(kept["spectral"]["u"], variables["spectral"]["u"])
+    out, updated = layer.apply(variables, x, train=True, mutable=["spectral"])
+    v = kernel @ u / np.linalg.norm(kernel @ u)
+    right = v @ kernel / np.linalg.norm(v @ kernel)
+    np.testing.assert_allclose(updated["spectral"]["u"], right, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(out, np.asarray(x) @ kernel / (v @ kernel @ right), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.apply(variables, x), np.asarray(x) @ kernel / (v @ kernel @ u), rtol=1e-4)
+
+
+def test_gradient_goes_through_the_singular_value_but_not_through_its_vectors():
+    """At the fixed point, y = x k / s has no slope along k itself: scaling the kernel changes nothing."""
+    layer, x = LAYERS["dense"]
+    variables = dict(layer.init(jax.random.key(0), x))
+    for _ in range(60):
+        variables |= layer.apply(variables, x, train=True, mutable=["spectral"])[1]
+    loss = lambda params: jnp.sin(layer.apply({**variables, "params": params}, x)).sum()
+    slope = jax.grad(loss)(variables["params"])["kernel"]
+    assert np.abs(slope).max() > 1e-2
+    np.testing.assert_allclose((slope * variables["params"]["kernel"]).sum(), 0.0, atol=1e-4)
+
+
+def test_layers_against_numpy():
+    x, dense = draw(3, 4), Dense(features=2)
+    params = {"kernel": draw(4, 2, seed=1), "bias": jnp.array([1.0, -2.0])}
+    np.testing.assert_allclose(
+        dense.apply({"params": params}, x), x @ params["kernel"] + np.array([[1, -2]], np.float32), rtol=1e-5, atol=1e-6
+    )
+    table = draw(4, 3, seed=2)
+    embed = Embed(num_classes=4, features=3)
+    np.testing.assert_array_equal(
+        embed.apply({"params": {"embedding": table}}, jnp.array([3, 0, 3], jnp.int32)), table[np.array([3, 0, 3])]
+    )
+
+
+@pytest.mark.parametrize(
+    "layer", [Conv(features=2, dtype="bfloat16"), Conv(features=2, spectral=True, dtype="bfloat16")]
+)
+def test_half_precision_computes_with_wide_parameters(layer):
+    variables = layer.init(jax.random.key(0), draw(1, 4, 4, 3))
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert layer.apply(variables, draw(1, 4, 4, 3)).dtype == jnp.bfloat16
+
+
+def norm_variables(features: int) -> dict:
+    return {
+        "params": {"scale": jnp.linspace(0.5, 1.5, features), "bias": jnp.linspace(-1, 1, features)},
+        "batch_stats": {"mean": jnp.full(features, 0.25), "var": jnp.full(features, 4.0)},
+    }
+
+
+def test_norm_of_a_batch_and_its_running_average():
+    x, variables = 3 + 2 * draw(4, 5, 5, 3), norm_variables(3)
+    mean, var = np.asarray(x).mean((0, 1, 2)), np.asarray(x).var((0, 1, 2))
+    scale, bias = (np.asarray(variables["params"][k]) for k in ("scale", "bias"))
+    spread = lambda v: np.asarray(v)[None, None, None, :]
+    out, updated = jax.jit(lambda v, x: Norm().apply(v, x, train=True, mutable=["batch_stats"]))(variables, x)
+    expected = (x - spread(mean)) / spread(np.sqrt(var + 1e-5)) * spread(scale) + spread(bias)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], MOMENTUM * 0.25 + (1 - MOMENTUM) * mean, rtol=1e-5)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], MOMENTUM * 4 + (1 - MOMENTUM) * var, rtol=1e-5)
+    out = jax.jit(Norm().apply)(variables, x)
+    np.testing.assert_allclose(out, (x - 0.25) / np.sqrt(4 + 1e-5) * spread(scale) + spread(bias), rtol=1e-4, atol=1e-5)
+
+
+def test_norm_of_every_class():
+    x, labels = draw(4, 2, 2, 3), jnp.array([1, 0, 1, 2], jnp.int32)
+    layer = Norm(num_classes=3)
+    variables = layer.init(jax.random.key(0), x, labels, train=True)
+    assert variables["params"]["scale"].shape == (3, 3)
+    params = {"scale": draw(3, 3, seed=1), "bias": draw(3, 3, seed=2)}
+    out = layer.apply({**variables, "params": params}, x, labels)
+    for i, c in enumerate(np.asarray(labels)):
+        alone = {**variables, "params": {k: v[c] for k, v in params.items()}}
+        np.testing.assert_allclose(out[i], Norm().apply(alone, x[i : i + 1])[0], rtol=1e-5, atol=1e-6)
+
+
+def test_norm_over_devices_is_that_of_the_whole_batch():
+    """Values, running statistics and gradients; without the axis name each device would go its own way."""
+    x, variables = 1 + draw(8, 3, 3, 2), norm_variables(2)
+    weight = draw(8, 3, 3, 2, seed=1)
+
+    def objective(axis_name, variables, x, weight):
+        out, updated = Norm(axis_name=axis_name).apply(variables, x, train=True, mutable=["batch_stats"])
+        value = (out * weight).sum()
+        return value if axis_name is None else jax.lax.psum(value, axis_name), (out, updated)
+
+    whole, (out, updated) = jax.grad(functools.partial(objective, None), argnums=1, has_aux=True)(variables, x, weight)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("batch",))
+    spec, everywhere = jax.sharding.PartitionSpec("batch"), jax.sharding.PartitionSpec()
+    apply = lambda axis_name: jax.jit(
+        jax.shard_map(
+            lambda v, x, w: objective(axis_name, v, x, w)[1],
+            mesh=mesh,
+            in_specs=(everywhere, spec, spec),
+            out_specs=(spec, everywhere),
+            check_vma=False,
+        )
+    )
+    parts, statistics = apply("batch")(variables, x, weight)
+    np.testing.assert_allclose(parts, out, rtol=1e-5, atol=1e-5)
+    for name, value in updated["batch_stats"].items():
+        np.testing.assert_allclose(statistics["batch_stats"][name], value, rtol=1e-5)
+    alone, _ = apply(None)(variables, x, weight)
+    assert np.abs(alone - out).max() > 1e-2, "the same test sees batches that are not synchronised"
+    gradient = jax.jit(
+        jax.shard_map(
+            jax.grad(lambda v, x, w: objective("batch", v, x, w)[0], argnums=1),
+            mesh=mesh,
+            in_specs=(everywhere, spec, spec),
+            out_specs=spec,
+        )
+    )(variables, x, weight)
+    np.testing.assert_allclose(gradient, whole, rtol=1e-3, atol=1e-4)
+
+
+def test_norm_keeps_wide_statistics_of_half_precision():
+    x = (100 + draw(16, 8, 8, 2)).astype(jnp.bfloat16)
+    out, updated = Norm().apply(norm_variables(2), x, train=True, mutable=["batch_stats"])
+    assert out.dtype == jnp.bfloat16 and updated["batch_stats"]["mean"].dtype == jnp.float32
+    mean = np.asarray(x, np.float64).mean((0, 1, 2))
+    np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.225 + 0.1 * mean, rtol=1e-4)

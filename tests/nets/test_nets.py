@@ -1,0 +1,178 @@
+"""What every pair promises, for every family, resolution and compute dtype; leaf paths are public API.
+
+After a change that is meant: `python -m tests.nets.test_nets` rewrites the golden list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.config import ConfigError, DCGANConfig, ResNetConfig
+from gan_jax.nets import NETS, build
+from gan_jax.trees import count, flatten
+
+GOLDEN = Path(__file__).parent / "golden" / "leaves.json"
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
+SMALL = {"channels": 3, "z_dim": 5, "channel_base": 64, "channel_max": 8}
+FAMILIES = {
+    "resnet": ResNetConfig(**SMALL),
+    "resnet-conditional": ResNetConfig(num_classes=3, **SMALL),
+    "dcgan": DCGANConfig(**SMALL),
+}
+CASES = [(family, r) for family in FAMILIES for r in (16, 32)]
+
+
+@functools.cache
+def pair_of(family: str, resolution: int, dtype: str = "float32"):
+    return build(dataclasses.replace(FAMILIES[family], resolution=resolution, dtype=dtype))
+
+
+def leaves(family: str, resolution: int) -> dict[str, list[int]]:
+    pair = pair_of(family, resolution)
+    return {path: list(spec.shape) for path, spec in flatten({"g": pair.g.specs(), "d": pair.d.specs()}).items()}
+
+
+def inputs(config, n: int = 4) -> tuple:
+    z = jax.random.normal(jax.random.key(1), (n, config.z_dim))
+    images = jax.random.uniform(jax.random.key(2), (n, config.resolution, config.resolution, 3), minval=-1.0)
+    return z, images, jnp.arange(n, dtype=jnp.int32) % 3 if getattr(config, "num_classes", 0) else None
+
+
+def test_every_family_is_here():
+    assert {type(config) for config in FAMILIES.values()} == NETS.keys()
+
+
+@pytest.mark.parametrize(("family", "resolution"), CASES)
+def test_leaf_paths_and_shapes_are_the_golden_ones(family, resolution):
+    golden = json.loads(GOLDEN.read_text())[f"{family}-{resolution}"]
+    assert leaves(family, resolution) == golden
+
+
+@pytest.mark.parametrize(("family", "resolution"), CASES)
+def test_parameters_are_float32_and_as_many_as_the_golden_ones(family, resolution):
+    golden = json.loads(GOLDEN.read_text())[f"{family}-{resolution}"]
+    pair = pair_of(family, resolution, "bfloat16")
+    for name, net in (("g", pair.g), ("d", pair.d)):
+        assert {leaf.dtype for leaf in jax.tree.leaves(net.specs())} == {jnp.dtype("float32")}
+        expected = sum(int(np.prod(shape)) for path, shape in golden.items() if path.startswith(f"{name}/params/"))
+        assert count(net.specs()["params"]) == expected > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("family", "resolution"), CASES)
+def test_outputs(family, resolution, dtype):
+    """Shapes and dtypes in both modes, without running anything."""
+    pair = pair_of(family, resolution, dtype)
+    z, images, labels = inputs(pair.config)
+    for train in (False, True):
+        made, g_collections = jax.eval_shape(lambda v: pair.g.apply(v, z, labels, train), pair.g.specs())
+        logits, d_collections = jax.eval_shape(lambda v: pair.d.apply(v, images, labels, train), pair.d.specs())
+        assert (made.shape, made.dtype) == (images.shape, jnp.float32)
+        assert (logits.shape, logits.dtype) == ((4,), jnp.float32)
+        for net, collections in ((pair.g, g_collections), (pair.d, d_collections)):
+            expected = {k: v for k, v in net.specs().items() if k != "params"}
+            assert jax.tree.map(lambda x: (x.shape, x.dtype), collections) == jax.tree.map(
+                lambda x: (x.shape, x.dtype), expected
+            )
+
+
+@pytest.mark.parametrize(
+    ("family", "resolution", "dtype"),
+    [
+        ("resnet", 32, "float32"),
+        ("resnet-conditional", 16, "float32"),
+        ("resnet-conditional", 16, "bfloat16"),
+        ("dcgan", 32, "float32"),
+    ],
+)
+def test_a_training_pass(family, resolution, dtype):
+    """Range, liveliness, and a finite gradient in every leaf, through G and D together."""
+    pair = pair_of(family, resolution, dtype)
+    z, images, labels = inputs(pair.config)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(key):
+        g, d = pair.g.init(key), pair.d.init(jax.random.fold_in(key, 1))
+
+        def loss(params):
+            made, _ = pair.g.apply({**g, "params": params["g"]}, z, labels, True)
+            fake, _ = pair.d.apply({**d, "params": params["d"]}, made, labels, True)
+            real, _ = pair.d.apply({**d, "params": params["d"]}, images, labels, True)
+            return jnp.tanh(fake).sum() - 2 * jnp.tanh(real).sum(), (made, real)
+
+        (_, outputs), gradients = jax.value_and_grad(loss, has_aux=True)({"g": g["params"], "d": d["params"]})
+        return outputs, gradients
+
+    (made, logits), gradients = run(jax.random.key(0))
+    assert np.abs(made).max() <= 1 and np.asarray(made).std() > 1e-3
+    assert np.asarray(logits).std() > 1e-4, "D tells images apart"
+    for path, gradient in flatten(gradients).items():
+        assert np.isfinite(gradient).all() and (np.abs(gradient) > 0).any(), path
+
+
+@pytest.mark.parametrize("family", ["resnet-conditional", "dcgan"])
+def test_compiled_is_eager(family):
+    pair = pair_of(family, 16)
+    z, images, labels = inputs(pair.config, 2)
+    for net, x in ((pair.g, z), (pair.d, images)):
+        variables = jax.jit(net.init, compiler_options=QUICK)(jax.random.key(0))
+        eager, fast = net.apply(variables, x, labels)[0], jax.jit(net.apply)(variables, x, labels)[0]
+        np.testing.assert_allclose(fast, eager, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_are_those_of_the_batch():
+    """Evaluation with them is the training pass: with running averages it is not."""
+    pair = pair_of("resnet", 16)
+    z, _, _ = inputs(pair.config)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(key):
+        variables = pair.g.init(key)
+        exact = {**variables, "batch_stats": pair.g.statistics(variables, z)}
+        return pair.g.apply(variables, z, train=True)[0], pair.g.apply(exact, z)[0], pair.g.apply(variables, z)[0]
+
+    trained, exact, running = run(jax.random.key(0))
+    np.testing.assert_allclose(exact, trained, atol=2e-4)
+    assert np.abs(running - trained).max() > 1e-2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
+    pair = pair_of(family, 32)
+    assert pair.d_blocks == (("from_rgb", "b8", "b4") if family == "dcgan" else ("from_rgb", "b32", "b16", "b8", "b4"))
+    names = list(pair.d.specs()["params"])
+    assert set(pair.d_blocks) <= set(names)
+    rest = {name for name in names if name not in pair.d_blocks and not name.startswith("norm")}
+    assert rest == ({"head", "embed"} if family == "resnet-conditional" else {"head"})
+    sizes = [int(name[1:]) for name in pair.d_blocks[1:]]
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == 4
+
+
+def test_widths_do_not_depend_on_the_final_size():
+    """A pair of another resolution has the same blocks below, so that growing finds them."""
+    small, large = leaves("resnet", 16), leaves("resnet", 32)
+    shared = {path for path in small if "/b" in path and path.startswith("g/")}
+    assert shared and all(large[path] == small[path] for path in shared)
+
+
+def test_unknown_configuration():
+    with pytest.raises(ConfigError, match="no network for int; the known ones are ResNetConfig, DCGANConfig"):
+        build(3)
+
+
+if __name__ == "__main__":
+    golden = {f"{family}-{resolution}": leaves(family, resolution) for family, resolution in CASES}
+    lines = [
+        f'"{name}": {{\n' + ",\n".join(f'  "{path}": {json.dumps(shape)}' for path, shape in paths.items()) + "\n}"
+        for name, paths in golden.items()
+    ]
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
