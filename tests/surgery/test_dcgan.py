@@ -7,8 +7,6 @@ from gan_jax.surgery import Move, PlanError, pair_rules
 from gan_jax.trees import Rule
 from tests.surgery.pairs import BASE, SMALL_DCGAN, compare, grow, make_pair
 
-pytestmark = pytest.mark.usefixtures("lenient")
-
 
 @pytest.mark.parametrize("train", [False, True])
 def test_growth_preserves_both_networks(train):

@@ -153,7 +153,6 @@ def test_the_table():
     assert lines[6:] == ["not used of the source: old/head", "note: all is well"]
 
 
-@pytest.mark.usefixtures("lenient")
 def test_a_plan_for_thirty_million_parameters_takes_no_array_and_less_than_two_seconds():
     shapes = lambda width, r: {
         "g": build(ResNetConfig(resolution=r, channels=3, channel_base=1 << 16, channel_max=width)).g.specs(),

@@ -13,7 +13,6 @@ from gan_jax.train.state import GanState
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import make_pair
 
-pytestmark = pytest.mark.usefixtures("lenient")
 ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
 
