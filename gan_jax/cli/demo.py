@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from gan_jax.cli.arguments import parse
+from gan_jax.transfer.recipes import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +19,44 @@ class Demo:
     """
 
     # what to adapt to: ankle boots, coats (classes that the pair never saw), or emoji in colour (far from them)
-    target: Literal["boot", "coat", "emoji"] = "boot"
+    target: Target = "boot"
     out: Path = Path("demo")  # folder for runs, pictures and report.html
+    seed: int = 0  # of weights, latents and the choice of the 100 images
+    kimg: float = 8.192  # real images shown to each run, thousands
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
+    import json
+
     args = parse(Demo, argv, verb="demo")
-    raise NotImplementedError(f"demo of {args.target} in {args.out}")
+    from gan_jax.cli.watch import make_callbacks
+    from gan_jax.report import comparison
+    from gan_jax.report.grids import write_png
+    from gan_jax.report.html import write_report
+    from gan_jax.report.table import print_table
+    from gan_jax.transfer.recipes import few_shot
+    from gan_jax.transfer.run import plan_transfer, run
+
+    configs = {name: few_shot(args.target, transfer=name == "adapted", seed=args.seed, kimg=args.kimg) for name in NAMES}
+    print(plan_transfer(configs["adapted"]))
+    results = {}
+    for name, config in configs.items():
+        folder = args.out / name
+        print(f"\n{name}: {config.train.kimg:g} thousand images into {folder}")
+        results[name] = run(config, folder, make_callbacks(config, folder, name))
+        if results[name].stopped:
+            return 75
+    compared = comparison.compare(results["adapted"], results["scratch"], args.target)
+    report = comparison.make_report(compared, command=f"gan-jax demo --target {args.target} --seed {args.seed}")
+    print()
+    print_table(report.results, "Results")
+    write_png(args.out / "grid.png", comparison.picture(report))
+    numbers = json.dumps(comparison.to_json(compared), indent=1)
+    (args.out / "results.json").write_text(numbers + "\n", encoding="utf-8")
+    page = write_report(args.out / "report.html", report)
+    print(f"\n{compared.protocol.describe()[0]}\npictures: {args.out / 'grid.png'}\nreport:   {page}")
+    return 0
+
+
+NAMES = ("adapted", "scratch")

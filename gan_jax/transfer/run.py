@@ -197,12 +197,10 @@ def _saver(config: Config, folder: Path, stack: contextlib.ExitStack) -> Checkpo
 
 def _resume(saver: Checkpointer | None, feed: Feed, folder: Path, template: Any, callbacks: Callbacks) -> Restored | None:
     """The newest complete checkpoint, its cursor and its rows; None where there is none."""
-    if saver is None:
-        return None
-    for name in saver.unfinished():
-        callbacks.note(f"ignored an unfinished save: {name}")
     images, restored = 0, None
-    if saver.latest() is not None:
+    for name in saver.unfinished() if saver else ():
+        callbacks.note(f"ignored an unfinished save: {name}")
+    if saver and saver.latest() is not None:
         restored = saver.restore(template())
         images = restored.images
         if feed.restore is not None and restored.cursor is not None:

@@ -1,0 +1,232 @@
+"""Adapted against scratch: from two finished runs to the numbers and the page of their report."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.config import to_dict
+from gan_jax.metrics import Memorisation, Protocol, evaluate_features, extract, memorisation
+from gan_jax.nets import build
+from gan_jax.report.content import Cost, Fact, Highlight, PictureRow, Report
+from gan_jax.report.curves import Chart, Curve
+from gan_jax.report.grids import labelled_grid
+from gan_jax.report.neighbours import make_gallery
+from gan_jax.report.plans import plan_to_table
+from gan_jax.report.table import Column, Table
+from gan_jax.surgery import Difference, Plan
+from gan_jax.tasks.model import load as load_model
+from gan_jax.train.checkpoint_rows import read_rows
+from gan_jax.train.cost import step_flops
+from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.run import EVALUATIONS, RunResult, versions
+from gan_jax.transfer.start import make_start
+
+SHOWN = 10  # images in a row of the picture
+MEASURES = ("fd", "kid", "precision", "recall", "density", "coverage")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two runs of one target, and what they began from."""
+
+    target: str
+    adapted: RunResult
+    scratch: RunResult
+    before: dict[str, float]  # metrics of the transplanted pair before training
+    plan: Plan
+    differences: dict[str, Difference]  # of the transplanted functions from the source's
+    curves: dict[str, list[dict[str, Any]]]  # evaluations by run
+    memory: Memorisation  # of the adapted run
+    pictures: tuple[PictureRow, ...]
+    generated: np.ndarray  # by the adapted run, what `memory` speaks of
+
+    @property
+    def protocol(self) -> Protocol:
+        """Of every number here."""
+        assert self.adapted.protocol is not None
+        return self.adapted.protocol
+
+    def reached(self) -> dict[str, Any] | None:
+        """The adapted run's first evaluation that is at least as good as scratch's last KID; None = not reached."""
+        final = self.curves["scratch"][-1]["kid"]
+        return next((row for row in self.curves["adapted"] if row["kid"] <= final), None)
+
+
+def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
+    """Measures what is left to measure of two finished runs: the start, and memorisation."""
+    config = read_config(adapted)
+    evaluator = adapted.evaluator
+    assert evaluator is not None, "a comparison wants runs that evaluate"
+    start = make_start(config, adapted.pair, make_method(config.transfer, adapted.pair))
+    assert start.plan is not None and start.differences is not None
+    images = {name: evaluator.sample(g) for name, g in (
+        ("before", start.g), ("adapted", adapted.state.g_ema), ("scratch", scratch.state.g_ema),
+    )}  # fmt: skip
+    before = extract(evaluator.net, images["before"])
+    fake, train = extract(evaluator.net, images["adapted"]), extract(evaluator.net, adapted.dataset.train.images)
+    source = load_model(config.transfer.source)
+    rows = (
+        PictureRow("real target", adapted.dataset.reference.images[:SHOWN], "not trained on"),
+        PictureRow("source", source.sample(jax.random.key(config.evaluate.seed), SHOWN), f"{source.config.resolution} px"),
+        PictureRow("transplanted", images["before"][:SHOWN], "before training"),
+        PictureRow("adapted", images["adapted"][:SHOWN], f"{int(adapted.state.images):,} images"),
+        PictureRow("from scratch", images["scratch"][:SHOWN], f"{int(scratch.state.images):,} images"),
+    )
+    return Comparison(
+        target,
+        adapted,
+        scratch,
+        evaluate_features(evaluator.reference, before, evaluator.protocol),
+        start.plan,
+        start.differences,
+        {name: read_rows(result.folder / EVALUATIONS) for name, result in (("adapted", adapted), ("scratch", scratch))},
+        memorisation(fake.values, train.values, evaluator.reference.values),
+        rows,
+        images["adapted"],
+    )
+
+
+def read_config(result: RunResult) -> Any:
+    """The configuration that a run was started with."""
+    from gan_jax.tasks.model import run_config
+
+    return run_config(result.folder)
+
+
+def to_json(c: Comparison) -> dict[str, Any]:
+    """The numbers, with everything that they depend on."""
+    devices = jax.devices()
+    return {
+        "target": c.target,
+        "protocol": dataclasses.asdict(c.protocol) | {"id": c.protocol.id},
+        "train_hash": c.adapted.dataset.train_hash,
+        "reference_hash": c.adapted.dataset.reference_hash,
+        "before": c.before,
+        "evaluations": c.curves,
+        "reached_scratch": c.reached(),
+        "memorisation": {"ratio": c.memory.ratio, "closer": c.memory.closer},
+        "preserved": {name: difference.relative for name, difference in c.differences.items()},
+        "device": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
+        "versions": versions(),
+    }
+
+
+def picture(report: Report) -> np.ndarray:
+    """The rows of a report as one picture."""
+    return labelled_grid([(f"{row.label} ({row.note})", row.images) for row in report.pictures])
+
+
+def results_table(c: Comparison) -> Table:
+    """One row for the start and one for each run's last state, never its best."""
+    title = c.protocol.title
+    better: dict[str, Any] = {"fd": "lower", "kid": "lower"}
+    columns = (
+        Column("run"),
+        Column("images", decimals=0),
+        Column("seconds", "seconds", decimals=0),
+        *(Column(key, title(key) if key in better else key, better=better.get(key, "higher")) for key in MEASURES),
+    )
+    last = {name: rows[-1] for name, rows in c.curves.items()}
+    rows = [
+        {"run": "transplanted, before training", "images": 0, "seconds": 0, **c.before},
+        {"run": "adapted", **last["adapted"]},
+        {"run": "from scratch", **last["scratch"]},
+    ]
+    caption = (
+        f"Against {c.protocol.n_real} real images outside the {len(c.adapted.dataset.train)} trained on; "
+        f"{c.protocol.n_fake} generated; the last state of each run, never its best; equal images for both. "
+        f"Protocol {c.protocol.id}."
+    )
+    if c.protocol.relative_only:
+        caption += " " + c.protocol.describe()[-1].capitalize() + "."
+    return Table(columns, rows, caption)
+
+
+def make_report(c: Comparison, command: str) -> Report:
+    """The page of a comparison."""
+    config, source = read_config(c.adapted), load_model(read_config(c.adapted).transfer.source)
+    adapted, scratch, reached = c.curves["adapted"][-1], c.curves["scratch"][-1], c.reached()
+    data, n = c.adapted.dataset, len(c.adapted.dataset.train)
+    when = f"{reached['images']:,} images, {reached['seconds']:.0f} s" if reached else "not reached"
+    ahead = "ahead of" if adapted["kid"] < scratch["kid"] else "behind"
+    devices = jax.devices()
+    totals = c.plan.totals
+    values = sum(totals.values())
+    kept = ", ".join(f"{100 * share / values:.0f} % {name}" for name, share in totals.items())
+    frozen = {blocks: _frozen(config, blocks) for blocks in (1, 2)}
+    return Report(
+        title=f"{NOUNS[c.target].capitalize()} from {n} images, with and without a pretrained pair",
+        summary=(
+            f"A generator and a discriminator that learnt eight kinds of clothing at {source.config.resolution} px were "
+            f"transplanted into a wider pair at {config.net.resolution} px and adapted to {n} images of "
+            f"{NOUNS[c.target]}, which they never saw. The same pair was trained from fresh weights on as many images."
+            f"\n\nAfter {adapted['images']:,} images the adapted pair is {ahead} the other in KID, "
+            f"{adapted['kid']:.3f} to {scratch['kid']:.3f}. It reached scratch's last KID after: {when}."
+        ),
+        results=results_table(c),
+        command=command,
+        highlights=(
+            Highlight(f"{adapted['kid']:.3f}", "KID, adapted", f"from scratch: {scratch['kid']:.3f}; lower is better"),
+            Highlight(f"{adapted['recall']:.2f}", "recall, adapted", f"from scratch: {scratch['recall']:.2f}"),
+            Highlight(when.split(",")[0], "to scratch's last KID", f"scratch: {scratch['images']:,} images"),
+        ),
+        facts=(
+            Fact("target", f"{data.train.name}: {n} images to train on, {len(data.reference)} as the reference"),
+            Fact("source pair", config.transfer.source, code=True),
+            Fact("budget", f"{adapted['images']:,} images each, batch {config.train.batch}, one seed ({config.train.seed})"),
+            Fact("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"),
+            *(Fact("protocol" if i == 0 else "", line) for i, line in enumerate(c.protocol.describe())),
+            Fact("chosen images", data.train_hash, code=True),
+            Fact("reference images", data.reference_hash, code=True),
+        ),
+        config=to_dict(config),
+        versions=versions(),
+        pictures=c.pictures,
+        pictures_note="Transplanted, adapted and scratch show the same latents, the first ten, not picked.",
+        charts=tuple(
+            Chart(
+                c.protocol.title(key), c.protocol.title(key),
+                tuple(Curve(name, *(([r[k] for r in rows]) for k in ("images", key, "seconds"))) for name, rows in c.curves.items()),
+                note=note,
+            )
+            for key, note in (("kid", "Lower is better."), ("recall", "Higher is better: how much of the target is covered."))
+        ),  # fmt: skip
+        gallery=make_gallery(
+            c.generated, data.train.images, c.memory.indices, c.memory.distances,
+            reference_distances=c.memory.held_out_distances, closer=c.memory.closer, space=f"{c.protocol.extractor} features",
+        ),  # fmt: skip
+        plan=plan_to_table(c.plan),
+        plan_summary=(
+            f"{len(c.plan.entries)} leaves, {values:,} values: {kept}. Measured on probes, before training: "
+            f"G {c.differences['g']}; D {c.differences['d']}."
+        ),
+        costs=(
+            Cost("nothing frozen", _flops(config)),
+            *(Cost(f"from_rgb and {b} block{'s' * (b > 1)} of D frozen", _flops(other)) for b, other in frozen.items()),
+        ),
+        costs_note="One step of D and G, as XLA counts it: frozen leaves have no backward pass.",
+        limits=(
+            "One seed: what differs by chance is in the quickstart experiment, over five.",
+            "The feature network is a small classifier of clothing. Its FD and KID are no FID, and compare only with "
+            "numbers of the same protocol.",
+            f"{config.net.resolution} px, a network of {config.net.channel_max} channels, minutes of training.",
+        ),
+    )
+
+
+def _frozen(config: Any, blocks: int) -> Any:
+    from gan_jax.config import FreezeDConfig
+
+    return dataclasses.replace(config, transfer=FreezeDConfig(source=config.transfer.source, blocks=blocks))
+
+
+def _flops(config: Any) -> float:
+    method = make_method(config.transfer, build(config.net))
+    return step_flops(config, (method.trains("g"), method.trains("d")))
+
+
+NOUNS = {"boot": "ankle boots", "coat": "coats", "emoji": "emoji in colour"}

@@ -1,0 +1,40 @@
+"""What a step costs, as XLA counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.config import Config
+from gan_jax.nets import build
+from gan_jax.tasks.image import image_task
+from gan_jax.train.feed import resident_feed
+from gan_jax.train.steps import Chosen, init_state, make_step
+
+
+def step_flops(config: Config, trains: tuple[Chosen, Chosen], count: int = 64) -> float:
+    """Floating-point operations of one step (D and G) on one device, by the compiler's own count.
+
+    Nothing is computed: the step is traced and lowered over shapes. A frozen leaf is no input of the differentiated
+    function, so its backward pass is not in the program to begin with.
+
+    Args:
+      config: networks, loss and batch size.
+      trains: which leaves of G's and of D's params are trained.
+      count: images in the resident set.
+    """
+    pair, net = build(config.net), config.net
+    task = image_task(pair, config.augment)
+    images = np.zeros((count, net.resolution, net.resolution, net.channels), np.uint8)
+    labels = np.zeros((count,), np.int32) if getattr(net, "num_classes", 0) else None
+    feed = resident_feed(images, labels, config.data.mirror)
+    step = make_step(task, config, feed.draw, trains)
+    begin: Callable[..., Any] = lambda g, d: init_state(task, config, jax.random.key(0), g, d, trains)
+    state = jax.eval_shape(begin, pair.g.specs(), pair.d.specs())
+    data = jax.eval_shape(lambda: jax.tree_util.tree_map(jnp.asarray, feed.resident))
+    analysis = jax.jit(step).lower(state, data).cost_analysis()
+    return float(analysis["flops"])
