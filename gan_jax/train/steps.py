@@ -161,7 +161,8 @@ def make_step(
             due = (state.step * train.d_steps + i) % loss.penalty_interval == 0
             trained, opt_d, value = jax.lax.cond(due, lazy, lambda args: (*args, jnp.zeros(())), (trained, opt_d))
             metrics["penalty"] = value
-        new_g = {**state.g, **sync(g_collections)}
+        # While D warms up alone, G stays as it is to the bit, its running statistics too.
+        new_g = {**state.g, **sync(g_collections)} if phase == "both" else state.g
         new_d = {"params": merge(trained, frozen), **updated}
         images = state.images + train.batch
         state = _replace(state, d=new_d, g=new_g, opt_d=opt_d, images=images)

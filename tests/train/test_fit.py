@@ -1,0 +1,137 @@
+"""The loop on the host: what it compiles, what it moves, and when it stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.config import FinetuneConfig, ResNetConfig
+from gan_jax.nets.build import NETS
+from gan_jax.tasks import image_task
+from gan_jax.train.checkpoint_store import complete
+from gan_jax.train.feed import resident_feed, streamed_feed
+from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, fit
+from gan_jax.train.steps import init_state
+from gan_jax.transfer.run import Callbacks, run
+from tests.train.toy import build_toy, images, run_config
+
+ALL = (lambda path: True, lambda path: True)
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+
+
+class Batches:
+    """A host pipeline over the toy's images."""
+
+    def __init__(self):
+        self.at = 0
+
+    def __next__(self):
+        x, _ = images()
+        self.at += 1
+        return {"image": np.roll(x, self.at, 0)[:8]}
+
+    def cursor(self):
+        return {"at": self.at}
+
+    def restore(self, cursor):
+        self.at = cursor["at"]
+
+
+def start(config, feed):
+    pair = build_toy(config.net)
+    task_of = lambda axis: image_task(build_toy(config.net, axis), config.augment)
+    key = jax.random.key(0)
+    init = jax.jit(lambda: init_state(task_of(None), config, key, pair.g.init(key), pair.d.init(key), ALL))
+    return compile_phases(config, task_of, feed, ALL), init()
+
+
+@pytest.mark.parametrize(("compiler", "streamed"), [("jit", False), ("pmap", True)])
+def test_one_dispatch_compiles_and_no_other(compiler, streamed):
+    config = run_config("unused", compile=compiler, kimg=0.08)
+    feed = streamed_feed(Batches()) if streamed else resident_feed(images()[0], None, True)
+    programs, state = start(config, feed)
+    compiled, seen = [], []
+
+    def listen(event: str, seconds: float, **_) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(event)
+
+    def row(at, metrics):
+        seen.append((at, len(compiled)))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        # The last dispatch saves and is looked at; what it does beside training may compile.
+        state, stopped = fit(config, programs, feed, ALL, state, Hooks(row=row))
+    finally:
+        from jax._src import monitoring
+
+        monitoring._unregister_event_duration_listener_by_callback(listen)
+    assert not stopped and int(state.images) == 80
+    assert [at for at, _ in seen] == [16, 32, 48, 64, 80]
+    counts = [n for _, n in seen]
+    assert counts[0] >= 1 and counts[0] == counts[-2], "a later dispatch compiled"
+
+
+def test_a_host_transfer_inside_the_loop_would_be_an_error():
+    config = run_config("unused", kimg=0.032, devices=1)
+    feed = resident_feed(images()[0], None, True)
+    programs, state = start(config, feed)
+    # Data that are not on the device would be copied in every dispatch; the guard does not let them.
+    careless = {phase: dataclasses.replace(p, put_data=lambda data: data) for phase, p in programs.items()}
+    with pytest.raises(Exception, match="(?i)disallowed host-to-device transfer"):
+        fit(config, careless, feed, ALL, state)
+
+
+
+
+def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, monkeypatch):
+    """NaN from step 9 on, through the step size: the save after 64 images (step 8) stays the last."""
+    from gan_jax.train import steps
+
+    original = steps.learning_rate
+
+    def poisoned(config, lr, total, seen):
+        return original(config, lr, total, seen) * jnp.where(seen >= 72, jnp.nan, 1.0)
+
+    monkeypatch.setattr(steps, "learning_rate", poisoned)
+    x, y = images()
+    np.savez(tmp_path / "data.npz", images=x, labels=y)
+    folder = tmp_path / "run"
+    with pytest.raises(NonFiniteError) as caught:
+        run(run_config(f"npz:{tmp_path / 'data.npz'}", devices=1), folder)
+    text = str(caught.value)
+    assert "in step 8 (80 images)" in text and "last good checkpoint: 64 images" in text
+    assert "g/params/" in text and "optim.lr" in text
+    assert complete(folder / "checkpoints") == [64]
+    assert [json.loads(line)["images"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [16, 32, 48, 64]
+    assert not (folder / "weights").exists()
+
+
+def test_d_warms_up_and_then_both_train():
+    config = run_config("unused", kimg=0.064, devices=1)
+    config = dataclasses.replace(config, transfer=FinetuneConfig(networks="g", d_warmup_kimg=0.032))
+    feed = resident_feed(images()[0], None, True)
+    programs, state = start(config, feed)
+    assert list(programs) == ["d", "both"]
+    g = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.g, state.g_ema, state.opt_g))]
+    seen = []
+
+    def grid(at, state):
+        now = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.g, state.g_ema, state.opt_g))]
+        seen.append((at, now == g))
+
+    config = dataclasses.replace(config, log=dataclasses.replace(config.log, grid_every_kimg=0.016))
+    rows = []
+    fit(config, programs, feed, ALL, state, Hooks(grid=grid, row=lambda at, row: rows.append((at, "loss_g" in row))))
+    assert seen == [(16, True), (32, True), (48, False), (64, False)]
+    assert rows == [(16, False), (32, False), (48, True), (64, True)]
