@@ -42,4 +42,5 @@ _PURPOSE = {
     "checkpoint": "checkpoints need orbax-checkpoint ({module})",
     "data": "this data source needs {module}",
     "report": "reports need {module}",
+    "weights": "weights files need {module}",
 }

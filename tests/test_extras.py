@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 
 import pytest
 
 from gan_jax import extras
+from tests.conftest import REPO
 
 
 def test_returns_the_module():
@@ -24,3 +26,9 @@ def test_gives_the_cause(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ImportError, match=r"this needs half_there: .*\(No module named 'no_such_thing'\)"):
         extras.require("half_there", extra="dev")
+
+
+@pytest.mark.parametrize("extra", sorted(extras._PURPOSE))
+def test_every_extra_that_errors_name_is_one(extra):
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    assert extra in project["optional-dependencies"]

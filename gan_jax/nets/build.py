@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -70,8 +70,8 @@ def make_net(module: nn.Module, example: tuple[Any, ...]) -> Net:
     ) -> tuple[jax.Array, Variables]:
         collections = {k: v for k, v in variables.items() if k != "params"}
         if not train:
-            return module.apply(variables, x, labels, train=False), collections
-        out, updated = module.apply(variables, x, labels, train=True, mutable=list(collections))
+            return cast(jax.Array, module.apply(variables, x, labels, train=False)), collections
+        out, updated = cast(Any, module.apply(variables, x, labels, train=True, mutable=list(collections)))
         return out, dict(updated)
 
     def statistics(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Variables:

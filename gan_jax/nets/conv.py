@@ -9,6 +9,7 @@ space-to-depth. GPU and TPU get the library's own form, which their kernels are 
 from __future__ import annotations
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ def _backward(padding: Padding, saved: tuple[jax.Array, jax.Array], g: jax.Array
     flipped = w[::-1, ::-1].swapaxes(2, 3)
     dx = _closed_conv(g, flipped, ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right)))
     dw = _closed_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding)
-    return dx, dw.transpose(1, 2, 0, 3)
+    return cast(jax.Array, dx), cast(jax.Array, dw).transpose(1, 2, 0, 3)
 
 
 _closed_conv.defvjp(_forward, _backward)

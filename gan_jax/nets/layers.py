@@ -119,8 +119,7 @@ class Norm(nn.Module):
         shape = (self.num_classes, features) if self.num_classes else (features,)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
-        # One row for all examples, or one for each; never a broadcast that the reader does not see.
-        index = labels if self.num_classes else None
+        index = needed(labels) if self.num_classes else None  # a row for each example, or one for all
         scale, bias = scale[index][:, None, None, :], bias[index][:, None, None, :]
         centre, inverse = m[None, None, None, :], jax.lax.rsqrt(v + self.epsilon)[None, None, None, :]
         return ((wide - centre) * inverse * scale + bias).astype(x.dtype)
@@ -129,6 +128,13 @@ class Norm(nn.Module):
 def at_least_float32(x: jax.Array) -> jax.Array:
     """Widens half precision; float64 stays what it is."""
     return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
+
+
+def needed(labels: jax.Array | None) -> jax.Array:
+    """The labels, or an error that says who wants them."""
+    if labels is None:
+        raise ValueError("a conditional network needs labels [N] int32, one for each example; it was given none")
+    return labels
 
 
 def _unit(vector: jax.Array) -> jax.Array:

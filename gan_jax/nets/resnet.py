@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import ResNetConfig
 from gan_jax.nets.conv import downsample_mean, upsample_nearest
-from gan_jax.nets.layers import Conv, Dense, Embed, Norm, at_least_float32, xavier
+from gan_jax.nets.layers import Conv, Dense, Embed, Norm, at_least_float32, needed, xavier
 
 RESIDUAL = xavier(2**0.5)  # gain of the residual branch; skips use 1
 
@@ -96,5 +96,5 @@ class Discriminator(nn.Module):
         logits = Dense(features=1, spectral=True, name="head")(features, train)[:, 0]
         if c.num_classes:
             table = Embed(num_classes=c.num_classes, features=width[4], spectral=True, name="embed")
-            logits += (table(labels, train) * features).sum(-1)
+            logits += (table(needed(labels), train) * features).sum(-1)
         return logits

@@ -11,19 +11,21 @@ from gan_jax.config import AugmentConfig
 from gan_jax.nets import Pair
 from gan_jax.tasks.task import Batch, Task, Variables
 
+NO_AUGMENTATION = AugmentConfig()
+
 
 def draw_latents(keys: jax.Array, z_dim: int) -> jax.Array:
     """Standard normal latents `[B, z_dim]`, one for each key `[B]`: the same whatever the batch is cut into."""
     return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
 
 
-def image_task(pair: Pair, augment: AugmentConfig = AugmentConfig()) -> Task:
+def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
     """Batches are `{"image": [B, H, W, C] float in [-1, 1], "label": [B] int32 where conditional}`.
 
     Generated images take the labels of the batch, so that both sides have the same class frequencies.
     """
     conditional = getattr(pair.config, "num_classes", 0) > 0
-    labels = lambda batch: batch["label"] if conditional else None  # noqa: E731
+    labels = lambda batch: batch["label"] if conditional else None
 
     def generate(g_vars: Variables, batch: Batch, keys: jax.Array, train: bool) -> tuple[jax.Array, Variables]:
         return pair.g.apply(g_vars, draw_latents(keys, pair.config.z_dim), labels(batch), train=train)

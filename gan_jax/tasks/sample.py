@@ -35,9 +35,10 @@ def make_sampler(pair: Pair) -> Sampler:
         if labels is not None and not num_classes:
             raise ValueError("labels were given, but this generator is unconditional")
         if num_classes:
-            labels = np.arange(n) % num_classes if labels is None else np.asarray(labels)
-            if labels.shape != (n,) or labels.min() < 0 or labels.max() >= num_classes:
+            given = np.arange(n) % num_classes if labels is None else np.asarray(labels)
+            if given.shape != (n,) or given.min() < 0 or given.max() >= num_classes:
                 raise ValueError(f"labels must be {n} classes from 0 to {num_classes - 1}")
+            labels = given
         parts = []
         for start in range(0, n, CHUNK):
             index = np.arange(start, start + CHUNK)
@@ -64,7 +65,9 @@ def make_restatistics(pair: Pair, batch: int) -> Callable[[Variables, jax.Array,
     def restate(g_vars: Variables, key: jax.Array, batches: int) -> Variables:
         if batches == 0 or "batch_stats" not in g_vars:
             return g_vars
-        rows = [statistics(g_vars, key, jnp.arange(i * batch, (i + 1) * batch, dtype=jnp.int32)) for i in range(batches)]
+        rows = [
+            statistics(g_vars, key, jnp.arange(i * batch, (i + 1) * batch, dtype=jnp.int32)) for i in range(batches)
+        ]
         mean = jax.tree_util.tree_map(lambda *leaves: sum(leaves[1:], leaves[0]) / batches, *rows)
         return {**g_vars, "batch_stats": mean}
 

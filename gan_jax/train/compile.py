@@ -21,6 +21,7 @@ from gan_jax.train.state import GanState
 from gan_jax.train.steps import Metrics, Step
 
 AXIS = "batch"
+Device = Any  # jax.Device, which type checkers take for a variable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Program:
     put_data: Callable[[dict[str, np.ndarray]], Any]
 
 
-def choose_devices(count: int | None, batch: int) -> list[jax.Device]:
+def choose_devices(count: int | None, batch: int) -> list[Device]:
     """The devices of a run: `count` of them, or, for None, as many as divide the batch."""
     devices = jax.devices()
     if count is None:
@@ -73,7 +74,7 @@ def loop(step: Step, steps: int, resident: bool) -> Callable[[GanState, Any], tu
     return run
 
 
-def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[jax.Device], resident: bool) -> Program:
+def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool) -> Program:
     """One program over a mesh of devices; the state is replicated and the batch is cut.
 
     Args:
@@ -100,7 +101,7 @@ def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[jax.Dev
     )
 
 
-def compile_pmap(make: Callable[..., Step], steps: int, devices: Sequence[jax.Device], resident: bool) -> Program:
+def compile_pmap(make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool) -> Program:
     """The same by `pmap`: every leaf of the state has a leading axis of devices."""
     n = len(devices)
     body = loop(make(axis_name=AXIS, devices=n), steps, resident)
@@ -114,11 +115,11 @@ def compile_pmap(make: Callable[..., Step], steps: int, devices: Sequence[jax.De
     def put_data(data: dict[str, np.ndarray]) -> Any:
         if resident:
             return put(data)
-        cut = lambda x: np.moveaxis(x.reshape(*x.shape[:2], n, -1, *x.shape[3:]), 2, 0)  # noqa: E731
+        cut = lambda x: np.moveaxis(x.reshape(*x.shape[:2], n, -1, *x.shape[3:]), 2, 0)
         return jax.tree_util.tree_map(lambda x: jax.device_put(cut(x), by_device), data)
 
     first = lambda x: x.addressable_data(0).reshape(x.shape[1:])  # noqa: E731  (indexing x[0] would be a program)
-    run = lambda state, data: _unmapped_metrics(mapped(state, data))  # noqa: E731
+    run = lambda state, data: _unmapped_metrics(mapped(state, data))
     return Program(run=run, put=put, get=lambda state: jax.tree_util.tree_map(first, state), put_data=put_data)
 
 
@@ -127,7 +128,7 @@ def _unmapped_metrics(out: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
     return state, jax.tree_util.tree_map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), metrics)
 
 
-def compile_population(make: Callable[..., Step], steps: int, devices: Sequence[jax.Device]) -> Program:
+def compile_population(make: Callable[..., Step], steps: int, devices: Sequence[Device]) -> Program:
     """Independent runs in one program, over states that lead with a member axis; the data are shared and resident.
 
     Members are spread over the devices. On CPU those of one device run one after the other, since `vmap` over

@@ -139,7 +139,11 @@ def fit(
 
     while images < total:
         phase: Phase = "d" if images < warmup_images(config) else "both"
-        data = resident if resident is not None else programs[phase].put_data(feed.stack(train.steps_per_dispatch, train.d_steps))
+        data = (
+            resident
+            if resident is not None
+            else programs[phase].put_data(feed.stack(train.steps_per_dispatch, train.d_steps))
+        )
         with jax.transfer_guard("disallow"):
             placed, metrics = programs[phase].run(placed, data)
         images += span

@@ -32,5 +32,7 @@ class GanState:
 
 def zeros_like_state(spec: GanState) -> GanState:
     """A state of the given shapes, filled with zeros (tests and templates)."""
-    make = lambda s: jax.random.key(0) if jax.dtypes.issubdtype(s.dtype, jax.dtypes.prng_key) else jnp.zeros(s.shape, s.dtype)  # noqa: E731
+    make = lambda s: (
+        jax.random.key(0) if jax.dtypes.issubdtype(s.dtype, jax.dtypes.prng_key) else jnp.zeros(s.shape, s.dtype)
+    )  # noqa: E731
     return jax.tree_util.tree_map(make, spec)

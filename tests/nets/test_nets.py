@@ -73,8 +73,8 @@ def test_outputs(family, resolution, dtype):
     pair = pair_of(family, resolution, dtype)
     z, images, labels = inputs(pair.config)
     for train in (False, True):
-        made, g_collections = jax.eval_shape(lambda v: pair.g.apply(v, z, labels, train), pair.g.specs())
-        logits, d_collections = jax.eval_shape(lambda v: pair.d.apply(v, images, labels, train), pair.d.specs())
+        made, g_collections = jax.eval_shape(lambda v, t=train: pair.g.apply(v, z, labels, t), pair.g.specs())
+        logits, d_collections = jax.eval_shape(lambda v, t=train: pair.d.apply(v, images, labels, t), pair.d.specs())
         assert (made.shape, made.dtype) == (images.shape, jnp.float32)
         assert (logits.shape, logits.dtype) == ((4,), jnp.float32)
         for net, collections in ((pair.g, g_collections), (pair.d, d_collections)):
@@ -161,6 +161,14 @@ def test_widths_do_not_depend_on_the_final_size():
     small, large = leaves("resnet", 16), leaves("resnet", 32)
     shared = {path for path in small if "/b" in path and path.startswith("g/")}
     assert shared and all(large[path] == small[path] for path in shared)
+
+
+@pytest.mark.parametrize("name", ["g", "d"])
+def test_a_conditional_net_wants_labels(name):
+    pair = pair_of("resnet-conditional", 16)
+    net, x = getattr(pair, name), inputs(pair.config)["gd".index(name)]
+    with pytest.raises(ValueError, match="needs labels .N. int32, one for each example; it was given none"):
+        jax.eval_shape(lambda v: net.apply(v, x), net.specs())
 
 
 def test_unknown_configuration():
