@@ -25,7 +25,7 @@ from gan_jax.nets import Pair, build
 from gan_jax.surgery import Plan
 from gan_jax.tasks.image import image_task
 from gan_jax.tasks.model import WEIGHTS, save
-from gan_jax.train.checkpoint import Checkpointer, Restored, cut_rows
+from gan_jax.train.checkpoint import CheckpointError, Checkpointer, Restored, cut_rows
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.feed import Feed
@@ -143,7 +143,7 @@ def run(config: Config, folder: str | Path, callbacks: Callbacks = Callbacks()) 
             save=lambda images, state, metric: _save(saver, feed, images, state, metric),
             check=saver.check if saver else lambda: None,
             stop=stop.is_set,
-            last_good=lambda: f"{saver.latest()} images" if saver and saver.latest() is not None else "none",
+            last_good=lambda: _last_good(saver),
         )
         callbacks.begin(config, int(state.images))
         try:
@@ -152,7 +152,7 @@ def run(config: Config, folder: str | Path, callbacks: Callbacks = Callbacks()) 
                 saver.wait()
         finally:
             callbacks.end()
-        if not stopped and jax.process_index() == 0:
+        if jax.process_index() == 0:  # a stopped run can be sampled too
             write_weights(folder, config, state, evaluator, start, recorder.last)
         return RunResult(folder, state, stopped, dataset, pair, evaluator, recorder.last, start)
 
@@ -210,6 +210,14 @@ def _resume(saver: Checkpointer | None, feed: Feed, folder: Path, template: Any,
     for name in (METRICS, EVALUATIONS):
         cut_rows(folder / name, images)
     return restored
+
+
+def _last_good(saver: Checkpointer | None) -> str:
+    if saver is None:
+        return "none"
+    with contextlib.suppress(CheckpointError):  # the run fails already, and of something else
+        saver.wait()  # a save under way is of an earlier state, which was whole
+    return "none" if saver.latest() is None else f"{saver.latest()} images"
 
 
 def _save(saver: Checkpointer | None, feed: Feed, images: int, state: GanState, metric: float | None) -> None:
