@@ -73,9 +73,7 @@ def test_one_dispatch_compiles_and_no_other(compiler, streamed):
         # The last dispatch saves and is looked at; what it does beside training may compile.
         state, stopped = fit(config, programs, feed, ALL, state, Hooks(row=row))
     finally:
-        from jax._src import monitoring
-
-        monitoring._unregister_event_duration_listener_by_callback(listen)
+        jax.monitoring.unregister_event_duration_listener(listen)
     assert not stopped and int(state.images) == 80
     assert [at for at, _ in seen] == [16, 32, 48, 64, 80]
     counts = [n for _, n in seen]
