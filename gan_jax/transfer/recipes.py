@@ -44,13 +44,13 @@ def few_shot(target: Target, *, transfer: bool, seed: int = 0, kimg: float = 8.1
     return Config(
         data=DataConfig(**{**vars(data), "subset_seed": seed}),
         net=ResNetConfig(resolution=32, channels=channels, z_dim=64, channel_base=1024, channel_max=32),
-        loss=LossConfig(name="hinge"),
+        loss=LossConfig(name="relativistic"),
         augment=AugmentConfig(policy=("translation",)),
-        optim=OptimConfig(lr=5e-4, b1=0.0, b2=0.9),
+        optim=OptimConfig(lr=5e-4, b1=0.0, b2=0.9, schedule="linear"),
         ema=EMAConfig(half_life_kimg=1.0, rampup=0.3),
         train=TrainConfig(kimg=kimg, batch=16, steps_per_dispatch=16, seed=seed),
         transfer=FinetuneConfig(source=SOURCE) if transfer else ScratchConfig(),
         checkpoint=CheckpointConfig(every_kimg=None),
-        evaluate=EvalConfig(every_kimg=1.024, n_fake=1000, stats_batches=8),
+        evaluate=EvalConfig(every_kimg=2.048, n_fake=1000, stats_batches=8),
         log=LogConfig(tensorboard=False),
     )
