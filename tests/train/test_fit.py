@@ -17,7 +17,7 @@ from gan_jax.train.checkpoint_store import complete
 from gan_jax.train.feed import resident_feed, streamed_feed
 from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, fit
 from gan_jax.train.steps import init_state
-from gan_jax.transfer.run import Callbacks, run
+from gan_jax.transfer.run import run
 from tests.train.toy import build_toy, images, run_config
 
 ALL = (lambda path: True, lambda path: True)
@@ -90,8 +90,6 @@ def test_a_host_transfer_inside_the_loop_would_be_an_error():
         fit(config, careless, feed, ALL, state)
 
 
-
-
 def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, monkeypatch):
     """NaN from step 9 on, through the step size: the save after 64 images (step 8) stays the last."""
     from gan_jax.train import steps
@@ -111,7 +109,12 @@ def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, mon
     assert "in step 8 (80 images)" in text and "last good checkpoint: 64 images" in text
     assert "g/params/" in text and "optim.lr" in text
     assert complete(folder / "checkpoints") == [64]
-    assert [json.loads(line)["images"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [16, 32, 48, 64]
+    assert [json.loads(line)["images"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [
+        16,
+        32,
+        48,
+        64,
+    ]
     assert not (folder / "weights").exists()
 
 

@@ -23,7 +23,10 @@ from tests.train.toy import NET, build_toy, images
 ALL = (lambda path: True, lambda path: True)
 
 
-def make_config(loss=LossConfig(), policy=(), classes=0, **train) -> Config:
+HINGE = LossConfig()
+
+
+def make_config(loss=HINGE, policy=(), classes=0, **train) -> Config:
     return Config(
         net=dataclasses.replace(NET, num_classes=classes),
         loss=loss,
@@ -111,7 +114,8 @@ def test_every_compiler_computes_the_same_gradients(name, monkeypatch):
             assert_allclose(other[key], value, rtol=2e-4, atol=2e-6, err_msg=key)
 
 
-@pytest.mark.parametrize("devices", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 1])
 def test_a_population_of_seeds_is_its_members(devices):
     config = make_config(steps_per_dispatch=2)
     states = [make_state(config, seed=seed) for seed in range(4)]
@@ -194,5 +198,3 @@ def test_counters_count_images_shown_to_d():
     after, _ = dispatch(config, "jit", 1, make_state(config))
     assert after["step"] == 2 and after["images"] == 8 * 3 * 2
     assert after["opt_d/count"] == 6 and after["opt_g/count"] == 2
-
-

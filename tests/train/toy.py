@@ -69,7 +69,7 @@ def images(n: int = 24, classes: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def run_config(source: str, **train: Any) -> Config:
     """12 dispatches of 2 steps of 8 images; saves after 4, 8 and 12; no evaluation."""
-    defaults: dict[str, Any] = dict(kimg=0.192, batch=8, steps_per_dispatch=2, devices=2)
+    defaults: dict[str, Any] = {"kimg": 0.192, "batch": 8, "steps_per_dispatch": 2, "devices": 2}
     return Config(
         data=DataConfig(source=source),
         net=NET,

@@ -41,7 +41,9 @@ def begin(tmp_path):
 
     def start(folder):
         command = [sys.executable, "-c", TRAIN, str(config_file), str(folder)]
-        return subprocess.Popen(command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     return start
 
@@ -78,13 +80,15 @@ def kill_and_finish(begin, folder, kills, seed):
                 wait_for(lambda: checkpoints.is_dir() and unfinished(checkpoints), process)
             else:
                 done = max(complete(checkpoints), default=0) if checkpoints.is_dir() else 0
-                wait_for(lambda: checkpoints.is_dir() and max(complete(checkpoints), default=0) > done, process)
+                later = lambda done=done: checkpoints.is_dir() and max(complete(checkpoints), default=0) > done
+                wait_for(later, process)
                 time.sleep(draw.uniform(0, 0.1))
             process.kill()
     with begin(folder) as process:
         assert "done" in finish(process)
 
 
+@pytest.mark.slow
 def test_killed_runs_end_where_an_unkilled_one_ends(tmp_path, begin):
     whole = begin(tmp_path / "whole")
     kill_and_finish(begin, tmp_path / "killed", 2, seed=0)

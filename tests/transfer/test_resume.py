@@ -61,8 +61,9 @@ def stop():
 
 @pytest.mark.parametrize(
     ("pipeline", "compiler"),
-    [("device", "jit"), pytest.param("grain", "pmap", marks=pytest.mark.slow), pytest.param("grain", "jit", marks=pytest.mark.slow)],
+    [("device", "jit"), ("grain", "pmap"), ("grain", "jit")],
 )
+@pytest.mark.slow
 def test_stopped_and_resumed_is_never_stopped(tmp_path, source, pipeline, compiler):
     config = run_config(source, compile=compiler)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, pipeline=pipeline))

@@ -67,5 +67,3 @@ def test_freeze_d_counts_blocks_from_the_image():
 def test_freezing_all_of_d_is_refused():
     with pytest.raises(ConfigError, match="transfer.blocks is 3, but D has 3 .b16, b8, b4.: freeze at most 2"):
         make_method(FreezeDConfig(blocks=3), build(NET))
-
-
