@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.transfer.recipes import few_shot
     from gan_jax.transfer.run import plan_transfer, run
 
-    configs = {name: few_shot(args.target, transfer=name == "adapted", seed=args.seed, kimg=args.kimg) for name in NAMES}
+    configs = {
+        name: few_shot(args.target, transfer=name == "adapted", seed=args.seed, kimg=args.kimg) for name in NAMES
+    }
     print(plan_transfer(configs["adapted"]))
     results = {}
     for name, config in configs.items():

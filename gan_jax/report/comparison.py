@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.config import to_dict
+from gan_jax.config import FreezeDConfig, to_dict
 from gan_jax.metrics import Memorisation, Protocol, evaluate_features, extract, memorisation
 from gan_jax.nets import build
 from gan_jax.report.content import Cost, Fact, Highlight, PictureRow, Report
@@ -19,6 +19,7 @@ from gan_jax.report.plans import plan_to_table
 from gan_jax.report.table import Column, Table
 from gan_jax.surgery import Difference, Plan
 from gan_jax.tasks.model import load as load_model
+from gan_jax.tasks.model import run_config
 from gan_jax.train.checkpoint_rows import read_rows
 from gan_jax.train.cost import step_flops
 from gan_jax.transfer.methods import make_method
@@ -71,7 +72,9 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
     source = load_model(config.transfer.source)
     rows = (
         PictureRow("real target", adapted.dataset.reference.images[:SHOWN], "not trained on"),
-        PictureRow("source", source.sample(jax.random.key(config.evaluate.seed), SHOWN), f"{source.config.resolution} px"),
+        PictureRow(
+            "source", source.sample(jax.random.key(config.evaluate.seed), SHOWN), f"{source.config.resolution} px"
+        ),
         PictureRow("transplanted", images["before"][:SHOWN], "before training"),
         PictureRow("adapted", images["adapted"][:SHOWN], f"{int(adapted.state.images):,} images"),
         PictureRow("from scratch", images["scratch"][:SHOWN], f"{int(scratch.state.images):,} images"),
@@ -92,8 +95,6 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
 
 def read_config(result: RunResult) -> Any:
     """The configuration that a run was started with."""
-    from gan_jax.tasks.model import run_config
-
     return run_config(result.folder)
 
 
@@ -177,7 +178,10 @@ def make_report(c: Comparison, command: str) -> Report:
         facts=(
             Fact("target", f"{data.train.name}: {n} images to train on, {len(data.reference)} as the reference"),
             Fact("source pair", config.transfer.source, code=True),
-            Fact("budget", f"{adapted['images']:,} images each, batch {config.train.batch}, one seed ({config.train.seed})"),
+            Fact(
+                "budget",
+                f"{adapted['images']:,} images each, batch {config.train.batch}, one seed ({config.train.seed})",
+            ),
             Fact("device", f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"),
             *(Fact("protocol" if i == 0 else "", line) for i, line in enumerate(c.protocol.describe())),
             Fact("chosen images", data.train_hash, code=True),
@@ -189,15 +193,27 @@ def make_report(c: Comparison, command: str) -> Report:
         pictures_note="Transplanted, adapted and scratch show the same latents, the first ten, not picked.",
         charts=tuple(
             Chart(
-                c.protocol.title(key), c.protocol.title(key),
-                tuple(Curve(name, *(([r[k] for r in rows]) for k in ("images", key, "seconds"))) for name, rows in c.curves.items()),
+                c.protocol.title(key),
+                c.protocol.title(key),
+                tuple(
+                    Curve(name, *(([r[k] for r in rows]) for k in ("images", key, "seconds")))
+                    for name, rows in c.curves.items()
+                ),
                 note=note,
             )
-            for key, note in (("kid", "Lower is better."), ("recall", "Higher is better: how much of the target is covered."))
+            for key, note in (
+                ("kid", "Lower is better."),
+                ("recall", "Higher is better: how much of the target is covered."),
+            )
         ),  # fmt: skip
         gallery=make_gallery(
-            c.generated, data.train.images, c.memory.indices, c.memory.distances,
-            reference_distances=c.memory.held_out_distances, closer=c.memory.closer, space=f"{c.protocol.extractor} features",
+            c.generated,
+            data.train.images,
+            c.memory.indices,
+            c.memory.distances,
+            reference_distances=c.memory.held_out_distances,
+            closer=c.memory.closer,
+            space=f"{c.protocol.extractor} features",
         ),  # fmt: skip
         plan=plan_to_table(c.plan),
         plan_summary=(
@@ -219,8 +235,6 @@ def make_report(c: Comparison, command: str) -> Report:
 
 
 def _frozen(config: Any, blocks: int) -> Any:
-    from gan_jax.config import FreezeDConfig
-
     return dataclasses.replace(config, transfer=FreezeDConfig(source=config.transfer.source, blocks=blocks))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from gan_jax.config import Config, NetConfig, from_dict, net_from_dict
+from gan_jax.config import Config, NetConfig, from_dict, net_from_dict, net_to_dict
 from gan_jax.interop.weights import load_weights, save_weights
 from gan_jax.nets import Pair, build
 from gan_jax.tasks.sample import make_sampler
@@ -74,15 +75,11 @@ def save(folder: str | Path, config: NetConfig, variables: dict[str, Any], about
       variables: `{"g_ema": .., "d": ..}`.
       about: more for the manifest, JSON values: licence, provenance, plan.
     """
-    from gan_jax.config import net_to_dict
-
     host = jax.tree_util.tree_map(np.asarray, variables)
     return save_weights(folder, host, {"net": net_to_dict(config), **about})
 
 
 def run_config(folder: str | Path) -> Config:
     """The configuration of a run folder."""
-    import json
-
     text = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     return from_dict(Config, text["config"])

@@ -37,4 +37,6 @@ def step_flops(config: Config, trains: tuple[Chosen, Chosen], count: int = 64) -
     state = jax.eval_shape(begin, pair.g.specs(), pair.d.specs())
     data = jax.eval_shape(lambda: jax.tree_util.tree_map(jnp.asarray, feed.resident))
     analysis = jax.jit(step).lower(state, data).cost_analysis()
+    if analysis is None:
+        raise RuntimeError("this version of XLA does not count operations on this platform")
     return float(analysis["flops"])

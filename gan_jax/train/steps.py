@@ -6,6 +6,7 @@ batch statistics are averaged over the axis, and each draw is keyed by (run, ste
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -30,7 +31,9 @@ Phase = Literal["both", "d"]
 DATA, D_LATENTS, G_LATENTS, AUGMENT_REAL, AUGMENT_FAKE, MIX = range(6)  # purposes of random draws
 
 
-def init_state(task: Task, config: Config, key: jax.Array, g: Variables, d: Variables, trains: tuple[Chosen, Chosen]) -> GanState:
+def init_state(
+    task: Task, config: Config, key: jax.Array, g: Variables, d: Variables, trains: tuple[Chosen, Chosen]
+) -> GanState:
     """The state at the start of training. Pretrained weights are in `g` and `d` already: optimisers and EMA begin from them."""
     g_adam, d_adam = make_optimizers(config)
     return GanState(
@@ -231,6 +234,4 @@ def _finite(grads: Any, params: Any) -> jax.Array:
 
 
 def _replace(state: GanState, **changes: Any) -> GanState:
-    import dataclasses
-
     return dataclasses.replace(state, **changes)

@@ -72,9 +72,7 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
         far=not dataset.reference.name.startswith(("embedded:fashion", "idx:", "tfds:fashion_mnist")),
     )  # fmt: skip
     reference = extract(net, dataset.reference.images)
-    return Evaluator(
-        net, protocol, reference, config, pair, make_sampler(pair), make_restatistics(pair, STATS_BATCH)
-    )
+    return Evaluator(net, protocol, reference, config, pair, make_sampler(pair), make_restatistics(pair, STATS_BATCH))
 
 
 def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from gan_jax.nets import Pair, build
 from gan_jax.surgery import Plan
 from gan_jax.tasks.image import image_task
 from gan_jax.tasks.model import WEIGHTS, save
-from gan_jax.train.checkpoint import CheckpointError, Checkpointer, Restored, cut_rows
+from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.train.checkpoint import Checkpointer, CheckpointError, Restored, cut_rows
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.feed import Feed
@@ -34,7 +35,7 @@ from gan_jax.train.lock import RunLock
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
 from gan_jax.transfer.dataset import Dataset, load_dataset, make_feed
-from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
+from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator, evaluate_model, make_evaluator
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import RUN_KEY, Start, make_start, plan_transfer, transplant_weights
 
@@ -92,20 +93,20 @@ class RunResult:
 GRID_IMAGES = 64  # in a sample grid
 
 
-def run(config: Config, folder: str | Path, callbacks: Callbacks = Callbacks()) -> RunResult:
+def run(config: Config, folder: str | Path, callbacks: Callbacks | None = None) -> RunResult:
     """Trains into a folder, or goes on with the run that is there.
 
     Args:
       config: of the run; validated here.
       folder: of the run; made if absent. One process at a time.
-      callbacks: who watches.
+      callbacks: who watches; None = nobody.
 
     Raises:
       ConfigError: the folder holds a run of another configuration; the difference is printed.
       LockError: another process trains in this folder.
       NonFiniteError, CheckpointError, DataError, PlanError: with the step, file or leaf.
     """
-    config, folder = config.validate(), Path(folder)
+    config, folder, callbacks = config.validate(), Path(folder), callbacks or Callbacks()
     use_all_cores()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -126,7 +127,9 @@ def run(config: Config, folder: str | Path, callbacks: Callbacks = Callbacks()) 
             return init_state(task_of(None), config, key, g, d, trains)
 
         start: Start | None = None
-        restored = _resume(saver, feed, folder, lambda: jax.eval_shape(begin, pair.g.specs(), pair.d.specs()), callbacks)
+        restored = _resume(
+            saver, feed, folder, lambda: jax.eval_shape(begin, pair.g.specs(), pair.d.specs()), callbacks
+        )
         if restored is None:
             start = make_start(config, pair, method)
             state = jax.jit(begin)(start.g, start.d)
@@ -195,7 +198,9 @@ def _saver(config: Config, folder: Path, stack: contextlib.ExitStack) -> Checkpo
     return stack.enter_context(Checkpointer(path, keep_last=keep.keep_last, keep_best=keep.keep_best))
 
 
-def _resume(saver: Checkpointer | None, feed: Feed, folder: Path, template: Any, callbacks: Callbacks) -> Restored | None:
+def _resume(
+    saver: Checkpointer | None, feed: Feed, folder: Path, template: Any, callbacks: Callbacks
+) -> Restored | None:
     """The newest complete checkpoint, its cursor and its rows; None where there is none."""
     images, restored = 0, None
     for name in saver.unfinished() if saver else ():
@@ -231,9 +236,6 @@ class Recorder:
     def __init__(self, config: Config, folder: Path, callbacks: Callbacks, evaluator: Evaluator | None, pair: Pair):
         self.folder, self.callbacks, self.evaluator = folder, callbacks, evaluator
         self.fixed = jax.random.key(config.train.seed)
-        from gan_jax.tasks.sample import make_restatistics, make_sampler
-        from gan_jax.transfer.evaluation import STATS_BATCH
-
         self.sampler, self.restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
         self.stats_batches = config.evaluate.stats_batches
         rows = read_rows(folder / METRICS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 
-from gan_jax.config import Config, NetConfig, ScratchConfig, net_from_dict
+from gan_jax.config import Config, ConfigError, NetConfig, ScratchConfig, net_from_dict
 from gan_jax.interop.weights import load_manifest, load_weights, manifest_specs
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, Plan, make_plan, measure_pair, pair_rules, transplant
@@ -16,7 +17,7 @@ from gan_jax.tasks.model import WEIGHTS, save
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
-from gan_jax.trees import count
+from gan_jax.trees import count, flatten, match
 
 G_KEY, D_KEY, RUN_KEY = 0, 1, 2  # what the seed's key is folded with
 
@@ -46,22 +47,19 @@ def source_folder(source: str) -> str:
 
 def plan_transfer(config: Config) -> Plan:
     """Where every leaf of the new networks comes from, by shapes alone: no weights are read, no array is made."""
+    transfer = config.transfer
+    if isinstance(transfer, ScratchConfig):
+        raise ConfigError("the method is scratch, which transfers nothing: there is no plan; use finetune")
     pair = build(config.net)
-    return _plan(config.transfer, pair, make_method(config.transfer, pair), load_manifest(source_folder(config.transfer.source)))
+    return _plan(transfer, pair, make_method(transfer, pair), load_manifest(source_folder(transfer.source)))
 
 
 def _plan(transfer: Any, pair: Pair, method: Method, manifest: dict[str, Any]) -> Plan:
     target = {name: {"g": pair.g, "d": pair.d}[name].specs() for name in method.starts}
     return plan_weights(
         pair.config, target, manifest, missing=transfer.missing, unused=transfer.unused, shape=transfer.shape,
-        frozen=tuple(pattern for pattern in method.frozen if any(_covers(pattern, target))),
+        frozen=tuple(pattern for pattern in method.frozen if any(match(pattern, path) for path in flatten(target))),
     )  # fmt: skip
-
-
-def _covers(pattern: str, tree: Any) -> list[str]:
-    from gan_jax.trees import flatten, match
-
-    return [path for path in flatten(tree) if match(pattern, path)]
 
 
 def plan_weights(
@@ -90,7 +88,7 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
     fresh = fresh_variables(pair, config.train.seed)
     transfer = config.transfer
     if isinstance(transfer, ScratchConfig):
-        return Start(**fresh)
+        return Start(fresh["g"], fresh["d"])
     folder = source_folder(transfer.source)
     manifest = load_manifest(folder)
     plan = _plan(transfer, pair, method, manifest)
@@ -98,10 +96,10 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
     taken, _ = transplant(plan, source, {name: fresh[name] for name in method.starts})
     filled = fresh | taken
     if len(method.starts) < 2:
-        return Start(**filled, plan=plan)
+        return Start(filled["g"], filled["d"], plan)
     old = {"g": source["g_ema"], "d": source["d"]}
     measured = measure_pair(build(net_from_dict(manifest["net"])), old, pair, filled, jax.random.key(0))
-    return Start(**filled, plan=plan, differences=measured)
+    return Start(filled["g"], filled["d"], plan, measured)
 
 
 def transplant_weights(
@@ -115,8 +113,6 @@ def transplant_weights(
     seed: int = 0,
 ) -> Plan:
     """Moves a weights file into another architecture and writes the result, with the plan in its manifest."""
-    import json
-
     folder = source_folder(source)
     manifest = load_manifest(folder)
     pair = build(net)
