@@ -6,12 +6,13 @@ BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
 DEMO_ARGS   ?=
 
-.PHONY: demo test lint format bench clean help
+.PHONY: demo test test-slow lint format bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    transplant a pretrained pair, adapt it to 100 images, measure, report (DEMO_ARGS='--target emoji')"
 	@echo "make test    lint, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
+	@echo "make test-slow  the long tests: kills, parities, the demo"
 	@echo "make lint    ruff (rules and format) and the type checker"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make bench   timings side by side with peers (benchmarks/)"
@@ -22,6 +23,9 @@ demo: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

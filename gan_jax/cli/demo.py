@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gan_jax.cli.arguments import parse
+from gan_jax.cli.transfer import plan_of
 from gan_jax.transfer.recipes import Target
 
 
@@ -36,12 +37,12 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.report.html import write_report
     from gan_jax.report.table import print_table
     from gan_jax.transfer.recipes import few_shot
-    from gan_jax.transfer.run import plan_transfer, run
+    from gan_jax.transfer.run import run
 
     configs = {
         name: few_shot(args.target, transfer=name == "adapted", seed=args.seed, kimg=args.kimg) for name in NAMES
     }
-    print(plan_transfer(configs["adapted"]))
+    print(plan_of(configs["adapted"]))
     results = {}
     for name, config in configs.items():
         folder = args.out / name

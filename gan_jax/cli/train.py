@@ -31,21 +31,23 @@ class Train:
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: Literal["resnet", "dcgan"] | None = None  # kind of networks; None = FILE's
     method: Literal["scratch", "finetune", "freeze_d"] | None = None  # transfer method; None = FILE's
+    at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
+    fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse_run(Train, argv, verb="train", base=Config())
-    return start_run(args.config.validate(), run_folder(args.out, args.start, args.config))
+    return start_run(args.config.validate(), run_folder(args.out, args.start, args.config), args.at, args.fallback)
 
 
-def start_run(config: Config, folder: Path) -> int:
+def start_run(config: Config, folder: Path, at: int | None = None, fallback: bool = False) -> int:
     """Trains or resumes in a folder, shown on this terminal; returns the exit code."""
     from gan_jax.cli.watch import make_callbacks
     from gan_jax.transfer.run import run
 
     print(f"run folder: {folder}")
-    result: Any = run(config, folder, callbacks=make_callbacks(config, folder))
+    result: Any = run(config, folder, callbacks=make_callbacks(config, folder), at=at, fallback=fallback)
     if getattr(result, "stopped", False):
         print(f"stopped and saved; the same command goes on: gan-jax train {folder}")
         return 75

@@ -41,8 +41,10 @@ def main(argv: Sequence[str]) -> int:
 
 def plan_of(config: Config) -> Any:
     """The plan of a transfer; `str` of it is its table."""
+    from gan_jax.train.compile import use_all_cores
     from gan_jax.transfer.run import plan_transfer
 
+    use_all_cores()  # before JAX starts, which even shapes make it do
     return plan_transfer(config)
 
 

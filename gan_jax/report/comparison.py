@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gan_jax.config import FreezeDConfig, to_dict
+from gan_jax.data import Images
 from gan_jax.metrics import Memorisation, Protocol, evaluate_features, extract, memorisation
 from gan_jax.nets import build
 from gan_jax.report.content import Cost, Fact, Highlight, PictureRow, Report
@@ -68,13 +69,13 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
         ("before", start.g), ("adapted", adapted.state.g_ema), ("scratch", scratch.state.g_ema),
     )}  # fmt: skip
     before = extract(evaluator.net, images["before"])
-    fake, train = extract(evaluator.net, images["adapted"]), extract(evaluator.net, adapted.dataset.train.images)
+    fake, train = extract(evaluator.net, images["adapted"]), extract(evaluator.net, shots.images)
+    shots = adapted.dataset.train
+    assert isinstance(shots, Images), "few shots are in memory"
     source = load_model(config.transfer.source)
     rows = (
         PictureRow("real target", adapted.dataset.reference.images[:SHOWN], "not trained on"),
-        PictureRow(
-            "source", source.sample(jax.random.key(config.evaluate.seed), SHOWN), f"{source.config.resolution} px"
-        ),
+        PictureRow("source", source.sample(evaluator.sample_key, SHOWN), f"{source.config.resolution} px"),
         PictureRow("transplanted", images["before"][:SHOWN], "before training"),
         PictureRow("adapted", images["adapted"][:SHOWN], f"{int(adapted.state.images):,} images"),
         PictureRow("from scratch", images["scratch"][:SHOWN], f"{int(scratch.state.images):,} images"),
@@ -151,8 +152,12 @@ def make_report(c: Comparison, command: str) -> Report:
     """The page of a comparison."""
     config, source = read_config(c.adapted), load_model(read_config(c.adapted).transfer.source)
     adapted, scratch, reached = c.curves["adapted"][-1], c.curves["scratch"][-1], c.reached()
-    data, n = c.adapted.dataset, len(c.adapted.dataset.train)
+    data, shots = c.adapted.dataset, c.adapted.dataset.train
+    assert isinstance(shots, Images)
+    n = len(shots)
     when = f"{reached['images']:,} images, {reached['seconds']:.0f} s" if reached else "not reached"
+    begin = {"images": 0, "seconds": 0.0, **c.before}
+    points = {name: [begin, *rows] if name == "adapted" else rows for name, rows in c.curves.items()}
     ahead = "ahead of" if adapted["kid"] < scratch["kid"] else "behind"
     devices = jax.devices()
     totals = c.plan.totals
@@ -190,14 +195,14 @@ def make_report(c: Comparison, command: str) -> Report:
         config=to_dict(config),
         versions=versions(),
         pictures=c.pictures,
-        pictures_note="Transplanted, adapted and scratch show the same latents, the first ten, not picked.",
+        pictures_note="Every row but the first shows the same ten latents, not picked.",
         charts=tuple(
             Chart(
                 c.protocol.title(key),
                 c.protocol.title(key),
                 tuple(
                     Curve(name, *(([r[k] for r in rows]) for k in ("images", key, "seconds")))
-                    for name, rows in c.curves.items()
+                    for name, rows in points.items()
                 ),
                 note=note,
             )
@@ -208,7 +213,7 @@ def make_report(c: Comparison, command: str) -> Report:
         ),  # fmt: skip
         gallery=make_gallery(
             c.generated,
-            data.train.images,
+            shots.images,
             c.memory.indices,
             c.memory.distances,
             reference_distances=c.memory.held_out_distances,

@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, ConfigError
-from gan_jax.data import Images, few_shot, load
+from gan_jax.data import Images, few_shot, index_hash, load, make_pipeline, open_source
+from gan_jax.data.fit import Shape
+from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.train.feed import RESIDENT_BYTES, Feed, resident_feed, streamed_feed
 
 REFERENCE_IMAGES = 10_000  # at most so many where the reference is the training set itself
@@ -19,12 +21,12 @@ class Dataset:
     """Training images and reference.
 
     Attributes:
-      train: what the run sees.
+      train: what the run sees; a TFDS set that a pipeline decodes as it goes, or images in memory.
       reference: the images outside the few shots; without shots, up to 10,000 of the training images.
       train_hash, reference_hash: which images they are, of their indices and pixels.
     """
 
-    train: Images
+    train: Images | TfdsSource
     reference: Images
     train_hash: str
     reference_hash: str
@@ -38,6 +40,8 @@ def load_dataset(config: Config) -> Dataset:
       ConfigError: labels that do not fit the network's classes.
     """
     data, net = config.data, config.net
+    if data.pipeline == "grain" and data.source.startswith("tfds:"):
+        return _streamed(config)
     images = load(data.source, resolution=net.resolution, channels=net.channels, classes=data.classes)
     if num_classes := getattr(net, "num_classes", 0):
         images = _relabel(images, num_classes, data.classes)
@@ -53,20 +57,37 @@ def make_feed(config: Config, dataset: Dataset) -> Feed:
     """Images on the device, or a pipeline on the host for sets that are too large."""
     train, mirror = dataset.train, config.data.mirror
     labels = train.labels if getattr(config.net, "num_classes", 0) else None
-    resident = config.data.pipeline == "device" or (
-        config.data.pipeline == "auto" and train.images.nbytes <= RESIDENT_BYTES
-    )
-    if resident:
+    how = config.data.pipeline
+    if isinstance(train, Images) and (how == "device" or (how == "auto" and train.images.nbytes <= RESIDENT_BYTES)):
         return resident_feed(train.images, labels, mirror)
-    from gan_jax.data import make_pipeline
-
-    count = jax.process_count()
-    images = Images(train.images, labels, train.name, train.class_names)
     pipeline = make_pipeline(
-        images, config.train.batch // count, config.train.seed,
-        process_index=jax.process_index(), process_count=count, mirror=mirror,
-    )  # fmt: skip
+        train,
+        config.train.batch,
+        config.train.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        mirror=mirror,
+        resolution=config.net.resolution,
+        channels=config.net.channels,
+    )
     return streamed_feed(pipeline)
+
+
+def _streamed(config: Config) -> Dataset:
+    """A TFDS set too large for memory: only the reference is decoded here."""
+    data, net = config.data, config.net
+    if getattr(net, "num_classes", 0) and data.classes is not None:
+        raise ConfigError("data.classes renumbers labels in memory; leave them all, or use data.pipeline device")
+    source = open_source(data.source)
+    assert isinstance(source, TfdsSource)
+    if data.classes is not None:
+        source = source.of_classes(data.classes)
+    split = few_shot(len(source), data.shots or min(len(source), REFERENCE_IMAGES), seed=data.subset_seed)
+    train = source if data.shots is None else source.take(split.chosen)
+    kept = split.chosen if data.shots is None else split.rest[:REFERENCE_IMAGES]
+    reference = source.take(kept).load(Shape(net.resolution, net.channels))
+    hashes = (train.fingerprint[:16], reference.fingerprint[:16])
+    return Dataset(train, reference, *(hashes if data.shots is None else (split.chosen_hash, index_hash(kept))))
 
 
 def _relabel(images: Images, num_classes: int, classes: tuple[int, ...] | None) -> Images:

@@ -32,10 +32,14 @@ class Evaluator:
     sampler: Any
     restate: Any
 
+    @property
+    def sample_key(self) -> jax.Array:
+        """The key of the latents that are measured."""
+        return jax.random.fold_in(jax.random.key(self.config.seed), SAMPLE_KEY)
+
     def sample(self, g_vars: Variables) -> np.ndarray:
         """The images that are measured: uint8 `[n_fake, H, W, C]`."""
-        key = jax.random.fold_in(jax.random.key(self.config.seed), SAMPLE_KEY)
-        return self.sampler(self.standing(g_vars), key, self.config.n_fake)
+        return self.sampler(self.standing(g_vars), self.sample_key, self.config.n_fake)
 
     def standing(self, g_vars: Variables) -> Variables:
         """The generator with batch statistics of its weights as they are."""

@@ -93,13 +93,22 @@ class RunResult:
 GRID_IMAGES = 64  # in a sample grid
 
 
-def run(config: Config, folder: str | Path, callbacks: Callbacks | None = None) -> RunResult:
+def run(
+    config: Config,
+    folder: str | Path,
+    callbacks: Callbacks | None = None,
+    *,
+    at: int | None = None,
+    fallback: bool = False,
+) -> RunResult:
     """Trains into a folder, or goes on with the run that is there.
 
     Args:
       config: of the run; validated here.
       folder: of the run; made if absent. One process at a time.
       callbacks: who watches; None = nobody.
+      at: go on from the checkpoint of so many images, and move newer ones aside; None = the newest.
+      fallback: where the newest checkpoint is damaged, go on from one before it.
 
     Raises:
       ConfigError: the folder holds a run of another configuration; the difference is printed.
@@ -128,7 +137,7 @@ def run(config: Config, folder: str | Path, callbacks: Callbacks | None = None) 
 
         start: Start | None = None
         restored = _resume(
-            saver, feed, folder, lambda: jax.eval_shape(begin, pair.g.specs(), pair.d.specs()), callbacks
+            saver, feed, folder, lambda: jax.eval_shape(begin, pair.g.specs(), pair.d.specs()), callbacks, at, fallback
         )
         if restored is None:
             start = make_start(config, pair, method)
@@ -199,14 +208,22 @@ def _saver(config: Config, folder: Path, stack: contextlib.ExitStack) -> Checkpo
 
 
 def _resume(
-    saver: Checkpointer | None, feed: Feed, folder: Path, template: Any, callbacks: Callbacks
+    saver: Checkpointer | None,
+    feed: Feed,
+    folder: Path,
+    template: Any,
+    callbacks: Callbacks,
+    at: int | None,
+    fallback: bool,
 ) -> Restored | None:
-    """The newest complete checkpoint, its cursor and its rows; None where there is none."""
+    """The newest complete checkpoint, or the one asked for, its cursor and its rows; None where there is none."""
     images, restored = 0, None
+    if at is not None and (saver is None or saver.latest() is None):
+        raise ConfigError(f"{folder} has no checkpoint to go on from at {at} images")
     for name in saver.unfinished() if saver else ():
         callbacks.note(f"ignored an unfinished save: {name}")
     if saver and saver.latest() is not None:
-        restored = saver.restore(template())
+        restored = saver.restore(template(), images=at, fallback=fallback)
         images = restored.images
         if feed.restore is not None and restored.cursor is not None:
             feed.restore(restored.cursor)

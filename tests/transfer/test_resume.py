@@ -61,9 +61,8 @@ def stop():
 
 @pytest.mark.parametrize(
     ("pipeline", "compiler"),
-    [("device", "jit"), ("grain", "pmap"), ("grain", "jit")],
+    [("device", "jit"), ("grain", "jit"), pytest.param("grain", "pmap", marks=pytest.mark.slow)],
 )
-@pytest.mark.slow
 def test_stopped_and_resumed_is_never_stopped(tmp_path, source, pipeline, compiler):
     config = run_config(source, compile=compiler)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, pipeline=pipeline))

@@ -1,0 +1,35 @@
+"""What the README shows is what happens."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_transplant_example_runs_and_prints_the_plan(capsys):
+    (example,) = re.findall(r"```python\n(import jax\n.*?)```", README, re.S)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        exec(compile(example, "README.md", "exec"), {})  # noqa: S102  our own text
+    said = capsys.readouterr().out
+    assert said.count("preserved: largest difference") == 2
+    plan = re.findall(r"```text\n(target .*?)```", README, re.S)[0]
+    for line in plan.strip().splitlines():
+        assert line == "..." or " ".join(line.split()) in {
+            " ".join(said_line.split()) for said_line in said.splitlines()
+        }
+
+
+def test_three_lines_give_images():
+    import gan_jax
+
+    images = gan_jax.load("embedded:fashion16").sample(jax.random.key(0), 4)
+    assert images.shape == (4, 16, 16, 1) and images.dtype.name == "uint8" and images.std() > 20
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()

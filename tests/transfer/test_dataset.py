@@ -1,0 +1,60 @@
+"""What a run trains on and what it is measured against."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gan_jax.config import Config, ConfigError, DataConfig, ResNetConfig
+from gan_jax.data import prepare
+from gan_jax.data.tfds_source import TfdsSource
+from gan_jax.nets.build import NETS
+from gan_jax.transfer.dataset import load_dataset
+from gan_jax.transfer.run import run
+from tests.train.toy import build_toy, images, run_config
+
+
+@pytest.fixture
+def source(tmp_path):
+    x, y = images(24, classes=3)
+    np.savez(tmp_path / "data.npz", images=x, labels=y)
+    return f"npz:{tmp_path / 'data.npz'}"
+
+
+def config_of(source, num_classes=0, **data) -> Config:
+    net = ResNetConfig(resolution=16, num_classes=num_classes)
+    return Config(data=DataConfig(source=source, **data), net=net)
+
+
+def test_the_reference_is_what_is_not_trained_on(source):
+    dataset = load_dataset(config_of(source, shots=10))
+    both = np.concatenate([dataset.train.images, dataset.reference.images])
+    assert len(dataset.train) == 10 and len(dataset.reference) == 14
+    assert sorted(x.tobytes() for x in both) == sorted(x.tobytes() for x in images(24)[0])
+    other = load_dataset(config_of(source, shots=10, subset_seed=1))
+    assert dataset.train_hash != other.train_hash
+
+
+def test_labels_are_numbered_in_the_order_of_the_classes(source):
+    dataset = load_dataset(config_of(source, num_classes=2, classes=(2, 0)))
+    old = images(24, classes=3)[1]
+    assert set(dataset.train.labels.tolist()) == {0, 1}
+    assert (dataset.train.labels == 0).sum() == (old == 2).sum()
+    with pytest.raises(ConfigError, match=r"net.num_classes is 4, but the data have 3 classes; use 3"):
+        load_dataset(config_of(source, num_classes=4))
+
+
+def test_a_tfds_set_is_decoded_as_it_goes(tmp_path, source, monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    folder = prepare(source, tmp_path / "tfds", "toys")
+    config = run_config(f"tfds:{folder}:train", kimg=0.032)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, pipeline="grain"))
+    dataset = load_dataset(config)
+    assert isinstance(dataset.train, TfdsSource) and len(dataset.reference) == 24
+    result = run(config, tmp_path / "run")
+    assert int(result.state.images) == 32
+    with pytest.raises(ConfigError, match="renumbers labels in memory"):
+        net = dataclasses.replace(config.net, num_classes=2)
+        load_dataset(dataclasses.replace(config, net=net, data=dataclasses.replace(config.data, classes=(0, 1))))
