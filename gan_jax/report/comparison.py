@@ -68,10 +68,10 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
     images = {name: evaluator.sample(g) for name, g in (
         ("before", start.g), ("adapted", adapted.state.g_ema), ("scratch", scratch.state.g_ema),
     )}  # fmt: skip
-    before = extract(evaluator.net, images["before"])
-    fake, train = extract(evaluator.net, images["adapted"]), extract(evaluator.net, shots.images)
     shots = adapted.dataset.train
     assert isinstance(shots, Images), "few shots are in memory"
+    before = extract(evaluator.net, images["before"])
+    fake, train = extract(evaluator.net, images["adapted"]), extract(evaluator.net, shots.images)
     source = load_model(config.transfer.source)
     rows = (
         PictureRow("real target", adapted.dataset.reference.images[:SHOWN], "not trained on"),
