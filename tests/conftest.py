@@ -46,3 +46,12 @@ def _no_stray_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own settings must not change what a test sees."""
     for name in ("GAN_JAX_DEBUG", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_compiles(request: pytest.FixtureRequest):
+    """Whole steps are compiled in these rooms, and compiling is what their tests wait for."""
+    cheap = request.path.parent.name in ("tasks", "train", "transfer")
+    jax.config.update("jax_disable_most_optimizations", cheap)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -64,7 +64,7 @@ class Conv(_Weighted):
 
 
 class Dense(_Weighted):
-    """`[N, I]` -> `[N, features]`."""
+    """`[..., I]` -> `[..., features]`."""
 
     features: int = 1
     bias: bool = True
@@ -74,7 +74,8 @@ class Dense(_Weighted):
         kernel = self.weight("kernel", (x.shape[-1], self.features), train)
         y = x.astype(kernel.dtype) @ kernel
         if self.bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)[None, :]
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+            y += bias.reshape((1,) * (y.ndim - 1) + (-1,))
         return y
 
 

@@ -54,7 +54,7 @@ def test_statistics_are_those_of_the_weights_as_they_are(toy):
     g_vars = {**g_vars, "params": params}
     got = make_restatistics(pair, 32)(g_vars, KEY, 4)
     z = draw_latents(jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(128)), pair.config.z_dim)
-    h = (z @ params["stem"]["kernel"] + params["stem"]["bias"]).reshape(4, -1, 4)  # batches, examples x pixels, C
+    h = (z @ params["stem"]["kernel"] + params["stem"]["bias"][None]).reshape(4, -1, 4)  # batches, examples x pixels, C
     assert_allclose(got["batch_stats"]["norm0"]["mean"], h.mean((0, 1)), rtol=1e-4, atol=1e-5)
     assert_allclose(got["batch_stats"]["norm0"]["var"], h.var(1).mean(0), rtol=1e-3)
     assert got["params"] is params
