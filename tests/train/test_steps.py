@@ -176,7 +176,7 @@ def test_g_is_untouched_to_the_bit_while_d_warms_up():
         same = after[path].tobytes() == before[path].tobytes()
         if path.split("/")[0] in ("g", "g_ema", "opt_g", "key"):
             assert same, path
-        elif path.startswith("d/params/"):
+        elif path.startswith("d/params/") and path.endswith("kernel"):  # the hinge's two sides cancel in D's last bias
             assert not same, path
     assert after["step"] == 4 and after["images"] == 32
     assert "loss_g" not in metrics
