@@ -3,7 +3,7 @@
     python experiments/quickstart_transfer/run.py --out runs/quickstart
 
 Finished runs are not repeated, so an interrupted experiment goes on where it was. Writes results.json, table.md,
-curves.png and grid.png beside this file, or where `--results` says.
+curves.png beside this file, or where `--results` says.
 """
 
 from __future__ import annotations
@@ -101,7 +101,11 @@ def reach(cells: list[dict[str, Any]], seed: int) -> dict[str, Any] | None:
 
 
 def make_table(cells: list[dict[str, Any]]) -> Table:
-    columns = (Column("run"), *(Column(k, k, better="lower" if k in ("fd", "kid") else "higher") for k in MEASURES))
+    lower = {"fd": "FD (fashion-v1)", "kid": "KID (fashion-v1)"}
+    columns = (
+        Column("run"),
+        *(Column(k, lower.get(k, k), better="lower" if k in lower else "higher") for k in MEASURES),
+    )
     names = {"adapted": "adapted", "scratch": "from scratch"}
     rows = [{"run": names[m], **{k: last(cells, m, k) for k in MEASURES}} for m in METHODS]
     return Table(columns, rows, f"Protocol {cells[0]['evaluations'][-1]['protocol']} and its like of the other seeds.")
