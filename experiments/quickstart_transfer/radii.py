@@ -26,7 +26,7 @@ K = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args()

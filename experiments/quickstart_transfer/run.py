@@ -27,7 +27,7 @@ METHODS = {"adapted": True, "scratch": False}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent, help="folder of tables and figures")
     parser.add_argument("--target", choices=list(TARGETS), default="boot")
