@@ -1,0 +1,100 @@
+"""What a run writes beside its checkpoints: rows of metrics, evaluations, samples, and weights to share."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.config import Config, to_dict
+from gan_jax.nets import Pair
+from gan_jax.tasks.model import WEIGHTS, save
+from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.train.checkpoint_rows import append_row, read_rows
+from gan_jax.train.state import GanState
+from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
+from gan_jax.transfer.start import Start
+
+METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
+GRID_IMAGES = 64  # in a sample grid
+
+
+class Callbacks:
+    """What a run tells whoever watches; every method may be overridden, none must be."""
+
+    def begin(self, config: Config, images: int) -> None:
+        """Training starts, after so many images."""
+
+    def note(self, text: str) -> None:
+        """A sentence worth reading: a resumed checkpoint, a leftover, a plan."""
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Metrics of a dispatch: images, seconds, images_per_s, losses."""
+
+    def evaluation(self, row: dict[str, Any]) -> None:
+        """An evaluation: images, seconds, protocol and its metrics."""
+
+    def grid(self, images: int, samples: np.ndarray) -> None:
+        """Samples of fixed latents: uint8 `[n, H, W, C]`."""
+
+    def end(self) -> None:
+        """Training is over, however it ended."""
+
+
+class Recorder:
+    """Writes rows and evaluations of a run, and hands them on."""
+
+    def __init__(self, config: Config, folder: Path, callbacks: Callbacks, evaluator: Evaluator | None, pair: Pair):
+        self.folder, self.callbacks, self.evaluator = folder, callbacks, evaluator
+        self.fixed = jax.random.key(config.train.seed)
+        self.sampler, self.restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
+        self.stats_batches = config.evaluate.stats_batches
+        rows = read_rows(folder / METRICS)
+        self.before_s = rows[-1]["seconds"] if rows else 0.0
+        evaluations = read_rows(folder / EVALUATIONS)
+        self.last: dict[str, Any] | None = evaluations[-1] if evaluations else None
+        self.began = time.monotonic()
+
+    def seconds(self) -> float:
+        """Of this run, over all its processes."""
+        return round(self.before_s + time.monotonic() - self.began, 3)
+
+    def row(self, images: int, metrics: dict[str, float]) -> None:
+        row = {"images": images, "seconds": self.seconds(), **metrics}
+        if jax.process_index() == 0:
+            append_row(self.folder / METRICS, row)
+        self.callbacks.row(row)
+
+    def evaluate(self, images: int, state: GanState) -> float | None:
+        if self.evaluator is None:
+            return None
+        seconds = self.seconds()
+        numbers = self.evaluator.measure(state.g_ema)
+        self.last = {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
+        if jax.process_index() == 0:
+            append_row(self.folder / EVALUATIONS, self.last)
+        self.callbacks.evaluation(self.last)
+        return numbers["fd"]
+
+    def grid(self, images: int, state: GanState) -> None:
+        standing = self.restate(state.g_ema, jax.random.fold_in(self.fixed, 1), self.stats_batches)
+        self.callbacks.grid(images, self.sampler(standing, self.fixed, GRID_IMAGES))
+
+
+def write_weights(
+    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, start: Start | None, last: Any
+) -> None:
+    """`weights/`: the moving average with standing batch statistics, and D; with configuration, plan and numbers."""
+    g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
+    plan = folder / "plan.json"
+    about = {
+        "config": to_dict(config),
+        "evaluation": last,
+        "plan": json.loads(plan.read_text(encoding="utf-8")) if plan.exists() else None,
+        "images": int(state.images),
+    }
+    save(folder / WEIGHTS, config.net, {"g_ema": g_ema, "d": state.d}, about)
