@@ -60,7 +60,7 @@ class Comparison:
 
 def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
     """Measures what is left to measure of two finished runs: the start, and memorisation."""
-    config = read_config(adapted)
+    config: Any = run_config(adapted.folder)
     evaluator = adapted.evaluator
     assert evaluator is not None, "a comparison wants runs that evaluate"
     start = make_start(config, adapted.pair, make_method(config.transfer, adapted.pair))
@@ -92,11 +92,6 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
         rows,
         images["adapted"],
     )
-
-
-def read_config(result: RunResult) -> Any:
-    """The configuration that a run was started with."""
-    return run_config(result.folder)
 
 
 def to_json(c: Comparison) -> dict[str, Any]:
@@ -150,7 +145,8 @@ def results_table(c: Comparison) -> Table:
 
 def make_report(c: Comparison, command: str) -> Report:
     """The page of a comparison."""
-    config, source = read_config(c.adapted), load_model(read_config(c.adapted).transfer.source)
+    config: Any = run_config(c.adapted.folder)
+    source = load_model(config.transfer.source)
     adapted, scratch, reached = c.curves["adapted"][-1], c.curves["scratch"][-1], c.reached()
     data, shots = c.adapted.dataset, c.adapted.dataset.train
     assert isinstance(shots, Images)

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 Variables = dict[str, Any]  # {"params": tree, other collections: trees}
 
@@ -28,11 +27,3 @@ class GanState:
     opt_d: Any  # optax state over the trained leaves of d
     extras: dict[str, jax.Array]  # running values of losses and augmentation
     key: jax.Array  # [] typed PRNG key, folded with the step for every draw; itself never advanced
-
-
-def zeros_like_state(spec: GanState) -> GanState:
-    """A state of the given shapes, filled with zeros (tests and templates)."""
-    make = lambda s: (
-        jax.random.key(0) if jax.dtypes.issubdtype(s.dtype, jax.dtypes.prng_key) else jnp.zeros(s.shape, s.dtype)
-    )  # noqa: E731
-    return jax.tree_util.tree_map(make, spec)

@@ -17,7 +17,6 @@ from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.state import GanState
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
-from gan_jax.transfer.start import Start
 
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
 GRID_IMAGES = 64  # in a sample grid
@@ -85,9 +84,7 @@ class Recorder:
         self.callbacks.grid(images, self.sampler(standing, self.fixed, GRID_IMAGES))
 
 
-def write_weights(
-    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, start: Start | None, last: Any
-) -> None:
+def write_weights(folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any) -> None:
     """`weights/`: the moving average with standing batch statistics, and D; with configuration, plan and numbers."""
     g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
     plan = folder / "plan.json"

@@ -136,7 +136,7 @@ def run(
         finally:
             callbacks.end()
         if jax.process_index() == 0:  # a stopped run can be sampled too
-            write_weights(folder, config, state, evaluator, start, recorder.last)
+            write_weights(folder, config, state, evaluator, recorder.last)
         return RunResult(folder, state, stopped, dataset, pair, evaluator, recorder.last, start)
 
 
