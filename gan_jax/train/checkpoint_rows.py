@@ -1,4 +1,4 @@
-"""Metric rows follow the checkpoint: what a resumed run will write again is cut first."""
+"""Rows of metrics, one JSON object a line. They follow the checkpoint: what a resumed run writes again is cut first."""
 
 from __future__ import annotations
 
@@ -11,22 +11,52 @@ from typing import Any
 
 from gan_jax.train.checkpoint_format import CheckpointError
 
+Row = dict[str, Any]
+
 
 def append_row(path: str | Path, row: Mapping[str, Any]) -> None:
-    """Appends one JSON object, on disk when this returns; a value that is not finite becomes null."""
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    """Appends a row of numbers, strings, lists and mappings; whoever opens the file then finds it whole."""
     with Path(path).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(finite, allow_nan=False) + "\n")
+        file.write(to_line(row) + "\n")
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-    """All whole rows of a JSONL file; none where it is absent."""
+def to_line(row: Mapping[str, Any]) -> str:
+    """A row as strict JSON, keys in their order; NumPy and JAX arrays and scalars count as numbers and lists.
+
+    JSON has no NaN: a number that is not finite becomes null, and `not_finite` in the same row says what it was.
+    """
+    not_finite: dict[str, str] = {}
+
+    def plain(value: Any, path: str) -> Any:
+        if isinstance(value, Mapping):
+            return {str(k): plain(v, f"{path}.{k}" if path else str(k)) for k, v in value.items()}
+        if hasattr(value, "tolist"):
+            value = value.tolist()
+        if isinstance(value, (list, tuple)):
+            return [plain(v, f"{path}[{i}]") for i, v in enumerate(value)]
+        if isinstance(value, float) and not math.isfinite(value):
+            not_finite[path] = str(value)
+            return None
+        return value
+
+    out = plain(row, "")
+    if not_finite:
+        out["not_finite"] = not_finite
+    return json.dumps(out, allow_nan=False)
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """All whole rows of a file, without a torn last line; none where it is absent.
+
+    Raises:
+      CheckpointError: a line before the last is not a JSON object: a kill does not do that.
+    """
     path = Path(path)
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line] if path.exists() else []
+    return [row for _, row in _parse(path, path.read_bytes())[0]] if path.exists() else []
 
 
 def cut_rows(path: str | Path, images: int) -> int:
-    """Cuts a JSONL file back to a checkpoint: drops rows whose `images` is larger, and a torn last line.
+    """Cuts a file back to a checkpoint: drops rows whose `images` is larger, and a torn last line.
 
     The file is replaced in one step, and only if something is cut; rows without `images` stay.
 
@@ -38,16 +68,31 @@ def cut_rows(path: str | Path, images: int) -> int:
       How many lines were cut.
 
     Raises:
-      CheckpointError: a line before the last is not a JSON object: a kill does not do that.
+      CheckpointError: as `read_rows`.
     """
     path = Path(path)
     if not path.exists():
         return 0
     data = path.read_bytes()
+    rows, count = _parse(path, data)
+    kept = [line for line, row in rows if row.get("images", 0) <= images]
+    new = b"".join(line + b"\n" for line in kept)
+    if new != data:
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("wb") as file:
+            file.write(new)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    return count - len(kept)
+
+
+def _parse(path: Path, data: bytes) -> tuple[list[tuple[bytes, Row]], int]:
+    """Every whole line with its row, and how many lines there are with a torn one."""
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
-    kept = []
+    whole = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
@@ -57,14 +102,5 @@ def cut_rows(path: str | Path, images: int) -> int:
             if number == len(lines):
                 continue  # torn
             raise CheckpointError(f"{path}, line {number} is not a JSON object ({error}): mend it") from error
-        if row.get("images", 0) <= images:
-            kept.append(line)
-    new = b"".join(line + b"\n" for line in kept)
-    if new != data:
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(new)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    return len(lines) - len(kept)
+        whole.append((line, row))
+    return whole, len(lines)

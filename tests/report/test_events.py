@@ -1,60 +1,12 @@
 from __future__ import annotations
 
-import json
 import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.report.events import EventWriter, JsonlWriter, cut_jsonl, read_jsonl
-
-
-def test_rows_are_on_disk_when_write_returns(tmp_path):
-    path = tmp_path / "run" / "metrics.jsonl"
-    with JsonlWriter(path) as writer:
-        writer.write({"images": 32, "d": jnp.float32(0.5), "n": np.int64(3), "v": np.array([1, 2]), "name": "x"})
-        assert json.loads(path.read_text()) == {"images": 32, "d": 0.5, "n": 3, "v": [1, 2], "name": "x"}
-    with JsonlWriter(path) as writer:
-        writer.write({"images": 64})
-    assert [row["images"] for row in read_jsonl(path)] == [32, 64], "opening again appends"
-
-
-def test_what_is_not_finite_is_null_and_noted(tmp_path):
-    path = tmp_path / "m.jsonl"
-    with JsonlWriter(path) as writer:
-        writer.write({"d": float("nan"), "by": {"g": [1.0, jnp.float32(-jnp.inf)]}, "ok": 1.0})
-    assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
-    assert read_jsonl(path) == [
-        {"d": None, "by": {"g": [1.0, None]}, "ok": 1.0, "not_finite": {"d": "nan", "by.g[1]": "-inf"}}
-    ]
-
-
-def test_a_torn_last_line_is_dropped(tmp_path):
-    path = tmp_path / "m.jsonl"
-    path.write_text('{"images": 1}\n{"images": 2, "d": 0.')
-    assert read_jsonl(path) == [{"images": 1}]
-    with JsonlWriter(path) as writer:
-        writer.write({"images": 2})
-    assert path.read_text() == '{"images": 1}\n{"images": 2}\n'
-
-
-@pytest.mark.parametrize("line", ["{bad", "[1]"])
-def test_a_bad_line_is_named(tmp_path, line):
-    path = tmp_path / "m.jsonl"
-    path.write_text('{"images": 1}\n' + line + '\n{"images": 3}\n')
-    with pytest.raises(ValueError, match=r"m\.jsonl, line 2 is not"):
-        read_jsonl(path)
-
-
-def test_rows_past_a_restored_step_are_cut(tmp_path):
-    path = tmp_path / "m.jsonl"
-    assert cut_jsonl(path, 100) == 0, "no file, nothing to cut"
-    with JsonlWriter(path) as writer:
-        for images in (50, 100, 150, 200):
-            writer.write({"images": images, "d": 0.1})
-    assert cut_jsonl(path, 100) == 2 and cut_jsonl(path, 100) == 0
-    assert path.read_text() == '{"images": 50, "d": 0.1}\n{"images": 100, "d": 0.1}\n'
+from gan_jax.report.events import EventWriter
 
 
 def test_events_hold_scalars_and_pictures(tmp_path, images):

@@ -1,10 +1,38 @@
 from __future__ import annotations
 
+import json
+
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from gan_jax.train.checkpoint import CheckpointError, cut_rows
+from gan_jax.train.checkpoint_rows import append_row, read_rows
 
 ROWS = b'{"images": 100, "loss": 1.5}\n{"note": "no images"}\n{"images": 200}\n{"images": 300}\n'
+
+
+def test_rows_are_in_the_file_at_once_and_come_back(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_row(path, {"images": 32, "d": jnp.float32(0.5), "n": np.int64(3), "v": np.array([1, 2]), "name": "x"})
+    assert json.loads(path.read_text()) == {"images": 32, "d": 0.5, "n": 3, "v": [1, 2], "name": "x"}
+    append_row(path, {"images": 64})
+    assert [row["images"] for row in read_rows(path)] == [32, 64]
+
+
+def test_what_is_not_finite_is_null_and_noted(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_row(path, {"d": float("nan"), "by": {"g": [1.0, jnp.float32(-jnp.inf)]}, "ok": 1.0})
+    assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
+    assert read_rows(path) == [
+        {"d": None, "by": {"g": [1.0, None]}, "ok": 1.0, "not_finite": {"d": "nan", "by.g[1]": "-inf"}}
+    ]
+
+
+def test_a_torn_last_line_is_not_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"images": 1}\n{"images": 2, "d": 0.')
+    assert read_rows(path) == [{"images": 1}]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +64,7 @@ def test_an_untouched_file_is_not_rewritten(tmp_path):
 
 
 def test_an_absent_file_is_fine(tmp_path):
+    assert read_rows(tmp_path / "metrics.jsonl") == []
     assert cut_rows(tmp_path / "metrics.jsonl", 100) == 0
 
 
@@ -45,4 +74,6 @@ def test_a_broken_line_in_the_middle_is_told(tmp_path, line):
     path.write_bytes(b'{"images": 1}\n' + line + b"\n" + ROWS)
     with pytest.raises(CheckpointError, match="metrics.jsonl, line 2 is not a JSON object"):
         cut_rows(path, 100)
+    with pytest.raises(CheckpointError, match="metrics.jsonl, line 2 is not a JSON object"):
+        read_rows(path)
     assert path.read_bytes().endswith(ROWS)
