@@ -208,9 +208,3 @@ def digest(array: Any) -> str:
     array = np.asarray(array)
     header = f"{array.dtype.name}{list(array.shape)}".encode()
     return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def cast(tree: Tree, dtype: Any) -> Tree:
-    """Casts floating-point leaves; integers, keys and booleans stay as they are."""
-    is_float = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, np.floating)  # noqa: E731
-    return jax.tree_util.tree_map(lambda leaf: leaf.astype(dtype) if is_float(leaf) else leaf, tree)

@@ -191,11 +191,3 @@ def test_digest_sees_values_shapes_and_dtypes_but_not_layout():
 
 def test_digest_of_bfloat16():
     assert trees.digest(jnp.ones(2, jnp.bfloat16)) != trees.digest(jnp.ones(2, jnp.float16))
-
-
-def test_cast_leaves_integers_keys_and_booleans():
-    tree = {"w": jnp.ones(2), "n": jnp.int32(1), "m": jnp.array(True), "key": jax.random.key(0)}
-    out = trees.cast(tree, jnp.bfloat16)
-    assert out["w"].dtype == jnp.bfloat16
-    assert all(out[k] is tree[k] for k in ("n", "m", "key"))
-    assert trees.cast({"w": jnp.ones(2, jnp.bfloat16)}, jnp.float32)["w"].dtype == jnp.float32
