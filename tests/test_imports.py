@@ -91,6 +91,13 @@ def test_the_import_test_sees_a_wrong_import(tmp_path):
     assert list(imports(path, at_import=True)) == [(3, "gan_jax.train")]
 
 
+def test_no_name_of_data_hides_a_module():
+    """`import gan_jax.data.x as x` must give the module x, whatever the room exports."""
+    from gan_jax import data
+
+    assert not {path.stem for path in (PACKAGE / "data").glob("*.py")} & set(data.__all__)
+
+
 def test_only_nets_import_linen():
     wrong = [f"{path.relative_to(REPO)}:{line}" for path in FILES if room_of(path) != "nets"
              for line, module in imports(path) if is_or_in(module, "flax.linen")]  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 from gan_jax.data.convert import resize, to_channels, to_float, to_uint8
 from gan_jax.data.images import DataError, Images, describe, from_arrays
 from gan_jax.data.pipeline import CursorError, Pipeline, make_pipeline
-from gan_jax.data.prepare import prepare
 from gan_jax.data.sources import load, open_source
 from gan_jax.data.subset import Split, few_shot, index_hash
+from gan_jax.data.tfds_writer import prepare
 
 __all__ = [
     "CursorError",

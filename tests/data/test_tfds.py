@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 from gan_jax.data import DataError, Images, from_arrays, load, open_source, prepare, resize
 from gan_jax.data.fit import Shape
-from gan_jax.data.prepare import _load_splits
+from gan_jax.data.tfds_writer import _load_splits
 
 pytest.importorskip("tensorflow_datasets")
 
@@ -94,7 +94,7 @@ def test_an_existing_set_is_replaced_only_when_asked(tmp_path):
 
 def test_a_failed_preparation_leaves_the_old_set(tmp_path, monkeypatch):
     folder = prepare(some_images(), tmp_path, "kept")
-    monkeypatch.setattr(sys.modules[prepare.__module__], "encode_png", lambda pixels: 1 / 0)
+    monkeypatch.setattr("gan_jax.data.tfds_writer.encode_png", lambda pixels: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(some_images(4), tmp_path, "kept", overwrite=True)
     assert len(load(f"tfds:{folder}")) == 9
