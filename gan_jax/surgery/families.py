@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.surgery import dcgan, resnet
+from gan_jax.surgery.layout import Layout
 from gan_jax.surgery.plan import PlanError
 from gan_jax.surgery.roles import Roles, make_rules
 from gan_jax.trees import Rule, Tree
@@ -48,7 +50,16 @@ def pair_rules(
     return make_rules(*FAMILIES[family], target_specs, source_specs, classes, roots, first)
 
 
+def layouts(config: NetConfig) -> dict[str, Layout]:
+    """What the axes of every leaf of `g` and `d` are."""
+    if type(config) not in LAYOUTS:
+        raise PlanError(f"no layout for {type(config).__name__}; known: {', '.join(cls.__name__ for cls in LAYOUTS)}")
+    return LAYOUTS[type(config)](config)
+
+
 FAMILIES: dict[type, tuple[Roles, Roles]] = {
     ResNetConfig: (resnet.generator, resnet.discriminator),
     DCGANConfig: (dcgan.generator, dcgan.discriminator),
 }
+
+LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {ResNetConfig: resnet.layouts, DCGANConfig: dcgan.layouts}

@@ -16,6 +16,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gan_jax.config import ResNetConfig
+from gan_jax.nets.resnet import widths
+from gan_jax.surgery.layout import Layout
 from gan_jax.surgery.plan import Move
 from gan_jax.surgery.roles import made, make_rules, moved
 from gan_jax.trees import Flat, Rule, Tree, match
@@ -85,6 +88,55 @@ def discriminator(root: str, origin: str, target: Flat, source: Flat, classes: S
         kernels = [path for path in target if match(f"re:{root}/params/{tail}", path)]
         rules += [_vector(root, origin, path, target, role) for path in kernels]
     return [*rules, moved(root, origin, ".*")]
+
+
+def layouts(config: ResNetConfig) -> dict[str, Layout]:
+    """The axes of every leaf of `g` and `d`."""
+    return {"g": _generator_layout(config), "d": _discriminator_layout(config)}
+
+
+def _generator_layout(config: ResNetConfig) -> Layout:
+    classes = "classes " if config.num_classes else ""
+    text = {"params/stem/kernel": "z -> (4 4 b4)", "params/stem/bias": "-> (4 4 b4)"}
+
+    def norm(name: str, group: str, rows: str = "") -> None:
+        text.update({f"batch_stats/{name}/{leaf}": f"-> {group}" for leaf in ("mean", "var")})
+        text.update({f"params/{name}/{leaf}": f"{rows}-> {group}:{name}" for leaf in ("scale", "bias")})
+
+    def conv(name: str, read: str, write: str) -> None:
+        text.update({f"params/{name}/kernel": f"h w {read} -> {write}", f"params/{name}/bias": f"-> {write}"})
+
+    for r in list(widths(config))[1:]:
+        b, before = f"b{r}", f"b{r // 2}"
+        norm(f"{b}/norm0", before, classes)
+        conv(f"{b}/conv0", f"{before}:{b}/norm0", f"{b}/conv0")
+        norm(f"{b}/norm1", f"{b}/conv0", classes)
+        conv(f"{b}/conv1", f"{b}/conv0:{b}/norm1", b)
+        conv(f"{b}/skip", before, b)
+    top = f"b{config.resolution}"
+    norm("to_rgb_norm", top)
+    conv("to_rgb", f"{top}:to_rgb_norm", "rgb")
+    scales = re.findall(r"[^\s:()]+", " ".join(text.values()))
+    return Layout(text, frozenset(name for name in scales if name.startswith("b") or name == "to_rgb_norm"))
+
+
+def _discriminator_layout(config: ResNetConfig) -> Layout:
+    text: dict[str, str] = {}
+
+    def conv(name: str, read: str, write: str) -> None:
+        text[f"params/{name}/kernel"] = f"h w {read} -> {write}"
+        text[f"params/{name}/bias"] = text[f"spectral/{name}/u"] = f"-> {write}"
+
+    conv("from_rgb", "rgb", f"b{config.resolution}")
+    for r in widths(config):
+        b, after = f"b{r}", f"b{r // 2}" if r > 4 else "top"
+        conv(f"{b}/conv0", b, f"{b}/conv0")
+        conv(f"{b}/conv1", f"{b}/conv0", after)
+        conv(f"{b}/skip", b, after)
+    text |= {"params/head/kernel": "top -> logit", "params/head/bias": "-> logit", "spectral/head/u": "-> logit"}
+    if config.num_classes:
+        text |= {"params/embed/embedding": "classes top ->", "spectral/embed/u": "-> top"}
+    return Layout(text, spectral=tuple(path for path in text if path.endswith(("kernel", "embedding"))))
 
 
 def _new_blocks(root: str, origin: str, target: Flat, source: Flat) -> str:
