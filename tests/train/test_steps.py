@@ -2,83 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from numpy.testing import assert_allclose
 
-from gan_jax.config import AugmentConfig, Config, LossConfig, OptimConfig, TrainConfig
-from gan_jax.tasks import image_task
-from gan_jax.train import steps as steps_module
-from gan_jax.train.compile import COMPILERS, compile_population
-from gan_jax.train.feed import resident_feed
-from gan_jax.train.steps import guard_names, init_state, make_step
-from gan_jax.trees import flatten, match
-from tests.train.toy import NET, build_toy, images
-
-ALL = (lambda path: True, lambda path: True)
+from gan_jax.config import LossConfig, ResNetConfig
+from gan_jax.nets.build import NETS
+from gan_jax.train.steps import guard_names
+from gan_jax.trees import match
+from tests.train.games import assert_parity, copy, dispatch, host, make_config, make_program, make_state
+from tests.train.toy import build_toy
 
 
-HINGE = LossConfig()
-
-
-def make_config(loss=HINGE, policy=(), classes=0, **train) -> Config:
-    return Config(
-        net=dataclasses.replace(NET, num_classes=classes),
-        loss=loss,
-        augment=AugmentConfig(policy=policy),
-        train=TrainConfig(**{"batch": 8, "steps_per_dispatch": 1, "kimg": 1.0, **train}),
-    )
-
-
-def make_state(config, trains=ALL, seed=0):
-    pair = build_toy(config.net)
-    init = lambda key: init_state(
-        image_task(pair), config, jax.random.fold_in(key, 2), pair.g.init(jax.random.fold_in(key, 0)),
-        pair.d.init(jax.random.fold_in(key, 1)), trains,
-    )  # fmt: skip
-    return jax.jit(init)(jax.random.key(seed))
-
-
-def make_feed(config):
-    x, y = images(classes=config.net.num_classes)
-    return resident_feed(x, y if config.net.num_classes else None, mirror=True)
-
-
-def make_program(config, compiler, devices, trains=ALL, phase="both"):
-    feed = make_feed(config)
-
-    def make(axis_name, devices):
-        task = image_task(build_toy(config.net, axis_name), config.augment)
-        return make_step(task, config, feed.draw, trains, axis_name=axis_name, devices=devices, phase=phase)
-
-    k = config.train.steps_per_dispatch
-    if compiler == "population":
-        return compile_population(make, k, jax.devices()[:devices]), feed
-    return COMPILERS[compiler](make, k, jax.devices()[:devices], True), feed
-
-
-def copy(tree):
-    return jax.tree_util.tree_map(jnp.copy, tree)
-
-
-def host(tree):
-    return {
-        path: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
-        for path, x in flatten(tree).items()
-    }
-
-
-def dispatch(config, compiler, devices, state, trains=ALL, phase="both", times=1):
-    program, feed = make_program(config, compiler, devices, trains, phase)
-    placed, data, metrics = program.put(copy(state)), program.put_data(feed.resident), None
-    for _ in range(times):
-        placed, metrics = program.run(placed, data)
-    return host(program.get(placed)), {k: np.asarray(v) for k, v in metrics.items()}
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
 
 
 GAMES = {
@@ -97,21 +37,8 @@ GAMES = {
     "name", [name if i in (0, 4) else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(GAMES)]
 )
 def test_every_compiler_computes_the_same_gradients(name, monkeypatch):
-    """Plain SGD with step size 1, so that the change of a parameter is its gradient."""
-    monkeypatch.setattr(steps_module, "make_adam", lambda *_: optax.identity())
-    config = dataclasses.replace(GAMES[name], optim=OptimConfig(lr=1.0))
-    state = make_state(config)
-    before = host(state)
-    want, metrics = dispatch(config, "jit", 1, state)
-    params = [path for path in want if path[:9] in ("g/params/", "d/params/")]
-    moved = [path for path in params if np.abs(want[path] - before[path]).max() > 1e-6]
-    assert len(moved) >= 0.7 * len(params), "a test of gradients that vanish tests nothing"
-    for compiler, devices in (("jit", 2), ("jit", 8), ("pmap", 8)) if name == "hinge" else (("jit", 8), ("pmap", 2)):
-        got, other = dispatch(config, compiler, devices, state)
-        for path, value in want.items():
-            assert_allclose(got[path], value, rtol=2e-4, atol=2e-6, err_msg=f"{compiler} on {devices}: {path}")
-        for key, value in metrics.items():
-            assert_allclose(other[key], value, rtol=2e-4, atol=2e-6, err_msg=key)
+    runs = [("jit", 2), ("jit", 8), ("pmap", 8)] if name == "hinge" else [("jit", 8), ("pmap", 2)]
+    assert_parity(GAMES[name], runs, monkeypatch)
 
 
 @pytest.mark.slow
