@@ -7,25 +7,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
-from gan_jax.surgery.ops import run_steps
+from gan_jax.surgery.devices import digest_of, run_leaf
+from gan_jax.surgery.ops import lookup
 from gan_jax.surgery.plan import Entry, Plan, PlanError
 from gan_jax.surgery.table import align
-from gan_jax.trees import Tree, did_you_mean, digest, flatten, unflatten
+from gan_jax.trees import Tree, did_you_mean, flatten, unflatten
 
 Reader = Callable[[str], Any]  # path -> array
 
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What happened to one leaf: the entry that was executed, and sha256 digests of what was read and written."""
+    """What happened to one leaf: the entry that was executed, and sha256 digests of what was read and written.
+
+    A digest is None where no process holds the leaf whole.
+    """
 
     target: str
     op: str
     args: dict[str, Any]
-    sources: dict[str, str]  # path -> digest
-    digest: str
+    sources: dict[str, str | None]  # path -> digest
+    digest: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,25 +42,40 @@ class Report:
         said = [(entry.target, entry.op, entry.args, entry.sources) for entry in plan.entries]
         return said == [(row.target, row.op, row.args, tuple(row.sources)) for row in self.rows]
 
-    def to_dict(self) -> dict[str, Any]:
-        """For a manifest, plain JSON values: target leaf -> operation, arguments, sources with digests, digest."""
-        return {row.target: {k: v for k, v in dataclasses.asdict(row).items() if k != "target"} for row in self.rows}
-
     def __str__(self) -> str:
         """A table of leaves, operations and the first digits of the digests."""
-        short = lambda row: " + ".join(f"{path}@{value[:8]}" for path, value in row.sources.items()) or "-"
-        rows = [(row.target, row.op, short(row), row.digest[:8]) for row in self.rows]
+        brief = lambda digest: (digest or "-")[:8]
+        short = lambda row: " + ".join(f"{path}@{brief(value)}" for path, value in row.sources.items()) or "-"
+        rows = [(row.target, row.op, short(row), brief(row.digest)) for row in self.rows]
         return "\n".join(align([("target", "op", "source @ digest", "digest"), *rows]))
 
 
-def transplant(plan: Plan, source: Tree | Reader, target: Tree) -> tuple[Tree, Report]:
+def reads_fresh(entry: Entry) -> bool:
+    """Whether an entry's operations read the target's fresh value."""
+    return any(lookup(name).fresh for name, _ in entry.steps)
+
+
+def transplant(
+    plan: Plan,
+    source: Tree | Reader,
+    target: Tree,
+    *,
+    init: Reader | None = None,
+    digests: Mapping[str, str | None] | None = None,
+) -> tuple[Tree, Report]:
     """Fills a tree as planned.
+
+    With a reader as source, ShapeDtypeStructs as target and an `init` that lets go of what it gives (such as a dict's
+    `pop`), no more than the result and what one leaf is made of is in memory at any time.
 
     Args:
       plan: from `make_plan`, or read back from its JSON.
       source: the tree that the plan was made for, or a function `path -> array` that reads a leaf when it is needed.
       target: the tree to fill, with fresh values; it is not changed. Results have its structure, kind of array
-        (NumPy or JAX) and sharding.
+        (NumPy or JAX) and sharding. A leaf whose fresh value is not read, or comes from `init`, may be a
+        ShapeDtypeStruct; without a sharding, its result is a NumPy array.
+      init: `path -> fresh value` of a target leaf; called once for each leaf whose operations read it.
+      digests: of source leaves, where they are known: of a reader that checks what it reads. Others are computed.
 
     Returns:
       the new tree, and the report.
@@ -65,50 +83,48 @@ def transplant(plan: Plan, source: Tree | Reader, target: Tree) -> tuple[Tree, R
     Raises:
       PlanError: the trees are not those that the plan was made for.
     """
-    fresh = flatten(target)
+    leaves = flatten(target)
     entries = {entry.target: entry for entry in plan.entries}
     if len(entries) != len(plan.entries):
         raise PlanError("this plan names a target leaf twice")
-    for path in fresh:
+    for path in leaves:
         if path not in entries:
             raise PlanError(f"the plan has no target leaf {path!r}{did_you_mean(path, entries)}; make it anew")
+    for path, entry in entries.items():  # before anything is read
+        if path not in leaves:
+            raise PlanError(f"the plan's leaf {path!r} is not in the target{did_you_mean(path, leaves)}; make it anew")
+        _expect(f"target leaf {path!r}", leaves[path], entry.target_shape, entry.target_dtype)
+        if init is None and reads_fresh(entry) and isinstance(leaves[path], jax.ShapeDtypeStruct):
+            raise PlanError(
+                f"{entry.op} reads the fresh value of target leaf {path!r}, which is only a shape here: "
+                "give a target with values, or init=, a function path -> fresh value"
+            )
     read = source if callable(source) else _reader(flatten(source))
     filled, rows = {}, []
     for path, entry in entries.items():
-        if path not in fresh:
-            raise PlanError(f"the plan's leaf {path!r} is not in the target{did_you_mean(path, fresh)}; make it anew")
-        _expect(f"target leaf {path!r}", fresh[path], entry.target_shape, entry.target_dtype)
-        arrays = [read(name) for name in entry.sources]
-        for name, array, shape in zip(entry.sources, arrays, entry.source_shapes):
-            _expect(f"source leaf {name!r}", array, shape)
-        filled[path] = _apply(entry, arrays, fresh[path])
-        sources = {name: digest(array) for name, array in zip(entry.sources, arrays)}
-        rows.append(Done(path, entry.op, entry.args, sources, _digest(filled[path])))
+        filled[path], done = _fill(entry, read, leaves[path], init, digests or {})
+        rows.append(done)
     return unflatten(filled, like=target), Report(tuple(rows))
 
 
-def _apply(entry: Entry, arrays: list[Any], fresh: Any) -> Any:
-    value = run_steps(entry.steps, [_local(a) for a in arrays], _local(fresh))
+def _fill(
+    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: Mapping[str, str | None]
+) -> tuple[Any, Done]:
+    """One leaf. What it is made of is let go of on return, before the next is read."""
+    arrays = [read(name) for name in entry.sources]
+    for name, array, shape in zip(entry.sources, arrays, entry.source_shapes):
+        _expect(f"source leaf {name!r}", array, shape)
+    fresh = None
+    if reads_fresh(entry):
+        fresh = leaf if init is None else init(entry.target)
+        _expect(f"the fresh value for {entry.target!r}", fresh, entry.target_shape, entry.target_dtype)
+    where = getattr(leaf, "sharding", None)
+    value = run_leaf(entry.steps, arrays, fresh, where)
     _expect(f"the result for {entry.target!r}", value, entry.target_shape, entry.target_dtype)
-    # A leaf that came along as it was shares its memory (on CPU, device_put shares too): a state that is donated, or
-    # an array that is written to, must not take source or target with it.
-    value = value.copy()
-    return jax.device_put(value, fresh.sharding) if isinstance(fresh, jax.Array) else value
-
-
-def _local(array: Any) -> Any:
-    """Arrays on one device become NumPy's, which need no compilation; others, and keys, stay as they are."""
-    if isinstance(array, jax.Array) and not _is_key(array) and len(array.devices()) == 1:
-        return np.asarray(array)
-    return array
-
-
-def _is_key(array: Any) -> bool:
-    return isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
-
-
-def _digest(array: Any) -> str:
-    return digest(jax.random.key_data(array) if _is_key(array) else array)
+    known = lambda name: digests[name] if digests.get(name) else None
+    sources = {name: known(name) or digest_of(array) for name, array in zip(entry.sources, arrays)}
+    same = sources[entry.sources[0]] if entry.op == "copy" else None
+    return value, Done(entry.target, entry.op, entry.args, sources, same or digest_of(value))
 
 
 def _reader(flat: Mapping[str, Any]) -> Reader:
