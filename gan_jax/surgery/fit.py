@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gan_jax.surgery.arrays import Args, OpError, Shape, views
+from gan_jax.surgery.colour import GREY, OPAQUE, RGB, RGBA, colour_matrix
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
-
-GREY, RGB, RGBA = 1, 3, 4
-OPAQUE = 4.0  # alpha before the tanh, 0.9993 after: 255 as a byte, and not so flat that it cannot be trained
 
 
 def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
@@ -41,12 +39,14 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
     side, axis = args.get("colour", ("in", None))
     if axis is not None and shape[axis] != target[axis]:
         whole_grey = side == "in" and args.get("spectral") and shape[axis] == GREY
-        if whole_grey and target[-1] >= RGB:  # its singular value is kept by an operation of its own
+        if (
+            whole_grey and target[-1] >= RGB and target[axis] in (RGB, RGBA)
+        ):  # its singular value is kept by an operation of its own
             if shape[-1] > target[-1]:
                 add("slice", shape=[*shape[:-1], target[-1]])
             add("colour_spectral", shape=list(target))
         elif not (side == "in" and (shape[axis], target[axis]) == (RGB, RGBA)):  # there, widen's zeros are all
-            matrix = colour_matrix(shape[axis], target[axis], side)
+            matrix = colour_matrix(shape[axis], target[axis], side, args.get("extra", "zero"))
             new_alpha = side == "out" and len(shape) == 1 and shape[axis] < target[axis] == RGBA
             add(f"colour_{side}", axis=axis, matrix=matrix, **({"offset": [0, 0, 0, OPAQUE]} if new_alpha else {}))
     if len(target) == 4 and shape[:2] != target[:2] and "view" not in args:
@@ -81,26 +81,6 @@ def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
     if shape_of_steps(out, shapes) != target:
         out.append(("pad", {"shape": list(target)}))
     return 2, out
-
-
-def colour_matrix(old: int, new: int, side: str) -> list[list[float]]:
-    """`[new, old]`: image channels `new` from `old`, in the kernel that reads (`in`) or writes (`out`) the image.
-
-    Exact where the function can be kept: a grey image repeated, opaque alpha.
-    """
-    known = (GREY, RGB, RGBA)
-    if old not in known or new not in known:
-        raise OpError(f"no colour heads for {old} -> {new} image channels; known are {known}")
-    rows = [[0.0] * old for _ in range(new)]
-    for i in range(min(new, RGB)):
-        for j in range(min(old, RGB)):
-            if old == GREY and new != GREY:
-                rows[i][j] = 1.0 if side == "out" else 1 / 3
-            elif new == GREY and old != GREY:
-                rows[i][j] = 1 / 3 if side == "out" else 1.0
-            else:
-                rows[i][j] = float(i == j)
-    return rows
 
 
 def _classes(shape: Shape, target: Shape, args: Args) -> list[Step]:
