@@ -213,5 +213,6 @@ def digest_blocks(like: Any, blocks: Iterable[Any]) -> str:
     """The digest of an array of the dtype and shape of `like`, whose values come as NumPy blocks in C order."""
     found = hashlib.sha256(f"{like.dtype.name}{list(like.shape)}".encode())
     for block in blocks:
-        found.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8))  # the array's own memory, no copy
+        own: Any = np.ascontiguousarray(block).reshape(-1).view(np.uint8)  # the array's memory, no copy of it
+        found.update(own)
     return found.hexdigest()

@@ -92,14 +92,33 @@ def load_weights(
     Raises:
       WeightsError: one line that names the file or leaf which is missing, damaged or not ours.
     """
-    with _opened(source) as (file, manifest, folder):
-        known = manifest["leaves"]
-        if absent := sorted(set(known) - set(file.keys())):
-            raise WeightsError(f"{folder / WEIGHTS} lacks leaf {absent[0]!r}, which its manifest names: copy both anew")
-        if extra := sorted(set(file.keys()) - set(known)):
-            raise WeightsError(f"{folder / MANIFEST} does not name leaf {extra[0]!r} of the weights: copy both anew")
-        flat = {path: _read(file, path, known[path], folder) for path in _chosen(only, known)}
-    return unflatten(flat), manifest
+    manifest, read = weights_reader(source)
+    return unflatten({path: read(path) for path in _chosen(only, manifest["leaves"])}), manifest
+
+
+def weights_reader(source: str | Path) -> tuple[dict[str, Any], Callable[[str], np.ndarray]]:
+    """The manifest of weights, and a function that reads one leaf from disk and checks it.
+
+    Raises:
+      WeightsError: as `load_weights`, about the files; the function raises it about its leaf.
+    """
+    folder = _folder(source)
+    manifest = _manifest(folder)
+    known = manifest["leaves"]
+    with _opened(folder) as file:
+        names = set(file.keys())
+    if absent := sorted(set(known) - names):
+        raise WeightsError(f"{folder / WEIGHTS} lacks leaf {absent[0]!r}, which its manifest names: copy both anew")
+    if extra := sorted(names - set(known)):
+        raise WeightsError(f"{folder / MANIFEST} does not name leaf {extra[0]!r} of the weights: copy both anew")
+
+    def read(path: str) -> np.ndarray:
+        if path not in known:
+            raise WeightsError(f"no leaf {path!r} in {folder / WEIGHTS}{did_you_mean(path, known)}")
+        with _opened(folder) as file:  # for one leaf only: pages that a mapped file has read count as our memory
+            return _read(file, path, known[path], folder)
+
+    return manifest, read
 
 
 def load_manifest(source: str | Path) -> dict[str, Any]:
@@ -109,8 +128,10 @@ def load_manifest(source: str | Path) -> dict[str, Any]:
 
 def manifest_specs(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The trees that a manifest describes, as ShapeDtypeStructs: enough to plan a transplant before reading."""
-    leaves = manifest["leaves"]
-    return unflatten({p: jax.ShapeDtypeStruct(tuple(v["shape"]), np.dtype(v["dtype"])) for p, v in leaves.items()})
+    dtype = lambda leaf: jax.random.key(0, impl=leaf["impl"]).dtype if "impl" in leaf else np.dtype(leaf["dtype"])
+    return unflatten({
+        path: jax.ShapeDtypeStruct(tuple(leaf["shape"]), dtype(leaf)) for path, leaf in manifest["leaves"].items()
+    })  # fmt: skip
 
 
 def embedded_names() -> list[str]:
@@ -169,16 +190,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(source: str | Path) -> Iterator[tuple[Any, dict[str, Any], Path]]:
-    folder = _folder(source)
-    manifest = _manifest(folder)
+def _opened(folder: Path) -> Iterator[Any]:
     safetensors = require("safetensors", extra="weights")
     try:
         file = safetensors.safe_open(str(folder / WEIGHTS), framework="np")
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{folder / WEIGHTS} is truncated or damaged ({error}): copy it anew") from error
     with file as opened:
-        yield opened, manifest, folder
+        yield opened
 
 
 def _read(file: Any, path: str, said: Mapping[str, Any], folder: Path) -> np.ndarray:

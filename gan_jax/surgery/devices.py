@@ -95,9 +95,9 @@ def _bring(array: Any, home: Sharding) -> Any:
     return jax.device_put(array, NamedSharding(mesh, spec))
 
 
-def _order(sharding: Sharding) -> list[Any]:
+def _order(sharding: Any) -> list[Any]:
     if isinstance(sharding, NamedSharding):
-        return list(sharding.mesh.devices.flat)
+        return list(np.ravel(np.asarray(sharding.mesh.devices)))
     return sorted(sharding.device_set, key=lambda device: device.id)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +27,20 @@ class Difference:
         """The difference as a share of the scale."""
         return self.largest / max(self.scale, 1e-30)
 
+    @property
+    def preserved(self) -> bool:
+        """Whether only rounding is left of it."""
+        return self.relative <= PRESERVED
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, for a record; None for what is not finite."""
+        finite = lambda x: x if math.isfinite(x) else None
+        sizes = {"largest": finite(self.largest), "scale": finite(self.scale)}
+        return {"preserved": self.preserved, **sizes, "probes": self.probes}
+
     def __str__(self) -> str:
         """For a report."""
-        kept = "preserved" if self.relative <= 1e-5 else "not preserved"
+        kept = "preserved" if self.preserved else "not preserved"
         return f"{kept}: largest difference {self.largest:.1e} of {self.scale:.1e} on {self.probes} probes"
 
 
@@ -71,7 +85,8 @@ def measure_pair(
     """How far a transplanted pair is from the pair that it came from: `{"g": Difference, "d": Difference}`.
 
     G: the new one's images against the old one's, resized by `resize_images`. D: the new one's logits for such
-    images against the old one's for its own. Conditional nets are asked for class 0 on both sides.
+    images against the old one's for its own, and for noise. Conditional nets are asked for class 0 on both sides. A
+    network that either side lacks is not measured.
 
     Args:
       old: the pair that `nets.build` gives for the source.
@@ -81,24 +96,26 @@ def measure_pair(
       key: of the latents.
       n: number of latents.
     """
-    config = new.config
-    z = jax.random.normal(key, (n, max(old.config.z_dim, config.z_dim)))
+    config, was = new.config, old.config
+    z = jax.random.normal(key, (n, max(was.z_dim, config.z_dim)))
 
     def compiled(pair: Any, net: Any) -> Callable[..., jax.Array]:  # operation by operation would compile each
         return jax.jit(lambda variables, x: net.apply(variables, x, _class_0(pair, n))[0])
 
-    old_d, new_d = compiled(old, old.d), compiled(new, new.d)
-
     as_new = lambda images: resize_images(images, config.resolution, config.channels)
-    made = compiled(old, old.g)(old_variables["g"], z[:, : old.config.z_dim])
-    grown = compiled(new, new.g)(new_variables["g"], z[:, : config.z_dim])
-    noise = jax.random.uniform(jax.random.fold_in(key, 1), made.shape, made.dtype, minval=-1.0)
-    return {
-        "g": measure(as_new, lambda _: grown, [made]),
-        "d": measure(
-            lambda x: old_d(old_variables["d"], x), lambda x: new_d(new_variables["d"], as_new(x)), [made, noise]
-        ),
-    }
+    found, images = {}, []
+    if "g" in old_variables:
+        images = [compiled(old, old.g)(old_variables["g"], z[:, : was.z_dim])]
+    if images and "g" in new_variables:
+        grown = compiled(new, new.g)(new_variables["g"], z[:, : config.z_dim])
+        found["g"] = measure(as_new, lambda _: grown, images)
+    if "d" in old_variables and "d" in new_variables:
+        old_d, new_d = compiled(old, old.d), compiled(new, new.d)
+        shape = (n, was.resolution, was.resolution, was.channels)
+        noise = jax.random.uniform(jax.random.fold_in(key, 1), shape, minval=-1.0)
+        judge_old, judge_new = lambda x: old_d(old_variables["d"], x), lambda x: new_d(new_variables["d"], as_new(x))
+        found["d"] = measure(judge_old, judge_new, [*images, noise])
+    return found
 
 
 def _class_0(pair: Any, n: int) -> jax.Array | None:

@@ -108,6 +108,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(text, int(path.name), where)
 
 
+def read_leaves(path: Path, manifest: dict[str, Any], paths: list[str]) -> dict[str, np.ndarray]:
+    """Some leaves of a complete checkpoint as host arrays, each checked; nothing else is read. Keys are their data.
+
+    Raises:
+      DamagedError: names the leaf.
+    """
+    entries = {leaf: manifest["leaves"][leaf] for leaf in paths}
+    arrays = _read_arrays(path, paths)
+    verify(arrays, entries, f"checkpoint {path}")
+    return arrays
+
+
 def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
     where = f"checkpoint {path}"
     manifest = read_manifest(path)

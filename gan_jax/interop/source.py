@@ -1,0 +1,68 @@
+"""A source of weights that is read leaf by leaf: what it holds is known from its manifest, before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any
+
+from gan_jax.config import NetConfig, net_from_dict
+from gan_jax.interop.weights import manifest_specs, weights_reader
+from gan_jax.surgery.provenance import manifest_digest
+from gan_jax.trees import unflatten
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Weights, or a checkpoint. Calling it reads one leaf from disk and checks it: `source(path) -> array`.
+
+    Attributes:
+      name: as it was asked for.
+      what: `weights: FOLDER`, for the eye.
+      manifest: `net`, `history` and more; under `leaves` the dtype, shape and digest of each.
+      digest: of the manifest.
+      read: reads a leaf.
+    """
+
+    name: str
+    what: str
+    manifest: dict[str, Any]
+    digest: str
+    read: Callable[[str], Any]
+
+    def __call__(self, path: str) -> Any:
+        """The leaf at a path: the source is a reader for `surgery.transplant`."""
+        return self.read(path)
+
+    @property
+    def net(self) -> NetConfig:
+        """The networks."""
+        return net_from_dict(self.manifest["net"], f"{self.name}: net")
+
+    @property
+    def specs(self) -> dict[str, Any]:
+        """The trees, as ShapeDtypeStructs."""
+        return manifest_specs(self.manifest)
+
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """Of every leaf; None where no process held it whole."""
+        return {path: leaf["digest"] for path, leaf in self.manifest["leaves"].items()}
+
+    def load(self, paths: Collection[str]) -> dict[str, Any]:
+        """The trees of some leaves."""
+        return unflatten({path: self.read(path) for path in paths})
+
+
+def open_weights(path: str, name: str | None = None) -> Source:
+    """A weights folder, the safetensors file in it, or `embedded:NAME`; it is checked, but no leaf is read yet.
+
+    Args:
+      path: where it is.
+      name: what the user called it; None = the path.
+
+    Raises:
+      WeightsError: as `load_weights`; reading a damaged leaf raises it too.
+    """
+    manifest, read = weights_reader(path)
+    return Source(name or path, f"weights: {path}", manifest, manifest_digest(manifest), read)

@@ -1,0 +1,164 @@
+"""Where every leaf of a weights file or a checkpoint comes from: a history of steps, and the chain of one leaf.
+
+A manifest's `history` is a list of steps, oldest first, plain JSON values. A source's history comes along whole, so
+that A -> B -> C is in the manifest of C alone:
+
+    {"kind": "transplant", "date", "versions", "source": {"name", "digest"}, "seed",
+     "leaves": {target: {"op", "args", "sources": {path: digest}, "digest"}}, "dropped", "policies", "measured"}
+    {"kind": "train", "date", "versions", "images", "config", "frozen", "averages": {"g_ema": "g"}, "measured_anew"}
+
+A source's `digest` is that of its manifest, which has one of every leaf. What is empty is left out, as is a leaf's
+`digest` where it is a copy of its source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from gan_jax.surgery.measure import Difference
+from gan_jax.surgery.plan import Plan
+from gan_jax.surgery.transplant import Report
+from gan_jax.trees import match
+
+Step = dict[str, Any]  # one step of a history, JSON values
+PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "safetensors")
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What one step did to one leaf, and the origins of what it was made of.
+
+    Attributes:
+      path: the leaf's path after the step.
+      step: number of the step in the history, from 1; 0 = before the history begins.
+      words: what was done, for the eye.
+      sources: one for each leaf that it was made of; none where its values are fresh.
+    """
+
+    path: str
+    step: int
+    words: str
+    sources: tuple[Origin, ...] = ()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """sha256 (hex) of a manifest's values: it names a source by all that is said of it, every leaf's digest included."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def transplant_step(
+    plan: Plan,
+    report: Report,
+    source: Mapping[str, str | None],
+    *,
+    seed: int | None = None,
+    measured: Mapping[str, Difference] | str | None = None,
+) -> Step:
+    """The record of a transplant.
+
+    Args:
+      plan: that was carried out.
+      report: of `transplant`.
+      source: `{"name", "digest"}` of the source: as it was asked for, and of its manifest (of the file where it is
+        foreign).
+      seed: of fresh values.
+      measured: of the function on probes; text = why it was not measured.
+    """
+    leaves = {}
+    for row in report.rows:
+        copied = row.op == "copy" and row.digest in row.sources.values()
+        said = {"op": row.op, "args": row.args, "sources": row.sources, "digest": None if copied else row.digest}
+        leaves[row.target] = {key: value for key, value in said.items() if value}
+    words = measured if isinstance(measured, str) else {k: v.to_dict() for k, v in (measured or {}).items()}
+    body = {
+        "source": dict(source), "seed": seed, "measured": words or None, "policies": dict(plan.policies),
+        "dropped": list(plan.unused), "notes": list(plan.notes), "leaves": leaves,
+    }  # fmt: skip
+    return _stamp("transplant") | {key: value for key, value in body.items() if value not in (None, [], {})}
+
+
+def train_step(
+    images: int, config: Mapping[str, Any], *, frozen: Sequence[str] = (), measured_anew: Sequence[str] = ()
+) -> Step:
+    """The record of a training.
+
+    Args:
+      images: real images shown.
+      config: of the run, JSON values.
+      frozen: patterns over the leaves of `g` and `d` that were not trained.
+      measured_anew: patterns over leaves that were measured on the trained weights, such as batch statistics.
+    """
+    body = {"images": images, "config": dict(config), "averages": {"g_ema": "g"}}
+    more = {"frozen": list(frozen), "measured_anew": list(measured_anew)}
+    return _stamp("train") | body | {key: value for key, value in more.items() if value}
+
+
+def history_of(manifest: Mapping[str, Any]) -> list[Step]:
+    """A manifest's history; of weights from before there was one, their training where it began from fresh values."""
+    if "history" in manifest:
+        return list(manifest["history"])
+    config, images = manifest.get("config"), manifest.get("images")
+    if not isinstance(config, dict) or images is None or config.get("transfer", {}).get("kind") != "ScratchConfig":
+        return []
+    stamp = {"kind": "train", "date": manifest.get("created", "unknown"), "versions": manifest.get("versions", {})}
+    return [stamp | {"images": images, "config": config, "averages": {"g_ema": "g"}}]
+
+
+def origin_of(history: Sequence[Step], path: str) -> Origin:
+    """The chain of one leaf, newest step first."""
+    if not history:
+        return Origin(path, 0, "not recorded before this")
+    number, step, before = len(history), history[-1], history[:-1]
+    if step["kind"] == "train":
+        return _trained(step, before, path)
+    leaf = step["leaves"].get(path)
+    fresh = f"fresh values (seed {step['seed']})" if "seed" in step else "fresh values"
+    if leaf is None:
+        return Origin(path, number, f"{fresh}: not of the source")
+    sources = leaf.get("sources", {})
+    if not sources:
+        return Origin(path, number, f"{leaf['op']}: {fresh}" if leaf["op"] == "init" else f"{leaf['op']}: no source")
+    args = ", ".join(f"{key}={json.dumps(value)}" for key, value in leaf.get("args", {}).items())
+    named = [f"{name} @{digest[:12] if digest else '-'}" for name, digest in sources.items()]
+    words = f"{leaf['op']}{f'({args})' if args else ''} <- {' + '.join(named)}"
+    return Origin(path, number, words, tuple(origin_of(before, name) for name in sources))
+
+
+def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
+    number = len(before) + 1
+    root, _, tail = path.partition("/")
+    averaged = step.get("averages", {}).get(root)
+    trained = f"{averaged}/{tail}" if averaged else path
+    if trained.split("/")[0] not in ("g", "d"):
+        return Origin(path, number, "made by this training")
+    if any(match(pattern, trained) for pattern in step.get("frozen", ())):
+        words = "frozen: as it was before this training"
+    elif any(match(pattern, path) for pattern in step.get("measured_anew", ())):
+        words = "measured anew on the trained weights"
+    else:
+        words = f"trained; moving average of {trained}" if averaged else "trained"
+    if not before:
+        return Origin(path, number, f"{words}, from fresh values")
+    return Origin(path, number, words, (origin_of(before, trained),))
+
+
+def _stamp(kind: str) -> Step:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"kind": kind, "date": now, "versions": versions()}

@@ -1,0 +1,59 @@
+"""Whatever weights can be taken from: a weights folder, an embedded pair, a run, or a checkpoint of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gan_jax.config import ConfigError, net_to_dict
+from gan_jax.interop.source import Source, open_weights
+from gan_jax.surgery.provenance import manifest_digest
+from gan_jax.tasks.model import WEIGHTS, run_config
+from gan_jax.train import checkpoint_store as store
+from gan_jax.trees import did_you_mean
+
+
+def open_source(path: str | Path, checkpoint: int | None = None) -> Source:
+    """Opens weights to be read leaf by leaf; no leaf is read yet.
+
+    Args:
+      path: a weights folder, `embedded:NAME`, a run folder (its weights; where it has none yet, its newest
+        checkpoint), or a checkpoint's folder, `RUN/checkpoints/48000`.
+      checkpoint: of a run, the checkpoint of so many images.
+
+    Raises:
+      WeightsError, CheckpointError, ConfigError: what is missing, damaged or not ours.
+    """
+    name, folder = str(path), Path(path)
+    if name.startswith("embedded:") or not (folder / "config.json").is_file():
+        if checkpoint is not None:
+            raise ConfigError(f"--checkpoint {checkpoint} wants a run folder, and {name} has no config.json")
+        is_checkpoint = folder.name.isdecimal() and (folder.parent.parent / "config.json").is_file()
+        return open_checkpoint(folder, name) if is_checkpoint else open_weights(name)
+    if checkpoint is None and (folder / WEIGHTS).is_dir():
+        return open_weights(str(folder / WEIGHTS), name)
+    have = store.complete(folder / "checkpoints")
+    if not have:
+        raise ConfigError(f"run {folder} has no weights and no complete checkpoint yet")
+    if checkpoint is not None and checkpoint not in have:
+        raise ConfigError(f"run {folder} has no checkpoint of {checkpoint} images; there are {', '.join(map(str, have))}")
+    images = have[-1] if checkpoint is None else checkpoint
+    return open_checkpoint(folder / "checkpoints" / str(images), f"{name} at {images} images")
+
+
+def open_checkpoint(folder: Path, name: str) -> Source:
+    """A checkpoint of a run: the whole state, of which a transplant takes `g_ema` and `d`."""
+    said = store.read_manifest(folder)
+    net = net_to_dict(run_config(folder.parent.parent).net)
+    leaves = said["leaves"]
+
+    def read(path: str) -> Any:
+        if path not in leaves:
+            raise ConfigError(f"no leaf {path!r} in checkpoint {folder}{did_you_mean(path, leaves)}")
+        array = store.read_leaves(folder, said, [path])[path]
+        impl = leaves[path].get("impl")
+        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=impl) if impl else array
+
+    return Source(name, f"checkpoint: {folder}", said | {"net": net}, manifest_digest(said), read)
