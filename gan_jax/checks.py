@@ -40,6 +40,9 @@ def _net(config: Config) -> Iterator[str]:
         yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"
     if net.channels not in (1, 3, 4):
         yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"
+    kernel = getattr(net, "kernel", 3)
+    if kernel < 1 or kernel % 2 == 0:
+        yield f"net.kernel is {kernel}; use an odd size, 3 or 5"
     num_classes = getattr(net, "num_classes", 0)
     if num_classes < 0 or num_classes == 1:
         yield f"net.num_classes is {num_classes}; use 0 (unconditional) or at least 2"
@@ -93,6 +96,7 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "net.z_dim": "",
     "net.channel_base": "",
     "net.channel_max": "",
+    "net.depth": "",
     "loss.penalty_interval": "",
     "optim.lr": "",
     "optim.d_lr": ", or None for optim.lr",

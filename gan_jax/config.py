@@ -41,6 +41,8 @@ class ResNetConfig:
     z_dim: int = 64  # latent size
     channel_base: int = 1024  # width of a block at resolution r is min(channel_base / r, channel_max)
     channel_max: int = 32  # largest width of a block
+    kernel: int = 3  # size of the residual branches' convolutions, px; odd
+    depth: int = 1  # residual blocks at each resolution
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and losses stay float32
 
 

@@ -1,4 +1,8 @@
-"""DCGAN (Radford et al., 2016) with 4x4 kernels, the layout of the common ports; layers named by resolution."""
+"""DCGAN (Radford et al., 2016) with 4x4 kernels, the layout of the common ports; layers named by resolution.
+
+No layer has a residual branch that could start silent, so there is no exact way to make this family deeper at a
+resolution: another depth here means another resolution.
+"""
 
 from __future__ import annotations
 

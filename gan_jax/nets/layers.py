@@ -80,14 +80,19 @@ class Dense(_Weighted):
 
 
 class Embed(_Weighted):
-    """Labels `[N] int32` -> rows `[N, features]` of a table `[num_classes, features]`."""
+    """Labels `[N] int32` -> rows `[N, features]` of a table `[num_classes, features]`, times a learned `gain []`.
+
+    Under spectral norm no table is small, whatever its weights: only the gain can be, which growth starts at zero.
+    """
 
     num_classes: int = 1
     features: int = 1
+    gain: bool = False
 
     @nn.compact
     def __call__(self, labels: jax.Array, train: bool = False) -> jax.Array:
-        return self.weight("embedding", (self.num_classes, self.features), train)[labels]
+        rows = self.weight("embedding", (self.num_classes, self.features), train)[labels]
+        return rows * self.param("gain", nn.initializers.ones, ()).astype(rows.dtype) if self.gain else rows
 
 
 class Norm(nn.Module):

@@ -2,7 +2,8 @@
 
 Two departures make growth exact: the image enters D through a linear 1x1 `from_rgb`, which commutes with pooling,
 and leaves G through a 1x1 `to_rgb`, which commutes with nearest up-sampling. A new block with an identity skip
-and a silent residual then leaves the function as it was, at the new resolution.
+and a silent residual then leaves the function as it was, at the new resolution. Where `depth` is more than 1, every
+block has further residuals `more0`, `more1`, ..: without resampling, their skip the identity itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,23 @@ def widths(config: ResNetConfig) -> dict[int, int]:
     return {r: min(config.channel_base // r, config.channel_max) for r in sizes}
 
 
+class GResidual(nn.Module):
+    """x + norm-relu-conv-norm-relu-conv: `[N, r, r, C]` -> the same."""
+
+    num_classes: int
+    axis_name: str | None
+    dtype: str
+    kernel: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
+        h = x
+        for i in range(2):
+            h = nn.relu(Norm(self.num_classes, self.axis_name, name=f"norm{i}")(h, labels, train))
+            h = Conv(features=x.shape[-1], size=self.kernel, init_kernel=RESIDUAL, dtype=self.dtype, name=f"conv{i}")(h)
+        return x + h
+
+
 class GBlock(nn.Module):
     """norm-relu-up-conv-norm-relu-conv beside up-conv1x1: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
 
@@ -31,17 +49,25 @@ class GBlock(nn.Module):
     num_classes: int
     axis_name: str | None
     dtype: str
+    kernel: int = 3
+    depth: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
         norm = lambda name: Norm(self.num_classes, self.axis_name, name=name)
-        conv = lambda name: Conv(features=self.features, init_kernel=RESIDUAL, dtype=self.dtype, name=name)
+        conv = lambda name: Conv(
+            features=self.features, size=self.kernel, init_kernel=RESIDUAL, dtype=self.dtype, name=name
+        )
         h = upsample_nearest(nn.relu(norm("norm0")(x, labels, train)))
         h = conv("conv0")(h)
         h = conv("conv1")(nn.relu(norm("norm1")(h, labels, train)))
         # A 1x1 convolution commutes with repetition, and before it costs a quarter.
         skip = Conv(features=self.features, size=1, dtype=self.dtype, name="skip")(x)
-        return h + upsample_nearest(skip)
+        h = h + upsample_nearest(skip)
+        for i in range(self.depth - 1):
+            more = GResidual(self.num_classes, self.axis_name, self.dtype, self.kernel, name=f"more{i}")
+            h = more(h, labels, train)
+        return h
 
 
 class Generator(nn.Module):
@@ -55,9 +81,32 @@ class Generator(nn.Module):
         c, width = self.config, widths(self.config)
         h = Dense(features=4 * 4 * width[4], dtype=c.dtype, name="stem")(z).reshape(-1, 4, 4, width[4])
         for r in list(width)[1:]:
-            h = GBlock(width[r], c.num_classes, self.axis_name, c.dtype, name=f"b{r}")(h, labels, train)
+            block = GBlock(width[r], c.num_classes, self.axis_name, c.dtype, c.kernel, c.depth, name=f"b{r}")
+            h = block(h, labels, train)
         h = nn.relu(Norm(axis_name=self.axis_name, name="to_rgb_norm")(h, train=train))
         return jnp.tanh(Conv(features=c.channels, size=1, name="to_rgb")(h))
+
+
+class DResidual(nn.Module):
+    """x + relu-conv-relu-conv: `[N, r, r, C]` -> the same."""
+
+    dtype: str
+    kernel: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        h = x
+        for i in range(2):
+            conv = Conv(
+                features=x.shape[-1],
+                size=self.kernel,
+                spectral=True,
+                init_kernel=RESIDUAL,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )
+            h = conv(nn.relu(h), train)
+        return x + h
 
 
 class DBlock(nn.Module):
@@ -67,16 +116,19 @@ class DBlock(nn.Module):
     features: int
     down: bool
     dtype: str
+    kernel: int = 3
+    depth: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        conv = lambda name, features: Conv(
-            features=features, spectral=True, init_kernel=RESIDUAL, dtype=self.dtype, name=name
+        conv = lambda name, features, size=self.kernel, **options: Conv(
+            features=features, size=size, spectral=True, dtype=self.dtype, name=name, **options
         )
-        h = conv("conv0", self.hidden)(nn.relu(x), train)
-        h = conv("conv1", self.features)(nn.relu(h), train)
-        skip = downsample_mean(x) if self.down else x
-        skip = Conv(features=self.features, size=1, spectral=True, dtype=self.dtype, name="skip")(skip, train)
+        for i in range(self.depth - 1):
+            x = DResidual(self.dtype, self.kernel, name=f"more{i}")(x, train)
+        h = conv("conv0", self.hidden, init_kernel=RESIDUAL)(nn.relu(x), train)
+        h = conv("conv1", self.features, init_kernel=RESIDUAL)(nn.relu(h), train)
+        skip = conv("skip", self.features, 1)(downsample_mean(x) if self.down else x, train)
         return (downsample_mean(h) if self.down else h) + skip
 
 
@@ -91,10 +143,10 @@ class Discriminator(nn.Module):
         h = Conv(features=width[c.resolution], size=1, spectral=True, dtype=c.dtype, name="from_rgb")(images, train)
         for r in reversed(list(width)):
             out = width[r // 2] if r > 4 else width[4]
-            h = DBlock(width[r], out, down=r > 4, dtype=c.dtype, name=f"b{r}")(h, train)
+            h = DBlock(width[r], out, r > 4, c.dtype, c.kernel, c.depth, name=f"b{r}")(h, train)
         features = at_least_float32(nn.relu(h)).sum(axis=(1, 2))
         logits = Dense(features=1, spectral=True, name="head")(features, train)[:, 0]
         if c.num_classes:
-            table = Embed(num_classes=c.num_classes, features=width[4], spectral=True, name="embed")
+            table = Embed(num_classes=c.num_classes, features=width[4], spectral=True, gain=True, name="embed")
             logits += (table(needed(labels), train) * features).sum(-1)
         return logits

@@ -30,12 +30,14 @@ class Axis:
       scale: whose factor this axis takes part in.
       reads: whether the leaf reads this axis; else it writes it (or belongs to what is written, as a bias does).
       size: of a part of a fused axis that is a number; None = what the array says.
+      name: the group, or which of `FIXED`; None = a number of positions.
     """
 
     group: str | None
     scale: str | None
     reads: bool
     size: int | None = None
+    name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,4 +134,6 @@ def _axis(word: str, reads: bool) -> Axis:
     if word.isdecimal():
         return Axis(None, None, reads, int(word))
     group, _, scale = word.partition(":")
-    return Axis(None, None, reads) if group in FIXED else Axis(group, scale or group, reads)
+    if group in FIXED:
+        return Axis(None, None, reads, name=group)
+    return Axis(group, scale or group, reads, name=group)

@@ -95,6 +95,11 @@ def layouts(config: ResNetConfig) -> dict[str, Layout]:
     return {"g": _generator_layout(config), "d": _discriminator_layout(config)}
 
 
+def _extra(config: ResNetConfig, r: int) -> list[str]:
+    """The further residuals of a block. Their skip is the identity, which ties what they read to what they write."""
+    return [f"b{r}/more{i}" for i in range(config.depth - 1)]
+
+
 def _generator_layout(config: ResNetConfig) -> Layout:
     classes = "classes " if config.num_classes else ""
     text = {"params/stem/kernel": "z -> (4 4 b4)", "params/stem/bias": "-> (4 4 b4)"}
@@ -113,6 +118,11 @@ def _generator_layout(config: ResNetConfig) -> Layout:
         norm(f"{b}/norm1", f"{b}/conv0", classes)
         conv(f"{b}/conv1", f"{b}/conv0:{b}/norm1", b)
         conv(f"{b}/skip", before, b)
+        for more in _extra(config, r):
+            norm(f"{more}/norm0", b, classes)
+            conv(f"{more}/conv0", f"{b}:{more}/norm0", f"{more}/conv0")
+            norm(f"{more}/norm1", f"{more}/conv0", classes)
+            conv(f"{more}/conv1", f"{more}/conv0:{more}/norm1", b)
     top = f"b{config.resolution}"
     norm("to_rgb_norm", top)
     conv("to_rgb", f"{top}:to_rgb_norm", "rgb")
@@ -130,12 +140,15 @@ def _discriminator_layout(config: ResNetConfig) -> Layout:
     conv("from_rgb", "rgb", f"b{config.resolution}")
     for r in widths(config):
         b, after = f"b{r}", f"b{r // 2}" if r > 4 else "top"
+        for more in _extra(config, r):
+            conv(f"{more}/conv0", b, f"{more}/conv0")
+            conv(f"{more}/conv1", f"{more}/conv0", b)
         conv(f"{b}/conv0", b, f"{b}/conv0")
         conv(f"{b}/conv1", f"{b}/conv0", after)
         conv(f"{b}/skip", b, after)
     text |= {"params/head/kernel": "top -> logit", "params/head/bias": "-> logit", "spectral/head/u": "-> logit"}
     if config.num_classes:
-        text |= {"params/embed/embedding": "classes top ->", "spectral/embed/u": "-> top"}
+        text |= {"params/embed/embedding": "classes top ->", "spectral/embed/u": "-> top", "params/embed/gain": "->"}
     return Layout(text, spectral=tuple(path for path in text if path.endswith(("kernel", "embedding"))))
 
 

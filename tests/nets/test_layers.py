@@ -81,6 +81,19 @@ def test_layers_against_numpy():
     )
 
 
+def test_a_gain_of_zero_silences_a_table_and_still_learns():
+    layer, labels = Embed(num_classes=4, features=3, spectral=True, gain=True), jnp.array([3, 1], jnp.int32)
+    variables = layer.init(jax.random.key(0), labels)
+    np.testing.assert_array_equal(variables["params"]["gain"], 1.0)
+    plain = layer.clone(gain=False).apply(
+        {**variables, "params": {"embedding": variables["params"]["embedding"]}}, labels
+    )
+    np.testing.assert_array_equal(layer.apply(variables, labels), plain)
+    silent = {**variables["params"], "gain": jnp.float32(0)}
+    out, slope = jax.value_and_grad(lambda p: layer.apply({**variables, "params": p}, labels).sum())(silent)
+    assert out == 0 and np.isclose(slope["gain"], plain.sum(), rtol=1e-5) and np.abs(slope["gain"]) > 1e-2
+
+
 @pytest.mark.parametrize(
     "layer", [Conv(features=2, dtype="bfloat16"), Conv(features=2, spectral=True, dtype="bfloat16")]
 )
