@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, corner, leading, paste, views, wide, xp_of, zeros
+from gan_jax.surgery.arrays import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
 
 # -- shape effects -------------------------------------------------------------------------------
 
@@ -33,6 +33,9 @@ def smaller_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target = views(shapes[0], args)
     if len(source) != len(target) or any(s < t for s, t in zip(source, target)):
         raise OpError(f"{list(target)} is no part of {list(source)}; use widen, or fit for a mixture")
+    starts = args.get("starts", [0] * len(source))
+    if len(starts) != len(source) or any(a < 0 or a + t > s for a, s, t in zip(starts, source, target)):
+        raise OpError(f"{list(target)} from {list(starts)} on lies outside {list(source)}")
     return tuple(args["shape"])
 
 
@@ -53,16 +56,6 @@ def mean_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     return tuple(n for i, n in enumerate(shapes[0]) if i != args["axis"])
 
 
-def gather_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    shape, axis, index = list(shapes[0]), args["axis"], args["index"]
-    if wrong := [i for i in index if not -1 <= i < shape[axis]]:
-        raise OpError(
-            f"index {wrong[0]} lies outside axis {axis} of {shape}; use 0 to {shape[axis] - 1}, or -1 for the mean"
-        )
-    shape[axis] = len(index)
-    return tuple(shape)
-
-
 def mix_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     shape, axis, matrix = list(shapes[0]), args["axis"], args["matrix"]
     if shape[axis] != len(matrix[0]):
@@ -71,11 +64,24 @@ def mix_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     return tuple(shape)
 
 
-def resize_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    source, target = tuple(shapes[0]), tuple(args["shape"])
-    if len(source) < 3 or len(source) != len(target) or source[2:] != target[2:]:
-        raise OpError(f"resize changes the two leading axes of a kernel only, not {list(source)} -> {list(target)}")
-    return target
+def noise_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    for name in ("std", "seed", "salt"):
+        args[name]  # each has to be there: a draw that cannot be repeated is no plan
+    if args["std"] < 0:
+        raise OpError(f"std is {args['std']}; use 0 or more")
+    return tuple(shapes[0])
+
+
+def scale_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    if not math.isfinite(args["factor"]):
+        raise OpError(f"factor is {args['factor']}; use a finite number")
+    return tuple(shapes[0])
+
+
+def matrix_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    if len(shapes[0]) < 2:
+        raise OpError(f"this needs a kernel [.., I, O], not {list(shapes[0])}")
+    return tuple(shapes[0])
 
 
 # -- leaf functions ------------------------------------------------------------------------------
@@ -94,8 +100,10 @@ def zero(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def part(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """The part that begins at `args["starts"]` along each axis of the view, by default at 0."""
     view, smaller = views(sources[0].shape, args)
-    return sources[0].reshape(view)[leading(smaller)].reshape(tuple(args["shape"]))
+    index = tuple(slice(a, a + n) for a, n in zip(args.get("starts", [0] * len(view)), smaller))
+    return sources[0].reshape(view)[index].reshape(tuple(args["shape"]))
 
 
 def widen(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
@@ -128,14 +136,6 @@ def mean(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     return wide(sources[0]).mean(axis=args["axis"]).astype(sources[0].dtype)
 
 
-def gather(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    x, axis, index = sources[0], args["axis"], args["index"]
-    if -1 in index:  # one more row, the mean of all: what -1 then picks
-        row = wide(x).mean(axis=axis, keepdims=True).astype(x.dtype)
-        x = xp_of(x).concatenate([x, row], axis=axis)
-    return xp_of(x).take(x, np.array([i % x.shape[axis] for i in index], np.int32), axis=axis)
-
-
 def mix(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """New channels along one axis as combinations of the old, `matrix [new, old]`, plus `offset [new]`."""
     x, axis = wide(sources[0]), args["axis"]
@@ -148,15 +148,29 @@ def mix(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     return xp.moveaxis(out, 0, axis).astype(sources[0].dtype)
 
 
-def resize(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """Linear interpolation on the kernel grid. The sum over the grid, its gain on a constant image, stays exactly."""
-    x = wide(sources[0])
-    (kh, kw), (h, w) = x.shape[:2], args["shape"][:2]
-    out = jax.image.resize(jnp.asarray(x), (h, w, *x.shape[2:]), "linear", antialias=True) * (kh * kw / (h * w))
-    out = xp_of(x).asarray(out)
-    out = out + (x.sum(axis=(0, 1)) - out.sum(axis=(0, 1)))[None, None] / (h * w)
-    return out.astype(sources[0].dtype)
-
-
 def cast(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     return sources[0].astype(np.dtype(args["dtype"]))
+
+
+def noise(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """Adds normal noise of `std`, drawn by NumPy from `seed` and the text `salt`: the same on every machine.
+
+    With `relative`, `std` is in units of the leaf's own standard deviation.
+    """
+    x = wide(sources[0])
+    draw = np.random.default_rng([args["seed"], zlib.crc32(args["salt"].encode())]).standard_normal(x.shape)
+    size = x.std() if args.get("relative") else 1
+    return (x + (draw * args["std"]).astype(x.dtype) * size).astype(sources[0].dtype)
+
+
+def scale(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    x = wide(sources[0])
+    return (x * np.array(args["factor"], x.dtype)).astype(sources[0].dtype)
+
+
+def unit(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """The kernel divided by its largest singular value: what a spectrally normalised layer computes with."""
+    x = wide(sources[0])
+    xp = xp_of(x)
+    size = xp.linalg.svd(x.reshape(-1, x.shape[-1]), compute_uv=False)[0]
+    return (x / xp.maximum(size, np.array(1e-12, x.dtype))).astype(sources[0].dtype)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from gan_jax.surgery import leaf, spectral
+from gan_jax.surgery import grids, join, leaf, select, spectral
 from gan_jax.surgery.arrays import Args, OpError, Shape
 from gan_jax.trees import did_you_mean
 
@@ -29,8 +29,12 @@ class Op:
       shape: `(source_shapes, args) -> shape`; raises `OpError` where it cannot be applied.
       apply: `(sources, fresh, args) -> array` of that shape.
       sources: how many source leaves it reads; 0 = none.
+      many: whether it reads any more that are named.
+      looks: whether the sources after the first are only looked at: they choose, and bring no values.
       fresh: whether it reads the target's fresh value (or its dtype).
+      constant: whether of that it needs the dtype only.
       keeps: whether source values arrive as they are, as a function of them, or not at all.
+      fills: whether every value of the result comes from the source, if it reads one.
       moments: the operation that moves Adam's moments along, with the same arguments; None = they are reset.
     """
 
@@ -38,8 +42,12 @@ class Op:
     shape: Callable[[Sequence[Shape], Args], Shape]
     apply: Callable[[Sequence[Any], Any, Args], Any]
     sources: int = 1
+    many: bool = False
+    looks: bool = False
     fresh: bool = False
+    constant: bool = False
     keeps: Literal["copied", "adapted", "fresh"] = "copied"
+    fills: bool = True
     moments: str | None = None
 
 
@@ -54,8 +62,9 @@ def shape_of_steps(steps: Sequence[Step], shapes: Sequence[Shape]) -> Shape:
     """The shape that a chain of operations makes; the first reads all sources, each later one what came before."""
     for name, args in steps:
         op = lookup(name)
-        if op.sources > len(shapes):
-            raise OpError(f"{name} reads {op.sources} source leaves, but {len(shapes)} are named")
+        if op.sources > len(shapes) or (op.sources < len(shapes) and not op.many):
+            least = " or more" if op.many else ""
+            raise OpError(f"{name} reads {op.sources}{least} source leaves, but {len(shapes)} are named")
         try:
             shapes = [op.shape(shapes, args)]
         except KeyError as error:
@@ -72,16 +81,42 @@ def run_steps(steps: Sequence[Step], sources: Sequence[Any], fresh: Any) -> Any:
 
 def values_kept(steps: Sequence[Step], shapes: Sequence[Shape]) -> tuple[int, int]:
     """How many values of the result are (copied from, computed from) the source; the rest is fresh."""
-    kept, adapted = math.prod(shapes[0]) if shapes else 0, False
+    kept, adapted = None, False
     for name, args in steps:
         op = lookup(name)
-        shapes = [op.shape(shapes, args)]
         if op.keeps == "fresh":
             return 0, 0
-        repeats = op.keeps == "adapted" or name == "tile"
-        kept = math.prod(shapes[0]) if repeats else min(kept, math.prod(shapes[0]))
+        before, made = sum(map(math.prod, shapes[:1] if op.looks else shapes)), op.shape(shapes, args)
+        if name == "nested":
+            parts = [values_kept(part["steps"], [shapes[i] for i in part["sources"]]) for part in args["inputs"]]
+            op, adapted = lookup(args["op"]), any(computed for _, computed in parts)
+            count = 1 if op.looks else len(parts)
+            before = sum(map(math.prod, _input_shapes(shapes, args)[:count]))
+            kept = sum(map(sum, parts[:count]))
+        kept = before if kept is None else kept
+        everything = op.keeps == "adapted" or (op.fills and kept == before)
+        kept = math.prod(made) if everything else min(kept, math.prod(made))
         adapted = adapted or op.keeps == "adapted"
-    return (0, kept) if adapted else (kept, 0)
+        shapes = [made]
+    return (0, kept or 0) if adapted else (kept or 0, 0)
+
+
+def _input_shapes(shapes: Sequence[Shape], args: Args) -> list[Shape]:
+    """The shapes of the inputs of a nested operation."""
+    return [shape_of_steps(part["steps"], [shapes[i] for i in part["sources"]]) for part in args["inputs"]]
+
+
+def _nested_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    inner = [args["op"], *(name for part in args["inputs"] for name, _ in part["steps"])]
+    if fresh := [name for name in inner if lookup(name).fresh and not lookup(name).constant]:
+        raise OpError(f"{fresh[0]} reads the target's fresh value, which nothing nested has")
+    return shape_of_steps([(args["op"], args["args"])], _input_shapes(shapes, args))
+
+
+def _nested(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """One operation on inputs that chains of operations make: `args["inputs"]` lists `sources` and `steps` of each."""
+    inputs = [run_steps(part["steps"], [sources[i] for i in part["sources"]], fresh) for part in args["inputs"]]
+    return lookup(args["op"]).apply(inputs, fresh, args["args"])
 
 
 def _vector_shape(shapes: Sequence[Shape], args: Args) -> Shape:
@@ -94,30 +129,41 @@ def _vector(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 _NEW = {"sources": 0, "fresh": True, "keeps": "fresh"}
+_CONSTANT = {**_NEW, "constant": True}
 
 OPS: dict[str, Op] = {
     "copy": Op("the same shape", leaf.same_shape, leaf.copy, moments="copy"),
     "init": Op("the target's shape, its fresh value", leaf.given_shape, leaf.init, **_NEW),
-    "zero": Op("the target's shape", leaf.given_shape, leaf.zero, **_NEW),
-    "identity": Op("[.., I, O], one tap in the middle", leaf.kernel_shape, leaf.identity, **_NEW),
-    "slice": Op("the leading part along each axis", leaf.smaller_shape, leaf.part, moments="slice"),
+    "zero": Op("the target's shape", leaf.given_shape, leaf.zero, **_CONSTANT),
+    "identity": Op("[.., I, O], one tap in the middle", leaf.kernel_shape, leaf.identity, **_CONSTANT),
+    "slice": Op(
+        "a part along each axis, the leading one unless it has `starts`", leaf.smaller_shape, leaf.part, moments="slice"
+    ),
     "widen": Op(
         "larger; fresh, but new inputs feed old outputs with zero",
         leaf.larger_shape,
         leaf.widen,
         fresh=True,
+        fills=False,
         moments="pad",
     ),
-    "pad": Op("larger, by zeros", leaf.larger_shape, leaf.pad, moments="pad"),
+    "pad": Op("larger, by zeros", leaf.larger_shape, leaf.pad, fills=False, moments="pad"),
     "tile": Op("a new axis of equal parts", leaf.tile_shape, leaf.tile),
     "mean": Op("one axis less", leaf.mean_shape, leaf.mean, keeps="adapted"),
-    "gather": Op("one axis by a list of indices, -1 for the mean", leaf.gather_shape, leaf.gather, moments="gather"),
+    "gather": Op(
+        "one axis by a list of indices, -1 for the mean", select.gather_shape, select.gather, moments="gather"
+    ),
     "colour_in": Op("image channels, in what reads them", leaf.mix_shape, leaf.mix, keeps="adapted"),
     "colour_out": Op("image channels, in what writes them", leaf.mix_shape, leaf.mix, keeps="adapted"),
-    "resize": Op("another kernel size, the same sum", leaf.resize_shape, leaf.resize, keeps="adapted"),
+    "resize": Op("another kernel size, the same sum", grids.resize_shape, grids.resize, keeps="adapted"),
     "cast": Op("the same shape, another dtype", leaf.same_shape, leaf.cast, moments="cast"),
     "widen_spectral": Op(
-        "as widen, the largest singular value kept", leaf.larger_shape, spectral.widen, fresh=True, moments="pad"
+        "as widen, the largest singular value kept",
+        leaf.larger_shape,
+        spectral.widen,
+        fresh=True,
+        fills=False,
+        moments="pad",
     ),
     "colour_spectral": Op(
         "[1, 1, 1, O] -> [1, 1, 3 or 4, O'], the largest singular value kept",
@@ -126,7 +172,44 @@ OPS: dict[str, Op] = {
         keeps="adapted",
     ),
     "mute": Op("the target's shape, fresh but for a silent last output", leaf.kernel_shape, spectral.mute, **_NEW),
-    "ballast": Op("the target's shape, zero but for one weight", leaf.kernel_shape, spectral.ballast, **_NEW),
-    "one_hot": Op("the target's shape, a unit vector", leaf.given_shape, spectral.one_hot, **_NEW),
+    "ballast": Op("the target's shape, zero but for one weight", leaf.kernel_shape, spectral.ballast, **_CONSTANT),
+    "one_hot": Op("the target's shape, a unit vector", leaf.given_shape, spectral.one_hot, **_CONSTANT),
     "singular_vector": Op("[O] for a changed kernel [.., O]", _vector_shape, _vector, sources=2, keeps="adapted"),
+    "permute": Op("the same shape, one axis in another order", select.permute_shape, select.gather, moments="permute"),
+    "strongest": Op(
+        "fewer channels along some axes: those with the largest norm in the leaves that `scores` name",
+        select.strongest_shape,
+        select.strongest,
+        many=True,
+        looks=True,
+        moments="strongest",
+    ),
+    "concatenate": Op(
+        "the sources one after the other along an axis",
+        join.concatenate_shape,
+        join.concatenate,
+        sources=2,
+        many=True,
+        moments="concatenate",
+    ),
+    "stack": Op("the sources along a new axis", join.stack_shape, join.stack, sources=2, many=True, moments="stack"),
+    "split": Op("one of equal or given parts of an axis", join.split_shape, join.split, moments="split"),
+    "unstack": Op("one position of an axis, which goes", join.unstack_shape, join.unstack, moments="unstack"),
+    "transpose": Op("the axes in another order", join.transpose_shape, join.transpose, moments="transpose"),
+    "reshape": Op("the same values in another shape", join.reshape_shape, join.reshape, moments="reshape"),
+    "average": Op(
+        "the shape that all sources have", join.average_shape, join.average, sources=2, many=True, keeps="adapted"
+    ),
+    "resize_constant": Op(
+        "[h, w, C] or [1, h, w, C] on another grid", grids.constant_shape, grids.resize_constant, keeps="adapted"
+    ),
+    "resize_positions": Op(
+        "[n, d] or [1, n, d] with other positions", grids.positions_shape, grids.resize_positions, keeps="adapted"
+    ),
+    "fuse_up": Op("3x3 after a doubling <-> 4x4 transposed", grids.fuse_shape, grids.fuse_up, keeps="adapted"),
+    "fuse_down": Op("3x3 before 2x2 means <-> 4x4, stride 2", grids.fuse_shape, grids.fuse_down, keeps="adapted"),
+    "noise": Op("the same shape, plus seeded noise", leaf.noise_shape, leaf.noise, keeps="adapted", moments="copy"),
+    "scale": Op("the same shape, times a number", leaf.scale_shape, leaf.scale, keeps="adapted"),
+    "unit": Op("the same kernel, largest singular value 1", leaf.matrix_shape, leaf.unit, keeps="adapted"),
+    "nested": Op("one operation on inputs that others make", _nested_shape, _nested, many=True),
 }

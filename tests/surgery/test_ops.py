@@ -36,14 +36,57 @@ CASES = {
     "mute": ([], {"shape": [3, 3, 2, 4]}, (3, 3, 2, 4)),
     "ballast": ([], {"shape": [3, 3, 4, 2]}, (3, 3, 4, 2)),
     "one_hot": ([], {"shape": [4], "index": -1}, (4,)),
+    "permute": ([(2, 12)], {"axis": 2, "index": [2, 0, 1], "shape": [2, 12], "view": [[2, 4, 3]] * 2}, (2, 12)),
+    "strongest": (
+        [(3, 20), (5, 2)],
+        {
+            "axes": [{"axis": 2, "keep": 2, "scores": [[1, 0], [0, 2]]}, {"axis": 0, "keep": 2, "scores": [[0, 0]]}],
+            "shape": [2, 8],
+            "view": [[3, 4, 5], [2, 4, 2]],
+        },
+        (2, 8),
+    ),
+    "concatenate": ([(2, 3), (2, 1), (2, 2)], {"axis": 1}, (2, 6)),
+    "stack": ([(2, 3), (2, 3)], {"axis": -1}, (2, 3, 2)),
+    "split": ([(2, 6)], {"axis": 1, "sizes": [1, 3, 2], "index": 1}, (2, 3)),
+    "unstack": ([(2, 3, 4)], {"axis": 1, "index": 2}, (2, 4)),
+    "transpose": ([(2, 3, 4)], {"axes": [2, 0, 1]}, (4, 2, 3)),
+    "reshape": ([(2, 6)], {"shape": [3, 4]}, (3, 4)),
+    "average": ([(2, 3), (2, 3), (2, 3)], {"weights": [0.5, 0.3, 0.2]}, (2, 3)),
+    "resize_constant": ([(1, 4, 4, 3)], {"shape": [1, 8, 6, 3], "method": "cubic"}, (1, 8, 6, 3)),
+    "resize_positions": ([(5, 3)], {"shape": [10, 3], "grid": [[2, 2], [3, 3]], "prefix": 1}, (10, 3)),
+    "fuse_up": ([(3, 3, 2, 3)], {"shape": [4, 4, 2, 3]}, (4, 4, 2, 3)),
+    "fuse_down": ([(4, 4, 2, 3)], {"shape": [3, 3, 2, 3]}, (3, 3, 2, 3)),
+    "noise": ([(2, 3)], {"std": 0.1, "seed": 0, "salt": "g/b8/kernel"}, (2, 3)),
+    "scale": ([(2, 3)], {"factor": 0.5}, (2, 3)),
+    "unit": ([(3, 3, 2, 3)], {}, (3, 3, 2, 3)),
+    "nested": (
+        [(2, 3), (4, 2)],
+        {
+            "op": "concatenate",
+            "args": {"axis": 0},
+            "inputs": [
+                {"sources": [0], "steps": [["scale", {"factor": 2.0}]]},
+                {"sources": [1], "steps": [["transpose", {"axes": [1, 0]}], ["slice", {"shape": [2, 3]}]]},
+            ],
+        },
+        (4, 3),
+    ),
     "singular_vector": ([(5,), (3, 3, 4, 5)], {"steps": [["slice", {"shape": [3, 3, 3, 4]}]]}, (4,)),
 }
+
+
+def strongest(keep=2, scores=((0, 0),)):
+    return "strongest", {"axes": [{"axis": 0, "keep": keep, "scores": scores}]}
 
 
 def test_every_operation_has_a_case():
     assert CASES.keys() == OPS.keys()
     assert all(op.effect for op in OPS.values())
     assert {op.moments for op in OPS.values()} - {None} <= OPS.keys()
+
+
+step_of = lambda name: (name, CASES[name][1])
 
 
 def apply(name, xp=np):
@@ -78,7 +121,7 @@ def test_half_precision(name):
 
 def test_without_sources_there_is_no_source():
     for name, (shapes, _, _) in CASES.items():
-        assert OPS[name].sources == len(shapes), name
+        assert OPS[name].sources == len(shapes) or (OPS[name].many and OPS[name].sources <= len(shapes)), name
         assert (OPS[name].keeps == "fresh") == (not shapes), name
 
 
@@ -215,6 +258,48 @@ def test_singular_vector_is_what_the_kernel_stretches_most():
         ([("colour_spectral", {"shape": [1, 1, 2, 4]})], [(1, 1, 1, 4)], "needs"),
         ([("singular_vector", {"steps": []})], [(3,)], "reads 2 source leaves, but 1 are named"),
         ([("tile", {"axis": 0})], [(3,)], "tile needs the argument 'repeats'"),
+        ([("copy", {})], [(3,), (3,)], "copy reads 1 source leaves, but 2 are named"),
+        ([("slice", {"shape": [2], "starts": [2]})], [(3,)], r"\[2\] from \[2\] on lies outside \[3\]"),
+        ([("permute", {"axis": 0, "index": [0, 0, 1]})], [(3,)], r"\[0, 0, 1\] is no permutation: each of 0 to 2 once"),
+        ([("permute", {"axis": 2, "index": [0]})], [(3,)], r"there is no axis 2 in \[3\]; use 0 to 0"),
+        ([strongest(keep=4)], [(3, 2)], r"keep 4 of the 3 channels along axis 0"),
+        ([strongest(scores=[])], [(3, 2)], "axis 0 has no scores"),
+        ([strongest(scores=[[1, 0]])], [(3, 2)], "scores name source 1, but there are 1; the leaf itself is 0"),
+        ([strongest(scores=[[1, 1]])], [(3, 2), (3, 2)], r"axis 1 of source 1 \[3, 2\] does not number the 3 channels"),
+        ([("strongest", {"axes": [], "view": [[4], [2]], "shape": [2]})], [(3,)], r"view \[4\] does not hold \[3\]"),
+        ([("strongest", {"axes": [], "view": [[3], [2]], "shape": [2]})], [(3,)], r"this makes \[3\], not view \[2\]"),
+        ([("concatenate", {"axis": 0})], [(3, 2), (3, 1)], r"\[3, 2\] and \[3, 1\] differ in more than axis 0"),
+        ([("concatenate", {"axis": 0})], [(3, 2)], "concatenate reads 2 or more source leaves, but 1 are named"),
+        ([("stack", {"axis": 0})], [(3,), (2,)], r"the sources are \[3\] and \[2\]; they must have one shape"),
+        ([("stack", {"axis": 3})], [(3,), (3,)], "there is no axis 3 among 2; use 0 to 1"),
+        ([("split", {"axis": 0, "parts": 2, "index": 0})], [(3,)], "no 2 equal parts; give their sizes"),
+        ([("split", {"axis": 0, "sizes": [1, 1], "index": 0})], [(3,)], r"parts of \[1, 1\] do not make up axis 0"),
+        ([("split", {"axis": 0, "parts": 3, "index": 3})], [(3,)], "there is no part 3 of 3; use 0 to 2"),
+        ([("unstack", {"axis": 0, "index": 3})], [(3, 2)], r"there is no part 3 along axis 0 of \[3, 2\]"),
+        ([("transpose", {"axes": [0, 0]})], [(3, 2)], r"\[0, 0\] is no order of the 2 axes"),
+        ([("reshape", {"shape": [5]})], [(3, 2)], r"\[3, 2\] does not reshape to \[5\]"),
+        ([("average", {})], [(3,), (2,)], "must have one shape"),
+        ([("average", {"weights": [1]})], [(3,), (3,)], "1 weights for 2 source leaves"),
+        ([("resize_constant", {"shape": [8, 8, 3]})], [(4, 4, 2)], "with the same C"),
+        ([("resize_constant", {"shape": [8, 8, 2], "method": "area"})], [(4, 4, 2)], "no method 'area'; use 'linear'"),
+        ([("resize_positions", {"shape": [4, 3]})], [(4, 2)], "with the same d"),
+        ([("resize_positions", {"shape": [9, 2], "grid": [[2, 2], [3, 3]]})], [(5, 2)], "hold 4 -> 9 positions, but"),
+        ([("fuse_up", {"shape": [5, 5, 1, 1]})], [(3, 3, 1, 1)], "one size must be odd and the other even"),
+        ([("fuse_down", {"shape": [4, 4, 1, 2]})], [(3, 3, 1, 1)], "of the same I and O"),
+        ([("noise", {"std": 0.1, "seed": 0})], [(3,)], "noise needs the argument 'salt'"),
+        ([("noise", {"std": -1, "seed": 0, "salt": ""})], [(3,)], "std is -1; use 0 or more"),
+        ([("scale", {"factor": math.inf})], [(3,)], "factor is inf; use a finite number"),
+        ([("unit", {})], [(3,)], "needs a kernel"),
+        (
+            [
+                (
+                    "nested",
+                    {"op": "copy", "args": {}, "inputs": [{"sources": [0], "steps": [["widen", {"shape": [4]}]]}]},
+                )
+            ],
+            [(3,)],
+            "widen reads the target's fresh value, which nothing nested has",
+        ),
     ],
 )
 def test_what_does_not_fit_says_so(steps, shapes, message):
@@ -230,4 +315,8 @@ def test_chains_and_what_they_keep():
     assert values_kept([("colour_out", CASES["colour_out"][1]), ("pad", {"shape": [6]})], [(1,)]) == (0, 4)
     assert values_kept([("tile", {"axis": 0, "repeats": 4})], [(3,)]) == (12, 0)
     assert values_kept([("init", {"shape": [4]})], []) == (0, 0)
+    assert values_kept([("gather", {"axis": 0, "index": [0, 1, 1]})], [(2, 3)]) == (9, 0)
+    assert values_kept([("concatenate", {"axis": 0}), ("pad", {"shape": [9]})], [(3,), (4,)]) == (7, 0)
+    assert values_kept([step_of("strongest")], CASES["strongest"][0]) == (16, 0)
+    assert values_kept([step_of("nested")], CASES["nested"][0]) == (0, 12)
     assert lookup("copy") is OPS["copy"]
