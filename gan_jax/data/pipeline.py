@@ -1,8 +1,8 @@
 """Grain pipelines: endless shuffled batches whose position can be saved, restored and checked.
 
 The order is one endless global stream: epoch after epoch, each shuffled anew by the seed, and a coin per sample for
-mirroring. Process p of P takes every P-th sample from p on, so that the union of all processes' k-th batches is the
-same whatever P is, and a position is one number: how many batches were taken.
+mirroring. Process p of P takes the p-th of P equal parts of each batch, so that all processes' k-th batches, one after
+the other, are the same whatever P is, and a position is one number: how many batches were taken.
 """
 
 from __future__ import annotations
@@ -139,20 +139,22 @@ def make_pipeline(
         # Not implied by the above: another version of grain may shuffle differently.
         "order": hashlib.sha256(sample.tobytes()).hexdigest()[:16],
     }
-    fetch = _Fetch(fit(source, shape) if isinstance(source, Images) else source, shape)
-    local = order[process_index::process_count].batch(batch // process_count).map(fetch)
+    size = batch // process_count
+    part = slice(process_index * size, (process_index + 1) * size)
+    local = order.batch(batch).map(_Fetch(fit(source, shape) if isinstance(source, Images) else source, shape, part))
     return Pipeline(local, identity, workers, threads=1 if isinstance(source, Images) else 4)
 
 
 class _Fetch:
-    """Positions and coins `[B, 2]` to a batch; a class, since worker processes must be able to receive it."""
+    """Positions and coins `[B, 2]` to a part of a batch; a class, since worker processes must be able to receive it."""
 
-    def __init__(self, source: Images | TfdsSource, shape: Shape):
+    def __init__(self, source: Images | TfdsSource, shape: Shape, part: slice):
         self._source = source
         self._shape = shape
+        self._part = part
 
     def __call__(self, picks: np.ndarray) -> Batch:
-        indices, flips = picks[:, 0], picks[:, 1].astype(bool)
+        indices, flips = picks[self._part, 0], picks[self._part, 1].astype(bool)
         if isinstance(self._source, Images):
             images = self._source.images[indices]
             labels = np.zeros(len(indices), np.int32) if self._source.labels is None else self._source.labels[indices]
