@@ -21,6 +21,10 @@ class Train:
     the defaults that --help shows and that options override. In a folder whose run has the same configuration the
     run goes on, to the bit as if it had never stopped; with another one it is refused and the difference printed.
 
+    A run of several processes, on one machine or many that share the run folder: start the same command with
+    --distributed in each, with JAX_COORDINATOR_ADDRESS=HOST:PORT (of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID
+    in its environment; under SLURM, Open MPI, Kubernetes or on a TPU pod these are found by themselves.
+
     Exit codes: 0 done; 2 cannot run as asked; 3 stopped on a problem that it found (values that are not finite, a
     full disk, a damaged checkpoint); 75 stopped by SIGTERM after saving, the same command goes on from there.
     """
@@ -33,11 +37,16 @@ class Train:
     method: Literal["scratch", "finetune", "freeze_d"] | None = None  # transfer method; None = FILE's
     at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
     fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it
+    distributed: bool = False  # this process is one of several that train one run
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse_run(Train, argv, verb="train", base=Config())
+    if args.distributed:
+        from gan_jax.train.processes import join
+
+        join()
     return start_run(args.config.validate(), run_folder(args.out, args.start, args.config), args.at, args.fallback)
 
 

@@ -15,9 +15,9 @@ from gan_jax import extras
 from gan_jax.train import checkpoint_store as store
 from gan_jax.train.checkpoint_format import CheckpointError, DamagedError, make_manifest, to_host, to_json
 from gan_jax.train.checkpoint_keep import move_aside, remove_leftovers, remove_others, to_keep
-from gan_jax.train.checkpoint_processes import gather, meet
 from gan_jax.train.checkpoint_rows import cut_rows
 from gan_jax.train.checkpoint_store import Restored, read
+from gan_jax.train.processes import gather, meet
 
 __all__ = ["CheckpointError", "Checkpointer", "DamagedError", "Restored", "cut_rows", "read"]
 

@@ -41,8 +41,23 @@ class Program:
 
 
 def choose_devices(count: int | None, batch: int) -> list[Device]:
-    """The devices of a run: `count` of them, or, for None, as many as divide the batch."""
+    """The devices of a run: `count` of them, or, for None, as many as divide the batch; of several processes, all.
+
+    Raises:
+      ConfigError: there are fewer, or the batch or `count` leaves some of several processes without work.
+    """
     devices = jax.devices()
+    if (processes := jax.process_count()) > 1:
+        if batch % len(devices):
+            raise ConfigError(
+                f"train.batch {batch} does not divide over the {len(devices)} devices of {processes} processes; "
+                f"use a multiple of {len(devices)}"
+            )
+        if count not in (None, len(devices)):
+            raise ConfigError(
+                f"train.devices is {count}, but {processes} processes have {len(devices)} together; use None or that"
+            )
+        return devices
     if count is None:
         usable = max(n for n in range(1, len(devices) + 1) if batch % n == 0)
         return devices[:usable]
@@ -52,9 +67,15 @@ def choose_devices(count: int | None, batch: int) -> list[Device]:
 
 
 def use_all_cores() -> None:
-    """Makes every CPU core a device, where JAX has not started yet; XLA's small convolutions use one thread each."""
+    """Makes every CPU core a device, where JAX has not started yet; XLA's small convolutions use one thread each.
+
+    A number that the user gave (JAX_NUM_CPU_DEVICES, or XLA's own flag) stands.
+    """
     import os
 
+    config: Any = jax.config  # whose options type checkers do not know
+    if config.jax_num_cpu_devices > 0:
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         try:
@@ -93,16 +114,36 @@ def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[Device]
     )
     replicated, divided = NamedSharding(mesh, everywhere), NamedSharding(mesh, cut)
     place = functools.partial(jax.make_array_from_process_local_data, divided)
+
+    def put(state: Any) -> Any:
+        if replicated.is_fully_addressable:
+            return jax.device_put(state, replicated)
+        return jax.tree_util.tree_map(functools.partial(_everywhere, replicated), state)
+
+    def get(state: Any) -> Any:
+        # What follows (samples, metrics, saves) is each process's own work, on its own copy.
+        return jax.tree_util.tree_map(lambda x: x if x.is_fully_addressable else x.addressable_data(0), state)
+
     return Program(
         run=jax.jit(mapped, donate_argnums=0),
-        put=lambda state: jax.device_put(state, replicated),
-        get=lambda state: state,
+        put=put,
+        get=get,
         put_data=lambda data: jax.tree_util.tree_map(place, data),
     )
 
 
+def _everywhere(replicated: NamedSharding, x: jax.Array) -> jax.Array:
+    """A value that every process has, as one array over the devices of all."""
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = _everywhere(replicated, jax.random.key_data(x))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    return jax.make_array_from_process_local_data(replicated, np.array(x))
+
+
 def compile_pmap(make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool) -> Program:
-    """The same by `pmap`: every leaf of the state has a leading axis of devices."""
+    """The same by `pmap`: every leaf of the state has a leading axis of devices. For one process only."""
+    if jax.process_count() > 1:
+        raise ConfigError("train.compile pmap is for one process; several want jit, which computes the same")
     n = len(devices)
     body = loop(make(axis_name=AXIS, devices=n), steps, resident)
     mapped = jax.pmap(body, axis_name=AXIS, devices=devices, donate_argnums=0, in_axes=(0, 0))

@@ -15,6 +15,7 @@ from gan_jax.nets import Pair
 from gan_jax.tasks.model import WEIGHTS, save
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.train.checkpoint_rows import append_row, read_rows
+from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
 
@@ -64,7 +65,7 @@ class Recorder:
 
     def row(self, images: int, metrics: dict[str, float]) -> None:
         row = {"images": images, "seconds": self.seconds(), **metrics}
-        if jax.process_index() == 0:
+        if is_first():
             append_row(self.folder / METRICS, row)
         self.callbacks.row(row)
 
@@ -74,12 +75,14 @@ class Recorder:
         seconds = self.seconds()
         numbers = self.evaluator.measure(state.g_ema)
         self.last = {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
-        if jax.process_index() == 0:
+        if is_first():
             append_row(self.folder / EVALUATIONS, self.last)
         self.callbacks.evaluation(self.last)
         return numbers["fd"]
 
     def grid(self, images: int, state: GanState) -> None:
+        if not is_first():
+            return
         standing = self.restate(state.g_ema, jax.random.fold_in(self.fixed, 1), self.stats_batches)
         self.callbacks.grid(images, self.sampler(standing, self.fixed, GRID_IMAGES))
 

@@ -27,6 +27,7 @@ from gan_jax.train.compile import use_all_cores
 from gan_jax.train.feed import Feed
 from gan_jax.train.fit import Hooks, compile_phases, fit
 from gan_jax.train.lock import RunLock
+from gan_jax.train.processes import anywhere, gather, is_first
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
 from gan_jax.transfer.dataset import Dataset, load_dataset, make_feed
@@ -76,8 +77,8 @@ def run(
 
     Args:
       config: of the run; validated here.
-      folder: of the run; made if absent. One process at a time.
-      callbacks: who watches; None = nobody.
+      folder: of the run; made if absent. One run at a time. Several processes (`train.processes.join`) share it.
+      callbacks: who watches; None = nobody. Of several processes, only the first is watched.
       at: go on from the checkpoint of so many images, and move newer ones aside; None = the newest.
       fallback: where the newest checkpoint is damaged, go on from one before it.
 
@@ -90,9 +91,9 @@ def run(
     use_all_cores()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        if jax.process_index() == 0:
-            stack.enter_context(RunLock(folder))
-        claim(config, folder)
+        if not is_first():
+            callbacks = Callbacks()
+        enter(config, folder, stack)
         saver = _saver(config, folder, stack)
         pair = build(config.net)
         method = make_method(config.transfer, pair)
@@ -113,7 +114,7 @@ def run(
         if restored is None:
             start = make_start(config, pair, method)
             state = jax.jit(begin)(start.g, start.d)
-            if start.plan is not None:
+            if start.plan is not None and is_first():
                 (folder / "plan.json").write_text(start.plan.to_json(), encoding="utf-8")
         else:
             state = restored.state
@@ -125,7 +126,7 @@ def run(
             grid=recorder.grid,
             save=lambda images, state, metric: _save(saver, feed, images, state, metric),
             check=saver.check if saver else lambda: None,
-            stop=stop.is_set,
+            stop=lambda: anywhere(stop.is_set()),
             last_good=lambda: _last_good(saver),
         )
         callbacks.begin(config, int(state.images))
@@ -135,9 +136,34 @@ def run(
                 saver.wait()
         finally:
             callbacks.end()
-        if jax.process_index() == 0:  # a stopped run can be sampled too
+        if is_first():  # a stopped run can be sampled too
             write_weights(folder, config, state, evaluator, recorder.last)
         return RunResult(folder, state, stopped, dataset, pair, evaluator, recorder.last, start)
+
+
+def enter(config: Config, folder: Path, stack: contextlib.ExitStack) -> None:
+    """Takes the folder's lock and claims it, in the first process; what that raises ends the others too.
+
+    Raises:
+      ConfigError, LockError: as `run`; ConfigError also where processes were started with different configurations.
+    """
+    error: Exception | None = None
+    if is_first():
+        try:
+            stack.enter_context(RunLock(folder))
+            claim(config, folder)
+        except Exception as caught:  # noqa: BLE001  raised below, when the others know
+            error = caught
+    told = gather({"error": None if error is None else str(error), "config": to_dict(config)})
+    if error is not None:
+        raise error
+    if told[0]["error"] is not None:
+        raise ConfigError(told[0]["error"])
+    for index, one in enumerate(told):
+        if changed := differences(from_dict(Config, told[0]["config"]), from_dict(Config, one["config"])):
+            raise ConfigError(
+                f"processes 0 and {index} were started differently:\n" + "\n".join(f"  {x}" for x in changed)
+            )
 
 
 def claim(config: Config, folder: Path) -> None:
@@ -200,7 +226,7 @@ def _resume(
             feed.restore(restored.cursor)
         for note in (f"resumed at {images} images", *restored.notes):
             callbacks.note(note)
-    for name in (METRICS, EVALUATIONS):
+    for name in (METRICS, EVALUATIONS) if is_first() else ():
         cut_rows(folder / name, images)
     return restored
 
