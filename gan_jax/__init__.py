@@ -5,6 +5,8 @@ Three lines to a picture:
     import gan_jax, jax
     model = gan_jax.load("embedded:fashion16")
     images = model.sample(jax.random.key(0), 64)  # uint8 [64, H, W, C]
+
+Weights into another architecture, what became of each leaf, and what differs: `transplant_weights`, `provenance`, `diff`.
 """
 
 from __future__ import annotations
@@ -13,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gan_jax.tasks.model import Model, load
+    from gan_jax.transfer.source import diff, provenance
+    from gan_jax.transfer.weights import transplant_weights
 
 __version__ = "0.1.0"
-__all__ = ["Model", "load"]
+__all__ = ["Model", "diff", "load", "provenance", "transplant_weights"]
+
+_HOMES = {"diff": "transfer.source", "provenance": "transfer.source", "transplant_weights": "transfer.weights"}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from gan_jax.tasks import model
+        import importlib
 
-        return getattr(model, name)
+        return getattr(importlib.import_module(f"gan_jax.{_HOMES.get(name, 'tasks.model')}"), name)
     raise AttributeError(f"module 'gan_jax' has no attribute {name!r}")

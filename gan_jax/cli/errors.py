@@ -10,7 +10,7 @@ from pathlib import Path
 
 EXIT_CODES = {
     0: "done",
-    1: "an error of the program itself, with its traceback",
+    1: "an error of the program itself, with its traceback; of diff: something differs",
     2: "cannot run as asked: command line, configuration, data, weights, missing package, folder in use",
     3: "the run stopped on a problem that it found: values that are not finite, a full disk, a damaged checkpoint",
     75: "stopped by SIGTERM after saving; the same command goes on from there",

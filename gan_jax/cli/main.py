@@ -81,6 +81,7 @@ VERBS = {
     "plan": "show where every leaf of a transfer would come from",
     "sample": "draw images from a run, a weights folder or an embedded pair",
     "evaluate": "measure a generator against data under one named protocol",
+    "diff": "show what differs between two weights, checkpoints or runs",
     "inspect": "list the leaves and the provenance of weights or of a run",
     "data": "prepare data sets, or say what is in one",
     "demo": "the whole job on data inside the package, with a report",

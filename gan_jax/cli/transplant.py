@@ -17,18 +17,20 @@ from gan_jax.config import Config, NetConfig, ResNetConfig
 class Transplant:
     """Move pretrained weights into another architecture, without training.
 
-    Prints the plan, carries it out and writes weights.safetensors with a manifest that holds the plan, so that every
-    leaf's origin can be asked for later: gan-jax inspect OUT
+    Prints the plan and, measured on probes, whether the function is preserved; writes weights.safetensors with a
+    manifest that records both, so that every leaf's origin can be asked for later: gan-jax inspect OUT --provenance
     """
 
-    source: Annotated[Positional[str], arg(metavar="SOURCE")]  # weights folder, run folder or embedded:NAME
+    source: Annotated[Positional[str], arg(metavar="SOURCE")]  # weights, run or checkpoint folder, or embedded:NAME
     out: Path  # folder to write the weights to
     net_config: Annotated[AvoidSubcommands[NetConfig], arg(name="net")] = ResNetConfig()
     net: Literal["resnet", "dcgan"] = "resnet"  # kind of the new networks
     missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
     unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
     shape: Literal["error", "adapt"] = "adapt"  # a leaf of another shape: adapt = widen, slice, resize by its role
+    checkpoint: int | None = None  # of a run: take the checkpoint of so many images
     seed: int = 0  # of fresh values
+    probes: int = 8  # latents to measure the function with; 0 = do not measure
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,17 +42,11 @@ def main(argv: Sequence[str]) -> int:
     default = Transplant(source=missing, out=missing, net_config=net)
     args = parse(Transplant, argv, verb="transplant", default=default)
     Config(net=args.net_config).validate()
-    from gan_jax.transfer.run import transplant_weights
+    from gan_jax.transfer.weights import measured_lines, transplant_weights
 
-    plan = transplant_weights(
-        args.source,
-        args.net_config,
-        args.out,
-        missing=args.missing,
-        unused=args.unused,
-        shape=args.shape,
-        seed=args.seed,
-    )
-    print(plan)
+    names = ("checkpoint", "missing", "unused", "shape", "seed", "probes")
+    filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
+    print(filled.plan)
+    print("\n".join(measured_lines(filled.measured)))
     print(f"wrote {args.out}: gan-jax sample {args.out}")
     return 0

@@ -50,7 +50,7 @@ def measure(apply_old: Callable[[Any], Any], apply_new: Callable[[Any], Any], pr
     Args:
       apply_old: probe -> array; has to bring the old output to the new one's shape (see `resize_images`).
       apply_new: probe -> array.
-      probes: inputs.
+      probes: inputs, batches of one or more; what is counted is what they hold.
     """
     largest, scale, count = 0.0, 0.0, 0
     for probe in probes:
@@ -59,7 +59,7 @@ def measure(apply_old: Callable[[Any], Any], apply_new: Callable[[Any], Any], pr
             raise ValueError(f"the functions give {old.shape} and {new.shape}; bring the old output to the new shape")
         difference = float(np.abs(old - new).max(initial=0.0))
         largest = max(largest, difference) if difference == difference else float("inf")
-        scale, count = max(scale, float(np.abs(old).max(initial=0.0))), count + 1
+        scale, count = max(scale, float(np.abs(old).max(initial=0.0))), count + (len(old) if old.ndim else 1)
     return Difference(largest, scale, count)
 
 

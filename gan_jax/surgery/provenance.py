@@ -23,13 +23,14 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from gan_jax import __version__
 from gan_jax.surgery.measure import Difference
 from gan_jax.surgery.plan import Plan
 from gan_jax.surgery.transplant import Report
 from gan_jax.trees import match
 
 Step = dict[str, Any]  # one step of a history, JSON values
-PACKAGES = ("gan_jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "safetensors")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Origin:
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "gan_jax": __version__}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
@@ -149,14 +150,13 @@ def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
     if trained.split("/")[0] not in ("g", "d"):
         return Origin(path, number, "made by this training")
     if any(match(pattern, trained) for pattern in step.get("frozen", ())):
-        words = "frozen: as it was before this training"
-    elif any(match(pattern, path) for pattern in step.get("measured_anew", ())):
-        words = "measured anew on the trained weights"
-    else:
-        words = f"trained; moving average of {trained}" if averaged else "trained"
-    if not before:
-        return Origin(path, number, f"{words}, from fresh values")
-    return Origin(path, number, words, (origin_of(before, trained),))
+        return Origin(path, number, "frozen: as it was before this training", (origin_of(before, trained),))
+    if any(match(pattern, path) for pattern in step.get("measured_anew", ())):
+        return Origin(path, number, "measured anew on the trained weights")
+    average = f" as {trained}, of which this is the moving average" if averaged else ""
+    if not before and step["config"].get("transfer", {}).get("kind") == "ScratchConfig":
+        return Origin(path, number, f"trained from fresh values{average}")
+    return Origin(path, number, f"trained{average}", (origin_of(before, trained),))
 
 
 def _stamp(kind: str) -> Step:

@@ -1,4 +1,4 @@
-"""Whatever weights can be taken from: a weights folder, an embedded pair, a run, or a checkpoint of one."""
+"""Whatever weights can be taken from and looked at: a weights folder, an embedded pair, a run, a checkpoint of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import jax
 
 from gan_jax.config import ConfigError, net_to_dict
+from gan_jax.interop.diff import Diff, compare
 from gan_jax.interop.source import Source, open_weights
+from gan_jax.surgery.chain import provenance_lines
 from gan_jax.surgery.provenance import manifest_digest
 from gan_jax.tasks.model import WEIGHTS, run_config
 from gan_jax.train import checkpoint_store as store
@@ -38,7 +40,9 @@ def open_source(path: str | Path, checkpoint: int | None = None) -> Source:
     if not have:
         raise ConfigError(f"run {folder} has no weights and no complete checkpoint yet")
     if checkpoint is not None and checkpoint not in have:
-        raise ConfigError(f"run {folder} has no checkpoint of {checkpoint} images; there are {', '.join(map(str, have))}")
+        raise ConfigError(
+            f"run {folder} has no checkpoint of {checkpoint} images; there are {', '.join(map(str, have))}"
+        )
     images = have[-1] if checkpoint is None else checkpoint
     return open_checkpoint(folder / "checkpoints" / str(images), f"{name} at {images} images")
 
@@ -57,3 +61,13 @@ def open_checkpoint(folder: Path, name: str) -> Source:
         return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=impl) if impl else array
 
     return Source(name, f"checkpoint: {folder}", said | {"net": net}, manifest_digest(said), read)
+
+
+def diff(a: str | Path, b: str | Path, match: str = "**") -> Diff:
+    """What differs between two of whatever `open_source` opens; `match` is a pattern over leaf paths."""
+    return compare(open_source(a), open_source(b), match)
+
+
+def provenance(path: str | Path, match: str = "**", checkpoint: int | None = None) -> str:
+    """Where every leaf that `match` covers comes from, step by step, as text."""
+    return "\n".join(provenance_lines(open_source(path, checkpoint).manifest, match))

@@ -11,17 +11,23 @@ from gan_jax.trees import digest
 
 KERNEL = np.arange(12, dtype=np.float32).reshape(3, 4)
 TREES = {"g_ema": {"params": {"stem": {"kernel": KERNEL, "bias": np.zeros(4, np.float32)}}}}
-PLAN = {
-    "entries": [
-        {"target": "g_ema/params/stem/kernel", "op": "widen", "sources": ["g_ema/params/old/kernel"]},
-        {"target": "g_ema/params/stem/bias", "op": "init", "sources": []},
-    ]
-}
+HISTORY = [
+    {"kind": "train", "date": "2026-01-02T03:04:05+00:00", "versions": {"jax": "1.2"}, "images": 1000,
+     "config": {"data": {"source": "x"}, "transfer": {"kind": "ScratchConfig"}}, "averages": {"g_ema": "g"}},
+    {"kind": "transplant", "date": "2026-01-03T03:04:05+00:00", "versions": {}, "source": {"name": "a", "digest": "ab" * 32},
+     "measured": {"g": {"preserved": True, "largest": 1e-7, "scale": 1.0, "probes": 8}}, "seed": 5,
+     "leaves": {
+        "g_ema/params/stem/kernel": {"op": "widen", "args": {"shape": [3, 4]}, "digest": "ef" * 32,
+                                     "sources": {"g_ema/params/old/kernel": "cd" * 32}},
+        "g_ema/params/stem/bias": {"op": "init", "args": {"shape": [4]}},
+     }},
+]  # fmt: skip
 
 
 @pytest.fixture
 def weights(tmp_path):
-    return save_weights(tmp_path / "w", TREES, {"licence": "MIT", "plan": PLAN, "made_by": {"command": "x", "kimg": 3}})
+    about = {"licence": "MIT", "history": HISTORY, "made_by": {"command": "x", "kimg": 3}}
+    return save_weights(tmp_path / "w", TREES, about)
 
 
 @pytest.fixture
@@ -41,8 +47,38 @@ def test_weights(cli, weights):
     assert lines["g_ema/params/stem/kernel"] == [
         "g_ema/params/stem/kernel", "float32[3,4]", "12", digest(KERNEL)[:12], "widen", "<-", "g_ema/params/old/kernel"
     ]  # fmt: skip
-    assert lines["g_ema/params/stem/bias"][4:] == ["init"]
+    assert lines["g_ema/params/stem/bias"][4:] == ["init:", "fresh", "values", "(seed", "5)"]
+    assert "    2  2026-01-03  transplanted from a (manifest abababababab)\n" in cli.out
     assert cli.out.splitlines()[-1] == "2 leaves, 16 values"
+
+
+def test_provenance(cli, weights):
+    assert cli("inspect", weights, "--provenance") == 0
+    assert (
+        cli.out.splitlines()
+        == f"""weights: {weights}
+history, oldest first:
+  1  2026-01-02  trained from fresh values: 1,000 images of x
+       by jax 1.2
+  2  2026-01-03  transplanted from a (manifest abababababab)
+       G: function preserved: largest difference 1.0e-07 of 1.0e+00 on 8 probes
+
+g_ema/params/stem/bias
+  2  init: fresh values (seed 5)
+
+g_ema/params/stem/kernel
+  2  widen(shape=[3, 4]) <- g_ema/params/old/kernel @cdcdcdcdcdcd
+  1  trained from fresh values as g/params/old/kernel, of which this is the moving average""".splitlines()
+    )
+    assert cli("inspect", weights, "--provenance", "--match", "**/bias") == 0
+    assert "stem/kernel" not in cli.out
+    assert cli("inspect", weights, "--provenance", "--match", "**/bios") == 2
+    assert "no leaf is covered by '**/bios'" in cli.err
+
+
+def test_provenance_of_what_is_in_the_package(cli):
+    assert cli("inspect", "embedded:fashion16", "--provenance", "--match", "d/params/head/bias") == 0
+    assert "trained from fresh values: " in cli.out and cli.out.endswith("  1  trained from fresh values\n")
 
 
 def test_match_and_json(cli, weights):
@@ -87,7 +123,9 @@ def test_a_run_in_training_shows_its_newest_checkpoint(cli, run):
     assert digest(np.full(5, 64, np.float32))[:12] in cli.out
     assert cli("inspect", run, "--checkpoint", 65) == 2
     assert "no checkpoint of 65 images; there are 64, 128" in cli.err
-    assert cli("inspect", run, "--verify") == 2
+    assert cli("inspect", run, "--verify") == 0
+    assert cli("inspect", run / "checkpoints" / "64") == 0
+    assert digest(np.full(5, 64, np.float32))[:12] in cli.out
 
 
 @pytest.mark.parametrize(

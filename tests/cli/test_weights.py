@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,40 @@ from gan_jax.config import Config, to_dict
 # -- transplant ----------------------------------------------------------------------------------------------
 
 
-def test_transplant(cli, fake_run, tmp_path):
+@pytest.fixture
+def transplants(monkeypatch):
+    """Calls of what the verb runs, whose real work tests/transfer checks."""
+    from gan_jax.surgery import Difference
+    from gan_jax.transfer import weights
+
+    calls = []
+    measured = {"g": Difference(1e-7, 1.0, 8), "d": Difference(0.5, 1.0, 16)}
+    done = types.SimpleNamespace(plan="THE PLAN", measured=measured)
+    monkeypatch.setattr(weights, "transplant_weights", lambda *args, **kwargs: calls.append((args, kwargs)) or done)
+    return calls
+
+
+def test_transplant(cli, transplants, tmp_path):
     argv = ["transplant", "embedded:x", "--out", tmp_path, "--net.resolution", 64, "--missing", "error", "--seed", 7]
-    assert cli(*argv) == 0
-    name, args, kwargs = fake_run.calls[-1]
-    assert (name, args) == ("transplant_weights", ("embedded:x", c.ResNetConfig(resolution=64), tmp_path))
-    assert kwargs == {"missing": "error", "unused": "error", "shape": "adapt", "seed": 7}
+    assert cli(*argv, "--checkpoint", 48) == 0
+    args, kwargs = transplants[-1]
+    assert args == ("embedded:x", c.ResNetConfig(resolution=64), tmp_path)
+    assert kwargs == {
+        "checkpoint": 48, "missing": "error", "unused": "error", "shape": "adapt", "seed": 7, "probes": 8
+    }  # fmt: skip
+    assert cli.out.splitlines()[:3] == [
+        "THE PLAN",
+        "G: function preserved: largest difference 1.0e-07 of 1.0e+00 on 8 probes",
+        "D: function not preserved: largest difference 5.0e-01 of 1.0e+00 on 16 probes",
+    ]
 
 
-def test_transplant_into_another_kind(cli, fake_run, tmp_path):
+def test_transplant_into_another_kind(cli, transplants, tmp_path):
     assert cli("transplant", "x", "--out", tmp_path, "--net", "dcgan", "--net.z-dim", 3) == 0
-    assert fake_run.calls[-1][1][1] == c.DCGANConfig(z_dim=3)
+    assert transplants[-1][0][1] == c.DCGANConfig(z_dim=3)
 
 
-def test_transplant_checks_the_target(cli, fake_run, tmp_path):
+def test_transplant_checks_the_target(cli, transplants, tmp_path):
     assert cli("transplant", "x", "--out", tmp_path, "--net.resolution", 20) == 2
     assert "net.resolution is 20" in cli.err
     assert cli("transplant", "x") == 2

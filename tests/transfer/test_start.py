@@ -43,7 +43,8 @@ def test_one_network_starts_from_the_source_the_other_is_fresh(source, networks)
     warmup = 0.1 if networks == "g" else 0.0
     got = start(FinetuneConfig(source=folder, networks=networks, d_warmup_kimg=warmup))
     fresh = start(ScratchConfig())
-    assert fresh.plan is None and got.plan is not None and got.differences is None
+    assert fresh.plan is None and got.plan is not None
+    assert got.differences is not None and list(got.differences) == [networks] and got.differences[networks].preserved
     assert same(got.g, variables["g_ema"] if networks == "g" else fresh.g)
     assert same(got.d, variables["d"] if networks == "d" else fresh.d)
 

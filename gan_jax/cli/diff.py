@@ -1,0 +1,36 @@
+"""`gan-jax diff`: what differs between two weights, checkpoints or runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from gan_jax.cli.arguments import parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Diff:
+    """Show what differs between two weights: leaves only in one, of another shape or dtype, of other values.
+
+    A and B: a weights folder, a run folder (its weights, or its newest checkpoint where training has not ended), a
+    checkpoint's folder (RUN/checkpoints/48000) or embedded:NAME. Leaves of equal digests are not read.
+
+    Exit codes, as of diff(1): 0 nothing differs; 1 something does; 2 cannot compare.
+    """
+
+    a: Annotated[Positional[str], arg(metavar="A")]  # weights, run or checkpoint folder, or embedded:NAME
+    b: Annotated[Positional[str], arg(metavar="B")]  # the same
+    match: str = "**"  # only leaves that this pattern covers, as in "g_ema/**/kernel"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parse(Diff, argv, verb="diff")
+    from gan_jax.transfer.source import diff
+
+    found = diff(args.a, args.b, args.match)
+    print(found)
+    return 0 if found.equal else 1

@@ -1,0 +1,160 @@
+"""Pretrained weights into other networks, leaf by leaf: plan, fill, measure, record.
+
+Three lines from the embedded pair to a wider one that makes the same images, and to what became of its leaves:
+
+    >>> import gan_jax
+    >>> from gan_jax.config import ResNetConfig
+
+    >>> made = gan_jax.transplant_weights("embedded:fashion16", ResNetConfig(resolution=16, channel_max=26), "wide")
+    >>> print(gan_jax.provenance("wide", "g_ema/params/to_rgb/bias"))
+    history, oldest first:
+      1  ...  trained from fresh values: 1,200,128 images of tfds:fashion_mnist:train
+      2  ...  transplanted from embedded:fashion16 (manifest ...), unused dropped: none
+    ...
+    >>> print(gan_jax.diff("embedded:fashion16", "wide", "g_ema/params/to_rgb/*"))
+    leaf                        is                         A                   B                   ...
+
+`print(made.plan)` is the plan, `made.measured` how far the function moved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from gan_jax.config import NetConfig
+from gan_jax.interop import WeightsError
+from gan_jax.interop.source import Source
+from gan_jax.nets import Pair, build
+from gan_jax.surgery import Difference, Plan, Report, make_plan, measure_pair, pair_rules, transplant
+from gan_jax.surgery.provenance import Step, history_of, transplant_step
+from gan_jax.surgery.transplant import reads_fresh
+from gan_jax.tasks.model import save
+from gan_jax.train.checkpoint import CheckpointError
+from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
+from gan_jax.transfer.source import open_source
+from gan_jax.trees import count, flatten
+
+ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of the source that it comes from
+
+
+@dataclasses.dataclass(frozen=True)
+class Filled:
+    """Variables taken from a source, and the record of that.
+
+    Attributes:
+      variables: `{"g_ema": .., "d": ..}`, or whichever roots the plan fills.
+      plan: that was carried out.
+      report: what happened to each leaf.
+      measured: how far the function of `g` and `d` is from the source's, on probes; text = why it was not measured.
+      history: of the source, and this step.
+    """
+
+    variables: dict[str, Any]
+    plan: Plan
+    report: Report
+    measured: dict[str, Difference] | str
+    history: list[Step]
+
+
+def plan_weights(
+    source: Source,
+    net: NetConfig,
+    target: dict[str, Any],
+    *,
+    missing: Literal["error", "init"],
+    unused: Literal["error", "drop"],
+    shape: Literal["error", "adapt"],
+    frozen: Sequence[str] = (),
+) -> Plan:
+    """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
+
+    G comes from the source's moving average; networks that nothing is taken from are no business of the plan.
+    """
+    origins = {root: ORIGINS[root] for root in target}
+    specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
+    rules = pair_rules(net, source.net, target, specs, roots=origins)
+    return make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen)
+
+
+def fill(source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8) -> Filled:
+    """Carries a plan out, one leaf in memory at a time beside the result, and measures what became of the function.
+
+    Args:
+      source: read as far as the plan needs it, and whole networks of it to measure.
+      plan: of `plan_weights`.
+      pair: the networks to fill.
+      target: specs, as the plan was made for; a leaf with a sharding is placed there, others stay on the host.
+      seed: of fresh values; only those that the plan reads are made.
+      probes: latents to measure with; 0 = do not measure.
+    """
+    fresh = fresh_leaves(pair, seed, [entry.target for entry in plan.entries if reads_fresh(entry)])
+    variables, report = transplant(plan, source, target, init=fresh.pop, digests=source.digests)
+    found = _measure(source, pair, variables, probes)
+    said = {"name": source.name, "digest": source.digest}
+    step = transplant_step(plan, report, said, seed=seed, measured=found)
+    return Filled(variables, plan, report, found, [*history_of(source.manifest), step])
+
+
+def measured_lines(measured: dict[str, Difference] | str) -> list[str]:
+    """`G: function preserved: largest difference ..`, a line for each network."""
+    if isinstance(measured, str):
+        return [f"function {measured}"]
+    return [f"{name.upper()}: function {difference}" for name, difference in measured.items()]
+
+
+def transplant_weights(
+    source: str,
+    net: NetConfig,
+    out: str | Path,
+    *,
+    checkpoint: int | None = None,
+    missing: Literal["error", "init"] = "init",
+    unused: Literal["error", "drop"] = "error",
+    shape: Literal["error", "adapt"] = "adapt",
+    seed: int = 0,
+    probes: int = 8,
+) -> Filled:
+    """Moves weights into another architecture and writes the result, with its history in the manifest.
+
+    Args:
+      source: whatever `open_source` opens.
+      net: the networks to fill.
+      out: folder to write to.
+      checkpoint: of a run, the checkpoint of so many images.
+      missing: what to do where the source lacks a leaf; init = fresh values.
+      unused: what to do with leaves of the source that have no place.
+      shape: what to do with leaves of another shape; adapt = by the leaf's role.
+      seed: of fresh values.
+      probes: latents to measure the function with; 0 = do not measure.
+    """
+    opened = open_source(source, checkpoint)
+    pair = build(net)
+    specs = {"g_ema": pair.g.specs, "d": pair.d.specs}
+    target = {root: make() for root, make in specs.items() if root in opened.specs}
+    plan = plan_weights(opened, net, target, missing=missing, unused=unused, shape=shape)
+    filled = fill(opened, plan, pair, target, seed=seed, probes=probes)
+    about = {
+        "licence": opened.manifest.get("licence"),
+        "parameters": count({root: tree["params"] for root, tree in filled.variables.items()}),
+        "history": filled.history,
+    }
+    save(out, net, filled.variables, about)
+    return filled
+
+
+def _measure(source: Source, pair: Pair, variables: dict[str, Any], probes: int) -> dict[str, Difference] | str:
+    if not probes:
+        return "not measured: no probes were asked for"
+    new = {NETWORKS[root]: tree for root, tree in variables.items()}
+    try:  # whole networks, also what the plan does not take
+        wanted = {NETWORKS[root]: ORIGINS[root] for root in variables}
+        paths = {name: [p for p in flatten(source.specs) if p.startswith(f"{root}/")] for name, root in wanted.items()}
+        old = {name: source.load(paths[name])[root] for name, root in wanted.items()}
+    except (WeightsError, CheckpointError) as error:
+        return f"not measured: {error}"
+    return measure_pair(build(source.net), old, pair, new, jax.random.key(0), probes)
