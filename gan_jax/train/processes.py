@@ -34,7 +34,7 @@ def join() -> None:
         missing = ", ".join(name for name in (ADDRESS, COUNT, INDEX) if name not in given)
         raise ConfigError(f"{', '.join(given)} set, but not {missing}; set all three, or none under SLURM or Open MPI")
     try:
-        if given:
+        if COUNT in given:
             jax.distributed.initialize(given[ADDRESS], int(given[COUNT]), int(given[INDEX]))
         else:
             jax.distributed.initialize()
