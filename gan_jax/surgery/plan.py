@@ -25,7 +25,8 @@ class Move:
     r"""The action of a rule: what to do with each target leaf that it covers.
 
     Attributes:
-      op: an operation, or `fit`: whichever operations lead from the source's shape to the target's.
+      op: an operation, or `fit`: whichever operations lead from the source's shape to the target's. Several in a row
+        are joined by `+`, their arguments listed in `args["steps"]`.
       sources: paths of the source leaves; None = the target's own path. Where the pattern is a regular expression,
         its groups are filled in: `Rule("re:g/b8/(.*)", Move(sources=("g/block0/\1",)))`.
       args: of the operation.
@@ -133,7 +134,7 @@ def check_entry(entry: Entry) -> None:
     """Raises PlanError unless the entry's operations exist and make exactly the target's shape."""
     try:
         made = shape_of_steps(entry.steps, entry.source_shapes)
-        early = [name for name, _ in entry.steps[:-1] if lookup(name).fresh]
+        early = [name for name, _ in entry.steps[:-1] if lookup(name).fresh and not lookup(name).constant]
     except (TreeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise PlanError(f"leaf {entry.target!r}: {entry.op} fails: {error}") from error
     if made != entry.target_shape:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from gan_jax.surgery.arrays import OpError, Shape
-from gan_jax.surgery.fit import RESOLVERS
 from gan_jax.surgery.ops import Step, lookup
 from gan_jax.surgery.plan import Entry, Move, Plan, PlanError, check_entry
+from gan_jax.surgery.resolve import RESOLVERS, move_steps, policy_names, resolve, source_paths, with_cast
 from gan_jax.trees import Flat, Rule, Tree, TreeError, assign, did_you_mean, flatten, match
 
 ALLOWED = {"missing": "init", "unused": "drop", "shape": "adapt", "dtype": "cast"}
@@ -24,7 +22,7 @@ def make_plan(
     *,
     missing: Literal["error", "init"] = "error",
     unused: Literal["error", "drop"] = "error",
-    shape: Literal["error", "adapt"] = "error",
+    shape: str | Sequence[str] = "error",
     dtype: Literal["error", "cast"] = "error",
     frozen: Sequence[str] = (),
     notes: Sequence[str] = (),
@@ -37,7 +35,9 @@ def make_plan(
       rules: pattern over target paths -> `Move`; first match wins, and each must win somewhere.
       missing: what to do where a source leaf does not exist; init = keep the target's fresh value.
       unused: what to do with source leaves that nothing reads.
-      shape: what to do where a rule says `fit` and the shapes differ; adapt = the operations that `fit` finds.
+      shape: what to do where a rule says `fit` and the shapes differ: `adapt` = the operations that `fit` finds; or
+        the operations that it may use, as `"slice"`, `"slice,widen"` or `("slice", "widen")`. `init` among them keeps
+        the fresh value of a leaf that would need any other.
       dtype: what to do where the dtypes differ.
       frozen: patterns over target paths that will not be trained; shown in the table.
       notes: sentences to keep with the plan.
@@ -46,9 +46,9 @@ def make_plan(
       PlanError: naming every leaf that does not fit, both shapes, the nearest names and the option that allows it.
       TreeError: a rule that covers nothing, a leaf that no rule covers, or a frozen pattern that covers nothing.
     """
-    policies: dict[str, str] = {"missing": missing, "unused": unused, "shape": shape, "dtype": dtype}
+    policies: dict[str, str] = {"missing": missing, "unused": unused, "shape": policy_names(shape), "dtype": dtype}
     for name, value in policies.items():
-        if value not in ("error", ALLOWED[name]):
+        if name != "shape" and value not in ("error", ALLOWED[name]):
             raise PlanError(f"{name} is {value!r}; use 'error' or {ALLOWED[name]!r}")
     targets, sources = flatten(target_specs), flatten(source_specs)
     chosen = assign([Rule(rule.pattern, rule) for rule in rules], targets)
@@ -101,9 +101,11 @@ def _entry(path: str, leaf: Any, rule: Rule, sources: Flat, policies: Mapping[st
     if not isinstance(move, Move):
         raise PlanError(f"the action of rule {rule.pattern!r} must be a Move, not {move!r}")
     target = tuple(leaf.shape)
-    if move.op not in RESOLVERS and lookup(move.op).sources == 0:
-        return make_entry(path, leaf, (), sources, [(move.op, {"shape": target, **move.args})])
-    names = _source_paths(path, rule, move)
+    if move.op not in RESOLVERS and lookup(move.op.split("+")[0]).sources == 0:
+        return make_entry(path, leaf, (), sources, move_steps(path, target, move, []))
+    names = source_paths(path, rule, move)
+    if not names:
+        raise PlanError(f"leaf {path!r}: {move.op} reads a source, but rule {rule.pattern!r} names none")
     if absent := [name for name in names if name not in sources]:
         if policies["missing"] == "init":
             return make_entry(path, leaf, (), sources, [("init", {"shape": target})])
@@ -114,61 +116,13 @@ def _entry(path: str, leaf: Any, rule: Rule, sources: Flat, policies: Mapping[st
     shapes = [tuple(sources[name].shape) for name in names]
     steps: list[Step] = []
     if move.op in RESOLVERS:
-        read, steps = _resolve(path, target, names[0], shapes, move, policies)
-        names = names[:read]
+        found = resolve(path, target, names[0], shapes, move, policies)
+        if found is None:
+            return make_entry(path, leaf, (), sources, [("init", {"shape": target})])
+        names, steps = names[: found[0]], found[1]
     elif move.op != "copy":
-        steps = [(move.op, {"shape": target, **move.args} if _takes_shape(move, shapes) else dict(move.args))]
-    return make_entry(path, leaf, names, sources, _cast(path, leaf, names[0], sources[names[0]], steps, policies))
-
-
-def _resolve(
-    path: str, target: Shape, name: str, shapes: Sequence[Shape], move: Move, policies: Mapping[str, str]
-) -> tuple[int, list[Step]]:
-    problem = f"leaf {path!r} is {list(target)}, but its source {name!r} is {list(shapes[0])}; "
-    try:
-        read, steps = RESOLVERS[move.op](shapes, target, move.args)
-    except OpError as error:
-        raise PlanError(f"{problem}{error}") from error
-    if steps and policies["shape"] == "error":
-        raise PlanError(f"{problem}allow {' + '.join(name for name, _ in steps)} with shape='adapt'")
-    return read, steps
-
-
-def _takes_shape(move: Move, shapes: Sequence[Shape]) -> bool:
-    """Whether an operation is free in the shape that it makes: then the target's is filled in."""
-    try:
-        lookup(move.op).shape(shapes, move.args)
-    except KeyError as error:
-        return error.args == ("shape",)
-    except (TreeError, IndexError):
-        pass  # reported with the entry
-    return False
-
-
-def _source_paths(path: str, rule: Rule, move: Move) -> tuple[str, ...]:
-    if move.sources is None:
-        return (path,)
-    if not rule.pattern.startswith("re:"):
-        return move.sources
-    found = re.fullmatch(rule.pattern[3:], path)
-    assert found is not None, "the rule covers this path"
-    try:
-        return tuple(found.expand(template) for template in move.sources)
-    except (re.error, IndexError) as error:
-        raise PlanError(f"rule {rule.pattern!r} cannot fill in its source {move.sources}: {error}") from error
-
-
-def _cast(path: str, leaf: Any, name: str, source: Any, steps: list[Step], policies: Mapping[str, str]) -> list[Step]:
-    if str(leaf.dtype) == str(source.dtype):
-        return steps
-    if policies["dtype"] == "error":
-        raise PlanError(
-            f"leaf {path!r} is {leaf.dtype}{list(leaf.shape)}, but its source {name!r} is "
-            f"{source.dtype}{list(source.shape)}; allow the conversion with dtype='cast'"
-        )
-    cast: Step = ("cast", {"dtype": str(leaf.dtype)})
-    several = bool(steps) and lookup(steps[0][0]).sources > 1
-    return [*steps, cast] if several else [cast, *steps]  # what reads fresh values comes last
+        steps = move_steps(path, target, move, shapes)
+    return make_entry(path, leaf, names, sources, with_cast(path, leaf, names, sources, steps, policies))
 
 
 def _unused(path: str, leaf: Any, targets: Flat) -> str:

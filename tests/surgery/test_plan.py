@@ -11,7 +11,7 @@ import pytest
 
 from gan_jax.config import ResNetConfig
 from gan_jax.nets import build
-from gan_jax.surgery import Move, Plan, PlanError, make_plan, resnet_rules
+from gan_jax.surgery import Move, Plan, PlanError, make_plan, pair_rules, transplant
 from gan_jax.trees import Rule, TreeError, count, unflatten
 
 
@@ -86,6 +86,72 @@ def test_rules_rename_by_groups():
         make_plan(target, source, [Rule("re:net/.*", Move(sources=(r"old/\1",)))])
 
 
+def test_a_rename_is_a_copy_from_another_path():
+    source, target = {"old": np.arange(3.0)}, {"new": np.zeros(3)}
+    plan = make_plan(target, source, [Rule("new", Move(sources=("old",)))])
+    (entry,) = plan.entries
+    assert (entry.target, entry.sources, entry.op) == ("new", ("old",), "copy") and plan.unused == ()
+    assert str(plan).splitlines()[2].split()[:3] == ["new", "old", "copy"]
+    np.testing.assert_array_equal(transplant(plan, source, target)[0]["new"], source["old"])
+
+
+def test_shape_may_name_the_operations_that_it_allows():
+    target, source = tree(a=(6,), b=(2,), c=(3, 3)), tree(a=(4,), b=(5,), c=(4, 2))
+    with pytest.raises(PlanError) as caught:
+        make_plan(target, source, shape="widen")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3, "a is allowed"
+    assert "'b' is [2], but its source 'b' is [5]; this needs slice, and shape allows widen only; add slice" in lines[1]
+    assert "'c' is [3, 3], but its source 'c' is [4, 2]; this needs slice + widen" in lines[2]
+    for shape in (("slice", "widen"), "slice, widen", "adapt"):
+        plan = make_plan(target, source, shape=shape)
+        assert [entry.op for entry in plan.entries] == ["widen", "slice", "slice+widen"]
+    assert make_plan(target, source, shape=["slice", "widen"]).policies["shape"] == "slice,widen"
+    plan = make_plan({**target, "d": target["a"]}, {**source, "d": tree(d=(6, 1))["d"]}, shape="init", unused="drop")
+    assert [entry.op for entry in plan.entries] == ["init"] * 4 and plan.unused == ("a", "b", "c", "d")
+    for wrong, message in [
+        ("wyden", r"'wyden' is no operation that adapts a leaf \(did you mean 'widen'"),
+        ("zero", "'zero' is no operation that adapts a leaf"),
+        ("adapt,slice", "'adapt' is no operation"),
+        ((), "shape names no operation; use 'error'"),
+    ]:
+        with pytest.raises(PlanError, match=message):
+            make_plan(target, source, shape=wrong)
+
+
+def test_several_sources():
+    source, target = tree(q=(2, 3), k=(2, 3), v=(2, 3)), tree(qkv=(2, 9))
+    join = [Rule("qkv", Move("concatenate", ("q", "k", "v"), {"axis": 1}))]
+    (entry,) = make_plan(target, source, join).entries
+    assert entry.values == {"copied": 18, "adapted": 0, "fresh": 0} and entry.source_shapes == ((2, 3),) * 3
+    part = lambda name, i: Rule(name, Move("split", ("qkv",), {"axis": 1, "parts": 3, "index": i}))
+    back = make_plan(source, target, [part("q", 0), part("k", 1), part("v", 2)])
+    arrays = {name: np.full((2, 3), i, np.float32) for i, name in enumerate("qkv")}
+    joined, _ = transplant(make_plan(target, source, join), arrays, {"qkv": np.zeros((2, 9), np.float32)})
+    parted, _ = transplant(back, joined, {name: np.zeros((2, 3), np.float32) for name in "qkv"})
+    for name in "qkv":
+        np.testing.assert_array_equal(parted[name], arrays[name])
+    half = {**source, "k": tree("bfloat16", k=(2, 3))["k"]}
+    with pytest.raises(PlanError, match=r"'qkv' is float32.* its source 'k' is bfloat16\[2, 3\]; .*dtype='cast'"):
+        make_plan(target, half, join)
+    (entry,) = make_plan(target, half, join, dtype="cast").entries
+    assert entry.op == "nested" and [len(part["steps"]) for part in entry.args["inputs"]] == [0, 1, 0]
+    with pytest.raises(PlanError, match="leaf 'q': copy fails: copy reads 1 source leaves, but 2 are named"):
+        make_plan(tree(q=(2, 3)), source, [Rule("q", Move("copy", ("q", "k")))], unused="drop")
+    with pytest.raises(PlanError, match="leaf 'qkv': concatenate reads a source, but rule 'qkv' names none"):
+        make_plan(target, source, [Rule("qkv", Move("concatenate", (), {"axis": 1}))])
+
+
+def test_moves_in_a_row_and_arguments_that_are_filled_in():
+    move = Move("scale+noise+pad", args={"steps": [{"factor": 0.5}, {"std": 0.1, "seed": 3}, {}]})
+    (entry,) = make_plan(tree(a=(6,)), tree(a=(4,)), [Rule("a", move)]).entries
+    assert entry.steps == [
+        ("scale", {"factor": 0.5}), ("noise", {"std": 0.1, "seed": 3, "salt": "a"}), ("pad", {"shape": [6]})
+    ]  # fmt: skip
+    with pytest.raises(PlanError, match="leaf 'a': scale.noise needs 2 sets of arguments in steps, not 1"):
+        make_plan(tree(a=(4,)), tree(a=(4,)), [Rule("a", Move("scale+noise", args={"steps": [{}]}))])
+
+
 def test_rules_are_checked():
     everything = Rule("**", Move("fit"))
     with pytest.raises(TreeError, match=r"rule 'g/b9/kernel' covers no leaf \(did you mean 'g/b8/kernel'"):
@@ -154,17 +220,20 @@ def test_the_table():
 
 
 def test_a_plan_for_thirty_million_parameters_takes_no_array_and_less_than_two_seconds():
-    shapes = lambda width, r: {
-        "g": build(ResNetConfig(resolution=r, channels=3, channel_base=1 << 16, channel_max=width)).g.specs(),
-        "d": build(ResNetConfig(resolution=r, channels=3, channel_base=1 << 16, channel_max=width)).d.specs(),
-    }
-    source, target = shapes(256, 64), shapes(448, 128)
+    def shapes(width, resolution):
+        config = ResNetConfig(resolution=resolution, channels=3, channel_base=1 << 16, channel_max=width)
+        return config, {"g": build(config).g.specs(), "d": build(config).d.specs()}
+
+    (old, source), (new, target) = shapes(256, 64), shapes(448, 128)
     assert count(target) > 30e6
+    before = {id(array) for array in jax.live_arrays()}
     start = time.perf_counter()
-    plan = make_plan(target, source, resnet_rules(target, source), shape="adapt")
-    text = str(plan)
+    plan = make_plan(target, source, pair_rules(new, old, target, source), shape="adapt")
+    text, again = str(plan), Plan.from_json(plan.to_json())
     assert time.perf_counter() - start < 2
+    assert [array for array in jax.live_arrays() if id(array) not in before] == []
+    assert again == plan
     assert sum(plan.totals.values()) == count(target) == sum(entry.size for entry in plan.entries)
     assert len({entry.target for entry in plan.entries}) == len(plan.entries) == len(jax.tree.leaves(target))
-    assert f"{count(target):,} values" in text
+    assert f"{count(target):,} values" in text and len(text.splitlines()) == len(plan.entries) + 3
     assert np.isclose(plan.totals["copied"] + plan.totals["adapted"], count(source), rtol=0.01), "nothing of it is lost"
