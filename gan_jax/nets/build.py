@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from gan_jax.config import ConfigError, DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.nets import dcgan, resnet
 from gan_jax.nets.layers import MOMENTUM
+from gan_jax.trees import flatten
 
 Variables = dict[
     str, Any
@@ -24,12 +25,14 @@ class Net:
     """A network behind two pure functions.
 
     `init(key) -> variables`; `apply(variables, x, labels=None, train=False) -> (output, collections)`, where
-    `collections` are all but the parameters, updated where `train`.
+    `collections` are all but the parameters, updated where `train`. `activations(variables, x, labels=None,
+    train=False) -> {module path: output}` is what every module inside gives, such as `b8/conv0: [N, 8, 8, C]`.
     """
 
     init: Callable[[jax.Array], Variables]
     apply: Callable[..., tuple[jax.Array, Variables]]
     statistics: Callable[..., Variables]  # (variables, x, labels=None) -> `batch_stats` of exactly this batch
+    activations: Callable[..., dict[str, jax.Array]]
 
     def specs(self) -> Variables:
         """The shapes and dtypes of the variables; no array is made."""
@@ -80,7 +83,17 @@ def make_net(module: nn.Module, example: tuple[Any, ...]) -> Net:
         _, updated = apply({**variables, "batch_stats": zeros}, x, labels, train=True)
         return jax.tree_util.tree_map(lambda v: v / (1 - MOMENTUM), updated["batch_stats"])
 
-    return Net(init, apply, statistics)
+    def activations(
+        variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False
+    ) -> dict[str, jax.Array]:
+        mutable = ["intermediates", *(name for name in variables if train and name != "params")]
+        _, kept = cast(
+            Any, module.apply(variables, x, labels, train=train, mutable=mutable, capture_intermediates=True)
+        )
+        outputs = {path.rpartition("/__call__")[0]: out for path, out in flatten(kept["intermediates"]).items()}
+        return {path: out for path, out in outputs.items() if path}  # the network's own output has no name
+
+    return Net(init, apply, statistics, activations)
 
 
 def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -1,0 +1,130 @@
+"""Orders and scales of channels: applied to trees, inverted, and as a plan. None of them changes the function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gan_jax.nets.layers import Norm
+from gan_jax.surgery.align.checks import AlignError, Factors, Orders, check_factors, check_orders
+from gan_jax.surgery.arrays import Shape, xp_of
+from gan_jax.surgery.layout import Axis, Layout, Leaf
+from gan_jax.surgery.ops import Step
+from gan_jax.surgery.plan import Plan
+from gan_jax.surgery.planner import make_entry
+from gan_jax.trees import Tree, flatten, unflatten
+
+EPSILON: float = Norm.epsilon  # of batch norm
+
+
+def permute(layout: Layout, variables: Tree, orders: Orders) -> Tree:
+    """The same function with its channels in another order. Exact; arrays keep kind and dtype.
+
+    Args:
+      layout: of this network.
+      variables: its collections.
+      orders: group -> order; channel i of the result is channel `order[i]`. Groups that are not named stay.
+
+    Raises:
+      AlignError: a group that the layout does not have, or an order that is no permutation of its channels.
+    """
+    flat = flatten(variables)
+    orders = check_orders(layout, flat, orders)
+
+    def moved(path: str, x: Any) -> Any:
+        leaf = layout.leaf(path)
+        axes = [(i, axis.group) for i, axis in enumerate(leaf.axes) if axis.group in orders]
+        out = x.reshape(leaf.view(x.shape)) if axes else x
+        for i, group in axes:
+            out = xp_of(x).take(out, orders[group], axis=i)
+        return out.reshape(x.shape)
+
+    return unflatten({path: moved(path, x) for path, x in flat.items()}, like=variables)
+
+
+def inverse(orders: Orders) -> dict[str, np.ndarray]:
+    """Orders that undo these: with them, `permute` brings a permuted tree back."""
+    return {group: np.argsort(np.asarray(order)).astype(np.int32) for group, order in orders.items()}
+
+
+def rescale(layout: Layout, variables: Tree, factors: Factors) -> Tree:
+    """The same function with its channels on other scales.
+
+    What is written is multiplied by the factor c, what is read divided by it; batch norm's mean by c, and its variance
+    becomes `c^2 (var + e) - e`, so that evaluation mode is exact. In training mode the batch's own variance v takes
+    that place, and a normalised channel changes by the factor `sqrt((v + e) / (v + e / c^2))`, e = 1e-5.
+
+    Args:
+      layout: of this network.
+      variables: its collections.
+      factors: scale -> `[n]`, above 0. Scales that are not named stay.
+
+    Raises:
+      AlignError: a scale that is unknown or that the function sees, a wrong length, a factor that is not above 0.
+    """
+    flat = flatten(variables)
+    factors = check_factors(layout, flat, factors)
+    out = {path: _scaled(path, x, layout.leaf(path), factors) for path, x in flat.items()}
+    return unflatten(out, like=variables)
+
+
+def plan_permute(layouts: Mapping[str, Layout], specs: Tree, orders: Mapping[str, Orders]) -> Plan:
+    """The orders as a plan for `transplant`, so that they are recorded, and moments and averages follow.
+
+    Args:
+      layouts: of `g` and `d`.
+      specs: `{"g": variables, "d": variables, "g_ema": variables}`, any of them, arrays or ShapeDtypeStructs.
+      orders: `{"g": orders, "d": orders}`; `g_ema` takes those of `g`.
+    """
+    flat = flatten(specs)
+    entries = []
+    for root in dict.fromkeys(path.split("/")[0] for path in flat):
+        name = "g" if root == "g_ema" else root
+        if name not in layouts:
+            raise AlignError(f"no layout for {root!r}; there are layouts for {', '.join(layouts)}")
+        layout = layouts[name]
+        mine = {path.partition("/")[2]: leaf for path, leaf in flat.items() if path.split("/")[0] == root}
+        chosen = check_orders(layout, mine, orders.get(name, {}))
+        for tail, leaf in mine.items():
+            path, steps = f"{root}/{tail}", _gathers(layout.leaf(tail), tuple(leaf.shape), chosen)
+            entries.append(make_entry(path, leaf, (path,), flat, steps))
+    return Plan(tuple(entries), notes=("channels in another order: the function stays",))
+
+
+def _scaled(path: str, x: Any, leaf: Leaf, factors: Mapping[str, np.ndarray]) -> Any:
+    axes = [(i, axis, factors[axis.scale or ""]) for i, axis in enumerate(leaf.axes) if axis.scale in factors]
+    if not axes or path.startswith("spectral/"):
+        return x
+    variance = path.startswith("batch_stats/") and path.endswith("/var")
+    out = x.reshape(leaf.view(x.shape))
+    for i, axis, factor in axes:
+        c = _along(factor**2 if variance else _power(axis, factor), i, out.ndim, x)
+        out = c * (out + EPSILON) - EPSILON if variance else out * c
+    return out.reshape(x.shape)
+
+
+def _power(axis: Axis, factor: np.ndarray) -> np.ndarray:
+    return 1 / factor if axis.reads else factor
+
+
+def _along(factor: np.ndarray, axis: int, ndim: int, like: Any) -> Any:
+    shape = [1] * ndim
+    shape[axis] = -1
+    return xp_of(like).asarray(factor.reshape(shape), dtype=like.dtype)
+
+
+def _gathers(leaf: Leaf, shape: Shape, orders: Mapping[str, np.ndarray]) -> list[Step]:
+    """One `gather` for each array axis that holds a channel axis; where axes are fused, over the fused axis."""
+    view = leaf.view(shape)
+    steps: list[Step] = []
+    for axis, (start, stop) in enumerate(leaf.fused):
+        positions = np.arange(shape[axis]).reshape(view[start:stop])
+        for i in range(start, stop):
+            if (group := leaf.axes[i].group) is not None and group in orders:
+                positions = positions.take(orders[group], axis=i - start)
+        index = positions.reshape(-1).tolist()
+        if index != list(range(shape[axis])):
+            steps.append(("gather", {"axis": axis, "index": index}))
+    return steps

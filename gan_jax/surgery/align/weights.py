@@ -1,0 +1,150 @@
+"""Weight matching: the order of channels in which two networks' weights are most alike, without any data.
+
+Git Re-Basin (Ainsworth, Hayase and Srinivasa, 2023), coordinate ascent over groups of channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.extras import require
+from gan_jax.surgery.align.checks import check_alike, sizes_of
+from gan_jax.surgery.align.scales import canonical, scale_order
+from gan_jax.surgery.layout import Layout
+from gan_jax.trees import Flat, Tree, flatten
+
+MIN_GAIN = 1e-12  # a smaller rise of the inner product is rounding
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """Orders for `permute(layout, b, orders)`, under which `b` is most like `a`.
+
+    Attributes:
+      orders: group -> order `[n]`.
+      before, after: cosine of the two networks' weights on canonical scales (`match_weights`), or mean correlation of
+        paired channels (`match_activations`), as they came and in the new order.
+      sweeps: passes over all groups.
+    """
+
+    orders: dict[str, np.ndarray]
+    before: float
+    after: float
+    sweeps: int = 1
+
+
+def match_weights(
+    layout: Layout, a: Tree, b: Tree, *, seed: int = 0, statistics: bool = False, max_sweeps: int = 100
+) -> Match:
+    """Orders the channels of `b` so that its weights are most like those of `a`.
+
+    Maximises the inner product of all parameters on canonical scales. One group at a time, in random order: the best
+    order while the others stay is a linear assignment; until a sweep finds nothing better. The result depends on the
+    start, so two are tried, the order as it is and the one from the input upwards, in which each group sees only what
+    is matched already; the better end counts.
+
+    Args:
+      layout: of both.
+      a: variables to align with.
+      b: variables to align.
+      seed: of the order in which groups are visited.
+      statistics: whether batch statistics count beside the parameters. Singular vectors never do.
+      max_sweeps: over all groups, for each start.
+
+    Raises:
+      AlignError: the networks differ in leaves or shapes.
+    """
+    check_alike(layout, a, b)
+    counted = ("params/", "batch_stats/") if statistics else ("params/",)
+    first, second = (
+        {path: np.asarray(x, np.float64) for path, x in flatten(_as_float64(layout, tree)).items()} for tree in (a, b)
+    )
+    problem = _Problem(layout, *({p: x for p, x in f.items() if p.startswith(counted)} for f in (first, second)))
+    identity = {group: np.arange(n, dtype=np.int32) for group, n in problem.sizes.items()}
+    rng = np.random.default_rng(seed)
+    ends = [problem.climb(start, rng, max_sweeps) for start in (identity, problem.upwards())]
+    orders, sweeps = max(ends, key=lambda end: problem.inner(end[0], problem.a))
+    norm = float(np.sqrt(sum((x**2).sum() for x in problem.a.values()) * sum((x**2).sum() for x in problem.b.values())))
+    cosine = lambda orders: problem.inner(orders, problem.a) / max(norm, 1e-300)
+    return Match(orders, cosine(identity), cosine(orders), sweeps)
+
+
+def best_order(similarity: np.ndarray) -> np.ndarray:
+    """The order of columns `[n] int32` with the largest sum of `similarity[i, order[i]]`."""
+    solve = require("scipy.optimize", extra="align").linear_sum_assignment
+    return solve(similarity, maximize=True)[1].astype(np.int32)
+
+
+class _Problem:
+    """Two networks' leaves, and the inner product as a function of the orders."""
+
+    def __init__(self, layout: Layout, a: Flat, b: Flat):
+        self.layout, self.a, self.b = layout, a, b
+        self.sizes = sizes_of(layout, a)
+        self.places = {
+            group: [(path, axis) for path, axis in places if path in a] for group, places in layout.groups.items()
+        }
+
+    def inner(self, orders: dict[str, np.ndarray], paths: Iterable[str]) -> float:
+        """The inner product over these leaves."""
+        total = 0.0
+        for path in paths:
+            leaf = self.layout.leaf(path)
+            x, y = (tree[path].reshape(leaf.view(tree[path].shape)) for tree in (self.a, self.b))
+            for i, axis in enumerate(leaf.axes):
+                y = y if axis.group is None else y.take(orders[axis.group], axis=i)
+            total += float((x * y).sum())
+        return total
+
+    def similarity(self, group: str, orders: dict[str, np.ndarray], places: list[tuple[str, int]]) -> np.ndarray:
+        """`[n, n]`: channel i of `a` against channel j of `b`, whose other axes are in order."""
+        n = self.sizes[group]
+        total = np.zeros((n, n))
+        for path, axis in places:
+            leaf = self.layout.leaf(path)
+            shape = leaf.view(self.a[path].shape)
+            x, y = self.a[path].reshape(shape), self.b[path].reshape(shape)
+            for i, other in enumerate(leaf.axes):
+                if i != axis and other.group is not None:
+                    y = y.take(orders[other.group], axis=i)
+            total += np.moveaxis(x, axis, 0).reshape(n, -1) @ np.moveaxis(y, axis, 0).reshape(n, -1).T
+        return total
+
+    def climb(self, start: dict[str, np.ndarray], rng: np.random.Generator, max_sweeps: int) -> Any:
+        """(orders that no single group can better, sweeps)."""
+        orders, groups = dict(start), list(self.sizes)
+        slack = MIN_GAIN * max(1.0, sum(float((x**2).sum()) for x in self.a.values()))
+        for sweep in range(1, max_sweeps + 1):
+            better = False
+            for group in rng.permutation(groups):
+                order = best_order(self.similarity(group, orders, self.places[group]))
+                touched = list(dict.fromkeys(path for path, _ in self.places[group]))
+                trial = orders | {group: order}
+                if self.inner(trial, touched) - self.inner(orders, touched) > slack:
+                    orders, better = trial, True
+            if not better:
+                return orders, sweep
+        return orders, max_sweeps
+
+    def upwards(self) -> dict[str, np.ndarray]:
+        """Each group matched by what writes it, after the groups that this reads."""
+        orders: dict[str, np.ndarray] = {}
+        for group in (name for name in scale_order(self.layout) if name in self.sizes):
+            leaves = self.layout.leaves
+            writes = [
+                (path, axis)
+                for path, axis in self.places[group]
+                if not leaves[path].axes[axis].reads
+                and all(o.group in (None, *orders) for i, o in enumerate(leaves[path].axes) if i != axis)
+            ]
+            orders[group] = best_order(self.similarity(group, orders, writes))
+        return orders
+
+
+def _as_float64(layout: Layout, variables: Tree) -> Tree:
+    return canonical(layout, jax.tree_util.tree_map(lambda x: np.asarray(x, np.float64), variables))
