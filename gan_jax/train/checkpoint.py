@@ -60,7 +60,13 @@ class Checkpointer:
         self._last: int | None = None  # images of the state last saved or restored here
 
     def save(
-        self, images: int, state: Any, *, cursor: dict[str, Any] | None = None, metric: float | None = None
+        self,
+        images: int,
+        state: Any,
+        *,
+        cursor: dict[str, Any] | None = None,
+        metric: float | None = None,
+        history: list[Any] | None = None,
     ) -> None:
         """Begins to save a state; it may be donated as soon as this returns.
 
@@ -72,6 +78,7 @@ class Checkpointer:
           state: tree of arrays.
           cursor: position of this process's data pipeline, JSON.
           metric: what keep-best compares.
+          history: where the leaves come from, JSON; kept in the manifest.
 
         Raises:
           CheckpointError: the save before failed, a leaf cannot be kept, or there are newer checkpoints.
@@ -86,7 +93,7 @@ class Checkpointer:
                 f"Restore the one to go on from (newer ones are then moved aside), or use another folder"
             )
         arrays, entries = to_host(state)
-        manifest = make_manifest(images, entries, gather(to_json(cursor)), metric, _versions())
+        manifest = make_manifest(images, entries, gather(to_json(cursor)), metric, _versions(), history)
         self._writer = self._writer or store.make_writer()
         self._saving = images
         try:

@@ -100,7 +100,12 @@ def _is_key(leaf: Any) -> bool:
 
 
 def make_manifest(
-    images: int, entries: Mapping[str, Entry], cursors: list[Any], metric: float | None, versions: dict[str, str]
+    images: int,
+    entries: Mapping[str, Entry],
+    cursors: list[Any],
+    metric: float | None,
+    versions: dict[str, str],
+    history: list[Any] | None = None,
 ) -> dict[str, Any]:
     """The JSON beside the arrays.
 
@@ -110,6 +115,7 @@ def make_manifest(
       cursors: the data cursor of every process, in their order.
       metric: what keep-best compares, or None.
       versions: of the packages that wrote it.
+      history: where the leaves come from (`surgery.provenance`); None = not said.
     """
     body = {
         "format": FORMAT,
@@ -120,6 +126,7 @@ def make_manifest(
         "versions": versions,
         "leaves": dict(entries),
     }
+    body |= {} if history is None else {"history": history}
     return body | {"seal": _seal(body)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from gan_jax.config import Config, to_dict
 from gan_jax.nets import Pair
+from gan_jax.surgery import Plan
+from gan_jax.surgery.provenance import Step, train_step
 from gan_jax.tasks.model import WEIGHTS, save
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.train.checkpoint_rows import append_row, read_rows
@@ -20,6 +23,7 @@ from gan_jax.train.state import GanState
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
 
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
+PLAN, HISTORY = "plan.json", "history.json"
 GRID_IMAGES = 64  # in a sample grid
 
 
@@ -87,14 +91,27 @@ class Recorder:
         self.callbacks.grid(images, self.sampler(standing, self.fixed, GRID_IMAGES))
 
 
-def write_weights(folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any) -> None:
-    """`weights/`: the moving average with standing batch statistics, and D; with configuration, plan and numbers."""
+def write_start(folder: Path, plan: Plan, history: Sequence[Step]) -> None:
+    """`plan.json`, and `history.json`: what was done to every leaf before this run trained it."""
+    (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
+    (folder / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n", encoding="utf-8")
+
+
+def history_at(
+    folder: Path, config: Config, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()
+) -> list[Step]:
+    """The history of a run's state after so many images: what came before it, and its training."""
+    path = folder / HISTORY
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)]
+
+
+def write_weights(
+    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any, frozen: Sequence[str]
+) -> None:
+    """`weights/`: the moving average with standing batch statistics, and D; with the numbers and the history."""
     g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
-    plan = folder / "plan.json"
-    about = {
-        "config": to_dict(config),
-        "evaluation": last,
-        "plan": json.loads(plan.read_text(encoding="utf-8")) if plan.exists() else None,
-        "images": int(state.images),
-    }
+    anew = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
+    images = int(state.images)
+    about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, frozen, anew)}
     save(folder / WEIGHTS, config.net, {"g_ema": g_ema, "d": state.d}, about)

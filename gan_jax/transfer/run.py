@@ -21,6 +21,7 @@ from gan_jax.config import Config, ConfigError, differences, from_dict, to_dict
 from gan_jax.metrics import Protocol
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Plan
+from gan_jax.surgery.provenance import versions
 from gan_jax.tasks.image import image_task
 from gan_jax.train.checkpoint import Checkpointer, CheckpointError, Restored, cut_rows
 from gan_jax.train.compile import use_all_cores
@@ -33,8 +34,9 @@ from gan_jax.train.steps import init_state
 from gan_jax.transfer.dataset import Dataset, load_dataset, make_feed
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.record import EVALUATIONS, METRICS, Callbacks, Recorder, write_weights
-from gan_jax.transfer.start import RUN_KEY, Start, make_start, plan_transfer, transplant_weights
+from gan_jax.transfer.record import EVALUATIONS, METRICS, Callbacks, Recorder, history_at, write_start, write_weights
+from gan_jax.transfer.start import RUN_KEY, Start, make_start, plan_transfer
+from gan_jax.transfer.weights import transplant_weights
 
 __all__ = ["Callbacks", "RunResult", "evaluate_model", "plan_transfer", "run", "transplant_weights"]
 
@@ -115,7 +117,7 @@ def run(
             start = make_start(config, pair, method)
             state = jax.jit(begin)(start.g, start.d)
             if start.plan is not None and is_first():
-                (folder / "plan.json").write_text(start.plan.to_json(), encoding="utf-8")
+                write_start(folder, start.plan, start.history)
         else:
             state = restored.state
         recorder = Recorder(config, folder, callbacks, evaluator, pair)
@@ -124,7 +126,9 @@ def run(
             row=recorder.row,
             evaluate=recorder.evaluate,
             grid=recorder.grid,
-            save=lambda images, state, metric: _save(saver, feed, images, state, metric),
+            save=lambda images, state, metric: _save(
+                saver, feed, images, state, metric, history_at(folder, config, images, method.frozen)
+            ),
             check=saver.check if saver else lambda: None,
             stop=lambda: anywhere(stop.is_set()),
             last_good=lambda: _last_good(saver),
@@ -137,7 +141,7 @@ def run(
         finally:
             callbacks.end()
         if is_first():  # a stopped run can be sampled too
-            write_weights(folder, config, state, evaluator, recorder.last)
+            write_weights(folder, config, state, evaluator, recorder.last, method.frozen)
         return RunResult(folder, state, stopped, dataset, pair, evaluator, recorder.last, start)
 
 
@@ -184,18 +188,6 @@ def claim(config: Config, folder: Path) -> None:
     path.with_suffix(".tmp").replace(path)
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that numbers depend on."""
-    import platform
-    from importlib import metadata
-
-    found = {"python": platform.python_version()}
-    for name in ("gan_jax", "jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
 def _saver(config: Config, folder: Path, stack: contextlib.ExitStack) -> Checkpointer | None:
     keep = config.checkpoint
     if keep.every_kimg is None:
@@ -239,9 +231,12 @@ def _last_good(saver: Checkpointer | None) -> str:
     return "none" if saver.latest() is None else f"{saver.latest()} images"
 
 
-def _save(saver: Checkpointer | None, feed: Feed, images: int, state: GanState, metric: float | None) -> None:
+def _save(
+    saver: Checkpointer | None, feed: Feed, images: int, state: GanState, metric: float | None, history: list[Any]
+) -> None:
     if saver is not None:
-        saver.save(images, state, cursor=feed.cursor() if feed.cursor else None, metric=metric)
+        cursor = feed.cursor() if feed.cursor else None
+        saver.save(images, state, cursor=cursor, metric=metric, history=history)
 
 
 @contextlib.contextmanager

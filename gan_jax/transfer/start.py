@@ -17,10 +17,8 @@ from gan_jax.transfer.fresh import fresh_variables
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.source import open_source
-from gan_jax.transfer.weights import fill, plan_weights, transplant_weights
+from gan_jax.transfer.weights import fill, plan_weights
 from gan_jax.trees import flatten, match
-
-__all__ = ["RUN_KEY", "Start", "fresh_variables", "make_start", "plan_transfer", "transplant_weights"]
 
 RUN_KEY = 2  # what the seed's key is folded with; 0 and 1 are those of fresh variables
 
