@@ -1,0 +1,71 @@
+"""Finished cells of several methods and seeds, as a summary, a table and curves with intervals."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_jax.report.comparison import MEASURES
+from gan_jax.report.curves import Chart, Curve
+from gan_jax.report.table import Column, Table, interval
+from gan_jax.transfer.cells import Cell
+
+LOWER = {"fd": "FD (fashion-v1)", "kid": "KID (fashion-v1)"}  # better when lower, and named after their network
+
+
+def last(cells: Sequence[Cell], method: str, key: str) -> list[float]:
+    """The last evaluation's value of every seed."""
+    return [cell.end[key] for cell in cells if cell.method == method]
+
+
+def summarise(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Means with 95 % intervals by measure and method, and for each pair of methods whether the intervals overlap."""
+    out: dict[str, Any] = {}
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    for key in MEASURES:
+        ranges = {method: interval(last(cells, method, key)) for method in methods}
+        for method, (mean, half) in ranges.items():
+            out[f"{key} {method}"] = {"mean": mean, "half_width_95": half}
+        for a, b in itertools.combinations(methods, 2):
+            (mean_a, half_a), (mean_b, half_b) = ranges[a], ranges[b]
+            reach = None if half_a is None or half_b is None else half_a + half_b  # one seed has no interval
+            out[f"{key} {a} and {b} overlap"] = None if reach is None else abs(mean_a - mean_b) <= reach
+    return out
+
+
+def reached(cells: Sequence[Cell], method: str, baseline: str, key: str = "kid") -> list[dict[str, Any] | None]:
+    """By seed: images and seconds at which a method first equals the baseline's last value; None = it never does."""
+    rows = {(cell.method, cell.seed): cell.evaluations for cell in cells}
+    out: list[dict[str, Any] | None] = []
+    for seed in sorted({cell.seed for cell in cells}):
+        end = rows[baseline, seed][-1]
+        first = next((row for row in rows[method, seed] if row[key] <= end[key]), None)
+        out.append(None if first is None else {**_when(first), **_when(end, f"{baseline}_")})
+    return out
+
+
+def make_table(cells: Sequence[Cell], names: Mapping[str, str]) -> Table:
+    """A row for each method, named as given, with the last evaluation of its seeds."""
+    better = lambda key: "lower" if key in LOWER else "higher"
+    columns = (Column("run"), *(Column(key, LOWER.get(key, key), better=better(key)) for key in MEASURES))
+    rows = [{"run": name, **{key: last(cells, method, key) for key in MEASURES}} for method, name in names.items()]
+    return Table(columns, rows, f"Protocol {cells[0].end['protocol']} and its like of the other seeds.")
+
+
+def make_chart(cells: Sequence[Cell], names: Mapping[str, str], key: str = "kid") -> Chart:
+    """One curve for each method over images and mean seconds: mean and interval over seeds."""
+    curves = []
+    for method, name in names.items():
+        seeds = [cell.evaluations for cell in cells if cell.method == method]
+        over = lambda what, seeds=seeds: np.array([[row[what] for row in rows] for rows in seeds])
+        bands = [interval(list(column)) for column in over(key).T]
+        means, halves = [mean for mean, _ in bands], [half or 0.0 for _, half in bands]
+        curves.append(Curve(name, over("images")[0].tolist(), means, over("seconds").mean(0).tolist(), halves))
+    return Chart(LOWER.get(key, key), LOWER.get(key, key), tuple(curves), note="Mean and 95 % interval over seeds.")
+
+
+def _when(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    return {prefix + name: row[name] for name in ("images", "seconds")}
