@@ -49,9 +49,11 @@ def digest_of(array: Any, block_bytes: int = BLOCK_BYTES) -> str | None:
 
 def place(value: Any, where: Sharding | None) -> Any:
     """A value on its devices; None = as a NumPy array on the host."""
-    if where is not None:
-        return jax.device_put(value, where)
-    return value if is_key(value) else np.asarray(value)
+    if where is None:
+        return value if is_key(value) else np.asarray(value)
+    if is_spread(value) and _order(value.sharding) != _order(where):
+        value = _on_one(value)
+    return jax.device_put(value, where)
 
 
 def run_leaf(steps: Sequence[Step], sources: Sequence[Any], fresh: Any, where: Sharding | None) -> Any:
@@ -89,10 +91,22 @@ def _bring(array: Any, home: Sharding) -> Any:
     """An array on the devices of `home`, in their order, split along the first axis that they divide."""
     if isinstance(array, jax.Array) and _order(array.sharding) == _order(home):
         return array
-    mesh = home.mesh if isinstance(home, NamedSharding) else Mesh(np.array(_order(home)), ("all",))
+    if is_spread(array):
+        array = _on_one(array)
+    mesh = _mesh(home)
     axis = next((i for i, n in enumerate(array.shape) if n and n % mesh.size == 0), None)
     spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, tuple(mesh.axis_names))
     return jax.device_put(array, NamedSharding(mesh, spec))
+
+
+def _on_one(array: jax.Array) -> jax.Array:
+    """A spread array whole on one of its devices: from one set of devices to another, JAX itself goes by the host."""
+    everywhere = NamedSharding(_mesh(array.sharding), PartitionSpec())
+    return jax.jit(jnp.copy, out_shardings=everywhere)(array).addressable_data(0)
+
+
+def _mesh(sharding: Sharding) -> Any:
+    return sharding.mesh if isinstance(sharding, NamedSharding) else Mesh(np.array(_order(sharding)), ("all",))
 
 
 def _order(sharding: Any) -> list[Any]:
