@@ -6,7 +6,6 @@ from gan_jax.surgery.measure import Difference, measure, measure_pair, resize_im
 from gan_jax.surgery.ops import OPS, Op
 from gan_jax.surgery.plan import Entry, Move, Plan, PlanError
 from gan_jax.surgery.planner import make_plan
-from gan_jax.surgery.resnet import resnet_rules
 from gan_jax.surgery.state import plan_state, transplant_state
 from gan_jax.surgery.transplant import Report, transplant
 
@@ -26,7 +25,6 @@ __all__ = [
     "pair_rules",
     "plan_state",
     "resize_images",
-    "resnet_rules",
     "transplant",
     "transplant_state",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.surgery import dcgan, resnet
 from gan_jax.surgery.layout import Layout
 from gan_jax.surgery.plan import PlanError
-from gan_jax.surgery.roles import Roles, make_rules
+from gan_jax.surgery.roles import Classes, Family, Options, make_rules
+from gan_jax.surgery.width import Narrow, Width
 from gan_jax.trees import Rule, Tree
 
 
@@ -19,9 +20,12 @@ def pair_rules(
     target_specs: Tree,
     source_specs: Tree,
     *,
-    classes: Sequence[int] | None = None,
+    classes: Classes | None = None,
     roots: Mapping[str, str] | None = None,
     first: Sequence[Rule] = (),
+    width: Width | Mapping[str, Width] = "silent",
+    narrow: Narrow | Mapping[str, Narrow] = "leading",
+    seed: int = 0,
 ) -> list[Rule]:
     """Rules for trees `{"g": variables, "d": variables, "g_ema": variables}`, any of them, of one family.
 
@@ -30,11 +34,16 @@ def pair_rules(
       source_config: of the pair to take from.
       target_specs: arrays or ShapeDtypeStructs.
       source_specs: the same, of the source.
-      classes: for each target class, the source class that it starts from; -1 = the mean of all. Needed where both
-        are conditional and the numbers differ.
+      classes: for each target class, the source class that it starts from, a list of source classes to average, -1 =
+        the mean of all, or a row of coefficients (`surgery.classes`). Needed where both are conditional and the
+        numbers differ.
       roots: where each network comes from, such as `{"g": "g_ema"}`; what is not named comes from its own root, or
         from the other generator where the source has only one.
       first: your own rules, which win over these.
+      width: how groups of channels grow: by new ones that are silent at first, or "net2wider", by copies that share
+        what they say. One word, or one for each of the target's networks, such as `{"g": "net2wider"}`.
+      narrow: how they shrink: to the leading channels, or to the "strongest", those most important to the output.
+      seed: of which channels are copied, and of the shares of the copies.
 
     Returns:
       `first`, then the rules of the family that still win somewhere, for `make_plan` (with `shape="adapt"` where
@@ -47,7 +56,12 @@ def pair_rules(
             f"no rules from {type(source_config).__name__} to {family.__name__}; "
             f"there are rules within each of {known}: write your own for make_plan"
         )
-    return make_rules(*FAMILIES[family], target_specs, source_specs, classes, roots, first)
+    for name, value, known in (("width", width, get_args(Width)), ("narrow", narrow, get_args(Narrow))):
+        if wrong := set(value.values() if isinstance(value, Mapping) else [value]) - set(known):
+            raise PlanError(f"{name} is {wrong.pop()!r}; use one of {', '.join(map(repr, known))}")
+    options = Options(classes, width, narrow, seed)
+    configs = (target_config, source_config)
+    return make_rules(FAMILIES[family], configs, layouts, target_specs, source_specs, options, roots, first)
 
 
 def layouts(config: NetConfig) -> dict[str, Layout]:
@@ -57,7 +71,7 @@ def layouts(config: NetConfig) -> dict[str, Layout]:
     return LAYOUTS[type(config)](config)
 
 
-FAMILIES: dict[type, tuple[Roles, Roles]] = {
+FAMILIES: dict[type, tuple[Family, Family]] = {
     ResNetConfig: (resnet.generator, resnet.discriminator),
     DCGANConfig: (dcgan.generator, dcgan.discriminator),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gan_jax.surgery.arrays import Args, OpError, Shape, views
+from gan_jax.surgery.classes import class_steps
 from gan_jax.surgery.colour import GREY, OPAQUE, RGB, RGBA, colour_matrix
-from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+from gan_jax.surgery.ops import Step, shape_of_steps
 
 
 def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
@@ -20,7 +21,8 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
       args: the leaf's role. `inputs`: axes of input channels, where new ones feed old outputs with zero; `colour`:
         `("in" | "out", axis)` of image channels; `classes`: for leaves with a class axis 0, which source class each
         target class starts from (-1 = their mean); `view`: `[source, target]` shapes with fused axes unfolded;
-        `spectral`: the kernel is divided by its largest singular value.
+        `spectral`: the kernel is divided by its largest singular value; `copies`: the axes of `duplicate`; `keep`:
+        the arguments of `important`, which then reads all sources.
 
     Raises:
       OpError: no operation reaches the target.
@@ -32,6 +34,12 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
         steps.append((name, step_args))
         shape = shape_of_steps(steps[-1:], [shape])
 
+    if "keep" in args:
+        keep = dict(args["keep"])
+        if "view" in keep:
+            keep["shape"] = _fold(keep["view"][1], keep["view"][0], shape)
+        steps.append(("important", keep))
+        shape = shape_of_steps(steps, shapes)
     for step in _classes(shape, target, args):
         add(step[0], **step[1])
     if len(shape) != len(target):
@@ -55,6 +63,13 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
         else:
             add("resize", shape=[*target[:2], *shape[2:]])
     small, large = views(shape, {"shape": target, **({"view": args["view"]} if "view" in args else {})})
+    if args.get("copies"):
+        copied = list(small)
+        for choice in args["copies"]:
+            copied[choice["axis"]] = len(choice["index"])
+        view = {"view": [list(small), copied], "shape": _fold(copied, small, shape)} if "view" in args else {}
+        add("duplicate", axes=list(args["copies"]), **view)
+        small = tuple(copied)
     between = tuple(map(min, small, large))
     if between != small:
         folded = _fold(between, small, shape)
@@ -64,23 +79,7 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
         inputs = {"inputs": list(args["inputs"])} if args.get("inputs") else {}
         view = {"view": [list(between), list(large)]} if "view" in args else {}
         add("widen_spectral" if spectral else "widen", shape=list(target), **inputs, **view)
-    return 1, steps
-
-
-def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
-    """As `fit`, for the singular vector `u` that belongs to the kernel given as second source.
-
-    `args["shape"]` is the kernel's target shape, the other arguments are the kernel's role. Zeros extend the vector
-    of a kernel that only became wider; any other change of the kernel wants the vector anew.
-    """
-    _, steps = fit(shapes[1:], tuple(args["shape"]), {k: v for k, v in args.items() if k != "shape"})
-    anew = [step for step in steps if not lookup(step[0]).fresh]
-    if not anew:
-        return 1, [("pad", {"shape": list(target)})] if shapes[0] != target else []
-    out: list[Step] = [("singular_vector", {"steps": [list(step) for step in anew]})]
-    if shape_of_steps(out, shapes) != target:
-        out.append(("pad", {"shape": list(target)}))
-    return 2, out
+    return len(shapes) if "keep" in args else 1, steps
 
 
 def _classes(shape: Shape, target: Shape, args: Args) -> list[Step]:
@@ -97,14 +96,10 @@ def _classes(shape: Shape, target: Shape, args: Args) -> list[Step]:
             f"{shape[0]} source classes, {target[0]} target classes: say which source class each starts from, "
             "classes=(0, 3, -1, ..); -1 is the mean of all"
         )
-    if wanted is None or list(wanted) == list(range(shape[0])):
-        return []
-    if len(wanted) != target[0]:
-        raise OpError(f"classes names {len(wanted)} source classes for {target[0]} target classes; name one for each")
-    return [("gather", {"axis": 0, "index": list(wanted)})]
+    return [] if wanted is None else [*class_steps(wanted, shape[0], target[0])]
 
 
-def _fold(shape: Shape, view: Shape, folded: Shape) -> list[int]:
+def _fold(shape: Sequence[int], view: Sequence[int], folded: Sequence[int]) -> list[int]:
     """Fuses the axes of `shape` in the groups in which `view` fuses to `folded`."""
     out, axes = [], list(zip(shape, view))
     for size in folded:
@@ -113,9 +108,3 @@ def _fold(shape: Shape, view: Shape, folded: Shape) -> list[int]:
             group.append(axes.pop(0))
         out.append(math.prod(s for s, _ in group))
     return out
-
-
-RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]] = {
-    "fit": fit,
-    "fit_vector": fit_vector,
-}

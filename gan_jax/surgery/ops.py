@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from gan_jax.surgery import grids, join, leaf, select, spectral
+from gan_jax.surgery import grids, heads, join, leaf, select, spectral, width
 from gan_jax.surgery.arrays import Args, OpError, Shape
 from gan_jax.trees import did_you_mean
 
@@ -125,7 +125,21 @@ def _vector_shape(shapes: Sequence[Shape], args: Args) -> Shape:
 
 def _vector(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """A singular vector for a kernel that changed: from the old vector (its dtype) and the old kernel, same steps."""
-    return spectral.top_vector(run_steps(args["steps"], sources[1:], None), sources[0])
+    return _changed(sources, args)[0]
+
+
+def _regain(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """A gain that keeps gain * kernel / singular value: sources gain, singular vector, kernel, and what it reads."""
+    vector, kernel = _changed(sources[1:], args)
+    ratio = spectral.stretch(kernel, vector) / spectral.stretch(sources[2], sources[1])
+    return (sources[0] * ratio).astype(sources[0].dtype)
+
+
+def _changed(sources: Sequence[Any], args: Args) -> tuple[Any, Any]:
+    """The singular vector and the kernel after `args["steps"]`; the vector's own channels go by `args["select"]`."""
+    kernel = run_steps(args["steps"], sources[1:], None)
+    chosen = run_steps(args["select"], sources, None) if "select" in args else sources[0]
+    return spectral.vector_after(chosen, kernel, sources[0], sources[1]), kernel
 
 
 _NEW = {"sources": 0, "fresh": True, "keeps": "fresh"}
@@ -174,7 +188,33 @@ OPS: dict[str, Op] = {
     "mute": Op("the target's shape, fresh but for a silent last output", leaf.kernel_shape, spectral.mute, **_NEW),
     "ballast": Op("the target's shape, zero but for one weight", leaf.kernel_shape, spectral.ballast, **_CONSTANT),
     "one_hot": Op("the target's shape, a unit vector", leaf.given_shape, spectral.one_hot, **_CONSTANT),
-    "singular_vector": Op("[O] for a changed kernel [.., O]", _vector_shape, _vector, sources=2, keeps="adapted"),
+    "singular_vector": Op(
+        "[O] for a changed kernel [.., O]", _vector_shape, _vector, sources=2, many=True, keeps="adapted"
+    ),
+    "duplicate": Op("more channels, copies of others", width.duplicate_shape, width.duplicate, keeps="adapted"),
+    "important": Op(
+        "fewer channels along some axes: those that matter most to the output",
+        width.important_shape,
+        width.important,
+        sources=2,
+        many=True,
+        looks=True,
+    ),
+    "regain": Op(
+        "the same gain, times how much the singular value of its kernel grew",
+        leaf.same_shape,
+        _regain,
+        sources=3,
+        many=True,
+        keeps="adapted",
+    ),
+    "fill": Op("the target's shape, one value", leaf.given_shape, heads.fill, **_CONSTANT),
+    "mix": Op("one axis by combinations of what is along it", leaf.mix_shape, leaf.mix, keeps="adapted"),
+    "carry": Op("a head as a layer within", heads.carry_shape, heads.carry, fresh=True, fills=False, keeps="adapted"),
+    "carry_on": Op("4x4, passes an image on, else fresh", heads.carry_on_shape, heads.carry_on, **_NEW),
+    "fold_head": Op(
+        "a head and layers next to it as one", heads.fold_shape, heads.fold_head, sources=4, many=True, keeps="adapted"
+    ),
     "permute": Op("the same shape, one axis in another order", select.permute_shape, select.gather, moments="permute"),
     "strongest": Op(
         "fewer channels along some axes: those with the largest norm in the leaves that `scores` name",

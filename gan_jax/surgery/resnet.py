@@ -1,93 +1,65 @@
-"""Roles in the ResNet pair: which leaf is what, and how the pair grows without a change of its function.
+"""The ResNet pair: how it grows and shrinks, beyond what follows from its layout.
 
 Width: new units are fresh on their inputs and silent on their outputs into old units. In D, where kernels are divided
-by their largest singular value, new units are also orthogonal to the old ones (`surgery.spectral`).
-Resolution: a new block passes its input on (identity skip) and adds nothing (silent residual), so that
-`G32(z) = repeat(G16(z))` and `D32(x) = D16(mean(x))`. Colour: grey heads are repeated, colour readers get chroma.
+by their largest singular value, new units are also orthogonal to the old ones (`surgery.spectral`); G may instead be
+widened by copies. Resolution: a new block passes its input on (identity skip) and adds nothing (silent residual), so
+that `G32(z) = repeat(G16(z))` and `D32(x) = D16(mean(x))`. Depth: a new residual adds nothing. Kernels grow by zeros.
+Colour: grey heads are repeated, colour readers get chroma. Classes: a projection term starts with the gain zero.
 
-Exact: wider; higher resolution where the new block is not narrower than the next lower one; grey to colour, on grey
-images; more latent dimensions (new ones unread by old units); unconditional to conditional, and reordered classes, in G.
-Not exact: anything smaller, colour to grey in D, a narrower new block, a fresh class table in D. Measure it.
+Exact: wider; deeper; larger kernels; higher resolution where the top block is not narrower than the old one was; grey
+to colour, on grey images; more latent dimensions (new ones unread by old units); unconditional to conditional; classes
+chosen from old ones; and the way back from each of these, before training. Not exact: other things smaller, smaller
+kernels, colour to grey in D, classes mixed of several. The plan's notes say which; measure it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gan_jax.config import ResNetConfig
 from gan_jax.nets.resnet import widths
 from gan_jax.surgery.layout import Layout
-from gan_jax.surgery.plan import Move
-from gan_jax.surgery.roles import made, make_rules, moved
-from gan_jax.trees import Flat, Rule, Tree, match
+from gan_jax.surgery.roles import Case, vector_role
+from gan_jax.trees import Rule
 
 
-def resnet_rules(
-    target_specs: Tree,
-    source_specs: Tree,
-    *,
-    classes: Sequence[int] | None = None,
-    roots: Mapping[str, str] | None = None,
-    first: Sequence[Rule] = (),
-) -> list[Rule]:
-    """Rules from a ResNet pair to another; the arguments are those of `families.pair_rules`."""
-    return make_rules(generator, discriminator, target_specs, source_specs, classes, roots, first)
-
-
-def generator(root: str, origin: str, target: Flat, source: Flat, classes: Sequence[int] | None) -> list[Rule]:
-    """Rules for the leaves under `root`, which come from `origin`."""
-    rules = []
-    if fresh := _new_blocks(root, origin, target, source):
-        block = f"params/({fresh})"
-        rules += [
-            made(root, f"{block}/conv1/(kernel|bias)", "zero"),
-            made(root, f"{block}/skip/kernel", "identity"),
-            made(root, f"{block}/skip/bias", "zero"),
-            made(root, f"(params|batch_stats)/({fresh})/.*", "init"),
-        ]
-    stem, stem_origin = f"{root}/params/stem/kernel", f"{origin}/params/stem/kernel"
-    if stem in target and stem_origin in source:
-        (z, new), (z_old, old) = target[stem].shape, source[stem_origin].shape
-        kernel = [[z_old, 4, 4, old // 16], [z, 4, 4, new // 16]]
-        rules.append(moved(root, origin, "params/stem/kernel", inputs=[0], view=kernel))
-        rules.append(moved(root, origin, "params/stem/bias", view=[kernel[0][1:], kernel[1][1:]]))
+def generator(case: Case) -> list[Rule]:
+    """New blocks and residuals, silent."""
+    if not (fresh := _new_blocks(case)):
+        return []
+    block = f"params/({fresh})"
     return [
-        *rules,
-        moved(root, origin, r"params/b\d+/norm\d/(?:scale|bias)", classes=classes),
-        moved(root, origin, "params/to_rgb/kernel", inputs=[2], colour=("out", 3)),
-        moved(root, origin, "params/to_rgb/bias", colour=("out", 0)),
-        moved(root, origin, r"params/b\d+/\w+/kernel", inputs=[2]),
-        moved(root, origin, ".*"),
+        case.made(f"{block}/conv1/(kernel|bias)", "zero"),
+        case.made(f"{block}/skip/kernel", "identity"),
+        case.made(f"{block}/skip/bias", "zero"),
+        case.made(f"(params|batch_stats)/({fresh})/.*", "init"),
     ]
 
 
-def discriminator(root: str, origin: str, target: Flat, source: Flat, classes: Sequence[int] | None) -> list[Rule]:
-    """Rules for the leaves under `root`, which come from `origin`."""
+def discriminator(case: Case) -> list[Rule]:
+    """New blocks and residuals, silent although no kernel can be zero, and the gain of the projection term."""
     rules = []
-    if fresh := _new_blocks(root, origin, target, source):
+    if fresh := _new_blocks(case):
         block = f"params/({fresh})"
         rules += [
-            made(root, f"{block}/conv0/kernel", "mute"),
-            made(root, f"{block}/conv1/kernel", "ballast"),
-            made(root, f"{block}/skip/kernel", "identity"),
-            made(root, f"{block}/\\w+/bias", "zero"),
-            made(root, f"spectral/({fresh})/skip/u", "one_hot", index=0),
-            made(root, f"spectral/({fresh})/conv1/u", "one_hot", index=-1),
-            made(root, f"spectral/({fresh})/conv0/u", "init"),
+            case.made(f"{block}/conv0/kernel", "mute"),
+            case.made(f"{block}/conv1/kernel", "ballast"),
+            case.made(f"{block}/skip/kernel", "identity"),
+            case.made(f"{block}/\\w+/bias", "zero"),
+            case.made(f"spectral/({fresh})/skip/u", "one_hot", index=0),
+            case.made(f"spectral/({fresh})/conv1/u", "one_hot", index=-1),
+            case.made(f"spectral/({fresh})/conv0/u", "init"),
         ]
-    roles: list[tuple[str, dict[str, Any]]] = [
-        ("from_rgb/kernel", {"inputs": [2], "colour": ("in", 2), "spectral": True}),
-        (r"b\d+/\w+/kernel", {"inputs": [2], "spectral": True}),
-        ("head/kernel", {"inputs": [0]}),
-        ("embed/embedding", {"inputs": [1], "classes": classes}),
-    ]
-    for tail, role in roles:
-        rules.append(moved(root, origin, f"params/{tail}", **role))
-        kernels = [path for path in target if match(f"re:{root}/params/{tail}", path)]
-        rules += [_vector(root, origin, path, target, role) for path in kernels]
-    return [*rules, moved(root, origin, ".*")]
+    gain, table, vector = "params/embed/gain", "params/embed/embedding", "spectral/embed/u"
+    if gain not in case.leaves or not case.old:
+        return rules
+    if table not in case.old:
+        return [*rules, case.made(gain, "zero"), case.made(f"({table}|{vector})", "init")]
+    if gain not in case.old:  # from before there was one
+        return [*rules, case.made(gain, "fill", value=1.0)]
+    role = vector_role(case, table, vector)
+    sources = case.sources(vector, table) if "keep" in role else [vector, table]
+    return [*rules, case.move(gain, "fit_gain", [gain, *sources], **role)]
 
 
 def layouts(config: ResNetConfig) -> dict[str, Layout]:
@@ -152,16 +124,7 @@ def _discriminator_layout(config: ResNetConfig) -> Layout:
     return Layout(text, spectral=tuple(path for path in text if path.endswith(("kernel", "embedding"))))
 
 
-def _new_blocks(root: str, origin: str, target: Flat, source: Flat) -> str:
-    """An alternative for a regular expression, such as `b32|b64`: blocks that only the target has."""
-    names = lambda flat, top: {p.split("/")[2] for p in flat if re.match(rf"{re.escape(top)}/params/b\d+/", p)}
-    old, new = names(source, origin), names(target, root)
-    return "|".join(sorted(new - old)) if old else ""
-
-
-def _vector(root: str, origin: str, path: str, target: Flat, role: Mapping[str, Any]) -> Rule:
-    """The rule for the singular vector that belongs to a kernel."""
-    kernel = path.removeprefix(f"{root}/")
-    name = kernel.removeprefix("params/").rpartition("/")[0]
-    sources = (f"{origin}/spectral/{name}/u", f"{origin}/{kernel}")
-    return Rule(f"{root}/spectral/{name}/u", Move("fit_vector", sources, {**role, "shape": target[path].shape}))
+def _new_blocks(case: Case) -> str:
+    """An alternative for a regular expression, such as `b32|b16/more0`: residuals that only the target has."""
+    found = [re.fullmatch(r"params/(b\d+(?:/more\d+)?)/conv1/kernel", path) for path in case.leaves]
+    return "|".join(m[1] for m in found if m and m[0] not in case.old) if case.old else ""

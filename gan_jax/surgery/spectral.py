@@ -105,3 +105,21 @@ def top_vector(kernel: Any, like: Any) -> Any:
     matrix = wide(kernel).reshape(-1, kernel.shape[-1])
     _, _, rows = xp_of(matrix).linalg.svd(matrix, full_matrices=False)
     return rows[0].astype(like.dtype)
+
+
+def vector_after(vector: Any, kernel: Any, old_vector: Any, old_kernel: Any) -> Any:
+    """The singular vector for a kernel that changed: `vector` where it is stretched as far as before, else the top one.
+
+    So what a change did not touch keeps its estimate of the singular value, converged or not.
+    """
+    top = top_vector(kernel, old_vector)
+    if vector.shape != top.shape:
+        return top
+    before, after = stretch(old_kernel, old_vector), stretch(kernel, vector)
+    return xp_of(kernel, vector).where(abs(after - before) <= 1e-6 * before, vector, top)
+
+
+def stretch(kernel: Any, vector: Any) -> Any:
+    """How far a kernel `[.., O]` stretches a vector `[O]`: for its singular vector, its singular value."""
+    image = wide(kernel).reshape(-1, kernel.shape[-1]) @ wide(vector)
+    return xp_of(image).sqrt((image * image).sum())

@@ -79,14 +79,14 @@ def labels(pair: Pair, n: int) -> jax.Array | None:
     return jnp.arange(n, dtype=jnp.int32) % pair.config.num_classes if getattr(pair.config, "num_classes", 0) else None
 
 
-def grow(old: Pair, old_variables, fresh, rules_options=None, **options):
+def grow(old: Pair, old_variables, new: Pair, fresh, rules_options=None, **options):
     """The transplanted variables."""
     target, origin = specs(fresh), specs(old_variables)
-    rules = pair_rules(old.config, old.config, target, origin, **(rules_options or {}))
+    rules = pair_rules(new.config, old.config, target, origin, **(rules_options or {}))
     plan = make_plan(target, origin, rules, **{"shape": "adapt", **options})
-    new, report = transplant(plan, old_variables, fresh)
+    grown, report = transplant(plan, old_variables, fresh)
     assert report.follows(plan)
-    return new
+    return grown
 
 
 def compare(old: Pair, old_variables: dict, new: Pair, new_variables: dict, train: bool) -> dict[str, Difference]:

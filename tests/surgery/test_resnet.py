@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move, PlanError, make_plan, measure_pair, resnet_rules, transplant
+from gan_jax.surgery import Move, PlanError, make_plan, measure_pair, pair_rules, transplant
 from gan_jax.surgery.spectral import STRENGTH
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import QUICK, compare, compiled, grow, latents, make_pair
@@ -26,7 +26,7 @@ def test_growth_preserves_both_networks(growth):
     with jax.enable_x64(True):
         old, old_variables = make_pair(0)
         new, fresh = make_pair(1, **GROWTHS[growth])
-        grown = grow(old, old_variables, fresh)
+        grown = grow(old, old_variables, new, fresh)
         for train in (False, True):
             for name, difference in compare(old, old_variables, new, grown, train).items():
                 assert difference.scale > 0.1, "the probes excite the net"
@@ -36,7 +36,7 @@ def test_growth_preserves_both_networks(growth):
 def test_growth_preserves_in_single_precision():
     old, old_variables = make_pair(0)
     new, fresh = make_pair(1, **GROWTHS["all"])
-    measured = measure_pair(old, old_variables, new, grow(old, old_variables, fresh), jax.random.key(0))
+    measured = measure_pair(old, old_variables, new, grow(old, old_variables, new, fresh), jax.random.key(0))
     assert measured["g"].relative < 1e-5 and measured["d"].relative < 1e-5
     assert str(measured["d"]).startswith("preserved: largest difference ")
     strangers = compare(old, old_variables, new, fresh, train=False)
@@ -55,7 +55,7 @@ def test_growth_preserves_in_single_precision():
 def test_a_broken_recipe_is_seen(pattern, move, broken):
     old, old_variables = make_pair(0)
     new, fresh = make_pair(1, **WIDER)
-    grown = grow(old, old_variables, fresh, {"first": [Rule(pattern, move)]})
+    grown = grow(old, old_variables, new, fresh, {"first": [Rule(pattern, move)]})
     for name, difference in compare(old, old_variables, new, grown, train=True).items():
         assert (difference.relative > 1e-3) == (name == broken), (name, str(difference))
 
@@ -69,7 +69,7 @@ def test_a_silent_block_of_zeros_would_not_train_and_the_ballast_does():
     """Under spectral norm, a zero kernel has a gradient of 1e12, and any later kernel has full strength."""
     old, old_variables = make_pair(0)
     new, fresh = make_pair(1, **HIGHER)
-    grown = grow(old, old_variables, fresh)
+    grown = grow(old, old_variables, new, fresh)
     images = jax.random.uniform(jax.random.key(2), (4, 32, 32, 1), minval=-1.0)
     step = gradient(new, grown, images)
     value, gradients = step(grown["d"]["params"])
@@ -84,7 +84,7 @@ def test_a_silent_block_of_zeros_would_not_train_and_the_ballast_does():
 def test_new_units_are_alive():
     old, old_variables = make_pair(0)
     new, fresh = make_pair(1, **WIDER)
-    grown = grow(old, old_variables, fresh)
+    grown = grow(old, old_variables, new, fresh)
     images = jax.random.uniform(jax.random.key(0), (16, 16, 16, 1), minval=-1.0)
     _, gradients = gradient(new, grown, images)(grown["d"]["params"])
     assert (np.abs(gradients["head"]["kernel"][6:, 0]) > 1e-6).sum() >= 2, "the head starts to listen"
@@ -110,8 +110,8 @@ def test_shrinking_says_what_it_drops():
     with pytest.raises(
         PlanError, match=r"source leaf 'd/params/b32/conv0/bias' \[6\] is read by nothing.*unused='drop'"
     ):
-        make_plan(target, source, resnet_rules(target, source), shape="adapt")
-    plan = make_plan(target, source, resnet_rules(target, source), shape="adapt", unused="drop")
+        make_plan(target, source, pair_rules(new.config, old.config, target, source), shape="adapt")
+    plan = make_plan(target, source, pair_rules(new.config, old.config, target, source), shape="adapt", unused="drop")
     assert all("/b32/" in path for path in plan.unused) and len(plan.unused) == 23
     shrunk, _ = transplant(plan, old_variables, fresh)
     np.testing.assert_array_equal(
@@ -129,7 +129,7 @@ def test_mixed_shapes_slice_then_widen():
     old, old_variables = make_pair(0, z_dim=12)
     new, fresh = make_pair(1, channel_max=9, z_dim=5)
     target, source = specs(fresh), specs(old_variables)
-    plan = make_plan(target, source, resnet_rules(target, source), shape="adapt")
+    plan = make_plan(target, source, pair_rules(new.config, old.config, target, source), shape="adapt")
     stem = next(entry for entry in plan.entries if entry.target == "g/params/stem/kernel")
     assert stem.op == "slice+widen" and stem.values == {"copied": 5 * 16 * 6, "adapted": 0, "fresh": 5 * 16 * 3}
     grown, _ = transplant(plan, old_variables, fresh)
@@ -138,22 +138,26 @@ def test_mixed_shapes_slice_then_widen():
     np.testing.assert_array_equal(view(grown, 5, 9)[..., 6:], view(fresh, 5, 9)[..., 6:])
 
 
-def test_unconditional_to_conditional_keeps_g_and_starts_every_class_equal():
-    old, old_variables = make_pair(0)
-    new, fresh = make_pair(1, num_classes=3, **WIDER)
-    with pytest.raises(PlanError, match=r"'d/params/embed/embedding' \[3, 9\].*missing='init'"):
-        grow(old, old_variables, fresh)
-    grown = grow(old, old_variables, fresh, missing="init")
-    assert compare(old, old_variables, new, grown, train=True)["g"].relative < 1e-5
-    np.testing.assert_array_equal(
-        grown["d"]["params"]["embed"]["embedding"], fresh["d"]["params"]["embed"]["embedding"]
-    )
+def test_unconditional_to_conditional_keeps_both_and_the_projection_learns():
+    with jax.enable_x64(True):
+        old, old_variables = make_pair(0)
+        new, fresh = make_pair(1, num_classes=3, **WIDER)
+        grown = grow(old, old_variables, new, fresh)
+        for train in (False, True):
+            for name, difference in compare(old, old_variables, new, grown, train).items():
+                assert difference.largest <= 1e-10, (name, train, str(difference))
+        for path in ("params/embed/embedding", "spectral/embed/u"):
+            np.testing.assert_array_equal(flatten(grown["d"])[path], flatten(fresh["d"])[path])
+        images = jax.random.uniform(jax.random.key(2), (3, 16, 16, 1), jnp.float64, minval=-1.0)
+        judge = lambda params: new.d.apply({**grown["d"], "params": params}, images, jnp.arange(3), train=True)[0][0]
+        slopes = jax.jit(jax.grad(judge), compiler_options=QUICK)(grown["d"]["params"])["embed"]
+        assert np.abs(slopes["gain"]) > 1e-2 and not np.any(slopes["embedding"]), "first the gain, then the table"
 
 
 def test_conditional_pairs_grow_exactly_too():
     old, old_variables = make_pair(0, num_classes=3)
     new, fresh = make_pair(1, num_classes=3, **GROWTHS["all"])
-    grown = grow(old, old_variables, fresh)
+    grown = grow(old, old_variables, new, fresh)
     for difference in compare(old, old_variables, new, grown, train=True).values():
         assert difference.relative < 1e-5
 
@@ -162,20 +166,20 @@ def test_classes_are_chosen_by_name_or_refused():
     old, old_variables = make_pair(0, num_classes=4)
     new, fresh = make_pair(1, num_classes=3)
     with pytest.raises(PlanError, match="4 source classes, 3 target classes: say which"):
-        grow(old, old_variables, fresh)
+        grow(old, old_variables, new, fresh)
     with pytest.raises(PlanError, match="names 2 source classes for 3 target classes"):
-        grow(old, old_variables, fresh, {"classes": (0, 1)})
+        grow(old, old_variables, new, fresh, {"classes": (0, 1)})
     with pytest.raises(PlanError, match="index 4 lies outside axis 0"):
-        grow(old, old_variables, fresh, {"classes": (0, 1, 4)})
-    grown = grow(old, old_variables, fresh, {"classes": (2, 0, -1)})
+        grow(old, old_variables, new, fresh, {"classes": (0, 1, 4)})
+    grown = grow(old, old_variables, new, fresh, {"classes": (2, 0, -1)})
     table = np.asarray(old_variables["d"]["params"]["embed"]["embedding"])
     np.testing.assert_allclose(
         grown["d"]["params"]["embed"]["embedding"], np.stack([table[2], table[0], table.mean(0)]), rtol=1e-6
     )
     scale = np.asarray(old_variables["g"]["params"]["b8"]["norm0"]["scale"])
     np.testing.assert_allclose(grown["g"]["params"]["b8"]["norm0"]["scale"][2], scale.mean(0), rtol=1e-6)
-    plain, fresh = make_pair(1)
-    grown = grow(old, old_variables, fresh, unused="drop")
+    new, fresh = make_pair(1)
+    grown = grow(old, old_variables, new, fresh, unused="drop")
     np.testing.assert_allclose(grown["g"]["params"]["b8"]["norm0"]["scale"], scale.mean(0), rtol=1e-6)
 
 
@@ -190,7 +194,7 @@ def test_colour_heads(old_channels, channels, exact):
             value = old_variables["g"]["params"]["to_rgb"][leaf]
             old_variables["g"]["params"]["to_rgb"][leaf] = jnp.repeat(value[..., :1], 3, axis=-1)
     new, fresh = make_pair(1, channels=channels, channel_max=8)
-    grown = grow(old, old_variables, fresh)
+    grown = grow(old, old_variables, new, fresh)
     measured = compare(old, old_variables, new, grown, train=False)
     for name in exact:
         assert measured[name].relative < 1e-5, name
@@ -204,13 +208,13 @@ def test_colour_heads(old_channels, channels, exact):
 def test_colour_discriminator_sees_colour_at_once():
     old, old_variables = make_pair(0)
     new, fresh = make_pair(1, **COLOUR)  # no new channels: chroma goes through the old ones
-    grown = grow(old, old_variables, fresh)
+    grown = grow(old, old_variables, new, fresh)
     images = jax.random.uniform(jax.random.key(3), (4, 16, 16, 3), minval=-1.0)
     grey = jnp.broadcast_to(images.mean(-1, keepdims=True), images.shape)
     judge = lambda x: compiled(new.config, "d", False)(grown["d"], x)[0]
     assert np.abs(judge(images) - judge(grey)).max() > 1e-2
     new, fresh = make_pair(1, channel_max=9, **COLOUR)  # new channels take the chroma: the old judgement is of the mean
-    grown = grow(old, old_variables, fresh)
+    grown = grow(old, old_variables, new, fresh)
     judge = lambda x: compiled(new.config, "d", False)(grown["d"], x)[0]
     np.testing.assert_allclose(judge(images), judge(grey), atol=1e-5)
 
@@ -219,14 +223,14 @@ def test_roots_choose_which_copy_starts_which():
     old, variables = make_pair(0)
     source = {"g_ema": jax.tree.map(lambda x: x + 1, variables["g"]), "d": variables["d"]}
     new, fresh = make_pair(1)
-    grown = grow(old, source, fresh)
+    grown = grow(old, source, new, fresh)
     np.testing.assert_array_equal(grown["g"]["params"]["stem"]["bias"], source["g_ema"]["params"]["stem"]["bias"])
     both = {**source, "g": variables["g"]}
     with pytest.raises(PlanError, match="source leaf 'g/batch_stats.*is read by nothing"):
-        grow(old, both, fresh, {"roots": {"g": "g_ema"}})
-    grown = grow(old, both, fresh, {"roots": {"g": "g_ema"}}, unused="drop")
+        grow(old, both, new, fresh, {"roots": {"g": "g_ema"}})
+    grown = grow(old, both, new, fresh, {"roots": {"g": "g_ema"}}, unused="drop")
     np.testing.assert_array_equal(grown["g"]["params"]["stem"]["bias"], source["g_ema"]["params"]["stem"]["bias"])
     with pytest.raises(PlanError, match="'g' should come from 'gema', but the source has d, g, g_ema"):
-        resnet_rules(fresh, both, roots={"g": "gema"})
+        pair_rules(new.config, old.config, fresh, both, roots={"g": "gema"})
     with pytest.raises(PlanError, match="no roles for 'h'"):
-        resnet_rules({"h": fresh["g"]}, both)
+        pair_rules(new.config, old.config, {"h": fresh["g"]}, both)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from gan_jax.surgery import Move, make_plan, resnet_rules, transplant_state
+from gan_jax.surgery import Move, make_plan, pair_rules, transplant_state
 from gan_jax.train.state import GanState
 from gan_jax.trees import Rule, flatten, specs
-from tests.surgery.pairs import make_pair
+from tests.surgery.pairs import BASE, make_pair
 
 ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
@@ -67,7 +69,8 @@ def test_the_same_pair_moves_whole(old):
 def test_growth_moves_moments_by_the_same_indices_and_zeros_the_new(old):
     target = make_state(1, 1, channel_max=9, channels=3)
     names = networks(target), networks(old)
-    plan = make_plan(*map(specs, names), resnet_rules(*names), shape="adapt")
+    rules = pair_rules(dataclasses.replace(BASE, channel_max=9, channels=3), BASE, *names)
+    plan = make_plan(*map(specs, names), rules, shape="adapt")
     state, _, whole = transplant_state(plan, old, target)
     before, after = flatten(old), flatten(state)
     for moment in ("mu", "nu"):

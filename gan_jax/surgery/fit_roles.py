@@ -1,0 +1,75 @@
+"""Operations that a plan works out from the shapes: `fit`, and those that need more than one source for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gan_jax.surgery.arrays import Args, Shape
+from gan_jax.surgery.fit import fit
+from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+
+
+def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """As `fit`, for the singular vector `u` that belongs to the kernel given as second source.
+
+    `args["shape"]` is the kernel's target shape, the other arguments are the kernel's role. Zeros extend the vector
+    of a kernel that only became wider; any other change wants the vector anew, unless the old one (its channels chosen
+    by `args["vector"]`, where the kernel's are) is stretched as far as it was.
+    """
+    read, steps = _kernel(shapes[1:], args)
+    if not steps:
+        return 1, [("pad", {"shape": list(target)})] if shapes[0] != target else []
+    out: list[Step] = [("singular_vector", {"steps": [list(step) for step in steps], **_select(args)})]
+    if shape_of_steps(out, shapes) != target:
+        out.append(("pad", {"shape": list(target)}))
+    return 1 + read, out
+
+
+def fit_gain(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """For the gain `[]` of a kernel under spectral norm: sources gain, singular vector, kernel, and what it reads.
+
+    The arguments are those of `fit_vector`. Where the kernel's singular value changes, the gain makes up for it.
+    """
+    read, steps = _kernel(shapes[2:], args)
+    if not steps:
+        return 1, []
+    return 2 + read, [("regain", {"steps": [list(step) for step in steps], **_select(args)})]
+
+
+def fit_carry(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """A head of another number of image channels and perhaps of copied ones, as a layer within: see `heads.carry`."""
+    _, axis = args["colour"]
+    other, middle = 5 - axis, list(target)
+    middle[axis] = args["channels"]
+    if "copies" not in args:
+        middle[other] = min(shapes[0][other], target[other])
+    _, steps = fit(shapes, tuple(middle), {key: args[key] for key in ("colour", "copies") if key in args})
+    steps = [("pad", {"shape": a["shape"]}) if name == "widen" else (name, a) for name, a in steps]
+    return 1, [*steps, ("carry", {"shape": list(target), "axis": axis, "value": args["value"]})]
+
+
+def fit_head(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """A head and the layers next to it as one head (see `heads.fold_head`), then whatever leads to the target."""
+    steps: list[Step] = [("fold_head", {"side": args["side"], "epsilon": args["epsilon"]})]
+    role = {key: value for key, value in args.items() if key not in ("side", "epsilon")}
+    return len(shapes), [*steps, *fit([shape_of_steps(steps, shapes)], target, role)[1]]
+
+
+def _kernel(shapes: Sequence[Shape], args: Args) -> tuple[int, list[Step]]:
+    """The steps of a kernel that may change its singular value."""
+    role = {key: value for key, value in args.items() if key not in ("shape", "vector")}
+    read, steps = fit(shapes, tuple(args["shape"]), role)
+    return read, [step for step in steps if not lookup(step[0]).fresh]
+
+
+def _select(args: Args) -> dict[str, object]:
+    return {"select": [["important", args["vector"]]]} if args.get("vector") else {}
+
+
+RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]] = {
+    "fit": fit,
+    "fit_vector": fit_vector,
+    "fit_gain": fit_gain,
+    "fit_carry": fit_carry,
+    "fit_head": fit_head,
+}

@@ -1,0 +1,146 @@
+"""Widening by copies (Net2WiderNet), and narrowing by importance.
+
+Copies: channel j of a wider group is a copy of channel g(j), g(j) = j for the old ones and drawn for the new. Leaves
+that write the group repeat its channels, leaves that read it divide them: the weights with which copies of one channel
+are read sum to the weight with which it was read (Chen, Goodfellow, Shlens, 2016). The shares are drawn for every
+weight: with equal ones copies get equal gradients, and with one share per copy gradients that are multiples of each
+other, which Adam makes equal again. Nothing is exact where a kernel is divided by its singular value.
+
+Importance: a channel counts as much as the channels that read it, weighted with how it is read and how large it is
+written, from the output backwards. A channel from which no path of non-zero weights leads out counts exactly nothing
+and goes first: so narrowing undoes silent widening, although new channels are read by other new ones.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from gan_jax.surgery.arrays import Args, OpError, Shape, wide, xp_of
+
+Width = Literal["silent", "net2wider"]
+Narrow = Literal["leading", "strongest"]
+
+
+def seed_of(seed: int, name: str) -> int:
+    """A seed of its own for a group or a leaf."""
+    return zlib.crc32(f"{seed}:{name}".encode())
+
+
+def copies(old: int, new: int, seed: int) -> list[int]:
+    """The map g, `[new]`: j for j < old, drawn for the others. A longer one begins with a shorter one."""
+    drawn = np.random.default_rng(seed).random(new - old)
+    return [*range(old), *(int(x * old) for x in drawn)]
+
+
+def duplicate_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    shape = list(args["view"][0] if "view" in args else shapes[0])
+    for choice in args["axes"]:
+        if wrong := [i for i in choice["index"] if not 0 <= i < shape[choice["axis"]]]:
+            raise OpError(f"copy of {wrong[0]} lies outside axis {choice['axis']} of {shape}")
+        shape[choice["axis"]] = len(choice["index"])
+    return tuple(args["shape"]) if "view" in args else tuple(shape)
+
+
+def duplicate(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """Copies along `args["axes"]`, each with its `index`; with a `seed` where the axis is read, its copies share."""
+    x = wide(sources[0])
+    x, xp = x.reshape(args["view"][0]) if "view" in args else x, xp_of(x)
+    for choice in args["axes"]:
+        axis, index = choice["axis"], np.array(choice["index"], np.int32)
+        shape = list(x.shape)
+        x = xp.take(x, index, axis=axis)
+        if "seed" in choice:
+            drawn = np.moveaxis(np.random.default_rng(choice["seed"]).uniform(0.5, 1.5, x.shape), axis, 0)
+            totals = np.zeros((shape[axis], *drawn.shape[1:]))
+            np.add.at(totals, index, drawn)
+            x = x * xp.asarray(np.moveaxis(drawn / totals[index], 0, axis), dtype=x.dtype)
+    return x.reshape(duplicate_shape([sources[0].shape], args)).astype(sources[0].dtype)
+
+
+def important_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    shape = list(args["view"][0] if "view" in args else shapes[0])
+    if len(shapes) != len(args["layout"]):
+        raise OpError(f"the layout describes {len(args['layout'])} leaves, but {len(shapes)} are named")
+    for choice in args["axes"]:
+        axis, keep = choice["axis"], choice["keep"]
+        if not 0 < keep <= shape[axis]:
+            raise OpError(f"keep {keep} of the {shape[axis]} channels along axis {axis} of {shape}")
+        shape[axis] = keep
+    return _folded(shapes[0], shape, args)
+
+
+def important(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """Keeps the most important channels, in their order: `keep` of those of `group` along each of `args["axes"]`.
+
+    `args["layout"]` has for each source its place among the leaves of the network and its axes, as `surgery.layout`
+    writes them, or None for one that says nothing of importance. All leaves of a group are given the same ones, and
+    taking them by their place makes them keep the same channels. Equally important ones go to the lower index.
+    """
+    x = sources[0]
+    out, xp = x.reshape(args["view"][0]) if "view" in args else x, xp_of(*sources)
+    told = sorted((about[0], i) for i, about in enumerate(args["layout"]) if about is not None)
+    texts = [args["layout"][i][1] for _, i in told]
+    scores = importance([sources[i] for _, i in told], texts, args["sweeps"])
+    for choice in args["axes"]:
+        best = xp.argsort(-scores[choice["group"]], stable=True)[: choice["keep"]]
+        out = xp.take(out, xp.sort(best), axis=choice["axis"])
+    return out.reshape(_folded(x.shape, out.shape, args))
+
+
+def importance(arrays: Sequence[Any], texts: Sequence[str], sweeps: int) -> dict[str, Any]:
+    """Group -> importance of each channel, summing to one; zero for those that the output cannot see.
+
+    Args:
+      arrays: the leaves of a network.
+      texts: their axes, as in a layout.
+      sweeps: how often importance is passed back; as many as there are groups reaches all of them.
+    """
+    from gan_jax.surgery.layout import parse  # which knows plans, which know operations
+
+    xp = xp_of(*arrays)
+    size: dict[tuple[str, str], Any] = {}  # (group, scale) -> squared norm of what is written there
+    reads: list[tuple[str, str, list[str], Any]] = []  # group, scale, groups written, weights [in, out..]
+    for array, text in zip(arrays, texts, strict=True):
+        leaf = parse(text)
+        array = wide(array).reshape(leaf.view(array.shape))
+        written = [i for i, axis in enumerate(leaf.axes) if axis.group and not axis.reads]
+        for i, axis in enumerate(leaf.axes):
+            if axis.group is None or axis.scale is None:
+                continue
+            kept = [i, *written] if axis.reads else [i]
+            others = tuple(j for j in range(array.ndim) if j not in kept)
+            if not axis.reads:
+                size[axis.group, axis.scale] = size.get((axis.group, axis.scale), 0.0) + (array * array).sum(
+                    axis=others
+                )
+                continue
+            weights = xp.moveaxis(xp.abs(array).sum(axis=others), sum(j < i for j in written), 0)
+            reads.append((axis.group, axis.scale, [str(leaf.axes[j].group) for j in written], weights))
+    groups = dict.fromkeys(group for group, *_ in reads)
+    scores: dict[str, Any] = {}
+    for _ in range(sweeps):
+        found: dict[str, Any] = {}
+        for group, scale, ahead, weights in reads:
+            if any(name not in scores for name in ahead):
+                continue
+            for name in reversed(ahead):
+                weights = weights @ scores[name]
+            value = weights * xp.sqrt(size[group, scale])
+            found[group] = found.get(group, 0.0) + value
+        scores = {group: value / xp.maximum(value.sum(), 1e-30) for group, value in found.items()}
+    if missing := [group for group in groups if group not in scores]:
+        raise OpError(f"no output reads {missing[0]!r}, so that the importance of its channels is unknown")
+    return scores
+
+
+def _folded(shape: Shape, made: Sequence[int], args: Args) -> Shape:
+    if "view" not in args:
+        return tuple(made)
+    view, between = args["view"]
+    if np.prod(view) != np.prod(shape) or list(between) != list(made) or np.prod(made) != np.prod(args["shape"]):
+        raise OpError(f"view {list(view)} -> {list(between)} does not hold {list(shape)} -> {list(args['shape'])}")
+    return tuple(args["shape"])
