@@ -78,6 +78,7 @@ VERBS = {
     "train": "train a GAN, or go on with a run that was stopped",
     "transfer": "start from a pretrained pair and adapt it to new data",
     "transplant": "move pretrained weights into another architecture, without training",
+    "align": "bring weights into the channel order and scales of others, for averaging",
     "plan": "show where every leaf of a transfer would come from",
     "sample": "draw images from a run, a weights folder or an embedded pair",
     "evaluate": "measure a generator against data under one named protocol",

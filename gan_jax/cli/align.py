@@ -1,0 +1,117 @@
+"""`gan-jax align`: weights in the order and on the scales of other weights, computing what they did."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from gan_jax.cli.arguments import parse
+from gan_jax.config import ConfigError, differences
+
+if TYPE_CHECKING:
+    from gan_jax.surgery.transplant import Done
+
+
+@dataclasses.dataclass(frozen=True)
+class Align:
+    """Bring the channels of SECOND into the order and on the scales of FIRST, so that the two can be averaged.
+
+    SECOND computes what it did. Both must be of one architecture; the manifest keeps the plan of what went where.
+    """
+
+    first: Annotated[Positional[str], arg(metavar="FIRST")]  # weights folder, run folder or embedded:NAME; it stays
+    second: Annotated[Positional[str], arg(metavar="SECOND")]  # of the same architecture
+    out: Path  # folder to write SECOND to, aligned
+    by: Literal["weights", "activations"] = "weights"  # what must be alike: weights, or outputs on the same inputs
+    n: int = 256  # latents for activations; D sees the images that both generators make of them
+    seed: int = 0  # of the search, and of the latents
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parse(Align, argv, verb="align")
+    if args.n < 2:
+        raise ConfigError(f"--n is {args.n}; use at least 2")
+    import gan_jax
+
+    a, b = gan_jax.load(args.first), gan_jax.load(args.second)
+    if changed := differences(a.config, b.config):
+        raise ConfigError(
+            f"{args.first} and {args.second} are of two architectures: {'; '.join(changed)}\n"
+            f"Bring one into the other's first: gan-jax transplant {args.second} --net..., then align the result"
+        )
+    lines = align_weights(a, b, args)
+    print("\n".join([*lines, f"wrote {args.out}: gan-jax sample {args.out}"]))
+    return 0
+
+
+def align_weights(a: Any, b: Any, args: Align) -> list[str]:
+    """Writes the aligned weights; returns what was found, a line for each network."""
+    from gan_jax.surgery import Report, transplant
+    from gan_jax.surgery.align import in_scales_of, match_weights, plan_permute
+    from gan_jax.surgery.families import layouts
+    from gan_jax.surgery.provenance import history_of, manifest_digest, transplant_step
+    from gan_jax.tasks.model import save
+    from gan_jax.trees import digest, flatten
+
+    found = layouts(b.config)
+    roots = {root: net for root, net in (("g_ema", "g"), ("d", "d")) if root in a.variables and root in b.variables}
+    if not roots or (args.by == "activations" and "g_ema" not in roots):
+        raise ConfigError(
+            f"{args.first} holds {', '.join(a.variables)}, {args.second} holds {', '.join(b.variables)}: both must hold "
+            "a generator, or for --by weights a discriminator"
+        )
+    by_weights = lambda root, net: match_weights(found[net], a.variables[root], b.variables[root], seed=args.seed)
+    if args.by == "weights":
+        matches = {net: by_weights(root, net) for root, net in roots.items()}
+    else:
+        matches = match_by_activations(a, b, found, roots, args)
+    tree = {root: b.variables[root] for root in roots}
+    plan = plan_permute(found, tree, {net: match.orders for net, match in matches.items()})
+    moved, report = transplant(plan, tree, tree)
+    aligned = {root: in_scales_of(found[net], moved[root], a.variables[root]) for root, net in roots.items()}
+    now = {path: digest(leaf) for path, leaf in flatten(aligned).items()}
+    rows = [row if row.digest == now[row.target] else rescaled(row, now[row.target]) for row in report.rows]
+    step = transplant_step(plan, Report(tuple(rows)), {"name": args.second, "digest": manifest_digest(b.manifest)})
+    what = "cosine of weights" if args.by == "weights" else "correlation of channels"
+    about = {
+        "licence": b.manifest.get("licence"),
+        "history": [*history_of(b.manifest), step],
+        "aligned": {"with": args.first, "by": args.by, "seed": args.seed},
+    }
+    save(args.out, b.config, aligned, about)
+    return [f"{net}: {what} {match.before:.3f} -> {match.after:.3f}" for net, match in matches.items()]
+
+
+def rescaled(row: Done, digest: str) -> Done:
+    """The record of a leaf that was brought to another scale after its channels were ordered."""
+    return dataclasses.replace(row, op="rescale" if row.op == "copy" else f"{row.op}+rescale", digest=digest)
+
+
+def match_by_activations(a: Any, b: Any, found: Any, roots: dict[str, str], args: Align) -> dict[str, Any]:
+    """Orders from outputs: G's on the same latents, D's on the images that both generators make of them."""
+    import jax
+    import jax.numpy as jnp
+
+    from gan_jax.surgery.align import match_activations
+
+    pair = a.pair
+    z = jax.random.normal(jax.random.key(args.seed), (args.n, a.config.z_dim))
+    classes = getattr(a.config, "num_classes", 0)
+    labels = jnp.arange(args.n, dtype=jnp.int32) % classes if classes else None
+    generate = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])
+    images = jnp.concatenate([generate(model.variables["g_ema"])[i::2] for i, model in enumerate((a, b))])
+    # the images of one latent are of one class in both, so that every other label stays right
+    shown = None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])
+    activations = {
+        "g": jax.jit(lambda v: pair.g.activations(v, z, labels)),
+        "d": jax.jit(lambda v: pair.d.activations(v, images, shown)),
+    }
+    return {
+        net: match_activations(found[net], *(activations[net](model.variables[root]) for model in (a, b)))
+        for root, net in roots.items()
+    }
