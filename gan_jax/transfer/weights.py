@@ -8,11 +8,21 @@ Three lines from the embedded pair to a wider one that makes the same images, an
     >>> made = gan_jax.transplant_weights("embedded:fashion16", ResNetConfig(resolution=16, channel_max=26), "wide")
     >>> print(gan_jax.provenance("wide", "g_ema/params/to_rgb/bias"))
     history, oldest first:
-      1  ...  trained from fresh values: 1,200,128 images of tfds:fashion_mnist:train
-      2  ...  transplanted from embedded:fashion16 (manifest ...), unused dropped: none
-    ...
+      1  ...  trained from fresh values: 1,200,128 images of tfds:fashion_mnist:train, classes [0, 1, 2, 3, 5, 6, 7, 8]
+           by gan_jax ..., jax ..., flax ...
+      2  ...  transplanted from embedded:fashion16 (manifest ...)
+           G: function preserved: largest difference ... of 1.0e+00 on 8 probes
+           D: function preserved: largest difference ... of 1.2e+00 on 16 probes
+           by gan_jax ..., jax ..., flax ...
+    <BLANKLINE>
+    g_ema/params/to_rgb/bias
+      2  copy <- g_ema/params/to_rgb/bias @...
+      1  trained from fresh values as g/params/to_rgb/bias, of which this is the moving average
     >>> print(gan_jax.diff("embedded:fashion16", "wide", "g_ema/params/to_rgb/*"))
-    leaf                        is                         A                   B                   ...
+    leaf                        is                         A                  B                  max |a-b|  / max |a|
+    --------------------------  -------------------------  -----------------  -----------------  ---------  ---------
+    g_ema/params/to_rgb/kernel  of another shape or dtype  float32[1,1,24,1]  float32[1,1,26,1]
+    2 leaves: 1 of another shape or dtype, 1 equal
 
 `print(made.plan)` is the plan, `made.measured` how far the function moved.
 """
