@@ -73,7 +73,8 @@ def test_one_dispatch_compiles_and_no_other(compiler, streamed):
         # The last dispatch saves and is looked at; what it does beside training may compile.
         state, stopped = fit(config, programs, feed, ALL, state, Hooks(row=row))
     finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+        # Older versions of JAX cannot; what stays then fills a list that nobody reads.
+        getattr(jax.monitoring, "unregister_event_duration_listener", lambda _: None)(listen)
     assert not stopped and int(state.images) == 80
     assert [at for at, _ in seen] == [16, 32, 48, 64, 80]
     counts = [n for _, n in seen]
