@@ -1,6 +1,8 @@
 """Surgery on parameter trees: plan from shapes, print, then transplant."""
 
 from gan_jax.surgery.arrays import OpError
+from gan_jax.surgery.compose import compose
+from gan_jax.surgery.cross import pair_notes
 from gan_jax.surgery.families import pair_rules
 from gan_jax.surgery.measure import Difference, measure, measure_pair, resize_images
 from gan_jax.surgery.ops import OPS, Op
@@ -19,9 +21,11 @@ __all__ = [
     "Plan",
     "PlanError",
     "Report",
+    "compose",
     "make_plan",
     "measure",
     "measure_pair",
+    "pair_notes",
     "pair_rules",
     "plan_state",
     "resize_images",

@@ -100,7 +100,7 @@ def _refuse_fresh(entry: Entry, inputs: list[Entry], steps: list[Step]) -> None:
     reads_fresh = lambda name: lookup(name).fresh and not lookup(name).constant
     own = steps[-1][1] is entry.steps[-1][1]  # the last step may read what is fresh in the end
     early = [name for name, _ in (steps[:-1] if own else steps) if reads_fresh(name)]
-    inner = [part for part in inputs if any(reads_fresh(name) for name, _ in part.steps)]
+    inner = [part for part in inputs if any(lookup(name).fresh for name, _ in part.steps)]
     if early or (inner and steps[0][0] == "nested"):
         fresh = inner[0]
         raise PlanError(

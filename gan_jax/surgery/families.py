@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.surgery import dcgan, resnet
+from gan_jax.surgery.cross import ROLES, cross_rules
 from gan_jax.surgery.layout import Layout
 from gan_jax.surgery.plan import PlanError
 from gan_jax.surgery.roles import Classes, Family, Options, make_rules
@@ -27,7 +28,9 @@ def pair_rules(
     narrow: Narrow | Mapping[str, Narrow] = "leading",
     seed: int = 0,
 ) -> list[Rule]:
-    """Rules for trees `{"g": variables, "d": variables, "g_ema": variables}`, any of them, of one family.
+    """Rules for trees `{"g": variables, "d": variables, "g_ema": variables}`, any of them.
+
+    Between families leaves are moved by their role (`surgery.cross`), and the function is not preserved.
 
     Args:
       target_config: of the pair to fill.
@@ -50,11 +53,14 @@ def pair_rules(
       shapes differ).
     """
     family = type(target_config)
+    if family is not type(source_config) and {family, type(source_config)} <= ROLES.keys():
+        across: dict[str, Any] = {"classes": classes, "roots": roots, "first": first}
+        return cross_rules(target_config, source_config, target_specs, source_specs, **across)
     if family is not type(source_config) or family not in FAMILIES:
         known = ", ".join(cls.__name__ for cls in FAMILIES)
         raise PlanError(
             f"no rules from {type(source_config).__name__} to {family.__name__}; "
-            f"there are rules within each of {known}: write your own for make_plan"
+            f"there are rules within and between {known}: write your own for make_plan"
         )
     for name, value, known in (("width", width, get_args(Width)), ("narrow", narrow, get_args(Narrow))):
         if wrong := set(value.values() if isinstance(value, Mapping) else [value]) - set(known):

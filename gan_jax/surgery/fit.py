@@ -54,7 +54,7 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
                 add("slice", shape=[*shape[:-1], target[-1]])
             add("colour_spectral", shape=list(target))
         elif not (side == "in" and (shape[axis], target[axis]) == (RGB, RGBA)):  # there, widen's zeros are all
-            matrix = colour_matrix(shape[axis], target[axis], side, args.get("extra", "zero"))
+            matrix = colour_matrix(shape[axis], target[axis], side, args.get("beside", "zero"))
             new_alpha = side == "out" and len(shape) == 1 and shape[axis] < target[axis] == RGBA
             add(f"colour_{side}", axis=axis, matrix=matrix, **({"offset": [0, 0, 0, OPAQUE]} if new_alpha else {}))
     if len(target) == 4 and shape[:2] != target[:2] and "view" not in args:

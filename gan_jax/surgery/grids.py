@@ -123,9 +123,9 @@ def fuse_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target = tuple(shapes[0]), tuple(args["shape"])
     if len(source) != 4 or len(target) != 4 or source[2:] != target[2:]:
         raise OpError(f"this needs kernels [k, k, I, O] of the same I and O, not {list(source)} -> {list(target)}")
-    if any((t - s) % 2 == 0 for s, t in zip(source[:2], target[:2])):
+    if any((t - s) % 2 == 0 or max(s, t) % 2 for s, t in zip(source[:2], target[:2])):
         raise OpError(
-            f"one size must be odd and the other even, as 3x3 and 4x4 are, not {list(source)} -> {list(target)}"
+            f"the smaller size must be odd and the larger even, as 3x3 and 4x4 are, not {list(source)} -> {list(target)}"
         )
     return target
 

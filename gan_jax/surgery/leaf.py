@@ -84,6 +84,10 @@ def matrix_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     return tuple(shapes[0])
 
 
+def output_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    return matrix_shape(shapes, args)[-1:]
+
+
 # -- leaf functions ------------------------------------------------------------------------------
 
 

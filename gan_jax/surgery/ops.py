@@ -108,7 +108,7 @@ def _input_shapes(shapes: Sequence[Shape], args: Args) -> list[Shape]:
 
 def _nested_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     inner = [args["op"], *(name for part in args["inputs"] for name, _ in part["steps"])]
-    if fresh := [name for name in inner if lookup(name).fresh and not lookup(name).constant]:
+    if fresh := [name for name in inner if lookup(name).fresh]:
         raise OpError(f"{fresh[0]} reads the target's fresh value, which nothing nested has")
     return shape_of_steps([(args["op"], args["args"])], _input_shapes(shapes, args))
 
@@ -215,6 +215,7 @@ OPS: dict[str, Op] = {
     "fold_head": Op(
         "a head and layers next to it as one", heads.fold_shape, heads.fold_head, sources=4, many=True, keeps="adapted"
     ),
+    "top_vector": Op("[O], what a kernel [.., O] stretches most", leaf.output_shape, spectral.top, keeps="adapted"),
     "permute": Op("the same shape, one axis in another order", select.permute_shape, select.gather, moments="permute"),
     "strongest": Op(
         "fewer channels along some axes: those with the largest norm in the leaves that `scores` name",

@@ -100,6 +100,11 @@ def one_hot(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     return paste(zeros(fresh, tuple(args["shape"])), args["index"], 1)
 
 
+def top(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """The singular vector of a kernel that has none beside it."""
+    return top_vector(sources[0], sources[0])
+
+
 def top_vector(kernel: Any, like: Any) -> Any:
     """The unit vector `u [O]` that a kernel `[.., O]` stretches most, in the dtype of `like`."""
     matrix = wide(kernel).reshape(-1, kernel.shape[-1])

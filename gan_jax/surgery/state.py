@@ -9,6 +9,7 @@ from typing import Any
 from gan_jax.surgery.ops import Step, lookup
 from gan_jax.surgery.plan import Entry, Plan
 from gan_jax.surgery.planner import make_entry
+from gan_jax.surgery.select import shifted
 from gan_jax.surgery.transplant import Report, transplant
 from gan_jax.trees import Flat, Tree, flatten
 
@@ -83,6 +84,10 @@ def _follow(
     if name == "g_ema" and (entry := known.get(f"g/{tail}")) is not None:
         ema = any(p.startswith("g_ema/") for p in source)
         swap = lambda p: f"g_ema/{p.removeprefix('g/')}" if ema and p.startswith("g/") else p
+        if _looks(entry):  # at g: the average keeps the channels that g keeps
+            names, steps = _behind(swap(entry.sources[0]), entry, entry.steps)
+            made = make_entry(path, target[path], names, source, steps)
+            return dataclasses.replace(made, frozen=entry.frozen)
         return dataclasses.replace(entry, target=path, sources=tuple(map(swap, entry.sources)))
     if name not in optimisers or (parameter := _parameter(path, known, optimisers)) is None:
         return None
@@ -91,20 +96,36 @@ def _follow(
     if steps is None or not entry.sources:
         return None
     prefix = path.removesuffix(parameter.split("/", 2)[-1])
-    origin = prefix + entry.sources[0].split("/", 2)[-1]
-    if origin not in source or str(source[origin].dtype) != str(target[path].dtype):
+    origins = [prefix + name.split("/", 2)[-1] for name in (entry.sources[:1] if _looks(entry) else entry.sources)]
+    if any(p not in source or str(source[p].dtype) != str(target[path].dtype) for p in origins):
         return None
-    if tuple(source[origin].shape) != entry.source_shapes[0] or tuple(target[path].shape) != entry.target_shape:
+    if any(tuple(source[p].shape) != shape for p, shape in zip(origins, entry.source_shapes)):
         return None
-    return make_entry(path, target[path], (origin,), source, steps)
+    if tuple(target[path].shape) != entry.target_shape:
+        return None
+    names, steps = _behind(origins[0], entry, steps) if _looks(entry) else (origins, steps)
+    return make_entry(path, target[path], names, source, steps)
+
+
+def _looks(entry: Entry) -> bool:
+    """Whether the entry's first operation chooses by other leaves than that which it moves."""
+    return lookup(entry.steps[0][0]).looks
+
+
+def _behind(leaf: str, entry: Entry, steps: list[Step]) -> tuple[list[str], list[Step]]:
+    """Sources and steps that move another leaf by what the entry's own sources say."""
+    (name, args), *rest = steps
+    if name == "strongest":  # the entry's own leaf may be one of those that it looks at
+        return [leaf, *entry.sources], [(name, shifted(args)), *rest]
+    return [leaf, *entry.sources[1:]], steps
 
 
 def _moment_steps(entry: Entry) -> list[Step] | None:
     """The entry's operations for a moment of its leaf; None = they do not move values, but make them."""
     steps: list[Step] = []
-    for name, args in entry.steps:
+    for i, (name, args) in enumerate(entry.steps):
         moments = lookup(name).moments
-        if moments is None:
+        if moments is None or (i and lookup(name).looks):  # in a row, a moment would choose by itself
             return None
         if moments == "pad":
             args = {key: args[key] for key in ("shape", "view", "centre") if key in args}

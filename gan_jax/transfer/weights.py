@@ -40,7 +40,7 @@ from gan_jax.config import NetConfig
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
-from gan_jax.surgery import Difference, Plan, Report, make_plan, measure_pair, pair_rules, transplant
+from gan_jax.surgery import Difference, Plan, Report, make_plan, measure_pair, pair_notes, pair_rules, transplant
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
 from gan_jax.surgery.transplant import reads_fresh
 from gan_jax.tasks.model import save
@@ -88,7 +88,8 @@ def plan_weights(
     origins = {root: ORIGINS[root] for root in target}
     specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
     rules = pair_rules(net, source.net, target, specs, roots=origins)
-    return make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen)
+    notes = pair_notes(net, source.net)
+    return make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes)
 
 
 def fill(source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8) -> Filled:

@@ -13,10 +13,10 @@ draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).a
 matrix = lambda *args: np.array(colour_matrix(*args), np.float32)
 
 
-def reader(old, new, extra="zero"):
+def reader(old, new, beside="zero"):
     """A 1x1 reader `[old, 4]` and the same for images of `new` channels."""
     kernel = draw(1, 1, old, 4)
-    args = {"axis": 2, "matrix": colour_matrix(old, new, "in", extra)}
+    args = {"axis": 2, "matrix": colour_matrix(old, new, "in", beside)}
     return kernel[0, 0], OPS["colour_in"].apply([kernel], None, args)[0, 0]
 
 
@@ -50,7 +50,7 @@ def test_new_bands_may_start_as_the_mean():
     before, after = reader(3, 5, "mean")
     np.testing.assert_array_equal(after[:3], before)
     assert np.abs(written @ after - images @ before).max() > 0.1, "of which the reader's function does not stay"
-    _, steps = fit([(1, 1, 6, 3)], (1, 1, 6, 5), {"colour": ("out", 3), "extra": "mean"})
+    _, steps = fit([(1, 1, 6, 3)], (1, 1, 6, 5), {"colour": ("out", 3), "beside": "mean"})
     assert steps == [("colour_out", {"axis": 3, "matrix": colour_matrix(3, 5, "out", "mean")})]
 
 

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move, PlanError, pair_rules, resize_images
+from gan_jax.surgery import Move, PlanError, resize_images
 from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.dcgan import new_norms
 from gan_jax.trees import Rule
-from tests.surgery.pairs import BASE, SMALL_DCGAN, compare, grow, latents, make_pair
+from tests.surgery.pairs import SMALL_DCGAN, compare, grow, latents, make_pair
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -73,8 +73,3 @@ def test_where_the_image_does_not_fit_through_a_new_layer_nothing_is_claimed():
         grow(old, old_variables, new, fresh)
     grown = grow(old, old_variables, new, fresh, missing="init")
     np.testing.assert_array_equal(grown["g"]["params"]["b8"]["kernel"], old_variables["g"]["params"]["b8"]["kernel"])
-
-
-def test_between_families_there_are_no_rules_yet():
-    with pytest.raises(PlanError, match="no rules from DCGANConfig to ResNetConfig; .*write your own"):
-        pair_rules(BASE, SMALL_DCGAN, {}, {})

@@ -36,6 +36,7 @@ CASES = {
     "mute": ([], {"shape": [3, 3, 2, 4]}, (3, 3, 2, 4)),
     "ballast": ([], {"shape": [3, 3, 4, 2]}, (3, 3, 4, 2)),
     "one_hot": ([], {"shape": [4], "index": -1}, (4,)),
+    "top_vector": ([(3, 3, 4, 5)], {}, (5,)),
     "permute": ([(2, 12)], {"axis": 2, "index": [2, 0, 1], "shape": [2, 12], "view": [[2, 4, 3]] * 2}, (2, 12)),
     "strongest": (
         [(3, 20), (5, 2)],
@@ -106,7 +107,7 @@ def test_shape_effect_and_jit(name):
         np.testing.assert_array_equal(before, after, "inputs are not changed")
     traced = jax.jit(lambda s, f: OPS[name].apply(s, f, args))(sources, fresh)
     assert traced.shape == made and traced.dtype == out.dtype
-    up_to_sign = np.abs if name == "singular_vector" else lambda x: x
+    up_to_sign = np.abs if name in ("singular_vector", "top_vector") else lambda x: x
     np.testing.assert_allclose(*(up_to_sign(np.asarray(x, np.float32)) for x in (traced, out)), rtol=2e-5, atol=2e-6)
 
 
@@ -256,7 +257,7 @@ def test_singular_vector_is_what_the_kernel_stretches_most():
         ([("colour_in", {"axis": 0, "matrix": [[1, 1]]})], [(3,)], "mixture of 2 channels does not fit"),
         ([("resize", {"shape": [3, 3, 4, 4]})], [(3, 3, 2, 2)], "two leading axes"),
         ([("colour_spectral", {"shape": [1, 1, 2, 4]})], [(1, 1, 1, 4)], "needs"),
-        ([("singular_vector", {"steps": []})], [(3,)], "reads 2 source leaves, but 1 are named"),
+        ([("singular_vector", {"steps": []})], [(3,)], "reads 2 or more source leaves, but 1 are named"),
         ([("tile", {"axis": 0})], [(3,)], "tile needs the argument 'repeats'"),
         ([("copy", {})], [(3,), (3,)], "copy reads 1 source leaves, but 2 are named"),
         ([("slice", {"shape": [2], "starts": [2]})], [(3,)], r"\[2\] from \[2\] on lies outside \[3\]"),
@@ -284,7 +285,9 @@ def test_singular_vector_is_what_the_kernel_stretches_most():
         ([("resize_constant", {"shape": [8, 8, 2], "method": "area"})], [(4, 4, 2)], "no method 'area'; use 'linear'"),
         ([("resize_positions", {"shape": [4, 3]})], [(4, 2)], "with the same d"),
         ([("resize_positions", {"shape": [9, 2], "grid": [[2, 2], [3, 3]]})], [(5, 2)], "hold 4 -> 9 positions, but"),
-        ([("fuse_up", {"shape": [5, 5, 1, 1]})], [(3, 3, 1, 1)], "one size must be odd and the other even"),
+        ([("fuse_up", {"shape": [5, 5, 1, 1]})], [(3, 3, 1, 1)], "the smaller size must be odd and the larger even"),
+        ([("fuse_up", {"shape": [4, 4, 1, 1]})], [(5, 5, 1, 1)], "the smaller size must be odd and the larger even"),
+        ([("top_vector", {})], [(3,)], r"needs a kernel \[.., I, O\], not \[3\]"),
         ([("fuse_down", {"shape": [4, 4, 1, 2]})], [(3, 3, 1, 1)], "of the same I and O"),
         ([("noise", {"std": 0.1, "seed": 0})], [(3,)], "noise needs the argument 'salt'"),
         ([("noise", {"std": -1, "seed": 0, "salt": ""})], [(3,)], "std is -1; use 0 or more"),

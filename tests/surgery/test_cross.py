@@ -1,0 +1,168 @@
+"""Between families: every role that both have is moved, the rest is said to be fresh or unused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.config import DCGANConfig, ResNetConfig
+from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
+from gan_jax.surgery import PlanError, make_plan, pair_notes, pair_rules, transplant
+from gan_jax.surgery.cross import ROLES
+from gan_jax.surgery.cross_fit import across, across_vector
+from gan_jax.surgery.ops import run_steps
+from gan_jax.trees import count, flatten
+from tests.surgery.pairs import BASE, SMALL_DCGAN, compiled, labels, latents, make_pair, shapes
+
+draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+PAIRS = {
+    "equal": {},
+    "wider, more latents, colour": {"channel_max": 9, "z_dim": 11, "channels": 3},
+    "narrower": {"channel_max": 4, "z_dim": 5},
+    "higher": {"resolution": 32},
+    "lower": {"resolution": 8},
+}
+OPTIONS = {"missing": "init", "unused": "drop", "shape": "adapt"}
+
+
+def configs(direction, changes):
+    """(target, source)."""
+    target, source = (SMALL_DCGAN, BASE) if direction == "to dcgan" else (BASE, SMALL_DCGAN)
+    if changes.get("resolution") == 8:
+        return target, dataclasses.replace(source, resolution=32)
+    return dataclasses.replace(target, **changes), source
+
+
+def plan_of(new, old, **options):
+    target, source = shapes(new), shapes(old)
+    rules = pair_rules(new, old, target, source)
+    return make_plan(target, source, rules, **{**OPTIONS, **options}, notes=pair_notes(new, old))
+
+
+def leaves_of_roles(config):
+    return {role: f"{net}/{path}" for net, roles in ROLES[type(config)](config).items() for role, path in
+            ((f"{net} {name}", path) for name, path in roles.items())}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [BASE, SMALL_DCGAN, dataclasses.replace(BASE, resolution=32, num_classes=3)])
+def test_every_role_is_a_leaf(config):
+    paths = list(leaves_of_roles(config).values())
+    assert set(paths) <= set(flatten(shapes(config))) and len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize("direction", ["to dcgan", "to resnet"])
+@pytest.mark.parametrize("change", PAIRS)
+def test_shared_roles_are_moved_and_all_else_is_accounted_for(direction, change):
+    new, old = configs(direction, PAIRS[change])
+    plan, target, source = plan_of(new, old), shapes(new), shapes(old)
+    wanted, given = leaves_of_roles(new), leaves_of_roles(old)
+    moved = {entry.target: entry.sources for entry in plan.entries if entry.sources}
+    kernels = {path: path_sources for path, path_sources in moved.items() if "/spectral/" not in path}
+    assert kernels == {wanted[role]: (given[role],) for role in wanted if role in given}
+    assert sum(name.startswith(("g up", "d down")) for name in wanted if name in given) >= 2, (
+        "layers within, not the ends alone"
+    )
+    assert set(plan.needed) | set(plan.unused) == set(flatten(source)) and not set(plan.needed) & set(plan.unused)
+    assert {entry.op for entry in plan.entries if not entry.sources} == {"init"}
+    assert sum(plan.totals.values()) == count(target) and plan.totals["copied"] > 100
+    if direction == "to resnet":
+        vectors = {path for path in moved if "/spectral/" in path}
+        assert {p.replace("spectral", "params").removesuffix("u") + "kernel" for p in vectors} == {
+            path for path in kernels if path.startswith("d/")
+        }, "each moved kernel of D brings its singular vector"
+    assert "is not preserved" in str(plan).splitlines()[-1]
+
+
+@pytest.mark.parametrize("direction", ["to dcgan", "to resnet"])
+def test_the_transplanted_pair_runs_and_the_vectors_are_those_of_the_kernels(direction):
+    new, old = configs(direction, PAIRS["wider, more latents, colour"])
+    _, source = make_pair(0, old)
+    pair, fresh = make_pair(1, new)
+    filled, report = transplant(plan := plan_of(new, old), source, fresh)
+    assert report.follows(plan)
+    images = compiled(pair.config, "g", False)(filled["g"], latents(pair, 2))[0]
+    logits = compiled(pair.config, "d", False)(filled["d"], images)[0]
+    assert images.shape == (2, 16, 16, 3) and np.isfinite(logits).all() and labels(pair, 2) is None
+    for path in (entry.target for entry in plan.entries if entry.sources):
+        if "/spectral/" in path:
+            kernel = flatten(filled)[path.replace("spectral", "params").removesuffix("u") + "kernel"]
+            matrix, u = np.reshape(kernel, (-1, kernel.shape[-1])), flatten(filled)[path]
+            np.testing.assert_allclose(np.linalg.norm(matrix @ u), np.linalg.norm(matrix, 2), rtol=1e-4)
+
+
+def run(shape, target, source, **args):
+    _, steps = across([shape], target, args)
+    return run_steps(steps, [source], np.zeros(target, np.float32)), [name for name, _ in steps]
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_layers_beside_a_resampling_keep_their_function(size):
+    kernel, x = draw(size, size, 2, 3), jnp.asarray(draw(1, 8, 8, 2))
+    up, steps = run(kernel.shape, (4, 4, 2, 3), kernel, inputs=[2], resample="fuse_up")
+    down, _ = run(kernel.shape, (4, 4, 2, 3), kernel, inputs=[2], resample="fuse_down")
+    back, _ = run((4, 4, 2, 3), kernel.shape, up, inputs=[2], resample="fuse_up")
+    if size == 5:  # does not fit: its rim is cut off
+        assert steps == ["fuse_up", "slice"] and back.shape == kernel.shape
+        return
+    np.testing.assert_allclose(conv_up(x, up), conv(upsample_nearest(x), jnp.asarray(kernel)), atol=1e-4)
+    np.testing.assert_allclose(conv_down(x, down), downsample_mean(conv(x, jnp.asarray(kernel))), atol=1e-4)
+    np.testing.assert_allclose(back, kernel, atol=1e-5)
+
+
+def test_a_head_over_sums_is_the_same_head_at_every_position():
+    head, maps = draw(6, 1), draw(2, 4, 4, 6)
+    by_position, steps = run((6, 1), (96, 1), head, inputs=[1], heads="tile")
+    assert steps == ["tile", "reshape"]
+    np.testing.assert_allclose(maps.reshape(2, -1) @ by_position, maps.sum((1, 2)) @ head, atol=1e-4)
+    back, _ = run((96, 1), (6, 1), by_position, inputs=[0], heads="mean")
+    np.testing.assert_allclose(back, head, rtol=1e-5)
+    wider, _ = run((6, 1), (16 * 8, 1), head, inputs=[1], heads="tile")
+    np.testing.assert_array_equal(wider.reshape(16, 8)[:, 6:], 0, "new channels are silent")
+    np.testing.assert_array_equal(wider.reshape(16, 8)[3, :6], head[:, 0])
+
+
+def test_a_normalised_kernel_moves_as_what_it_computes_with():
+    kernel = draw(3, 3, 2, 3)
+    out, steps = run(kernel.shape, (4, 4, 2, 3), kernel, inputs=[2], resample="fuse_down", unit=True)
+    plain, _ = run(kernel.shape, (4, 4, 2, 3), kernel, inputs=[2], resample="fuse_down")
+    assert steps == ["unit", "fuse_down"]
+    np.testing.assert_allclose(out, plain / np.linalg.norm(kernel.reshape(-1, 3), 2), rtol=1e-4, atol=1e-6)
+    _, steps = across_vector([(4, 4, 2, 3)], (5,), {"shape": (3, 3, 2, 5), "inputs": [2], "resample": "fuse_down"})
+    assert [name for name, _ in steps] == ["fuse_down", "top_vector", "pad"], "widening keeps it, so zeros extend it"
+
+
+def test_permissions_are_asked_for():
+    new, old = configs("to dcgan", {})
+    with pytest.raises(
+        PlanError, match=r"'d/params/b4/kernel' is \[4, 4, 6, 6\].*allow unit \+ fuse_down with shape='adapt'"
+    ):
+        plan_of(new, old, shape="error")
+    with pytest.raises(PlanError, match="which the source lacks.*missing='init'"):
+        plan_of(new, old, missing="error")
+    with pytest.raises(PlanError, match="source leaf 'd/params/.*is read by nothing.*unused='drop'"):
+        plan_of(new, old, unused="error")
+    plan = plan_of(new, old, shape=("fuse_up", "tile", "reshape", "unit", "fuse_down"))
+    assert plan.policies["shape"] == "fuse_up,tile,reshape,unit,fuse_down"
+
+
+def test_classes_and_roots():
+    conditional = dataclasses.replace(BASE, num_classes=3)
+    source, target = {"g_ema": shapes(conditional)["g"]}, {"g": shapes(SMALL_DCGAN)["g"]}
+    rules = pair_rules(SMALL_DCGAN, conditional, target, source)
+    ops = {entry.target: (entry.sources, entry.op) for entry in make_plan(target, source, rules, **OPTIONS).entries}
+    assert ops["g/params/norm4/scale"] == (("g_ema/params/b8/norm0/scale",), "mean"), "the mean over classes"
+    rules = pair_rules(conditional, SMALL_DCGAN, {"g_ema": source["g_ema"]}, target)
+    back = {entry.target: entry.op for entry in make_plan(source, target, rules, **OPTIONS).entries}
+    assert back["g_ema/params/b8/norm0/bias"] == "tile" and back["g_ema/params/to_rgb_norm/bias"] == "init"
+    with pytest.raises(PlanError, match="'g' should come from 'h', but the source has g_ema"):
+        pair_rules(SMALL_DCGAN, conditional, target, source, roots={"g": "h"})
+    with pytest.raises(PlanError, match="no roles for 'x'; a pair has g, g_ema, d"):
+        pair_rules(SMALL_DCGAN, conditional, {"x": target["g"]}, source)
+
+
+def test_within_a_family_there_is_nothing_to_note():
+    assert pair_notes(ResNetConfig(), ResNetConfig(resolution=64)) == ()
+    assert pair_notes(DCGANConfig(), ResNetConfig())[0].startswith("ResNet -> DCGAN: ")
