@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 import jax
 import numpy as np
 
 from gan_jax.extras import require
 from gan_jax.surgery.align.checks import check_alike, sizes_of
-from gan_jax.surgery.align.scales import canonical, scale_order
+from gan_jax.surgery.align.scales import canonical
 from gan_jax.surgery.layout import Layout
 from gan_jax.trees import Flat, Tree, flatten
 
@@ -44,9 +43,8 @@ def match_weights(
     """Orders the channels of `b` so that its weights are most like those of `a`.
 
     Maximises the inner product of all parameters on canonical scales. One group at a time, in random order: the best
-    order while the others stay is a linear assignment; until a sweep finds nothing better. The result depends on the
-    start, so two are tried, the order as it is and the one from the input upwards, in which each group sees only what
-    is matched already; the better end counts.
+    order while the others stay is a linear assignment; until a sweep finds nothing better. It starts from the order as
+    it is. That is a local search: between unlike networks another seed ends a little elsewhere.
 
     Args:
       layout: of both.
@@ -54,7 +52,7 @@ def match_weights(
       b: variables to align.
       seed: of the order in which groups are visited.
       statistics: whether batch statistics count beside the parameters. Singular vectors never do.
-      max_sweeps: over all groups, for each start.
+      max_sweeps: over all groups.
 
     Raises:
       AlignError: the networks differ in leaves or shapes.
@@ -66,9 +64,7 @@ def match_weights(
     )
     problem = _Problem(layout, *({p: x for p, x in f.items() if p.startswith(counted)} for f in (first, second)))
     identity = {group: np.arange(n, dtype=np.int32) for group, n in problem.sizes.items()}
-    rng = np.random.default_rng(seed)
-    ends = [problem.climb(start, rng, max_sweeps) for start in (identity, problem.upwards())]
-    orders, sweeps = max(ends, key=lambda end: problem.inner(end[0], problem.a))
+    orders, sweeps = problem.climb(identity, np.random.default_rng(seed), max_sweeps)
     norm = float(np.sqrt(sum((x**2).sum() for x in problem.a.values()) * sum((x**2).sum() for x in problem.b.values())))
     cosine = lambda orders: problem.inner(orders, problem.a) / max(norm, 1e-300)
     return Match(orders, cosine(identity), cosine(orders), sweeps)
@@ -101,11 +97,11 @@ class _Problem:
             total += float((x * y).sum())
         return total
 
-    def similarity(self, group: str, orders: dict[str, np.ndarray], places: list[tuple[str, int]]) -> np.ndarray:
+    def similarity(self, group: str, orders: dict[str, np.ndarray]) -> np.ndarray:
         """`[n, n]`: channel i of `a` against channel j of `b`, whose other axes are in order."""
         n = self.sizes[group]
         total = np.zeros((n, n))
-        for path, axis in places:
+        for path, axis in self.places[group]:
             leaf = self.layout.leaf(path)
             shape = leaf.view(self.a[path].shape)
             x, y = self.a[path].reshape(shape), self.b[path].reshape(shape)
@@ -115,14 +111,14 @@ class _Problem:
             total += np.moveaxis(x, axis, 0).reshape(n, -1) @ np.moveaxis(y, axis, 0).reshape(n, -1).T
         return total
 
-    def climb(self, start: dict[str, np.ndarray], rng: np.random.Generator, max_sweeps: int) -> Any:
+    def climb(self, start: dict[str, np.ndarray], rng: np.random.Generator, max_sweeps: int) -> tuple[dict, int]:
         """(orders that no single group can better, sweeps)."""
         orders, groups = dict(start), list(self.sizes)
         slack = MIN_GAIN * max(1.0, sum(float((x**2).sum()) for x in self.a.values()))
         for sweep in range(1, max_sweeps + 1):
             better = False
             for group in rng.permutation(groups):
-                order = best_order(self.similarity(group, orders, self.places[group]))
+                order = best_order(self.similarity(group, orders))
                 touched = list(dict.fromkeys(path for path, _ in self.places[group]))
                 trial = orders | {group: order}
                 if self.inner(trial, touched) - self.inner(orders, touched) > slack:
@@ -130,20 +126,6 @@ class _Problem:
             if not better:
                 return orders, sweep
         return orders, max_sweeps
-
-    def upwards(self) -> dict[str, np.ndarray]:
-        """Each group matched by what writes it, after the groups that this reads."""
-        orders: dict[str, np.ndarray] = {}
-        for group in (name for name in scale_order(self.layout) if name in self.sizes):
-            leaves = self.layout.leaves
-            writes = [
-                (path, axis)
-                for path, axis in self.places[group]
-                if not leaves[path].axes[axis].reads
-                and all(o.group in (None, *orders) for i, o in enumerate(leaves[path].axes) if i != axis)
-            ]
-            orders[group] = best_order(self.similarity(group, orders, writes))
-        return orders
 
 
 def _as_float64(layout: Layout, variables: Tree) -> Tree:
