@@ -20,10 +20,10 @@ def plan_state(plan: Plan, target_specs: Tree, source_specs: Tree, optimisers: M
     """Extends a plan over networks to the states that hold them.
 
     A leaf of an optimiser state whose path ends like a parameter's (`opt_g/0/mu/b8/conv0/kernel`) follows that
-    parameter: the same indices, zero for what is new. Where a parameter's values are computed rather than moved, its
-    moments are reset. The update count is kept only if every value of every moment came along: with a count of 0,
-    Adam's bias correction is right for the zeros, and for the others it shortens the first steps. `g_ema` follows
-    `g`. What is left (step, images, key, ..) keeps the target's values.
+    parameter: the same indices, the same choice of channels, zero for what is new. Where a parameter's values are
+    computed rather than moved, its moments are reset. The update count is kept only if every value of every moment
+    came along: with a count of 0, Adam's bias correction is right for the zeros, and for the others it shortens the
+    first steps. `g_ema` follows `g`. What is left (step, images, key, ..) keeps the target's values.
 
     Args:
       plan: covers the target's `g` and `d`, and `g_ema` or not.
@@ -84,51 +84,47 @@ def _follow(
     if name == "g_ema" and (entry := known.get(f"g/{tail}")) is not None:
         ema = any(p.startswith("g_ema/") for p in source)
         swap = lambda p: f"g_ema/{p.removeprefix('g/')}" if ema and p.startswith("g/") else p
-        if _looks(entry):  # at g: the average keeps the channels that g keeps
-            names, steps = _behind(swap(entry.sources[0]), entry, entry.steps)
-            made = make_entry(path, target[path], names, source, steps)
+        (first, args), *rest = entry.steps
+        if lookup(first).looks:  # at g, also here: the average keeps the channels that g keeps
+            own = first == "strongest"  # in which the leaf itself may be one of those looked at
+            names = [swap(entry.sources[0]), *(entry.sources if own else entry.sources[1:])]
+            made = make_entry(path, target[path], names, source, [(first, shifted(args) if own else args), *rest])
             return dataclasses.replace(made, frozen=entry.frozen)
         return dataclasses.replace(entry, target=path, sources=tuple(map(swap, entry.sources)))
     if name not in optimisers or (parameter := _parameter(path, known, optimisers)) is None:
         return None
     entry = known[parameter]
-    steps = _moment_steps(entry)
-    if steps is None or not entry.sources:
+    found = _moment_steps(entry)
+    if found is None or not entry.sources:
         return None
+    steps, looks = found
     prefix = path.removesuffix(parameter.split("/", 2)[-1])
-    origins = [prefix + name.split("/", 2)[-1] for name in (entry.sources[:1] if _looks(entry) else entry.sources)]
-    if any(p not in source or str(source[p].dtype) != str(target[path].dtype) for p in origins):
-        return None
-    if any(tuple(source[p].shape) != shape for p, shape in zip(origins, entry.source_shapes)):
-        return None
+    moments = [prefix + name.split("/", 2)[-1] for name in (entry.sources[:1] if looks else entry.sources)]
+    for origin, shape in zip(moments, entry.source_shapes):
+        if origin not in source or str(source[origin].dtype) != str(target[path].dtype):
+            return None
+        if tuple(source[origin].shape) != shape:
+            return None
     if tuple(target[path].shape) != entry.target_shape:
         return None
-    names, steps = _behind(origins[0], entry, steps) if _looks(entry) else (origins, steps)
-    return make_entry(path, target[path], names, source, steps)
+    return make_entry(path, target[path], (*moments, *(entry.sources if looks else ())), source, steps)
 
 
-def _looks(entry: Entry) -> bool:
-    """Whether the entry's first operation chooses by other leaves than that which it moves."""
-    return lookup(entry.steps[0][0]).looks
+def _moment_steps(entry: Entry) -> tuple[list[Step], bool] | None:
+    """The entry's operations for a moment of its leaf, and whether they look at the leaf itself, as sources after it.
 
-
-def _behind(leaf: str, entry: Entry, steps: list[Step]) -> tuple[list[str], list[Step]]:
-    """Sources and steps that move another leaf by what the entry's own sources say."""
-    (name, args), *rest = steps
-    if name == "strongest":  # the entry's own leaf may be one of those that it looks at
-        return [leaf, *entry.sources], [(name, shifted(args)), *rest]
-    return [leaf, *entry.sources[1:]], steps
-
-
-def _moment_steps(entry: Entry) -> list[Step] | None:
-    """The entry's operations for a moment of its leaf; None = they do not move values, but make them."""
+    None = they do not move values, but make them.
+    """
     steps: list[Step] = []
+    looks = False
     for i, (name, args) in enumerate(entry.steps):
-        moments = lookup(name).moments
-        if moments is None or (i and lookup(name).looks):  # in a row, a moment would choose by itself
+        op = lookup(name)
+        if op.moments is None or (op.looks and i > 0):  # later, it would choose by the moment and not by the leaf
             return None
-        if moments == "pad":
+        if op.looks:
+            looks, args = True, shifted(args)
+        if op.moments == "pad":
             args = {key: args[key] for key in ("shape", "view", "centre") if key in args}
-        if moments not in ("copy", "cast"):
-            steps.append((moments, args))
-    return steps
+        if op.moments not in ("copy", "cast"):
+            steps.append((op.moments, args))
+    return steps, looks

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from gan_jax.surgery.devices import digest_of, run_leaf
-from gan_jax.surgery.ops import lookup
+from gan_jax.surgery.ops import Op, lookup
 from gan_jax.surgery.plan import Entry, Plan, PlanError
 from gan_jax.surgery.table import align
 from gan_jax.trees import Tree, did_you_mean, flatten, unflatten
@@ -51,8 +52,8 @@ class Report:
 
 
 def reads_fresh(entry: Entry) -> bool:
-    """Whether an entry's operations read the target's fresh value."""
-    return any(lookup(name).fresh for name, _ in entry.steps)
+    """Whether an entry's operations read the target's fresh value, and not its dtype alone."""
+    return any(op.fresh and not op.constant for op in _operations(entry))
 
 
 def transplant(
@@ -115,7 +116,9 @@ def _fill(
     for name, array, shape in zip(entry.sources, arrays, entry.source_shapes):
         _expect(f"source leaf {name!r}", array, shape)
     fresh = None
-    if reads_fresh(entry):
+    if not reads_fresh(entry) and any(op.constant for op in _operations(entry)):  # for its dtype: one value of memory
+        fresh = np.broadcast_to(np.zeros((), leaf.dtype), entry.target_shape)
+    elif reads_fresh(entry):
         fresh = leaf if init is None else init(entry.target)
         _expect(f"the fresh value for {entry.target!r}", fresh, entry.target_shape, entry.target_dtype)
     where = getattr(leaf, "sharding", None)
@@ -125,6 +128,16 @@ def _fill(
     sources = {name: known(name) or digest_of(array) for name, array in zip(entry.sources, arrays)}
     same = sources[entry.sources[0]] if entry.op == "copy" else None
     return value, Done(entry.target, entry.op, entry.args, sources, same or digest_of(value))
+
+
+def _operations(entry: Entry) -> list[Op]:
+    """Of the entry, and of what is nested in it."""
+    names = [name for name, _ in entry.steps]
+    nested = [args for name, args in entry.steps if name == "nested"]
+    names += [
+        name for args in nested for name in (args["op"], *(n for part in args["inputs"] for n, _ in part["steps"]))
+    ]
+    return [lookup(name) for name in names]
 
 
 def _reader(flat: Mapping[str, Any]) -> Reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.surgery import Move, make_plan, pair_rules, transplant_state
+from gan_jax.config import Config, OptimConfig, to_dict
+from gan_jax.surgery import Move, make_plan, pair_rules, plan_state, transplant, transplant_state
+from gan_jax.train.optim import apply_updates, make_adam
 from gan_jax.train.state import GanState
-from gan_jax.trees import Rule, flatten, specs
-from tests.surgery.pairs import BASE, make_pair
+from gan_jax.trees import Rule, flatten, partition, specs
+from tests.surgery.pairs import BASE, QUICK, make_pair
 
 ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
@@ -118,3 +121,91 @@ def test_renamed_leaves_take_their_moments_with_them():
     plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", Move(sources=("g/params/old/w",)))])
     state, _, _ = transplant_state(plan, source, target)
     np.testing.assert_array_equal(state["opt_g"]["mu"]["new"]["w"], 2)
+
+
+def library_adam(state, updates, frozen=lambda path: False, clip=1.0):
+    """The library's own optimiser over the trained leaves of G, after so many updates by drawn gradients."""
+    adam = make_adam(OptimConfig(b1=0.5, b2=0.9, clip_norm=clip))
+    update = jax.jit(lambda *trees: apply_updates(adam, jnp.float32(1e-3), *trees), compiler_options=QUICK)
+    params = partition(state.g["params"], lambda path: not frozen(path))[0]
+    opt, rng = adam.init(params), np.random.default_rng(0)
+    for _ in range(updates):
+        grads = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), x.dtype), params)
+        params, opt = update(grads, opt, params)
+    return update, params, dataclasses.replace(state, opt_g=opt)
+
+
+def test_the_librarys_adam_goes_on_to_the_bit(old):
+    """Three updates, a move into a fresh state, a fourth: as if it had not been moved."""
+    update, params, source = library_adam(old, 3)
+    _, _, target = library_adam(make_state(1, 0), 0)
+    plan = make_plan(specs(networks(target)), specs(networks(source)))
+    state, _, whole = transplant_state(plan, source, target)
+    assert any(note.startswith("opt_g: ") and note.endswith("update count kept") for note in whole.notes)
+    grads = jax.tree.map(lambda x: jnp.asarray(np.full(x.shape, 0.5), x.dtype), params)
+    step = lambda opt: update(grads, opt, params)
+    jax.tree.map(np.testing.assert_array_equal, step(state.opt_g), step(source.opt_g))
+    moved = np.abs(flatten(step(state.opt_g)[0])["b8/conv0/kernel"] - flatten(step(target.opt_g)[0])["b8/conv0/kernel"])
+    assert moved.max() > 1e-5, "a fresh optimiser takes another step"
+
+
+def test_frozen_leaves_have_no_moments_on_either_side(old):
+    _, _, source = library_adam(old, 2)
+    _, _, target = library_adam(make_state(1, 0), 0, frozen=lambda path: path.startswith("b8/"))
+    plan = make_plan(specs(networks(target)), specs(networks(source)))
+    state, _, whole = transplant_state(plan, source, target)
+    after, before = flatten(state), flatten(source)
+    moments = [path for path in after if path.startswith("opt_g/") and "/mu/" in path]
+    assert moments and not any("/mu/b8/" in path for path in moments)
+    for path in moments:
+        np.testing.assert_array_equal(after[path], before[path])
+    assert any(path.startswith("opt_g/") and "/mu/b8/" in path for path in whole.unused)
+
+
+def test_moments_keep_the_channels_that_their_leaf_keeps():
+    """The strongest channels of a leaf, not those of its moments."""
+    w = np.array([[1, 5, 2, 4], [1, 5, 2, 4]], np.float32)
+    mu = np.array([[9, 1, 9, 2], [9, 3, 9, 4]], np.float32)
+    source = {"g": {"params": {"w": w}}, "opt_g": {"mu": {"w": mu}}}
+    target = {
+        "g": {"params": {"w": np.zeros((2, 2), np.float32)}},
+        "opt_g": {"mu": {"w": np.zeros((2, 2), np.float32)}},
+    }
+    args = {"axes": [{"axis": 1, "keep": 2, "scores": [[0, 1]]}]}
+    plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", Move("strongest", args=args))])
+    state, _, whole = transplant_state(plan, source, target)
+    np.testing.assert_array_equal(state["g"]["params"]["w"], w[:, [1, 3]])
+    np.testing.assert_array_equal(state["opt_g"]["mu"]["w"], mu[:, [1, 3]])
+    assert whole.entries[1].sources == ("opt_g/mu/w", "g/params/w")
+
+
+def test_leaves_put_together_take_all_their_moments():
+    pair = lambda scale: {name: np.full(2, scale * n, np.float32) for n, name in enumerate("ab", 1)}
+    source = {"g": {"params": pair(1)}, "opt_g": {"mu": pair(10)}}
+    blank = lambda: {"ab": np.zeros(4, np.float32)}
+    target = {"g": {"params": blank()}, "opt_g": {"mu": blank()}}
+    move = Move("concatenate", sources=("g/params/a", "g/params/b"), args={"axis": 0})
+    plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", move)])
+    state, _, whole = transplant_state(plan, source, target)
+    np.testing.assert_array_equal(state["opt_g"]["mu"]["ab"], [10, 10, 20, 20])
+    del source["opt_g"]["mu"]["b"]
+    state, _, whole = transplant_state(plan, source, target)
+    np.testing.assert_array_equal(state["opt_g"]["mu"]["ab"], 0)
+    assert "opt_g: moments of 0 of 1 leaves moved, 1 reset, update count reset" in whole.notes
+
+
+def test_a_whole_state_is_read_leaf_by_leaf_from_a_checkpoint(old, tmp_path):
+    from gan_jax.train.checkpoint import Checkpointer
+    from gan_jax.transfer.source import open_source
+
+    (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(Config())}))
+    with Checkpointer(tmp_path / "checkpoints") as checkpointer:
+        checkpointer.save(24, old)
+    source, target = open_source(tmp_path), make_state(1, 0)
+    nets = {root: source.specs[root] for root in ("g", "d")}
+    whole = plan_state(make_plan(specs(networks(target)), nets), specs(target), source.specs)
+    asked = []
+    state, _ = transplant(whole, lambda path: asked.append(path) or source(path), target, digests=source.digests)
+    assert sorted(asked) == sorted(whole.needed) and not {"step", "images", "key"} & set(asked)
+    for name in ("g", "d", "g_ema", "opt_g", "opt_d"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(old, name))
