@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
-from gan_jax.surgery import OPS
+from gan_jax.surgery import OPS, Move, make_plan, transplant_state
 from gan_jax.surgery.grids import resize_matrix
 from gan_jax.surgery.select import shifted
+from gan_jax.trees import Rule
 
 draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
@@ -79,6 +80,25 @@ def test_a_moment_keeps_what_its_leaf_keeps():
     kept = np.sort(np.argsort(-np.square(leaf.reshape(20, 6)).sum(0))[:3])
     out = OPS["strongest"].apply([moment, leaf], None, shifted(args))
     np.testing.assert_array_equal(out.reshape(5, 4, 3), moment.reshape(5, 4, 6)[..., kept])
+
+
+def test_the_moving_average_keeps_the_channels_that_g_keeps():
+    """The scores are g's also for g_ema, whose own norms would choose otherwise; so do the moments."""
+    w, other = np.diag([1.0, 5.0, 3.0, 4.0]).astype(np.float32), np.diag([9.0, 1.0, 8.0, 1.0]).astype(np.float32)
+    grow = {"params": {"w": w, "v": w.T}}
+    source = {"g": grow, "g_ema": {"params": {"w": other, "v": other}}, "opt_g": {"mu": {"w": other, "v": other}}}
+    target = jax.tree.map(lambda x: np.zeros((4, 2), np.float32), source)
+    keep = lambda axis, *scores: {"axes": [{"axis": axis, "keep": 2, "scores": list(scores)}]}
+    rules = [
+        Rule("g/params/w", Move("strongest", ("g/params/w", "g/params/v"), keep(1, [0, 1], [1, 0]))),
+        Rule("g/params/v", Move("strongest", ("g/params/v", "g/params/w"), keep(1, [0, 0], [1, 1]))),
+    ]
+    plan = make_plan({"g": target["g"]}, {"g": source["g"]}, rules)
+    state, _, _ = transplant_state(plan, source, target)
+    np.testing.assert_array_equal(state["g"]["params"]["w"], w[:, [1, 3]])
+    for moved in (state["g_ema"]["params"], state["opt_g"]["mu"]):
+        np.testing.assert_array_equal(moved["w"], other[:, [1, 3]])
+        np.testing.assert_array_equal(moved["v"], other[:, [1, 3]])
 
 
 @pytest.mark.parametrize("method", ["linear", "cubic"])
