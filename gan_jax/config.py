@@ -59,6 +59,27 @@ class DCGANConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StyleGAN2Config:
+    """StyleGAN2 pair, in its ADA version: mapping and modulated convolutions in G, no batch norm anywhere."""
+
+    resolution: int = 256  # height and width, px; a power of two from 8
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
+    num_classes: int = 0  # 0 = unconditional; else labels enter the mapping, and D projects on them
+    z_dim: int = 512  # latent size
+    w_dim: int = 512  # style size
+    mapping_layers: int = 8  # of G's mapping network
+    channel_base: int = 32768  # width at resolution r is min(channel_base / r, channel_max)
+    channel_max: int = 512  # largest width
+    style_mixing: float = 0.9  # share of training images whose upper layers take another latent's styles; 0 = off
+    discriminator: Literal["residual", "skip", "orig"] = "residual"  # D's architecture
+    d_mapping_layers: int = 8  # of D's mapping network, where conditional
+    mbstd_group: int = 4  # examples in a group of minibatch standard deviation; 0 = off
+    clamp: float | None = None  # cut activations at +- this; 256 where dtype is bfloat16
+    low_precision: int = 4  # how many of the highest resolutions compute in dtype
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     # adversarial loss
     name: Literal["non_saturating", "hinge", "wasserstein", "least_squares", "relativistic"] = "hinge"
@@ -149,7 +170,7 @@ class FreezeDConfig(FinetuneConfig):
     blocks: int = 1  # how many of D's blocks stay frozen, counted from the image
 
 
-NetConfig = ResNetConfig | DCGANConfig
+NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config
 MethodConfig = ScratchConfig | FinetuneConfig | FreezeDConfig
 
 

@@ -24,6 +24,7 @@ from gan_jax.config import (
     FreezeDConfig,
     ResNetConfig,
     ScratchConfig,
+    StyleGAN2Config,
     from_dict,
 )
 from gan_jax.trees import did_you_mean
@@ -159,5 +160,5 @@ def _read_json(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from error
 
 
-NETS: dict[str, type] = {"resnet": ResNetConfig, "dcgan": DCGANConfig}
+NETS: dict[str, type] = {"resnet": ResNetConfig, "dcgan": DCGANConfig, "stylegan2": StyleGAN2Config}
 METHODS: dict[str, type] = {"scratch": ScratchConfig, "finetune": FinetuneConfig, "freeze_d": FreezeDConfig}

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import ConfigError, DCGANConfig, NetConfig, ResNetConfig
-from gan_jax.nets import dcgan, resnet
+from gan_jax.config import ConfigError, DCGANConfig, NetConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.nets import dcgan, resnet, stylegan2, stylegan2_d
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
 
@@ -24,8 +24,9 @@ Variables = dict[
 class Net:
     """A network behind two pure functions.
 
-    `init(key) -> variables`; `apply(variables, x, labels=None, train=False) -> (output, collections)`, where
-    `collections` are all but the parameters, updated where `train`. `activations(variables, x, labels=None,
+    `init(key) -> variables`; `apply(variables, x, labels=None, train=False, keys=None) -> (output, collections)`, where
+    `collections` are all but the parameters, updated where `train`; `keys [N]` are for networks that draw in training
+    (StyleGAN2's noise and style mixing), others do without. `activations(variables, x, labels=None,
     train=False) -> {module path: output}` is what every module inside gives, such as `b8/conv0: [N, 8, 8, C]`.
     """
 
@@ -33,6 +34,8 @@ class Net:
     apply: Callable[..., tuple[jax.Array, Variables]]
     statistics: Callable[..., Variables]  # (variables, x, labels=None) -> `batch_stats` of exactly this batch
     activations: Callable[..., dict[str, jax.Array]]
+    # parts by name, `(variables, ...) -> output`: StyleGAN2's "map" and "synthesise"
+    parts: dict[str, Callable[..., jax.Array]] = dataclasses.field(default_factory=dict)
 
     def specs(self) -> Variables:
         """The shapes and dtypes of the variables; no array is made."""
@@ -47,6 +50,7 @@ class Pair:
     d: Net
     config: NetConfig
     d_blocks: tuple[str, ...]  # names of D's layers from the image upwards, for freezing
+    examples_mix: bool = False  # whether examples influence each other inside D (batch norm, minibatch stddev)
 
 
 def build(config: NetConfig, axis_name: str | None = None) -> Pair:
@@ -62,26 +66,38 @@ def build(config: NetConfig, axis_name: str | None = None) -> Pair:
     return NETS[type(config)](config, axis_name)
 
 
-def make_net(module: nn.Module, example: tuple[Any, ...]) -> Net:
-    """Wraps a Linen module whose call takes `(x, labels, train)`; `example` are shapes-only inputs for `init`."""
+def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False, **parts: str) -> Net:
+    """Wraps a Linen module whose call takes `(x, labels, train)`.
+
+    Args:
+      module: the network.
+      example: shapes-only inputs for `init`.
+      draws: whether the call takes `keys [N]` too, for what it draws in training.
+      parts: name -> the module's method, for `Net.parts`.
+    """
 
     def init(key: jax.Array) -> Variables:
         return dict(module.init(key, *example, train=True))
 
     def apply(
-        variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False
+        variables: Variables,
+        x: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        keys: jax.Array | None = None,
     ) -> tuple[jax.Array, Variables]:
         collections = {k: v for k, v in variables.items() if k != "params"}
         if not train:
             return cast(jax.Array, module.apply(variables, x, labels, train=False)), collections
-        out, updated = cast(Any, module.apply(variables, x, labels, train=True, mutable=list(collections)))
+        drawn: dict[str, Any] = {"keys": keys} if draws else {}
+        out, updated = cast(Any, module.apply(variables, x, labels, train=True, mutable=list(collections), **drawn))
         return out, dict(updated)
 
     def statistics(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Variables:
         # An average that starts from zero holds (1 - momentum) times the statistics of its first batch.
         zeros = jax.tree_util.tree_map(jnp.zeros_like, variables.get("batch_stats", {}))
         _, updated = apply({**variables, "batch_stats": zeros}, x, labels, train=True)
-        return jax.tree_util.tree_map(lambda v: v / (1 - MOMENTUM), updated["batch_stats"])
+        return jax.tree_util.tree_map(lambda v: v / (1 - MOMENTUM), updated.get("batch_stats", {}))
 
     def activations(
         variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False
@@ -93,7 +109,12 @@ def make_net(module: nn.Module, example: tuple[Any, ...]) -> Net:
         outputs = {path.rpartition("/__call__")[0]: out for path, out in flatten(kept["intermediates"]).items()}
         return {path: out for path, out in outputs.items() if path}  # the network's own output has no name
 
-    return Net(init, apply, statistics, activations)
+    def part(method: str) -> Callable[..., jax.Array]:
+        return lambda variables, *args, **options: cast(
+            jax.Array, module.apply(variables, *args, method=method, **options)
+        )
+
+    return Net(init, apply, statistics, activations, {name: part(method) for name, method in parts.items()})
 
 
 def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -113,7 +134,17 @@ def _dcgan(config: DCGANConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     blocks = tuple(f"b{r}" for r in reversed(list(dcgan.widths(config))[:-1]))
     generator, discriminator = dcgan.Generator(config, axis_name), dcgan.Discriminator(config, axis_name)
-    return Pair(make_net(generator, g), make_net(discriminator, d), config, ("from_rgb", *blocks))
+    pair = make_net(generator, g), make_net(discriminator, d)
+    return Pair(*pair, config, ("from_rgb", *blocks), examples_mix=True)
 
 
-NETS: dict[type, Callable[..., Pair]] = {ResNetConfig: _resnet, DCGANConfig: _dcgan}
+def _stylegan2(config: StyleGAN2Config, axis_name: str | None) -> Pair:
+    g, d = _examples(config)
+    generator = stylegan2.Generator(config, axis_name)
+    discriminator = stylegan2_d.Discriminator(config, axis_name)
+    blocks = tuple(f"b{r}" for r in reversed(stylegan2.widths(config)))
+    make_g = make_net(generator, g, draws=True, map="map", synthesise="synthesise")
+    return Pair(make_g, make_net(discriminator, d), config, blocks, examples_mix=config.mbstd_group > 0)
+
+
+NETS: dict[type, Callable[..., Pair]] = {ResNetConfig: _resnet, DCGANConfig: _dcgan, StyleGAN2Config: _stylegan2}

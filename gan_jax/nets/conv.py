@@ -27,12 +27,12 @@ def conv(x: jax.Array, w: jax.Array, padding: Padding | None = None) -> jax.Arra
         padding = (((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2))
     if w.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
         return jnp.einsum("nhwi,io->nhwo", x, w[0, 0])  # a matrix product is fast everywhere
-    return _closed_conv(x, w, padding) if _closed() else _plain_conv(x, w, padding)
+    return _closed_conv(x, w, padding) if is_closed() else _plain_conv(x, w, padding)
 
 
 def conv_down(x: jax.Array, w: jax.Array) -> jax.Array:
     """4x4 correlation with stride 2 and padding 1: `[N, H, W, I]` -> `[N, H/2, W/2, O]`."""
-    if not _closed():
+    if not is_closed():
         return jax.lax.conv_general_dilated(x, w, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
     n, h, width, c = x.shape
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -47,7 +47,7 @@ def conv_up(x: jax.Array, w: jax.Array) -> jax.Array:
     `w [4, 4, I, O]` has the orientation of PyTorch's ConvTranspose2d: output `o` is the sum over `i` of
     `x[i] * w[o + 1 - 2i]`.
     """
-    if not _closed():
+    if not is_closed():
         numbers = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(
             x, w[::-1, ::-1], (1, 1), ((2, 2), (2, 2)), lhs_dilation=(2, 2), dimension_numbers=numbers
@@ -73,7 +73,8 @@ def downsample_mean(x: jax.Array) -> jax.Array:
     return x.reshape(n, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
-def _closed() -> bool:
+def is_closed() -> bool:
+    """Whether convolutions take the form that is closed under differentiation, which XLA needs on CPU."""
     return jax.default_backend() == "cpu"
 
 

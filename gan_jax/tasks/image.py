@@ -28,7 +28,8 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
     labels = lambda batch: batch["label"] if conditional else None
 
     def generate(g_vars: Variables, batch: Batch, keys: jax.Array, train: bool) -> tuple[jax.Array, Variables]:
-        return pair.g.apply(g_vars, draw_latents(keys, pair.config.z_dim), labels(batch), train=train)
+        z = draw_latents(keys, pair.config.z_dim)
+        return pair.g.apply(g_vars, z, labels(batch), train=train, keys=keys)
 
     def discriminate(d_vars: Variables, sample: jax.Array, batch: Batch, train: bool) -> tuple[jax.Array, Variables]:
         return pair.d.apply(d_vars, sample, labels(batch), train=train)
@@ -40,5 +41,5 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         discriminate=discriminate,
         real=lambda batch: batch["image"],
         augment=functools.partial(diff_augment, augment.policy),
-        examples_mix="batch_stats" in pair.d.specs(),
+        examples_mix=pair.examples_mix,
     )

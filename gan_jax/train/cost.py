@@ -36,7 +36,12 @@ def step_flops(config: Config, trains: tuple[Chosen, Chosen], count: int = 64) -
     begin: Callable[..., Any] = lambda g, d: init_state(task, config, jax.random.key(0), g, d, trains)
     state = jax.eval_shape(begin, pair.g.specs(), pair.d.specs())
     data = jax.eval_shape(lambda: jax.tree_util.tree_map(jnp.asarray, feed.resident))
-    analysis = jax.jit(step).lower(state, data).cost_analysis()
+    return lowered_flops(step, state, data)
+
+
+def lowered_flops(function: Callable[..., Any], *specs: Any) -> float:
+    """Floating-point operations of a function over these shapes, by the compiler's own count of the lowered program."""
+    analysis = jax.jit(function).lower(*specs).cost_analysis()
     if analysis is None:
         raise RuntimeError("this version of XLA does not count operations on this platform")
     return float(analysis["flops"])

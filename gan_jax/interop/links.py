@@ -1,0 +1,131 @@
+"""Name maps between foreign checkpoints and our trees: data, read in both directions.
+
+A link says which leaf a foreign tensor becomes and how its axes are ordered there. Every kind is a permutation of
+values, so that importing and exporting are inverse to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from gan_jax.trees import did_you_mean
+
+Kind = Literal["same", "conv", "dense", "maps", "flat"]
+
+
+class ForeignLayoutError(ValueError):
+    """A foreign file does not hold what its format promises; the message names the tensor."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """One tensor of a foreign file.
+
+    Attributes:
+      path: the leaf that it becomes.
+      kind: "conv" is OIHW there and HWIO here, "dense" `[out, in]` there and `[in, out]` here, "maps" `[C, H, W]` there
+        and `[H, W, C]` here, "flat" a dense layer over flattened maps of `side` x `side`, channels first there.
+      side: of the maps of a "flat" link, px.
+    """
+
+    path: str
+    kind: Kind = "same"
+    side: int = 4
+
+    def read(self, array: np.ndarray) -> np.ndarray:
+        """From their axes to ours."""
+        if self.kind == "conv":
+            return array.transpose(2, 3, 1, 0)
+        if self.kind == "dense":
+            return array.T
+        if self.kind == "maps":
+            return array.transpose(1, 2, 0)
+        if self.kind == "flat":
+            out, fan_in = array.shape
+            maps = array.reshape(out, fan_in // self.side**2, self.side, self.side)
+            return maps.transpose(2, 3, 1, 0).reshape(fan_in, out)
+        return array
+
+    def write(self, array: np.ndarray) -> np.ndarray:
+        """From our axes to theirs: the inverse of `read`."""
+        if self.kind == "conv":
+            return array.transpose(3, 2, 0, 1)
+        if self.kind == "dense":
+            return array.T
+        if self.kind == "maps":
+            return array.transpose(2, 0, 1)
+        if self.kind == "flat":
+            fan_in, out = array.shape
+            maps = array.reshape(self.side, self.side, fan_in // self.side**2, out)
+            return maps.transpose(3, 2, 0, 1).reshape(out, fan_in)
+        return array
+
+
+Links = Mapping[str, Link]  # their name -> link
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """What became of every tensor of a file: `used` their name -> our path, `ignored` their name -> why."""
+
+    used: dict[str, str]
+    ignored: dict[str, str]
+
+    def __str__(self) -> str:
+        """For a report."""
+        lines = [f"{len(self.used)} tensors used, {len(self.ignored)} ignored"]
+        reasons = dict.fromkeys(self.ignored.values())
+        for reason in reasons:
+            names = [name for name, why in self.ignored.items() if why == reason]
+            lines.append(f"  ignored, {reason}: {', '.join(names[:4])}{' ..' if len(names) > 4 else ''}")
+        return "\n".join(lines)
+
+
+def import_tensors(
+    tensors: Mapping[str, np.ndarray], links: Links, ignored: Mapping[str, str], expected: Mapping[str, Any], what: str
+) -> tuple[dict[str, np.ndarray], Account]:
+    """Turns a foreign state into our leaves, accounting for every tensor.
+
+    Args:
+      tensors: by their names.
+      links: what is wanted.
+      ignored: ends of names that may be left out -> why.
+      expected: our leaves (arrays or specs) by path; every one must be filled, in its shape.
+      what: the file or network, for messages.
+
+    Raises:
+      ForeignLayoutError: a tensor that is missing, unknown or of another shape.
+    """
+    found: dict[str, np.ndarray] = {}
+    account = Account({}, {})
+    for name, array in tensors.items():
+        if name in links:
+            link = links[name]
+            found[link.path] = link.read(np.asarray(array)).copy(order="C")  # ascontiguousarray makes 1-d of scalars
+            account.used[name] = link.path
+        elif reason := next((why for end, why in ignored.items() if name.endswith(end)), None):
+            account.ignored[name] = reason
+        else:
+            raise ForeignLayoutError(
+                f"{what} has a tensor {name!r} {list(array.shape)} that no rule knows{did_you_mean(name, links)}"
+            )
+    by_path = {link.path: name for name, link in links.items()}
+    for path, leaf in expected.items():
+        if path not in found:
+            raise ForeignLayoutError(f"{what} lacks {by_path.get(path, path)!r}, which leaf {path!r} comes from")
+        if found[path].shape != tuple(leaf.shape):
+            theirs = list(tensors[by_path[path]].shape)
+            raise ForeignLayoutError(
+                f"{what}: {by_path[path]!r} is {theirs}, which makes {list(found[path].shape)} of leaf {path!r}, "
+                f"but the network has {list(leaf.shape)}; check its configuration"
+            )
+    return found, account
+
+
+def export_tensors(leaves: Mapping[str, Any], links: Links) -> dict[str, np.ndarray]:
+    """Our leaves under their names and axes, contiguous: what `import_tensors` reads back to the bit."""
+    return {name: link.write(np.asarray(leaves[link.path])).copy(order="C") for name, link in links.items()}

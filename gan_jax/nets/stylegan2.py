@@ -1,0 +1,216 @@
+"""The generator of StyleGAN2 (Karras et al., 2020), and of its ADA version: mapping and skip synthesis.
+
+Blocks and their leaves are named by resolution. The style scales the activations before the convolution and the
+demodulation scales them after it, so that all examples share one kernel: the same numbers as a kernel for each
+example, and a plain convolution on every accelerator.
+"""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import StyleGAN2Config
+from gan_jax.nets.conv import conv
+from gan_jax.nets.equalised import NORMAL, Dense, lrelu, unit_rms
+from gan_jax.nets.layers import at_least_float32, needed
+from gan_jax.nets.resample import conv_up3, upsample
+
+W_AVG_BETA = 0.995  # of the moving average of w, for each update; the value of the ADA code
+
+
+def widths(config: StyleGAN2Config) -> dict[int, int]:
+    """Channels at every resolution from 4 px: `min(channel_base / r, channel_max)`."""
+    sizes = [2**i for i in range(2, config.resolution.bit_length())]
+    return {r: min(config.channel_base // r, config.channel_max) for r in sizes}
+
+
+def num_ws(config: StyleGAN2Config) -> int:
+    """How many style vectors an image takes: one for each convolution, one for the last to_rgb."""
+    return 2 * len(widths(config))
+
+
+def dtype_at(config: StyleGAN2Config, r: int) -> str:
+    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below."""
+    return config.dtype if r > config.resolution >> config.low_precision else "float32"
+
+
+class Mapping(nn.Module):
+    """Latents `[N, z_dim]` (or none) and labels `[N]` -> `w [N, features]`."""
+
+    features: int
+    layers: int
+    num_classes: int = 0
+    lr_mul: float = 0.01
+    w_avg: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array | None, labels: jax.Array | None, train: bool = False) -> jax.Array:
+        parts = [] if z is None else [unit_rms(at_least_float32(z))]
+        if self.num_classes:
+            rows = jax.nn.one_hot(needed(labels), self.num_classes)
+            parts.append(unit_rms(Dense(self.features, name="embed")(rows)))
+        w = jnp.concatenate(parts, axis=-1)
+        for i in range(self.layers):
+            w = Dense(self.features, self.lr_mul, activate=True, name=f"fc{i}")(w)
+        if self.w_avg:
+            average = self.variable("moving", "w_avg", jnp.zeros, (self.features,))
+            if train and not self.is_initializing():
+                mean = jax.lax.stop_gradient(w).mean(0)
+                mean = mean if self.axis_name is None else jax.lax.pmean(mean, self.axis_name)
+                average.value = mean + W_AVG_BETA * (average.value - mean)
+        return w
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU: `[N, H, W, I]`, `w [N, w_dim]` -> `[N, H', W', features]`."""
+
+    features: int
+    up: bool
+    clamp: float | None
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, w: jax.Array, noise: jax.Array | None) -> jax.Array:
+        styles = Dense(x.shape[-1], bias_init=1.0, name="affine")(w)
+        kernel = self.param("kernel", NORMAL, (3, 3, x.shape[-1], self.features))
+        if self.dtype == "bfloat16":  # any scale per filter and per image is undone by the demodulation
+            peak = jnp.abs(kernel).max((0, 1, 2), keepdims=True) * math.sqrt(kernel[..., 0].size)
+            kernel, styles = kernel / peak, styles / jnp.abs(styles).max(-1, keepdims=True)
+        demodulation = jax.lax.rsqrt(jnp.square(styles) @ jnp.square(kernel).sum((0, 1)) + 1e-8)
+        y = x.astype(self.dtype) * styles.astype(self.dtype)[:, None, None, :]
+        y = conv_up3(y, kernel.astype(self.dtype)) if self.up else conv(y, kernel.astype(self.dtype))
+        y = y * demodulation.astype(self.dtype)[:, None, None, :]
+        strength = self.param("noise_strength", nn.initializers.zeros, ())
+        constant = self.variable("constants", "noise", self._draw, y.shape[1:3])
+        grid = constant.value[None] if noise is None else noise
+        y += (grid * strength).astype(self.dtype)[..., None]
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return lrelu(y + bias.astype(self.dtype)[None, None, None, :], clamp=self.clamp)
+
+    def _draw(self, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.normal(self.make_rng("params"), shape)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution without demodulation: `[N, H, W, I]`, `w` -> `[N, H, W, channels]` float32."""
+
+    channels: int
+    clamp: float | None
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        styles = Dense(x.shape[-1], bias_init=1.0, name="affine")(w) / math.sqrt(x.shape[-1])
+        kernel = self.param("kernel", NORMAL, (1, 1, x.shape[-1], self.channels))
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        y = conv(x.astype(self.dtype) * styles.astype(self.dtype)[:, None, None, :], kernel.astype(self.dtype))
+        y += bias.astype(self.dtype)[None, None, None, :]
+        return at_least_float32(y if self.clamp is None else jnp.clip(y, -self.clamp, self.clamp))
+
+
+class Block(nn.Module):
+    """All layers of a resolution: features and image so far -> features and image at this size."""
+
+    config: StyleGAN2Config
+    r: int
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array | None, image: jax.Array | None, ws: jax.Array, noise: list[jax.Array | None]
+    ) -> tuple[jax.Array, jax.Array]:
+        c, features = self.config, widths(self.config)[self.r]
+        styled = lambda name, up: StyledConv(features, up, c.clamp, dtype_at(c, self.r), name=name)
+        if x is None:
+            const = self.param("const", NORMAL, (4, 4, features))
+            x = jnp.broadcast_to(const[None], (ws.shape[0], 4, 4, features))
+        else:
+            x = styled("conv0", True)(x, ws[:, 0], noise[0])
+        x = styled("conv1", False)(x, ws[:, -2], noise[-1])
+        rgb = ToRGB(c.channels, c.clamp, dtype_at(c, self.r), name="to_rgb")(x, ws[:, -1])
+        return x, rgb if image is None else upsample(image) + rgb
+
+
+class Synthesis(nn.Module):
+    """Styles `[N, num_ws, w_dim]` -> images `[N, r, r, channels]` float32, unbounded: about [-1, 1].
+
+    Noise: `keys [N]` draw it for each example; `fixed` uses the stored noise; neither is none at all.
+    """
+
+    config: StyleGAN2Config
+
+    @nn.compact
+    def __call__(self, ws: jax.Array, keys: jax.Array | None = None, fixed: bool = True) -> jax.Array:
+        x, image = None, None
+        for i, r in enumerate(widths(self.config)):
+            layers = range(max(0, 2 * i - 1), 2 * i + 1)
+            noise = [_noise(keys, layer, r, fixed) for layer in layers]
+            x, image = Block(self.config, r, name=f"b{r}")(x, image, ws[:, layers[0] : 2 * i + 2], noise)
+        assert image is not None
+        return image
+
+
+class Generator(nn.Module):
+    """Latents `z [N, z_dim]`, labels `[N]` or None -> images `[N, r, r, channels]` float32."""
+
+    config: StyleGAN2Config
+    axis_name: str | None = None
+
+    def setup(self) -> None:
+        c = self.config
+        self.mapping = Mapping(c.w_dim, c.mapping_layers, c.num_classes, axis_name=self.axis_name)
+        self.synthesis = Synthesis(c)
+
+    def __call__(
+        self, z: jax.Array, labels: jax.Array | None = None, train: bool = False, keys: jax.Array | None = None
+    ) -> jax.Array:
+        """With `train` and `keys [N]`: noise drawn for each example, and styles mixed as often as configured."""
+        w = self.mapping(z, labels, train)
+        ws = broadcast(w, num_ws(self.config))
+        if train and keys is not None and self.config.style_mixing:
+            other = self.mapping(jax.vmap(lambda k: jax.random.normal(_key(k, -1), z.shape[1:], z.dtype))(keys), labels)
+            ws = jax.vmap(lambda a, b, k: _mixed(a, b, _key(k, -2), self.config.style_mixing))(
+                ws, broadcast(other, ws.shape[1]), keys
+            )
+        return self.synthesis(ws, keys if train else None)
+
+    def map(
+        self, z: jax.Array, labels: jax.Array | None = None, psi: float = 1.0, cutoff: int | None = None
+    ) -> jax.Array:
+        """`ws [N, num_ws, w_dim]`, the first `cutoff` drawn towards the average w by the truncation `psi`."""
+        ws = broadcast(self.mapping(z, labels), num_ws(self.config))
+        average = self.variables["moving"]["mapping"]["w_avg"][None, None]
+        near = average + psi * (ws - average)
+        return near if cutoff is None else jnp.concatenate([near[:, :cutoff], ws[:, cutoff:]], axis=1)
+
+    def synthesise(self, ws: jax.Array, keys: jax.Array | None = None, fixed: bool = True) -> jax.Array:
+        """Images from styles; see `Synthesis`."""
+        return self.synthesis(ws, keys, fixed)
+
+
+def broadcast(w: jax.Array, n: int) -> jax.Array:
+    """`[N, w_dim]` -> `[N, n, w_dim]`."""
+    return jnp.broadcast_to(w[:, None], (w.shape[0], n, w.shape[1]))
+
+
+def _mixed(ws: jax.Array, other: jax.Array, key: jax.Array, share: float) -> jax.Array:
+    """`[num_ws, w_dim]` with the other's styles from a random layer on, in this share of the cases."""
+    chance, where = jax.random.split(key)
+    n = ws.shape[0]
+    cut = jnp.where(jax.random.uniform(chance) < share, jax.random.randint(where, (), 1, n), n)
+    return jnp.where((jnp.arange(n) < cut)[:, None], ws, other)
+
+
+def _noise(keys: jax.Array | None, layer: int, r: int, fixed: bool) -> jax.Array | None:
+    """`[N, r, r]` drawn, `[1, r, r]` of zeros, or None for what is stored."""
+    if keys is not None:
+        return jax.vmap(lambda key: jax.random.normal(_key(key, layer), (r, r)))(keys)
+    return None if fixed else jnp.zeros((1, r, r))
+
+
+def _key(key: jax.Array, layer: int) -> jax.Array:
+    return jax.random.fold_in(key, 1000 + layer)  # the latents are drawn with the key itself

@@ -1,0 +1,108 @@
+"""Resampling against zero insertion and plain sums; the cost of synthesis; noise, mixing and the average of w."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import convolve
+
+from gan_jax.config import StyleGAN2Config
+from gan_jax.nets import build
+from gan_jax.nets.resample import conv_down3, conv_up3, downsample, upsample
+from gan_jax.nets.stylegan2 import num_ws, widths
+from gan_jax.nets.stylegan2_d import minibatch_stddev
+from gan_jax.train.cost import lowered_flops
+
+SMALL = StyleGAN2Config(resolution=16, z_dim=5, w_dim=6, mapping_layers=2, channel_base=64, channel_max=8)
+
+
+def filtered(x, taps, pad, up=1, down=1, gain=1.0):
+    """The definition: zeros after every sample, padding, the filter as a true convolution, every down-th sample."""
+    taps = np.outer(taps, taps) / np.sum(taps) ** 2 * gain
+    n, h, w, c = x.shape
+    filled = np.zeros((n, h * up, w * up, c))
+    filled[:, ::up, ::up] = x
+    filled = np.pad(filled, ((0, 0), pad, pad, (0, 0)))
+    return convolve(filled, taps[None, :, :, None], mode="valid")[:, ::down, ::down]
+
+
+def correlated(x, w, stride=1, flip=False):
+    w = w[::-1, ::-1] if flip else w
+    out = [convolve(x, w[::-1, ::-1, ::-1, o][None], mode="valid")[..., 0] for o in range(w.shape[-1])]
+    return np.stack(out, axis=-1)[:, ::stride, ::stride]
+
+
+@pytest.mark.parametrize("taps", [(1, 3, 3, 1), (1, 2, 1)], ids=str)
+def test_resampling_is_its_definition(taps):
+    x = np.random.default_rng(0).standard_normal((2, 6, 8, 3)).astype("f4")
+    n = len(taps)
+    up = filtered(x, taps, ((n + 1) // 2, (n - 2) // 2), up=2, gain=4)
+    np.testing.assert_allclose(upsample(jnp.asarray(x), taps), up, atol=1e-5)
+    down = filtered(x, taps, ((n - 1) // 2, (n - 2) // 2), down=2)
+    np.testing.assert_allclose(downsample(jnp.asarray(x), taps), down, atol=1e-5)
+
+
+def test_convolutions_that_resample_are_their_definition():
+    rng, taps = np.random.default_rng(0), (1, 3, 3, 1)
+    x, w = rng.standard_normal((2, 6, 8, 3)).astype("f4"), rng.standard_normal((3, 3, 3, 4)).astype("f4")
+    up = correlated(filtered(x, taps, (3, 2), up=2, gain=4), w, flip=True)
+    np.testing.assert_allclose(conv_up3(jnp.asarray(x), jnp.asarray(w)), up, atol=1e-4)
+    down = correlated(filtered(x, taps, (2, 2)), w, stride=2)
+    np.testing.assert_allclose(conv_down3(jnp.asarray(x), jnp.asarray(w)), down, atol=1e-4)
+
+
+def test_synthesis_costs_what_it_has_to():
+    """No kernel for each example, and an up-sampling layer costs 9 products for each input pixel."""
+    config = dataclasses.replace(SMALL, resolution=64, w_dim=32, channel_base=4096, channel_max=128)
+    pair, n = build(config), 4
+    ws = jax.ShapeDtypeStruct((n, num_ws(config), config.w_dim), jnp.float32)
+    flops = lowered_flops(pair.g.parts["synthesise"], pair.g.specs(), ws)
+    products, before = 0, 0
+    for r, c in widths(config).items():
+        products += 9 * c * c * r * r + 3 * c * r * r + (9 * before * c * (r // 2) ** 2 if before else 0)
+        products += 32 * (2 * c + (before or 0))  # styles
+        before = c
+    assert flops == pytest.approx(2 * n * products, rel=0.05)
+
+
+def test_noise_and_mixing_are_drawn_by_example():
+    pair = build(SMALL)
+    key = jax.random.key(0)
+    variables = jax.jit(pair.g.init)(key)
+    drawn = lambda path, x: jax.random.normal(key, x.shape) if "noise_strength" in jax.tree_util.keystr(path) else x
+    variables = {**variables, "params": jax.tree_util.tree_map_with_path(drawn, variables["params"])}
+    z, keys = jax.random.normal(key, (4, 5)), jax.random.split(key, 4)
+    apply = jax.jit(lambda z, keys: pair.g.apply(variables, z, None, True, keys)[0])
+    images = apply(z, keys)
+    assert np.abs(images - apply(z, jax.random.split(jax.random.key(1), 4))).max() > 1e-2
+    np.testing.assert_allclose(apply(z[2:], keys[2:]), images[2:], atol=1e-5)  # whatever the batch is cut into
+    fixed = jax.jit(lambda z: pair.g.apply(variables, z)[0])
+    np.testing.assert_array_equal(fixed(z), fixed(z))
+    mixed = build(dataclasses.replace(SMALL, style_mixing=1.0))
+    other = jax.jit(lambda z, keys: mixed.g.apply(variables, z, None, True, keys)[0])(z, keys)
+    plain = build(dataclasses.replace(SMALL, style_mixing=0.0))
+    alone = jax.jit(lambda z, keys: plain.g.apply(variables, z, None, True, keys)[0])(z, keys)
+    assert (np.abs(other - alone).max((1, 2, 3)) > 1e-4).all()
+
+
+def test_the_average_of_w_follows_training_only():
+    pair = build(SMALL)
+    variables = jax.jit(pair.g.init)(jax.random.key(0))
+    z = jax.random.normal(jax.random.key(1), (8, 5))
+    _, moved = jax.jit(lambda v: pair.g.apply(v, z, None, True))(variables)
+    w = pair.g.parts["map"](variables, z)[:, 0]
+    np.testing.assert_allclose(moved["moving"]["mapping"]["w_avg"], 0.005 * w.mean(0), rtol=1e-4)
+    _, kept = pair.g.apply(variables, z)
+    assert not np.asarray(kept["moving"]["mapping"]["w_avg"]).any()
+
+
+def test_minibatch_stddev():
+    x = jax.random.normal(jax.random.key(0), (8, 4, 4, 3))
+    value = minibatch_stddev(x, 4)
+    group = np.asarray(x)[[1, 3, 5, 7]]  # 8 examples are 2 groups, i and i + 2 together
+    np.testing.assert_allclose(value[1, 0, 0, 0], np.sqrt(group.var(0) + 1e-8).mean(), rtol=1e-5)
+    assert value.shape == (8, 4, 4, 1)
+    with pytest.raises(ValueError, match="a batch of 6 does not fall into groups of 4; change train.batch"):
+        minibatch_stddev(x[:6], 4)
