@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from gan_jax.surgery import grids, heads, join, leaf, select, spectral, width
-from gan_jax.surgery.arrays import Args, OpError, Shape
+from gan_jax.surgery.arrays import Args, OpError, Shape, wide
 from gan_jax.trees import did_you_mean
 
 Step = tuple[str, Args]  # an operation's name and its arguments
@@ -132,7 +132,7 @@ def _regain(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """A gain that keeps gain * kernel / singular value: sources gain, singular vector, kernel, and what it reads."""
     vector, kernel = _changed(sources[1:], args)
     ratio = spectral.stretch(kernel, vector) / spectral.stretch(sources[2], sources[1])
-    return (sources[0] * ratio).astype(sources[0].dtype)
+    return (wide(sources[0]) * ratio).astype(sources[0].dtype)
 
 
 def _changed(sources: Sequence[Any], args: Args) -> tuple[Any, Any]:

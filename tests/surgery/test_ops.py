@@ -36,6 +36,26 @@ CASES = {
     "mute": ([], {"shape": [3, 3, 2, 4]}, (3, 3, 2, 4)),
     "ballast": ([], {"shape": [3, 3, 4, 2]}, (3, 3, 4, 2)),
     "one_hot": ([], {"shape": [4], "index": -1}, (4,)),
+    "duplicate": ([(3, 2)], {"axes": [{"axis": 0, "index": [0, 1, 2, 1], "seed": 5}]}, (4, 2)),
+    "important": (
+        [(4, 6), (4, 6), (6, 1)],
+        {
+            "axes": [{"axis": 1, "group": "a", "keep": 3}],
+            "layout": [None, [0, "z -> a"], [1, "a -> logit"]],
+            "sweeps": 2,
+        },
+        (4, 3),
+    ),
+    "regain": ([(1,), (5,), (3, 3, 4, 5)], {"steps": [["slice", {"shape": [3, 3, 3, 4]}]]}, (1,)),
+    "fill": ([], {"shape": [2, 2], "value": 0.5}, (2, 2)),
+    "mix": ([(3, 2)], {"axis": 0, "matrix": [[1, 0.5, 1], [0, 1, 0]]}, (2, 2)),
+    "carry": ([(4, 4, 2, 1)], {"shape": [4, 4, 2, 3], "axis": 3, "value": 0.5}, (4, 4, 2, 3)),
+    "carry_on": (
+        [],
+        {"shape": [4, 4, 2, 3], "reads": "pairs", "writes": "plain", "channels": 1, "value": 0.5},
+        (4, 4, 2, 3),
+    ),
+    "fold_head": ([(4, 4, 2, 3), (3,), (3,), (4, 4, 3, 1)], {"side": "out", "epsilon": 10.0}, (4, 4, 2, 1)),
     "top_vector": ([(3, 3, 4, 5)], {}, (5,)),
     "permute": ([(2, 12)], {"axis": 2, "index": [2, 0, 1], "shape": [2, 12], "view": [[2, 4, 3]] * 2}, (2, 12)),
     "strongest": (
