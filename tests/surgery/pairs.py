@@ -89,8 +89,8 @@ def grow(old: Pair, old_variables, new: Pair, fresh, rules_options=None, **optio
     return grown
 
 
-def compare(old: Pair, old_variables: dict, new: Pair, new_variables: dict, train: bool) -> dict[str, Difference]:
-    """As `measure_pair`, for all classes, and in training mode too."""
+def compare(old: Pair, old_variables: dict, new: Pair, new_variables: dict, train: bool, nets: str = "gd"):
+    """As `measure_pair`, for all classes, and in training mode too; of both networks, or of one."""
     z = latents(new, 6, 1)
     generate = lambda pair, v: compiled(pair.config, "g", train)(v["g"], z[:, : pair.config.z_dim])[0]
     judge = lambda pair, v, x: compiled(pair.config, "d", train)(v["d"], x)[0]
@@ -98,7 +98,10 @@ def compare(old: Pair, old_variables: dict, new: Pair, new_variables: dict, trai
     made = generate(old, old_variables)
     noise = jax.random.uniform(jax.random.key(5), made.shape, made.dtype, minval=-1.0)
     probes = [made, noise]
-    return {
-        "g": measure(lambda _: as_new(made), lambda _: generate(new, new_variables), [z]),
-        "d": measure(lambda x: judge(old, old_variables, x), lambda x: judge(new, new_variables, as_new(x)), probes),
+    measures: dict[str, Callable[[], Difference]] = {
+        "g": lambda: measure(lambda _: as_new(made), lambda _: generate(new, new_variables), [z]),
+        "d": lambda: measure(
+            lambda x: judge(old, old_variables, x), lambda x: judge(new, new_variables, as_new(x)), probes
+        ),
     }
+    return {name: measures[name]() for name in nets}
