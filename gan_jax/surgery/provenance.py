@@ -25,6 +25,7 @@ from typing import Any
 
 from gan_jax import __version__
 from gan_jax.surgery.measure import Difference
+from gan_jax.surgery.ops import OPS
 from gan_jax.surgery.plan import Plan
 from gan_jax.surgery.transplant import Report
 from gan_jax.trees import match
@@ -135,7 +136,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
         return Origin(path, number, f"{fresh}: not of the source")
     sources = leaf.get("sources", {})
     if not sources:
-        return Origin(path, number, f"{leaf['op']}: {fresh}" if leaf["op"] == "init" else f"{leaf['op']}: no source")
+        op = OPS.get(leaf["op"])
+        return Origin(path, number, f"{leaf['op']}: {fresh if op and op.fresh and not op.constant else 'no source'}")
     args = ", ".join(f"{key}={json.dumps(value)}" for key, value in leaf.get("args", {}).items())
     named = [f"{name} @{digest[:12] if digest else '-'}" for name, digest in sources.items()]
     words = f"{leaf['op']}{f'({args})' if args else ''} <- {' + '.join(named)}"

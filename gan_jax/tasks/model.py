@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, NetConfig, from_dict, net_from_dict, net_to_dict
-from gan_jax.interop.weights import load_weights, save_weights
+from gan_jax.interop import load_weights, save_weights
 from gan_jax.nets import Pair, build
 from gan_jax.tasks.sample import make_sampler
 from gan_jax.tasks.task import Variables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -196,7 +197,7 @@ def test_a_failed_write_leaves_the_old_pair(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             save_weights(folder, {"g": {"w": np.ones(3, np.float32)}}, {})
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, WEIGHTS]

@@ -1,0 +1,100 @@
+"""Writing weights to share: what `interop.weights` reads."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import gan_jax
+from gan_jax.extras import require
+from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsError
+from gan_jax.trees import Tree, TreeError, digest, flatten, unflatten
+
+OURS = ("format", "version", "leaves", "versions", "created")  # what save_weights writes into the manifest itself
+
+
+def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mapping[str, Any]) -> Path:
+    """Writes trees of arrays and what is known about them.
+
+    Both files are written beside their place and renamed into it, so that a reader never sees half of one. A crash
+    between the two leaves a pair whose digests do not agree, which `load_weights` finds.
+
+    Args:
+      folder: made if it does not exist; an older pair in it is replaced.
+      trees: `{"g_ema": variables, "d": variables, ..}`, nested dicts of arrays.
+      manifest: JSON values, such as config, plan, licence and provenance. Digests, versions and date are added.
+
+    Returns:
+      the folder.
+    """
+    safetensors = require("safetensors.numpy", extra="weights")
+    if clash := [key for key in manifest if key in OURS]:
+        raise WeightsError(f"manifest key {clash[0]!r} is written by save_weights itself; use another name")
+    # safetensors writes the memory of a transposed view under the view's shape: wrong values, no error
+    arrays = {path: np.ascontiguousarray(leaf).reshape(leaf.shape) for path, leaf in _flat(trees).items()}
+    whole = {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        **manifest,
+        "leaves": {
+            path: {"dtype": str(array.dtype), "shape": list(array.shape), "digest": digest(array)}
+            for path, array in arrays.items()
+        },
+    }
+    try:  # before anything is written
+        text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the manifest cannot be written as JSON: {error}") from error
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
+    _replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+    return folder
+
+
+def _flat(trees: Mapping[str, Tree]) -> dict[str, Any]:
+    flat = flatten(trees)
+    if not flat:
+        raise WeightsError("no arrays to save")
+    try:
+        nested = jax.tree_util.tree_structure(unflatten(flat)) == jax.tree_util.tree_structure(dict(trees))
+    except TreeError:
+        nested = False
+    if not nested:
+        raise WeightsError(
+            "weights are nested dicts of arrays, without empty dicts; other trees belong into a checkpoint"
+        )
+    if odd := [path for path, leaf in flat.items() if not hasattr(leaf, "dtype") or str(leaf.dtype).startswith("key<")]:
+        raise WeightsError(f"leaf {odd[0]!r} is no array of numbers but {flat[odd[0]]!r}")
+    return {path: np.asarray(leaf) for path, leaf in flat.items()}
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes a file beside its place, makes sure that it is on disk, and renames it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.touch()
+        mode = part.stat().st_mode  # what the umask allows: safetensors makes files that only their owner reads
+        write(part)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        part.chmod(mode)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    names = ("jax", "flax", "numpy", "safetensors")
+    return {"gan_jax": gan_jax.__version__, **{name: importlib.metadata.version(name) for name in names}}
