@@ -161,6 +161,10 @@ class FinetuneConfig:
     missing: Literal["error", "init"] = "init"  # a target leaf that the source lacks
     unused: Literal["error", "drop"] = "error"  # a source leaf that the target lacks
     shape: Literal["error", "adapt"] = "adapt"  # a leaf of another shape; adapt = widen, slice, resize by its role
+    width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
+    d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
+    narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones
+    classes: tuple[int, ...] | None = None  # source class that each class starts from, -1 = mean; None = the same ones
 
 
 @dataclasses.dataclass(frozen=True)

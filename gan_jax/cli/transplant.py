@@ -28,6 +28,10 @@ class Transplant:
     missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
     unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
     shape: Literal["error", "adapt"] = "adapt"  # a leaf of another shape: adapt = widen, slice, resize by its role
+    width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
+    d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
+    narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones
+    classes: tuple[int, ...] | None = None  # source class that each class starts from, -1 = mean; None = the same ones
     checkpoint: int | None = None  # of a run: take the checkpoint of so many images
     seed: int = 0  # of fresh values
     probes: int = 8  # latents to measure the function with; 0 = do not measure
@@ -44,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     Config(net=args.net_config).validate()
     from gan_jax.transfer.weights import measured_lines, transplant_weights
 
-    names = ("checkpoint", "missing", "unused", "shape", "seed", "probes")
+    names = "checkpoint missing unused shape width d_width narrow classes seed probes".split()
     filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
     print(filled.plan)
     print("\n".join(measured_lines(filled.measured)))

@@ -75,6 +75,8 @@ def discriminator(case: Case) -> list[Rule]:
 def new_norms(config: DCGANConfig, old_config: DCGANConfig) -> dict[str, tuple[str, ...]]:
     """The norms that growth sets to the identity, for `calibrate`, in the order in which data pass them."""
     levels = [r for r in widths(config) if r >= old_config.resolution]
+    if any(widths(config)[r] < 2 * config.channels for r in levels):
+        return {}  # no way through for the image, see `_wide_enough`
     below = [old_config.resolution // 2, *levels[:-1]] if levels else []
     return {"g": tuple(f"norm{r}" for r in levels), "d": tuple(f"norm{r}" for r in reversed(below))}
 

@@ -10,7 +10,7 @@ from gan_jax.surgery import dcgan, resnet
 from gan_jax.surgery.cross import ROLES, cross_rules
 from gan_jax.surgery.layout import Layout
 from gan_jax.surgery.plan import PlanError
-from gan_jax.surgery.roles import Classes, Family, Options, make_rules
+from gan_jax.surgery.roles import Case, Classes, Family, Options, make_rules
 from gan_jax.surgery.width import Narrow, Width
 from gan_jax.trees import Rule, Tree
 
@@ -56,8 +56,8 @@ def pair_rules(
     if family is not type(source_config) and {family, type(source_config)} <= ROLES.keys():
         across: dict[str, Any] = {"classes": classes, "roots": roots, "first": first}
         return cross_rules(target_config, source_config, target_specs, source_specs, **across)
-    if family is not type(source_config) or family not in FAMILIES:
-        known = ", ".join(cls.__name__ for cls in FAMILIES)
+    if family is not type(source_config) or family not in LAYOUTS:
+        known = ", ".join(cls.__name__ for cls in LAYOUTS)
         raise PlanError(
             f"no rules from {type(source_config).__name__} to {family.__name__}; "
             f"there are rules within and between {known}: write your own for make_plan"
@@ -67,7 +67,14 @@ def pair_rules(
             raise PlanError(f"{name} is {wrong.pop()!r}; use one of {', '.join(map(repr, known))}")
     options = Options(classes, width, narrow, seed)
     configs = (target_config, source_config)
-    return make_rules(FAMILIES[family], configs, layouts, target_specs, source_specs, options, roots, first)
+    return make_rules(
+        FAMILIES.get(family, (plain, plain)), configs, layouts, target_specs, source_specs, options, roots, first
+    )
+
+
+def plain(case: Case) -> list[Rule]:
+    """Nothing beyond what follows from the layout."""
+    return []
 
 
 def layouts(config: NetConfig) -> dict[str, Layout]:
@@ -77,7 +84,13 @@ def layouts(config: NetConfig) -> dict[str, Layout]:
     return LAYOUTS[type(config)](config)
 
 
-FAMILIES: dict[type, tuple[Family, Family]] = {
+def new_norms(target_config: Any, source_config: Any) -> dict[str, tuple[str, ...]]:
+    """The batch norms of `g` and `d` that growth sets to the identity and training mode does not: for `calibrate`."""
+    grows = isinstance(target_config, DCGANConfig) and isinstance(source_config, DCGANConfig)
+    return dcgan.new_norms(target_config, source_config) if grows else {}
+
+
+FAMILIES: dict[type, tuple[Family, Family]] = {  # of G and D, where more than the layout is needed
     ResNetConfig: (resnet.generator, resnet.discriminator),
     DCGANConfig: (dcgan.generator, dcgan.discriminator),
 }

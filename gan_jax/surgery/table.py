@@ -39,8 +39,8 @@ def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
 
 
 def _row(entry: Entry, total: int) -> tuple[str, ...]:
-    sources = "-" if not entry.sources else "=" if entry.sources == (entry.target,) else " + ".join(entry.sources)
-    old = " + ".join(_shape(shape) for shape in entry.source_shapes)
+    sources = "-" if not entry.sources else "=" if entry.sources == (entry.target,) else _few(entry.sources)
+    old = _few([_shape(shape) for shape in entry.source_shapes])
     new = _shape(entry.target_shape)
     shape = new if not old or old == new else f"{old} -> {new}"
     share = f"{100 * entry.size / total:.1f} %"
@@ -54,6 +54,11 @@ def _row(entry: Entry, total: int) -> tuple[str, ...]:
         share,
         "yes" if entry.frozen else "",
     )
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    """All of a few; of many, which an operation only looks at, the first."""
+    return " + ".join(names) if len(names) <= most else f"{names[0]} + {len(names) - 1} more"
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +12,8 @@ from gan_jax.config import Config, ConfigError, ScratchConfig
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, Plan
+from gan_jax.surgery.calibrate import calibrate
+from gan_jax.surgery.families import new_norms
 from gan_jax.surgery.provenance import Step
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.fresh import fresh_variables
@@ -54,8 +57,25 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
     plan = _plan(transfer, pair, method, source, target)
     filled = fill(source, plan, pair, target, seed=config.train.seed)
     both = filled.variables if len(method.starts) == 2 else fresh_variables(pair, config.train.seed) | filled.variables
+    both = _calibrated(both, pair, {k: v for k, v in new_norms(pair.config, source.net).items() if k in method.starts})
     differences = None if isinstance(filled.measured, str) else filled.measured
     return Start(both["g"], both["d"], plan, differences, tuple(filled.history))
+
+
+def _calibrated(
+    variables: dict[str, Any], pair: Pair, norms: Mapping[str, Sequence[str]], n: int = 256
+) -> dict[str, Any]:
+    """Both networks, norms that growth made set so that a batch in training mode passes them as in evaluation mode."""
+    if not any(norms.values()):
+        return variables
+    z = jax.random.normal(jax.random.key(0), (n, pair.config.z_dim))
+    out = dict(variables)
+    if names := norms.get("g"):
+        out["g"] = calibrate(jax.jit(pair.g.statistics), out["g"], z, names)
+    if names := norms.get("d"):
+        images = jax.jit(lambda v: pair.g.apply(v, z)[0])(out["g"])
+        out["d"] = calibrate(jax.jit(pair.d.statistics), out["d"], images, names)
+    return out
 
 
 def _target(pair: Pair, method: Method) -> dict[str, Any]:
@@ -68,5 +88,6 @@ def _target(pair: Pair, method: Method) -> dict[str, Any]:
 def _plan(transfer: Any, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:
     return plan_weights(
         source, pair.config, target, missing=transfer.missing, unused=transfer.unused, shape=transfer.shape,
+        width=transfer.width, d_width=transfer.d_width, narrow=transfer.narrow, classes=transfer.classes,
         frozen=tuple(pattern for pattern in method.frozen if any(match(pattern, path) for path in flatten(target))),
     )  # fmt: skip

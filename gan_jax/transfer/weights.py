@@ -41,8 +41,10 @@ from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, Plan, Report, make_plan, measure_pair, pair_notes, pair_rules, transplant
+from gan_jax.surgery.notes import with_notes
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
 from gan_jax.surgery.transplant import reads_fresh
+from gan_jax.surgery.width import Narrow, Width
 from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import CheckpointError
 from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
@@ -80,16 +82,25 @@ def plan_weights(
     unused: Literal["error", "drop"],
     shape: Literal["error", "adapt"],
     frozen: Sequence[str] = (),
+    width: Width = "silent",
+    d_width: Width | None = None,
+    narrow: Narrow = "leading",
+    classes: Sequence[int] | None = None,
 ) -> Plan:
     """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
 
-    G comes from the source's moving average; networks that nothing is taken from are no business of the plan.
+    G comes from the source's moving average; networks that nothing is taken from are no business of the plan. `width`,
+    `narrow` and `classes` are those of `surgery.pair_rules`, `d_width` the width of D where it is another.
     """
     origins = {root: ORIGINS[root] for root in target}
     specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
-    rules = pair_rules(net, source.net, target, specs, roots=origins)
+    widths: dict[str, Width] = {root: d_width if root == "d" and d_width else width for root in target}
+    rules = pair_rules(
+        net, source.net, target, specs, roots=origins, width=widths, narrow=narrow, classes=classes
+    )  # fmt: skip
     notes = pair_notes(net, source.net)
-    return make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes)
+    plan = make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes)
+    return plan if notes else with_notes(plan)
 
 
 def fill(source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8) -> Filled:
@@ -127,6 +138,10 @@ def transplant_weights(
     missing: Literal["error", "init"] = "init",
     unused: Literal["error", "drop"] = "error",
     shape: Literal["error", "adapt"] = "adapt",
+    width: Width = "silent",
+    d_width: Width | None = None,
+    narrow: Narrow = "leading",
+    classes: Sequence[int] | None = None,
     seed: int = 0,
     probes: int = 8,
 ) -> Filled:
@@ -140,6 +155,10 @@ def transplant_weights(
       missing: what to do where the source lacks a leaf; init = fresh values.
       unused: what to do with leaves of the source that have no place.
       shape: what to do with leaves of another shape; adapt = by the leaf's role.
+      width: how groups of channels grow, see `surgery.pair_rules`.
+      d_width: the same for D; None = `width`.
+      narrow: how they shrink.
+      classes: the source class that each class starts from.
       seed: of fresh values.
       probes: latents to measure the function with; 0 = do not measure.
     """
@@ -147,7 +166,10 @@ def transplant_weights(
     pair = build(net)
     specs = {"g_ema": pair.g.specs, "d": pair.d.specs}
     target = {root: make() for root, make in specs.items() if root in opened.specs}
-    plan = plan_weights(opened, net, target, missing=missing, unused=unused, shape=shape)
+    plan = plan_weights(
+        opened, net, target, missing=missing, unused=unused, shape=shape,
+        width=width, d_width=d_width, narrow=narrow, classes=classes,
+    )  # fmt: skip
     filled = fill(opened, plan, pair, target, seed=seed, probes=probes)
     about = {
         "licence": opened.manifest.get("licence"),
