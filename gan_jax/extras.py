@@ -41,6 +41,7 @@ def _advice(module: str, extra: str, cause: str) -> str:
 _PURPOSE = {
     "checkpoint": "checkpoints need orbax-checkpoint ({module})",
     "data": "this data source needs {module}",
+    "h5": "HDF5 files need {module}",
     "report": "reports need {module}",
     "weights": "weights files need {module}",
 }

@@ -1,0 +1,115 @@
+"""HDF5 files of Keras: `model.save_weights("x.h5")`, whole models, Keras 3's `.weights.h5`, and plain ones of arrays.
+
+The HDF5 library itself, in C, reads the file's structure here: the one format whose bytes other code than ours parses.
+It gets them from memory, so that no link of a file leads to another one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gan_jax.extras import require
+from gan_jax.interop.foreign.limits import Budget, ForeignError, show
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # others are plug-ins: code from elsewhere
+MOST_TEXT_BYTES = 2**24
+
+
+def read_h5(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """`({path: array}, {attribute: value})`; paths as in the file, layers in the order that Keras notes.
+
+    Raises:
+      ForeignError: no weights are in it, it is damaged, or it leads to other files or to code.
+      ImportError: h5py is absent.
+    """
+    h5py = require("h5py", extra="h5")
+    try:
+        with h5py.File(h5py.h5f.open_file_image(data), "r") as file:
+            tensors = _Walk(h5py, budget).walk(file)
+            values = {name: _text(file, name, budget) for name in list(file.attrs)[:100]}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as error:
+        if isinstance(error, ForeignError):
+            raise
+        raise ForeignError(f"a damaged HDF5 file ({str(error)[:100]}): copy it anew") from error
+    if not any(array.dtype.kind == "f" for array in tensors.values()):
+        raise ForeignError(
+            "an HDF5 file without arrays of floats: it holds no weights; Keras' save_weights writes some"
+        )
+    return tensors, {name: value for name, value in values.items() if value is not None}
+
+
+class _Walk:
+    def __init__(self, h5py: Any, budget: Budget) -> None:
+        self.h5py, self.budget = h5py, budget
+        self.found: dict[str, np.ndarray] = {}
+        self.seen: set[Any] = set()
+
+    def walk(self, group: Any, path: str = "", depth: int = 0) -> dict[str, np.ndarray]:
+        """All datasets of a group, and of those in it."""
+        self.budget.deep(depth)
+        for name in self.order(group):
+            here = f"{path}/{name}" if path else name
+            self.budget.item(chars=len(here))
+            if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
+                raise ForeignError(f"{show(here)} is a link to another place or file; weights lie in the file itself")
+            child = group[name]
+            identity = self.h5py.h5o.get_info(child.id).addr
+            if identity in self.seen:
+                raise ForeignError(f"{show(here)} is in the file twice: made up")
+            self.seen.add(identity)
+            if isinstance(child, self.h5py.Group):
+                self.walk(child, here, depth + 1)
+            elif isinstance(child, self.h5py.Dataset):
+                self.dataset(here, child)
+        return self.found
+
+    def order(self, group: Any) -> list[str]:
+        """The children of a group; those that Keras lists first, in its order."""
+        listed: list[str] = []
+        for name in ("layer_names", "weight_names"):
+            if name in group.attrs and (texts := _text(group, name, self.budget)) and isinstance(texts, list):
+                listed += [str(text).split("/")[0] for text in texts]
+        children = list(group)
+        numbers = lambda name: (0, int(name)) if name.isdigit() and len(name) < 9 else (1, 0)
+        children.sort(key=numbers)  # Keras 3 names a layer's weights 0, 1, .. 10
+        return list(dict.fromkeys([*(name for name in listed if name in group), *children]))
+
+    def dataset(self, name: str, dataset: Any) -> None:
+        """One array, if it is one of numbers."""
+        if dataset.external or dataset.is_virtual:
+            raise ForeignError(f"{show(name)} keeps its values in another file; weights lie in the file itself")
+        if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:
+            return
+        creation = dataset.id.get_create_plist()
+        for i in range(creation.get_nfilters()):
+            if (code := creation.get_filter(i)[0]) not in FILTERS:
+                raise ForeignError(f"{show(name)} is packed by filter {code}, a plug-in; repack it by gzip")
+        if dataset.shape is None:
+            return
+        self.budget.charge(math.prod(dataset.shape) * dataset.dtype.itemsize, f"array {show(name)}")
+        if dataset.chunks:
+            self.budget.charge(math.prod(dataset.chunks) * dataset.dtype.itemsize, f"a chunk of array {show(name)}")
+        self.found[name] = np.asarray(dataset[()])
+
+
+def _text(holder: Any, name: str, budget: Budget) -> Any:
+    """An attribute of a string, a number, or a list of them; None for any other."""
+    attribute = holder.attrs.get_id(name)
+    size = math.prod(attribute.shape or ()) * max(attribute.dtype.itemsize, 1)
+    if size > MOST_TEXT_BYTES:
+        raise ForeignError(f"attribute {show(name)} of {size:,} bytes; Keras' have at most {MOST_TEXT_BYTES:,}")
+    budget.charge(size, f"attribute {show(name)}")
+    value = holder.attrs[name]
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    plain = lambda v: (
+        v.decode("utf-8", "replace") if isinstance(v, bytes) else v.item() if isinstance(v, np.generic) else v
+    )
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    value = plain(value)
+    return value if isinstance(value, str | int | float | bool) else None
