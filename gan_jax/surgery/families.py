@@ -52,19 +52,25 @@ def pair_rules(
       `first`, then the rules of the family that still win somewhere, for `make_plan` (with `shape="adapt"` where
       shapes differ).
     """
+    for name, value, known in (("width", width, get_args(Width)), ("narrow", narrow, get_args(Narrow))):
+        words = set(value.values() if isinstance(value, Mapping) else [value])
+        if wrong := words - set(known):
+            raise PlanError(f"{name} is {wrong.pop()!r}; use one of {', '.join(map(repr, known))}")
+        if words - {known[0]} and type(target_config) is not type(source_config):
+            raise PlanError(
+                f"{name}={value!r} works within a family only: change the width there first, and use {known[0]!r} from "
+                f"{type(source_config).__name__} to {type(target_config).__name__}"
+            )
     family = type(target_config)
     if family is not type(source_config) and {family, type(source_config)} <= ROLES.keys():
         across: dict[str, Any] = {"classes": classes, "roots": roots, "first": first}
         return cross_rules(target_config, source_config, target_specs, source_specs, **across)
     if family is not type(source_config) or family not in LAYOUTS:
-        known = ", ".join(cls.__name__ for cls in LAYOUTS)
+        within, between = (", ".join(cls.__name__ for cls in table) for table in (LAYOUTS, ROLES))
         raise PlanError(
-            f"no rules from {type(source_config).__name__} to {family.__name__}; "
-            f"there are rules within and between {known}: write your own for make_plan"
+            f"no rules from {type(source_config).__name__} to {family.__name__}; there are rules within each of {within} "
+            f"and between {between}: write your own for make_plan"
         )
-    for name, value, known in (("width", width, get_args(Width)), ("narrow", narrow, get_args(Narrow))):
-        if wrong := set(value.values() if isinstance(value, Mapping) else [value]) - set(known):
-            raise PlanError(f"{name} is {wrong.pop()!r}; use one of {', '.join(map(repr, known))}")
     options = Options(classes, width, narrow, seed)
     configs = (target_config, source_config)
     return make_rules(

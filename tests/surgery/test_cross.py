@@ -163,6 +163,16 @@ def test_classes_and_roots():
         pair_rules(SMALL_DCGAN, conditional, {"x": target["g"]}, source)
 
 
+def test_what_works_within_a_family_only_is_refused():
+    for option in ({"width": "net2wider"}, {"narrow": {"g": "strongest"}}):
+        with pytest.raises(PlanError, match="works within a family only: .*from ResNetConfig to DCGANConfig"):
+            pair_rules(SMALL_DCGAN, BASE, {}, {}, **option)
+    with pytest.raises(
+        PlanError, match="no rules from int to DCGANConfig; .*within each of .* and between ResNetConfig, DC"
+    ):
+        pair_rules(SMALL_DCGAN, 3, {}, {})  # pyright: ignore[reportArgumentType]
+
+
 def test_within_a_family_there_is_nothing_to_note():
     assert pair_notes(ResNetConfig(), ResNetConfig(resolution=64)) == ()
     assert pair_notes(DCGANConfig(), ResNetConfig())[0].startswith("ResNet -> DCGAN: ")
