@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax.surgery import align
 from gan_jax.surgery.align import AlignError, canonical, inverse, match_activations, match_weights, permute
 from gan_jax.surgery.align.activations import producers
 from gan_jax.surgery.families import layouts
@@ -96,6 +97,18 @@ def test_no_single_exchange_is_better():
             swap[[i, j]] = swap[[j, i]]
             swapped = match_weights(layout, variables["d"], permute(layout, b, {group: swap}), max_sweeps=0)
             assert swapped.before <= match.after + 1e-9
+
+
+def test_the_three_lines_of_the_package_work():
+    pair, variables = make_pair(0)
+    for net in ("g", "d"):
+        layout = layouts(pair.config)[net]
+        names = {**vars(align), "jax": jax, "layout": layout, "a": variables[net]}
+        names["b"], _ = disguised(layout, variables[net])
+        lines = [line.strip() for line in (align.__doc__ or "").splitlines() if line.startswith("    ")]
+        exec("\n".join(lines), names)
+        middle, wanted = names["middle"], canonical(layout, variables[net])
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4), middle, wanted)
 
 
 def test_a_residual_stream_is_matched_as_one():
