@@ -32,11 +32,13 @@ def transplants(monkeypatch):
 
 def test_transplant(cli, transplants, tmp_path):
     argv = ["transplant", "embedded:x", "--out", tmp_path, "--net.resolution", 64, "--missing", "error", "--seed", 7]
+    argv += ["--width", "net2wider", "--d-width", "silent", "--narrow", "strongest", "--classes", 2, -1]
     assert cli(*argv, "--checkpoint", 48) == 0
     args, kwargs = transplants[-1]
     assert args == ("embedded:x", c.ResNetConfig(resolution=64), tmp_path)
     assert kwargs == {
-        "checkpoint": 48, "missing": "error", "unused": "error", "shape": "adapt", "seed": 7, "probes": 8
+        "checkpoint": 48, "missing": "error", "unused": "error", "shape": "adapt", "seed": 7, "probes": 8,
+        "width": "net2wider", "d_width": "silent", "narrow": "strongest", "classes": (2, -1),
     }  # fmt: skip
     assert cli.out.splitlines()[:3] == [
         "THE PLAN",

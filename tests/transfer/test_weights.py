@@ -32,7 +32,7 @@ from tests.train.toy import NET, build_toy, images, run_config
 LARGER = dataclasses.replace(NET, z_dim=6)
 
 
-def toy_rules(net, old, target, source, *, roots):
+def toy_rules(net, old, target, source, *, roots, **_):
     """Rules for the toy, which has the ResNet's configuration and none of its layers."""
     tails = {r"params/stem/kernel": {"inputs": [0]}, ".*": {}}
     each = [(root, tail) for root in target for tail in tails if root != "d" or tail == ".*"]
