@@ -10,21 +10,22 @@ from typing import Annotated, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NETS, parse, peek
-from gan_jax.config import Config, NetConfig, ResNetConfig
+from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Transplant:
     """Move pretrained weights into another architecture, without training.
 
-    Prints the plan and, measured on probes, whether the function is preserved; writes weights.safetensors with a
-    manifest that records both, so that every leaf's origin can be asked for later: gan-jax inspect OUT --provenance
+    The new networks are the source's but for the options that say otherwise; name the source first. Prints the plan
+    and, measured on probes, whether the function is preserved; writes weights.safetensors with a manifest that records
+    both, so that every leaf's origin can be asked for later: gan-jax inspect OUT --provenance
     """
 
     source: Annotated[Positional[str], arg(metavar="SOURCE")]  # weights, run or checkpoint folder, or embedded:NAME
     out: Path  # folder to write the weights to
     net_config: Annotated[AvoidSubcommands[NetConfig], arg(name="net")] = ResNetConfig()
-    net: Literal["resnet", "dcgan", "stylegan2"] = "resnet"  # kind of the new networks
+    net: Literal["resnet", "dcgan", "stylegan2"] | None = None  # kind of the new networks; None = the source's
     missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
     unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
     shape: Literal["error", "adapt"] = "adapt"  # a leaf of another shape: adapt = widen, slice, resize by its role
@@ -41,10 +42,12 @@ def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     import tyro
 
-    net: NetConfig = NETS.get(peek(argv, "--net") or "resnet", ResNetConfig)()
-    missing = tyro.MISSING
-    default = Transplant(source=missing, out=missing, net_config=net)
+    start = argv[0] if argv and not argv[0].startswith("-") else None
+    net = like(source_net(start), NETS.get(peek(argv, "--net") or ""))
+    default = Transplant(source=tyro.MISSING, out=tyro.MISSING, net_config=net)
     args = parse(Transplant, argv, verb="transplant", default=default)
+    if args.source != start:
+        raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
     Config(net=args.net_config).validate()
     from gan_jax.transfer.weights import measured_lines, transplant_weights
 
@@ -54,3 +57,21 @@ def main(argv: Sequence[str]) -> int:
     print("\n".join(measured_lines(filled.measured)))
     print(f"wrote {args.out}: gan-jax sample {args.out}")
     return 0
+
+
+def source_net(source: str | None) -> NetConfig:
+    """The networks of a source, for defaults; this library's where it cannot be opened, which is said later."""
+    from gan_jax.transfer.source import open_source
+
+    try:
+        return ResNetConfig() if source is None else open_source(source).net
+    except (ValueError, RuntimeError, OSError):
+        return ResNetConfig()
+
+
+def like(net: NetConfig, kind: type | None) -> NetConfig:
+    """The same size, channels, latents and widths in another kind of networks; None = the same kind."""
+    if kind is None or type(net) is kind:
+        return net
+    shared = {field.name for field in dataclasses.fields(net)} & {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: getattr(net, name) for name in shared})

@@ -52,6 +52,19 @@ def test_transplant_into_another_kind(cli, transplants, tmp_path):
     assert transplants[-1][0][1] == c.DCGANConfig(z_dim=3)
 
 
+def test_transplant_starts_from_the_networks_of_the_source(cli, transplants, tmp_path):
+    source = c.ResNetConfig(resolution=16, channels=1, z_dim=64, channel_base=1024, channel_max=24)
+    assert cli("transplant", "embedded:fashion16", "--out", tmp_path, "--net.depth", 2) == 0
+    assert transplants[-1][0][1] == c.dataclasses.replace(source, depth=2)
+    assert cli("transplant", "embedded:fashion16", "--out", tmp_path, "--net", "dcgan") == 0
+    shared = {
+        name: getattr(source, name) for name in ("resolution", "channels", "z_dim", "channel_base", "channel_max")
+    }
+    assert transplants[-1][0][1] == c.DCGANConfig(**shared)
+    assert cli("transplant", "--out", tmp_path, "embedded:fashion16") == 2
+    assert "name the source first" in cli.err
+
+
 def test_transplant_checks_the_target(cli, transplants, tmp_path):
     assert cli("transplant", "x", "--out", tmp_path, "--net.resolution", 20) == 2
     assert "net.resolution is 20" in cli.err
