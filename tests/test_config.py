@@ -120,6 +120,8 @@ WRONG = {
     "net.z_dim": Config(net=c.ResNetConfig(z_dim=0)),
     "leaves no channel at 2048 px": Config(net=c.ResNetConfig(resolution=2048)),
     "net.num_classes is 1": Config(net=c.ResNetConfig(num_classes=1)),
+    "net.kernel is 4; use an odd size": Config(net=c.ResNetConfig(kernel=4)),
+    "net.depth is 0": Config(net=c.ResNetConfig(depth=0)),
     "train.batch is 0; it must be positive": Config(train=c.TrainConfig(batch=0)),
     "does not divide over 3 devices; use a multiple of 3": Config(train=c.TrainConfig(devices=3)),
     "train.devices is 0; it must be positive, or None for all": Config(train=c.TrainConfig(devices=0)),

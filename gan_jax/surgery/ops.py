@@ -199,6 +199,7 @@ OPS: dict[str, Op] = {
         sources=2,
         many=True,
         looks=True,
+        moments="important",
     ),
     "regain": Op(
         "the same gain, times how much the singular value of its kernel grew",

@@ -116,7 +116,12 @@ def strongest(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def shifted(args: Args) -> dict[str, Any]:
-    """The arguments of `strongest` for sources with one more in front: a moment that keeps what its leaf keeps."""
+    """The arguments of `strongest` for sources with one more in front: a moment that keeps what its leaf keeps.
+
+    Those of `important` too.
+    """
+    if "layout" in args:
+        return {**args, "layout": [None, *args["layout"]]}
     later = lambda pairs: [[source + 1, axis] for source, axis in pairs]
     views = {str(int(k) + 1): v for k, v in args.get("views", {}).items()}
     if "view" in args:

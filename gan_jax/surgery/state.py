@@ -86,7 +86,7 @@ def _follow(
         swap = lambda p: f"g_ema/{p.removeprefix('g/')}" if ema and p.startswith("g/") else p
         (first, args), *rest = entry.steps
         if lookup(first).looks:  # at g, also here: the average keeps the channels that g keeps
-            own = first == "strongest"  # in which the leaf itself may be one of those looked at
+            own = first in ("strongest", "important")  # in which the leaf itself may be one of those looked at
             names = [swap(entry.sources[0]), *(entry.sources if own else entry.sources[1:])]
             made = make_entry(path, target[path], names, source, [(first, shifted(args) if own else args), *rest])
             return dataclasses.replace(made, frozen=entry.frozen)

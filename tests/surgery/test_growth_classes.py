@@ -62,3 +62,11 @@ def test_prototypes():
     assert class_steps([0, 1, 2, 3], 4, 4) == []
     with pytest.raises(OpError, match="of the same features"):
         nearest_classes(old, old[:, :3])
+
+
+def test_a_source_from_before_the_gain_has_the_gain_one():
+    old, old_variables = make_pair(0, num_classes=3)
+    del old_variables["d"]["params"]["embed"]["gain"]
+    new, fresh = make_pair(1, num_classes=3)
+    fresh["d"]["params"]["embed"]["gain"] = jnp.float32(7)
+    assert grow(old, old_variables, new, fresh)["d"]["params"]["embed"]["gain"] == 1

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.surgery import PlanError, make_plan, pair_rules, transplant
+from gan_jax.surgery import PlanError, make_plan, pair_rules, transplant, transplant_state
 from gan_jax.surgery.arrays import OpError
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.width import importance, important_shape
@@ -66,6 +66,23 @@ def test_trained_like_nets_keep_the_same_channels_everywhere_and_the_plan_goes_t
             for i, axis in enumerate(leaf.axes):
                 expected = expected if axis.group is None else expected.take(kept[axis.group], axis=i)
             np.testing.assert_array_equal(np.ravel(flatten(shrunk[name])[path]), expected.ravel())
+
+
+def test_the_moving_average_and_the_moments_keep_what_their_network_keeps():
+    old, variables = make_pair(0)
+    new, fresh = make_pair(1, channel_max=4)
+    rng = np.random.default_rng(0)
+    other = lambda tree: jax.tree.map(lambda x: (10 * rng.standard_normal(x.shape)).astype(np.float32), tree)
+    state = lambda v: {**v, "g_ema": other(v["g"]), "opt_g": {"mu": other(v["g"]["params"])}}
+    source, target = state(variables), state(fresh)
+    rules = pair_rules(new.config, old.config, fresh, variables, narrow="strongest")
+    made, _, whole = transplant_state(make_plan(fresh, variables, rules, shape="adapt"), source, target)
+    assert any(note.startswith("opt_g: moments of") and "reset" not in note.split(",")[0] for note in whole.notes)
+    bias = lambda tree: np.asarray(tree["b8"]["conv0"]["bias"])
+    kept = np.flatnonzero(np.isin(bias(variables["g"]["params"]), bias(made["g"]["params"])))
+    assert len(kept) == 4
+    np.testing.assert_array_equal(bias(made["g_ema"]["params"]), bias(source["g_ema"]["params"])[kept])
+    np.testing.assert_array_equal(bias(made["opt_g"]["mu"]), bias(source["opt_g"]["mu"])[kept])
 
 
 def test_one_thing_after_the_other():
