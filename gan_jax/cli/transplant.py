@@ -59,18 +59,20 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def source_net(source: str | None) -> NetConfig:
-    """The networks of a source, for defaults; this library's where it cannot be opened, which is said later."""
+def source_net(source: str | None) -> NetConfig | None:
+    """The networks of a source, for defaults; None where it cannot be opened, which is said later."""
     from gan_jax.transfer.source import open_source
 
     try:
-        return ResNetConfig() if source is None else open_source(source).net
+        return None if source is None else open_source(source).net
     except (ValueError, RuntimeError, OSError):
-        return ResNetConfig()
+        return None
 
 
-def like(net: NetConfig, kind: type | None) -> NetConfig:
+def like(net: NetConfig | None, kind: type | None) -> NetConfig:
     """The same size, channels, latents and widths in another kind of networks; None = the same kind."""
+    if net is None:
+        return (kind or ResNetConfig)()
     if kind is None or type(net) is kind:
         return net
     shared = {field.name for field in dataclasses.fields(net)} & {field.name for field in dataclasses.fields(kind)}
