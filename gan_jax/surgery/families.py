@@ -7,10 +7,11 @@ from typing import Any, get_args
 
 from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
 from gan_jax.surgery import dcgan, resnet
+from gan_jax.surgery.case import Case, Classes, Options
 from gan_jax.surgery.cross import ROLES, cross_rules
 from gan_jax.surgery.layout import Layout
 from gan_jax.surgery.plan import PlanError
-from gan_jax.surgery.roles import Case, Classes, Family, Options, make_rules
+from gan_jax.surgery.roles import Family, make_rules
 from gan_jax.surgery.width import Narrow, Width
 from gan_jax.trees import Rule, Tree
 

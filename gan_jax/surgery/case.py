@@ -1,0 +1,144 @@
+"""The role of every leaf, worked out from the layouts: which axes are read, fused, coloured, widened or narrowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.plan import Move, PlanError
+from gan_jax.surgery.width import Narrow, Width, copies, seed_of
+from gan_jax.trees import Flat, Rule
+
+READ_NOWHERE = (None, "h", "w", "classes")  # axes that are read, but whose new positions need no zeros
+Classes = Sequence["int | Sequence[int] | Sequence[float]"]  # see `surgery.classes`
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a caller chose; see `families.pair_rules`."""
+
+    classes: Classes | None = None
+    width: Width | Mapping[str, Width] = "silent"
+    narrow: Narrow | Mapping[str, Narrow] = "leading"
+    seed: int = 0
+
+    def of(self, name: str, root: str) -> Any:
+        """The value for one network."""
+        value = getattr(self, name)
+        return value.get(root, Options.__dataclass_fields__[name].default) if isinstance(value, Mapping) else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One network to fill, and the one that it is filled from. Paths of leaves are without the root."""
+
+    root: str
+    origin: str
+    config: Any
+    old_config: Any
+    layout: Layout
+    old_layout: Layout
+    leaves: Flat
+    old: Flat
+    options: Options
+
+    def move(self, path: str, op: str, sources: Sequence[str] = (), **args: Any) -> Rule:
+        """A rule for one leaf, from source leaves of the same network."""
+        return Rule(f"{self.root}/{path}", Move(op, tuple(f"{self.origin}/{p}" for p in sources), args))
+
+    def made(self, tail: str, op: str, **args: Any) -> Rule:
+        """A rule for leaves `root/tail` from no source; `tail` is a regular expression."""
+        return Rule(f"re:{re.escape(self.root)}/{tail}", Move(op, (), args))
+
+    def role(self, path: str, old_path: str | None = None, beside: Sequence[str] = ()) -> dict[str, Any]:
+        """The arguments of `fit` for a leaf that both networks have.
+
+        Args:
+          path: of the leaf.
+          old_path: its path in the old network; None = the same.
+          beside: further leaves that the operation reads before those that `sources` adds.
+        """
+        old_path = old_path or path
+        new, old = self.layout.leaf(path), self.old_layout.leaf(old_path)
+        large, small = new.view(tuple(self.leaves[path].shape)), old.view(tuple(self.old[old_path].shape))
+        names = [axis.name for axis in new.axes]
+        role: dict[str, Any] = {}
+        if inputs := [i for i, axis in enumerate(new.axes) if axis.reads and axis.name not in READ_NOWHERE]:
+            role["inputs"] = inputs
+        if "rgb" in names:
+            axis = names.index("rgb")
+            role["colour"] = ("in" if new.axes[axis].reads else "out", axis)
+        if "classes" in names or "classes" in [axis.name for axis in old.axes]:
+            role["classes"] = self.options.classes
+        if path in self.layout.spectral and not new.axes[-1].reads:
+            role["spectral"] = True
+        offset = len(new.axes) - len(old.axes)  # a class axis stands first
+        pairs = [
+            (i, i - offset, _shared(axis.group, old.axes[i - offset].group))
+            for i, axis in enumerate(new.axes)
+            if i >= offset and axis.group and old.axes[i - offset].group
+        ]
+        grown = [(i, j, group) for i, j, group in pairs if large[i] > small[j]]
+        copied = self._copied(path, grown, small, large) if self.options.of("width", self.root) != "silent" else []
+        shrunk = [{"axis": j, "group": group, "keep": large[i]} for i, j, group in pairs if large[i] < small[j]]
+        kept = self._kept(shrunk) if self.options.of("narrow", self.root) != "leading" else []
+        between = list(small)
+        for choice in kept:
+            between[choice["axis"]] = choice["keep"]
+        if len(new.fused) != len(new.axes):
+            role["view"] = [between, list(large)]
+        if kept:
+            layout = [self._scored(p) for p in self.sources(old_path, *beside)]
+            view = {"view": [list(small), between]} if "view" in role else {}
+            role["keep"] = {"axes": kept, "layout": layout, "sweeps": len(self.old_layout.groups), **view}
+        if copied:
+            role["copies"] = copied
+        return role
+
+    def sources(self, *paths: str) -> list[str]:
+        """These leaves, then all others that the importance of a channel is worked out from."""
+        return [*paths, *(p for p in self.old if self._scored(p) and p not in paths)]
+
+    def _scored(self, path: str) -> list[Any] | None:
+        """Place and axes of a leaf that says how important channels are: a parameter that numbers some."""
+        counts = path.startswith("params/") and any(axis.group for axis in self.old_layout.leaf(path).axes)
+        return [list(self.old).index(path), self.old_layout.text[path]] if counts else None
+
+    def _copied(
+        self, path: str, grown: list[tuple[int, int, str]], small: Sequence[int], large: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """The axes of `duplicate`."""
+        if grown and path in self.layout.spectral:
+            raise PlanError(
+                f"width='net2wider' would copy channels of {self.root}/{path}, which is divided by its largest singular "
+                f"value, and copies change that; use width='silent' for {self.root!r}"
+            )
+        seed, axes = self.options.seed, self.layout.leaf(path).axes
+        share = lambda i: {"seed": seed_of(seed, path)} if axes[i].reads else {}
+        return [
+            {"axis": i, "index": copies(small[j], large[i], seed_of(seed, group)), **share(i)} for i, j, group in grown
+        ]
+
+    def _kept(self, shrunk: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The axes of `important`."""
+        if shrunk and self.config.resolution != self.old_config.resolution:
+            raise PlanError(
+                f"narrow='strongest' chooses channels of {self.origin!r} as it is, and at another resolution others are "
+                "read: narrow it first, then change the resolution, in two plans"
+            )
+        return shrunk
+
+
+def _shared(group: str | None, old: str | None) -> str:
+    """One name for the channels that two groups hold, such as those of the heads before and after a new block."""
+    return min((name for name in (group, old) if name), key=lambda name: (len(name), name))
+
+
+def vector_role(case: Case, kernel: str, vector: str) -> dict[str, Any]:
+    """The arguments of `fit_vector`."""
+    role = {**case.role(kernel), "shape": case.leaves[kernel].shape}
+    chosen = case.role(vector, beside=[kernel]).get("keep") if "keep" in role else None
+    return {**role, **({"vector": chosen} if chosen else {})}
