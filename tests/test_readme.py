@@ -33,3 +33,20 @@ def test_three_lines_give_images():
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
 def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
+
+
+COMMANDS = re.findall(r"`(gan-jax \w+ [^`]*)`", README)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "embedded:fashion16" in c and " transplant " in c])
+def test_transplants_of_the_table_can_be_planned(command, tmp_path, capsys, monkeypatch):
+    """Every one parses and has a plan; tests/transfer carries such plans out."""
+    from gan_jax.cli.main import main
+    from gan_jax.transfer import weights
+
+    def stop(source, plan, pair, target, **options):
+        raise weights.WeightsError(f"planned {len(plan.entries)} leaves")
+
+    monkeypatch.setattr(weights, "fill", stop)
+    assert main(command.split()[1:]) == 2
+    assert " leaves" in capsys.readouterr().err
