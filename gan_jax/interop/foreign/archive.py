@@ -10,7 +10,7 @@ import zlib
 
 from gan_jax.interop.foreign.limits import MIB, Budget, ForeignError, show
 
-MOST_DIRECTORY_BYTES = 16 * MIB  # some 200,000 members; one read of the directory turns into many times that in memory
+MOST_DIRECTORY_BYTES = 2 * MIB  # some 20,000 members; one read of the directory turns into many times that in memory
 _LOCAL = struct.Struct("<4s5H3L2H")
 
 

@@ -7,6 +7,7 @@ It gets them from memory, so that no link of a file leads to another one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from gan_jax.interop.foreign.limits import Budget, ForeignError, show
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # others are plug-ins: code from elsewhere
-MOST_TEXT_BYTES = 2**24
+LONGEST_TEXT = 2**24  # bytes of an attribute; the layout of a model is one, as JSON
 
 
 def read_h5(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -48,10 +49,15 @@ class _Walk:
         self.found: dict[str, np.ndarray] = {}
         self.seen: set[Any] = set()
 
-    def walk(self, group: Any, path: str = "", depth: int = 0) -> dict[str, np.ndarray]:
-        """All datasets of a group, and of those in it."""
+    def walk(self, group: Any, path: str = "", depth: int = 0, first: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """All datasets of a group, and of those in it; `first` are the paths from here that come first."""
         self.budget.deep(depth)
-        for name in self.order(group):
+        first = [*first, *self.listed(group)]
+        self.budget.item(len(first))
+        below: dict[str, list[str]] = {}
+        for head, _, rest in (listed.partition("/") for listed in first):
+            below.setdefault(head, []).append(rest)
+        for name in self.order(group, list(below)):
             here = f"{path}/{name}" if path else name
             self.budget.item(chars=len(here))
             if not isinstance(group.get(name, getlink=True), self.h5py.HardLink):
@@ -62,21 +68,21 @@ class _Walk:
                 raise ForeignError(f"{show(here)} is in the file twice: made up")
             self.seen.add(identity)
             if isinstance(child, self.h5py.Group):
-                self.walk(child, here, depth + 1)
+                self.walk(child, here, depth + 1, below.get(name, ()))
             elif isinstance(child, self.h5py.Dataset):
                 self.dataset(here, child)
         return self.found
 
-    def order(self, group: Any) -> list[str]:
-        """The children of a group; those that Keras lists first, in its order."""
-        listed: list[str] = []
-        for name in ("layer_names", "weight_names"):
-            if name in group.attrs and (texts := _text(group, name, self.budget)) and isinstance(texts, list):
-                listed += [str(text).split("/")[0] for text in texts]
-        children = list(group)
+    def listed(self, group: Any) -> list[str]:
+        """The paths in a group that Keras lists, in its order."""
+        lists = (_text(group, name, self.budget) for name in ("layer_names", "weight_names") if name in group.attrs)
+        return [text for texts in lists if isinstance(texts, list) for text in texts if isinstance(text, str)]
+
+    def order(self, group: Any, heads: Sequence[str]) -> list[str]:
+        """The children of a group, listed ones first."""
         numbers = lambda name: (0, int(name)) if name.isdigit() and len(name) < 9 else (1, 0)
-        children.sort(key=numbers)  # Keras 3 names a layer's weights 0, 1, .. 10
-        return list(dict.fromkeys([*(name for name in listed if name in group), *children]))
+        children = sorted(group, key=numbers)  # Keras 3 names a layer's weights 0, 1, .. 10
+        return list(dict.fromkeys([*(name for name in heads if name in group), *children]))
 
     def dataset(self, name: str, dataset: Any) -> None:
         """One array, if it is one of numbers."""
@@ -97,11 +103,14 @@ class _Walk:
 
 
 def _text(holder: Any, name: str, budget: Budget) -> Any:
-    """An attribute of a string, a number, or a list of them; None for any other."""
+    """An attribute of a string, a number, or a list of them; None for any other, and for too long a one."""
     attribute = holder.attrs.get_id(name)
-    size = math.prod(attribute.shape or ()) * max(attribute.dtype.itemsize, 1)
-    if size > MOST_TEXT_BYTES:
-        raise ForeignError(f"attribute {show(name)} of {size:,} bytes; Keras' have at most {MOST_TEXT_BYTES:,}")
+    count = math.prod(attribute.shape or ())
+    # Strings of any length lie elsewhere in the file, and all of a list may be the same long one
+    size = count * (attribute.dtype.itemsize if attribute.dtype.kind != "O" else budget.file_bytes)
+    if size > max(LONGEST_TEXT, budget.file_bytes):
+        return None
+    budget.item(count)
     budget.charge(size, f"attribute {show(name)}")
     value = holder.attrs[name]
     if isinstance(value, np.ndarray):

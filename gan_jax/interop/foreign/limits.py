@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NoReturn
 
 MIB = 2**20
 CONTAINER_BYTES = 256  # of an empty one, or of an entry: what is charged for it
@@ -31,8 +31,8 @@ class Limits:
     """
 
     file_bytes: int = 16 * 1024 * MIB
-    opcodes: int = 1_000_000
-    items: int = 300_000
+    opcodes: int = 500_000
+    items: int = 200_000
     depth: int = 64
     name_chars: int = 32 * MIB
     spare_bytes: int = 64 * MIB
@@ -44,7 +44,7 @@ class Budget:
 
     def __init__(self, limits: Limits, file_bytes: int) -> None:
         """The whole of the limits, for a file of this size."""
-        self.limits = limits
+        self.limits, self.file_bytes = limits, file_bytes
         self.opcodes = limits.opcodes
         self.items = limits.items
         self.name_chars = limits.name_chars
@@ -59,14 +59,12 @@ class Budget:
                 "if you trust it, pass Limits(expansion=..)"
             )
 
-    def step(self) -> None:
-        """Takes one instruction."""
-        self.opcodes -= 1
-        if self.opcodes < 0:
-            raise ForeignError(
-                f"a pickle of more than {self.limits.opcodes:,} instructions, where weights need some 30 a tensor; "
-                "if you trust it, pass Limits(opcodes=..)"
-            )
+    def exhausted(self) -> NoReturn:
+        """Says that there were too many instructions; whoever follows them counts."""
+        raise ForeignError(
+            f"a pickle of more than {self.limits.opcodes:,} instructions, where weights need some 30 a tensor; "
+            "if you trust it, pass Limits(opcodes=..)"
+        )
 
     def item(self, count: int = 1, chars: int = 0) -> None:
         """Takes items, and the characters of a name."""

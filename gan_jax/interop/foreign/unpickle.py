@@ -35,20 +35,24 @@ def unpickle(
       ForeignError: it is damaged, or asks for what no file of weights needs.
     """
     machine = Machine(cursor, budget, table, persistent, nested)
-    while True:
-        at = cursor.at
-        code = cursor.view(1)[0]
-        budget.step()
-        if code == 0x2E:  # STOP
-            return machine.pop()
+    data, end = cursor.data, len(cursor.data)
+    while (at := cursor.at) < end:
+        code = data[at]
+        cursor.at = at + 1
+        budget.opcodes -= 1
+        if budget.opcodes < 0:
+            budget.exhausted()
         if code in CONTAINERS:
             budget.charge(CONTAINER_BYTES, "its containers")
         if literal := LITERALS.get(code):
             machine.stack.append(literal(cursor))
         elif action := ACTIONS.get(code):
             action(machine)
+        elif code == 0x2E:  # STOP
+            return machine.pop()
         else:
             raise ForeignError(f"{show(chr(code))} at byte {at:,} is no instruction of a pickle: damaged, or no pickle")
+    raise ForeignError(f"a pickle without its end, after byte {end:,}: cut, copy it anew")
 
 
 def _line(machine: Machine) -> str:
