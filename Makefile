@@ -4,6 +4,8 @@
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST_ARGS ?=
+# Compiling is most of the work, and uses one core: a process for each, all tests of a file in one of them.
+PARALLEL    := -n auto --maxprocesses 4 --dist loadfile
 DEMO_ARGS   ?=
 
 .PHONY: demo test test-slow lint format bench clean help
@@ -22,7 +24,7 @@ demo: $(VENV)/.installed
 	$(BIN)/gan-jax demo $(DEMO_ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -1,24 +1,18 @@
-"""Reference values that other implementations returned, where they are: numbers only, not part of this repository.
+"""Reference values that other implementations returned: numbers only, not part of this repository.
 
-They lie in `$GAN_JAX_GOLDEN`, or in `shared/golden` beside the checkout.
+They lie in `golden` beside the folder of the extra data (see `extra_data` in conftest.py).
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-import pytest
 
-FOLDER = Path(os.environ.get("GAN_JAX_GOLDEN", Path(__file__).parents[2] / "shared" / "golden"))
+from tests.conftest import extra_data
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
     """The arrays of a file; skips the test where the folder is absent."""
-    if not FOLDER.is_dir():
-        pytest.skip(f"no reference values at {FOLDER}; set GAN_JAX_GOLDEN")
-    with np.load(FOLDER / name) as file:
+    with np.load(extra_data("..", "golden", name)) as file:
         return dict(file)
 
 
