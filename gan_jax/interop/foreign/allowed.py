@@ -64,9 +64,14 @@ def _object(machine: Machine, cls: Any, base: Any = None, state: Any = None) -> 
         if isinstance(state, dict):
             found.pairs = state
         else:
+            machine.budget.charge(8 * len(state), "its lists")
             machine.extend(list(state))
         machine.pop()
     return found
+
+
+def _new(machine: Machine, cls: Any, *args: Any) -> Any:
+    return machine.reduce(cls, args)
 
 
 _BUILTINS = {
@@ -79,6 +84,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     **tensors.ALLOWED,
     **{(module, name): ours for module in ("builtins", "__builtin__") for name, ours in _BUILTINS.items()},
     **{(module, "_reconstructor"): Ours("copyreg._reconstructor", _object) for module in ("copyreg", "copy_reg")},
+    **{(module, "__newobj__"): Ours("copyreg.__newobj__", _new) for module in ("copyreg", "copy_reg")},
     ("_codecs", "encode"): Ours("_codecs.encode", _encode),
     ("collections", "OrderedDict"): Ours("collections.OrderedDict", _dict),
     ("collections", "defaultdict"): Ours("collections.defaultdict", _dict),

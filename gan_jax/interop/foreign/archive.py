@@ -79,6 +79,7 @@ class Archive:
         if len(packed) != info.compress_size:
             raise damaged("ends too early")
         if info.compress_type == zipfile.ZIP_STORED:
+            self.budget.charge(info.file_size, f"member {show(name)}")  # members may overlap
             found = packed
         elif info.compress_type == zipfile.ZIP_DEFLATED:
             self.budget.charge(info.file_size, f"member {show(name)}, unpacked,")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gan_jax.interop.foreign.dtypes import BY_NAME, numpy_dtype
-from gan_jax.interop.foreign.limits import ForeignError, show
+from gan_jax.interop.foreign.limits import Budget, ForeignError, show
 from gan_jax.interop.foreign.stubs import Ours
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class DtypeShell:
         """Of a dtype in this machine's byte order."""
         self.dtype = dtype
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: Any, budget: Budget) -> None:
         """`(3, '<', None, None, None, -1, -1, 0)`: version, byte order, no part, no names, no fields.."""
         if not isinstance(state, tuple) or len(state) < 5 or any(part is not None for part in state[2:5]):
             raise ForeignError("an array of records or of parts; weights are numbers")
@@ -67,14 +67,14 @@ class ArrayShell:
         """Without any."""
         self.found: np.ndarray | None = None
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: Any, budget: Budget) -> None:
         """`(version, shape, dtype, is_fortran, bytes)`, of old without the version."""
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise ForeignError("an array whose state is no tuple of 5: damaged, or made up")
         shape, dtype, fortran, raw = state[-4:]
         if not isinstance(dtype, DtypeShell):
             raise ForeignError(f"an array of the type {show(dtype)}; weights are numbers")
-        self.found = array_of(_bytes(raw), dtype.dtype, checked_shape(shape), bool(fortran))
+        self.found = array_of(_bytes(raw, budget), dtype.dtype, checked_shape(shape), bool(fortran))
 
     @property
     def array(self) -> np.ndarray:
@@ -84,9 +84,10 @@ class ArrayShell:
         return self.found
 
 
-def _bytes(raw: Any) -> bytes:
+def _bytes(raw: Any, budget: Budget) -> bytes:
     """The bytes of an array; those of Python 2 came as a string."""
     if isinstance(raw, str):
+        budget.charge(len(raw), "its arrays")
         return raw.encode("latin1")
     if not isinstance(raw, bytes):
         raise ForeignError(f"an array whose values are no bytes but {show(raw)}; an array of objects is not read")
@@ -106,12 +107,13 @@ def _dtype(machine: Machine, spelling: Any, *more: Any) -> DtypeShell:
 def _scalar(machine: Machine, dtype: Any, raw: Any = b"") -> Any:
     if not isinstance(dtype, DtypeShell):
         raise ForeignError(f"a number of the type {show(dtype)}; weights are numbers")
-    return array_of(_bytes(raw), dtype.dtype, ())[()]
+    machine.budget.charge(dtype.dtype.itemsize, "its numbers")
+    return array_of(_bytes(raw, machine.budget), dtype.dtype, ())[()]
 
 
 def _frombuffer(machine: Machine, raw: Any, dtype: Any, shape: Any, order: Any) -> ArrayShell:
     shell = ArrayShell()
-    shell.set_state((shape, dtype, order == "F", raw))
+    shell.set_state((shape, dtype, order == "F", raw), machine.budget)
     return shell
 
 

@@ -85,6 +85,8 @@ class Collector:
         array = value.array() if isinstance(value, Tensor) else value.array if isinstance(value, ArrayShell) else value
         if isinstance(array, np.generic) or array.dtype.kind in "SU":
             if keep:
+                self.budget.charge(array.nbytes, f"array {show(name)}")
+                self.budget.item(array.size)
                 self.add(self.values, name, array if isinstance(array, np.generic) else array.tolist())
             return
         self.budget.charge(array.nbytes, f"tensor {show(name)}")
@@ -99,7 +101,7 @@ class Collector:
         if id(stub) in self.open:
             return  # an object that knows its parent
         self.open.add(id(stub))
-        record, children, keep = parts_of(stub)
+        record, children, keep = parts_of(stub, self.budget)
         self.add(self.stubs, name, dataclasses.replace(
             record, args=self.plain(record.args), kwargs=self.plain(record.kwargs), state=self.plain(record.state)
         ))  # fmt: skip

@@ -43,12 +43,12 @@ class Cursor:
 
     def line(self) -> bytes:
         """Up to a new line, without it."""
-        window = bytes(self.data[self.at : self.at + LONGEST_LINE])
-        end = window.find(b"\n")
-        if end < 0:
-            raise ForeignError(f"ends too early, or is no pickle: no end of the line at byte {self.at:,}")
-        self.at += end + 1
-        return window[:end]
+        for longest in (256, LONGEST_LINE):  # most lines are short
+            window = bytes(self.data[self.at : self.at + longest])
+            if (end := window.find(b"\n")) >= 0:
+                self.at += end + 1
+                return window[:end]
+        raise ForeignError(f"ends too early, or is no pickle: no end of the line at byte {self.at:,}")
 
 
 def _counted(form: str) -> Callable[[Cursor], bytes]:

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax.interop.foreign.arrays import ArrayShell, DtypeShell
-from gan_jax.interop.foreign.limits import Budget, ForeignError, checked_key, show
+from gan_jax.interop.foreign.limits import CONTAINER_BYTES, Budget, ForeignError, checked_key, show
 from gan_jax.interop.foreign.literals import Cursor
 from gan_jax.interop.foreign.stubs import Ours, Stub, StubClass, stub_class
 from gan_jax.interop.foreign.tensors import Storage, Tensor
 
 PROTOCOL = 5
 STUB_BYTES = 512
+MOST_ARGUMENTS = 16  # of a function of ours
 
 
 class Machine:
@@ -49,6 +50,14 @@ class Machine:
         if not self.stack:
             raise ForeignError(f"a pickle takes from an empty stack at byte {self.cursor.at:,}: damaged, or no pickle")
         return self.stack.pop()
+
+    def pop_many(self, count: int) -> list[Any]:
+        """The last few, taken off, in the order in which they were pushed."""
+        if len(self.stack) < count:
+            raise ForeignError(f"a pickle takes from an empty stack at byte {self.cursor.at:,}: damaged, or no pickle")
+        values = self.stack[-count:]
+        del self.stack[-count:]
+        return values
 
     def top(self) -> Any:
         """The top, left there."""
@@ -116,15 +125,17 @@ class Machine:
         if not isinstance(args, tuple) or not isinstance(kwargs, dict | None):
             raise ForeignError("a pickle calls with arguments that are no tuple: damaged, or no pickle")
         if isinstance(function, StubClass):
-            self.budget.charge(STUB_BYTES, "its objects")
+            self.budget.charge(STUB_BYTES + CONTAINER_BYTES * len(kwargs or ()), "its objects")
             return Stub(function, args, {str(key): value for key, value in (kwargs or {}).items()})
         if not isinstance(function, Ours):
             raise ForeignError(
                 f"asks to call {show(function)}, the result of something else: it may be an attack, and nothing of it "
                 "was run; files of weights call by name only"
             )
+        if kwargs or len(args) > MOST_ARGUMENTS:
+            raise ForeignError(f"calls {function.name} with arguments that do not fit it: damaged, or made up")
         try:
-            return function.call(self, *args, **(kwargs or {}))
+            return function.call(self, *args)
         except TypeError as error:
             raise ForeignError(
                 f"calls {function.name} with arguments that do not fit it: damaged, or made up"
@@ -136,7 +147,7 @@ class Machine:
         if isinstance(target, Stub):
             target.state = state
         elif isinstance(target, ArrayShell | DtypeShell):
-            target.set_state(state)
+            target.set_state(state, self.budget)
         elif not isinstance(target, dict | Tensor | Storage):  # of those it is attributes: hooks, `_metadata`
             raise ForeignError(f"a pickle gives a state to {show(target)}, which has none: damaged, or made up")
 

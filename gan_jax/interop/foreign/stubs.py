@@ -52,19 +52,26 @@ class Ours:
 
 
 # No stub runs anything, whatever its name. A file that asks for one of these still is no file of weights, and its
-# reader should hear so.
-_DANGEROUS = {
-    "os", "posix", "nt", "subprocess", "sys", "importlib", "runpy", "shutil", "socket", "ctypes", "pickle", "_pickle",
-    "cPickle", "marshal", "types", "code", "codeop", "pty", "webbrowser", "commands", "platform", "timeit", "pdb",
-    "bdb", "cProfile", "profile", "pip", "site", "threading", "multiprocessing", "asyncio", "signal", "tempfile",
-    "pathlib", "pkgutil", "imp", "zipimport", "ftplib", "urllib", "requests", "http", "operator", "_operator", "copyreg",
-    "copy_reg", "gc", "inspect", "builtins", "__builtin__", "dill", "cloudpickle", "joblib", "_io", "io",
+# reader should hear so. First packages, with all that is in them; then modules.
+_PACKAGES = {
+    "os", "importlib", "multiprocessing", "asyncio", "urllib", "http", "ctypes", "pip", "requests", "xmlrpc", "dill",
+    "cloudpickle", "builtins", "__builtin__", "subprocess", "runpy", "shutil", "socket", "pty",
 }  # fmt: skip
-_BUILTIN_TYPES = {
-    "int", "float", "str", "bool", "bytes", "object", "slice", "range", "NoneType", "long", "unicode", "xrange", "type",
-    "list", "tuple", "dict", "set", "frozenset", "complex", "bytearray", "Ellipsis", "NotImplemented",
+_MODULES = {
+    "posix", "nt", "sys", "pickle", "_pickle", "cPickle", "marshal", "types", "code", "codeop", "webbrowser", "commands",
+    "platform", "timeit", "pdb", "bdb", "cProfile", "profile", "site", "threading", "_thread", "signal", "tempfile",
+    "pkgutil", "imp", "zipimport", "ftplib", "operator", "_operator", "copyreg", "copy_reg", "gc", "inspect", "_io", "io",
+    "popen2", "_posixsubprocess", "_winapi", "ensurepip", "venv", "torch.hub",
 }  # fmt: skip
-_NAME = re.compile(r"[\w.<>]{1,300}")
+_HARMLESS = {
+    "types.SimpleNamespace",
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in (
+        "int", "float", "str", "bool", "bytes", "object", "slice", "range", "NoneType", "long", "unicode", "xrange",
+        "list", "tuple", "dict", "set", "frozenset", "complex", "bytearray", "Ellipsis", "NotImplemented", "type",
+    )),
+}  # fmt: skip
+_NAME = re.compile(r"[\w.<>]+")
+LONGEST_NAME = 300
 
 
 def stub_class(module: str, name: str) -> StubClass:
@@ -73,13 +80,15 @@ def stub_class(module: str, name: str) -> StubClass:
     Raises:
       ForeignError: it is one by which code is run, or has no name of a class.
     """
-    parts = f"{module}.{name}".split(".")
-    harmless = module in ("builtins", "__builtin__") and name in _BUILTIN_TYPES
-    if not harmless and (parts[0] in _DANGEROUS or any(part in _DANGEROUS for part in name.split("."))):
+    whole = f"{module[: LONGEST_NAME + 1]}.{name[: LONGEST_NAME + 1]}"
+    if len(module) > LONGEST_NAME or len(name) > LONGEST_NAME or not _NAME.fullmatch(whole):
+        raise ForeignError(f"asks for {show(whole)}, which is no name of a class: damaged, or no pickle")
+    inner = name.split(".")[:-1]  # of a dotted name
+    if whole not in _HARMLESS and (
+        module in _MODULES or module.split(".")[0] in _PACKAGES or any(part in _MODULES | _PACKAGES for part in inner)
+    ):
         raise ForeignError(
-            f"asks for {show(f'{module}.{name}')}, by which code is run: it may be an attack, and nothing of it was run; "
+            f"asks for {show(whole)}, by which code is run: it may be an attack, and nothing of it was run; "
             "files of weights ask for tensors only"
         )
-    if not _NAME.fullmatch(module) or not _NAME.fullmatch(name):
-        raise ForeignError(f"asks for {show(f'{module}.{name}')}, which is no name of a class: damaged, or no pickle")
     return StubClass(module, name)

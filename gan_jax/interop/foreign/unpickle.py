@@ -71,15 +71,6 @@ def _dict(machine: Machine, values: list[Any]) -> None:
     machine.set_items(values)
 
 
-def _tuple(count: int) -> Callable[[Machine], None]:
-    return lambda m: m.push(tuple([m.pop() for _ in range(count)][::-1]))
-
-
-def _last(count: int) -> Callable[[Machine], list[Any]]:
-    return lambda m: [m.pop() for _ in range(count)][::-1]
-
-
-_two, _three = _last(2), _last(3)
 _number = lambda m, form: m.cursor.number(form)
 _global = lambda m: m.find(_line(m), _line(m))
 
@@ -93,15 +84,15 @@ ACTIONS: dict[int, Callable[[Machine], Any]] = {
     ord("a"): lambda m: m.extend([m.pop()]),
     ord("e"): lambda m: m.extend(m.pop_mark()),
     0x90: lambda m: m.extend(m.pop_mark()),
-    ord("s"): lambda m: m.set_items(_two(m)),
+    ord("s"): lambda m: m.set_items(m.pop_many(2)),
     ord("u"): lambda m: m.set_items(m.pop_mark()),
     ord("d"): lambda m: _dict(m, m.pop_mark()),
     ord("l"): lambda m: m.push(m.pop_mark()),
     ord("t"): lambda m: m.push(tuple(m.pop_mark())),
     0x91: lambda m: m.push(frozenset(map(checked_key, m.pop_mark()))),
-    0x85: _tuple(1),
-    0x86: _tuple(2),
-    0x87: _tuple(3),
+    0x85: lambda m: m.push(tuple(m.pop_many(1))),
+    0x86: lambda m: m.push(tuple(m.pop_many(2))),
+    0x87: lambda m: m.push(tuple(m.pop_many(3))),
     ord("g"): lambda m: m.get(int(m.cursor.line()[:20])),
     ord("h"): lambda m: m.get(_number(m, "<B")),
     ord("j"): lambda m: m.get(_number(m, "<I")),
@@ -110,10 +101,10 @@ ACTIONS: dict[int, Callable[[Machine], Any]] = {
     ord("r"): lambda m: m.memory(_number(m, "<I"), m.top()),
     0x94: lambda m: m.memory(len(m.memo), m.top()),
     ord("c"): lambda m: m.push(_global(m)),
-    0x93: lambda m: m.push(m.find(*_two(m))),
-    ord("R"): lambda m: m.push(m.reduce(*_two(m))),
-    0x81: lambda m: m.push(m.reduce(*_two(m))),  # NEWOBJ: cls.__new__(cls, *args)
-    0x92: lambda m: m.push(m.reduce(*_three(m))),
+    0x93: lambda m: m.push(m.find(*m.pop_many(2))),
+    ord("R"): lambda m: m.push(m.reduce(*m.pop_many(2))),
+    0x81: lambda m: m.push(m.reduce(*m.pop_many(2))),  # NEWOBJ: cls.__new__(cls, *args)
+    0x92: lambda m: m.push(m.reduce(*m.pop_many(3))),
     ord("i"): lambda m: (found := _global(m), m.push(_create(m, [found, *m.pop_mark()]))),
     ord("o"): lambda m: m.push(_create(m, m.pop_mark())),
     ord("b"): lambda m: m.build(),
