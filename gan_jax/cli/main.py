@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         return _unknown(verb)
     try:
-        code = importlib.import_module(f"gan_jax.cli.{verb}").main(rest)
+        code = importlib.import_module(f"gan_jax.cli.{MODULES.get(verb, verb)}").main(rest)
         sys.stdout.flush()  # a closed pipe is found here, not after our handlers are gone
         return code
     except SystemExit as error:  # tyro has printed its own block (2) or the help (0); a run may leave with its code
@@ -78,6 +78,7 @@ VERBS = {
     "train": "train a GAN, or go on with a run that was stopped",
     "transfer": "start from a pretrained pair and adapt it to new data",
     "transplant": "move pretrained weights into another architecture, without training",
+    "import": "read weights that another program wrote",
     "align": "bring weights into the channel order and scales of others, for averaging",
     "plan": "show where every leaf of a transfer would come from",
     "sample": "draw images from a run, a weights folder or an embedded pair",
@@ -87,3 +88,4 @@ VERBS = {
     "data": "prepare data sets, or say what is in one",
     "demo": "the whole job on data inside the package, with a report",
 }
+MODULES = {"import": "import_weights"}  # where a verb is no name for a module

@@ -14,7 +14,7 @@ import numpy as np
 
 from gan_jax.trees import did_you_mean
 
-Kind = Literal["same", "conv", "dense", "maps", "flat"]
+Kind = Literal["same", "conv", "transposed", "dense", "maps", "flat", "grown"]
 
 
 class ForeignLayoutError(ValueError):
@@ -27,8 +27,10 @@ class Link:
 
     Attributes:
       path: the leaf that it becomes.
-      kind: "conv" is OIHW there and HWIO here, "dense" `[out, in]` there and `[in, out]` here, "maps" `[C, H, W]` there
-        and `[H, W, C]` here, "flat" a dense layer over flattened maps of `side` x `side`, channels first there.
+      kind: "conv" is OIHW there and HWIO here; "transposed" the kernel of a transposed convolution, IOHW there; "dense"
+        `[out, in]` there and `[in, out]` here; "maps" `[C, H, W]` there and `[H, W, C]` here; "flat" a dense layer over
+        flattened maps of `side` x `side`, channels first there; "grown" a transposed convolution that makes such maps
+        of single values, `[in, C, side, side]` there and `[in, side * side * C]` here.
       side: of the maps of a "flat" link, px.
     """
 
@@ -38,31 +40,24 @@ class Link:
 
     def read(self, array: np.ndarray) -> np.ndarray:
         """From their axes to ours."""
-        if self.kind == "conv":
-            return array.transpose(2, 3, 1, 0)
-        if self.kind == "dense":
-            return array.T
-        if self.kind == "maps":
-            return array.transpose(1, 2, 0)
         if self.kind == "flat":
-            out, fan_in = array.shape
-            maps = array.reshape(out, fan_in // self.side**2, self.side, self.side)
-            return maps.transpose(2, 3, 1, 0).reshape(fan_in, out)
-        return array
+            maps = array.reshape(len(array), -1, self.side, self.side)
+            return maps.transpose(2, 3, 1, 0).reshape(-1, len(array))
+        if self.kind == "grown":
+            return array.transpose(0, 2, 3, 1).reshape(len(array), -1)
+        return array.transpose(READ[self.kind]) if self.kind in READ else array
 
     def write(self, array: np.ndarray) -> np.ndarray:
         """From our axes to theirs: the inverse of `read`."""
-        if self.kind == "conv":
-            return array.transpose(3, 2, 0, 1)
-        if self.kind == "dense":
-            return array.T
-        if self.kind == "maps":
-            return array.transpose(2, 0, 1)
         if self.kind == "flat":
-            fan_in, out = array.shape
-            maps = array.reshape(self.side, self.side, fan_in // self.side**2, out)
-            return maps.transpose(3, 2, 0, 1).reshape(out, fan_in)
-        return array
+            maps = array.reshape(self.side, self.side, -1, array.shape[-1])
+            return maps.transpose(3, 2, 0, 1).reshape(array.shape[-1], -1)
+        if self.kind == "grown":
+            return array.reshape(len(array), self.side, self.side, -1).transpose(0, 3, 1, 2)
+        return array.transpose(np.argsort(READ[self.kind])) if self.kind in READ else array
+
+
+READ = {"conv": (2, 3, 1, 0), "transposed": (2, 3, 0, 1), "dense": (1, 0), "maps": (1, 2, 0)}  # their axes in our order
 
 
 Links = Mapping[str, Link]  # their name -> link

@@ -30,7 +30,8 @@ def provenance_lines(manifest: Mapping[str, Any], pattern: str = "**") -> list[s
 
 def step_lines(number: int, step: Step) -> list[str]:
     """A step in a sentence, with what is particular about it below."""
-    told = _transplanted(step) if step["kind"] == "transplant" else _trained(step, number)
+    told = _transplanted(step) if step["kind"] == "transplant" else _imported(step)
+    told = _trained(step, number) if step["kind"] == "train" else told
     first = f"  {number}  {step['date'][:10]}  {next(told)}"
     said = step.get("versions", {})
     by = ", ".join(f"{name} {said[name]}" for name in ("gan_jax", "jax", "flax") if name in said)
@@ -61,6 +62,11 @@ def _transplanted(step: Step) -> Iterator[str]:
     if dropped := step.get("dropped"):
         more = f" and {len(dropped) - 6} more" if len(dropped) > 6 else ""
         yield f"not taken of the source: {', '.join(dropped[:6])}{more}"
+
+
+def _imported(step: Step) -> Iterator[str]:
+    source = step["source"]
+    yield f"imported from {source['name']} (sha256 {source['digest'][:12]}), layout {source['layout']}"
 
 
 def _trained(step: Step, number: int) -> Iterator[str]:

@@ -5,10 +5,11 @@ that A -> B -> C is in the manifest of C alone:
 
     {"kind": "transplant", "date", "versions", "source": {"name", "digest"}, "seed",
      "leaves": {target: {"op", "args", "sources": {path: digest}, "digest"}}, "dropped", "policies", "measured"}
+    {"kind": "import", "date", "versions", "source": {"name", "digest", "layout"}, "leaves": {as above}}
     {"kind": "train", "date", "versions", "images", "config", "frozen", "averages": {"g_ema": "g"}, "measured_anew"}
 
-A source's `digest` is that of its manifest, which has one of every leaf. What is empty is left out, as is a leaf's
-`digest` where it is a copy of its source.
+A source's `digest` is that of its manifest, which has one of every leaf; of a foreign file, that of the file. What is
+empty is left out, as is a leaf's `digest` where it is a copy of its source.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gan_jax.surgery.measure import Difference
 from gan_jax.surgery.ops import OPS
 from gan_jax.surgery.plan import Plan
 from gan_jax.surgery.transplant import Report
+from gan_jax.trees import digest as array_digest
 from gan_jax.trees import match
 
 Step = dict[str, Any]  # one step of a history, JSON values
@@ -96,6 +98,25 @@ def transplant_step(
     return _stamp("transplant") | {key: value for key, value in body.items() if value not in (None, [], {})}
 
 
+def import_step(
+    name: str, digest: str, layout: str, sources: Mapping[str, tuple[str, str]], leaves: Mapping[str, Any]
+) -> Step:
+    """The record of an import.
+
+    Args:
+      name: of the file.
+      digest: sha256 of the whole file.
+      layout: in which its tensors were found.
+      sources: leaf -> (the tensor's name in the file, how its axes were turned).
+      leaves: the values that were written.
+    """
+    said = {
+        path: {"op": kind, "sources": {tensor: None}, "digest": array_digest(leaves[path])}
+        for path, (tensor, kind) in sources.items()
+    }
+    return _stamp("import") | {"source": {"name": name, "digest": digest, "layout": layout}, "leaves": said}
+
+
 def train_step(
     images: int, config: Mapping[str, Any], *, frozen: Sequence[str] = (), measured_anew: Sequence[str] = ()
 ) -> Step:
@@ -141,6 +162,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
     args = ", ".join(f"{key}={json.dumps(value)}" for key, value in leaf.get("args", {}).items())
     named = [f"{name} @{digest[:12] if digest else '-'}" for name, digest in sources.items()]
     words = f"{leaf['op']}{f'({args})' if args else ''} <- {' + '.join(named)}"
+    if step["kind"] == "import":
+        return Origin(path, number, f"{leaf['op']} <- {', '.join(sources)} of {step['source']['name']}")
     return Origin(path, number, words, tuple(origin_of(before, name) for name in sources))
 
 

@@ -1,0 +1,47 @@
+"""`gan-jax import`: weights that another program wrote, as weights of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from gan_jax.cli.arguments import parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """Read weights that another program wrote, and write them as weights of this library.
+
+    Nothing in the file is run: a pickle can only become numbers, containers and records. Every tensor is accounted
+    for: used, ignored with a reason, or an error. What is written can be sampled, and is a source for any transplant.
+    """
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]  # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5
+    out: Path  # folder to write to
+    layout: Annotated[str | None, arg(name="as")] = None  # stylegan2-ada or dcgan; None = guessed from the tensors
+    licence: str | None = None  # of the weights, for the manifest
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parse(Import, argv, verb="import")
+    from gan_jax.interop.importers import import_file
+    from gan_jax.surgery.provenance import import_step
+    from gan_jax.tasks.model import save
+    from gan_jax.trees import count, flatten
+
+    found = import_file(args.file, args.layout)
+    step = import_step(args.file.name, found.sha256, found.layout, found.sources, flatten(found.variables))
+    ignored = found.account.ignored
+    about = {"licence": args.licence, "imported": {"format": found.format, "ignored": ignored}, "history": [step]}
+    save(args.out, found.config, found.variables, about)
+    print(f"{args.file}: {found.format}, layout {found.layout}")
+    print(found.config)
+    for root, tree in found.variables.items():
+        print(f"{root}: {count(tree['params']):,} parameters")
+    print(f"{found.account}\nwrote {args.out}: gan-jax sample {args.out}")
+    return 0

@@ -1,0 +1,79 @@
+"""DCGAN in the layout of the PyTorch tutorial: one `nn.Sequential` named `main`, layers by index, no biases.
+
+The last layer of its D is a 4x4 convolution over 4x4 maps, which is our dense head; the sigmoid after it is no weight.
+Running variances are the unbiased ones there; they are taken as they are, which is what evaluation uses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from gan_jax.config import DCGANConfig
+from gan_jax.interop.links import ForeignLayoutError, Link, Links
+from gan_jax.nets.dcgan import widths
+
+IGNORED = {"num_batches_tracked": "a counter of training steps"}
+NORM = {"weight": "params/{}/scale", "bias": "params/{}/bias"}
+STATISTICS = {"running_mean": "batch_stats/{}/mean", "running_var": "batch_stats/{}/var"}
+
+
+def generator_links(config: DCGANConfig) -> Links:
+    """Their names of G's tensors: a layer, its norm and a ReLU take three places each."""
+    sizes = list(widths(config))
+    links = {"main.0.weight": Link("params/b4/kernel", "grown"), **_norm(1, 4)}
+    for i, r in enumerate(sizes[1:], 1):
+        links |= {f"main.{3 * i}.weight": Link(f"params/b{r}/kernel", "transposed"), **_norm(3 * i + 1, r)}
+    return links | {f"main.{3 * len(sizes)}.weight": Link("params/to_rgb/kernel", "transposed")}
+
+
+def discriminator_links(config: DCGANConfig) -> Links:
+    """Their names of D's tensors; the first layer has no norm."""
+    sizes = list(reversed(widths(config)))
+    links = {"main.0.weight": Link("params/from_rgb/kernel", "conv")}
+    for i, r in enumerate(sizes[1:]):
+        links |= {f"main.{3 * i + 2}.weight": Link(f"params/b{r}/kernel", "conv"), **_norm(3 * i + 3, r)}
+    return links | {f"main.{3 * len(sizes) - 1}.weight": Link("params/head/kernel", "flat")}
+
+
+def guess_config(g: Mapping[str, np.ndarray]) -> DCGANConfig:
+    """The configuration that a generator's tensors have, from their shapes.
+
+    Raises:
+      ForeignLayoutError: this is no such generator, or its widths are not halved from layer to layer.
+    """
+    kernels = [array for array in g.values() if array.ndim == 4]
+    if "main.0.weight" not in g or any(kernel.shape[2:] != (4, 4) for kernel in kernels):
+        raise ForeignLayoutError("these are no tensors of a DCGAN generator (main.0.weight, 4x4 kernels)")
+    widest, channels = kernels[0].shape[1], kernels[-1].shape[1]
+    last = kernels[-1].shape[0] * 2 ** len(kernels)  # width times resolution of the last feature maps
+    config = DCGANConfig(2 ** (len(kernels) + 1), channels, kernels[0].shape[0], last, widest)
+    found = [kernel.shape[1] for kernel in kernels[:-1]]
+    if list(widths(config).values()) != found:
+        raise ForeignLayoutError(f"the generator has widths {found}; ours are halved with every doubling of the size")
+    return config
+
+
+def _norm(place: int, r: int) -> dict[str, Link]:
+    names = {**NORM, **STATISTICS}
+    return {f"main.{place}.{theirs}": Link(ours.format(f"norm{r}")) for theirs, ours in names.items()}
+
+
+def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same tensors under the tutorial's names, where a file has another name for each layer but the same layers.
+
+    Layers are known by their order: a 4x4 kernel, then its norm's tensors. `convTr1.weight, batchNorm1.weight, ..`
+    become `main.0.weight, main.1.weight, ..`.
+    """
+    if any(re.match(r"main\.\d+\.", name) for name in tensors):
+        return dict(tensors)
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
+    kernels = [m for m in modules if tensors.get(f"{m}.weight", np.zeros(0)).ndim == 4]
+    norms = [m for m in modules if f"{m}.running_mean" in tensors]
+    if len(kernels) != len(norms) + 1 or set(modules) != {*kernels, *norms}:
+        return dict(tensors)
+    places = {m: f"main.{3 * i}" for i, m in enumerate(kernels)} | {m: f"main.{3 * i + 1}" for i, m in enumerate(norms)}
+    renamed = lambda name: f"{places[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
+    return {renamed(name): array for name, array in tensors.items()}

@@ -1,0 +1,107 @@
+"""Foreign files, whole: from the file to a pair that makes the same images, with every tensor accounted for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import gan_jax
+from gan_jax.cli.main import main
+from gan_jax.config import DCGANConfig
+from gan_jax.interop import dcgan
+from gan_jax.interop.importers import ForeignError, ForeignLayoutError, import_file
+from gan_jax.interop.links import export_tensors
+from gan_jax.nets import build
+from gan_jax.trees import flatten
+from tests.conftest import extra_data
+from tests.golden import golden
+
+
+def test_official_pickle():
+    """The weights of the pickle are those of the npz, whose parity test_stylegan2 checks."""
+    found = import_file(extra_data("..", "golden", "stylegan2_ada_32_uncond.pkl"))
+    arrays = golden("stylegan2_ada_32_uncond.npz")
+    assert (found.layout, found.format) == ("stylegan2-ada", "stylegan torch pickle")
+    assert set(found.variables) == {"g_ema", "d"}
+    make = build(found.config).g.parts["synthesise"]
+    image = jax.jit(make)(found.variables["g_ema"], jnp.asarray(arrays["out/ws"]))
+    np.testing.assert_allclose(image, arrays["out/img"].transpose(0, 2, 3, 1), atol=1e-4)
+    reasons = set(found.account.ignored.values())
+    assert any("FIR filter" in why for why in reasons) and any("another copy" in why for why in reasons)
+
+
+def test_a_real_generator_from_the_command_line(tmp_path, capsys):
+    file = extra_data("dcgan-digiface64", "weights.tar")
+    assert main(["import", str(file), "--out", str(tmp_path / "faces"), "--licence", "MIT"]) == 0
+    said = capsys.readouterr().out
+    assert "layout dcgan" in said and "21 tensors used, 4 ignored" in said
+    arrays, model = golden("dcgan_digiface_64.npz"), gan_jax.load(tmp_path / "faces")
+    images, _ = jax.jit(model.pair.g.apply)(model.variables["g_ema"], jnp.asarray(arrays["in/z"]))
+    np.testing.assert_allclose(images, arrays["out/img"].transpose(0, 2, 3, 1), atol=1e-4)
+    assert main(["inspect", str(tmp_path / "faces"), "--provenance", "--match", "**/to_rgb/kernel"]) == 0
+    said = capsys.readouterr().out
+    assert "imported from weights.tar (sha256 " in said
+    assert "transposed <- netG_state_dict.main.12.weight of weights.tar" in said
+
+
+CONFIG = DCGANConfig(resolution=32, channels=1, z_dim=7, channel_base=64, channel_max=16)
+
+
+def state(network: str):
+    rng, pair = np.random.default_rng(0), build(CONFIG)
+    specs = flatten(getattr(pair, network).specs())
+    links = {"g": dcgan.generator_links, "d": dcgan.discriminator_links}[network](CONFIG)
+    return export_tensors({p: rng.standard_normal(s.shape).astype("f4") for p, s in specs.items()}, links), links
+
+
+def test_names_of_others_by_order(tmp_path):
+    tensors, links = state("g")
+    places = {"0": "convTr1", "1": "batchNorm1", "3": "convTr2", "4": "batchNorm2", "6": "convTr3", "7": "batchNorm3"}
+    places["9"] = "convTr4"
+    renamed = {f"{places[n.split('.')[1]]}.{n.split('.')[2]}": array for n, array in tensors.items()}
+    save_file(tensors, tmp_path / "a.safetensors")
+    save_file(renamed, tmp_path / "b.safetensors")
+    a, b = import_file(tmp_path / "a.safetensors"), import_file(tmp_path / "b.safetensors")
+    assert a.config == b.config == CONFIG
+    for path, leaf in flatten(a.variables).items():
+        np.testing.assert_array_equal(flatten(b.variables)[path], leaf)
+    back = export_tensors(flatten(a.variables["g_ema"]), links)
+    assert back.keys() == tensors.keys() and all((back[name] == tensors[name]).all() for name in tensors)
+
+
+def test_both_networks_in_one_file(tmp_path):
+    (g, _), (d, links) = state("g"), state("d")
+    pair = {**{f"netG.{k}": v for k, v in g.items()}, **{f"netD.{k}": v for k, v in d.items()}}
+    save_file(pair, tmp_path / "pair.safetensors")
+    found = import_file(tmp_path / "pair.safetensors", "dcgan")
+    assert set(found.variables) == {"g_ema", "d"} and len(found.account.used) == len(g) + len(d)
+    back = export_tensors(flatten(found.variables["d"]), links)
+    assert all((back[name] == d[name]).all() for name in d)
+
+
+def test_the_head_is_the_convolution_over_what_is_left():
+    """Their last layer is a 4x4 convolution over 4x4 maps."""
+    tensors, links = state("d")
+    name = next(name for name, link in links.items() if link.path == "params/head/kernel")
+    maps = np.random.default_rng(1).standard_normal((2, 4, 4, 16)).astype("f4")
+    theirs = np.einsum("nhwc,chw->n", maps, tensors[name].reshape(16, 4, 4))
+    np.testing.assert_allclose(maps.reshape(2, -1) @ links[name].read(tensors[name])[:, 0], theirs, rtol=1e-4)
+
+
+def test_what_cannot_be_imported(tmp_path, capsys):
+    np.savez(tmp_path / "x.npz", a=np.zeros(3))
+    with pytest.raises(ForeignLayoutError, match="no known layout:\n  - stylegan2-ada: these are no tensors"):
+        import_file(tmp_path / "x.npz")
+    with pytest.raises(ForeignLayoutError, match="no layout 'dcgna' .did you mean 'dcgan'"):
+        import_file(tmp_path / "x.npz", "dcgna")
+    tensors, _ = state("g")
+    save_file({**tensors, "main.99.weight": np.zeros(3)}, tmp_path / "y.safetensors")
+    with pytest.raises(ForeignLayoutError, match="tensor 'main.99.weight'"):
+        import_file(tmp_path / "y.safetensors")
+    (tmp_path / "z.pkl").write_bytes(b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(ForeignError):
+        import_file(tmp_path / "z.pkl")
+    assert main(["import", str(tmp_path / "x.npz"), "--out", str(tmp_path / "o")]) == 2
+    assert "no known layout" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
