@@ -17,17 +17,26 @@ import jax.numpy as jnp
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
-def conv(x: jax.Array, w: jax.Array, padding: Padding | None = None) -> jax.Array:
-    """Stride-1 correlation: `x [N, H, W, I]`, `w [kh, kw, I, O]` -> `[N, H', W', O]`.
+def conv(x: jax.Array, w: jax.Array, padding: Padding | None = None, groups: int = 1) -> jax.Array:
+    """Stride-1 correlation: `x [N, H, W, I]`, `w [kh, kw, I / groups, O]` -> `[N, H', W', O]`.
 
-    `padding` None keeps the size for odd kernels.
+    `padding` None keeps the size for odd kernels. With `groups`, the channels of both sides fall into as many equal
+    runs, and each run of outputs reads its own run of inputs.
+
+    Raises:
+      ValueError: channels that do not fall into the groups.
     """
+    if x.shape[-1] != groups * w.shape[2] or w.shape[3] % groups:
+        raise ValueError(
+            f"{x.shape[-1]} channels and a kernel {list(w.shape)} do not make a convolution of {groups} groups; "
+            "both numbers of channels must be multiples of it, and the kernel reads one group"
+        )
     if padding is None:
         kh, kw = w.shape[:2]
         padding = (((kh - 1) // 2, kh // 2), ((kw - 1) // 2, kw // 2))
-    if w.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
+    if groups == 1 and w.shape[:2] == (1, 1) and padding == ((0, 0), (0, 0)):
         return jnp.einsum("nhwi,io->nhwo", x, w[0, 0])  # a matrix product is fast everywhere
-    return _closed_conv(x, w, padding) if is_closed() else _plain_conv(x, w, padding)
+    return _closed_conv(x, w, padding, groups) if is_closed() else _plain_conv(x, w, padding, groups)
 
 
 def conv_down(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -78,27 +87,42 @@ def is_closed() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _plain_conv(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def _plain_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=numbers, feature_group_count=groups)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _closed_conv(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
-    return _plain_conv(x, w, padding)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _closed_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
+    return _plain_conv(x, w, padding, groups)
 
 
-def _forward(x: jax.Array, w: jax.Array, padding: Padding) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _closed_conv(x, w, padding), (x, w)
+def _forward(
+    x: jax.Array, w: jax.Array, padding: Padding, groups: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _closed_conv(x, w, padding, groups), (x, w)
 
 
-def _backward(padding: Padding, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(
+    padding: Padding, groups: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, w = saved
     kh, kw = w.shape[:2]
     (top, bottom), (left, right) = padding
-    flipped = w[::-1, ::-1].swapaxes(2, 3)
-    dx = _closed_conv(g, flipped, ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right)))
-    dw = _closed_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding)
+    flipped = _exchanged(w[::-1, ::-1], groups)
+    dx = _closed_conv(g, flipped, ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right)), groups)
+    # The examples are what is summed over, so they are the channels now: those of a group, for each group's outputs.
+    dw = _closed_conv(
+        _exchanged(x.transpose(1, 2, 0, 3), groups).transpose(2, 0, 1, 3), g.transpose(1, 2, 0, 3), padding, groups
+    )
     return cast(jax.Array, dx), cast(jax.Array, dw).transpose(1, 2, 0, 3)
+
+
+def _exchanged(w: jax.Array, groups: int) -> jax.Array:
+    """The last two axes exchanged within each group: `[H, W, I, groups * O]` -> `[H, W, O, groups * I]`."""
+    h, width, i, o = w.shape
+    parts = w.reshape(h, width, i, groups, o // groups)
+    return parts.transpose(0, 1, 4, 3, 2).reshape(h, width, o // groups, groups * i)
 
 
 _closed_conv.defvjp(_forward, _backward)

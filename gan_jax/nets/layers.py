@@ -53,11 +53,12 @@ class Conv(_Weighted):
     features: int = 1
     size: int = 3
     bias: bool = True
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        kernel = self.weight("kernel", (self.size, self.size, x.shape[-1], self.features), train)
-        y = conv(x.astype(kernel.dtype), kernel)
+        kernel = self.weight("kernel", (self.size, self.size, x.shape[-1] // self.groups, self.features), train)
+        y = conv(x.astype(kernel.dtype), kernel, groups=self.groups)
         if self.bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)[None, None, None, :]
         return y

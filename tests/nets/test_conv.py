@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 @pytest.fixture(params=["closed", "plain"])
 def form(request, monkeypatch):
     """Both forms, whatever the platform."""
-    monkeypatch.setattr(conv_module, "_closed", lambda: request.param == "closed")
+    monkeypatch.setattr(conv_module, "is_closed", lambda: request.param == "closed")
 
 
 def draw(*shape: int, seed: int = 0) -> jax.Array:
@@ -71,6 +72,34 @@ def test_conv(form, kernel, padding):
     full = padding or tuple(((k - 1) // 2, k // 2) for k in kernel)
     x, w = draw(2, 5, 6, 3), draw(*kernel, 3, 4, seed=1)
     assert_same_derivatives(lambda x, w: conv(x, w, padding), lambda x, w: lax_conv(x, w, full), x, w)
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [((3, 3), None), ((2, 3), ((1, 0), (2, 1))), ((1, 1), None)])
+def test_grouped(form, kernel, padding):
+    """Against every group convolved by itself; unequal numbers of inputs and outputs, so that none is exchanged."""
+    full = padding or tuple(((k - 1) // 2, k // 2) for k in kernel)
+    x, w = draw(2, 4, 5, 6), draw(*kernel, 2, 12, seed=1)
+    part = lambda x, w, g: lax_conv(x[..., 2 * g : 2 * g + 2], w[..., 4 * g : 4 * g + 4], full)
+    apart = lambda x, w: jnp.concatenate([part(x, w, g) for g in range(3)], axis=-1)
+    assert_same_derivatives(lambda x, w: conv(x, w, padding, groups=3), apart, x, w)
+
+
+def test_closed_convolutions_have_closed_derivatives(monkeypatch):
+    """Of any order: what XLA on CPU gets is plain NHWC by HWIO, with groups of channels but never of examples."""
+    monkeypatch.setattr(conv_module, "is_closed", lambda: True)
+    x, w = draw(2, 4, 4, 6), draw(3, 3, 2, 12, seed=1)
+    form = lambda x, w: conv(x, w, groups=3)
+    text = str(jax.make_jaxpr(jax.grad(lambda w: r1_like(form, x, w)))(w))
+    assert text.count("conv_general_dilated[") >= 6
+    assert set(re.findall(r"batch_group_count=(\d+)", text)) == {"1"}
+    assert set(re.findall(r"lhs_spec=\(([^)]*)\)", text)) == {"0, 3, 1, 2"}
+    assert set(re.findall(r"rhs_spec=\(([^)]*)\)", text)) == {"3, 2, 0, 1"}
+
+
+def test_channels_that_do_not_fall_into_groups():
+    for shape in ((3, 3, 3, 12), (3, 3, 2, 4)):
+        with pytest.raises(ValueError, match="6 channels and a kernel .* do not make a convolution of 3 groups"):
+            conv(jnp.zeros((1, 4, 4, 6)), jnp.zeros(shape), groups=3)
 
 
 @pytest.mark.parametrize(("ours", "reference"), [(conv_down, lax_down), (conv_up, lax_up)])
