@@ -243,6 +243,11 @@ BOMBS = {
     "one text of many arrays": (
         b"\x80\2cnumpy._core.multiarray\nscalar\nq\0cnumpy\ndtype\nX\6\0\0\0S60000\x85Rq\1X" + struct.pack("<I", 60_000)
         + b"k" * 60_000 + b"\x86q\2(" + b"h\0h\2R" * 10**5 + b"t.", "its arrays would take"),
+    "objects 60,000 deep": (opcodes(b"cm\nn\n\x94", b"h\0" * 60_000, b")", b"R\x85" * 60_000), "nested deeper than"),
+    "calls of calls 30,000 deep": (
+        opcodes(b"ctorch._tensor\n_rebuild_from_type_v2\n\x94)\x94",
+                *(b"(h\0Nj" + struct.pack("<I", i + 1) + b"Nt\x94" for i in range(30_000)),
+                b"h\0j" + struct.pack("<I", 30_001) + b"R"), "a kind of tensor that"),
     "lines that are looked through": (b"(" + b"Va\n" * 200_000 + b"t.", "holds no tensor|more than 200,000 items"),
     "a buffer out of band": (opcodes(b"\x97"), "a buffer outside itself"),
     "protocol 200": (b"\x80\xc8N.", "protocol 200"),
