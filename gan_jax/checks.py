@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig
+from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig, R3GANConfig
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -36,7 +36,7 @@ def _net(config: Config) -> Iterator[str]:
     net = config.net
     if net.resolution < 16 or net.resolution & (net.resolution - 1):
         yield f"net.resolution is {net.resolution}; use a power of two from 16"
-    elif 0 < net.channel_base < net.resolution:
+    elif not isinstance(net, R3GANConfig) and 0 < net.channel_base < net.resolution:
         yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"
     if net.channels not in (1, 3, 4):
         yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"
@@ -46,6 +46,25 @@ def _net(config: Config) -> Iterator[str]:
     num_classes = getattr(net, "num_classes", 0)
     if num_classes < 0 or num_classes == 1:
         yield f"net.num_classes is {num_classes}; use 0 (unconditional) or at least 2"
+    if isinstance(net, R3GANConfig):
+        yield from _r3gan(net)
+
+
+def _r3gan(net: R3GANConfig) -> Iterator[str]:
+    wrong = False
+    for name, least in (("widths", 1), ("cardinality", 1), ("blocks", 0)):
+        values = getattr(net, name)
+        if not values or min(values) < least:
+            wrong = True
+            yield f"net.{name} is {list(values)}; give one number of at least {least} for each resolution from 4 px"
+    sizes = () if wrong else range(max(len(net.widths), len(net.cardinality)))
+    for i in sizes:
+        width, groups = (values[min(i, len(values) - 1)] for values in (net.widths, net.cardinality))
+        if width * net.expansion % groups:
+            yield (
+                f"net.cardinality {groups} at {4 * 2**i} px does not divide the {width * net.expansion} channels inside a "
+                f"block (net.widths {width} x net.expansion {net.expansion}); use a divisor"
+            )
 
 
 def _loss(config: Config) -> Iterator[str]:
@@ -97,6 +116,9 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "net.channel_base": "",
     "net.channel_max": "",
     "net.depth": "",
+    "net.expansion": "",
+    "net.g_embed": ", or None for net.z_dim",
+    "net.d_embed": ", or None for the width at 4 px",
     "loss.penalty_interval": "",
     "optim.lr": "",
     "optim.d_lr": ", or None for optim.lr",

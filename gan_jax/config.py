@@ -80,6 +80,27 @@ class StyleGAN2Config:
 
 
 @dataclasses.dataclass(frozen=True)
+class R3GANConfig:
+    """R3GAN pair: residual blocks with grouped convolutions, no norm, no style; lists go from 4 px upwards.
+
+    The last value of a list holds at all higher resolutions, and those above `resolution` wait for growth.
+    """
+
+    resolution: int = 64  # height and width, px; a power of two from 8
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
+    num_classes: int = 0  # 0 = unconditional; else labels enter G beside the latents, and D projects on them
+    z_dim: int = 64  # latent size
+    widths: tuple[int, ...] = (768, 768, 768, 768, 384, 192, 96)  # channels at 4, 8, .. px
+    cardinality: tuple[int, ...] = (96, 96, 96, 96, 48, 24, 12)  # groups of the 3x3 convolutions
+    blocks: tuple[int, ...] = (2,)  # residual blocks at each resolution
+    expansion: int = 2  # channels inside a block, in multiples of its width
+    g_embed: int | None = None  # size of G's class embedding; None = z_dim
+    d_embed: int | None = None  # size of D's class embedding; None = the width at 4 px
+    low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     # adversarial loss
     name: Literal["non_saturating", "hinge", "wasserstein", "least_squares", "relativistic"] = "hinge"
@@ -174,7 +195,7 @@ class FreezeDConfig(FinetuneConfig):
     blocks: int = 1  # how many of D's blocks stay frozen, counted from the image
 
 
-NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config
+NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig
 MethodConfig = ScratchConfig | FinetuneConfig | FreezeDConfig
 
 

@@ -121,6 +121,12 @@ WRONG = {
     "leaves no channel at 2048 px": Config(net=c.ResNetConfig(resolution=2048)),
     "net.num_classes is 1": Config(net=c.ResNetConfig(num_classes=1)),
     "net.kernel is 4; use an odd size": Config(net=c.ResNetConfig(kernel=4)),
+    "net.widths is [8, 0]; give one number of at least 1": Config(net=c.R3GANConfig(widths=(8, 0))),
+    "net.blocks is []; give one number of at least 0": Config(net=c.R3GANConfig(blocks=())),
+    "net.cardinality 3 at 8 px does not divide the 16 channels inside a block (net.widths 8 x net.expansion 2)": Config(
+        net=c.R3GANConfig(widths=(6, 8), cardinality=(3,))
+    ),
+    "net.expansion is 0; it must be positive": Config(net=c.R3GANConfig(expansion=0)),
     "net.depth is 0": Config(net=c.ResNetConfig(depth=0)),
     "train.batch is 0; it must be positive": Config(train=c.TrainConfig(batch=0)),
     "does not divide over 3 devices; use a multiple of 3": Config(train=c.TrainConfig(devices=3)),

@@ -22,6 +22,7 @@ from gan_jax.config import (
     DCGANConfig,
     FinetuneConfig,
     FreezeDConfig,
+    R3GANConfig,
     ResNetConfig,
     ScratchConfig,
     StyleGAN2Config,
@@ -160,5 +161,10 @@ def _read_json(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from error
 
 
-NETS: dict[str, type] = {"resnet": ResNetConfig, "dcgan": DCGANConfig, "stylegan2": StyleGAN2Config}
+NETS: dict[str, type] = {
+    "resnet": ResNetConfig,
+    "dcgan": DCGANConfig,
+    "stylegan2": StyleGAN2Config,
+    "r3gan": R3GANConfig,
+}
 METHODS: dict[str, type] = {"scratch": ScratchConfig, "finetune": FinetuneConfig, "freeze_d": FreezeDConfig}

@@ -26,7 +26,7 @@ class ShowPlan:
     # experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     json: Path | None = None  # also write the plan to this file
-    net: Literal["resnet", "dcgan", "stylegan2"] | None = None  # kind of the new networks; None = FILE's
+    net: Literal["resnet", "dcgan", "stylegan2", "r3gan"] | None = None  # kind of the new networks; None = FILE's
     method: Literal["finetune", "freeze_d"] | None = None  # transfer method; None = FILE's, finetune without FILE
 
 

@@ -33,7 +33,7 @@ class Train:
     # experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
-    net: Literal["resnet", "dcgan", "stylegan2"] | None = None  # kind of networks; None = FILE's
+    net: Literal["resnet", "dcgan", "stylegan2", "r3gan"] | None = None  # kind of networks; None = FILE's
     method: Literal["scratch", "finetune", "freeze_d"] | None = None  # transfer method; None = FILE's
     at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
     fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it

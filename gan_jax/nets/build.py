@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import ConfigError, DCGANConfig, NetConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets import dcgan, resnet, stylegan2, stylegan2_d
+from gan_jax.config import ConfigError, DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.nets import dcgan, r3gan, r3gan_d, resnet, stylegan2, stylegan2_d
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
 
@@ -147,4 +147,16 @@ def _stylegan2(config: StyleGAN2Config, axis_name: str | None) -> Pair:
     return Pair(make_g, make_net(discriminator, d), config, blocks, examples_mix=config.mbstd_group > 0)
 
 
-NETS: dict[type, Callable[..., Pair]] = {ResNetConfig: _resnet, DCGANConfig: _dcgan, StyleGAN2Config: _stylegan2}
+def _r3gan(config: R3GANConfig, axis_name: str | None) -> Pair:
+    g, d = _examples(config)
+    blocks = tuple(f"b{r}" for r in reversed(r3gan.stages(config)))
+    pair = make_net(r3gan.Generator(config), g), make_net(r3gan_d.Discriminator(config), d)
+    return Pair(*pair, config, ("from_rgb", *blocks))
+
+
+NETS: dict[type, Callable[..., Pair]] = {
+    ResNetConfig: _resnet,
+    DCGANConfig: _dcgan,
+    StyleGAN2Config: _stylegan2,
+    R3GANConfig: _r3gan,
+}

@@ -1,7 +1,7 @@
 """Resampling with a symmetric FIR filter, by slices and adds: no zero is inserted, no kernel is convolved per channel.
 
-`[1, 3, 3, 1]` is StyleGAN2's filter, `[1, 2, 1]` R3GAN's. Every function is linear and acts on `[N, H, W, C]` axis by
-axis. Conventions (padding, alignment) are those of the StyleGAN2-ADA code.
+`[1, 3, 3, 1]` is StyleGAN2's filter, and R3GAN's too, which calls it `[1, 2, 1]` (convolved with a box of two). Every
+function is linear and acts on `[N, H, W, C]` axis by axis. Conventions (padding, alignment) are those of the StyleGAN2-ADA code.
 """
 
 from __future__ import annotations

@@ -1,0 +1,139 @@
+"""The generator of R3GAN (Huang et al., NeurIPS 2024): residual blocks with grouped convolutions, no norm, no style, no noise.
+
+G and D mirror each other. A stage is a resolution: residual blocks `res0`, `res1`, .. and, towards the neighbouring
+resolution, a `transition` (a 1x1 convolution, where the widths differ, and a FIR filter). The shortcuts are identities
+and a fresh block's last convolution is zero, so that a new block leaves the function as it was.
+
+The published filter `[1, 2, 1]` is given per output pixel; convolved with the box of two that the reference resamples
+by, it is `[1, 3, 3, 1]`, StyleGAN2's filter in StyleGAN2's alignment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import R3GANConfig
+from gan_jax.nets.layers import Conv, Embed, Initializer, at_least_float32, needed
+from gan_jax.nets.resample import upsample
+
+GAIN = math.sqrt(2 / 1.04)  # of initial weights before a leaky ReLU of slope 0.2, whose own gain is 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What is at a resolution: channels, groups of the 3x3 convolutions, residual blocks."""
+
+    width: int
+    cardinality: int
+    blocks: int
+
+
+def stages(config: R3GANConfig) -> dict[int, Stage]:
+    """The stage at every resolution from 4 px; the last value of each list holds above it."""
+    sizes = [2**i for i in range(2, config.resolution.bit_length())]
+    lists = (config.widths, config.cardinality, config.blocks)
+    return {r: Stage(*(values[min(i, len(values) - 1)] for values in lists)) for i, r in enumerate(sizes)}
+
+
+def dtype_at(config: R3GANConfig, r: int) -> str:
+    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below and at 4 px."""
+    return config.dtype if r > max(4, config.resolution >> config.low_precision) else "float32"
+
+
+def fan_in(gain: float = 1.0) -> Initializer:
+    """Normal with standard deviation `gain / sqrt(fan_in)`."""
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+
+
+class Residual(nn.Module):
+    """x + 1x1, bias, leaky ReLU, grouped 3x3, bias, leaky ReLU, 1x1: `[N, H, W, C]` -> the same."""
+
+    config: R3GANConfig
+    r: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        c, all_stages = self.config, stages(self.config)
+        hidden, groups = x.shape[-1] * c.expansion, all_stages[self.r].cardinality
+        init = fan_in(GAIN * max(1, sum(stage.blocks for stage in all_stages.values())) ** -0.25)
+        options = {"dtype": dtype_at(c, self.r), "init_kernel": init}
+        y = nn.leaky_relu(Conv(features=hidden, size=1, name="conv0", **options)(x), 0.2)
+        y = nn.leaky_relu(Conv(features=hidden, groups=groups, name="conv1", **options)(y), 0.2)
+        last = {**options, "init_kernel": nn.initializers.zeros}
+        return x + Conv(features=x.shape[-1], size=1, bias=False, name="conv2", **last)(y)
+
+
+class GStage(nn.Module):
+    """Features at half of `r` px (the stem's, at 4 px) -> features at `r` px: the transition, then the blocks."""
+
+    config: R3GANConfig
+    r: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        stage, dtype = stages(self.config)[self.r], dtype_at(self.config, self.r)
+        x = x.astype(dtype)
+        if self.r > 4:
+            x = upsample(transition(x, stage.width, dtype))
+        for i in range(stage.blocks):
+            x = Residual(self.config, self.r, name=f"res{i}")(x)
+        return x
+
+
+class Stem(nn.Module):
+    """Latents and class embedding `[N, I]` -> `[N, 4, 4, features]`: a learned map for each channel, scaled."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        basis = self.param("basis", nn.initializers.normal(1.0), (4, 4, self.features))
+        kernel = self.param("kernel", fan_in(), (x.shape[-1], self.features))
+        return (x @ kernel)[:, None, None, :] * basis[None]
+
+
+class Generator(nn.Module):
+    """Latents `z [N, z_dim]`, labels `[N]` or None -> images `[N, r, r, channels]` float32, unbounded: about [-1, 1]."""
+
+    config: R3GANConfig
+
+    @nn.compact
+    def __call__(self, z: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
+        c, all_stages = self.config, stages(self.config)
+        x = at_least_float32(z)
+        if c.num_classes:
+            init = nn.initializers.normal(c.num_classes**-0.5)
+            table = Embed(num_classes=c.num_classes, features=g_embed(c), init_kernel=init, name="embed")
+            x = jnp.concatenate([x, table(needed(labels))], axis=-1)
+        x = Stem(all_stages[4].width, name="stem")(x)
+        for r in all_stages:
+            x = GStage(c, r, name=f"b{r}")(x)
+        return Conv(features=c.channels, size=1, bias=False, init_kernel=fan_in(), name="to_rgb")(at_least_float32(x))
+
+
+def g_embed(config: R3GANConfig) -> int:
+    """Size of G's class embedding."""
+    return config.z_dim if config.g_embed is None else config.g_embed
+
+
+def transition(x: jax.Array, features: int, dtype: str) -> jax.Array:
+    """A 1x1 convolution where the width changes: `[N, H, W, C]` -> `[N, H, W, features]`; for use inside a module."""
+    if x.shape[-1] == features:
+        return x
+    return Conv(features=features, size=1, bias=False, init_kernel=fan_in(), dtype=dtype, name="transition")(x)
+
+
+_NARROW = R3GANConfig(dtype="bfloat16")
+_WIDE = dataclasses.replace(_NARROW, widths=(1536, 1536, 1536, 1536, 768), cardinality=(96, 96, 96, 96, 48))
+PRESETS: dict[str, R3GANConfig] = {  # the networks of the paper; at 64 px ImageNet narrows as FFHQ does, by analogy
+    "cifar10": dataclasses.replace(_NARROW, resolution=32, num_classes=10),
+    "ffhq64": dataclasses.replace(_NARROW, resolution=64),
+    "ffhq256": dataclasses.replace(_NARROW, resolution=256),
+    "imagenet32": dataclasses.replace(_WIDE, resolution=32, num_classes=1000),
+    "imagenet64": dataclasses.replace(_WIDE, resolution=64, num_classes=1000),
+}

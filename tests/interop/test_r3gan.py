@@ -1,0 +1,142 @@
+"""R3GAN as the published implementation computes it: outputs, R1, R2, relativistic losses, and all their gradients."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.config import R3GANConfig
+from gan_jax.interop.links import ForeignLayoutError, export_tensors, import_tensors
+from gan_jax.interop.r3gan import IGNORED, discriminator_links, generator_links, guess_config
+from gan_jax.losses import LOSSES, squared_gradient
+from gan_jax.nets import build
+from gan_jax.trees import flatten, unflatten
+from tests.golden import golden, under
+
+SMALL = R3GANConfig(
+    resolution=16, z_dim=5, widths=(8, 8, 6), cardinality=(4, 2, 3), blocks=(2, 1, 2), expansion=3, d_embed=None
+)
+nhwc = lambda x: jnp.asarray(x.transpose(0, 2, 3, 1))
+
+
+def imported(state, links, specs):
+    leaves, account = import_tensors(state, links, IGNORED, flatten(specs), "golden")
+    assert len(account.used) + len(account.ignored) == len(state)
+    return unflatten({path: jnp.asarray(leaf) for path, leaf in leaves.items()})
+
+
+def close(found, expected, tolerance, what=""):
+    """Relative to the largest value."""
+    assert np.abs(np.asarray(found) - expected).max() <= tolerance * np.abs(expected).max(), what
+
+
+def close_gradients(found, arrays, prefix, links):
+    """Every leaf, and every gradient of the file."""
+    expected = {links[name].path: links[name].read(array) for name, array in under(arrays, prefix).items()}
+    found = flatten({"params": found})
+    assert found.keys() == expected.keys()
+    for path, gradient in found.items():
+        close(gradient, expected[path], 1e-3, path)
+
+
+@pytest.fixture(scope="module")
+def case():
+    arrays = golden("r3gan_32_cond.npz")
+    meta = json.loads(str(arrays["meta"]))
+    config = guess_config(under(arrays, "G/"), under(arrays, "D/"))
+    assert config == R3GANConfig(
+        resolution=meta["resolution"],
+        num_classes=meta["c_dim"],
+        z_dim=meta["z_dim"],
+        widths=tuple(meta["widths_low_to_high"]),
+        cardinality=tuple(meta["cardinality"]),
+        blocks=tuple(meta["blocks"]),
+        expansion=meta["expansion"],
+        g_embed=meta["c_embed"],
+        d_embed=meta["c_embed"],
+    )
+    pair = build(config)
+    g = imported(under(arrays, "G/"), generator_links(config), pair.g.specs())
+    d = imported(under(arrays, "D/"), discriminator_links(config), pair.d.specs())
+    return arrays, meta, pair, g, d, jnp.asarray(arrays["in/c"].argmax(1), jnp.int32)
+
+
+def test_discriminator_game(case):
+    arrays, meta, pair, _, d, labels = case
+    real, fake = nhwc(arrays["in/x"]), nhwc(arrays["out/img"])
+
+    def loss(params):
+        judge = lambda x: pair.d.apply({"params": params}, x, labels)[0]
+        r1, r2 = squared_gradient(judge, real), squared_gradient(judge, fake)
+        on_real, on_fake = judge(real), judge(fake)
+        game = LOSSES["relativistic"](on_real, on_fake)[0] + meta["gamma"] / 2 * (r1 + r2)
+        return game.mean(), {"logits_real": on_real, "logits_fake": on_fake, "r1": r1, "r2": r2, "loss_d": game}
+
+    gradients, found = jax.jit(jax.grad(loss, has_aux=True))(d["params"])
+    for name, value in found.items():
+        close(value, arrays[f"out/{name}"], 1e-4, name)
+    close_gradients(gradients, arrays, "grad_d/", discriminator_links(pair.config))
+
+
+def test_generator_game(case):
+    arrays, _, pair, g, d, labels = case
+
+    def loss(params):
+        images = pair.g.apply({"params": params}, jnp.asarray(arrays["in/z"]), labels)[0]
+        judge = lambda x: pair.d.apply(d, x, labels)[0]
+        game = LOSSES["relativistic"](judge(nhwc(arrays["in/x"])), judge(images))[1]
+        return game.mean(), (images, game)
+
+    gradients, (images, game) = jax.jit(jax.grad(loss, has_aux=True))(g["params"])
+    close(images, nhwc(arrays["out/img"]), 1e-4)
+    close(game, arrays["out/loss_g"], 1e-4)
+    close_gradients(gradients, arrays, "grad_g/", generator_links(pair.config))
+
+
+def drawn(config):
+    """A pair, tensors under their names, and the links."""
+    rng, pair = np.random.default_rng(0), build(config)
+    links = {"g": generator_links(config), "d": discriminator_links(config)}
+    leaves = lambda net: {p: rng.standard_normal(s.shape).astype("f4") for p, s in flatten(net.specs()).items()}
+    return (
+        pair,
+        {"g": export_tensors(leaves(pair.g), links["g"]), "d": export_tensors(leaves(pair.d), links["d"])},
+        links,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_classes": 3}, {"num_classes": 3, "g_embed": 7, "d_embed": 9}, {"channels": 1, "blocks": (1, 3, 1)}],
+    ids=str,
+)
+def test_there_and_back(options):
+    config = dataclasses.replace(SMALL, **options)
+    pair, tensors, links = drawn(config)
+    assert guess_config(tensors["g"], tensors["d"]) == config
+    for name, net in (("g", pair.g), ("d", pair.d)):
+        specs = flatten(net.specs())
+        leaves, _ = import_tensors(tensors[name], links[name], IGNORED, specs, "copy")
+        assert leaves.keys() == specs.keys()
+        back = export_tensors(leaves, links[name])
+        assert back.keys() == tensors[name].keys()
+        for key, array in back.items():
+            np.testing.assert_array_equal(array, tensors[name][key])
+
+
+def test_what_does_not_fit_is_named():
+    _, tensors, _ = drawn(SMALL)
+    g, d = tensors["g"], tensors["d"]
+    with pytest.raises(ForeignLayoutError, match="no tensors of an R3GAN generator .no MainLayers.0.Layers.0.Basis"):
+        guess_config({"main.0.weight": np.zeros(3)})
+    deeper = {**d, "MainLayers.0.Layers.7.LinearLayer2.Layer.weight": np.zeros((18, 6, 3, 3))}
+    with pytest.raises(ForeignLayoutError, match=r"G has \[2, 1, 2\] blocks from 4 px upwards, but D \[2, 1, 3\]"):
+        guess_config(g, deeper)
+    name = "MainLayers.0.Layers.2.LinearLayer2.Layer.weight"
+    with pytest.raises(ForeignLayoutError, match=r"stage 0 of G has convolutions of \[1, 4\] groups"):
+        guess_config({**g, name: np.zeros((24, 24, 3, 3))})
+    with pytest.raises(ForeignLayoutError, match=r"G's blocks widen \[3, 6\] times"):
+        guess_config({**g, name: np.zeros((48, 12, 3, 3))})
