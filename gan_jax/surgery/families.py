@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
-from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
-from gan_jax.surgery import dcgan, resnet
+from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.surgery import dcgan, resnet, stylegan2, stylegan2_layout
 from gan_jax.surgery.case import Case, Classes, Options
 from gan_jax.surgery.cross import ROLES, cross_rules
 from gan_jax.surgery.layout import Layout
@@ -100,6 +100,11 @@ def new_norms(target_config: Any, source_config: Any) -> dict[str, tuple[str, ..
 FAMILIES: dict[type, tuple[Family, Family]] = {  # of G and D, where more than the layout is needed
     ResNetConfig: (resnet.generator, resnet.discriminator),
     DCGANConfig: (dcgan.generator, dcgan.discriminator),
+    StyleGAN2Config: (stylegan2.generator, stylegan2.discriminator),
 }
 
-LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {ResNetConfig: resnet.layouts, DCGANConfig: dcgan.layouts}
+LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {
+    ResNetConfig: resnet.layouts,
+    DCGANConfig: dcgan.layouts,
+    StyleGAN2Config: stylegan2_layout.layouts,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gan_jax.surgery import fit_equalised
 from gan_jax.surgery.arrays import Args, Shape
 from gan_jax.surgery.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
@@ -72,4 +73,5 @@ RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[St
     "fit_gain": fit_gain,
     "fit_carry": fit_carry,
     "fit_head": fit_head,
+    **fit_equalised.RESOLVERS,
 }

@@ -44,7 +44,7 @@ def carry(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def carry_on_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    shape, needed = tuple(args["shape"]), [_width(args[key], args["channels"]) for key in ("reads", "writes")]
+    shape, needed = tuple(args["shape"]), [width_of(args[key], args["channels"]) for key in ("reads", "writes")]
     if len(shape) != 4 or shape[:2] != (4, 4) or any(n < m for n, m in zip(shape[2:], needed)):
         raise OpError(f"this needs a kernel [4, 4, {needed[0]} or more, {needed[1]} or more], not {list(shape)}")
     return shape
@@ -57,8 +57,8 @@ def carry_on(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """
     channels = args["channels"]
     inputs, outputs = tuple(args["shape"])[2:]
-    matrix = args["value"] * _signs(args["reads"], channels, inputs).T @ _signs(args["writes"], channels, outputs)
-    written = _width(args["writes"], channels)
+    matrix = args["value"] * signs(args["reads"], channels, inputs).T @ signs(args["writes"], channels, outputs)
+    written = width_of(args["writes"], channels)
     out = paste(fresh, (..., slice(0, written)), 0)
     middle = np.broadcast_to(matrix[:, :written], (2, 2, inputs, written)).astype(fresh.dtype)
     return paste(out, (slice(1, 3), slice(1, 3), slice(None), slice(0, written)), middle)
@@ -99,11 +99,11 @@ def fold_head(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     return xp.einsum("ck,hwko->hwco", matrix, layers[-1]).astype(sources[0].dtype)
 
 
-def _width(kind: str, channels: int) -> int:
+def width_of(kind: str, channels: int) -> int:
     return 2 * channels if kind == "pairs" else channels
 
 
-def _signs(kind: str, channels: int, width: int) -> np.ndarray:
+def signs(kind: str, channels: int, width: int) -> np.ndarray:
     """`[channels, width]`: which channels hold an image channel, with their sign."""
     out = np.zeros((channels, width))
     for c in range(channels):

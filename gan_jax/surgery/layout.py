@@ -18,7 +18,8 @@ from gan_jax.surgery.arrays import Shape
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import did_you_mean
 
-FIXED = ("h", "w", "z", "rgb", "classes", "logit")  # axes that no permutation may touch: the world outside sees them
+FIXED = ("h", "w", "z", "rgb", "classes", "logit", "joined")  # axes that no permutation may touch: the world outside
+# sees them, or they hold several things side by side
 
 
 @dataclasses.dataclass(frozen=True)

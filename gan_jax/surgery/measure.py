@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.config import StyleGAN2Config
+from gan_jax.nets.resample import downsample, upsample
+
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
 
 
@@ -63,10 +66,16 @@ def measure(apply_old: Callable[[Any], Any], apply_new: Callable[[Any], Any], pr
     return Difference(largest, scale, count)
 
 
-def resize_images(images: jax.Array, resolution: int, channels: int) -> jax.Array:
-    """Images `[N, r, r, C]` at another size and colour, by what growth preserves: repetition, means, grey repeated."""
+def resize_images(images: jax.Array, resolution: int, channels: int, filtered: bool = False) -> jax.Array:
+    """Images `[N, r, r, C]` at another size and colour, by what growth preserves: repetition, means, grey repeated.
+
+    With `filtered` the size changes by StyleGAN2's filter, doubling after doubling, as its growth does.
+    """
     n, r, _, c = images.shape
-    if resolution >= r:
+    if filtered:
+        for _ in range(abs(resolution.bit_length() - r.bit_length())):
+            images = upsample(images) if resolution > r else downsample(images)
+    elif resolution >= r:
         images = images.repeat(resolution // r, axis=1).repeat(resolution // r, axis=2)
     else:
         k = r // resolution
@@ -79,14 +88,36 @@ def resize_images(images: jax.Array, resolution: int, channels: int) -> jax.Arra
     return jnp.concatenate([colours, alpha], axis=-1) if channels == 4 else colours
 
 
+Images = Callable[[jax.Array], jax.Array]
+
+
+def common_views(config: Any, was: Any) -> tuple[Images, Images, Images, Images]:
+    """How images become comparable: (those that the old G makes, the new G makes; what the old D sees, the new D sees).
+
+    Probes for D are of the old resolution and colour. StyleGAN2's filter is not undone by halving what it doubled, so
+    that a smaller network is compared at the larger size, and a smaller D sees the filtered halves of larger probes.
+    """
+    fir = isinstance(config, StyleGAN2Config) and isinstance(was, StyleGAN2Config)
+    to = lambda x, r, c: resize_images(x, r, c, filtered=fir)
+    as_new: Images = lambda x: to(x, config.resolution, config.channels)
+    same: Images = lambda x: x
+    if not fir or config.resolution == was.resolution:
+        return as_new, same, same, as_new
+    if config.resolution > was.resolution:
+        seen: Images = lambda x: to(to(x, config.resolution, was.channels), was.resolution, was.channels)
+        return as_new, same, seen, as_new
+    in_old_size: Images = lambda x: to(x, was.resolution, config.channels)
+    return in_old_size, in_old_size, same, as_new
+
+
 def measure_pair(
     old: Any, old_variables: Any, new: Any, new_variables: Any, key: jax.Array, n: int = 8
 ) -> dict[str, Difference]:
     """How far a transplanted pair is from the pair that it came from: `{"g": Difference, "d": Difference}`.
 
-    G: the new one's images against the old one's, resized by `resize_images`. D: the new one's logits for such
-    images against the old one's for its own, and for noise. Conditional nets are asked for class 0 on both sides. A
-    network that either side lacks is not measured.
+    G: the new one's images against the old one's, brought to one size and colour by `resize_images`. D: the new one's
+    logits for such images against the old one's for its own, and for noise. Conditional nets are asked for class 0 on
+    both sides. A network that either side lacks is not measured.
 
     Args:
       old: the pair that `nets.build` gives for the source.
@@ -102,19 +133,19 @@ def measure_pair(
     def compiled(pair: Any, net: Any) -> Callable[..., jax.Array]:  # operation by operation would compile each
         return jax.jit(lambda variables, x: net.apply(variables, x, _class_0(pair, n))[0])
 
-    as_new = lambda images: resize_images(images, config.resolution, config.channels)
+    made_old, made_new, seen_old, seen_new = common_views(config, was)
     found, images = {}, []
     if "g" in old_variables:
         images = [compiled(old, old.g)(old_variables["g"], z[:, : was.z_dim])]
     if images and "g" in new_variables:
         grown = compiled(new, new.g)(new_variables["g"], z[:, : config.z_dim])
-        found["g"] = measure(as_new, lambda _: grown, images)
+        found["g"] = measure(made_old, lambda _: made_new(grown), images)
     if "d" in old_variables and "d" in new_variables:
         old_d, new_d = compiled(old, old.d), compiled(new, new.d)
         shape = (n, was.resolution, was.resolution, was.channels)
         noise = jax.random.uniform(jax.random.fold_in(key, 1), shape, minval=-1.0)
-        judge_old, judge_new = lambda x: old_d(old_variables["d"], x), lambda x: new_d(new_variables["d"], as_new(x))
-        found["d"] = measure(judge_old, judge_new, [*images, noise])
+        judge_old = lambda x: old_d(old_variables["d"], seen_old(x))
+        found["d"] = measure(judge_old, lambda x: new_d(new_variables["d"], seen_new(x)), [*images, noise])
     return found
 
 

@@ -11,6 +11,7 @@ from gan_jax.surgery.plan import Entry, Plan
 EXACT = {
     *("copy", "pad", "widen", "widen_spectral", "colour_spectral", "duplicate", "permute", "tile", "gather", "regain"),
     *("zero", "fill", "identity", "mute", "ballast", "one_hot", "carry", "carry_on", "singular_vector"),
+    *("equalise", "parts", "carry_centre", "carry_head"),
 }
 REASONS = {
     "slice": "channels or latents dropped",
@@ -21,6 +22,7 @@ REASONS = {
     "init": "fresh values",
     "cast": "another number format",
     "fold_head": "layers folded into a head, exact where growth made them",
+    "fold_rgb": "layers folded into a head, exact where growth made them",
 }
 CONDITIONS = {
     "carry": "in evaluation mode (in training mode after calibration of the new norms)",
@@ -56,6 +58,7 @@ def _sentence(plan: Plan, root: str) -> str:
         return f"{root}: not preserved: " + "; ".join(f"{reason} ({_some(paths)})" for reason, paths in found.items())
     names = {"colour" if name in ("colour_in", "colour_spectral") else name for e in entries for name, _ in e.steps}
     conditions = [text for name, text in CONDITIONS.items() if name in names]
+    conditions += dict.fromkeys(args["condition"] for e in entries for _, args in e.steps if "condition" in args)
     return f"{root}: function preserved" + "".join(f", {text}" for text in conditions)
 
 
@@ -71,8 +74,10 @@ def _reasons(entry: Entry, silent: tuple[str, ...]) -> Iterator[str]:
     if kind == "spectral":
         return  # follows its kernel
     for name, args in entry.steps:
-        if name == "init" and path.startswith(silent):
+        if name == "init" and (path.startswith(silent) or args.get("unheard")):
             continue
+        if "reason" in args:  # of the rule that knows what the network does with the leaf
+            yield args["reason"]
         if name == "gather" and -1 in args["index"]:
             yield REASONS["mean"]
         elif name in ("colour_in", "colour_out"):

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from gan_jax.surgery import grids, heads, join, leaf, select, spectral, width
+from gan_jax.surgery import equalised, grids, heads, join, leaf, select, spectral, width
 from gan_jax.surgery.arrays import Args, OpError, Shape, wide
 from gan_jax.trees import did_you_mean
 
@@ -252,6 +252,39 @@ OPS: dict[str, Op] = {
     "fuse_down": Op("3x3 before 2x2 means <-> 4x4, stride 2", grids.fuse_shape, grids.fuse_down, keeps="adapted"),
     "noise": Op("the same shape, plus seeded noise", leaf.noise_shape, leaf.noise, keeps="adapted", moments="copy"),
     "scale": Op("the same shape, times a number", leaf.scale_shape, leaf.scale, keeps="adapted"),
+    "equalise": Op(
+        "the same shape, times sqrt(new / old fan-in)", equalised.equalise_shape, equalised.equalise, keeps="adapted"
+    ),
+    "parts": Op(
+        "larger or smaller, by parts of an axis that is read",
+        equalised.parts_shape,
+        equalised.parts,
+        fresh=True,
+        fills=False,
+        keeps="adapted",
+    ),
+    "carry_centre": Op(
+        "[k, k, I, O], its middle passes an image on, else fresh",
+        equalised.carry_centre_shape,
+        equalised.carry_centre,
+        **_NEW,
+    ),
+    "carry_head": Op(
+        "[1, 1, c, O] as the middle of a layer within",
+        equalised.carry_head_shape,
+        equalised.carry_head,
+        fresh=True,
+        fills=False,
+        keeps="adapted",
+    ),
+    "fold_rgb": Op(
+        "a head and the layers after it as one head",
+        equalised.fold_rgb_shape,
+        equalised.fold_rgb,
+        sources=2,
+        many=True,
+        keeps="adapted",
+    ),
     "unit": Op("the same kernel, largest singular value 1", leaf.matrix_shape, leaf.unit, keeps="adapted"),
     "nested": Op("one operation on inputs that others make", _nested_shape, _nested, many=True),
 }

@@ -11,13 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
+from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.nets import Pair, build
-from gan_jax.surgery import Difference, make_plan, measure, pair_rules, resize_images, transplant
+from gan_jax.surgery import Difference, make_plan, measure, pair_rules, transplant
+from gan_jax.surgery.measure import common_views
 from gan_jax.trees import map_with_path, specs
 
 BASE = ResNetConfig(resolution=16, channels=1, z_dim=8, channel_base=1024, channel_max=6)
 SMALL_DCGAN = DCGANConfig(resolution=16, channels=1, z_dim=8, channel_base=1024, channel_max=6)
+SMALL_STYLEGAN2 = StyleGAN2Config(
+    *(16, 1, 0, 8, 5, 2, 1024, 6), d_mapping_layers=2, mbstd_group=3
+)  # resolution, channels, classes, z, w, mapping layers, widths
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 
 
@@ -50,6 +54,8 @@ def make_pair(seed: int = 0, base: NetConfig = BASE, **changes) -> tuple[Pair, d
     def draw(path: str, spec) -> np.ndarray:
         rng = np.random.default_rng([seed, zlib.crc32(path.encode())])
         x = rng.standard_normal(spec.shape)
+        if isinstance(base, StyleGAN2Config):
+            return _equalised(path, x)
         if path.endswith(("kernel", "embedding")):
             return x / np.sqrt(np.prod(spec.shape[:-1]))
         return {"var": 0.5 + x**2, "scale": 1 + 0.2 * x, "u": x}.get(path.split("/")[-1], 0.2 * x)
@@ -59,6 +65,14 @@ def make_pair(seed: int = 0, base: NetConfig = BASE, **changes) -> tuple[Pair, d
         spectral = map_with_path(lambda path, u: _iterate(tree["d"]["params"], path, u), tree["d"]["spectral"])
         tree["d"]["spectral"] = spectral
     return pair_of(config), jax.tree.map(lambda x: jnp.asarray(x, jnp.float64 if double else jnp.float32), tree)
+
+
+def _equalised(path: str, x: np.ndarray) -> np.ndarray:
+    """StyleGAN2's leaves: stored weights are N(0, 1), in mapping networks over their learning rate of 0.01."""
+    slow = 100 if "/mapping/fc" in path else 1
+    if path.endswith("bias"):
+        return slow * 0.2 * x + path.endswith("affine/bias")
+    return 0.2 * x if path.endswith(("noise_strength", "w_avg")) else slow * x
 
 
 def _iterate(params: dict, path: str, u: np.ndarray) -> np.ndarray:
@@ -94,14 +108,14 @@ def compare(old: Pair, old_variables: dict, new: Pair, new_variables: dict, trai
     z = latents(new, 6, 1)
     generate = lambda pair, v: compiled(pair.config, "g", train)(v["g"], z[:, : pair.config.z_dim])[0]
     judge = lambda pair, v, x: compiled(pair.config, "d", train)(v["d"], x)[0]
-    as_new = lambda x: resize_images(x, new.config.resolution, new.config.channels)
+    made_old, made_new, seen_old, seen_new = common_views(new.config, old.config)
     made = generate(old, old_variables)
     noise = jax.random.uniform(jax.random.key(5), made.shape, made.dtype, minval=-1.0)
     probes = [made, noise]
     measures: dict[str, Callable[[], Difference]] = {
-        "g": lambda: measure(lambda _: as_new(made), lambda _: generate(new, new_variables), [z]),
+        "g": lambda: measure(lambda _: made_old(made), lambda _: made_new(generate(new, new_variables)), [z]),
         "d": lambda: measure(
-            lambda x: judge(old, old_variables, x), lambda x: judge(new, new_variables, as_new(x)), probes
+            lambda x: judge(old, old_variables, seen_old(x)), lambda x: judge(new, new_variables, seen_new(x)), probes
         ),
     }
     return {name: measures[name]() for name in nets}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import DCGANConfig, ResNetConfig
+from gan_jax.config import DCGANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.layout import Layout, parse
 from gan_jax.surgery.plan import PlanError
@@ -17,6 +17,9 @@ CONFIGS = [
     ResNetConfig(resolution=16, num_classes=3),
     DCGANConfig(resolution=16),
     DCGANConfig(resolution=64),
+    StyleGAN2Config(resolution=16, num_classes=3),
+    StyleGAN2Config(resolution=16, discriminator="skip"),
+    StyleGAN2Config(resolution=16, discriminator="orig", mbstd_group=0),
 ]
 
 

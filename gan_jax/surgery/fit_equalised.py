@@ -1,0 +1,83 @@
+"""As `fit`, for leaves of layers with an equalised learning rate: see `surgery.stylegan2` for who uses them.
+
+The rules work the numbers out: `gain` is `[old, new]` fan-in (or any other such ratio, under a square root).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gan_jax.surgery.arrays import Args, Shape
+from gan_jax.surgery.fit import fit
+from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+
+OWN = ("gain", "silent", "opaque", "last", "parts", "value", "condition", "reason", "channels", "fold")  # not for `fit`
+
+
+def fit_equalised(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """`fit`, and the factor that keeps weight / sqrt(fan-in).
+
+    Further arguments: `gain`; `silent`: new outputs are zero instead of fresh; `opaque`: the value of new alpha;
+    `last`: what the source writes is the last output, all others are zero; `condition`: for the notes.
+    """
+    between = (*target[:-1], shapes[0][-1]) if args.get("last") else target
+    read, steps = fit(shapes, between, _role(args))
+    out: list[Step] = []
+    for name, own in steps:
+        own = dict(own)
+        if name == "widen" and args.get("silent"):
+            own.pop("inputs", None)
+            name = "pad"
+        if name == "colour_out" and "offset" in own:
+            own["offset"] = [0, 0, 0, args["opaque"]]
+        out.append((name, own))
+    old, new = args.get("gain", (1, 1))
+    if old != new:
+        note = {"condition": args["condition"]} if "condition" in args else {}
+        late = bool(out) and lookup(out[-1][0]).fresh
+        out.insert(len(out) - late, ("equalise", {"old": old, "new": new, **note}))
+    if args.get("last") and between != target:
+        index = [*range(between[-1], target[-1]), *range(between[-1])]
+        out += [("pad", {"shape": list(target)}), ("permute", {"axis": len(target) - 1, "index": index})]
+    return read, out
+
+
+def fit_parts(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """For a kernel whose input axis holds several things: `args["parts"]` are the arguments of that operation."""
+    parts = dict(args["parts"])
+    outputs = target[-1] if args.get("copies") else min(shapes[0][-1], target[-1])
+    between = [target[i] if i != parts["axis"] else n for i, n in enumerate(shapes[0])]
+    role = {key: value for key, value in _role(args).items() if key != "inputs"}
+    read, steps = fit(shapes, (*between[:-1], outputs), role)
+    if parts["old"] == parts["new"] and outputs == target[-1] and set(parts["factors"]) == {1.0}:
+        return read, steps
+    return read, [*steps, ("parts", {"shape": list(target), **parts})]
+
+
+def fit_carry_head(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """A head of another number of image channels, as a layer within: see `equalised.carry_head`."""
+    outputs = target[-1] if args.get("copies") else min(shapes[0][-1], target[-1])
+    middle = (1, 1, args["channels"], outputs)
+    _, steps = fit(shapes, middle, {key: args[key] for key in ("colour", "copies") if key in args})
+    steps = [("pad", {"shape": a["shape"]}) if name == "widen" else (name, a) for name, a in steps]
+    return 1, [*steps, ("carry_head", {"shape": list(target), "value": args["value"]})]
+
+
+def fit_fold(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """A head and the layers after it as one head, then whatever leads to the target."""
+    steps: list[Step] = [("fold_rgb", {"value": args["value"]})]
+    role: dict[str, Any] = {key: value for key, value in args.items() if key != "value"}
+    return len(shapes), [*steps, *fit_equalised([shape_of_steps(steps, shapes)], target, role)[1]]
+
+
+def _role(args: Args) -> dict[str, Any]:
+    return {key: value for key, value in args.items() if key not in OWN}
+
+
+RESOLVERS = {
+    "fit_equalised": fit_equalised,
+    "fit_parts": fit_parts,
+    "fit_carry_head": fit_carry_head,
+    "fit_fold": fit_fold,
+}
