@@ -1,0 +1,92 @@
+"""Adaptive discriminator augmentation (Karras et al., 2020): the pipelines, and the rule for their strength.
+
+Real and generated images are transformed alike before D sees them, gradients through. Every transform is applied
+to each image by itself with probability `p`, which follows from how sure D is of real images.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.augment.ada_colour import COLOUR, colour_matrix, recolour
+from gan_jax.augment.ada_draws import Drawing, Draws, probabilities, random_draws
+from gan_jax.augment.ada_filter import NOISE, add_noise, band_gains, cut_out, filter_bands
+from gan_jax.augment.ada_geometry import BLIT, GEOMETRIC, geometry_matrix, warp
+
+PIPES: dict[str, tuple[str, ...]] = {
+    "blit": BLIT,
+    "geom": GEOMETRIC,
+    "color": COLOUR,
+    "filter": ("bands",),
+    "noise": ("noise",),
+    "cutout": ("cutout",),
+}
+PIPES["bg"] = (*BLIT, *GEOMETRIC)
+PIPES["bgc"] = (*PIPES["bg"], *COLOUR)
+PIPES["bgcf"] = (*PIPES["bgc"], "bands")
+PIPES["bgcfn"] = (*PIPES["bgcf"], "noise")
+PIPES["bgcfnc"] = (*PIPES["bgcfn"], "cutout")
+
+INTERVAL = 4  # minibatches between changes of p
+
+
+def ada(pipe: str, p: jax.Array | float, keys: jax.Array, images: jax.Array, draw: Drawing = random_draws) -> jax.Array:
+    """Transforms images `[B, H, W, C]` float in [-1, 1] -> the same shape, not clipped.
+
+    Colour transforms are of the first three channels; a fourth, alpha, keeps its values there and is moved, filtered
+    and cut with the others. An image that no transform of a part fell to leaves that part as it came, to the bit.
+
+    Args:
+      pipe: a name of `PIPES`.
+      p: `[]` probability of each transform, in [0, 1].
+      keys: `[B]` typed PRNG keys, one for each image.
+      images: 1 (grey), 3 (RGB) or 4 (RGBA) channels.
+      draw: makes the draws of keys; `percentile_draws` is for comparisons.
+
+    Raises:
+      ValueError: an unknown pipe, or another number of channels.
+    """
+    if pipe not in PIPES:
+        raise ValueError(f"no ADA pipeline is called {pipe!r}; use one of {', '.join(PIPES)}")
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"ADA wants images [B, H, W, C] of 1, 3 or 4 channels, not of shape {images.shape}")
+    names, p = PIPES[pipe], jnp.asarray(p, jnp.float32)
+    draws = draw(keys, images.shape[1:] if "noise" in names else None)
+    chance = probabilities(p)
+    on = {name: draws.gates[name] < chance[name] for name in names}
+    out = jax.vmap(lambda on, draws, image: _transform(names, on, draws, image))(on, draws, images.astype(jnp.float32))
+    return out.astype(images.dtype)
+
+
+def _transform(names: tuple[str, ...], on: dict[str, jax.Array], draws: Draws, image: jax.Array) -> jax.Array:
+    """All parts of a pipeline on one image `[H, W, C]`."""
+    height, width, channels = image.shape
+    some = lambda part: jnp.concatenate([on[name] for name in part if name in names]).any()
+    if set(names) & {*BLIT, *GEOMETRIC}:
+        matrix = geometry_matrix(names, on, draws.uniform, draws.normal, (height, width))
+        image = jnp.where(some((*BLIT, *GEOMETRIC)), warp(matrix, image), image)
+    if "hue" in names:
+        matrix = colour_matrix(on, draws.uniform, draws.normal, channels)
+        image = jnp.where(some(COLOUR), recolour(matrix, image), image)
+    if "bands" in names:
+        image = jnp.where(some(("bands",)), filter_bands(band_gains(on["bands"], draws.normal["bands"]), image), image)
+    if "noise" in names and draws.pixels is not None:
+        sigma = NOISE * jnp.abs(draws.normal["noise"][0])
+        image = jnp.where(on["noise"][0], add_noise(sigma, draws.pixels, image), image)
+    if "cutout" in names:
+        image = jnp.where(on["cutout"][0], cut_out(draws.uniform["cutout"], image), image)
+    return image
+
+
+def adapt(p: jax.Array, signs: jax.Array, images: int, target: float = 0.6, kimg: float = 500.0) -> jax.Array:
+    """The next strength `p []`, in [0, 1]: more where D is surer of real images than `target`, less where it is not.
+
+    Args:
+      p: `[]` as it was.
+      signs: signs of D's logits of real images since the last change, any shape; their mean is r_t.
+      images: how many images were shown since then, `INTERVAL` minibatches.
+      target: r_t that is aimed at.
+      kimg: thousand images in which p can go from 0 to 1.
+    """
+    return jnp.clip(p + jnp.sign(signs.mean() - target) * (images / (kimg * 1000)), 0, 1)

@@ -1,0 +1,147 @@
+"""Geometric part of ADA (Karras et al., 2020, appendix B): one affine map for an image, executed without aliasing.
+
+The image is reflected at its edges, upsampled 2x with the sym6 wavelet, sampled bilinearly on a grid that is moved,
+and downsampled with the mirrored wavelet. All functions are of one image `[H, W, C]`; `ada.py` maps them.
+
+The published code pads by what the batch's largest transform needs. Here shapes are static: the canvas has the
+largest margin there can be, H-1 and W-1, and what lies outside the margin of the image's own transform is zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.augment.ada_draws import angle
+
+BLIT = ("xflip", "rotate90", "xint")
+GEOMETRIC = ("scale", "rotate", "aniso", "rotate_again", "xfrac")
+
+SHIFT = 0.125  # standard deviation or reach of translations, of the size
+SCALE = 0.2  # standard deviation of log2 of scales
+
+_SYM6 = (0.015404109327, 0.003490712084, -0.117990111148, -0.048311742586, 0.491055941927, 0.787641141030,
+         0.337929421728, -0.072637522786, -0.021060292512, 0.044724901771, 0.001767711864, -0.007800708325)  # fmt: skip
+LOWPASS = np.array(_SYM6) / np.sum(_SYM6)
+BORDER = len(_SYM6) // 4  # px of the image that the filter needs around it, at either resampling
+
+Scalars = dict[str, jax.Array]
+
+
+def geometry_matrix(names: tuple[str, ...], on: Scalars, uniform: Scalars, normal: Scalars, size: tuple) -> jax.Array:
+    """`[3, 3]` map from output to input positions, px from the image's centre, x first; `size` is (H, W).
+
+    Args:
+      names: which of `BLIT` and `GEOMETRIC` there are.
+      on: name -> `[1]` bool, whether the transform is applied.
+      uniform, normal: name -> `[n]` draws.
+      size: of the image.
+    """
+    height, width = size
+    shift = (2 * uniform["xint"] - 1) * SHIFT
+    stretch = lambda name: jnp.exp2(-normal[name][0] * SCALE)
+    inverse = {
+        "xflip": lambda: _scale(1 - 2 * jnp.floor(2 * uniform["xflip"][0]), 1.0),
+        "rotate90": lambda: _rotate(jnp.floor(4 * uniform["rotate90"][0]) * (math.pi / 2)),
+        "xint": lambda: _translate(-jnp.round(shift[0] * width), -jnp.round(shift[1] * height)),
+        "scale": lambda: _scale(stretch("scale"), stretch("scale")),
+        "rotate": lambda: _rotate(angle(uniform["rotate"][0])),
+        "aniso": lambda: _scale(stretch("aniso"), 1 / stretch("aniso")),
+        "rotate_again": lambda: _rotate(angle(uniform["rotate_again"][0])),
+        "xfrac": lambda: _translate(-normal["xfrac"][0] * SHIFT * width, -normal["xfrac"][1] * SHIFT * height),
+    }
+    matrix = jnp.eye(3)
+    for name in (*BLIT, *GEOMETRIC):
+        if name in names:
+            matrix = _product(matrix, jnp.where(on[name][0], inverse[name](), jnp.eye(3)))
+    return matrix
+
+
+def warp(matrix: jax.Array, image: jax.Array) -> jax.Array:
+    """The image `[H, W, C]` seen through `matrix [3, 3]`, reflected at its edges."""
+    height, width, channels = image.shape
+    before, after = _margins(matrix, height, width)
+    canvas = _upsampled(_upsampled(image, before[1], after[1]).swapaxes(0, 1), before[0], after[0]).swapaxes(0, 1)
+    seen = _bilinear(canvas, *_positions(matrix, height, width))
+    seen = seen.reshape(2 * (height + 2 * BORDER), 2 * (width + 2 * BORDER), channels)
+    return _downsampled(_downsampled(seen).swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def _margins(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """Whole px that the image needs before and after itself, each `[2]`, x first."""
+    half = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+    signs = np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]], np.float32)
+    corners = np.concatenate([half[:, None] * signs, np.ones((1, 4), np.float32)])
+    reached = _product(matrix, jnp.asarray(corners))[:2]
+    whole = lambda reach: jnp.ceil(jnp.clip(reach + 2 * BORDER - half, 0, 2 * half)).astype(jnp.int32)
+    return whole(-reached.min(1)), whole(reached.max(1))
+
+
+def _upsampled(x: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
+    """Reflects rows `[n, m, C]` to 3n-2 of them, clears those outside the margins, doubles: `[6n-4, m, C]`."""
+    n = len(x)
+
+    def clear(rows: jax.Array, factor: int) -> jax.Array:
+        i = jnp.arange(len(rows))
+        inside = (i >= factor * (n - 1 - before)) & (i < factor * (2 * n - 1 + after))
+        return jnp.where(inside[:, None, None], rows, 0)
+
+    x = clear(jnp.pad(x, ((n - 1, n - 1), (0, 0), (0, 0)), mode="reflect"), 1)
+    count, reach = len(x), BORDER
+    x = jnp.pad(x, ((reach, reach), (0, 0), (0, 0)))
+    taps = [float(2 * tap) for tap in LOWPASS]  # 2: zeros that are put between samples take half the mean
+    # Of a true convolution with zeros in between, even rows meet the odd taps, and odd rows the even ones.
+    even = sum(taps[2 * j + 1] * x[2 * reach - 1 - j :][:count] for j in range(2 * reach))
+    odd = sum(taps[2 * j] * x[2 * reach - j :][:count] for j in range(2 * reach))
+    return clear(jnp.stack([even, odd], 1).reshape(2 * count, *x.shape[1:]), 2)
+
+
+def _downsampled(x: jax.Array) -> jax.Array:
+    """Halves rows `[2n + 4 BORDER, m, C]` by correlation, and drops the border: `[n, m, C]`."""
+    n = len(x) // 2 - 2 * BORDER
+    return sum((float(tap) * x[k + 1 :: 2][:n] for k, tap in enumerate(LOWPASS)), start=jnp.zeros(()))
+
+
+def _positions(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """Rows and columns of the canvas, each `[N]`, that the samples at twice the resolution come from."""
+    centred = lambda n: (np.arange(2 * (n + 2 * BORDER)) - (2 * (n + 2 * BORDER) - 1) / 2 + 0.5) / 2
+    y, x = np.meshgrid(centred(height), centred(width), indexing="ij")
+    grid = np.stack([x.ravel(), y.ravel(), np.ones(x.size)]).astype(np.float32)
+    moved = 2 * _product(matrix, jnp.asarray(grid)) - 0.5
+    return moved[1] + (6 * height - 5) / 2, moved[0] + (6 * width - 5) / 2
+
+
+def _bilinear(canvas: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Values `[N, C]` between the pixels of `canvas [H, W, C]`, which is zero outside."""
+    height, width, channels = canvas.shape
+    flat = canvas.reshape(-1, channels)
+    top, left = jnp.floor(rows), jnp.floor(columns)
+    total = jnp.zeros((len(rows), channels), canvas.dtype)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            y, x = top + dy, left + dx
+            weight = (1 - jnp.abs(rows - y)) * (1 - jnp.abs(columns - x))
+            weight = jnp.where((y >= 0) & (y < height) & (x >= 0) & (x < width), weight, 0)
+            at = jnp.clip(y, 0, height - 1).astype(jnp.int32) * width + jnp.clip(x, 0, width - 1).astype(jnp.int32)
+            total += weight[:, None] * flat.at[at].get(mode="promise_in_bounds")
+    return total
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision="highest")  # positions want all 24 bits on every platform
+
+
+def _translate(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.eye(3).at[0, 2].set(x).at[1, 2].set(y)
+
+
+def _scale(x: jax.Array, y: jax.Array | float) -> jax.Array:
+    return jnp.diag(jnp.stack([x, jnp.asarray(y, x.dtype), jnp.ones((), x.dtype)]))
+
+
+def _rotate(theta: jax.Array) -> jax.Array:
+    c, s, o, i = jnp.cos(theta), jnp.sin(theta), jnp.zeros(()), jnp.ones(())
+    return jnp.stack([c, -s, o, s, c, o, o, o, i]).reshape(3, 3)
