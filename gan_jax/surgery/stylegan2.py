@@ -78,7 +78,7 @@ def discriminator(case: Case) -> list[Rule]:
     for path in case.leaves:
         if path not in case.old:
             continue
-        if path == "params/b4/conv/kernel":
+        if path == "params/b4/conv/kernel" and any(deviation):
             gain = math.sqrt((new + deviation[1]) / (old + deviation[0]))
             about = {"condition": NEARLY} if quiet and deviation[0] else {}
             sizes = {"old": [old, deviation[0]], "new": [new, deviation[1]], "loud": [quiet, False]}
