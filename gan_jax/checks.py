@@ -15,6 +15,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _numbers(config)
     yield from _net(config)
     yield from _loss(config)
+    yield from _augment(config)
     yield from _train(config)
     yield from _transfer(config)
 
@@ -80,6 +81,16 @@ def _loss(config: Config) -> Iterator[str]:
         yield f"optim.b1 and optim.b2 are {optim.b1:g} and {optim.b2:g}; they must lie in [0, 1)"
 
 
+def _augment(config: Config) -> Iterator[str]:
+    augment = config.augment
+    if augment.ada is not None and augment.policy:
+        yield "augment.ada and augment.policy are two augmentations of the same images; use one of them"
+    if not 0 <= augment.ada_p <= 1:
+        yield f"augment.ada_p is {augment.ada_p:g}; use a probability in [0, 1]"
+    if augment.ada_target is not None and not -1 <= augment.ada_target <= 1:
+        yield f"augment.ada_target is {augment.ada_target:g}; a mean sign lies in [-1, 1] (0.6 in the paper)"
+
+
 def _train(config: Config) -> Iterator[str]:
     train = config.train
     if config.data.classes == ():
@@ -120,6 +131,7 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "net.g_embed": ", or None for net.z_dim",
     "net.d_embed": ", or None for the width at 4 px",
     "loss.penalty_interval": "",
+    "augment.ada_kimg": "; for a p that stays set augment.ada_target to None",
     "optim.lr": "",
     "optim.d_lr": ", or None for optim.lr",
     "optim.eps": "",

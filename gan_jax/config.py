@@ -113,6 +113,13 @@ class LossConfig:
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
     policy: tuple[Literal["color", "translation", "cutout"], ...] = ()  # DiffAugment on what D sees; empty = off
+    # ADA pipeline on what D sees, in place of a policy; None = off
+    ada: (
+        Literal["blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"] | None
+    ) = None
+    ada_p: float = 0.0  # probability of each of its transforms at the start
+    ada_target: float | None = 0.6  # mean sign of D's logits of real images that p aims at; None = p stays
+    ada_kimg: float = 500.0  # thousand images in which p can go from 0 to 1; 100 suits fine-tuning
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 
-from gan_jax.augment import diff_augment
+from gan_jax.augment import ada, diff_augment
 from gan_jax.config import AugmentConfig
 from gan_jax.nets import Pair
 from gan_jax.tasks.task import Batch, Task, Variables
@@ -34,12 +32,17 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
     def discriminate(d_vars: Variables, sample: jax.Array, batch: Batch, train: bool) -> tuple[jax.Array, Variables]:
         return pair.d.apply(d_vars, sample, labels(batch), train=train)
 
+    def seen(keys: jax.Array, sample: jax.Array, p: jax.Array | None) -> jax.Array:
+        if augment.ada is not None:
+            return ada(augment.ada, augment.ada_p if p is None else p, keys, sample)
+        return diff_augment(augment.policy, keys, sample)
+
     return Task(
         init_g=pair.g.init,
         init_d=pair.d.init,
         generate=generate,
         discriminate=discriminate,
         real=lambda batch: batch["image"],
-        augment=functools.partial(diff_augment, augment.policy),
+        augment=seen,
         examples_mix=pair.examples_mix,
     )

@@ -27,7 +27,8 @@ class Task:
       generate: `(g_vars, batch, keys [B], train) -> (sample, collections)`; one PRNG key for every example.
       discriminate: `(d_vars, sample, batch, train) -> (logits [B], collections)`.
       real: `batch -> sample`: what of a batch D is shown as real.
-      augment: `(keys [B], sample) -> sample`, on both sides, gradients through.
+      augment: `(keys [B], sample, p) -> sample`, on both sides, gradients through; `p []` is the state's strength of
+        augmentation, None where it has none.
       terms: `(g_vars, sample, batch, keys) -> [B]` or None: what G minimises beside the game.
       examples_mix: whether examples influence each other inside D (batch norm), so that real and generated ones are
         judged in two passes instead of one.
@@ -38,6 +39,6 @@ class Task:
     generate: Callable[[Variables, Batch, jax.Array, bool], tuple[Sample, Variables]]
     discriminate: Callable[[Variables, Sample, Batch, bool], tuple[jax.Array, Variables]]
     real: Callable[[Batch], Sample]
-    augment: Callable[[jax.Array, Sample], Sample]
+    augment: Callable[[jax.Array, Sample, jax.Array | None], Sample]
     terms: Callable[[Variables, Sample, Batch, jax.Array], jax.Array | None] = no_terms
     examples_mix: bool = False

@@ -17,6 +17,7 @@ from gan_jax.config import Config
 from gan_jax.losses import LOSSES, gradient_penalty, squared_gradient
 from gan_jax.losses.adversarial import G_SEES_REAL
 from gan_jax.tasks import Batch, Task
+from gan_jax.train.augment import adapt_augment, init_augment, strength
 from gan_jax.train.ema import ema_decay, lerp
 from gan_jax.train.feed import Draw
 from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
@@ -44,7 +45,7 @@ def init_state(
         g_ema=jax.tree_util.tree_map(jnp.array, g),  # a copy: a donated state must not hold a buffer twice
         opt_g=g_adam.init(partition(g["params"], trains[0])[0]),
         opt_d=d_adam.init(partition(d["params"], trains[1])[0]),
-        extras={},
+        extras=init_augment(config.augment),
         key=key,
     )
 
@@ -114,8 +115,10 @@ def make_step(
         logits, collections = task.discriminate(d_vars, both, labels, True)
         return logits[:per_device], logits[per_device:], collections
 
-    def penalty(d_vars: Variables, real: Any, fake: Any, batch: Batch, keys: jax.Array) -> jax.Array:
-        critic = lambda x: task.discriminate(d_vars, x, batch, False)[0]  # noqa: E731
+    def penalty(
+        d_vars: Variables, real: Any, fake: Any, batch: Batch, keys: jax.Array, see: Callable[[Any], Any]
+    ) -> jax.Array:
+        critic = lambda x: task.discriminate(d_vars, see(x), batch, False)[0]  # noqa: E731
         terms = jnp.zeros((per_device,))
         if loss.r1_gamma > 0:
             terms += loss.r1_gamma / 2 * squared_gradient(critic, real)
@@ -133,11 +136,14 @@ def make_step(
         trained, frozen = partition(state.d["params"], trains[1])
         collections = {k: v for k, v in state.d.items() if k != "params"}
         variables = lambda trained: {"params": merge(trained, frozen), **collections}  # noqa: E731
-        penalty_of = lambda trained: penalty(variables(trained), real, fake, batch, example_keys(state, MIX, i))  # noqa: E731
+        # Gradients are penalised where ADA begins, as published; DiffAugment's are those of the image as it is.
+        p, real_keys = strength(state), example_keys(state, AUGMENT_REAL, i)
+        see = lambda x: x if p is None else task.augment(real_keys, x, p)  # noqa: E731
+        penalty_of = lambda trained: penalty(variables(trained), real, fake, batch, example_keys(state, MIX, i), see)  # noqa: E731
 
         def objective(trained: Any) -> tuple[jax.Array, Any]:
-            seen = task.augment(example_keys(state, AUGMENT_REAL, i), real)
-            made = task.augment(example_keys(state, AUGMENT_FAKE, i), fake)
+            seen = task.augment(real_keys, real, p)
+            made = task.augment(example_keys(state, AUGMENT_FAKE, i), fake, p)
             logits_real, logits_fake, updated = judge(variables(trained), seen, made, batch)
             value = adversarial(logits_real, logits_fake)[0].mean()
             extra = penalty_of(trained) if penalised(config) and loss.penalty_interval == 1 else jnp.zeros(())
@@ -168,7 +174,10 @@ def make_step(
         new_g = {**state.g, **sync(g_collections)} if phase == "both" else state.g
         new_d = {"params": merge(trained, frozen), **updated}
         images = state.images + train.batch
-        state = _replace(state, d=new_d, g=new_g, opt_d=opt_d, images=images)
+        done = state.step * train.d_steps + i + 1
+        extras = adapt_augment(config.augment, state.extras, metrics["sign_real"], done, train.batch)
+        state = _replace(state, d=new_d, g=new_g, opt_d=opt_d, images=images, extras=extras)
+        metrics |= {} if p is None else {"ada_p": p}  # what these images were shown with
         return state, metrics | {"finite": _finite(grads, trained)}
 
     def update_g(state: GanState, data: Any) -> tuple[GanState, Metrics]:
@@ -181,9 +190,10 @@ def make_step(
         def objective(trained: Any) -> tuple[jax.Array, Any]:
             g_vars = {"params": merge(trained, frozen), **collections}
             fake, updated = task.generate(g_vars, batch, keys, True)
-            made = task.augment(example_keys(state, AUGMENT_FAKE, train.d_steps), fake)
+            made = task.augment(example_keys(state, AUGMENT_FAKE, train.d_steps), fake, strength(state))
             if loss.name in G_SEES_REAL:
-                seen = task.augment(example_keys(state, AUGMENT_REAL, train.d_steps), task.real(batch))
+                real_keys = example_keys(state, AUGMENT_REAL, train.d_steps)
+                seen = task.augment(real_keys, task.real(batch), strength(state))
                 logits_real, logits_fake, _ = judge(state.d, seen, made, batch)
             else:
                 logits_fake, _ = task.discriminate(state.d, made, batch, True)
