@@ -26,6 +26,8 @@ from tests.surgery.test_layout import permute
 
 ALONE = dataclasses.replace(SMALL_STYLEGAN2, mbstd_group=0)  # whose examples do not see each other
 LARGER: dict[str, Any] = {"channel_max": 9, "w_dim": 7, "resolution": 32, "channels": 3}
+TORN = {"g": "synthesis/b8/conv1/affine/bias", "d": "b16/conv0/bias"}  # as if they were of channels of their own
+GROUPS = {"g": {"styles", "b4/const", "b8/conv0", "mapping/fc0"}, "d": {"fc", "b16", "b8/conv0"}}
 noise = lambda size, n=6: jax.random.uniform(jax.random.key(1), (n, size, size, 1), jnp.float64, minval=-1.0)
 
 
@@ -44,12 +46,8 @@ def test_permuted_and_rescaled_the_function_stays(classes):
             )
             found = match_weights(layout, variables[name], copy)
             assert found.after > 0.999 > found.before
-            torn = Layout({**layout.text, f"params/{TORN[name]}": TEXT[name]}, layout.free)
+            torn = Layout({**layout.text, f"params/{TORN[name]}": "-> alone"}, layout.free)
             assert np.abs(apply(disguised(torn, variables[name])[0], x)[0] - wanted).max() > 1e-3
-
-
-TORN = {"g": "synthesis/b8/conv1/affine/bias", "d": "b16/conv0/bias"}  # as if they were of channels of their own
-TEXT = {"g": "-> alone", "d": "-> alone"}
 
 
 def test_wider_larger_and_in_colour_at_once_and_the_way_back():
@@ -81,6 +79,10 @@ def test_the_most_important_channels_are_the_old_ones():
         assert worse["g"].largest > 1e-3 and worse["d"].largest > 1e-3, "the leading channels are others now"
 
 
+def judged(pair, variables, net: str, x: jax.Array, labels: jax.Array) -> jax.Array:
+    return jax.jit(lambda v: getattr(pair, net).apply(v, x, labels)[0], compiler_options=QUICK)(variables[net])
+
+
 def test_labels_are_not_heard_at_first_and_classes_are_chosen():
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL_STYLEGAN2)
@@ -89,13 +91,10 @@ def test_labels_are_not_heard_at_first_and_classes_are_chosen():
         chosen = (2, 0, 2, 1)
         new, more = make_pair(2, SMALL_STYLEGAN2, num_classes=4, channel_max=9, w_dim=7)
         grown = grow(middle, fresh, new, more, {"classes": chosen})
-        worst = {}
+        labels, worst = jnp.array([0, 1, 2, 3, 0, 1]), {}
         for net, x in (("g", latents(old, 6)), ("d", noise(16))):
-            apply = lambda pair, v, y: jax.jit(
-                lambda v: getattr(pair, net).apply(v[net], x, y)[0], compiler_options=QUICK
-            )(v)  # noqa: B023
-            labels = jnp.array([0, 1, 2, 3, 0, 1])
-            before, after = apply(middle, fresh, jnp.array(chosen)[labels]), apply(new, grown, labels)
+            before = judged(middle, fresh, net, x, jnp.array(chosen)[labels])
+            after = judged(new, grown, net, x, labels)
             worst[net] = float(np.abs(before - after).max() / np.abs(before).max())
         assert worst["g"] < 1e-6, "the 1e-8 in the norm of the embedded label"
         assert 1e-8 < worst["d"] < 1e-4, "silent channels count 1e-4 in the minibatch deviation"
