@@ -188,7 +188,7 @@ class FinetuneConfig:
     d_warmup_kimg: float = 0.0  # train D alone for so many thousand images first; wants > 0 when only G is copied
     missing: Literal["error", "init"] = "init"  # a target leaf that the source lacks
     unused: Literal["error", "drop"] = "error"  # a source leaf that the target lacks
-    shape: Literal["error", "adapt"] = "adapt"  # a leaf of another shape; adapt = widen, slice, resize by its role
+    shape: str = "adapt"  # a leaf of another shape: error, adapt (by its role), or the operations allowed: slice,widen
     width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
     d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
     narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones

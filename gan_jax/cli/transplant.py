@@ -28,7 +28,7 @@ class Transplant:
     net: Literal["resnet", "dcgan", "stylegan2", "r3gan"] | None = None  # kind of the new networks; None = the source's
     missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
     unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
-    shape: Literal["error", "adapt"] = "adapt"  # a leaf of another shape: adapt = widen, slice, resize by its role
+    shape: str = "adapt"  # a leaf of another shape: error; adapt = by its role; or the operations that may, slice,widen
     width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
     d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
     narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones

@@ -80,7 +80,7 @@ def plan_weights(
     *,
     missing: Literal["error", "init"],
     unused: Literal["error", "drop"],
-    shape: Literal["error", "adapt"],
+    shape: str,
     frozen: Sequence[str] = (),
     width: Width = "silent",
     d_width: Width | None = None,
@@ -137,7 +137,7 @@ def transplant_weights(
     checkpoint: int | None = None,
     missing: Literal["error", "init"] = "init",
     unused: Literal["error", "drop"] = "error",
-    shape: Literal["error", "adapt"] = "adapt",
+    shape: str = "adapt",
     width: Width = "silent",
     d_width: Width | None = None,
     narrow: Narrow = "leading",
@@ -154,7 +154,8 @@ def transplant_weights(
       checkpoint: of a run, the checkpoint of so many images.
       missing: what to do where the source lacks a leaf; init = fresh values.
       unused: what to do with leaves of the source that have no place.
-      shape: what to do with leaves of another shape; adapt = by the leaf's role.
+      shape: what to do with leaves of another shape: "error"; "adapt" = by the leaf's role; or the names of the
+        operations that may do it, "slice,widen".
       width: how groups of channels grow, see `surgery.pair_rules`.
       d_width: the same for D; None = `width`.
       narrow: how they shrink.

@@ -65,6 +65,15 @@ def test_transplant_starts_from_the_networks_of_the_source(cli, transplants, tmp
     assert "name the source first" in cli.err
 
 
+def test_transplant_allows_only_the_operations_that_are_named(cli, tmp_path):
+    wider = ["transplant", "embedded:fashion16", "--net.channel-max", 26, "--out", tmp_path / "new", "--shape"]
+    assert cli(*wider, "slice,widen") == 2
+    assert "this needs widen_spectral, and shape allows slice, widen only" in cli.err
+    assert cli(*wider, "wden") == 2
+    assert "'wden' is no operation that adapts a leaf (did you mean 'widen'" in cli.err
+    assert not (tmp_path / "new").exists()
+
+
 def test_transplant_checks_the_target(cli, transplants, tmp_path):
     assert cli("transplant", "x", "--out", tmp_path, "--net.resolution", 20) == 2
     assert "net.resolution is 20" in cli.err
