@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gan_jax.surgery.arrays import Shape
 from gan_jax.surgery.ops import Step, lookup
+from gan_jax.surgery.ops.arrays import Shape
+from gan_jax.surgery.ops.simplify import simplify
 from gan_jax.surgery.plan import Entry, Plan, PlanError, check_entry
-from gan_jax.surgery.simplify import simplify
 from gan_jax.trees import did_you_mean
 
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gan_jax.surgery.arrays import Shape
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps, values_kept
+from gan_jax.surgery.ops.arrays import Shape
 from gan_jax.surgery.table import plan_table
 from gan_jax.trees import TreeError
 

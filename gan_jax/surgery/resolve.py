@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan_jax.surgery import cross_fit
-from gan_jax.surgery.arrays import OpError, Shape
-from gan_jax.surgery.fit_roles import RESOLVERS
+from gan_jax.surgery.families import cross_fit
+from gan_jax.surgery.families.fit_roles import RESOLVERS
 from gan_jax.surgery.ops import OPS, Step, lookup, shape_of_steps
+from gan_jax.surgery.ops.arrays import OpError, Shape
 from gan_jax.surgery.plan import Move, PlanError
 from gan_jax.trees import Flat, Rule, TreeError, did_you_mean
 

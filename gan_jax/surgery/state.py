@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gan_jax.surgery.ops import Step, lookup
+from gan_jax.surgery.ops.select import shifted
 from gan_jax.surgery.plan import Entry, Plan
 from gan_jax.surgery.planner import make_entry
-from gan_jax.surgery.select import shifted
 from gan_jax.surgery.transplant import Report, transplant
 from gan_jax.trees import Flat, Tree, flatten
 

@@ -41,10 +41,10 @@ from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, Plan, Report, make_plan, measure_pair, pair_notes, pair_rules, transplant
-from gan_jax.surgery.notes import with_notes
+from gan_jax.surgery.families.notes import with_notes
+from gan_jax.surgery.ops.width import Narrow, Width
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
 from gan_jax.surgery.transplant import reads_fresh
-from gan_jax.surgery.width import Narrow, Width
 from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import CheckpointError
 from gan_jax.transfer.fresh import NETWORKS, fresh_leaves

@@ -8,7 +8,7 @@ import pytest
 
 from gan_jax.surgery import Move, Plan, PlanError, make_plan, transplant
 from gan_jax.surgery.compose import compose
-from gan_jax.surgery.simplify import simplify
+from gan_jax.surgery.ops.simplify import simplify
 from gan_jax.trees import Rule
 
 draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)

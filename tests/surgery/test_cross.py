@@ -11,8 +11,8 @@ import pytest
 from gan_jax.config import DCGANConfig, ResNetConfig
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
 from gan_jax.surgery import PlanError, make_plan, pair_notes, pair_rules, transplant
-from gan_jax.surgery.cross import ROLES
-from gan_jax.surgery.cross_fit import across, across_vector
+from gan_jax.surgery.families.cross import ROLES
+from gan_jax.surgery.families.cross_fit import across, across_vector
 from gan_jax.surgery.ops import run_steps
 from gan_jax.trees import count, flatten
 from tests.surgery.pairs import BASE, SMALL_DCGAN, compiled, labels, latents, make_pair, shapes

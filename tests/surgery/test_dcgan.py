@@ -6,7 +6,7 @@ import pytest
 
 from gan_jax.surgery import Move, PlanError, resize_images
 from gan_jax.surgery.calibrate import calibrate
-from gan_jax.surgery.dcgan import new_norms
+from gan_jax.surgery.families.dcgan import new_norms
 from gan_jax.trees import Rule
 from tests.surgery.pairs import SMALL_DCGAN, compare, grow, latents, make_pair
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import Move, PlanError, make_plan, pair_rules
-from gan_jax.surgery.arrays import OpError
-from gan_jax.surgery.width import copies, duplicate, duplicate_shape
+from gan_jax.surgery.ops.arrays import OpError
+from gan_jax.surgery.ops.width import copies, duplicate, duplicate_shape
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import QUICK, SMALL_DCGAN, compare, grow, make_pair
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import PlanError
-from gan_jax.surgery.arrays import OpError
-from gan_jax.surgery.classes import class_steps, fit_classes, nearest_classes
+from gan_jax.surgery.families.classes import class_steps, fit_classes, nearest_classes
+from gan_jax.surgery.ops.arrays import OpError
 from tests.surgery.pairs import QUICK, grow, latents, make_pair
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gan_jax.config import DCGANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.surgery.families import layouts
-from gan_jax.surgery.layout import Layout, parse
+from gan_jax.surgery.families.layout import Layout, parse
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import flatten, unflatten
 from tests.surgery.pairs import SMALL_DCGAN, compiled, latents, make_pair, shapes

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gan_jax.surgery import make_plan, pair_rules
-from gan_jax.surgery.notes import plan_notes, with_notes
+from gan_jax.surgery.families.notes import plan_notes, with_notes
 from tests.surgery.pairs import BASE, SMALL_DCGAN, pair_of, shapes
 
 KEPT = ("g: function preserved", "d: function preserved")

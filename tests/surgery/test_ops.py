@@ -11,7 +11,7 @@ import pytest
 
 from gan_jax.surgery import OPS, OpError
 from gan_jax.surgery.ops import lookup, run_steps, shape_of_steps, values_kept
-from gan_jax.surgery.spectral import STRENGTH
+from gan_jax.surgery.ops.spectral import STRENGTH
 
 draw = lambda *shape: np.random.default_rng(math.prod(shape)).standard_normal(shape).astype(np.float32)
 

@@ -9,8 +9,8 @@ import pytest
 
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
 from gan_jax.surgery import OPS, Move, make_plan, transplant_state
-from gan_jax.surgery.grids import resize_matrix
-from gan_jax.surgery.select import shifted
+from gan_jax.surgery.ops.grids import resize_matrix
+from gan_jax.surgery.ops.select import shifted
 from gan_jax.trees import Rule
 
 draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import Move, PlanError, make_plan, measure_pair, pair_rules, transplant
-from gan_jax.surgery.spectral import STRENGTH
+from gan_jax.surgery.ops.spectral import STRENGTH
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import QUICK, compare, compiled, grow, latents, make_pair
 

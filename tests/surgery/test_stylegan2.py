@@ -13,11 +13,11 @@ import pytest
 from gan_jax.nets.resample import downsample
 from gan_jax.surgery import Move, PlanError, make_plan, pair_rules
 from gan_jax.surgery.align import match_weights
-from gan_jax.surgery.arrays import OpError
-from gan_jax.surgery.equalised import equalise_shape, parts, parts_shape
 from gan_jax.surgery.families import layouts
-from gan_jax.surgery.layout import Layout
-from gan_jax.surgery.notes import plan_notes
+from gan_jax.surgery.families.layout import Layout
+from gan_jax.surgery.families.notes import plan_notes
+from gan_jax.surgery.ops.arrays import OpError
+from gan_jax.surgery.ops.equalised import equalise_shape, parts, parts_shape
 from gan_jax.trees import Rule
 from tests.surgery.align.copies import disguised
 from tests.surgery.pairs import QUICK, SMALL_STYLEGAN2, compare, compiled, grow, latents, make_pair, shapes

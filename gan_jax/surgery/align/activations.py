@@ -9,7 +9,7 @@ import numpy as np
 
 from gan_jax.surgery.align.checks import AlignError
 from gan_jax.surgery.align.weights import Match, best_order
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import did_you_mean
 
 Features = Mapping[str, Any]  # module path -> [N, .., C], of `Net.activations`

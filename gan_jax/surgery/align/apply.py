@@ -9,9 +9,9 @@ import numpy as np
 
 from gan_jax.nets.layers import Norm
 from gan_jax.surgery.align.checks import AlignError, Factors, Orders, check_factors, check_orders
-from gan_jax.surgery.arrays import Shape, xp_of
-from gan_jax.surgery.layout import Axis, Layout, Leaf
+from gan_jax.surgery.families.layout import Axis, Layout, Leaf
 from gan_jax.surgery.ops import Step
+from gan_jax.surgery.ops.arrays import Shape, xp_of
 from gan_jax.surgery.plan import Plan
 from gan_jax.surgery.planner import make_entry
 from gan_jax.trees import Tree, flatten, unflatten

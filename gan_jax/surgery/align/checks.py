@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Flat, Tree, TreeError, did_you_mean, flatten
 
 Orders = Mapping[str, Any]  # group -> [n] int: channel i of the result is channel order[i]

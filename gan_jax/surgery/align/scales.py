@@ -10,9 +10,9 @@ import numpy as np
 
 from gan_jax.surgery.align.apply import rescale
 from gan_jax.surgery.align.checks import scale_sizes
-from gan_jax.surgery.arrays import wide, xp_of
-from gan_jax.surgery.layout import Layout
-from gan_jax.surgery.spectral import top_vector
+from gan_jax.surgery.families.layout import Layout
+from gan_jax.surgery.ops.arrays import wide, xp_of
+from gan_jax.surgery.ops.spectral import top_vector
 from gan_jax.trees import Flat, Tree, flatten, unflatten
 
 DEAD = 1e-12  # what is written below this RMS is silent: its scale is left alone

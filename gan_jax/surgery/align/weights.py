@@ -14,7 +14,7 @@ import numpy as np
 from gan_jax.extras import require
 from gan_jax.surgery.align.checks import check_alike, sizes_of
 from gan_jax.surgery.align.scales import canonical
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Flat, Tree, flatten
 
 MIN_GAIN = 1e-12  # a smaller rise of the inner product is rounding

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gan_jax.config import NetConfig
-from gan_jax.surgery.case import Case, Options, vector_role
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.case import Case, Options, vector_role
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Flat, Rule, Tree, flatten, match
 

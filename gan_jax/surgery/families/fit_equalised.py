@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gan_jax.surgery.arrays import Args, Shape
-from gan_jax.surgery.fit import fit
+from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+from gan_jax.surgery.ops.arrays import Args, Shape
 
 OWN = ("gain", "silent", "opaque", "last", "parts", "value", "condition", "reason", "channels", "fold")  # not for `fit`
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 
-from gan_jax.surgery.arrays import Shape
+from gan_jax.surgery.ops.arrays import Shape
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import did_you_mean
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, wide, xp_of
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
 
 Width = Literal["silent", "net2wider"]
 Narrow = Literal["leading", "strongest"]
@@ -99,7 +99,7 @@ def importance(arrays: Sequence[Any], texts: Sequence[str], sweeps: int) -> dict
       texts: their axes, as in a layout.
       sweeps: how often importance is passed back; as many as there are groups reaches all of them.
     """
-    from gan_jax.surgery.layout import parse  # which knows plans, which know operations
+    from gan_jax.surgery.families.layout import parse  # which knows plans, which know operations
 
     xp = xp_of(*arrays)
     size: dict[tuple[str, str], Any] = {}  # (group, scale) -> squared norm of what is written there

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gan_jax.surgery.arrays import Args, OpError, Shape
-from gan_jax.surgery.fit import fit
+from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape
 
 POSITIONS = 16  # 4 x 4: where maps begin in G and end in D
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, wide, xp_of
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
 
 
 def _axis(args: Args, rank: int) -> int:

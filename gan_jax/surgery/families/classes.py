@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.arrays import OpError, Shape
+from gan_jax.surgery.ops.arrays import OpError, Shape
 
 Start = Any  # an index, -1 for the mean of all, a list of indices to average, or a list of coefficients (floats)
 

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from gan_jax.config import DCGANConfig
 from gan_jax.nets.dcgan import widths
 from gan_jax.nets.layers import Norm
-from gan_jax.surgery.case import Case
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Rule
 
 TO_RGB, FROM_RGB = "params/to_rgb/kernel", "params/from_rgb/kernel"

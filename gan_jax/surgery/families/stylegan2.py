@@ -24,9 +24,9 @@ import re
 from typing import Any
 
 from gan_jax.nets.stylegan2 import widths
-from gan_jax.surgery.case import Case
+from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.stylegan2_d import equalised, head, new_block, old_block, parts
 from gan_jax.surgery.plan import PlanError
-from gan_jax.surgery.stylegan2_d import equalised, head, new_block, old_block, parts
 from gan_jax.trees import Rule
 
 NEARLY = "but for the 1e-4 of silent channels in the minibatch deviation"

@@ -7,8 +7,8 @@ from typing import Any
 
 from gan_jax.nets.stylegan2 import widths
 from gan_jax.nets.stylegan2_d import HALF
-from gan_jax.surgery.case import Case
-from gan_jax.surgery.equalised import CARRIED
+from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.ops.equalised import CARRIED
 from gan_jax.trees import Rule
 
 MAPPING_BIAS = 0.01 * math.sqrt(2)  # what a stored bias of 1 is behind the mapping's last layer

@@ -18,8 +18,8 @@ import re
 
 from gan_jax.config import ResNetConfig
 from gan_jax.nets.resnet import widths
-from gan_jax.surgery.case import Case, vector_role
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.case import Case, vector_role
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Rule
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.surgery import dcgan, resnet, stylegan2, stylegan2_layout
-from gan_jax.surgery.case import Case, Classes, Options
-from gan_jax.surgery.cross import ROLES, cross_rules
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families import dcgan, resnet, stylegan2, stylegan2_layout
+from gan_jax.surgery.families.case import Case, Classes, Options
+from gan_jax.surgery.families.cross import ROLES, cross_rules
+from gan_jax.surgery.families.layout import Layout
+from gan_jax.surgery.families.roles import Family, make_rules
+from gan_jax.surgery.ops.width import Narrow, Width
 from gan_jax.surgery.plan import PlanError
-from gan_jax.surgery.roles import Family, make_rules
-from gan_jax.surgery.width import Narrow, Width
 from gan_jax.trees import Rule, Tree
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, paste, wide, xp_of
-from gan_jax.surgery.heads import signs, width_of
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, paste, wide, xp_of
+from gan_jax.surgery.ops.heads import signs, width_of
 
 CARRIED = 1.2 * math.sqrt(2)  # of p by the pair lrelu(p), lrelu(-p), with the sqrt(2) that follows a leaky ReLU
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
 
 STRENGTH = 0.7  # of new outputs, relative to the largest singular value; below 1, so that power iteration stays
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.layout import Layout
+from gan_jax.surgery.ops.width import Narrow, Width, copies, seed_of
 from gan_jax.surgery.plan import Move, PlanError
-from gan_jax.surgery.width import Narrow, Width, copies, seed_of
 from gan_jax.trees import Flat, Rule
 
 READ_NOWHERE = (None, "h", "w", "classes")  # axes that are read, but whose new positions need no zeros

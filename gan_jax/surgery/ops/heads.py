@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, paste, wide, xp_of, zeros
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, paste, wide, xp_of, zeros
 
 
 def fill(sources: Sequence[Any], fresh: Any, args: Args) -> Any:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from gan_jax.surgery.arrays import OpError
+from gan_jax.surgery.ops.arrays import OpError
 
 GREY, RGB, RGBA = 1, 3, 4
 OPAQUE = 4.0  # alpha before the tanh, 0.9993 after: 255 as a byte, and not so flat that it cannot be trained

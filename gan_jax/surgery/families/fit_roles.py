@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gan_jax.surgery import fit_equalised
-from gan_jax.surgery.arrays import Args, Shape
-from gan_jax.surgery.fit import fit
+from gan_jax.surgery.families import fit_equalised
+from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+from gan_jax.surgery.ops.arrays import Args, Shape
 
 
 def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:

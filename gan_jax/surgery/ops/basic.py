@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
 
 # -- shape effects -------------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gan_jax.surgery.arrays import Args, OpError, Shape, views
-from gan_jax.surgery.classes import class_steps
-from gan_jax.surgery.colour import GREY, OPAQUE, RGB, RGBA, colour_matrix
+from gan_jax.surgery.families.classes import class_steps
+from gan_jax.surgery.families.colour import GREY, OPAQUE, RGB, RGBA, colour_matrix
 from gan_jax.surgery.ops import Step, shape_of_steps
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, views
 
 
 def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:

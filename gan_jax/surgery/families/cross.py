@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig
-from gan_jax.surgery.cross_fit import KINDS
+from gan_jax.surgery.families.cross_fit import KINDS
+from gan_jax.surgery.families.roles import DISCRIMINATORS, GENERATORS
 from gan_jax.surgery.plan import Move, PlanError
-from gan_jax.surgery.roles import DISCRIMINATORS, GENERATORS
 from gan_jax.trees import Flat, Rule, Tree, flatten, match
 
 Roles = dict[str, str]  # role -> path of its leaf, without the root

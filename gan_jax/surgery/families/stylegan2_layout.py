@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from gan_jax.config import StyleGAN2Config
 from gan_jax.nets.stylegan2 import widths
-from gan_jax.surgery.layout import Layout
+from gan_jax.surgery.families.layout import Layout
 
 
 def layouts(config: StyleGAN2Config) -> dict[str, Layout]:

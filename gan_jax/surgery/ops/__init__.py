@@ -13,8 +13,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from gan_jax.surgery import equalised, grids, heads, join, leaf, select, spectral, width
-from gan_jax.surgery.arrays import Args, OpError, Shape, wide
+from gan_jax.surgery.ops import basic as leaf
+from gan_jax.surgery.ops import equalised, grids, heads, join, select, spectral, width
+from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide
 from gan_jax.trees import did_you_mean
 
 Step = tuple[str, Args]  # an operation's name and its arguments
