@@ -73,8 +73,10 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
     before = extract(evaluator.net, images["before"])
     fake, train = extract(evaluator.net, images["adapted"]), extract(evaluator.net, shots.images)
     source = load_model(config.transfer.source)
+    real = adapted.dataset.reference.images
+    spread = np.linspace(0, len(real) - 1, SHOWN).round().astype(int)  # neighbours in a data set are often alike
     rows = (
-        PictureRow("real target", adapted.dataset.reference.images[:SHOWN], "not trained on"),
+        PictureRow("real target", real[spread], "not trained on"),
         PictureRow("source", source.sample(evaluator.sample_key, SHOWN), f"{source.config.resolution} px"),
         PictureRow("transplanted", images["before"][:SHOWN], "before training"),
         PictureRow("adapted", images["adapted"][:SHOWN], f"{int(adapted.state.images):,} images"),
