@@ -153,7 +153,7 @@ def make_report(c: Comparison, command: str) -> Report:
     data, shots = c.adapted.dataset, c.adapted.dataset.train
     assert isinstance(shots, Images)
     n = len(shots)
-    when = f"{reached['images']:,} images, {reached['seconds']:.0f} s" if reached else "not reached"
+    when = reach_text(reached) + (f", {reached['seconds']:.0f} s" if reached else "")
     begin = {"images": 0, "seconds": 0.0, **c.before}
     points = {name: [begin, *rows] if name == "adapted" else rows for name, rows in c.curves.items()}
     ahead = "ahead of" if adapted["kid"] < scratch["kid"] else "behind"
@@ -176,7 +176,7 @@ def make_report(c: Comparison, command: str) -> Report:
         highlights=(
             Highlight(f"{adapted['kid']:.3f}", "KID, adapted", f"from scratch: {scratch['kid']:.3f}; lower is better"),
             Highlight(f"{adapted['recall']:.2f}", "recall, adapted", f"from scratch: {scratch['recall']:.2f}"),
-            Highlight(when.split(",")[0], "to scratch's last KID", f"scratch: {scratch['images']:,} images"),
+            Highlight(reach_text(reached), "to scratch's last KID", f"scratch: {scratch['images']:,} images"),
         ),
         facts=(
             Fact("target", f"{data.train.name}: {n} images to train on, {len(data.reference)} as the reference"),
@@ -235,6 +235,11 @@ def make_report(c: Comparison, command: str) -> Report:
             f"{config.net.resolution} px, a network of {config.net.channel_max} channels, minutes of training.",
         ),
     )
+
+
+def reach_text(row: dict[str, Any] | None) -> str:
+    """`2,048 images`, or that it was not reached."""
+    return f"{row['images']:,} images" if row else "not reached"
 
 
 def _frozen(config: Any, blocks: int) -> Any:
