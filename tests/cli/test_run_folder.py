@@ -72,5 +72,5 @@ def test_a_run_is_started_and_started_again_from_its_folder_alone(tmp_path):
     assert [row["images"] for row in rows] == list(range(40, 2001, 40))
     assert (folder / "config.json").read_text() == given
     about = json.loads((folder / "weights" / "manifest.json").read_text())
-    assert about["config"] == to_dict(CONFIG) and about["images"] == 2000
+    assert about["history"][-1]["config"] == to_dict(CONFIG) and about["images"] == 2000
     assert [path.name for path in tmp_path.iterdir()] == ["run"], "nothing is written beside it"
