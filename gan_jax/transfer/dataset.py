@@ -23,7 +23,7 @@ class Dataset:
     Attributes:
       train: what the run sees; a TFDS set that a pipeline decodes as it goes, or images in memory.
       reference: the images outside the few shots; without shots, up to 10,000 of the training images.
-      train_hash, reference_hash: which images they are, of their indices and pixels.
+      train_hash, reference_hash: which images they are: of all pixels, or, of a few-shot subset, of the chosen indices.
     """
 
     train: Images | TfdsSource
