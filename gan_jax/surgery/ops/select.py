@@ -14,14 +14,15 @@ import numpy as np
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
 
 
-def _view(shape: Shape, args: Args) -> Shape:
+def unfolded(shape: Shape, args: Args) -> Shape:
+    """The shape of a source with fused axes taken apart."""
     view = tuple(args["view"][0]) if "view" in args else tuple(shape)
     if np.prod(view) != np.prod(shape):
         raise OpError(f"view {list(view)} does not hold {list(shape)}")
     return view
 
 
-def _folded(made: Shape, args: Args) -> Shape:
+def folded(made: Shape, args: Args) -> Shape:
     """The shape of the result whose parts are `made`."""
     if "view" not in args:
         return made
@@ -40,28 +41,28 @@ def _axis(axis: int, shape: Shape) -> int:
 
 
 def gather_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    shape, index = list(_view(shapes[0], args)), args["index"]
+    shape, index = list(unfolded(shapes[0], args)), args["index"]
     axis = _axis(args["axis"], tuple(shape))
     if wrong := [i for i in index if not -1 <= i < shape[axis]]:
         raise OpError(
             f"index {wrong[0]} lies outside axis {axis} of {shape}; use 0 to {shape[axis] - 1}, or -1 for the mean"
         )
     shape[axis] = len(index)
-    return _folded(tuple(shape), args)
+    return folded(tuple(shape), args)
 
 
 def gather(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    x, axis, index = sources[0].reshape(_view(sources[0].shape, args)), args["axis"], args["index"]
+    x, axis, index = sources[0].reshape(unfolded(sources[0].shape, args)), args["axis"], args["index"]
     if -1 in index:  # one more row, the mean of all: what -1 then picks
         row = wide(x).mean(axis=axis, keepdims=True).astype(x.dtype)
         x = xp_of(x).concatenate([x, row], axis=axis)
     out = xp_of(x).take(x, np.array([i % x.shape[axis] for i in index], np.int32), axis=axis)
-    return out.reshape(_folded(out.shape, args))
+    return out.reshape(folded(out.shape, args))
 
 
 def permute_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     made = gather_shape(shapes, args)
-    size = _view(shapes[0], args)[args["axis"]]
+    size = unfolded(shapes[0], args)[args["axis"]]
     if sorted(args["index"]) != list(range(size)):
         raise OpError(f"{list(args['index'])} is no permutation: each of 0 to {size - 1} once; use gather for a choice")
     return made
@@ -70,13 +71,26 @@ def permute_shape(shapes: Sequence[Shape], args: Args) -> Shape:
 # -- by strength ---------------------------------------------------------------------------------
 
 
+def check_keep(keep: int, axis: int, shape: Sequence[int]) -> None:
+    """Raises OpError unless so many channels can stay."""
+    size = shape[axis]
+    if not 0 < keep <= size:
+        raise OpError(f"keep {keep} of the {size} channels along axis {axis} of {list(shape)}; use 1 to {size}")
+
+
+def keep_best(x: Any, scores: Any, keep: int, axis: int) -> Any:
+    """The channels with the highest scores, in their order; equal scores go to the lower index."""
+    xp = xp_of(x, scores)
+    best = xp.argsort(-scores, stable=True)[:keep]
+    return xp.take(x, xp.sort(best), axis=axis)
+
+
 def strongest_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    made = list(_view(shapes[0], args))
+    made = list(unfolded(shapes[0], args))
     for choice in args["axes"]:
         axis, keep = _axis(choice["axis"], tuple(made)), choice["keep"]
         size = made[axis]
-        if not 0 < keep <= size:
-            raise OpError(f"keep {keep} of the {size} channels along axis {axis} of {made}; use 1 to {size}")
+        check_keep(keep, axis, made)
         if not choice["scores"]:
             raise OpError(f"axis {axis} has no scores; name [source, axis] pairs that number the same channels")
         for source, where in choice["scores"]:
@@ -88,7 +102,7 @@ def strongest_shape(shapes: Sequence[Shape], args: Args) -> Shape:
                     f"axis {where} of source {source} {list(scorer)} does not number the {size} channels of axis {axis}"
                 )
         made[axis] = keep
-    return _folded(tuple(made), args)
+    return folded(tuple(made), args)
 
 
 def strongest(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
@@ -99,7 +113,7 @@ def strongest(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     scores name the same arrays keep the same channels; equal scores go to the lower index. `args["views"]` takes the
     axes of other sources apart, by their number as text.
     """
-    x = out = sources[0].reshape(_view(sources[0].shape, args))
+    x = out = sources[0].reshape(unfolded(sources[0].shape, args))
     xp = xp_of(*sources)
     for choice in args["axes"]:
         total = 0.0
@@ -110,9 +124,8 @@ def strongest(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
             array = wide(array) if xp is not np else array.astype(np.float64)
             where = where % array.ndim
             total = total + (array * array).sum(axis=tuple(i for i in range(array.ndim) if i != where))
-        best = xp.argsort(-xp.asarray(total), stable=True)[: choice["keep"]]
-        out = xp.take(out, xp.sort(best), axis=choice["axis"])
-    return out.reshape(_folded(out.shape, args))
+        out = keep_best(out, xp.asarray(total), choice["keep"], choice["axis"])
+    return out.reshape(folded(out.shape, args))
 
 
 def shifted(args: Args) -> dict[str, Any]:
@@ -132,5 +145,5 @@ def shifted(args: Args) -> dict[str, Any]:
 
 def _scorer(source: int, shape: Shape, args: Mapping[str, Any]) -> Shape:
     if source == 0:
-        return _view(shape, args)
-    return _view(shape, {"view": [args["views"][str(source)]]} if str(source) in args.get("views", {}) else {})
+        return unfolded(shape, args)
+    return unfolded(shape, {"view": [args["views"][str(source)]]} if str(source) in args.get("views", {}) else {})

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
+from gan_jax.surgery.ops.select import check_keep, folded, keep_best, unfolded
 
 Width = Literal["silent", "net2wider"]
 Narrow = Literal["leading", "strongest"]
@@ -37,18 +38,18 @@ def copies(old: int, new: int, seed: int) -> list[int]:
 
 
 def duplicate_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    shape = list(args["view"][0] if "view" in args else shapes[0])
+    shape = list(unfolded(shapes[0], args))
     for choice in args["axes"]:
         if wrong := [i for i in choice["index"] if not 0 <= i < shape[choice["axis"]]]:
             raise OpError(f"copy of {wrong[0]} lies outside axis {choice['axis']} of {shape}")
         shape[choice["axis"]] = len(choice["index"])
-    return tuple(args["shape"]) if "view" in args else tuple(shape)
+    return folded(tuple(shape), args)
 
 
 def duplicate(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """Copies along `args["axes"]`, each with its `index`; with a `seed` where the axis is read, its copies share."""
     x = wide(sources[0])
-    x, xp = x.reshape(args["view"][0]) if "view" in args else x, xp_of(x)
+    x, xp = x.reshape(unfolded(x.shape, args)), xp_of(x)
     for choice in args["axes"]:
         axis, index = choice["axis"], np.array(choice["index"], np.int32)
         shape = list(x.shape)
@@ -58,19 +59,18 @@ def duplicate(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
             totals = np.zeros((shape[axis], *drawn.shape[1:]))
             np.add.at(totals, index, drawn)
             x = x * xp.asarray(np.moveaxis(drawn / totals[index], 0, axis), dtype=x.dtype)
-    return x.reshape(duplicate_shape([sources[0].shape], args)).astype(sources[0].dtype)
+    return x.reshape(folded(x.shape, args)).astype(sources[0].dtype)
 
 
 def important_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    shape = list(args["view"][0] if "view" in args else shapes[0])
+    shape = list(unfolded(shapes[0], args))
     if len(shapes) != len(args["layout"]):
         raise OpError(f"the layout describes {len(args['layout'])} leaves, but {len(shapes)} are named")
     for choice in args["axes"]:
         axis, keep = choice["axis"], choice["keep"]
-        if not 0 < keep <= shape[axis]:
-            raise OpError(f"keep {keep} of the {shape[axis]} channels along axis {axis} of {shape}")
+        check_keep(keep, axis, shape)
         shape[axis] = keep
-    return _folded(shapes[0], shape, args)
+    return folded(tuple(shape), args)
 
 
 def important(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
@@ -80,15 +80,13 @@ def important(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     writes them, or None for one that says nothing of importance. All leaves of a group are given the same ones, and
     taking them by their place makes them keep the same channels. Equally important ones go to the lower index.
     """
-    x = sources[0]
-    out, xp = x.reshape(args["view"][0]) if "view" in args else x, xp_of(*sources)
+    out = sources[0].reshape(unfolded(sources[0].shape, args))
     told = sorted((about[0], i) for i, about in enumerate(args["layout"]) if about is not None)
     texts = [args["layout"][i][1] for _, i in told]
     scores = importance([sources[i] for _, i in told], texts, args["sweeps"])
     for choice in args["axes"]:
-        best = xp.argsort(-scores[choice["group"]], stable=True)[: choice["keep"]]
-        out = xp.take(out, xp.sort(best), axis=choice["axis"])
-    return out.reshape(_folded(x.shape, out.shape, args))
+        out = keep_best(out, scores[choice["group"]], choice["keep"], choice["axis"])
+    return out.reshape(folded(out.shape, args))
 
 
 def importance(arrays: Sequence[Any], texts: Sequence[str], sweeps: int) -> dict[str, Any]:
@@ -135,12 +133,3 @@ def importance(arrays: Sequence[Any], texts: Sequence[str], sweeps: int) -> dict
     if missing := [group for group in groups if group not in scores]:
         raise OpError(f"no output reads {missing[0]!r}, so that the importance of its channels is unknown")
     return scores
-
-
-def _folded(shape: Shape, made: Sequence[int], args: Args) -> Shape:
-    if "view" not in args:
-        return tuple(made)
-    view, between = args["view"]
-    if np.prod(view) != np.prod(shape) or list(between) != list(made) or np.prod(made) != np.prod(args["shape"]):
-        raise OpError(f"view {list(view)} -> {list(between)} does not hold {list(shape)} -> {list(args['shape'])}")
-    return tuple(args["shape"])
