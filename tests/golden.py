@@ -1,13 +1,22 @@
-"""Reference values that other implementations returned: numbers only, not part of this repository.
+"""Reference values that other implementations returned, and what networks imported from them are compared by.
 
-They lie in `golden` beside the folder of the extra data (see `extra_data` in conftest.py).
+Numbers only, not part of this repository: they lie in `golden` beside the folder of the extra data (see `extra_data`
+in conftest.py).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.interop.links import Links, export_tensors, import_tensors
+from gan_jax.trees import Tree, flatten, unflatten
 from tests.conftest import extra_data
+
+Tensors = dict[str, np.ndarray]
 
 
 def golden(name: str) -> dict[str, np.ndarray]:
@@ -19,3 +28,30 @@ def golden(name: str) -> dict[str, np.ndarray]:
 def under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The arrays whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def nhwc(images: np.ndarray) -> jax.Array:
+    """`[N, C, H, W]` as ours."""
+    return jnp.asarray(images.transpose(0, 2, 3, 1))
+
+
+def close(found: Any, expected: Any, tolerance: float, what: str = "") -> None:
+    """Relative to the largest value."""
+    assert np.abs(np.asarray(found) - expected).max() <= tolerance * np.abs(expected).max(), what
+
+
+def imported(state: Tensors, links: Links, ignored: dict[str, str], specs: Tree) -> Tree:
+    """The variables of a state, every tensor of which is accounted for."""
+    leaves, account = import_tensors(state, links, ignored, flatten(specs), "golden")
+    assert len(account.used) + len(account.ignored) == len(state)
+    return unflatten({path: jnp.asarray(leaf) for path, leaf in leaves.items()})
+
+
+def there_and_back(state: Tensors, links: Links, ignored: dict[str, str], specs: Tree) -> None:
+    """Import and export are inverse to the bit, and fill every leaf."""
+    leaves, _ = import_tensors(state, links, ignored, flatten(specs), "copy")
+    assert leaves.keys() == flatten(specs).keys()
+    back = export_tensors(leaves, links)
+    assert back.keys() == state.keys()
+    for name, array in back.items():
+        np.testing.assert_array_equal(array, state[name])

@@ -9,28 +9,16 @@ import numpy as np
 import pytest
 
 from gan_jax.config import R3GANConfig
-from gan_jax.interop.links import ForeignLayoutError, export_tensors, import_tensors
+from gan_jax.interop.links import ForeignLayoutError, export_tensors
 from gan_jax.interop.r3gan import IGNORED, discriminator_links, generator_links, guess_config
 from gan_jax.losses import LOSSES, squared_gradient
 from gan_jax.nets import build
-from gan_jax.trees import flatten, unflatten
-from tests.golden import golden, under
+from gan_jax.trees import flatten
+from tests.golden import close, golden, imported, nhwc, there_and_back, under
 
 SMALL = R3GANConfig(
     resolution=16, z_dim=5, widths=(8, 8, 6), cardinality=(4, 2, 3), blocks=(2, 1, 2), expansion=3, d_embed=None
 )
-nhwc = lambda x: jnp.asarray(x.transpose(0, 2, 3, 1))
-
-
-def imported(state, links, specs):
-    leaves, account = import_tensors(state, links, IGNORED, flatten(specs), "golden")
-    assert len(account.used) + len(account.ignored) == len(state)
-    return unflatten({path: jnp.asarray(leaf) for path, leaf in leaves.items()})
-
-
-def close(found, expected, tolerance, what=""):
-    """Relative to the largest value."""
-    assert np.abs(np.asarray(found) - expected).max() <= tolerance * np.abs(expected).max(), what
 
 
 def close_gradients(found, arrays, prefix, links):
@@ -59,8 +47,8 @@ def case():
         d_embed=meta["c_embed"],
     )
     pair = build(config)
-    g = imported(under(arrays, "G/"), generator_links(config), pair.g.specs())
-    d = imported(under(arrays, "D/"), discriminator_links(config), pair.d.specs())
+    g = imported(under(arrays, "G/"), generator_links(config), IGNORED, pair.g.specs())
+    d = imported(under(arrays, "D/"), discriminator_links(config), IGNORED, pair.d.specs())
     return arrays, meta, pair, g, d, jnp.asarray(arrays["in/c"].argmax(1), jnp.int32)
 
 
@@ -118,13 +106,7 @@ def test_there_and_back(options):
     pair, tensors, links = drawn(config)
     assert guess_config(tensors["g"], tensors["d"]) == config
     for name, net in (("g", pair.g), ("d", pair.d)):
-        specs = flatten(net.specs())
-        leaves, _ = import_tensors(tensors[name], links[name], IGNORED, specs, "copy")
-        assert leaves.keys() == specs.keys()
-        back = export_tensors(leaves, links[name])
-        assert back.keys() == tensors[name].keys()
-        for key, array in back.items():
-            np.testing.assert_array_equal(array, tensors[name][key])
+        there_and_back(tensors[name], links[name], IGNORED, net.specs())
 
 
 def test_what_does_not_fit_is_named():

@@ -12,22 +12,10 @@ from gan_jax.interop.links import ForeignLayoutError, export_tensors, import_ten
 from gan_jax.interop.stylegan2 import IGNORED, discriminator_links, generator_links, guess_config
 from gan_jax.losses.penalties import squared_gradient
 from gan_jax.nets import build
-from gan_jax.trees import flatten, unflatten
-from tests.golden import golden, under
+from gan_jax.trees import flatten
+from tests.golden import close, golden, imported, nhwc, there_and_back, under
 
 FILES = ("stylegan2_ada_32_uncond.npz", "stylegan2_ada_64_cond.npz")
-nhwc = lambda x: jnp.asarray(x.transpose(0, 2, 3, 1))
-
-
-def imported(state, links, specs):
-    leaves, account = import_tensors(state, links, IGNORED, flatten(specs), "golden")
-    assert len(account.used) + len(account.ignored) == len(state)
-    return unflatten({path: jnp.asarray(leaf) for path, leaf in leaves.items()})
-
-
-def close(found, expected, tolerance):
-    """Relative to the largest value."""
-    assert np.abs(np.asarray(found) - expected).max() <= tolerance * np.abs(expected).max()
 
 
 @pytest.fixture(params=FILES, ids=["uncond", "cond"], scope="module")
@@ -39,8 +27,8 @@ def case(request):
     assert {name: getattr(config, name) for name in known} == known
     assert (config.num_classes, config.mapping_layers) == (meta["c_dim"], meta["num_mapping_layers"])
     pair = build(config)
-    g = imported(under(arrays, "G/"), generator_links(config), pair.g.specs())
-    d = imported(under(arrays, "D/"), discriminator_links(config), pair.d.specs())
+    g = imported(under(arrays, "G/"), generator_links(config), IGNORED, pair.g.specs())
+    d = imported(under(arrays, "D/"), discriminator_links(config), IGNORED, pair.d.specs())
     labels = jnp.asarray(arrays["in/c"].argmax(1), jnp.int32) if meta["c_dim"] else None
     return arrays, pair, g, d, labels
 
@@ -126,13 +114,7 @@ def test_there_and_back(options):
         guessed = type(config)(**{**vars(guessed), "d_mapping_layers": 2})
     assert guessed == config
     for name, net in (("g", pair.g), ("d", pair.d)):
-        specs = flatten(net.specs())
-        leaves, _ = import_tensors(tensors[name], links[name], IGNORED, specs, "copy")
-        assert leaves.keys() == specs.keys()
-        back = export_tensors(leaves, links[name])
-        assert back.keys() == tensors[name].keys()
-        for key, array in back.items():
-            np.testing.assert_array_equal(array, tensors[name][key])
+        there_and_back(tensors[name], links[name], IGNORED, net.specs())
 
 
 def test_what_does_not_fit_is_named():
