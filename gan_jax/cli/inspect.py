@@ -16,6 +16,7 @@ from gan_jax.config import Config, ConfigError, differences
 from gan_jax.interop.diff import spell
 from gan_jax.surgery.chain import provenance_lines, step_lines
 from gan_jax.surgery.provenance import Origin, history_of, origin_of
+from gan_jax.surgery.table import align
 from gan_jax.trees import did_you_mean, match
 
 Manifest = dict[str, Any]
@@ -91,19 +92,16 @@ def leaf_lines(manifest: Manifest, pattern: str) -> list[str]:
     if not shown:
         raise ConfigError(f"no leaf is covered by {pattern!r}{did_you_mean(pattern, leaves)}")
     history = history_of(manifest)
-    origin = lambda path: brief_origin(origin_of(history, path)) if history else ""
-    head = ("leaf", "shape", "values", "digest", "origin" if history else "")
+    origin = lambda path: brief_origin(origin_of(history, path))
+    head = ("leaf", "shape", "values", "digest", *(["origin"] if history else []))
+    size = lambda path: math.prod(leaves[path]["shape"])
     rows = [
-        (p, spell(leaves[p]), f"{math.prod(leaves[p]['shape']):,}", (leaves[p]["digest"] or "-")[:12], origin(p))
+        (p, spell(leaves[p]), f"{size(p):,}", (leaves[p]["digest"] or "-")[:12], *([origin(p)] if history else []))
         for p in shown
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    line = lambda row: "  ".join(
-        cell.rjust(w) if i == 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-    ).rstrip()
-    total = f"{len(shown)} leaves, {sum(math.prod(leaves[p]['shape']) for p in shown):,} values"
+    total = f"{len(shown)} leaves, {sum(map(size, shown)):,} values"
     rest = "" if len(shown) == len(leaves) else f" (of {len(leaves)} leaves)"
-    return [line(head), "  ".join("-" * w for w in widths if w), *map(line, rows), total + rest]
+    return [*align([head, *rows], right=(2,)), total + rest]
 
 
 def brief_origin(origin: Origin) -> str:

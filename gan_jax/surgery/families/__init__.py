@@ -31,7 +31,7 @@ def pair_rules(
 ) -> list[Rule]:
     """Rules for trees `{"g": variables, "d": variables, "g_ema": variables}`, any of them.
 
-    Between families leaves are moved by their role (`surgery.cross`), and the function is not preserved.
+    Between families leaves are moved by their role (`families.cross`), and the function is not preserved.
 
     Args:
       target_config: of the pair to fill.

@@ -1,4 +1,4 @@
-"""As `fit`, for leaves of layers with an equalised learning rate: see `surgery.stylegan2` for who uses them.
+"""As `fit`, for leaves of layers with an equalised learning rate: see `families.stylegan2` for who uses them.
 
 The rules work the numbers out: `gain` is `[old, new]` fan-in (or any other such ratio, under a square root).
 """

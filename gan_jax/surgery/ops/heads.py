@@ -1,6 +1,6 @@
 """Leaf functions for nets without skips: layers that carry an image through a nonlinearity, and their undoing.
 
-An image channel is carried by two channels, which read it with opposite signs: see `surgery.dcgan`.
+An image channel is carried by two channels, which read it with opposite signs: see `families.dcgan`.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def important_shape(shapes: Sequence[Shape], args: Args) -> Shape:
 def important(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """Keeps the most important channels, in their order: `keep` of those of `group` along each of `args["axes"]`.
 
-    `args["layout"]` has for each source its place among the leaves of the network and its axes, as `surgery.layout`
+    `args["layout"]` has for each source its place among the leaves of the network and its axes, as `families.layout`
     writes them, or None for one that says nothing of importance. All leaves of a group are given the same ones, and
     taking them by their place makes them keep the same channels. Equally important ones go to the lower index.
     """
