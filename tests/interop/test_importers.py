@@ -9,8 +9,8 @@ from safetensors.numpy import save_file
 import gan_jax
 from gan_jax.cli.main import main
 from gan_jax.config import DCGANConfig
-from gan_jax.interop import dcgan
 from gan_jax.interop.importers import ForeignError, ForeignLayoutError, import_file
+from gan_jax.interop.layouts import dcgan
 from gan_jax.interop.links import export_tensors
 from gan_jax.nets import build
 from gan_jax.trees import flatten

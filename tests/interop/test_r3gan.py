@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gan_jax.config import R3GANConfig
+from gan_jax.interop.layouts.r3gan import IGNORED, discriminator_links, generator_links, guess_config
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
-from gan_jax.interop.r3gan import IGNORED, discriminator_links, generator_links, guess_config
 from gan_jax.losses import LOSSES, squared_gradient
 from gan_jax.nets import build
 from gan_jax.trees import flatten

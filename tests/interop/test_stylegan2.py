@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gan_jax.config import StyleGAN2Config
+from gan_jax.interop.layouts.stylegan2 import IGNORED, discriminator_links, generator_links, guess_config
 from gan_jax.interop.links import ForeignLayoutError, export_tensors, import_tensors
-from gan_jax.interop.stylegan2 import IGNORED, discriminator_links, generator_links, guess_config
 from gan_jax.losses.penalties import squared_gradient
 from gan_jax.nets import build
 from gan_jax.trees import flatten

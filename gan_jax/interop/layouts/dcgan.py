@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan_jax.config import DCGANConfig
+from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part, Tensors, under
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.dcgan import widths
 
@@ -77,3 +78,35 @@ def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     places = {m: f"main.{3 * i}" for i, m in enumerate(kernels)} | {m: f"main.{3 * i + 1}" for i, m in enumerate(norms)}
     renamed = lambda name: f"{places[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
     return {renamed(name): array for name, array in tensors.items()}
+
+
+def find(tensors: Tensors) -> Found:
+    """A generator, and a discriminator where there is one, under whatever prefixes come before `main.`."""
+    prefixes = {name[: name.index("main.")] for name in tensors if "main." in name} or {""}
+    if len(prefixes) > 2:
+        raise ForeignLayoutError(f"networks under {', '.join(sorted(prefixes))}; one G and one D at most are known")
+    parts: dict[str, Part] = {}
+    config = None
+    for prefix in prefixes:
+        found = under(tensors, prefix)
+        named = in_tutorial_names(found)
+        if "main.1.weight" not in named:
+            continue  # D has no norm after its first layer
+        config = guess_config(named)
+        back = dict(zip(named, found, strict=True))
+        links = {back[name]: link for name, link in generator_links(config).items() if name in back}
+        parts["g_ema"] = Part(prefix, found, links)
+    if config is None:
+        raise ForeignLayoutError("no generator (main.0.weight and its norm main.1) among the tensors")
+    for prefix in prefixes - {parts["g_ema"].prefix}:
+        parts["d"] = Part(prefix, under(tensors, prefix), discriminator_links(config))
+    return Found(config, parts, IGNORED)
+
+
+def names(config: DCGANConfig) -> dict[str, tuple[str, Links]]:
+    """What a pair is written as."""
+    links = {"g_ema": generator_links(config), "d": discriminator_links(config)}
+    return {"g_ema": ("netG_state_dict.", links["g_ema"]), "d": ("netD_state_dict.", links["d"])}
+
+
+LAYOUT = ForeignLayout(DCGANConfig, find, names)

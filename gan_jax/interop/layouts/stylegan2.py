@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.config import StyleGAN2Config
+from gan_jax.interop.layouts.layout import nvidia_layout
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.stylegan2 import widths
 
@@ -116,3 +117,6 @@ def _styled(theirs: str, ours: str) -> dict[str, Link]:
 
 def _dense(theirs: str, ours: str) -> dict[str, Link]:
     return {f"{theirs}.weight": Link(f"{ours}/kernel", "dense"), f"{theirs}.bias": Link(f"{ours}/bias")}
+
+
+LAYOUT = nvidia_layout(StyleGAN2Config, guess_config, generator_links, discriminator_links, IGNORED)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan_jax.config import R3GANConfig
+from gan_jax.interop.layouts.layout import nvidia_layout
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.r3gan import stages
 
@@ -127,3 +128,6 @@ def _residual(theirs: str, r: int, block: int) -> dict[str, Link]:
     ours = f"params/b{r}/res{block}"
     kernels = {f"{theirs}.LinearLayer{i + 1}.Layer.weight": Link(f"{ours}/conv{i}/kernel", "conv") for i in range(3)}
     return kernels | {f"{theirs}.NonLinearity{i + 1}.Bias": Link(f"{ours}/conv{i}/bias") for i in range(2)}
+
+
+LAYOUT = nvidia_layout(R3GANConfig, guess_config, generator_links, discriminator_links, IGNORED)

@@ -1,0 +1,79 @@
+"""What a run is: frozen dataclasses, one per concern, checked once by `validate`.
+
+Every field says what it is, its unit, and what None or 0 turns off. A `Config` goes to JSON and back
+without loss (`to_dict`, `from_dict`), and a run can be started from that file alone. Choices that exclude
+each other (networks, transfer methods) are unions of dataclasses, so an impossible mixture cannot be written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from gan_jax.config.methods import FinetuneConfig, FreezeDConfig, MethodConfig, ScratchConfig
+from gan_jax.config.nets import DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config.serial import ConfigError, differences, from_dict, net_from_dict, net_to_dict, to_dict
+from gan_jax.config.training import (
+    AugmentConfig,
+    CheckpointConfig,
+    DataConfig,
+    EMAConfig,
+    EvalConfig,
+    LogConfig,
+    LossConfig,
+    OptimConfig,
+    TrainConfig,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig = DataConfig()
+    net: NetConfig = ResNetConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    ema: EMAConfig = EMAConfig()
+    train: TrainConfig = TrainConfig()
+    transfer: MethodConfig = ScratchConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluate: EvalConfig = EvalConfig()
+    log: LogConfig = LogConfig()
+
+    def validate(self) -> Config:
+        """Returns self, or raises `ConfigError` with every combination that cannot run and what to change."""
+        from gan_jax.checks import problems  # which knows the classes of this module
+
+        if found := list(problems(self)):
+            raise ConfigError("this configuration cannot run:\n" + "\n".join(f"  - {text}" for text in found))
+        return self
+
+
+__all__ = [
+    "AugmentConfig",
+    "CheckpointConfig",
+    "Config",
+    "ConfigError",
+    "DCGANConfig",
+    "DataConfig",
+    "EMAConfig",
+    "EvalConfig",
+    "FinetuneConfig",
+    "FreezeDConfig",
+    "LogConfig",
+    "LossConfig",
+    "MethodConfig",
+    "NetConfig",
+    "OptimConfig",
+    "R3GANConfig",
+    "ResNetConfig",
+    "ScratchConfig",
+    "StyleGAN2Config",
+    "TrainConfig",
+    "differences",
+    "from_dict",
+    "net_from_dict",
+    "net_to_dict",
+    "to_dict",
+]

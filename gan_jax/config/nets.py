@@ -1,0 +1,78 @@
+"""Which networks: one dataclass per family, and `NetConfig`, any of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig:
+    """ResNet pair of SNGAN: generator with batch norm, discriminator with spectral norm."""
+
+    resolution: int = 32  # height and width, px; a power of two from 16
+    channels: int = 1  # 1 grey, 3 RGB, 4 RGBA
+    num_classes: int = 0  # 0 = unconditional; else conditional normalisation and a projection discriminator
+    z_dim: int = 64  # latent size
+    channel_base: int = 1024  # width of a block at resolution r is min(channel_base / r, channel_max)
+    channel_max: int = 32  # largest width of a block
+    kernel: int = 3  # size of the residual branches' convolutions, px; odd
+    depth: int = 1  # residual blocks at each resolution
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and losses stay float32
+
+
+@dataclasses.dataclass(frozen=True)
+class DCGANConfig:
+    """DCGAN pair: transposed convolutions in G, strided ones in D, batch norm in both."""
+
+    resolution: int = 64  # height and width, px; a power of two from 16
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
+    z_dim: int = 100  # latent size
+    channel_base: int = 4096  # width at resolution r is min(channel_base / r, channel_max)
+    channel_max: int = 512  # largest width
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleGAN2Config:
+    """StyleGAN2 pair, in its ADA version: mapping and modulated convolutions in G, no batch norm anywhere."""
+
+    resolution: int = 256  # height and width, px; a power of two from 8
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
+    num_classes: int = 0  # 0 = unconditional; else labels enter the mapping, and D projects on them
+    z_dim: int = 512  # latent size
+    w_dim: int = 512  # style size
+    mapping_layers: int = 8  # of G's mapping network
+    channel_base: int = 32768  # width at resolution r is min(channel_base / r, channel_max)
+    channel_max: int = 512  # largest width
+    style_mixing: float = 0.9  # share of training images whose upper layers take another latent's styles; 0 = off
+    discriminator: Literal["residual", "skip", "orig"] = "residual"  # D's architecture
+    d_mapping_layers: int = 8  # of D's mapping network, where conditional
+    mbstd_group: int = 4  # examples in a group of minibatch standard deviation; 0 = off
+    clamp: float | None = None  # cut activations at +- this; 256 where dtype is bfloat16
+    low_precision: int = 4  # how many of the highest resolutions compute in dtype
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
+
+
+@dataclasses.dataclass(frozen=True)
+class R3GANConfig:
+    """R3GAN pair: residual blocks with grouped convolutions, no norm, no style; lists go from 4 px upwards.
+
+    The last value of a list holds at all higher resolutions, and those above `resolution` wait for growth.
+    """
+
+    resolution: int = 64  # height and width, px; a power of two from 8
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
+    num_classes: int = 0  # 0 = unconditional; else labels enter G beside the latents, and D projects on them
+    z_dim: int = 64  # latent size
+    widths: tuple[int, ...] = (768, 768, 768, 768, 384, 192, 96)  # channels at 4, 8, .. px
+    cardinality: tuple[int, ...] = (96, 96, 96, 96, 48, 24, 12)  # groups of the 3x3 convolutions
+    blocks: tuple[int, ...] = (2,)  # residual blocks at each resolution
+    expansion: int = 2  # channels inside a block, in multiples of its width
+    g_embed: int | None = None  # size of G's class embedding; None = z_dim
+    d_embed: int | None = None  # size of D's class embedding; None = the width at 4 px
+    low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
+
+
+NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig

@@ -1,0 +1,90 @@
+"""How a run trains, and what it shows: data, loss, augmentation, optimisers, checkpoints, evaluations, logs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    source: str = "embedded:fashion-mnist"  # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH or npz:PATH
+    classes: tuple[int, ...] | None = None  # labels to keep; None = all
+    shots: int | None = None  # size of a seeded subset to train on; None = all images
+    subset_seed: int = 0  # which subset
+    mirror: bool = False  # random horizontal flips of real images
+    pipeline: Literal["auto", "device", "grain"] = "auto"  # device = the set lives on the device; auto = by its size
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    # adversarial loss
+    name: Literal["non_saturating", "hinge", "wasserstein", "least_squares", "relativistic"] = "hinge"
+    r1_gamma: float = 0.0  # weight of gamma/2 |grad D(real)|^2; 0 = off
+    r2_gamma: float = 0.0  # the same on generated images; 0 = off
+    gp_lambda: float = 0.0  # weight of WGAN-GP's (|grad D(mix)| - 1)^2; 0 = off
+    penalty_interval: int = 1  # penalties every so many D updates, scaled up by as much (lazy regularisation)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    policy: tuple[Literal["color", "translation", "cutout"], ...] = ()  # DiffAugment on what D sees; empty = off
+    # ADA pipeline on what D sees, in place of a policy; None = off
+    ada: (
+        Literal["blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"] | None
+    ) = None
+    ada_p: float = 0.0  # probability of each of its transforms at the start
+    ada_target: float | None = 0.6  # mean sign of D's logits of real images that p aims at; None = p stays
+    ada_kimg: float = 500.0  # thousand images in which p can go from 0 to 1; 100 suits fine-tuning
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    lr: float = 2e-4  # Adam step size of G and, unless d_lr says otherwise, of D
+    d_lr: float | None = None  # step size of D; None = lr
+    b1: float = 0.0  # Adam beta 1
+    b2: float = 0.9  # Adam beta 2
+    eps: float = 1e-8  # Adam epsilon
+    schedule: Literal["constant", "linear", "cosine"] = "constant"  # decay of the step size to 0 over train.kimg
+    warmup_kimg: float = 0.0  # linear warm-up, thousand images; 0 = off
+    clip_norm: float | None = None  # global gradient norm to clip at; None = off
+
+
+@dataclasses.dataclass(frozen=True)
+class EMAConfig:
+    half_life_kimg: float = 10.0  # half-life of G's moving average, thousand images
+    rampup: float | None = 0.05  # half-life is at most this share of the images seen; None = off
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    kimg: float = 100.0  # length: thousand real images shown to D
+    batch: int = 32  # images in a batch, over all devices
+    d_steps: int = 1  # D updates per G update
+    steps_per_dispatch: int = 8  # steps inside one compiled loop; part of what makes a run reproducible
+    seed: int = 0  # of weights, latents, data order and augmentation
+    compile: Literal["jit", "pmap"] = "jit"  # jit over a mesh of devices, or pmap; both compute the same
+    devices: int | None = None  # how many devices; None = all
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    every_kimg: float | None = 50.0  # thousand images between saves; None = no checkpoints
+    keep_last: int = 2  # newest checkpoints to keep
+    keep_best: bool = False  # also keep the best by evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    every_kimg: float | None = None  # thousand images between evaluations; None = at the end only
+    n_fake: int = 2000  # generated images per evaluation
+    features: str | None = "fashion-v1"  # feature network; None = no evaluation
+    seed: int = 0  # of the latents
+    stats_batches: int = 16  # batches of fresh latents to re-estimate batch statistics on; 0 = use the running ones
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    every_dispatches: int = 1  # dispatches between rows of metrics
+    grid_every_kimg: float | None = None  # thousand images between sample grids; None = at the end only
+    tensorboard: bool = True  # event files beside metrics.jsonl, where a writer is installed

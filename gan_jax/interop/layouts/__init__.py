@@ -1,0 +1,16 @@
+"""The layouts of foreign checkpoints that are known, by the name that `gan-jax import --as` takes.
+
+One file each: what its tensors are called (`*_links`, read in both directions), which configuration they have, and a
+`LAYOUT` for this table.
+"""
+
+from gan_jax.interop.layouts import dcgan, r3gan, stylegan2
+from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part
+
+LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown layout is tried
+    "stylegan2-ada": stylegan2.LAYOUT,
+    "r3gan": r3gan.LAYOUT,
+    "dcgan": dcgan.LAYOUT,
+}
+
+__all__ = ["LAYOUTS", "ForeignLayout", "Found", "Part"]
