@@ -22,7 +22,8 @@ class Import:
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]  # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5
     out: Path  # folder to write to
-    layout: Annotated[str | None, arg(name="as")] = None  # stylegan2-ada or dcgan; None = guessed from the tensors
+    d: Path | None = None  # D's own file, where FILE holds G alone
+    layout: Annotated[str | None, arg(name="as")] = None  # such as stylegan2-ada; None = guessed from the tensors
     licence: str | None = None  # of the weights, for the manifest
 
 
@@ -34,12 +35,14 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.tasks.model import save
     from gan_jax.trees import count, flatten
 
-    found = import_file(args.file, args.layout)
-    step = import_step(args.file.name, found.sha256, found.layout, found.sources, flatten(found.variables))
-    ignored = found.account.ignored
-    about = {"licence": args.licence, "imported": {"format": found.format, "ignored": ignored}, "history": [step]}
-    save(args.out, found.config, found.variables, about)
-    print(f"{args.file}: {found.format}, layout {found.layout}")
+    found = import_file(args.file, args.layout, args.d)
+    files = {start: (file.name, file.sha256) for start, file in found.files.items()}
+    step = import_step(files, found.layout, found.sources, flatten(found.variables))
+    formats = " and ".join(dict.fromkeys(file.format for file in found.files.values()))
+    about = {"licence": args.licence, "imported": {"format": formats, "ignored": found.account.ignored}}
+    save(args.out, found.config, found.variables, {**about, "history": [step]})
+    for path, file in zip((args.file, args.d), found.files.values()):
+        print(f"{path}: {file.format}, sha256 {file.sha256[:12]}, layout {found.layout}")
     print(found.config)
     for root, tree in found.variables.items():
         print(f"{root}: {count(tree['params']):,} parameters")

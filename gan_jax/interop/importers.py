@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gan_jax.config import NetConfig
 from gan_jax.interop.foreign import ForeignError, read_foreign
@@ -14,18 +15,26 @@ from gan_jax.nets import build
 from gan_jax.trees import did_you_mean, flatten, unflatten
 
 
+class File(NamedTuple):
+    """A file that was read: its name, the kind of its container, sha256 (hex) of the whole of it."""
+
+    name: str
+    format: str
+    sha256: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """A pair from a foreign file.
+    """A pair from a foreign file, or from one for each network.
 
     Attributes:
-      layout: of the file, a key of `LAYOUTS`.
+      layout: of the tensors, a key of `LAYOUTS`.
       config: of the networks.
-      variables: `{"g_ema": .., "d": ..}`, those that the file holds.
+      variables: `{"g_ema": .., "d": ..}`, those that the files hold.
       account: what became of every tensor.
       sources: root/leaf -> the tensor that it comes from, and how its axes were turned.
-      format: of the container.
-      sha256: of the whole file.
+      files: what the names of its tensors begin with in `account` and `sources` -> the file: "" where there is one
+        file, "g." and "d." where there are two.
     """
 
     layout: str
@@ -33,47 +42,52 @@ class Imported:
     variables: dict[str, Any]
     account: Account
     sources: dict[str, tuple[str, str]]
-    format: str
-    sha256: str
+    files: dict[str, File]
 
 
-def import_file(path: str | Path, layout: str | None = None) -> Imported:
+def import_file(path: str | Path, layout: str | None = None, d: str | Path | None = None) -> Imported:
     """Reads a foreign file of weights; nothing in it is run.
 
     Args:
-      path: of the file.
+      path: of the file; of G's where each network has its own.
       layout: a key of `LAYOUTS`; None = the one that fits.
+      d: of D's own file.
 
     Raises:
-      ForeignError: the file cannot be read.
-      ForeignLayoutError: it holds no pair that is known, or a tensor that no rule knows.
+      ForeignError: a file cannot be read.
+      ForeignLayoutError: they hold no pair that is known, or a tensor that no rule knows.
     """
     if layout is not None and layout not in LAYOUTS:
         raise ForeignLayoutError(
             f"no layout {layout!r}{did_you_mean(layout, LAYOUTS)}; the known ones are {', '.join(LAYOUTS)}"
         )
-    file = read_foreign(path)
+    paths = {"": path} if d is None else {"g.": path, "d.": d}
+    read = {prefix: read_foreign(one) for prefix, one in paths.items()}
+    tensors = {prefix + name: array for prefix, file in read.items() for name, array in file.tensors.items()}
+    files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
+    what = " and ".join(f"{paths[prefix]} ({file.format})" for prefix, file in files.items())
     problems = []
     for name in LAYOUTS if layout is None else [layout]:
         try:
-            found = LAYOUTS[name].find(file.tensors)
+            found = LAYOUTS[name].find(tensors)
         except ForeignLayoutError as error:
             problems.append(f"{name}: {error}")
             continue
-        variables, account, sources = _fill(found, str(path))
+        variables, account, sources = _fill(found, {prefix: str(one) for prefix, one in paths.items()})
         account.ignored.update(found.left)
-        if forgotten := [n for n in file.tensors if n not in account.used and n not in account.ignored]:
-            raise ForeignLayoutError(f"{path}: tensor {forgotten[0]!r} belongs to no network that {name} knows")
-        return Imported(name, found.config, variables, account, sources, file.format, file.sha256)
-    raise ForeignLayoutError(f"{path} ({file.format}, {len(file.tensors)} tensors) has no known layout:\n" + "\n".join(
+        if forgotten := [n for n in tensors if n not in account.used and n not in account.ignored]:
+            raise ForeignLayoutError(f"{what}: tensor {forgotten[0]!r} belongs to no network that {name} knows")
+        return Imported(name, found.config, variables, account, sources, files)
+    raise ForeignLayoutError(f"{what}, {len(tensors)} tensors, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip
 
 
-def _fill(found: Found, what: str) -> tuple[dict[str, Any], Account, dict[str, tuple[str, str]]]:
+def _fill(found: Found, paths: Mapping[str, str]) -> tuple[dict[str, Any], Account, dict[str, tuple[str, str]]]:
     pair = build(found.config)
     variables, account, sources = {}, Account({}, {}), {}
     for root, (prefix, tensors, links) in found.parts.items():
         specs = flatten((pair.d if root == "d" else pair.g).specs())
+        what = next((path for start, path in paths.items() if prefix.startswith(start)), " and ".join(paths.values()))
         leaves, said = import_tensors(tensors, links, found.ignored, specs, what)
         variables[root] = unflatten({path: leaf.astype(specs[path].dtype) for path, leaf in leaves.items()})
         account.used.update({prefix + name: f"{root}/{path}" for name, path in said.used.items()})
@@ -82,4 +96,4 @@ def _fill(found: Found, what: str) -> tuple[dict[str, Any], Account, dict[str, t
     return variables, account, sources
 
 
-__all__ = ["LAYOUTS", "ForeignError", "ForeignLayoutError", "Imported", "import_file"]
+__all__ = ["LAYOUTS", "File", "ForeignError", "ForeignLayoutError", "Imported", "import_file"]

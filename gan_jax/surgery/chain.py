@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gan_jax.surgery.provenance import Origin, Step, history_of, origin_of
+from gan_jax.surgery.provenance import Origin, Step, history_of, imported_files, origin_of
 from gan_jax.trees import TreeError, did_you_mean, match
 
 
@@ -65,8 +65,8 @@ def _transplanted(step: Step) -> Iterator[str]:
 
 
 def _imported(step: Step) -> Iterator[str]:
-    source = step["source"]
-    yield f"imported from {source['name']} (sha256 {source['digest'][:12]}), layout {source['layout']}"
+    files = " and ".join(f"{file['name']} (sha256 {file['digest'][:12]})" for file in imported_files(step).values())
+    yield f"imported from {files}, layout {step['source']['layout']}"
 
 
 def _trained(step: Step, number: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ that A -> B -> C is in the manifest of C alone:
     {"kind": "transplant", "date", "versions", "source": {"name", "digest"}, "seed",
      "leaves": {target: {"op", "args", "sources": {path: digest}, "digest"}}, "dropped", "policies", "measured"}
     {"kind": "import", "date", "versions", "source": {"name", "digest", "layout"}, "leaves": {as above}}
+      (of two files: "source": {"files": {"g.": {"name", "digest"}, "d.": ..}, "layout"})
     {"kind": "train", "date", "versions", "images", "config", "frozen", "averages": {"g_ema": "g"}, "measured_anew"}
 
 A source's `digest` is that of its manifest, which has one of every leaf; of a foreign file, that of the file. What is
@@ -99,13 +100,16 @@ def transplant_step(
 
 
 def import_step(
-    name: str, digest: str, layout: str, sources: Mapping[str, tuple[str, str]], leaves: Mapping[str, Any]
+    files: Mapping[str, tuple[str, str]],
+    layout: str,
+    sources: Mapping[str, tuple[str, str]],
+    leaves: Mapping[str, Any],
 ) -> Step:
     """The record of an import.
 
     Args:
-      name: of the file.
-      digest: sha256 of the whole file.
+      files: what the names of its tensors begin with -> (the file's name, sha256 of the whole of it); "" where there
+        is one file.
       layout: in which its tensors were found.
       sources: leaf -> (the tensor's name in the file, how its axes were turned).
       leaves: the values that were written.
@@ -114,7 +118,14 @@ def import_step(
         path: {"op": kind, "sources": {tensor: None}, "digest": array_digest(leaves[path])}
         for path, (tensor, kind) in sources.items()
     }
-    return _stamp("import") | {"source": {"name": name, "digest": digest, "layout": layout}, "leaves": said}
+    named = {start: {"name": name, "digest": digest} for start, (name, digest) in files.items()}
+    source = named[""] if "" in named else {"files": named}
+    return _stamp("import") | {"source": source | {"layout": layout}, "leaves": said}
+
+
+def imported_files(step: Step) -> dict[str, Any]:
+    """The files of an import: what the names of its tensors begin with -> `{"name", "digest"}`."""
+    return step["source"].get("files") or {"": step["source"]}
 
 
 def train_step(
@@ -163,7 +174,11 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
     named = [f"{name} @{digest[:12] if digest else '-'}" for name, digest in sources.items()]
     words = f"{leaf['op']}{f'({args})' if args else ''} <- {' + '.join(named)}"
     if step["kind"] == "import":
-        return Origin(path, number, f"{leaf['op']} <- {', '.join(sources)} of {step['source']['name']}")
+        start, file = next(
+            (start, f) for start, f in imported_files(step).items() if next(iter(sources)).startswith(start)
+        )
+        tensors = ", ".join(name.removeprefix(start) for name in sources)
+        return Origin(path, number, f"{leaf['op']} <- {tensors} of {file['name']}")
     return Origin(path, number, words, tuple(origin_of(before, name) for name in sources))
 
 

@@ -1,5 +1,7 @@
 """Foreign files, whole: from the file to a pair that makes the same images, with every tensor accounted for."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from gan_jax.config import DCGANConfig
 from gan_jax.interop.importers import ForeignError, ForeignLayoutError, import_file
 from gan_jax.interop.layouts import dcgan
 from gan_jax.interop.links import export_tensors
+from gan_jax.interop.weights import load_manifest
 from gan_jax.nets import build
 from gan_jax.trees import flatten
 from tests.conftest import extra_data
@@ -22,7 +25,7 @@ def test_official_pickle():
     """The weights of the pickle are those of the npz, whose parity test_stylegan2 checks."""
     found = import_file(extra_data("..", "golden", "stylegan2_ada_32_uncond.pkl"))
     arrays = golden("stylegan2_ada_32_uncond.npz")
-    assert (found.layout, found.format) == ("stylegan2-ada", "stylegan torch pickle")
+    assert (found.layout, found.files[""].format) == ("stylegan2-ada", "stylegan torch pickle")
     assert set(found.variables) == {"g_ema", "d"}
     make = build(found.config).g.parts["synthesise"]
     image = jax.jit(make)(found.variables["g_ema"], jnp.asarray(arrays["out/ws"]))
@@ -78,6 +81,36 @@ def test_both_networks_in_one_file(tmp_path):
     assert set(found.variables) == {"g_ema", "d"} and len(found.account.used) == len(g) + len(d)
     back = export_tensors(flatten(found.variables["d"]), links)
     assert all((back[name] == d[name]).all() for name in d)
+
+
+def test_a_file_for_each_network(tmp_path, capsys):
+    (g, _), (d, links) = state("g"), state("d")
+    save_file(g, tmp_path / "a.safetensors")
+    save_file(d, tmp_path / "b.safetensors")
+    found = import_file(tmp_path / "a.safetensors", d=tmp_path / "b.safetensors")
+    assert found.layout == "dcgan" and found.config == CONFIG and set(found.variables) == {"g_ema", "d"}
+    assert set(found.account.used) == {*(f"g.{name}" for name in g), *(f"d.{name}" for name in d)}
+    back = export_tensors(flatten(found.variables["d"]), links)
+    assert all((back[name] == d[name]).all() for name in d)
+    digests = {k: hashlib.sha256((tmp_path / f).read_bytes()).hexdigest() for k, f in NAMES.items()}
+    assert {start: (file.name, file.sha256) for start, file in found.files.items()} == {
+        start: (NAMES[start], digests[start]) for start in NAMES
+    }
+    words = ["import", tmp_path / "a.safetensors", "--d", tmp_path / "b.safetensors", "--out", tmp_path / "o"]
+    assert main([str(word) for word in words]) == 0
+    [step] = load_manifest(tmp_path / "o")["history"]
+    assert {start: file["digest"] for start, file in step["source"]["files"].items()} == digests
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "o"), "--provenance", "--match", "d/**/head/kernel"]) == 0
+    said = capsys.readouterr().out
+    assert f"imported from a.safetensors (sha256 {digests['g.'][:12]}) and b.safetensors (sha256 " in said
+    assert "flat <- main.8.weight of b.safetensors" in said
+    save_file({**d, "main.99.weight": d["main.0.weight"]}, tmp_path / "b.safetensors")
+    with pytest.raises(ForeignLayoutError, match="b.safetensors has a tensor 'main.99.weight'"):
+        import_file(tmp_path / "a.safetensors", "dcgan", tmp_path / "b.safetensors")
+
+
+NAMES = {"g.": "a.safetensors", "d.": "b.safetensors"}
 
 
 def test_the_head_is_the_convolution_over_what_is_left():
