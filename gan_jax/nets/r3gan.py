@@ -41,8 +41,12 @@ def stages(config: R3GANConfig) -> dict[int, Stage]:
 
 
 def dtype_at(config: R3GANConfig, r: int) -> str:
-    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below and at 4 px."""
-    return config.dtype if r > max(4, config.resolution >> config.low_precision) else "float32"
+    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below and at 4 px.
+
+    What is no lower precision than float32 holds everywhere.
+    """
+    lower = jnp.dtype(config.dtype).itemsize < 4
+    return "float32" if lower and r <= max(4, config.resolution >> config.low_precision) else config.dtype
 
 
 def fan_in(gain: float = 1.0) -> Initializer:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import StyleGAN2Config
+from gan_jax.config import R3GANConfig, StyleGAN2Config
 from gan_jax.nets.resample import downsample, upsample
 
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
@@ -94,10 +94,11 @@ Images = Callable[[jax.Array], jax.Array]
 def common_views(config: Any, was: Any) -> tuple[Images, Images, Images, Images]:
     """How images become comparable: (those that the old G makes, the new G makes; what the old D sees, the new D sees).
 
-    Probes for D are of the old resolution and colour. StyleGAN2's filter is not undone by halving what it doubled, so
-    that a smaller network is compared at the larger size, and a smaller D sees the filtered halves of larger probes.
+    Probes for D are of the old resolution and colour. The filter of StyleGAN2 and R3GAN is not undone by halving what it
+    doubled, so that a smaller network is compared at the larger size, and a smaller D sees the filtered halves of larger
+    probes.
     """
-    fir = isinstance(config, StyleGAN2Config) and isinstance(was, StyleGAN2Config)
+    fir = type(config) is type(was) and isinstance(config, (StyleGAN2Config, R3GANConfig))
     to = lambda x, r, c: resize_images(x, r, c, filtered=fir)
     as_new: Images = lambda x: to(x, config.resolution, config.channels)
     same: Images = lambda x: x

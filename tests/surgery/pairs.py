@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config import DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, make_plan, measure, pair_rules, transplant
 from gan_jax.surgery.measure import common_views
@@ -22,6 +22,9 @@ SMALL_DCGAN = DCGANConfig(resolution=16, channels=1, z_dim=8, channel_base=1024,
 SMALL_STYLEGAN2 = StyleGAN2Config(
     *(16, 1, 0, 8, 5, 2, 1024, 6), d_mapping_layers=2, mbstd_group=3
 )  # resolution, channels, classes, z, w, mapping layers, widths
+SMALL_R3GAN = R3GANConfig(
+    *(16, 1, 0, 8, (6, 6, 4), (3, 3, 2), (1,)),
+)  # resolution, channels, classes, z, widths, cardinality, blocks
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 
 
@@ -58,7 +61,7 @@ def make_pair(seed: int = 0, base: NetConfig = BASE, **changes) -> tuple[Pair, d
             return _equalised(path, x)
         if path.endswith(("kernel", "embedding")):
             return x / np.sqrt(np.prod(spec.shape[:-1]))
-        return {"var": 0.5 + x**2, "scale": 1 + 0.2 * x, "u": x}.get(path.split("/")[-1], 0.2 * x)
+        return {"var": 0.5 + x**2, "scale": 1 + 0.2 * x, "u": x, "basis": x}.get(path.split("/")[-1], 0.2 * x)
 
     tree = map_with_path(draw, shapes(config))
     if "spectral" in tree["d"]:

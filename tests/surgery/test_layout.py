@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import DCGANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config import DCGANConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.surgery.families import layouts
-from gan_jax.surgery.families.layout import Layout, parse
+from gan_jax.surgery.families.layout import Axis, Layout, parse
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import flatten, unflatten
-from tests.surgery.pairs import SMALL_DCGAN, compiled, latents, make_pair, shapes
+from tests.surgery.pairs import SMALL_DCGAN, SMALL_R3GAN, compiled, latents, make_pair, shapes
 
 CONFIGS = [
     ResNetConfig(resolution=32, channel_max=8),
@@ -20,6 +20,8 @@ CONFIGS = [
     StyleGAN2Config(resolution=16, num_classes=3),
     StyleGAN2Config(resolution=16, discriminator="skip"),
     StyleGAN2Config(resolution=16, discriminator="orig", mbstd_group=0),
+    R3GANConfig(),
+    R3GANConfig(resolution=16, num_classes=3, widths=(12,), cardinality=(4, 2), blocks=(1, 2)),
 ]
 
 
@@ -48,7 +50,7 @@ def permute(layout: Layout, variables, seed: int):
     return unflatten(out, like=variables)
 
 
-@pytest.mark.parametrize("base", [{}, {"num_classes": 3}, {"base": SMALL_DCGAN}], ids=str)
+@pytest.mark.parametrize("base", [{}, {"num_classes": 3}, {"base": SMALL_DCGAN}, {"base": SMALL_R3GAN}], ids=str)
 @pytest.mark.parametrize("train", [False, True])
 def test_a_permutation_is_not_seen(base, train):
     with jax.enable_x64(True):
@@ -80,3 +82,32 @@ def test_text():
         layout.sizes({"params/a/kernel": (2, 4, 4)})
     with pytest.raises(PlanError, match="does not know leaf 'params/c/kernel'.*did you mean"):
         layout.leaf("params/c/kernel")
+
+
+def test_text_of_weights_for_each_channel_and_of_grouped_convolutions():
+    leaf = parse("h w -> b4:stem>b4")
+    assert leaf.axes[2] == Axis("b4", "b4", False, None, "b4", "stem")
+    leaf = parse("h w place:conv0 -> (groups=8 out:conv1)")
+    assert leaf.view((3, 3, 2, 40)) == (3, 3, 2, 8, 5)
+    layout = Layout({"params/k": "h w place:conv0 -> (groups=8 out:conv1)"}, joint={"conv0": ("groups", "place")})
+    assert layout.uses("params/k") == [("conv0", True, (3, 2)), ("groups", False, (3,)), ("conv1", False, (4,))]
+    with pytest.raises(PlanError, match="has 4 channels of 'groups', others 8"):
+        Layout({"params/a": "x -> groups", "params/b": "groups=8 -> y"}).sizes({"params/b": (8, 3), "params/a": (2, 4)})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("z -> w", "axes 'z -> w': 'w' is the height or width .* read as 'h w'; name a group of channels otherwise"),
+        ("w -> logit", "'w' is the height or width"),
+        ("h b4 -> b8", "'h' is the height or width"),
+        ("b4 -> h w", "'h' is the height or width"),
+        ("h w b4 -> rgb:loud", "axis 'rgb:loud': 'rgb' is a fixed axis, without scale or size"),
+        ("z=3 -> b4", "axis 'z=3': 'z' is a fixed axis"),
+        ("z -> b4=many", "axis 'b4=many' is no 'group', 'group:scale', 'group:read>written' or 'group=size'"),
+        ("z -> :b4", "axis ':b4' is no 'group'"),
+    ],
+)
+def test_names_of_fixed_axes_are_no_groups(text, message):
+    with pytest.raises(PlanError, match=message):
+        parse(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def match_activations(layout: Layout, a: Features, b: Features) -> Match:
     """
     orders, before, after = {}, [], []
     for group, modules in producers(layout).items():
+        if group in layout.pinned:
+            continue
         total = np.mean([_correlation(layout, group, module, path, a, b) for module, path in modules.items()], axis=0)
         orders[group] = best_order(total)
         before.append(np.diag(total))
@@ -42,13 +45,20 @@ def match_activations(layout: Layout, a: Features, b: Features) -> Match:
 
 
 def producers(layout: Layout) -> dict[str, dict[str, str]]:
-    """Group -> the modules whose output it numbers, each with a leaf that says how the output's last axis is fused."""
+    """Group -> the modules whose output it numbers, each with a leaf that says how the output's last axis is fused.
+
+    A module that reads the channels again by another leaf, as a head does behind a weight for each channel, gives
+    something else.
+    """
     out: dict[str, dict[str, str]] = {group: {} for group in layout.groups}
-    for path, leaf in layout.leaves.items():
-        collection, _, rest = path.partition("/")
-        for axis in leaf.axes:
-            if collection == "params" and axis.group is not None and not axis.reads:
-                out[axis.group].setdefault(rest.rpartition("/")[0], path)
+    module = lambda path: path.partition("/")[2].rpartition("/")[0]
+    for group, places in layout.groups.items():
+        axis = lambda path, i: layout.leaves[path].axes[i]
+        written = {path for path, i in places if path.startswith("params/") and not axis(path, i).reads}
+        again = {module(path) for path, i in places if axis(path, i).reads and path not in written}
+        for path in layout.leaves:
+            if path in written and module(path) not in again:
+                out[group].setdefault(module(path), path)
     return out
 
 
@@ -64,18 +74,22 @@ def _correlation(layout: Layout, group: str, module: str, path: str, a: Features
         )
     x, y = (_columns(layout, group, path, features[module]) for features in (a, b))
     rectified = lambda columns: _unit(np.maximum(columns, 0))
-    return (_unit(x).T @ _unit(y) + rectified(x).T @ rectified(y)) / 2
+    each = [_unit(u).T @ _unit(v) + rectified(u).T @ rectified(v) for u, v in zip(x, y)]
+    return np.sum(each, axis=0) / (2 * len(each))
 
 
 def _columns(layout: Layout, group: str, path: str, output: Any) -> np.ndarray:
-    """`[examples and positions, n]` float64."""
+    """`[places, examples and positions, n]` float64; places are those in each run of a grouped convolution, else one."""
     leaf = layout.leaf(path)
     start, stop = leaf.fused[-1]  # what is written comes last
-    values = np.asarray(output, np.float64)
-    known = [axis.size or -1 for axis in leaf.axes[start:stop]]  # one of a fused axis' parts is the group
+    values, axes = np.asarray(output, np.float64), leaf.axes[start:stop]
+    known = [axis.size or -1 for axis in axes]
     values = values.reshape(*values.shape[:-1], *known)
-    axis = values.ndim - (stop - start) + next(i for i, a in enumerate(leaf.axes[start:stop]) if a.group == group)
-    return np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
+    first = values.ndim - len(axes)
+    number = next(first + i for i, a in enumerate(axes) if a.group == group)
+    places = [first + i for i, a in enumerate(axes) if a.group not in (None, group)]
+    values = np.moveaxis(values, [*places, number], [*range(len(places)), -1])
+    return values.reshape(math.prod(values.shape[: len(places)]), -1, values.shape[-1])
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gan_jax.nets.layers import Norm
 from gan_jax.surgery.align.checks import AlignError, Factors, Orders, check_factors, check_orders
-from gan_jax.surgery.families.layout import Axis, Layout, Leaf
+from gan_jax.surgery.families.layout import Layout, Leaf
 from gan_jax.surgery.ops import Step
 from gan_jax.surgery.ops.arrays import Shape, xp_of
 from gan_jax.surgery.plan import Plan
@@ -66,7 +66,7 @@ def rescale(layout: Layout, variables: Tree, factors: Factors) -> Tree:
     """
     flat = flatten(variables)
     factors = check_factors(layout, flat, factors)
-    out = {path: _scaled(path, x, layout.leaf(path), factors) for path, x in flat.items()}
+    out = {path: _scaled(path, x, layout, factors) for path, x in flat.items()}
     return unflatten(out, like=variables)
 
 
@@ -93,25 +93,23 @@ def plan_permute(layouts: Mapping[str, Layout], specs: Tree, orders: Mapping[str
     return Plan(tuple(entries), notes=("channels in another order: the function stays",))
 
 
-def _scaled(path: str, x: Any, leaf: Leaf, factors: Mapping[str, np.ndarray]) -> Any:
-    axes = [(i, axis, factors[axis.scale or ""]) for i, axis in enumerate(leaf.axes) if axis.scale in factors]
-    if not axes or path.startswith("spectral/"):
+def _scaled(path: str, x: Any, layout: Layout, factors: Mapping[str, np.ndarray]) -> Any:
+    uses = [use for use in layout.uses(path) if use.scale in factors]
+    if not uses or path.startswith("spectral/"):
         return x
     variance = path.startswith("batch_stats/") and path.endswith("/var")
-    out = x.reshape(leaf.view(x.shape))
-    for i, axis, factor in axes:
-        c = _along(factor**2 if variance else _power(axis, factor), i, out.ndim, x)
+    out = x.reshape(layout.leaf(path).view(x.shape))
+    for use in uses:
+        factor = factors[use.scale]
+        c = along(factor**2 if variance else 1 / factor if use.reads else factor, use.axes, out)
         out = c * (out + EPSILON) - EPSILON if variance else out * c
     return out.reshape(x.shape)
 
 
-def _power(axis: Axis, factor: np.ndarray) -> np.ndarray:
-    return 1 / factor if axis.reads else factor
-
-
-def _along(factor: np.ndarray, axis: int, ndim: int, like: Any) -> Any:
-    shape = [1] * ndim
-    shape[axis] = -1
+def along(factor: np.ndarray, axes: Sequence[int], like: Any) -> Any:
+    """One factor for each combination of positions along these axes, in the shape that multiplies an array."""
+    factor = factor.reshape([like.shape[i] for i in axes]).transpose(np.argsort(axes))
+    shape = [n if i in axes else 1 for i, n in enumerate(like.shape)]
     return xp_of(like).asarray(factor.reshape(shape), dtype=like.dtype)
 
 

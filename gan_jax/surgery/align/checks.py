@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,8 +44,8 @@ def scale_sizes(layout: Layout, flat: Flat) -> dict[str, int]:
     """Channels that take part in each scale of these leaves."""
     sizes: dict[str, int] = {}
     for path, x in flat.items():
-        leaf = layout.leaf(path)
-        sizes |= {axis.scale: n for axis, n in zip(leaf.axes, leaf.view(tuple(x.shape))) if axis.scale is not None}
+        view = layout.leaf(path).view(tuple(x.shape))
+        sizes |= {use.scale: math.prod(view[i] for i in use.axes) for use in layout.uses(path)}
     return sizes
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.align.apply import rescale
+from gan_jax.surgery.align.apply import along, rescale
 from gan_jax.surgery.align.checks import scale_sizes
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops.arrays import wide, xp_of
 from gan_jax.surgery.ops.spectral import top_vector
 from gan_jax.trees import Flat, Tree, flatten, unflatten
 
+Loops = set[tuple[str, str]]
 DEAD = 1e-12  # what is written below this RMS is silent: its scale is left alone
 
 
@@ -22,7 +22,7 @@ def canonical(layout: Layout, variables: Tree) -> Tree:
     """The same function on canonical scales.
 
     Every free scale: what is written (kernels and biases; scale and bias of a norm) has RMS 1 for each channel, and
-    readers make up for it. Every spectral kernel: divided by its largest singular value, its vector `u` kept. Networks
+    readers make up for it; of a stream that residuals add to, what it starts with. Every spectral kernel: divided by its largest singular value, its vector `u` kept. Networks
     that `rescale`, or a factor on a spectral kernel, make from each other have one canonical form, up to rounding.
 
     Exact in evaluation mode; for training mode see `rescale`.
@@ -35,24 +35,53 @@ def canonical_factors(layout: Layout, variables: Tree) -> dict[str, np.ndarray]:
     flat = {path: np.asarray(x, np.float64) for path, x in flatten(variables).items()}
     sizes = scale_sizes(layout, flat)
     factors: dict[str, np.ndarray] = {}
-    for scale in scale_order(layout):  # a kernel is measured after what it reads has its scale
+    later = loops(layout)
+    for scale in scale_order(layout, later):  # a kernel is measured after what it reads has its scale
         if scale in layout.free and scale in sizes:
-            rms = _written_rms(layout, flat, scale, factors, sizes[scale])
+            rms = _written_rms(layout, flat, scale, factors, later, sizes[scale])
             factors[scale] = np.where(rms > DEAD, 1 / np.maximum(rms, DEAD), 1.0)
     return factors
 
 
-def scale_order(layout: Layout) -> list[str]:
-    """All scales, from the input to the output."""
+def scale_order(layout: Layout, later: Loops) -> list[str]:
+    """All scales, from the input to the output; what leads back does not count."""
+    graph = _graph(layout)
+    return list(
+        TopologicalSorter({name: {n for n in graph[name] if (n, name) not in later} for name in graph}).static_order()
+    )
+
+
+def loops(layout: Layout) -> Loops:
+    """Pairs (read, written) of scales by which a residual leads back into its own stream.
+
+    There, what is read depends on what is written, which the layout wrote first.
+    """
+    graph = _graph(layout)
+    place = {name: i for i, name in enumerate(graph)}
+
+    def reaches(start: str, end: str) -> bool:
+        seen, stack = set(), [end]
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack += graph[name]
+        return start in seen
+
+    found = [(read, name) for name, before in graph.items() for read in before if place[read] >= place[name]]
+    return {(read, name) for read, name in found if reaches(name, read)}
+
+
+def _graph(layout: Layout) -> dict[str, set[str]]:
+    """Scale -> the scales that are read where it is written, in the order in which the layout first writes them."""
     graph: dict[str, set[str]] = {}
-    for leaf in layout.leaves.values():
-        read = {axis.scale for axis in leaf.axes if axis.reads and axis.scale is not None}
-        for name in read:
-            graph.setdefault(name, set())
-        for axis in leaf.axes:
-            if not axis.reads and axis.scale is not None:
-                graph.setdefault(axis.scale, set()).update(read)
-    return list(TopologicalSorter(graph).static_order())
+    for path in layout.leaves:
+        uses = layout.uses(path)
+        read = {use.scale for use in uses if use.reads}
+        for use in uses:
+            if not use.reads:
+                graph.setdefault(use.scale, set()).update(read)
+    return {**graph, **{name: set() for before in graph.values() for name in before if name not in graph}}
 
 
 def in_scales_of(layout: Layout, variables: Tree, like: Tree) -> Tree:
@@ -90,29 +119,22 @@ def singular_value(kernel: Any) -> float:
     return float(np.linalg.norm(np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1]), 2))
 
 
-def written(layout: Layout, scale: str, paths: Sequence[str]) -> list[tuple[str, int]]:
-    """The (parameter, axis) pairs that write a scale."""
-    return [
-        (path, i)
-        for path in paths
-        if path.startswith("params/")
-        for i, axis in enumerate(layout.leaf(path).axes)
-        if axis.scale == scale and not axis.reads
-    ]
-
-
-def _written_rms(layout: Layout, flat: Flat, scale: str, factors: dict[str, np.ndarray], n: int) -> np.ndarray:
+def _written_rms(
+    layout: Layout, flat: Flat, scale: str, factors: dict[str, np.ndarray], later: Loops, n: int
+) -> np.ndarray:
+    """Of all parameters that write a scale, but for those at the end of a residual on a stream: `[n]`."""
     squares, count = np.zeros(n), 0
-    for path, axis in written(layout, scale, list(flat)):
-        leaf = layout.leaf(path)
-        x = flat[path].reshape(leaf.view(flat[path].shape))
-        for i, other in enumerate(leaf.axes):
-            if other.reads and other.scale in factors:
-                shape = [1] * x.ndim
-                shape[i] = -1
-                x = x / factors[other.scale].reshape(shape)
-        rows = np.moveaxis(x, axis, 0).reshape(n, -1)
-        squares, count = squares + (rows**2).sum(1), count + rows.shape[1]
+    for path in (path for path in flat if path.startswith("params/")):
+        uses = layout.uses(path)
+        read = [use for use in uses if use.reads]
+        if any((use.scale, scale) in later for use in read):
+            continue
+        for written in (use for use in uses if use.scale == scale and not use.reads):
+            x = flat[path].reshape(layout.leaf(path).view(flat[path].shape))
+            for use in read:
+                x = x / along(factors[use.scale], use.axes, x) if use.scale in factors else x
+            rows = np.moveaxis(x, written.axes, range(len(written.axes))).reshape(n, -1)
+            squares, count = squares + (rows**2).sum(1), count + rows.shape[1]
     return np.sqrt(squares / max(count, 1))
 
 

@@ -81,7 +81,7 @@ class _Problem:
 
     def __init__(self, layout: Layout, a: Flat, b: Flat):
         self.layout, self.a, self.b = layout, a, b
-        self.sizes = sizes_of(layout, a)
+        self.sizes = {group: n for group, n in sizes_of(layout, a).items() if group not in layout.pinned}
         self.places = {
             group: [(path, axis) for path, axis in places if path in a] for group, places in layout.groups.items()
         }
@@ -93,7 +93,7 @@ class _Problem:
             leaf = self.layout.leaf(path)
             x, y = (tree[path].reshape(leaf.view(tree[path].shape)) for tree in (self.a, self.b))
             for i, axis in enumerate(leaf.axes):
-                y = y if axis.group is None else y.take(orders[axis.group], axis=i)
+                y = y.take(orders[axis.group], axis=i) if axis.group in orders else y
             total += float((x * y).sum())
         return total
 
@@ -106,7 +106,7 @@ class _Problem:
             shape = leaf.view(self.a[path].shape)
             x, y = self.a[path].reshape(shape), self.b[path].reshape(shape)
             for i, other in enumerate(leaf.axes):
-                if i != axis and other.group is not None:
+                if i != axis and other.group in orders:
                     y = y.take(orders[other.group], axis=i)
             total += np.moveaxis(x, axis, 0).reshape(n, -1) @ np.moveaxis(y, axis, 0).reshape(n, -1).T
         return total

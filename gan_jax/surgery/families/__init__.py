@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
-from gan_jax.config import DCGANConfig, NetConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.surgery.families import dcgan, resnet, stylegan2, stylegan2_layout
+from gan_jax.config import DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.surgery.families import dcgan, r3gan_layout, resnet, stylegan2, stylegan2_layout
 from gan_jax.surgery.families.case import Case, Classes, Options
 from gan_jax.surgery.families.cross import ROLES, cross_rules
 from gan_jax.surgery.families.layout import Layout
@@ -107,4 +107,5 @@ LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {
     ResNetConfig: resnet.layouts,
     DCGANConfig: dcgan.layouts,
     StyleGAN2Config: stylegan2_layout.layouts,
+    R3GANConfig: r3gan_layout.layouts,
 }

@@ -5,6 +5,10 @@ channel group `b4` and writes group `b8/conv0`. What stands before the arrow is 
 parentheses hold the parts of a fused axis, `"z -> (4 4 b4)"`. All axes of one group number the same channels, so they
 are permuted, selected and widened together. After the colon stands the scale, where it is another than the group's:
 normalisation keeps the order of channels and forgets their size.
+
+A weight for each channel has one axis for what it reads and what it writes: `b4:stem>b4` reads the scale `stem` and
+writes the scale `b4`. The channels of a grouped convolution are two groups in one axis, `(groups=8 inner)`: 8 runs of
+channels, which may change places, and the places within a run, which are the same for all runs.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from typing import NamedTuple
 
 from gan_jax.surgery.ops.arrays import Shape
 from gan_jax.surgery.plan import PlanError
@@ -32,6 +37,7 @@ class Axis:
       reads: whether the leaf reads this axis; else it writes it (or belongs to what is written, as a bias does).
       size: of a part of a fused axis that is a number; None = what the array says.
       name: the group, or which of `FIXED`; None = a number of positions.
+      over: a scale that is read along this axis, where another is written along it.
     """
 
     group: str | None
@@ -39,6 +45,15 @@ class Axis:
     reads: bool
     size: int | None = None
     name: str | None = None
+    over: str | None = None
+
+
+class Use(NamedTuple):
+    """How a leaf takes part in a scale: it reads or writes it, along these axes of its view."""
+
+    scale: str
+    reads: bool
+    axes: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +86,15 @@ class Layout:
       text: path (`params/b8/conv0/kernel`) -> axes as text.
       free: scales that the function does not see: write times c and read divided by c, for any c > 0 per channel.
       spectral: kernels that are divided by their largest singular value: their size is not seen.
+      joint: scale -> groups, where it has a factor for each combination of their channels.
+      pinned: groups that alignment leaves in their order, although any one order of theirs keeps the function.
     """
 
     text: Mapping[str, str]
     free: frozenset[str] = frozenset()
     spectral: tuple[str, ...] = ()
+    joint: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    pinned: frozenset[str] = frozenset()
 
     @cached_property
     def leaves(self) -> dict[str, Leaf]:
@@ -98,6 +117,16 @@ class Layout:
         if path not in self.leaves:
             raise PlanError(f"the layout does not know leaf {path!r}{did_you_mean(path, self.leaves)}")
         return self.leaves[path]
+
+    def uses(self, path: str) -> list[Use]:
+        """The scales that a leaf takes part in."""
+        leaf, found = self.leaf(path), []
+        for i, axis in enumerate(leaf.axes):
+            for scale, reads in ((axis.over, True), (axis.scale, axis.reads)):
+                if scale is not None:
+                    joint = self.joint.get(scale)
+                    found.append(Use(scale, reads, tuple(leaf.where(g)[0] for g in joint) if joint else (i,)))
+        return found
 
     def sizes(self, shapes: Mapping[str, Shape]) -> dict[str, int]:
         """How many channels each group has.
@@ -128,13 +157,29 @@ def parse(text: str) -> Leaf:
             start = len(axes)
             axes += [_axis(part, reads) for part in word.strip("()").split()]
             fused.append((start, len(axes)))
+    names = [axis.name for axis in axes]
+    for i, axis in enumerate(axes):
+        beside = names[i + 1 : i + 2] == ["w"] if axis.name == "h" else i > 0 and names[i - 1] == "h"
+        if axis.name in ("h", "w") and not (axis.reads and beside):
+            raise PlanError(
+                f"axes {text!r}: {axis.name!r} is the height or width of a kernel or a map, which are read as 'h w'; "
+                "name a group of channels otherwise"
+            )
     return Leaf(tuple(axes), tuple(fused))
 
 
 def _axis(word: str, reads: bool) -> Axis:
     if word.isdecimal():
         return Axis(None, None, reads, int(word))
-    group, _, scale = word.partition(":")
+    name, _, size = word.partition("=")
+    group, _, scale = name.partition(":")
     if group in FIXED:
+        if group != word:
+            raise PlanError(
+                f"axis {word!r}: {group!r} is a fixed axis, without scale or size; name the group otherwise"
+            )
         return Axis(None, None, reads, name=group)
-    return Axis(group, scale or group, reads, name=group)
+    if not group or (size and not size.isdecimal()):
+        raise PlanError(f"axis {word!r} is no 'group', 'group:scale', 'group:read>written' or 'group=size'")
+    over, _, written = scale.rpartition(">")
+    return Axis(group, written or group, reads, int(size) if size else None, group, over or None)

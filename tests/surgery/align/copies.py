@@ -10,19 +10,27 @@ from gan_jax.surgery.align import permute, rescale
 from gan_jax.surgery.align.checks import scale_sizes, sizes_of
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import flatten
-from tests.surgery.pairs import SMALL_DCGAN
+from tests.surgery.pairs import SMALL_DCGAN, SMALL_R3GAN
 
-FAMILIES: list[dict[str, Any]] = [{}, {"num_classes": 3}, {"base": SMALL_DCGAN}]
+FAMILIES: list[dict[str, Any]] = [
+    {},
+    {"num_classes": 3},
+    {"base": SMALL_DCGAN},
+    {"base": SMALL_R3GAN, "num_classes": 3},
+]
 NETS = [(family, net) for family in FAMILIES for net in ("g", "d")]
 
 
 def name(value: Any) -> str:
-    return value if isinstance(value, str) else "dcgan" if "base" in value else "conditional" if value else "resnet"
+    if "base" in value:
+        return type(value["base"]).__name__.removesuffix("Config").lower()
+    return value if isinstance(value, str) else "conditional" if value else "resnet"
 
 
 def random_orders(layout: Layout, variables: Any, seed: int = 3) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {group: rng.permutation(n) for group, n in sizes_of(layout, flatten(variables)).items()}
+    sizes = sizes_of(layout, flatten(variables))
+    return {group: rng.permutation(n) for group, n in sizes.items() if group not in layout.pinned}
 
 
 def random_factors(layout: Layout, variables: Any, seed: int = 4) -> dict[str, np.ndarray]:

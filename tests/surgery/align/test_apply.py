@@ -12,7 +12,7 @@ from gan_jax.surgery.align.apply import EPSILON
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import flatten
 from tests.surgery.align.copies import FAMILIES, NETS, disguised, name, random_factors, random_orders
-from tests.surgery.pairs import SMALL_DCGAN, compiled, latents, make_pair, pair_of
+from tests.surgery.pairs import SMALL_DCGAN, SMALL_R3GAN, compiled, latents, make_pair, pair_of
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,19 @@ def test_canonical_means_unit_rms_and_unit_singular_value():
     table = form["params"]["embed"]["embedding"]
     np.testing.assert_allclose(np.linalg.norm(table, 2), 1, rtol=1e-12)
     assert differ(form["spectral"], variables["spectral"]) == 0
+
+
+def test_a_stream_with_residuals_is_measured_where_it_starts():
+    pair, layout, variables = made({"base": SMALL_R3GAN}, "g")
+    params = canonical(layout, variables)["params"]
+    np.testing.assert_allclose(np.sqrt((np.asarray(params["stem"]["basis"]) ** 2).mean((0, 1))), 1, rtol=1e-12)
+    block = params["b4"]["res0"]
+    written = np.concatenate([np.reshape(block["conv1"][leaf], (-1, 12)) for leaf in ("kernel", "bias")])
+    np.testing.assert_allclose(np.sqrt((written**2).mean(0)), 1, rtol=1e-12, err_msg="each channel of every group")
+    assert np.abs(np.sqrt((np.asarray(block["conv2"]["kernel"]) ** 2).mean((0, 1, 2))) - 1).max() > 0.1
+    pair, layout, variables = made({"depth": 2}, "d")
+    apply = function(pair, "d")
+    np.testing.assert_allclose(apply(canonical(layout, variables)), apply(variables), atol=1e-10)
 
 
 def test_a_silent_channel_keeps_its_scale():
