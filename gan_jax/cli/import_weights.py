@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
     found = import_file(args.file, args.layout, args.d)
     files = {start: (file.name, file.sha256) for start, file in found.files.items()}
-    step = import_step(files, found.layout, found.sources, flatten(found.variables))
+    step = import_step(files, found.layout, found.sources, flatten(found.variables), found.made)
     formats = " and ".join(dict.fromkeys(file.format for file in found.files.values()))
     about = {"licence": args.licence, "imported": {"format": formats, "ignored": found.account.ignored}}
     save(args.out, found.config, found.variables, {**about, "history": [step]})
@@ -46,5 +46,8 @@ def main(argv: Sequence[str]) -> int:
     print(found.config)
     for root, tree in found.variables.items():
         print(f"{root}: {count(tree['params']):,} parameters")
-    print(f"{found.account}\nwrote {args.out}: gan-jax sample {args.out}")
+    print(found.account)
+    for path, words in found.made.items():
+        print(f"  {path}: not in the file; made: {words}")
+    print(f"wrote {args.out}: gan-jax sample {args.out}")
     return 0

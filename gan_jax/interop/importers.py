@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gan_jax.config import NetConfig
 from gan_jax.interop.foreign import ForeignError, read_foreign
-from gan_jax.interop.layouts import LAYOUTS, Found
+from gan_jax.interop.layouts import LAYOUTS, Beside, Found
 from gan_jax.interop.links import Account, ForeignLayoutError, import_tensors
 from gan_jax.nets import build
 from gan_jax.trees import did_you_mean, flatten, unflatten
@@ -33,6 +35,7 @@ class Imported:
       variables: `{"g_ema": .., "d": ..}`, those that the files hold.
       account: what became of every tensor.
       sources: root/leaf -> the tensor that it comes from, and how its axes were turned.
+      made: root/leaf that the files lack -> what it was made of.
       files: what the names of its tensors begin with in `account` and `sources` -> the file: "" where there is one
         file, "g." and "d." where there are two.
     """
@@ -42,6 +45,7 @@ class Imported:
     variables: dict[str, Any]
     account: Account
     sources: dict[str, tuple[str, str]]
+    made: dict[str, str]
     files: dict[str, File]
 
 
@@ -63,13 +67,16 @@ def import_file(path: str | Path, layout: str | None = None, d: str | Path | Non
         )
     paths = {"": path} if d is None else {"g.": path, "d.": d}
     read = {prefix: read_foreign(one) for prefix, one in paths.items()}
-    tensors = {prefix + name: array for prefix, file in read.items() for name, array in file.tensors.items()}
+    collect = lambda what: {start + name: v for start, file in read.items() for name, v in getattr(file, what).items()}
+    tensors = collect("tensors")
     files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
     what = " and ".join(f"{paths[prefix]} ({file.format})" for prefix, file in files.items())
+    beside = Beside(collect("values"), collect("stubs"))
     problems = []
     for name in LAYOUTS if layout is None else [layout]:
         try:
-            found = LAYOUTS[name].find(tensors)
+            entry = LAYOUTS[name]
+            found = entry.told(tensors, beside) if entry.told else entry.find(tensors)
         except ForeignLayoutError as error:
             problems.append(f"{name}: {error}")
             continue
@@ -77,7 +84,8 @@ def import_file(path: str | Path, layout: str | None = None, d: str | Path | Non
         account.ignored.update(found.left)
         if forgotten := [n for n in tensors if n not in account.used and n not in account.ignored]:
             raise ForeignLayoutError(f"{what}: tensor {forgotten[0]!r} belongs to no network that {name} knows")
-        return Imported(name, found.config, variables, account, sources, files)
+        made = {path: how.words for path, how in found.made.items()}
+        return Imported(name, found.config, variables, account, sources, made, files)
     raise ForeignLayoutError(f"{what}, {len(tensors)} tensors, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip
 
@@ -88,8 +96,13 @@ def _fill(found: Found, paths: Mapping[str, str]) -> tuple[dict[str, Any], Accou
     for root, (prefix, tensors, links) in found.parts.items():
         specs = flatten((pair.d if root == "d" else pair.g).specs())
         what = next((path for start, path in paths.items() if prefix.startswith(start)), " and ".join(paths.values()))
-        leaves, said = import_tensors(tensors, links, found.ignored, specs, what)
-        variables[root] = unflatten({path: leaf.astype(specs[path].dtype) for path, leaf in leaves.items()})
+        made = {path: how for path in specs if (how := found.made.get(f"{root}/{path}"))}
+        wanted = {path: spec for path, spec in specs.items() if path not in made}
+        leaves, said = import_tensors(tensors, links, found.ignored, wanted, what)
+        leaves |= {path: np.zeros(specs[path].shape) for path in made}
+        leaves = {path: leaves[path].astype(spec.dtype) for path, spec in specs.items()}
+        leaves |= {path: how.make(found.config, unflatten(leaves)) for path, how in made.items()}
+        variables[root] = unflatten(leaves)
         account.used.update({prefix + name: f"{root}/{path}" for name, path in said.used.items()})
         account.ignored.update({prefix + name: why for name, why in said.ignored.items()})
         sources |= {f"{root}/{path}": (prefix + name, links[name].kind) for name, path in said.used.items()}

@@ -32,14 +32,27 @@ class Link:
         flattened maps of `side` x `side`, channels first there; "grown" a transposed convolution that makes such maps
         of single values, `[in, C, side, side]` there and `[in, side * side * C]` here.
       side: of the maps of a "flat" link, px.
+      before: how many axes of size 1 come before those of the kind there, as in `[1, O, I, H, W]`.
+      after: how many come after them, as in `[1, O, 1, 1]`.
     """
 
     path: str
     kind: Kind = "same"
     side: int = 4
+    before: int = 0
+    after: int = 0
 
     def read(self, array: np.ndarray) -> np.ndarray:
-        """From their axes to ours."""
+        """From their axes to ours.
+
+        Raises:
+          ValueError: an axis that should be of size 1 is not, or the number of axes is another one.
+        """
+        if self.before or self.after:
+            inside = array.shape[self.before : max(array.ndim - self.after, 0)]
+            if array.shape != (1,) * self.before + inside + (1,) * self.after:
+                raise ValueError(f"has {self.before} axes of size 1 before and {self.after} after the others")
+            array = array.reshape(inside)
         if self.kind == "flat":
             maps = array.reshape(len(array), -1, self.side, self.side)
             return maps.transpose(2, 3, 1, 0).reshape(-1, len(array))
@@ -49,6 +62,10 @@ class Link:
 
     def write(self, array: np.ndarray) -> np.ndarray:
         """From our axes to theirs: the inverse of `read`."""
+        turned = self._turned(array)
+        return turned.reshape((1,) * self.before + turned.shape + (1,) * self.after)
+
+    def _turned(self, array: np.ndarray) -> np.ndarray:
         if self.kind == "flat":
             maps = array.reshape(self.side, self.side, -1, array.shape[-1])
             return maps.transpose(3, 2, 0, 1).reshape(array.shape[-1], -1)
@@ -100,7 +117,13 @@ def import_tensors(
     for name, array in tensors.items():
         if name in links:
             link = links[name]
-            found[link.path] = link.read(np.asarray(array)).copy(order="C")  # ascontiguousarray makes 1-d of scalars
+            try:
+                # not ascontiguousarray, which makes 1-d of scalars
+                found[link.path] = link.read(np.asarray(array)).copy(order="C")
+            except ValueError as error:
+                raise ForeignLayoutError(
+                    f"{what}: {name!r} is {list(array.shape)}, which cannot become leaf {link.path!r}: {error}"
+                ) from error
             account.used[name] = link.path
         elif reason := next((why for end, why in ignored.items() if name.endswith(end)), None):
             account.ignored[name] = reason

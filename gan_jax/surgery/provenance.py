@@ -104,6 +104,7 @@ def import_step(
     layout: str,
     sources: Mapping[str, tuple[str, str]],
     leaves: Mapping[str, Any],
+    made: Mapping[str, str] | None = None,
 ) -> Step:
     """The record of an import.
 
@@ -113,11 +114,12 @@ def import_step(
       layout: in which its tensors were found.
       sources: leaf -> (the tensor's name in the file, how its axes were turned).
       leaves: the values that were written.
+      made: leaf that the files lack -> what it was made of.
     """
     said = {
         path: {"op": kind, "sources": {tensor: None}, "digest": array_digest(leaves[path])}
         for path, (tensor, kind) in sources.items()
-    }
+    } | {path: {"op": words, "digest": array_digest(leaves[path])} for path, words in (made or {}).items()}
     named = {start: {"name": name, "digest": digest} for start, (name, digest) in files.items()}
     source = named[""] if "" in named else {"files": named}
     return _stamp("import") | {"source": source | {"layout": layout}, "leaves": said}
@@ -167,6 +169,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
     if leaf is None:
         return Origin(path, number, f"{fresh}: not of the source")
     sources = leaf.get("sources", {})
+    if not sources and step["kind"] == "import":
+        return Origin(path, number, f"made, for the files lack it: {leaf['op']}")
     if not sources:
         op = OPS.get(leaf["op"])
         return Origin(path, number, f"{leaf['op']}: {fresh if op and op.fresh and not op.constant else 'no source'}")

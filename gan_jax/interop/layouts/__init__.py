@@ -4,13 +4,15 @@ One file each: what its tensors are called (`*_links`, read in both directions),
 `LAYOUT` for this table.
 """
 
-from gan_jax.interop.layouts import dcgan, r3gan, stylegan2
-from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part
+from gan_jax.interop.layouts import biggan, dcgan, r3gan, rosinality, stylegan2
+from gan_jax.interop.layouts.layout import Beside, ForeignLayout, Found, Part
 
 LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown layout is tried
     "stylegan2-ada": stylegan2.LAYOUT,
+    "rosinality": rosinality.LAYOUT,
     "r3gan": r3gan.LAYOUT,
+    "biggan": biggan.LAYOUT,
     "dcgan": dcgan.LAYOUT,
 }
 
-__all__ = ["LAYOUTS", "ForeignLayout", "Found", "Part"]
+__all__ = ["LAYOUTS", "Beside", "ForeignLayout", "Found", "Part"]

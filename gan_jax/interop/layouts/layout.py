@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.config import NetConfig
+from gan_jax.interop.foreign import Recorded
 from gan_jax.interop.links import Links
 
 Tensors = Mapping[str, np.ndarray]
@@ -32,12 +33,38 @@ class Found:
       parts: our root (`g_ema`, `d`) -> its part of the file.
       ignored: ends of names that a part may have besides -> why they are left out.
       left: whole names outside all parts -> why they are left out.
+      made: root/leaf that the file lacks -> how it is made.
     """
 
     config: NetConfig
     parts: Mapping[str, Part]
     ignored: Mapping[str, str]
     left: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    made: Mapping[str, Made] = dataclasses.field(default_factory=dict)
+
+
+class Made(NamedTuple):
+    """A leaf that is not in the file: what it is made of in words, and `(config, variables of its network) -> leaf`.
+
+    The function gets zeros in the leaf's own place.
+    """
+
+    words: str
+    make: Callable[[Any, Any], np.ndarray]
+
+
+class Beside(NamedTuple):
+    """What lies beside the tensors of a file, and what the user says of it.
+
+    Attributes:
+      values: numbers and strings by dotted names.
+      stubs: what objects of the file were made with, by dotted names.
+      net: the networks' configuration, where the user names it.
+    """
+
+    values: Mapping[str, Any]
+    stubs: Mapping[str, Recorded]
+    net: NetConfig | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +74,16 @@ class ForeignLayout:
     Attributes:
       config: the networks that it is a layout of.
       find: the pair in a file's tensors; raises `ForeignLayoutError` where it is of another layout.
-      names: our root -> (its prefix in a file, links), what a pair of this configuration is written as. None of the
-        tensors that `Found.ignored` speaks of are written.
+      names: our root -> (its prefix in a file, links), what a pair of this configuration is written as.
+      constants: tensors that their program wants to find besides, of a pair with these roots: filters, counters.
+      told: `find` where what lies beside the tensors matters; None = it does not.
     """
 
-    config: type
+    config: type | tuple[type, ...]
     find: Callable[[Tensors], Found]
     names: Callable[[Any], dict[str, tuple[str, Links]]]
+    constants: Callable[[Any], dict[str, np.ndarray]] = lambda config: {}
+    told: Callable[[Tensors, Beside], Found] | None = None
 
 
 def under(tensors: Tensors, prefix: str) -> dict[str, np.ndarray]:
@@ -61,21 +91,13 @@ def under(tensors: Tensors, prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
 
-def nvidia_layout(
-    config: type,
-    guess: Callable[[Tensors, Tensors | None], NetConfig],
-    g_links: Callable[[Any], Links],
-    d_links: Callable[[Any], Links],
-    ignored: Mapping[str, str],
-) -> ForeignLayout:
-    """The layout of files that hold `G_ema` (or `G`) and `D`, as those of NVIDIA's repositories and of their heirs do."""
+def prefixes(tensors: Tensors, mark: str) -> list[str]:
+    """What comes before a name that only one kind of network has: one for each such network, in the file's order."""
+    ends = lambda name: name == mark or name.endswith("." + mark)
+    return [name.removesuffix(mark) for name in tensors if ends(name)]
 
-    def find(tensors: Tensors) -> Found:
-        kept = "G_ema." if any(name.startswith("G_ema.") for name in tensors) else "G."
-        g, d = under(tensors, kept), under(tensors, "D.")
-        found = guess(g, d or None)
-        parts = {"g_ema": Part(kept, g, g_links(found))} | ({"d": Part("D.", d, d_links(found))} if d else {})
-        left = {name: DROPPED for name in tensors if name.startswith("G.") and kept != "G."}
-        return Found(found, parts, ignored, left)
 
-    return ForeignLayout(config, find, lambda pair: {"g_ema": ("G_ema.", g_links(pair)), "d": ("D.", d_links(pair))})
+def kept_generator(found: list[str]) -> tuple[str | None, list[str]]:
+    """Of the generators' prefixes in a file the one that is kept, which is the moving average, and the others."""
+    kept = next((prefix for prefix in found if "ema" in prefix.lower()), found[0] if found else None)
+    return kept, [prefix for prefix in found if prefix != kept]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan_jax.config import R3GANConfig
-from gan_jax.interop.layouts.layout import nvidia_layout
+from gan_jax.interop.layouts.nvidia import FIR, nvidia_layout
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.r3gan import stages
 
@@ -130,4 +130,21 @@ def _residual(theirs: str, r: int, block: int) -> dict[str, Link]:
     return kernels | {f"{theirs}.NonLinearity{i + 1}.Bias": Link(f"{ours}/conv{i}/bias") for i in range(2)}
 
 
-LAYOUT = nvidia_layout(R3GANConfig, guess_config, generator_links, discriminator_links, IGNORED)
+def constants(config: R3GANConfig) -> dict[str, np.ndarray]:
+    """The filters that the reference keeps with every change of resolution."""
+    count = len(stages(config))
+    blocks = [stage.blocks for stage in reversed(stages(config).values())]
+    places = [f"G_ema.MainLayers.{s}.Layers.0" for s in range(1, count)]
+    places += [f"D.MainLayers.{s}.Layers.{blocks[s]}" for s in range(count - 1)]
+    return {f"{place}.Resampler.Kernel": FIR for place in places}
+
+
+LAYOUT = nvidia_layout(
+    R3GANConfig,
+    guess_config,
+    generator_links,
+    discriminator_links,
+    IGNORED,
+    ("AggregationLayer.Layer.weight", "ExtractionLayer.Layer.weight"),
+    constants,
+)

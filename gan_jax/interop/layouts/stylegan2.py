@@ -1,4 +1,4 @@
-"""StyleGAN2 pairs in the layout of stylegan2-ada-pytorch and of the stylegan3 repository: names, shapes, configuration.
+"""StyleGAN2 pairs in the layout of stylegan2-ada-pytorch and of the stylegan3 repository: names and shapes.
 
 Weights are stored there as here, before the equalised learning rate's gain. Channels come first there, and the kernel
 of an up-sampling layer has the same orientation as ours (a true convolution), so that no axis is flipped.
@@ -6,15 +6,12 @@ of an up-sampling layer has the same orientation as ours (a true convolution), s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from gan_jax.config import StyleGAN2Config
-from gan_jax.interop.layouts.layout import nvidia_layout
-from gan_jax.interop.links import ForeignLayoutError, Link, Links
+from gan_jax.interop.layouts.nvidia import FIR, nvidia_layout
+from gan_jax.interop.layouts.stylegan2_config import guess_config, refine
+from gan_jax.interop.links import Link, Links
 from gan_jax.nets.stylegan2 import widths
 
 IGNORED = {"resample_filter": "a constant, the FIR filter [1, 3, 3, 1]"}
@@ -62,44 +59,18 @@ def discriminator_links(config: StyleGAN2Config) -> Links:
     return links | (_mapping(config.d_mapping_layers, config.num_classes) if config.num_classes else {})
 
 
-def guess_config(g: Mapping[str, np.ndarray], d: Mapping[str, np.ndarray] | None = None) -> StyleGAN2Config:
-    """The configuration that a generator's (and a discriminator's) tensors have, from names and shapes alone.
-
-    Raises:
-      ForeignLayoutError: this is no such generator.
-    """
-    sizes = sorted(int(m[1]) for name in g if (m := re.fullmatch(r"synthesis\.b(\d+)\.conv1\.weight", name)))
-    if not sizes or sizes[0] != 4 or "mapping.w_avg" not in g or "synthesis.b4.const" not in g:
-        raise ForeignLayoutError("these are no tensors of a StyleGAN2 generator (no synthesis.b4.const, mapping.w_avg)")
-    width = {r: g[f"synthesis.b{r}.conv1.weight"].shape[0] for r in sizes}
-    largest = max(width.values())
-    narrow = [r for r in sizes if width[r] < largest]
-    base = width[narrow[0]] * narrow[0] if narrow else largest * sizes[-1]
-    classes = g["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in g else 0
-    w_dim = g["mapping.w_avg"].shape[0]
-    options: dict[str, Any] = {}
-    if d is not None:
-        below = [name for name in d if re.fullmatch(r"b\d+\.fromrgb\.weight", name)]
-        residual = f"b{sizes[-1]}.skip.weight" in d
-        options["discriminator"] = "residual" if residual else "skip" if len(below) > 1 else "orig"
-        options["d_mapping_layers"] = _count(d)
-        features = d["b4.conv.weight"]
-        options["mbstd_group"] = 4 if features.shape[1] > features.shape[0] else 0
-    return StyleGAN2Config(
-        resolution=sizes[-1],
-        channels=g[f"synthesis.b{sizes[-1]}.torgb.weight"].shape[0],
-        num_classes=classes,
-        z_dim=g["mapping.fc0.weight"].shape[1] - (w_dim if classes else 0),
-        w_dim=w_dim,
-        mapping_layers=_count(g),
-        channel_base=base,
-        channel_max=largest,
-        **options,
-    )
-
-
-def _count(tensors: Mapping[str, np.ndarray]) -> int:
-    return sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in tensors)
+def constants(config: StyleGAN2Config) -> dict[str, np.ndarray]:
+    """The filters that the reference keeps with every block and every layer that may resample."""
+    places = []
+    for r in widths(config):
+        layers = ("conv1",) if r == 4 else ("conv0", "conv1")
+        places += [f"G_ema.synthesis.b{r}", *(f"G_ema.synthesis.b{r}.{layer}" for layer in layers)]
+    for r in widths(config):
+        rgb = ["fromrgb"] if r == config.resolution or config.discriminator == "skip" else []
+        skip = ["skip"] if config.discriminator == "residual" else []
+        layers = [*rgb, "conv"] if r == 4 else [*rgb, "conv0", "conv1", *skip]
+        places += [*([f"D.b{r}"] if r > 4 else []), *(f"D.b{r}.{layer}" for layer in layers)]
+    return {f"{place}.resample_filter": FIR for place in places}
 
 
 def _mapping(layers: int, classes: int) -> dict[str, Link]:
@@ -119,4 +90,13 @@ def _dense(theirs: str, ours: str) -> dict[str, Link]:
     return {f"{theirs}.weight": Link(f"{ours}/kernel", "dense"), f"{theirs}.bias": Link(f"{ours}/bias")}
 
 
-LAYOUT = nvidia_layout(StyleGAN2Config, guess_config, generator_links, discriminator_links, IGNORED)
+LAYOUT = nvidia_layout(
+    StyleGAN2Config,
+    guess_config,
+    generator_links,
+    discriminator_links,
+    IGNORED,
+    ("synthesis.b4.const", "b4.out.weight"),
+    constants,
+    refine,
+)

@@ -1,0 +1,87 @@
+"""The layout of files that hold `G_ema` and `D`, as those of NVIDIA's repositories and of their heirs do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gan_jax.config import NetConfig
+from gan_jax.interop.foreign import Recorded
+from gan_jax.interop.layouts.layout import (
+    DROPPED,
+    Beside,
+    ForeignLayout,
+    Found,
+    Part,
+    Tensors,
+    kept_generator,
+    prefixes,
+    under,
+)
+from gan_jax.interop.links import ForeignLayoutError, Links
+
+FIR = np.outer((1, 3, 3, 1), (1, 3, 3, 1)).astype(np.float32) / 64  # which StyleGAN2 and R3GAN resample with
+AUGMENTS = "of the augmentation of the real images, no part of the networks"
+
+
+def check_filters(tensors: Tensors, end: str, scales: tuple[float, ...] = (1.0,)) -> None:
+    """Sees to it that all constants whose names end so are the FIR filter that our networks resample with.
+
+    Raises:
+      ForeignLayoutError: one is another filter, so that the network is another function.
+    """
+    for name, array in tensors.items():
+        if name.endswith(end) and not any(_is_filter(array, scale) for scale in scales):
+            raise ForeignLayoutError(f"{name!r} is not the filter [1, 3, 3, 1] of our networks but {array.tolist()}")
+
+
+def _is_filter(array: np.ndarray, scale: float) -> bool:
+    return array.shape == FIR.shape and np.allclose(array, FIR * scale, atol=1e-6)
+
+
+def nvidia_layout(
+    config: type,
+    guess: Callable[[Tensors, Tensors | None], NetConfig],
+    g_links: Callable[[Any], Links],
+    d_links: Callable[[Any], Links],
+    ignored: Mapping[str, str],
+    marks: tuple[str, str],
+    constants: Callable[[Any], dict[str, np.ndarray]],
+    refine: Callable[[Any, Mapping[str, Recorded]], Any] = lambda config, stubs: config,
+) -> ForeignLayout:
+    """A layout of networks that are found by a name that only one of them has.
+
+    Args:
+      config: the networks' class.
+      guess: (G's tensors, D's or None) -> configuration.
+      g_links: names of G's tensors.
+      d_links: names of D's.
+      ignored: ends of names -> why they are left out.
+      marks: a name that only G has, and one that only D has: networks are found by them, under any prefix or none.
+      constants: of the whole file.
+      refine: (configuration, records of the file's objects under `G` and `D`) -> configuration with what shapes do
+        not tell.
+    """
+
+    def told(tensors: Tensors, beside: Beside) -> Found:
+        kept, copies = kept_generator(prefixes(tensors, marks[0]))
+        g = {} if kept is None else under(tensors, kept)
+        judges = prefixes(tensors, marks[1])
+        d = under(tensors, judges[0]) if judges else None
+        for end in ignored:
+            check_filters(tensors, end)
+        found = guess(g, d)
+        assert kept is not None  # `guess` has refused otherwise
+        records = {"G": beside.stubs.get(kept[:-1]), "D": beside.stubs.get(judges[0][:-1]) if judges else None}
+        found = refine(found, {name: record for name, record in records.items() if record})
+        parts = {"g_ema": Part(kept, g, g_links(found))}
+        if d is not None:
+            parts["d"] = Part(judges[0], d, d_links(found))
+        left = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
+        left |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
+        return Found(found, parts, ignored, left)
+
+    names = lambda pair: {"g_ema": ("G_ema.", g_links(pair)), "d": ("D.", d_links(pair))}
+    return ForeignLayout(config, lambda tensors: told(tensors, Beside({}, {})), names, constants, told)
