@@ -25,11 +25,13 @@ class _Weighted(nn.Module):
 
     One power iteration per training call; the left-over vector `u [O]` is the only state, in collection `spectral`.
     The kernel is read as the matrix `[kh * kw * I, O]`. The layer computes in `dtype`; None = that of its parameters.
+    With `refine` an evaluation too divides by what a power iteration from the stored vector finds, and forgets it.
     """
 
     spectral: bool = False
     init_kernel: Initializer = xavier()
     dtype: Any = None
+    refine: bool = False
 
     def weight(self, name: str, shape: tuple[int, ...], train: bool) -> jax.Array:
         kernel = self.param(name, self.init_kernel, shape)
@@ -40,7 +42,7 @@ class _Weighted(nn.Module):
         u = self.variable("spectral", "u", lambda: _unit(jax.random.normal(self.make_rng("params"), shape[-1:])))
         fixed = jax.lax.stop_gradient(matrix)
         v = _unit(fixed @ u.value)
-        right = _unit(v @ fixed) if train else u.value
+        right = _unit(v @ fixed) if train or self.refine else u.value
         if train and not self.is_initializing():
             u.value = right
         sigma = v @ (matrix @ right)
@@ -96,6 +98,19 @@ class Embed(_Weighted):
         return rows * self.param("gain", nn.initializers.ones, ()).astype(rows.dtype) if self.gain else rows
 
 
+class Columns(_Weighted):
+    """As `Embed`, of a kernel `[features, num_classes]`: the singular vector lies on the side of the classes."""
+
+    num_classes: int = 1
+    features: int = 1
+    gain: bool = False
+
+    @nn.compact
+    def __call__(self, labels: jax.Array, train: bool = False) -> jax.Array:
+        rows = self.weight("kernel", (self.features, self.num_classes), train).T[labels]
+        return rows * self.param("gain", nn.initializers.ones, ()).astype(rows.dtype) if self.gain else rows
+
+
 class Norm(nn.Module):
     """Batch norm over all devices of `axis_name`, with per-class scale and bias where `num_classes` > 0.
 
@@ -109,27 +124,36 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
-        features = x.shape[-1]
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
-        var = self.variable("batch_stats", "var", jnp.ones, (features,))
-        wide = at_least_float32(x)
-        if train:
-            m, square = wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))
-            if self.axis_name is not None and not self.is_initializing():
-                m, square = jax.lax.pmean((m, square), self.axis_name)
-            v = jnp.maximum(square - jnp.square(m), 0.0)
-            if not self.is_initializing():
-                mean.value += (1 - MOMENTUM) * (m - mean.value)
-                var.value += (1 - MOMENTUM) * (v - var.value)
-        else:
-            m, v = mean.value, var.value
-        shape = (self.num_classes, features) if self.num_classes else (features,)
+        shape = (self.num_classes, x.shape[-1]) if self.num_classes else x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         index = needed(labels) if self.num_classes else None  # a row for each example, or one for all
         scale, bias = scale[index][:, None, None, :], bias[index][:, None, None, :]
-        centre, inverse = m[None, None, None, :], jax.lax.rsqrt(v + self.epsilon)[None, None, None, :]
-        return ((wide - centre) * inverse * scale + bias).astype(x.dtype)
+        return (standardised(self, x, train, self.axis_name, self.epsilon) * scale + bias).astype(x.dtype)
+
+
+def standardised(
+    module: nn.Module, x: jax.Array, train: bool, axis_name: str | None, epsilon: float = 1e-5
+) -> jax.Array:
+    """`[N, H, W, C]` with mean 0 and variance 1 in each channel, at least float32: the core of a module that is a norm.
+
+    The statistics are the batch's over all devices of `axis_name` in training, and are averaged with `MOMENTUM` into the
+    module's collection `batch_stats`, which an evaluation takes.
+    """
+    features, wide = x.shape[-1], at_least_float32(x)
+    mean = module.variable("batch_stats", "mean", jnp.zeros, (features,))
+    var = module.variable("batch_stats", "var", jnp.ones, (features,))
+    if train:
+        m, square = wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))
+        if axis_name is not None and not module.is_initializing():
+            m, square = jax.lax.pmean((m, square), axis_name)
+        v = jnp.maximum(square - jnp.square(m), 0.0)
+        if not module.is_initializing():
+            mean.value += (1 - MOMENTUM) * (m - mean.value)
+            var.value += (1 - MOMENTUM) * (v - var.value)
+    else:
+        m, v = mean.value, var.value
+    return (wide - m[None, None, None, :]) * jax.lax.rsqrt(v + epsilon)[None, None, None, :]
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:

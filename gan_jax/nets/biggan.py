@@ -1,0 +1,168 @@
+"""The generator of BigGAN (Brock et al., 2019), in the form of its published PyTorch implementation.
+
+The latents may be cut into equal parts: the first makes the maps of 4 px, every block's norms read one more. With
+classes, what the norms read is the class embedding, which all share, then that part: `gain = 1 + W_g y`, `bias = W_b y`.
+All kernels are divided by their largest singular value, in evaluation by what one more power iteration from the stored
+vector finds. Without classes the norms read the part of the latents alone; without parts too they are plain batch norms.
+
+A block is named by what it writes; attention lies in the block that it follows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import BigGANConfig, ConfigError
+from gan_jax.nets.attention import Attention
+from gan_jax.nets.conv import upsample_nearest
+from gan_jax.nets.layers import Conv, Dense, Embed, Initializer, Norm, at_least_float32, needed, standardised, xavier
+
+# resolution -> (multipliers of G's maps from 4 px upwards, of what D's blocks write from the image downwards); those of
+# 16 px by analogy
+PUBLISHED: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    16: ((16, 16, 8), (4, 8, 16)),
+    32: ((4, 4, 4, 4), (4, 4, 4, 4)),
+    64: ((16, 16, 8, 4, 2), (1, 2, 4, 8, 16)),
+    128: ((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16)),
+    256: ((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16)),
+    512: ((16, 16, 8, 8, 4, 2, 1, 1), (1, 1, 2, 4, 8, 8, 16, 16)),
+}
+INITS: dict[str, Initializer] = {
+    "orthogonal": nn.initializers.orthogonal(),
+    "normal": nn.initializers.normal(0.02),
+    "xavier": xavier(),
+}
+
+
+def multipliers(config: BigGANConfig, net: int) -> tuple[int, ...]:
+    """Those of G (0) or D (1): as given, or the published ones."""
+    given = (config.g_multipliers, config.d_multipliers)[net]
+    if given is not None:
+        return given
+    if config.resolution not in PUBLISHED:
+        raise ConfigError(
+            f"no published BigGAN has {config.resolution} px; give net.g_multipliers and net.d_multipliers, or one of "
+            f"{', '.join(map(str, PUBLISHED))} px"
+        )
+    return PUBLISHED[config.resolution][net]
+
+
+def widths(config: BigGANConfig) -> dict[int, int]:
+    """G's channels at every resolution from 4 px."""
+    sizes = [2**i for i in range(2, config.resolution.bit_length())]
+    factors = multipliers(config, 0)
+    if len(factors) != len(sizes):
+        raise ConfigError(
+            f"net.g_multipliers {list(factors)} are {len(factors)} numbers; {config.resolution} px wants {len(sizes)}, "
+            "from 4 px upwards"
+        )
+    return {r: factor * config.width for r, factor in zip(sizes, factors)}
+
+
+def chunk(config: BigGANConfig) -> int:
+    """Size of a part of the latents; 0 where they are not cut."""
+    slots = len(widths(config))
+    if config.hierarchical and config.z_dim % slots:
+        raise ConfigError(
+            f"net.z_dim {config.z_dim} does not fall into {slots} equal parts, one for the first layer and one for each "
+            f"block; use a multiple of {slots}, or net.hierarchical False"
+        )
+    if config.hierarchical and config.num_classes and not config.shared_dim:
+        raise ConfigError(
+            "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False beside it"
+        )
+    return config.z_dim // slots if config.hierarchical else 0
+
+
+def modulation(config: BigGANConfig) -> tuple[int, int]:
+    """(class embedding, latents): how many values of each a norm in G's blocks reads."""
+    return (config.shared_dim if config.num_classes else 0), chunk(config)
+
+
+class ModulatedNorm(nn.Module):
+    """Batch norm with `gain = 1 + ..` and bias from the vectors `y [N, K]`, or from tables, or learned ones for all.
+
+    Input `[N, H, W, C]`; `y` None = from a table of `num_classes` rows by `labels [N]`, or for all where there are none.
+    """
+
+    config: BigGANConfig
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array | None, labels: jax.Array | None, train: bool) -> jax.Array:
+        c, features = self.config, x.shape[-1]
+        if y is not None:
+            options = {"spectral": c.g_spectral, "refine": True, "init_kernel": INITS[c.init]}
+            dense = lambda name: Dense(features=features, bias=False, name=name, **options)(y, train)
+            gain, bias = dense("gain"), dense("bias")
+        else:
+            shape = (c.num_classes, features) if c.num_classes else (features,)
+            index = needed(labels) if c.num_classes else None
+            # a gain of 1 for all at first, where a spectrally normalised layer could not be so silent
+            gain, bias = (self.param(name, nn.initializers.zeros, shape)[index] for name in ("gain", "bias"))
+        scaled = standardised(self, x, train, self.axis_name) * (1 + gain)[:, None, None, :]
+        return (scaled + bias[:, None, None, :]).astype(x.dtype)
+
+
+class GBlock(nn.Module):
+    """norm-relu-up-conv-norm-relu-conv beside up-conv1x1, perhaps attention: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
+
+    features: int
+    attends: bool
+    config: BigGANConfig
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array | None, labels: jax.Array | None, train: bool) -> jax.Array:
+        c = self.config
+        options = {"spectral": c.g_spectral, "init_kernel": INITS[c.init], "dtype": c.dtype}
+        conv = lambda name, size=3: Conv(features=self.features, size=size, refine=True, name=name, **options)
+        norm = lambda name, h: nn.relu(ModulatedNorm(c, self.axis_name, name=name)(h, y, labels, train))
+        h = conv("conv0")(upsample_nearest(norm("norm0", x)), train)
+        h = conv("conv1")(norm("norm1", h), train)
+        h += upsample_nearest(conv("skip", 1)(x, train))  # a 1x1 convolution commutes with repetition
+        return Attention(**options, name="attention")(h, train) if self.attends else h
+
+
+class Generator(nn.Module):
+    """Latents `z [N, z_dim]`, labels `[N]` or None -> images `[N, r, r, channels]` float32 in [-1, 1]."""
+
+    config: BigGANConfig
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
+        c, width, part = self.config, widths(self.config), chunk(self.config)
+        options = {"spectral": c.g_spectral, "init_kernel": INITS[c.init], "refine": True}
+        z = at_least_float32(z)
+        parts = [z[:, i : i + part] for i in range(0, c.z_dim, part)] if part else [z] + [z[:, :0]] * (len(width) - 1)
+        told = z[:, :0]
+        if c.num_classes and c.shared_dim:
+            table = Embed(num_classes=c.num_classes, features=c.shared_dim, init_kernel=INITS[c.init], name="shared")
+            told = table(needed(labels))
+        h = Dense(features=16 * width[4], dtype=c.dtype, name="stem", **options)(parts[0], train)
+        h = h.reshape(-1, 4, 4, width[4])
+        for (r, features), latents in zip(list(width.items())[1:], parts[1:], strict=True):
+            y = jnp.concatenate([told, latents], axis=-1) if sum(modulation(c)) else None
+            h = GBlock(features, r in c.attention, c, self.axis_name, name=f"b{r}")(h, y, labels, train)
+        h = nn.relu(Norm(axis_name=self.axis_name, name="to_rgb_norm")(at_least_float32(h), train=train))
+        return jnp.tanh(Conv(features=c.channels, name="to_rgb", **options)(h, train))
+
+
+_CIFAR = BigGANConfig(
+    *(32, 3, 10, 128, 64), hierarchical=False, shared_dim=0, attention=(), init="normal"
+)  # resolution, channels, classes, z, width
+_IMAGENET = BigGANConfig(num_classes=1000, dtype="bfloat16")
+PRESETS: dict[
+    str, BigGANConfig
+] = {  # ImageNet's of the paper, parts of 20 latents; CIFAR's of the PyTorch implementation
+    "cifar10": _CIFAR,
+    "cifar100": dataclasses.replace(_CIFAR, num_classes=100),
+    "imagenet128": _IMAGENET,
+    "imagenet256": dataclasses.replace(_IMAGENET, resolution=256, z_dim=140),
+    "imagenet512": dataclasses.replace(_IMAGENET, resolution=512, z_dim=160),
+}
