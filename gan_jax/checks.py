@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig, R3GANConfig
+from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig, MLPConfig, R3GANConfig
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -35,11 +35,14 @@ def _numbers(config: Config) -> Iterator[str]:
 
 def _net(config: Config) -> Iterator[str]:
     net = config.net
-    if net.resolution < 16 or net.resolution & (net.resolution - 1):
+    points = isinstance(net, MLPConfig) and net.resolution == 1
+    if isinstance(net, MLPConfig):
+        yield from _mlp(net)
+    elif net.resolution < 16 or net.resolution & (net.resolution - 1):
         yield f"net.resolution is {net.resolution}; use a power of two from 16"
     elif not isinstance(net, R3GANConfig) and 0 < net.channel_base < net.resolution:
         yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"
-    if net.channels not in (1, 3, 4):
+    if net.channels not in (1, 3, 4) and not points:
         yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"
     kernel = getattr(net, "kernel", 3)
     if kernel < 1 or kernel % 2 == 0:
@@ -66,6 +69,19 @@ def _r3gan(net: R3GANConfig) -> Iterator[str]:
                 f"net.cardinality {groups} at {4 * 2**i} px does not divide the {width * net.expansion} channels inside a "
                 f"block (net.widths {width} x net.expansion {net.expansion}); use a divisor"
             )
+
+
+def _mlp(net: MLPConfig) -> Iterator[str]:
+    if net.resolution < 1:
+        yield f"net.resolution is {net.resolution}; use any number of px, or 1 for points of net.channels numbers"
+    if net.resolution == 1 and net.channels < 1:
+        yield f"net.channels is {net.channels}; use how many numbers each point has"
+    for name in ("g_widths", "d_widths"):
+        if not (values := getattr(net, name)) or min(values) < 1:
+            yield f"net.{name} is {list(values)}; give the width of each hidden layer, one layer or more"
+    for name in ("g_slope", "d_slope"):
+        if not 0 <= (slope := getattr(net, name)) < 1:
+            yield f"net.{name} is {slope:g}; use 0 (ReLU) or a slope below 1 (0.2 is usual)"
 
 
 def _loss(config: Config) -> Iterator[str]:

@@ -22,6 +22,7 @@ from gan_jax.config import (
     DCGANConfig,
     FinetuneConfig,
     FreezeDConfig,
+    MLPConfig,
     R3GANConfig,
     ResNetConfig,
     ScratchConfig,
@@ -166,5 +167,6 @@ NETS: dict[str, type] = {
     "dcgan": DCGANConfig,
     "stylegan2": StyleGAN2Config,
     "r3gan": R3GANConfig,
+    "mlp": MLPConfig,
 }
 METHODS: dict[str, type] = {"scratch": ScratchConfig, "finetune": FinetuneConfig, "freeze_d": FreezeDConfig}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from gan_jax.config.methods import FinetuneConfig, FreezeDConfig, MethodConfig, ScratchConfig
-from gan_jax.config.nets import DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config.nets import DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.config.serial import ConfigError, differences, from_dict, net_from_dict, net_to_dict, to_dict
 from gan_jax.config.training import (
     AugmentConfig,
@@ -63,6 +63,7 @@ __all__ = [
     "FreezeDConfig",
     "LogConfig",
     "LossConfig",
+    "MLPConfig",
     "MethodConfig",
     "NetConfig",
     "OptimConfig",

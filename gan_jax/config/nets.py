@@ -75,4 +75,20 @@ class R3GANConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
 
 
-NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig
+@dataclasses.dataclass(frozen=True)
+class MLPConfig:
+    """Fully connected pair: of images of any size, or of points, which are images of 1 x 1 px with `channels` numbers."""
+
+    resolution: int = 28  # height and width, px; 1 = points
+    channels: int = 1  # 1 grey, 3 RGB, 4 RGBA; of points how many numbers each has
+    num_classes: int = 0  # 0 = unconditional; else labels enter G's first layer beside z, and D projects on them
+    z_dim: int = 64  # latent size
+    g_widths: tuple[int, ...] = (256, 256)  # G's hidden layers, from the latents to the image
+    d_widths: tuple[int, ...] = (256, 256)  # D's hidden layers, from the image to the logit
+    g_slope: float = 0.0  # of G's activations below zero: 0 = ReLU, 0.2 = the usual leaky ReLU
+    d_slope: float = 0.2  # of D's activations below zero
+    bounded: bool = True  # whether G ends in tanh, as images want; False = it ends in a linear layer, for points
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
+
+
+NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig | MLPConfig

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import ConfigError, DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets import dcgan, r3gan, r3gan_d, resnet, stylegan2, stylegan2_d
+from gan_jax.config import ConfigError, DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.nets import dcgan, mlp, r3gan, r3gan_d, resnet, stylegan2, stylegan2_d
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
 
@@ -154,9 +154,16 @@ def _r3gan(config: R3GANConfig, axis_name: str | None) -> Pair:
     return Pair(*pair, config, ("from_rgb", *blocks))
 
 
+def _mlp(config: MLPConfig, axis_name: str | None) -> Pair:
+    g, d = _examples(config)
+    pair = make_net(mlp.Generator(config), g), make_net(mlp.Discriminator(config), d)
+    return Pair(*pair, config, tuple(f"fc{i}" for i in range(len(config.d_widths))))
+
+
 NETS: dict[type, Callable[..., Pair]] = {
     ResNetConfig: _resnet,
     DCGANConfig: _dcgan,
     StyleGAN2Config: _stylegan2,
     R3GANConfig: _r3gan,
+    MLPConfig: _mlp,
 }

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import ConfigError, DCGANConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config import ConfigError, DCGANConfig, MLPConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.nets import NETS, build
 from gan_jax.trees import count, flatten
 
@@ -31,6 +31,8 @@ FAMILIES = {
     "resnet-deep": ResNetConfig(depth=3, kernel=5, num_classes=3, **SMALL),
     "r3gan": R3GANConfig(z_dim=5, widths=(8, 8, 6), cardinality=(4, 2), blocks=(1, 2, 1)),
     "r3gan-conditional": R3GANConfig(z_dim=5, num_classes=3, widths=(6,), cardinality=(2,), blocks=(1,), expansion=1),
+    "mlp": MLPConfig(channels=3, z_dim=5, g_widths=(8, 6), d_widths=(6,)),
+    "mlp-conditional": MLPConfig(channels=3, z_dim=5, num_classes=3, g_widths=(8,), d_widths=(8, 6)),
 }
 CASES = [(family, r) for family in FAMILIES for r in (16, 32) if (family, r) != ("resnet-deep", 32)]
 
@@ -100,6 +102,8 @@ def test_outputs(family, resolution, dtype):
         ("stylegan2-conditional", 32, "float32"),
         ("r3gan", 32, "bfloat16"),
         ("r3gan-conditional", 16, "float32"),
+        ("mlp", 32, "bfloat16"),
+        ("mlp-conditional", 16, "float32"),
     ],
 )
 def test_a_training_pass(family, resolution, dtype):
@@ -130,7 +134,7 @@ def test_a_training_pass(family, resolution, dtype):
         assert np.isfinite(gradient).all() and (np.abs(gradient) > 0).any(), path
 
 
-@pytest.mark.parametrize("family", ["resnet", "dcgan", "stylegan2", "r3gan"])
+@pytest.mark.parametrize("family", ["resnet", "dcgan", "stylegan2", "r3gan", "mlp"])
 def test_compiled_is_eager(family):
     pair = pair_of(family, 16)
     z, images, labels = inputs(pair.config, 2)
@@ -159,6 +163,9 @@ def test_statistics_are_those_of_the_batch():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
     pair = pair_of(family, 32)
+    if family.startswith("mlp"):  # whose layers have no resolution
+        assert pair.d_blocks == tuple(name for name in pair.d.specs()["params"] if name.startswith("fc"))
+        return
     blocks = {"dcgan": ("from_rgb", "b8", "b4"), "stylegan2": ("b32", "b16", "b8", "b4")}
     assert pair.d_blocks == blocks.get(family.partition("-")[0], ("from_rgb", "b32", "b16", "b8", "b4"))
     names = list(pair.d.specs()["params"])
