@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig, MLPConfig, R3GANConfig
+from gan_jax.config import BigGANConfig, Config, DCGANConfig, FinetuneConfig, FreezeDConfig, MLPConfig, R3GANConfig
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _net(config: Config) -> Iterator[str]:
         yield from _mlp(net)
     elif net.resolution < 16 or net.resolution & (net.resolution - 1):
         yield f"net.resolution is {net.resolution}; use a power of two from 16"
-    elif not isinstance(net, R3GANConfig) and 0 < net.channel_base < net.resolution:
+    elif not isinstance(net, R3GANConfig | BigGANConfig) and 0 < net.channel_base < net.resolution:
         yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"
     if net.channels not in (1, 3, 4) and not points:
         yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"
@@ -52,6 +52,8 @@ def _net(config: Config) -> Iterator[str]:
         yield f"net.num_classes is {num_classes}; use 0 (unconditional) or at least 2"
     if isinstance(net, R3GANConfig):
         yield from _r3gan(net)
+    if isinstance(net, BigGANConfig):
+        yield from _biggan(net)
 
 
 def _r3gan(net: R3GANConfig) -> Iterator[str]:
@@ -69,6 +71,21 @@ def _r3gan(net: R3GANConfig) -> Iterator[str]:
                 f"net.cardinality {groups} at {4 * 2**i} px does not divide the {width * net.expansion} channels inside a "
                 f"block (net.widths {width} x net.expansion {net.expansion}); use a divisor"
             )
+
+
+def _biggan(net: BigGANConfig) -> Iterator[str]:
+    for name in ("g_multipliers", "d_multipliers"):
+        values = getattr(net, name)
+        if values is not None and (not values or min(values) < 1):
+            yield f"net.{name} is {list(values)}; give numbers of at least 1, or None for the published ones"
+    slots = max(1, net.resolution.bit_length() - 2)
+    if net.hierarchical and net.z_dim % slots:
+        yield (
+            f"net.z_dim {net.z_dim} does not fall into {slots} equal parts, for the first layer and each block at "
+            f"{net.resolution} px; use a multiple of {slots}, or net.hierarchical False"
+        )
+    if net.hierarchical and net.num_classes and not net.shared_dim:
+        yield "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False beside it"
 
 
 def _mlp(net: MLPConfig) -> Iterator[str]:
@@ -144,6 +161,8 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "net.channel_max": "",
     "net.depth": "",
     "net.expansion": "",
+    "net.width": "",
+    "net.d_size": ", or None for the published size",
     "net.g_embed": ", or None for net.z_dim",
     "net.d_embed": ", or None for the width at 4 px",
     "loss.penalty_interval": "",
@@ -166,6 +185,7 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "log.grid_every_kimg": ", or None for the end only",
 }
 NOT_NEGATIVE = (
+    "net.shared_dim",
     "loss.r1_gamma",
     "loss.r2_gamma",
     "loss.gp_lambda",

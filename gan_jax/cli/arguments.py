@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gan_jax.config import (
+    BigGANConfig,
     Config,
     ConfigError,
     DCGANConfig,
@@ -167,6 +168,7 @@ NETS: dict[str, type] = {
     "dcgan": DCGANConfig,
     "stylegan2": StyleGAN2Config,
     "r3gan": R3GANConfig,
+    "biggan": BigGANConfig,
     "mlp": MLPConfig,
 }
 METHODS: dict[str, type] = {"scratch": ScratchConfig, "finetune": FinetuneConfig, "freeze_d": FreezeDConfig}

@@ -10,7 +10,15 @@ from __future__ import annotations
 import dataclasses
 
 from gan_jax.config.methods import FinetuneConfig, FreezeDConfig, MethodConfig, ScratchConfig
-from gan_jax.config.nets import DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config.nets import (
+    BigGANConfig,
+    DCGANConfig,
+    MLPConfig,
+    NetConfig,
+    R3GANConfig,
+    ResNetConfig,
+    StyleGAN2Config,
+)
 from gan_jax.config.serial import ConfigError, differences, from_dict, net_from_dict, net_to_dict, to_dict
 from gan_jax.config.training import (
     AugmentConfig,
@@ -52,6 +60,7 @@ class Config:
 
 __all__ = [
     "AugmentConfig",
+    "BigGANConfig",
     "CheckpointConfig",
     "Config",
     "ConfigError",

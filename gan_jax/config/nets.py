@@ -76,6 +76,32 @@ class R3GANConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BigGANConfig:
+    """BigGAN pair: spectral norm everywhere, batch norm that class and latents modulate, attention.
+
+    Widths are multiples of `width`; those of the paper hold where none are given.
+    """
+
+    resolution: int = 128  # height and width, px; a power of two from 16
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
+    num_classes: int = 0  # 0 = unconditional; else labels modulate G's norms, and D projects on them
+    z_dim: int = 120  # latent size; with hierarchical, a multiple of the blocks + 1
+    width: int = 96  # channels in multiples of this
+    g_multipliers: tuple[int, ...] | None = None  # of G's maps at 4, 8, .. px
+    d_multipliers: tuple[int, ...] | None = None  # of what D's blocks write, from the image downwards
+    d_size: int | None = None  # of D's last maps, px; None = 4, but 8 at 32 px; further blocks keep the size
+    d_wide: bool = True  # whether D's blocks are inside as wide as what they write; else as what they read
+    hierarchical: bool = True  # whether every block of G gets a part of the latents, beside the first layer
+    shared_dim: int = 128  # size of the class embedding that all of G's norms share; 0 = a table in each norm
+    attention: tuple[int, ...] = (64,)  # sizes of the maps that attention follows, px; () = none
+    d_attention: tuple[str, ...] | None = None  # D's blocks that it follows; None = those that write such sizes
+    g_spectral: bool = True  # whether G has spectral norm too
+    d_gain: bool = False  # a learned factor of D's class term, which starts at 0 where growth adds classes
+    init: Literal["orthogonal", "normal", "xavier"] = "orthogonal"  # of kernels; normal has standard deviation 0.02
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and softmax stay float32
+
+
+@dataclasses.dataclass(frozen=True)
 class MLPConfig:
     """Fully connected pair: of images of any size, or of points, which are images of 1 x 1 px with `channels` numbers."""
 
@@ -91,4 +117,4 @@ class MLPConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
 
 
-NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig | MLPConfig
+NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig | BigGANConfig | MLPConfig

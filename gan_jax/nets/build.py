@@ -10,8 +10,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import ConfigError, DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets import dcgan, mlp, r3gan, r3gan_d, resnet, stylegan2, stylegan2_d
+from gan_jax.config import (
+    BigGANConfig,
+    ConfigError,
+    DCGANConfig,
+    MLPConfig,
+    NetConfig,
+    R3GANConfig,
+    ResNetConfig,
+    StyleGAN2Config,
+)
+from gan_jax.nets import biggan, biggan_d, dcgan, mlp, r3gan, r3gan_d, resnet, stylegan2, stylegan2_d
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
 
@@ -34,7 +43,7 @@ class Net:
     apply: Callable[..., tuple[jax.Array, Variables]]
     statistics: Callable[..., Variables]  # (variables, x, labels=None) -> `batch_stats` of exactly this batch
     activations: Callable[..., dict[str, jax.Array]]
-    # parts by name, `(variables, ...) -> output`: StyleGAN2's "map" and "synthesise"
+    # parts by name, `(variables, ...) -> output`: StyleGAN2's "map", "styles" and "synthesise"
     parts: dict[str, Callable[..., jax.Array]] = dataclasses.field(default_factory=dict)
 
     def specs(self) -> Variables:
@@ -143,7 +152,7 @@ def _stylegan2(config: StyleGAN2Config, axis_name: str | None) -> Pair:
     generator = stylegan2.Generator(config, axis_name)
     discriminator = stylegan2_d.Discriminator(config, axis_name)
     blocks = tuple(f"b{r}" for r in reversed(stylegan2.widths(config)))
-    make_g = make_net(generator, g, draws=True, map="map", synthesise="synthesise")
+    make_g = make_net(generator, g, draws=True, map="map", styles="styles", synthesise="synthesise")
     return Pair(make_g, make_net(discriminator, d), config, blocks, examples_mix=config.mbstd_group > 0)
 
 
@@ -152,6 +161,12 @@ def _r3gan(config: R3GANConfig, axis_name: str | None) -> Pair:
     blocks = tuple(f"b{r}" for r in reversed(r3gan.stages(config)))
     pair = make_net(r3gan.Generator(config), g), make_net(r3gan_d.Discriminator(config), d)
     return Pair(*pair, config, ("from_rgb", *blocks))
+
+
+def _biggan(config: BigGANConfig, axis_name: str | None) -> Pair:
+    g, d = _examples(config)
+    pair = make_net(biggan.Generator(config, axis_name), g), make_net(biggan_d.Discriminator(config), d)
+    return Pair(*pair, config, tuple(stage.name for stage in biggan_d.stages(config)))
 
 
 def _mlp(config: MLPConfig, axis_name: str | None) -> Pair:
@@ -165,5 +180,6 @@ NETS: dict[type, Callable[..., Pair]] = {
     DCGANConfig: _dcgan,
     StyleGAN2Config: _stylegan2,
     R3GANConfig: _r3gan,
+    BigGANConfig: _biggan,
     MLPConfig: _mlp,
 }
