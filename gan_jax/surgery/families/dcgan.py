@@ -15,6 +15,7 @@ is no exact way to make this family deeper at a resolution. Not exact: anything 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from gan_jax.config import DCGANConfig
 from gan_jax.nets.dcgan import widths
@@ -35,8 +36,9 @@ def generator(case: Case) -> list[Rule]:
         first, *later = levels
         role = {**case.role(kernel(first), TO_RGB), "colour": ("out", 3)}
         image = {"channels": case.config.channels, "value": 1.0}
+        carried = {"channels": case.config.channels, "by": ("carry", {"axis": 3, "value": 1.0})}
         return [
-            case.move(kernel(first), "fit_carry", [TO_RGB], **role, channels=case.config.channels, value=1.0),
+            case.move(kernel(first), "fit_carry", [TO_RGB], **role, **carried),
             *(case.made(kernel(r), "carry_on", reads="pairs", writes="pairs", **image) for r in later),
             case.made(TO_RGB, "carry_on", reads="pairs", writes="plain", **image),
             *(rule for r in levels for rule in _identity_norm(case, r)),
@@ -45,7 +47,7 @@ def generator(case: Case) -> list[Rule]:
         rest = [path for r in levels[1:] for path in (*_norm(r // 2), kernel(r))]
         sources = [kernel(levels[0]), *rest, *_norm(levels[-1]), TO_RGB]
         role = {**case.role(TO_RGB, kernel(levels[0])), "colour": ("out", 3)}
-        return [case.move(TO_RGB, "fit_head", sources, **role, side="out", epsilon=Norm.epsilon)]
+        return [case.move(TO_RGB, "fit_fold", sources, **role, fold=_fold("out"))]
     return []
 
 
@@ -58,17 +60,18 @@ def discriminator(case: Case) -> list[Rule]:
         first, channels = levels[0] // 2, case.config.channels
         role = {**case.role(kernel(first), FROM_RGB), "colour": ("in", 2)}
         image = {"writes": "pairs", "channels": channels}
+        carried = {"channels": channels, "by": ("carry", {"axis": 2, "value": 1 / 1.2})}
         return [
             case.made(FROM_RGB, "carry_on", reads="plain", value=1 / 4, **image),
             *(case.made(kernel(r), "carry_on", reads="pairs", value=1 / 4.8, **image) for r in levels[:-1]),
-            case.move(kernel(first), "fit_carry", [FROM_RGB], **role, channels=channels, value=1 / 1.2),
+            case.move(kernel(first), "fit_carry", [FROM_RGB], **role, **carried),
             *(rule for r in (first, *levels[:-1]) for rule in _identity_norm(case, r)),
         ]
     if levels := _levels(case, case.old_config, case.config):
         below = [r // 2 for r in reversed(levels)]  # the layers that go, from the image upwards
         sources = [FROM_RGB, *(path for r in below for path in (kernel(r), *_norm(r)))]
         role = {**case.role(FROM_RGB, kernel(below[-1])), "colour": ("in", 2)}
-        return [case.move(FROM_RGB, "fit_head", sources, **role, side="in", epsilon=Norm.epsilon)]
+        return [case.move(FROM_RGB, "fit_fold", sources, **role, fold=_fold("in"))]
     return []
 
 
@@ -88,6 +91,10 @@ def _levels(case: Case, large: DCGANConfig, small: DCGANConfig) -> list[int]:
 
 def _wide_enough(case: Case, levels: Sequence[int]) -> bool:
     return all(widths(case.config)[r] >= 2 * case.config.channels for r in levels)
+
+
+def _fold(side: str) -> tuple[str, dict[str, Any]]:
+    return "fold_head", {"side": side, "epsilon": Norm.epsilon}
 
 
 def _norm(r: int) -> list[str]:

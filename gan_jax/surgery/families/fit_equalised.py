@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gan_jax.surgery.families.fit import fit
-from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+from gan_jax.surgery.ops import Step, lookup
 from gan_jax.surgery.ops.arrays import Args, Shape
 
-OWN = ("gain", "silent", "opaque", "last", "parts", "value", "condition", "reason", "channels", "fold")  # not for `fit`
+OWN = ("gain", "silent", "opaque", "last", "parts", "condition")  # not for `fit`
 
 
 def fit_equalised(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
@@ -55,22 +55,6 @@ def fit_parts(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
     return read, [*steps, ("parts", {"shape": list(target), **parts})]
 
 
-def fit_carry_head(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
-    """A head of another number of image channels, as a layer within: see `equalised.carry_head`."""
-    outputs = target[-1] if args.get("copies") else min(shapes[0][-1], target[-1])
-    middle = (1, 1, args["channels"], outputs)
-    _, steps = fit(shapes, middle, {key: args[key] for key in ("colour", "copies") if key in args})
-    steps = [("pad", {"shape": a["shape"]}) if name == "widen" else (name, a) for name, a in steps]
-    return 1, [*steps, ("carry_head", {"shape": list(target), "value": args["value"]})]
-
-
-def fit_fold(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
-    """A head and the layers after it as one head, then whatever leads to the target."""
-    steps: list[Step] = [("fold_rgb", {"value": args["value"]})]
-    role: dict[str, Any] = {key: value for key, value in args.items() if key != "value"}
-    return len(shapes), [*steps, *fit_equalised([shape_of_steps(steps, shapes)], target, role)[1]]
-
-
 def _role(args: Args) -> dict[str, Any]:
     return {key: value for key, value in args.items() if key not in OWN}
 
@@ -78,6 +62,4 @@ def _role(args: Args) -> dict[str, Any]:
 RESOLVERS = {
     "fit_equalised": fit_equalised,
     "fit_parts": fit_parts,
-    "fit_carry_head": fit_carry_head,
-    "fit_fold": fit_fold,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gan_jax.surgery.families import fit_equalised
+from gan_jax.surgery.families import fit_equalised, fit_heads
 from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.arrays import Args, Shape
@@ -37,25 +37,6 @@ def fit_gain(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, l
     return 2 + read, [("regain", {"steps": [list(step) for step in steps], **_select(args)})]
 
 
-def fit_carry(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
-    """A head of another number of image channels and perhaps of copied ones, as a layer within: see `heads.carry`."""
-    _, axis = args["colour"]
-    other, middle = 5 - axis, list(target)
-    middle[axis] = args["channels"]
-    if "copies" not in args:
-        middle[other] = min(shapes[0][other], target[other])
-    _, steps = fit(shapes, tuple(middle), {key: args[key] for key in ("colour", "copies") if key in args})
-    steps = [("pad", {"shape": a["shape"]}) if name == "widen" else (name, a) for name, a in steps]
-    return 1, [*steps, ("carry", {"shape": list(target), "axis": axis, "value": args["value"]})]
-
-
-def fit_head(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
-    """A head and the layers next to it as one head (see `heads.fold_head`), then whatever leads to the target."""
-    steps: list[Step] = [("fold_head", {"side": args["side"], "epsilon": args["epsilon"]})]
-    role = {key: value for key, value in args.items() if key not in ("side", "epsilon")}
-    return len(shapes), [*steps, *fit([shape_of_steps(steps, shapes)], target, role)[1]]
-
-
 def _kernel(shapes: Sequence[Shape], args: Args) -> tuple[int, list[Step]]:
     """The steps of a kernel that may change its singular value."""
     role = {key: value for key, value in args.items() if key not in ("shape", "vector")}
@@ -71,7 +52,6 @@ RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[St
     "fit": fit,
     "fit_vector": fit_vector,
     "fit_gain": fit_gain,
-    "fit_carry": fit_carry,
-    "fit_head": fit_head,
     **fit_equalised.RESOLVERS,
+    **fit_heads.RESOLVERS,
 }

@@ -62,7 +62,7 @@ def new_block(case: Case) -> list[Rule]:
     bias = f"params/b{first}/conv1/bias"
     return [
         *rules,
-        case.move(conv(first, "conv1"), "fit_carry_head", [f"{old}/kernel"], **role, value=value),
+        case.move(conv(first, "conv1"), "fit_carry", [f"{old}/kernel"], **role, by=("carry_head", {"value": value})),
         case.move(bias, "fit_equalised", [f"{old}/bias"], **case.role(bias, f"{old}/bias"), gain=[half**2, 1.0]),
         case.made(f"{fresh}/(from_rgb|conv0|conv1)/bias", "zero"),
         case.made(f"{fresh}/skip/kernel", "zero"),
@@ -82,7 +82,7 @@ def old_block(case: Case) -> list[Rule]:
     role = {**case.role(f"{new}/kernel", f"{old}/kernel"), "colour": ("in", 2), "gain": [was.channels, config.channels]}
     rest = {**case.role(f"{new}/bias", f"{old}/bias"), "gain": [1.0, half**2]}
     return [
-        case.move(f"{new}/kernel", "fit_fold", sources, **role, value=half ** len(levels)),
+        case.move(f"{new}/kernel", "fit_fold", sources, **role, fold=("fold_rgb", {"value": half ** len(levels)})),
         case.move(f"{new}/bias", "fit_equalised", [f"{old}/bias"], **rest),
     ]
 
