@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import ConfigError, DCGANConfig, MLPConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config import BigGANConfig, ConfigError, DCGANConfig, MLPConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.nets import NETS, build
 from gan_jax.trees import count, flatten
 
@@ -33,8 +33,18 @@ FAMILIES = {
     "r3gan-conditional": R3GANConfig(z_dim=5, num_classes=3, widths=(6,), cardinality=(2,), blocks=(1,), expansion=1),
     "mlp": MLPConfig(channels=3, z_dim=5, g_widths=(8, 6), d_widths=(6,)),
     "mlp-conditional": MLPConfig(channels=3, z_dim=5, num_classes=3, g_widths=(8,), d_widths=(8, 6)),
+    "biggan": BigGANConfig(z_dim=12, width=1, attention=(16,)),
+    "biggan-conditional": BigGANConfig(z_dim=12, width=1, num_classes=3, shared_dim=4, attention=(8,), d_gain=True),
+    "biggan-tables": BigGANConfig(
+        *(16, 3, 3, 5, 1), hierarchical=False, shared_dim=0, attention=(), d_wide=False, g_spectral=False
+    ),
 }
-CASES = [(family, r) for family in FAMILIES for r in (16, 32) if (family, r) != ("resnet-deep", 32)]
+CASES = [
+    (family, r)
+    for family in FAMILIES
+    for r in (16, 32)
+    if (family, r) not in {("resnet-deep", 32), ("biggan-tables", 32)}
+]
 
 
 @functools.cache
@@ -104,6 +114,9 @@ def test_outputs(family, resolution, dtype):
         ("r3gan-conditional", 16, "float32"),
         ("mlp", 32, "bfloat16"),
         ("mlp-conditional", 16, "float32"),
+        ("biggan", 32, "bfloat16"),
+        ("biggan-conditional", 16, "float32"),
+        ("biggan-tables", 16, "float32"),
     ],
 )
 def test_a_training_pass(family, resolution, dtype):
@@ -114,7 +127,7 @@ def test_a_training_pass(family, resolution, dtype):
     @functools.partial(jax.jit, compiler_options=QUICK)
     def run(key):
         g, d = pair.g.init(key), pair.d.init(jax.random.fold_in(key, 1))
-        if family.startswith("r3gan"):  # whose blocks sleep behind a zero convolution at first
+        if family.startswith(("r3gan", "biggan")):  # whose blocks or attention sleep behind a zero at first
             g, d = jax.tree.map(lambda leaf: jnp.where((leaf == 0).all(), 0.1, leaf), (g, d))
 
         def loss(params):
@@ -134,7 +147,7 @@ def test_a_training_pass(family, resolution, dtype):
         assert np.isfinite(gradient).all() and (np.abs(gradient) > 0).any(), path
 
 
-@pytest.mark.parametrize("family", ["resnet", "dcgan", "stylegan2", "r3gan", "mlp"])
+@pytest.mark.parametrize("family", ["resnet", "dcgan", "stylegan2", "r3gan", "mlp", "biggan-conditional"])
 def test_compiled_is_eager(family):
     pair = pair_of(family, 16)
     z, images, labels = inputs(pair.config, 2)
@@ -167,6 +180,7 @@ def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
         assert pair.d_blocks == tuple(name for name in pair.d.specs()["params"] if name.startswith("fc"))
         return
     blocks = {"dcgan": ("from_rgb", "b8", "b4"), "stylegan2": ("b32", "b16", "b8", "b4")}
+    blocks["biggan"] = ("b32", "b16", "b8", "b8_more0")
     assert pair.d_blocks == blocks.get(family.partition("-")[0], ("from_rgb", "b32", "b16", "b8", "b4"))
     names = list(pair.d.specs()["params"])
     assert set(pair.d_blocks) <= set(names)
@@ -175,8 +189,8 @@ def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
         assert rest == ({"mapping"} if pair.config.num_classes else set())
     else:
         assert rest == ({"head", "embed"} if getattr(pair.config, "num_classes", 0) else {"head"})
-    sizes = [int(name[1:]) for name in pair.d_blocks if name != "from_rgb"]
-    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == 4
+    sizes = [int(name[1:].partition("_")[0]) for name in pair.d_blocks if name != "from_rgb"]
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == (8 if family.startswith("biggan") else 4)
 
 
 def test_widths_do_not_depend_on_the_final_size():
