@@ -9,7 +9,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gan_jax.cli.arguments import parse
+from gan_jax.cli.arguments import parse, read_config
+from gan_jax.config import NetConfig, net_from_dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Import:
     out: Path  # folder to write to
     d: Path | None = None  # D's own file, where FILE holds G alone
     layout: Annotated[str | None, arg(name="as")] = None  # such as stylegan2-ada; None = guessed from the tensors
+    net: Path | None = None  # for our own leaf paths: weights, a run or an experiment with the same networks
     licence: str | None = None  # of the weights, for the manifest
 
 
@@ -35,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.tasks.model import save
     from gan_jax.trees import count, flatten
 
-    found = import_file(args.file, args.layout, args.d)
+    found = import_file(args.file, args.layout, args.d, None if args.net is None else read_net(args.net))
     files = {start: (file.name, file.sha256) for start, file in found.files.items()}
     step = import_step(files, found.layout, found.sources, flatten(found.variables), found.made)
     formats = " and ".join(dict.fromkeys(file.format for file in found.files.values()))
@@ -51,3 +53,12 @@ def main(argv: Sequence[str]) -> int:
         print(f"  {path}: not in the file; made: {words}")
     print(f"wrote {args.out}: gan-jax sample {args.out}")
     return 0
+
+
+def read_net(path: Path) -> NetConfig:
+    """The networks' configuration of a weights folder, a run, or an experiment."""
+    from gan_jax.interop.weights import MANIFEST, load_manifest
+
+    if (path / MANIFEST).is_file():
+        return net_from_dict(load_manifest(path)["net"], f"{path}: net")
+    return read_config(path).net

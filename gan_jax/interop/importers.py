@@ -49,13 +49,16 @@ class Imported:
     files: dict[str, File]
 
 
-def import_file(path: str | Path, layout: str | None = None, d: str | Path | None = None) -> Imported:
+def import_file(
+    path: str | Path, layout: str | None = None, d: str | Path | None = None, net: NetConfig | None = None
+) -> Imported:
     """Reads a foreign file of weights; nothing in it is run.
 
     Args:
       path: of the file; of G's where each network has its own.
       layout: a key of `LAYOUTS`; None = the one that fits.
       d: of D's own file.
+      net: the networks' configuration, for the layout of our own names, whose shapes do not tell it.
 
     Raises:
       ForeignError: a file cannot be read.
@@ -65,13 +68,15 @@ def import_file(path: str | Path, layout: str | None = None, d: str | Path | Non
         raise ForeignLayoutError(
             f"no layout {layout!r}{did_you_mean(layout, LAYOUTS)}; the known ones are {', '.join(LAYOUTS)}"
         )
+    if net is not None and layout not in (None, "gan_jax"):
+        raise ForeignLayoutError(f"layout {layout} tells its configuration itself; leave net out")
     paths = {"": path} if d is None else {"g.": path, "d.": d}
     read = {prefix: read_foreign(one) for prefix, one in paths.items()}
     collect = lambda what: {start + name: v for start, file in read.items() for name, v in getattr(file, what).items()}
     tensors = collect("tensors")
     files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
     what = " and ".join(f"{paths[prefix]} ({file.format})" for prefix, file in files.items())
-    beside = Beside(collect("values"), collect("stubs"))
+    beside = Beside(collect("values"), collect("stubs"), net)
     problems = []
     for name in LAYOUTS if layout is None else [layout]:
         try:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-import os
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 
 import gan_jax
 from gan_jax.extras import require
+from gan_jax.interop.files import replace
 from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsError
 from gan_jax.trees import Tree, TreeError, digest, flatten, unflatten
 
@@ -58,8 +57,8 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
         raise WeightsError(f"the manifest cannot be written as JSON: {error}") from error
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
-    _replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+    replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
+    replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
     return folder
 
 
@@ -78,21 +77,6 @@ def _flat(trees: Mapping[str, Tree]) -> dict[str, Any]:
     if odd := [path for path, leaf in flat.items() if not hasattr(leaf, "dtype") or str(leaf.dtype).startswith("key<")]:
         raise WeightsError(f"leaf {odd[0]!r} is no array of numbers but {flat[odd[0]]!r}")
     return {path: np.asarray(leaf) for path, leaf in flat.items()}
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file beside its place, makes sure that it is on disk, and renames it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    try:
-        part.touch()
-        mode = part.stat().st_mode  # what the umask allows: safetensors makes files that only their owner reads
-        write(part)
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        part.chmod(mode)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _versions() -> dict[str, str]:

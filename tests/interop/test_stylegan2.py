@@ -111,6 +111,7 @@ def test_there_and_back(options):
     pair, tensors, links = state(config)
     guessed = guess_config(tensors["g"], tensors["d"])
     if not config.num_classes:  # then D has no mapping to count
+        assert guessed.d_mapping_layers == StyleGAN2Config().d_mapping_layers
         guessed = type(config)(**{**vars(guessed), "d_mapping_layers": 2})
     assert guessed == config
     for name, net in (("g", pair.g), ("d", pair.d)):

@@ -109,4 +109,11 @@ def names(config: DCGANConfig) -> dict[str, tuple[str, Links]]:
     return {"g_ema": ("netG_state_dict.", links["g_ema"]), "d": ("netD_state_dict.", links["d"])}
 
 
-LAYOUT = ForeignLayout(DCGANConfig, find, names)
+def constants(config: DCGANConfig) -> dict[str, np.ndarray]:
+    """The counters that every batch norm has there; what they say changes nothing while `momentum` is a number."""
+    whole = [prefix + name for prefix, links in names(config).values() for name in links]
+    ends = [name.removesuffix("running_mean") for name in whole if name.endswith("running_mean")]
+    return {f"{name}num_batches_tracked": np.zeros((), np.int64) for name in ends}
+
+
+LAYOUT = ForeignLayout(DCGANConfig, find, names, constants)

@@ -75,7 +75,8 @@ class ForeignLayout:
       config: the networks that it is a layout of.
       find: the pair in a file's tensors; raises `ForeignLayoutError` where it is of another layout.
       names: our root -> (its prefix in a file, links), what a pair of this configuration is written as.
-      constants: tensors that their program wants to find besides, of a pair with these roots: filters, counters.
+      constants: whole name -> tensor that their program wants to find besides: filters, counters.
+      keys: of a torch file's dict under which networks lie, besides the prefixes in `names`.
       told: `find` where what lies beside the tensors matters; None = it does not.
     """
 
@@ -83,6 +84,7 @@ class ForeignLayout:
     find: Callable[[Tensors], Found]
     names: Callable[[Any], dict[str, tuple[str, Links]]]
     constants: Callable[[Any], dict[str, np.ndarray]] = lambda config: {}
+    keys: tuple[str, ...] = ()
     told: Callable[[Tensors, Beside], Found] | None = None
 
 

@@ -50,6 +50,7 @@ def nvidia_layout(
     marks: tuple[str, str],
     constants: Callable[[Any], dict[str, np.ndarray]],
     refine: Callable[[Any, Mapping[str, Recorded]], Any] = lambda config, stubs: config,
+    inside: str = "",
 ) -> ForeignLayout:
     """A layout of networks that are found by a name that only one of them has.
 
@@ -63,6 +64,7 @@ def nvidia_layout(
       constants: of the whole file.
       refine: (configuration, records of the file's objects under `G` and `D`) -> configuration with what shapes do
         not tell.
+      inside: where the network lies in each of these, as `Model.`; for writing.
     """
 
     def told(tensors: Tensors, beside: Beside) -> Found:
@@ -83,5 +85,5 @@ def nvidia_layout(
         left |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
         return Found(found, parts, ignored, left)
 
-    names = lambda pair: {"g_ema": ("G_ema.", g_links(pair)), "d": ("D.", d_links(pair))}
-    return ForeignLayout(config, lambda tensors: told(tensors, Beside({}, {})), names, constants, told)
+    names = lambda pair: {"g_ema": (f"G_ema.{inside}", g_links(pair)), "d": (f"D.{inside}", d_links(pair))}
+    return ForeignLayout(config, lambda tensors: told(tensors, Beside({}, {})), names, constants, told=told)

@@ -17,6 +17,7 @@ from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.r3gan import stages
 
 IGNORED = {"Resampler.Kernel": "a constant, the FIR filter [1, 2, 1] convolved with the box of two"}
+INSIDE = "Model."  # the reference's training wraps each network once more
 LAYER = re.compile(r"MainLayers\.(\d+)\.Layers\.(\d+)\.(.+)")
 
 
@@ -134,8 +135,8 @@ def constants(config: R3GANConfig) -> dict[str, np.ndarray]:
     """The filters that the reference keeps with every change of resolution."""
     count = len(stages(config))
     blocks = [stage.blocks for stage in reversed(stages(config).values())]
-    places = [f"G_ema.MainLayers.{s}.Layers.0" for s in range(1, count)]
-    places += [f"D.MainLayers.{s}.Layers.{blocks[s]}" for s in range(count - 1)]
+    places = [f"G_ema.{INSIDE}MainLayers.{s}.Layers.0" for s in range(1, count)]
+    places += [f"D.{INSIDE}MainLayers.{s}.Layers.{blocks[s]}" for s in range(count - 1)]
     return {f"{place}.Resampler.Kernel": FIR for place in places}
 
 
@@ -147,4 +148,5 @@ LAYOUT = nvidia_layout(
     IGNORED,
     ("AggregationLayer.Layer.weight", "ExtractionLayer.Layer.weight"),
     constants,
+    inside=INSIDE,
 )

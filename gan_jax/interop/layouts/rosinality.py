@@ -173,4 +173,4 @@ def _modulated(theirs: str, ours: str) -> dict[str, Link]:
     return {f"{theirs}.weight": kernel, **_dense(f"{theirs}.modulation", f"{ours}/affine")}
 
 
-LAYOUT = ForeignLayout(StyleGAN2Config, find, names, constants)
+LAYOUT = ForeignLayout(StyleGAN2Config, find, names, constants, keys=("g_ema",))

@@ -35,7 +35,7 @@ def guess_config(g: Mapping[str, np.ndarray], d: Mapping[str, np.ndarray] | None
         below = [name for name in d if re.fullmatch(r"b\d+\.fromrgb\.weight", name)]
         residual = f"b{sizes[-1]}.skip.weight" in d
         options["discriminator"] = "residual" if residual else "skip" if len(below) > 1 else "orig"
-        options["d_mapping_layers"] = _count(d)
+        options |= {"d_mapping_layers": _count(d)} if classes else {}  # an unconditional D has no mapping to count
         features = d["b4.conv.weight"]
         options["mbstd_group"] = 4 if features.shape[1] > features.shape[0] else 0
     return StyleGAN2Config(

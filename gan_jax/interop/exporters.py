@@ -1,0 +1,165 @@
+"""From a pair of ours to a file of another program's layout, or to one safetensors file in our own names.
+
+What importing read, exporting writes back to the bit, with the constants that the other program wants to find.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.config import NetConfig, net_to_dict
+from gan_jax.extras import require
+from gan_jax.interop.files import replace
+from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
+from gan_jax.interop.links import ForeignLayoutError, export_tensors
+from gan_jax.interop.torch_file import write_torch_file
+from gan_jax.trees import Tree, did_you_mean, flatten
+
+NATIVE = "gan_jax"  # the layout of our own names
+Tensors = dict[str, np.ndarray]
+
+
+class ExportError(ValueError):
+    """A pair that cannot be written as asked; the message says what can."""
+
+
+def export_file(
+    path: str | Path,
+    config: NetConfig,
+    variables: Mapping[str, Tree],
+    layout: str = NATIVE,
+    *,
+    d: str | Path | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Writes a pair as a file of tensors that another program reads.
+
+    Args:
+      path: .safetensors or .npz, or .pt (.pth, .ckpt) for a file of `torch.save`, which is written without torch.
+      config: of the networks.
+      variables: `{"g_ema": .., "d": ..}`; a layout has places for these two.
+      layout: a key of `LAYOUTS` that knows such networks, or "gan_jax": all of `variables` by leaf paths.
+      d: a file of its own for D; then `path` holds G alone, and names are without the network's prefix.
+      about: JSON values that go along where the format can carry them (safetensors): history, licence.
+
+    Returns:
+      the files.
+
+    Raises:
+      ExportError: a layout that is unknown or of other networks, a file ending that is none of these, no networks.
+      ForeignLayoutError: these networks have something that the layout has no place for.
+    """
+    path = Path(path)
+    write = _writer(path)
+    parts, nested = tensors_of(config, variables, layout)
+    if d is not None and set(parts) != {"g_ema", "d"}:
+        raise ExportError(f"a file of its own for D needs both networks and no others; there are {', '.join(parts)}")
+    facts = {"layout": layout, "net": net_to_dict(config), **(about or {})}
+    if d is None:
+        write(path, {name: array for part in parts.values() for name, array in part.items()}, facts, nested)
+        return [path]
+    files = {path: parts["g_ema"], Path(d): parts["d"]}
+    for file, tensors in files.items():
+        bare = {name.split(".", 1)[1] if name.split(".")[0] in nested else name: a for name, a in tensors.items()}
+        _writer(file)(file, bare, facts, ())
+    return list(files)
+
+
+def tensors_of(
+    config: NetConfig, variables: Mapping[str, Tree], layout: str = NATIVE
+) -> tuple[dict[str, Tensors], tuple[str, ...]]:
+    """`{"g_ema": {name: array}, "d": ..}` in a layout, contiguous, and what its names begin with.
+
+    The beginnings are what a torch checkpoint has as keys, each with a state dict under it.
+
+    Raises:
+      ExportError, ForeignLayoutError: as `export_file`.
+    """
+    if layout == NATIVE:
+        leaves = {root: flatten({root: tree}) for root, tree in variables.items()}
+        arrays = {root: {p: np.asarray(leaf).copy(order="C") for p, leaf in of.items()} for root, of in leaves.items()}
+        return arrays, tuple(variables)
+    entry = layout_of(config, layout)
+    parts = entry.names(config)
+    found: dict[str, Tensors] = {}
+    for root, (prefix, links) in parts.items():
+        if root in variables:
+            named = export_tensors(flatten(variables[root]), links)
+            found[root] = {prefix + name: array for name, array in named.items()}
+    if not found:
+        raise ExportError(
+            f"these weights hold {', '.join(variables)}; layout {layout} has places for {', '.join(parts)}"
+        )
+    for name, array in entry.constants(config).items():
+        root = max((r for r, (prefix, _) in parts.items() if name.startswith(prefix)), key=lambda r: len(parts[r][0]))
+        if root in found:
+            found[root][name] = array
+    return found, tuple(dict.fromkeys([prefix.split(".")[0] for prefix, _ in parts.values() if prefix] + [*entry.keys]))
+
+
+def layout_of(config: NetConfig, layout: str) -> ForeignLayout:
+    """The layout of a name, which must know networks of this configuration.
+
+    Raises:
+      ExportError: it does not.
+    """
+    fitting = [name for name, entry in LAYOUTS.items() if isinstance(config, entry.config)]
+    known = f"{type(config).__name__} can be written as {', '.join(fitting)}"
+    if layout not in LAYOUTS:
+        raise ExportError(f"no layout {layout!r}{did_you_mean(layout, LAYOUTS)}; {known}")
+    if layout not in fitting:
+        raise ExportError(f"layout {layout!r} is of other networks; {known}")
+    return LAYOUTS[layout]
+
+
+Writer = Callable[[Path, Tensors, Mapping[str, Any], tuple[str, ...]], None]
+
+
+def _writer(path: Path) -> Writer:
+    if path.suffix == ".pkl":
+        raise ExportError(
+            f"{path}: a .pkl of NVIDIA's repositories holds the source code of its networks, and none is written; "
+            f"write .pt, .safetensors or .npz, and load that into their network with load_state_dict"
+        )
+    if path.suffix not in WRITERS:
+        raise ExportError(f"{path} has none of the known endings {', '.join(WRITERS)}")
+    return WRITERS[path.suffix]
+
+
+def _write_safetensors(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
+    safetensors = require("safetensors.numpy", extra="weights")
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items() if value}
+    replace(path, lambda part: safetensors.save_file(tensors, part, metadata={"format": "pt", **text}))
+
+
+def _write_npz(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:  # a path would get another ending
+            np.savez(file, allow_pickle=False, **tensors)
+
+    replace(path, write)
+
+
+def _write_torch(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
+    state: dict[str, Any] = {}
+    for name, array in tensors.items():
+        first, _, rest = name.partition(".")
+        if first in nested and rest:
+            state.setdefault(first, {})[rest] = array
+        else:
+            state[name] = array
+    replace(path, lambda part: write_torch_file(part, state))
+
+
+WRITERS: dict[str, Writer] = {
+    ".safetensors": _write_safetensors,
+    ".npz": _write_npz,
+    **dict.fromkeys((".pt", ".pth", ".ckpt"), _write_torch),
+}
+
+__all__ = ["NATIVE", "WRITERS", "ExportError", "ForeignLayoutError", "export_file", "layout_of", "tensors_of"]

@@ -1,0 +1,70 @@
+"""Our own leaf paths: `g_ema/params/b8/conv0/kernel`, in one file, whoever wrote it.
+
+Shapes do not tell which networks these are: their configuration is in the metadata of what `gan-jax export` writes,
+and elsewhere the user names it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+
+from gan_jax.config import ConfigError, NetConfig, net_from_dict
+from gan_jax.interop.layouts.layout import DROPPED, Beside, ForeignLayout, Found, Part, Tensors
+from gan_jax.interop.links import ForeignLayoutError, Link, Links
+from gan_jax.nets import build
+from gan_jax.trees import flatten
+
+ROOTS = {"g_ema": "g_ema", "g": "g_ema", "d": "d"}  # theirs -> ours, where theirs has no moving average
+START = re.compile(r"(?:[gd]\.)?(g_ema|g|d)([/.])(?=params[/.])")  # `g.` and `d.` come before names of two files
+NOTHING = Beside({}, {})
+METADATA = "__metadata__.net"  # where `gan-jax export` keeps the configuration
+
+
+def find(tensors: Tensors, beside: Beside = NOTHING) -> Found:
+    """The networks by the first part of their names; `/` or `.` between the parts."""
+    starts = {match[0]: (match[1], match[2]) for name in tensors if (match := START.match(name))}
+    if not starts:
+        raise ForeignLayoutError("these are no leaf paths of ours (g_ema/params/.., d/params/..)")
+    pair = build(config_of(beside))
+    parts, left = {}, {}
+    for start, (root, separator) in starts.items():
+        ours = ROOTS[root]
+        if root == "g" and any(other == "g_ema" for other, _ in starts.values()):
+            left = {name: DROPPED for name in tensors if name.startswith(start)}
+            continue
+        paths = flatten((pair.d if ours == "d" else pair.g).specs())
+        links = {path.replace("/", separator): Link(path) for path in paths}
+        parts[ours] = Part(start, {n.removeprefix(start): a for n, a in tensors.items() if n.startswith(start)}, links)
+    return Found(pair.config, parts, {}, left)
+
+
+def config_of(beside: Beside) -> NetConfig:
+    """What the user named, else what the file says.
+
+    Raises:
+      ForeignLayoutError: neither, or what the file says is no configuration.
+    """
+    said = [value for name, value in beside.values.items() if name.endswith(METADATA)]
+    if beside.net is not None:
+        return beside.net
+    if not said:
+        raise ForeignLayoutError(
+            "these are leaf paths of ours without a configuration of networks: name one (--net, import_file(net=..)); "
+            "a folder with manifest.json is used as it is, and not imported"
+        )
+    try:
+        return net_from_dict(json.loads(said[0]), "net in the file's metadata")
+    except (ConfigError, ValueError, TypeError) as error:
+        raise ForeignLayoutError(f"the configuration in the file's metadata cannot be used: {error}") from error
+
+
+def names(config: NetConfig) -> dict[str, tuple[str, Links]]:
+    """What a pair is written as."""
+    pair = build(config)
+    nets = {"g_ema": pair.g, "d": pair.d}
+    return {root: (f"{root}/", {path: Link(path) for path in flatten(net.specs())}) for root, net in nets.items()}
+
+
+LAYOUT = ForeignLayout(typing.get_args(NetConfig), find, names, told=find)

@@ -1,0 +1,202 @@
+"""Exported files: what is imported from them is what was written, to the bit, in every layout and container."""
+
+import json
+import re
+
+import h5py
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from gan_jax.config import BigGANConfig, DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config, net_to_dict
+from gan_jax.interop.exporters import WRITERS, ExportError, export_file, tensors_of
+from gan_jax.interop.foreign import read_foreign
+from gan_jax.interop.importers import LAYOUTS, ForeignLayoutError, import_file
+from gan_jax.nets import build
+from gan_jax.trees import flatten, unflatten
+from tests.interop.foreign.make import ORDERED, Call, storage, tensor, torch_legacy
+
+STYLED = StyleGAN2Config(resolution=8, z_dim=5, w_dim=5, mapping_layers=1, channel_base=32, channel_max=6)
+SMALL: dict[type, NetConfig] = {
+    StyleGAN2Config: STYLED,
+    R3GANConfig: R3GANConfig(resolution=8, z_dim=5, widths=(8, 6), cardinality=(4, 2), blocks=(2, 1), num_classes=3),
+    DCGANConfig: DCGANConfig(resolution=16, channels=1, z_dim=7, channel_base=64, channel_max=16),
+    ResNetConfig: ResNetConfig(resolution=16, channel_base=64, channel_max=4, z_dim=3),
+    BigGANConfig: BigGANConfig(resolution=16, width=4, z_dim=9, num_classes=2, shared_dim=4, attention=(8,)),
+}
+NETS = list(SMALL)
+
+
+def config_of(layout: str) -> NetConfig:
+    known = LAYOUTS[layout].config
+    cls = known if isinstance(known, type) else ResNetConfig
+    return SMALL.get(cls) or cls()  # another layout's defaults
+
+
+def drawn(config, seed=0):
+    rng, pair = np.random.default_rng(seed), build(config)
+    draw = lambda net: {p: rng.standard_normal(s.shape).astype(s.dtype) for p, s in flatten(net.specs()).items()}
+    return {"g_ema": unflatten(draw(pair.g)), "d": unflatten(draw(pair.d))}
+
+
+def same(a, b):
+    a, b = flatten(a), flatten(b)
+    assert a.keys() == b.keys()
+    for path, leaf in a.items():
+        np.testing.assert_array_equal(b[path], leaf, strict=True, err_msg=path)
+
+
+def same_files(a, b):
+    a, b = read_foreign(a).tensors, read_foreign(b).tensors
+    assert a.keys() == b.keys()
+    for name, array in a.items():
+        np.testing.assert_array_equal(b[name], array, strict=True, err_msg=name)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_round_trip_is_the_identity(layout, tmp_path):
+    """Out, in, and out again: every leaf and every tensor of the file, constants included; the layout is guessed."""
+    config = config_of(layout)
+    variables = drawn(config)
+    export_file(tmp_path / "a.safetensors", config, variables, layout)
+    found = import_file(tmp_path / "a.safetensors")
+    assert (found.layout, found.config, found.made) == (layout, config, {})
+    same(variables, found.variables)
+    export_file(tmp_path / "b.safetensors", found.config, found.variables, layout)
+    same_files(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    for name in ("a.pt", "b.pt"):
+        export_file(tmp_path / name, found.config, found.variables, layout)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes(), "no dates, no chance"
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "gan_jax"])
+def test_every_container(layout, tmp_path):
+    """What one container holds, all hold; Keras' and torch's legacy one are only read."""
+    config = config_of(layout)
+    variables = drawn(config)
+    tensors = {k: v for part in tensors_of(config, variables, layout)[0].values() for k, v in part.items()}
+    files = [export_file(tmp_path / f"x{end}", config, variables, layout)[0] for end in (".npz", ".pt", ".safetensors")]
+    files += [legacy(tmp_path / "x.pth", tensors), keras(tmp_path / "x.h5", tensors)]
+    formats = []
+    for file in files:
+        found = import_file(file, layout)
+        assert found.config == config
+        same(variables, found.variables)
+        formats.append(found.files[""].format)
+    assert formats == ["npz", "torch zip", "safetensors", "torch legacy", "hdf5"]
+
+
+def legacy(path, tensors):
+    stores, entries = {}, {}
+    for i, (name, array) in enumerate(tensors.items()):
+        kind = {"float32": "Float", "int64": "Long"}[str(array.dtype)]
+        stores[str(i)] = (array.size, array.tobytes())
+        entries[name] = tensor(storage(str(i), kind, array.size, legacy=True), array.shape)
+    path.write_bytes(torch_legacy(Call(ORDERED, pairs=entries), stores))
+    return path
+
+
+def keras(path, tensors):
+    with h5py.File(path, "w") as file:
+        for name, array in tensors.items():
+            file[name] = array
+    return path
+
+
+@pytest.mark.parametrize("layout", ["stylegan2-ada", "rosinality", "r3gan", "dcgan", "gan_jax"])
+def test_a_file_for_each_network(layout, tmp_path):
+    config = config_of(layout)
+    variables = drawn(config)
+    export_file(tmp_path / "g.safetensors", config, variables, layout, d=tmp_path / "d.safetensors")
+    found = import_file(tmp_path / "g.safetensors", d=tmp_path / "d.safetensors")
+    assert (found.layout, found.config) == (layout, config)
+    same(variables, found.variables)
+    if layout != "gan_jax":
+        alone = import_file(tmp_path / "g.safetensors")
+        assert set(alone.variables) == {"g_ema"}
+        same(variables["g_ema"], alone.variables["g_ema"])
+
+
+def test_views_are_saved_as_they_look(tmp_path):
+    """The memory of a transposed view is in another order than its values."""
+    config, variables = STYLED, drawn(STYLED)
+    turned = jax.tree.map(lambda leaf: leaf.T.copy(order="C").T, variables)
+    assert not turned["d"]["params"]["b4"]["fc"]["kernel"].flags.c_contiguous
+    for end in (".safetensors", ".npz", ".pt"):
+        for layout in ("gan_jax", "stylegan2-ada"):
+            if (end, layout) != (".npz", "gan_jax") and (end, layout) != (".pt", "gan_jax"):
+                export_file(tmp_path / f"x{end}", config, turned, layout)
+                same(variables, import_file(tmp_path / f"x{end}").variables)
+
+
+def test_what_goes_along(tmp_path):
+    """Configuration, history and licence lie in safetensors' metadata; what is empty is left out."""
+    about = {"history": [{"kind": "train", "images": 3}], "licence": "MIT", "more": None}
+    variables = {**drawn(STYLED), "g": drawn(STYLED, 1)["g_ema"]}
+    export_file(tmp_path / "x.safetensors", STYLED, variables, about=about)
+    with safe_open(tmp_path / "x.safetensors", "np") as file:
+        said = file.metadata()
+        assert set(file.keys()) == set(flatten(variables))
+    assert json.loads(said["history"]) == about["history"] and said["licence"] == "MIT" and "more" not in said
+    assert json.loads(said["net"]) == net_to_dict(STYLED) and said["layout"] == "gan_jax"
+    found = import_file(tmp_path / "x.safetensors")
+    same(drawn(STYLED), found.variables)
+    assert any("another copy" in why for why in found.account.ignored.values())
+
+
+def test_our_names_of_another_program(tmp_path):
+    """Without metadata the user says which networks these are; dots between the parts are as good as slashes."""
+    variables = drawn(STYLED)
+    np.savez(tmp_path / "x.npz", **{path.replace("/", "."): leaf for path, leaf in flatten(variables).items()})
+    with pytest.raises(ForeignLayoutError, match="leaf paths of ours without a configuration .*--net"):
+        import_file(tmp_path / "x.npz", "gan_jax")
+    same(variables, import_file(tmp_path / "x.npz", net=STYLED).variables)
+    with pytest.raises(ForeignLayoutError, match="layout dcgan tells its configuration itself"):
+        import_file(tmp_path / "x.npz", "dcgan", net=STYLED)
+    other = DCGANConfig(resolution=16)
+    with pytest.raises(ForeignLayoutError, match="x.npz has a tensor '.*' .* that no rule knows"):
+        import_file(tmp_path / "x.npz", "gan_jax", net=other)
+
+
+def test_only_what_there_is(tmp_path):
+    variables = {"g_ema": drawn(STYLED)["g_ema"]}
+    export_file(tmp_path / "x.pt", STYLED, variables, "rosinality")
+    assert {name.split(".")[0] for name in read_foreign(tmp_path / "x.pt").tensors} == {"g_ema", "latent_avg"}
+    same(variables, import_file(tmp_path / "x.pt").variables)
+    with pytest.raises(ExportError, match="a file of its own for D needs both networks"):
+        export_file(tmp_path / "x.pt", STYLED, variables, "rosinality", d=tmp_path / "d.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "says"),
+    [
+        ("x.pt", "rosinalty", "no layout 'rosinalty' (did you mean 'rosinality'"),
+        (
+            "x.pt",
+            "dcgan",
+            "layout 'dcgan' is of other networks; StyleGAN2Config can be written as stylegan2-ada, rosin",
+        ),
+        ("x.pkl", "stylegan2-ada", "holds the source code of its networks, and none is written; write .pt"),
+        ("x.bin", "rosinality", f"none of the known endings {', '.join(WRITERS)}"),
+    ],
+)
+def test_what_cannot_be_written(name, layout, says, tmp_path):
+    with pytest.raises(ExportError, match=re.escape(says)):
+        export_file(tmp_path / name, STYLED, drawn(STYLED), layout)
+    assert not list(tmp_path.iterdir())
+
+
+def test_torch_reads_what_is_written(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
+    variables = drawn(STYLED)
+    export_file(tmp_path / "x.pt", STYLED, variables, "rosinality")
+    state = torch.load(tmp_path / "x.pt", weights_only=True)
+    assert set(state) == {"g_ema", "d", "latent_avg"}
+    named = {
+        name: value for part in tensors_of(STYLED, variables, "rosinality")[0].values() for name, value in part.items()
+    }
+    for name, value in named.items():
+        first, _, rest = name.partition(".")
+        found = state[first][rest] if rest else state[first]
+        np.testing.assert_array_equal(found.numpy(), value, strict=True)
