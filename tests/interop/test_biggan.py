@@ -102,11 +102,13 @@ def test_networks_are_found_alone_and_under_prefixes():
     pair, tensors, _ = drawn(SMALL)
     alone = find(tensors["g"])
     assert alone.parts.keys() == {"g_ema"} and alone.parts["g_ema"].prefix == ""
-    assert alone.config == dataclasses.replace(SMALL, d_multipliers=None, width=alone.config.width, g_multipliers=
-                                               alone.config.g_multipliers)  # fmt: skip
+    assert isinstance(alone.config, BigGANConfig)
+    widths = {"width": alone.config.width, "g_multipliers": alone.config.g_multipliers, "d_multipliers": None}
+    assert alone.config == dataclasses.replace(SMALL, **widths)
     judge = find({f"module.{name}": array for name, array in tensors["d"].items()})
     assert judge.parts.keys() == {"d"} and judge.parts["d"].prefix == "module."
-    assert judge.config.num_classes == 3 and build(judge.config).d.specs() is not None
+    assert isinstance(judge.config, BigGANConfig) and judge.config.num_classes == 3
+    imported(dict(judge.parts["d"].tensors), judge.parts["d"].links, IGNORED, build(judge.config).d.specs())
     named = lambda prefix, net: {f"{prefix}{name}": array for name, array in tensors[net].items()}
     both = find({**named("G.", "g"), **named("G_ema.", "g"), **named("D.", "d")})
     assert {root: part.prefix for root, part in both.parts.items()} == {"g_ema": "G_ema.", "d": "D."}
@@ -130,7 +132,7 @@ def test_statistics_of_every_batch_norm_and_sums_of_them():
     name = "blocks.0.0.bn1.bn.stored_var"
     np.testing.assert_array_equal(part.tensors[name], summed[name] / 16)
     name = "output_layer.0.bn.stored_mean"
-    np.testing.assert_array_equal(part.tensors[name], summed[name]), "a running average"
+    np.testing.assert_array_equal(part.tensors[name], summed[name])  # a running average
     found = find({**summed, **count})
     imported(dict(part.tensors), part.links, dict(found.ignored), build(found.config).g.specs())
 
@@ -177,7 +179,7 @@ def test_the_first_layer_makes_maps_channels_first_there():
 def test_two_files_make_one_pair(tmp_path):
     """As that program leaves them: a file for each network, with what it watches."""
     _, tensors, _ = drawn(SMALL)
-    watched = {name: array for name, array in constants(SMALL).items()}
+    watched = constants(SMALL)
     for root, prefix in (("g", "G_ema."), ("d", "D.")):
         save_file({**tensors[root], **under(watched, prefix)}, tmp_path / f"{root}.safetensors")
     found = import_file(tmp_path / "g.safetensors", d=tmp_path / "d.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +31,12 @@ def test_evaluation_divides_by_one_more_power_iteration(train):
     after = unit(kernel.T @ (v := unit(kernel @ u)))
     variables = {"params": {"kernel": kernel}, "spectral": {"u": u}}
     with jax.enable_x64(True):
-        layer = Dense(features=3, bias=False, spectral=True, refine=True)
+        layer: Any = Dense(features=3, bias=False, spectral=True, refine=True)
         found, kept = layer.apply(variables, x, train, mutable=["spectral"])
-        plain = Dense(features=3, bias=False, spectral=True).apply(variables, x)
+        plain: Any = Dense(features=3, bias=False, spectral=True).apply(variables, x)
         labels = jnp.array([2, 0])
         table = Columns(num_classes=3, features=5, spectral=True, refine=True)
-        rows = table.apply(variables, labels)
+        rows: Any = table.apply(variables, labels)
     np.testing.assert_allclose(found, x @ kernel / (v @ kernel @ after), rtol=1e-12)
     np.testing.assert_allclose(kept["spectral"]["u"], after if train else u, rtol=1e-12)
     np.testing.assert_allclose(plain, x @ kernel / np.linalg.norm(kernel @ u), rtol=1e-12)
@@ -50,7 +51,7 @@ def test_attention_by_hand():
     params = {name: {"kernel": kernel} for name, kernel in kernels.items()} | {"gamma": np.float64(0.7)}
     with jax.enable_x64(True):
         layer = Attention(spectral=False, init_kernel=jax.nn.initializers.normal(), dtype="float64")
-        found = layer.apply({"params": params}, x, False)
+        found: Any = layer.apply({"params": params}, x, False)
     halved = lambda y: y.reshape(2, 2, 2, 2, -1).max((1, 3)).reshape(4, -1)
     logits = x.reshape(16, 8) @ kernels["theta"][0, 0] @ halved(x[0] @ kernels["phi"][0, 0]).T
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
