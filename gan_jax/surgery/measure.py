@@ -69,12 +69,15 @@ def measure(apply_old: Callable[[Any], Any], apply_new: Callable[[Any], Any], pr
 def resize_images(images: jax.Array, resolution: int, channels: int, filtered: bool = False) -> jax.Array:
     """Images `[N, r, r, C]` at another size and colour, by what growth preserves: repetition, means, grey repeated.
 
+    Sizes that are no multiples of each other are interpolated, as fully connected pairs do.
     With `filtered` the size changes by StyleGAN2's filter, doubling after doubling, as its growth does.
     """
     n, r, _, c = images.shape
     if filtered:
         for _ in range(abs(resolution.bit_length() - r.bit_length())):
             images = upsample(images) if resolution > r else downsample(images)
+    elif resolution % r and r % resolution:
+        images = jax.image.resize(images, (n, resolution, resolution, c), "linear")
     elif resolution >= r:
         images = images.repeat(resolution // r, axis=1).repeat(resolution // r, axis=2)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gan_jax.surgery.families import fit_equalised, fit_heads
+from gan_jax.surgery.families import fit_dense, fit_equalised, fit_heads
 from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.arrays import Args, Shape
@@ -53,5 +53,6 @@ RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[St
     "fit_vector": fit_vector,
     "fit_gain": fit_gain,
     **fit_equalised.RESOLVERS,
+    **fit_dense.RESOLVERS,
     **fit_heads.RESOLVERS,
 }

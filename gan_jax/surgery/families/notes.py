@@ -11,6 +11,7 @@ from gan_jax.surgery.plan import Entry, Plan
 EXACT = {
     *("copy", "pad", "widen", "widen_spectral", "colour_spectral", "duplicate", "permute", "tile", "gather", "regain"),
     *("zero", "fill", "identity", "mute", "ballast", "one_hot", "carry", "carry_on", "singular_vector"),
+    *("resample", "pass_on", "in_pairs", "reshape"),
     *("equalise", "parts", "carry_centre", "carry_head"),
 }
 REASONS = {

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from gan_jax.surgery.ops import basic as leaf
-from gan_jax.surgery.ops import equalised, grids, heads, join, select, spectral, width
+from gan_jax.surgery.ops import dense, equalised, grids, heads, join, select, spectral, width
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide
 from gan_jax.trees import did_you_mean
 
@@ -282,6 +282,22 @@ OPS: dict[str, Op] = {
         "a head and the layers after it as one head",
         equalised.fold_rgb_shape,
         equalised.fold_rgb,
+        sources=2,
+        many=True,
+        keeps="adapted",
+    ),
+    "resample": Op("pixels along one axis at another size", dense.resample_shape, dense.resample, keeps="adapted"),
+    "pass_on": Op("[I, O], passes units on, else fresh", dense.pass_on_shape, dense.pass_on, **_NEW),
+    "in_pairs": Op(
+        "twice as many along an axis: each unit read as a pair of both signs",
+        dense.in_pairs_shape,
+        dense.in_pairs,
+        keeps="adapted",
+    ),
+    "fold_dense": Op(
+        "what reads a layer, and layers before it, as one",
+        dense.fold_shape,
+        dense.fold_dense,
         sources=2,
         many=True,
         keeps="adapted",
