@@ -22,8 +22,9 @@ def canonical(layout: Layout, variables: Tree) -> Tree:
     """The same function on canonical scales.
 
     Every free scale: what is written (kernels and biases; scale and bias of a norm) has RMS 1 for each channel, and
-    readers make up for it; of a stream that residuals add to, what it starts with. Every spectral kernel: divided by its largest singular value, its vector `u` kept. Networks
-    that `rescale`, or a factor on a spectral kernel, make from each other have one canonical form, up to rounding.
+    readers make up for it; of a stream that residuals add to, what it starts with. Every spectral kernel: divided by its
+    largest singular value, its vector `u` kept. Networks that `rescale`, or a factor on a spectral kernel, make from each
+    other have one canonical form, up to rounding.
 
     Exact in evaluation mode; for training mode see `rescale`.
     """

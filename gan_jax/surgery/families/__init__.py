@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from gan_jax.config import DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.surgery.families import dcgan, mlp, r3gan_layout, resnet, stylegan2, stylegan2_layout
+from gan_jax.surgery.families import dcgan, mlp, r3gan, r3gan_layout, resnet, stylegan2, stylegan2_layout
 from gan_jax.surgery.families.case import Case, Classes, Options
 from gan_jax.surgery.families.cross import ROLES, cross_rules
 from gan_jax.surgery.families.layout import Layout
@@ -101,6 +101,7 @@ FAMILIES: dict[type, tuple[Family, Family]] = {  # of G and D, where more than t
     ResNetConfig: (resnet.generator, resnet.discriminator),
     DCGANConfig: (dcgan.generator, dcgan.discriminator),
     StyleGAN2Config: (stylegan2.generator, stylegan2.discriminator),
+    R3GANConfig: (r3gan.generator, r3gan.discriminator),
     MLPConfig: (mlp.generator, mlp.discriminator),
 }
 

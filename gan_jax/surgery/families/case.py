@@ -77,7 +77,7 @@ class Case:
             role["spectral"] = True
         offset = len(new.axes) - len(old.axes)  # a class axis stands first
         pairs = [
-            (i, i - offset, _shared(axis.group, old.axes[i - offset].group))
+            (i, i - offset, shared(axis.group, old.axes[i - offset].group))
             for i, axis in enumerate(new.axes)
             if i >= offset and axis.group and old.axes[i - offset].group
         ]
@@ -132,7 +132,7 @@ class Case:
         return shrunk
 
 
-def _shared(group: str | None, old: str | None) -> str:
+def shared(group: str | None, old: str | None) -> str:
     """One name for the channels that two groups hold, such as those of the heads before and after a new block."""
     return min((name for name in (group, old) if name), key=lambda name: (len(name), name))
 

@@ -24,6 +24,7 @@ REASONS = {
     "cast": "another number format",
     "fold_head": "layers folded into a head, exact where growth made them",
     "fold_rgb": "layers folded into a head, exact where growth made them",
+    "fold_linear": "layers folded into a head, exact where growth made them",
 }
 CONDITIONS = {
     "carry": "in evaluation mode (in training mode after calibration of the new norms)",
@@ -79,7 +80,7 @@ def _reasons(entry: Entry, silent: tuple[str, ...]) -> Iterator[str]:
             continue
         if "reason" in args:  # of the rule that knows what the network does with the leaf
             yield args["reason"]
-        if name == "gather" and -1 in args["index"]:
+        elif name == "gather" and -1 in args["index"]:
             yield REASONS["mean"]
         elif name in ("colour_in", "colour_out"):
             if len(args["matrix"]) < len(args["matrix"][0]):

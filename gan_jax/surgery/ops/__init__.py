@@ -188,7 +188,9 @@ OPS: dict[str, Op] = {
     ),
     "mute": Op("the target's shape, fresh but for a silent last output", leaf.kernel_shape, spectral.mute, **_NEW),
     "ballast": Op("the target's shape, zero but for one weight", leaf.kernel_shape, spectral.ballast, **_CONSTANT),
-    "one_hot": Op("the target's shape, a unit vector", leaf.given_shape, spectral.one_hot, **_CONSTANT),
+    "one_hot": Op(
+        "the target's shape, a unit vector, or rows of them", leaf.given_shape, spectral.one_hot, **_CONSTANT
+    ),
     "singular_vector": Op(
         "[O] for a changed kernel [.., O]", _vector_shape, _vector, sources=2, many=True, keeps="adapted"
     ),
@@ -216,6 +218,14 @@ OPS: dict[str, Op] = {
     "carry_on": Op("4x4, passes an image on, else fresh", heads.carry_on_shape, heads.carry_on, **_NEW),
     "fold_head": Op(
         "a head and layers next to it as one", heads.fold_shape, heads.fold_head, sources=4, many=True, keeps="adapted"
+    ),
+    "fold_linear": Op(
+        "kernels of size 1 one after the other as one",
+        heads.linear_shape,
+        heads.fold_linear,
+        sources=2,
+        many=True,
+        keeps="adapted",
     ),
     "top_vector": Op("[O], what a kernel [.., O] stretches most", leaf.output_shape, spectral.top, keeps="adapted"),
     "permute": Op("the same shape, one axis in another order", select.permute_shape, select.gather, moments="permute"),

@@ -124,10 +124,11 @@ def pad(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def identity(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """Passes the shared channels on: one tap in the middle."""
+    """Passes the shared channels on: one tap in the middle. With `index`, output j passes on channel `index[j]`."""
     shape = tuple(args["shape"])
     eye = np.zeros(shape)
-    eye[tuple(k // 2 for k in shape[:-2])] = np.eye(*shape[-2:])
+    middle = np.eye(*shape[-2:]) if "index" not in args else np.eye(shape[-2])[:, args["index"]]
+    eye[tuple(k // 2 for k in shape[:-2])] = middle
     return xp_of(fresh).asarray(eye.astype(fresh.dtype))
 
 

@@ -5,7 +5,9 @@ An image channel is carried by two channels, which read it with opposite signs: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,22 @@ def fold_head(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     for kernel in layers[:-1]:
         matrix = matrix @ kernel.sum(axis=(0, 1))
     return xp.einsum("ck,hwko->hwco", matrix, layers[-1]).astype(sources[0].dtype)
+
+
+def linear_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    if any(len(s) < 2 or math.prod(s[:-2]) != 1 for s in shapes) or any(a[-1] != b[-2] for a, b in pairwise(shapes)):
+        raise OpError(
+            f"fold_linear wants kernels [1, 1, I, O] or [I, O], each reading what the one before it writes, not {list(shapes)}"
+        )
+    return (*shapes[0][:-1], shapes[-1][-1])
+
+
+def fold_linear(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """The product of kernels between which nothing stands, in the order in which data pass them."""
+    out = wide(sources[0])
+    for kernel in sources[1:]:
+        out = out @ wide(kernel).reshape(kernel.shape[-2:])
+    return out.astype(sources[0].dtype)
 
 
 def width_of(kind: str, channels: int) -> int:

@@ -96,8 +96,8 @@ def ballast(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def one_hot(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """The unit vector along `args["index"]`, times `value`."""
-    return paste(zeros(fresh, tuple(args["shape"])), args["index"], args.get("value", 1))
+    """The unit vector along `args["index"]`, times `value`; each row of a table is it."""
+    return paste(zeros(fresh, tuple(args["shape"])), (..., args["index"]), args.get("value", 1))
 
 
 def top(sources: Sequence[Any], fresh: Any, args: Args) -> Any:

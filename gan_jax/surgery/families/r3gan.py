@@ -1,0 +1,167 @@
+"""The R3GAN pair: how it grows and shrinks, beyond what follows from its layout.
+
+Nothing is normalised, and streams pass through blocks as they are: what is new is not read by what was there. A new
+block's last convolution is zero. The 3x3 convolutions are grouped, so that channels inside a block come as more groups,
+or as more places in each group, or both. Where the widths of two resolutions become unequal, a transition appears, which
+passes channels on; where they become equal, one goes, as if it had done so.
+
+Resolution: everything between the streams at the old image and the new head is linear, so that the head moves inwards:
+G's old to_rgb becomes the first transition above, and the new to_rgb takes the image out of the stream; D's from_rgb
+likewise. Where all widths are equal the heads stay as they are. So `G32(z) = filtered double of G16(z)` and
+`D32(x) = D16(filtered half of x)`. Labels: G reads them with zero; of what D multiplies, the first feature is the old
+logit, times 1 for each class.
+
+Exact: wider, silently or by copies; more latents; deeper; another expansion, or more groups; higher resolution; grey to
+colour, on grey images; unconditional to conditional; classes chosen; and the way back from each of these, before
+training. Where D loses its labels, its logit is the mean over classes. Not exact: anything else that is smaller; G
+without its labels. Alpha starts at 0, half transparent: to_rgb has no bias to make it opaque.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gan_jax.config import R3GANConfig
+from gan_jax.nets.r3gan import g_embed, stages
+from gan_jax.surgery.families.case import Case, shared
+from gan_jax.surgery.families.r3gan_layout import streams
+from gan_jax.surgery.families.stylegan2_d import parts
+from gan_jax.surgery.ops.width import copies, seed_of
+from gan_jax.surgery.plan import PlanError
+from gan_jax.trees import Flat, Rule
+
+TO_RGB, FROM_RGB, STEM = "params/to_rgb/kernel", "params/from_rgb/kernel", "params/stem/kernel"
+HEAD, EMBED = "params/head/kernel", "params/embed/embedding"
+ON_TOP = {"by": ("widen", {"inputs": [2]})}  # what else a transition reads is not heard, what else it writes is fresh
+
+
+def generator(case: Case) -> list[Rule]:
+    """New blocks and transitions, to_rgb, and latents beside the label."""
+    if not case.old:
+        return []
+    config, was = case.config, case.old_config
+    carried = _carried(case)
+    rules = _inner(case, carried)
+    if carried:
+        first, *rest = carried
+        role = {**case.role(first, TO_RGB), "colour": ("out", 3), "channels": config.channels}
+        rules.append(case.move(first, "fit_carry", [TO_RGB], **role, **ON_TOP))
+        rules += [case.made(re.escape(path), "identity") for path in (*rest, TO_RGB)]
+    if folded := _transitions(was, case.old, config.resolution):
+        role = {**case.role(TO_RGB, folded[0]), "colour": ("out", 3)}
+        rules.append(case.move(TO_RGB, "fit_fold", [*folded, TO_RGB], **role, fold=("fold_linear", {})))
+    if config.num_classes or was.num_classes:
+        sizes = {name: [c.z_dim, g_embed(c) if c.num_classes else 0] for name, c in (("old", was), ("new", config))}
+        rules.append(parts(case, STEM, axis=0, **sizes, factors=[1.0, 1.0], loud=[False, False]))
+    if config.num_classes and not was.num_classes:
+        rules.append(case.made(EMBED, "init", unheard=True))
+    return rules
+
+
+def discriminator(case: Case) -> list[Rule]:
+    """New blocks and transitions, from_rgb, and the logits of classes."""
+    if not case.old:
+        return []
+    config, was = case.config, case.old_config
+    carried = _carried(case)
+    rules = _inner(case, carried)
+    if carried:
+        first, *rest = carried
+        role = {**case.role(first, FROM_RGB), "colour": ("in", 2), "channels": config.channels}
+        rules.append(case.move(first, "fit_carry", [FROM_RGB], **role, **ON_TOP))
+        rules += [case.made(re.escape(path), "identity") for path in rest]
+        plain = {"reads": "plain", "writes": "plain", "channels": config.channels, "value": 1.0}
+        rules.append(case.made(FROM_RGB, "carry_centre", **plain))
+    if folded := _transitions(was, case.old, config.resolution):
+        role = {**case.role(FROM_RGB, folded[0]), "colour": ("in", 2)}
+        sources = [FROM_RGB, *reversed(folded)]
+        rules.append(case.move(FROM_RGB, "fit_fold", sources, **role, fold=("fold_linear", {})))
+    if config.num_classes and not was.num_classes:
+        rules.append(case.made(EMBED, "one_hot", index=0))
+    elif was.num_classes and not config.num_classes:
+        rules.append(_without_labels(case))
+    return rules
+
+
+def _inner(case: Case, carried: Sequence[str]) -> list[Rule]:
+    """New blocks, which add nothing, and transitions where widths have become unequal."""
+    for path in case.leaves:
+        if path.endswith("/conv1/kernel") and path in case.old:
+            _check_groups(case, path)
+    fresh = [m[1] for path in case.leaves if (m := re.fullmatch(r"params/(b\d+/res\d+)/conv2/kernel", path))]
+    fresh = "|".join(block for block in fresh if f"params/{block}/conv2/kernel" not in case.old)
+    rules = []
+    if fresh:
+        rules.append(case.made(f"params/({fresh})/conv2/kernel", "zero"))
+        rules.append(case.made(f"params/({fresh})/.*", "init", unheard=True))
+    for path in _transitions(case.config, case.leaves, 4):
+        if path not in case.old and path not in carried:
+            rules.append(case.made(re.escape(path), "identity", **_passed(case, path)))
+    return rules
+
+
+def _carried(case: Case) -> list[str]:
+    """The new transitions above the old image, upwards: the image passes through them."""
+    channels, found = case.config.channels, _transitions(case.config, case.leaves, case.old_config.resolution)
+    for r, stage in stages(case.config).items():
+        if found and r > case.old_config.resolution and stage.width < channels:
+            raise PlanError(
+                f"{case.root}: the {channels} channels of an image pass through the transitions above "
+                f"{case.old_config.resolution} px, and {r} px is {stage.width} wide; make it wider"
+            )
+    return found
+
+
+def _transitions(config: R3GANConfig, leaves: Flat, resolution: int) -> list[str]:
+    """The transitions above a resolution, upwards."""
+    paths = [f"params/b{r}/transition/kernel" for r in stages(config) if r > resolution]
+    return [path for path in paths if path in leaves]
+
+
+def _check_groups(case: Case, path: str) -> None:
+    """Refuses groups that are cut into more, or joined: more channels come as more groups, or as larger ones."""
+    sizes = []
+    for leaves, layout in ((case.old, case.old_layout), (case.leaves, case.layout)):
+        shape = tuple(leaves[path].shape)
+        sizes.append((layout.leaf(path).view(shape)[3], shape[2]))
+    (number, size), (new, larger) = sizes
+    if (new - number) * (larger - size) < 0:
+        raise PlanError(
+            f"{case.root}/{path} had {number} groups of {size} channels and would have {new} of {larger}; groups are "
+            "neither cut nor joined: let cardinality grow as the width does, or stay as it is"
+        )
+
+
+def _passed(case: Case, path: str) -> dict[str, list[int]]:
+    """Which channel each output of a new transition passes on: its own, or the one that it is a copy of.
+
+    Raises:
+      PlanError: narrowing would keep other channels before it than after it.
+    """
+    if case.options.of("narrow", case.root) != "leading":
+        raise PlanError(
+            f"{case.root}/{path} is new, and narrow='strongest' would keep other channels before it than after it; use "
+            f"narrow='leading' for {case.root!r}, or change the widths in two plans"
+        )
+    read, written = tuple(case.leaves[path].shape)[2:]
+    if case.options.of("width", case.root) == "silent" or written <= read:
+        return {}
+    r = int(path.split("/")[1].removeprefix("b"))
+    name = shared(case.layout.leaf(path).axes[3].group, streams(case.old_config)[r])
+    drawn = copies(stages(case.old_config)[r].width, written, seed_of(case.options.seed, name))
+    return {"index": [*range(read), *drawn[read:]]}
+
+
+def _without_labels(case: Case) -> Rule:
+    """D's head where the labels go: the mean of what it says of an image for each class."""
+    if "keep" in (role := case.role(HEAD)):
+        raise PlanError(
+            f"narrow='strongest' chooses channels of {case.origin!r} as it is, with its labels; narrow it first, then "
+            "leave the labels away, in two plans"
+        )
+    classes, features = tuple(case.old[EMBED].shape)
+    mean = [("mean", {"axis": 0}), ("reshape", {"shape": [features, 1]})]
+    inputs = [{"sources": [0], "steps": []}, {"sources": [1], "steps": mean}]
+    fold = {"op": "fold_linear", "args": {}, "inputs": inputs, "reason": f"the mean of {classes} classes"}
+    return case.move(HEAD, "fit_fold", [HEAD, EMBED], **role, fold=("nested", fold))
