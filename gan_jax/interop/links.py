@@ -74,6 +74,23 @@ class Link:
         return array.transpose(np.argsort(READ[self.kind])) if self.kind in READ else array
 
 
+@dataclasses.dataclass(frozen=True)
+class MapsLink(Link):
+    """A dense layer that makes maps of `side` px, channels first there: `[C * side * side, in]`, as its bias and vector."""
+
+    def read(self, array: np.ndarray) -> np.ndarray:
+        """From `[C * side * side, in]` to `[in, side * side * C]`; of vectors the one axis."""
+        array = array.reshape(array.shape[self.before :])
+        rows = array.reshape(-1, self.side**2, *array.shape[1:])
+        return rows.swapaxes(0, 1).reshape(array.shape).T
+
+    def write(self, array: np.ndarray) -> np.ndarray:
+        """The inverse of `read`."""
+        array = array.T
+        rows = array.reshape(self.side**2, -1, *array.shape[1:])
+        return rows.swapaxes(0, 1).reshape((1,) * self.before + array.shape)
+
+
 READ = {"conv": (2, 3, 1, 0), "transposed": (2, 3, 0, 1), "dense": (1, 0), "maps": (1, 2, 0)}  # their axes in our order
 
 

@@ -7,7 +7,6 @@ here too.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from gan_jax.config import BigGANConfig
 from gan_jax.interop.layouts.biggan_config import MARK, guess_config
 from gan_jax.interop.layouts.layout import DROPPED, ForeignLayout, Found, Part, Tensors, kept_generator, prefixes, under
-from gan_jax.interop.links import ForeignLayoutError, Link, Links
+from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.biggan import modulation, widths
 from gan_jax.nets.biggan_d import stages
 
@@ -26,23 +25,6 @@ IGNORED = {
     ".num_batches_tracked": "a count of training steps, which nothing reads",
 }
 STATISTICS = (".stored_", ".bn.stored_", ".bn.running_")  # how running statistics are called, by the kind of batch norm
-
-
-@dataclasses.dataclass(frozen=True)
-class MapsLink(Link):
-    """A dense layer that makes maps of `side` px, channels first there: `[C * side * side, in]`, as its bias and vector."""
-
-    def read(self, array: np.ndarray) -> np.ndarray:
-        """From `[C * side * side, in]` to `[in, side * side * C]`; of vectors the one axis."""
-        array = array.reshape(array.shape[self.before :])
-        rows = array.reshape(-1, self.side**2, *array.shape[1:])
-        return rows.swapaxes(0, 1).reshape(array.shape).T
-
-    def write(self, array: np.ndarray) -> np.ndarray:
-        """The inverse of `read`."""
-        array = array.T
-        rows = array.reshape(self.side**2, -1, *array.shape[1:])
-        return rows.swapaxes(0, 1).reshape((1,) * self.before + array.shape)
 
 
 def generator_links(config: BigGANConfig, statistics: str = STATISTICS[0]) -> Links:
