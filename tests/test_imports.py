@@ -23,7 +23,7 @@ ROOMS = ["trees", "config", "extras", "data", "nets", "losses", "augment", "metr
 ALIASES = {"checks": "config"}  # files that are one room with another
 
 HEAVY = ["tensorflow_datasets", "tensorflow", "array_record", "grain", "orbax", "matplotlib", "tensorboardX", "PIL",
-         "safetensors", "h5py", "tyro", "scipy.stats", "torch", "pandas"]  # fmt: skip
+         "safetensors", "h5py", "tyro", "scipy.stats", "torch", "pandas", "jax2onnx", "onnx"]  # fmt: skip
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -79,6 +79,7 @@ VERBS = {
     "transfer": "start from a pretrained pair and adapt it to new data",
     "transplant": "move pretrained weights into another architecture, without training",
     "import": "read weights that another program wrote",
+    "export": "write a pair for another program, or its sampler as StableHLO or ONNX",
     "align": "bring weights into the channel order and scales of others, for averaging",
     "plan": "show where every leaf of a transfer would come from",
     "sample": "draw images from a run, a weights folder or an embedded pair",

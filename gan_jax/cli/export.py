@@ -1,0 +1,84 @@
+"""`gan-jax export`: a trained pair as a file that other programs read, or its sampler as a program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from gan_jax.cli.arguments import parse
+from gan_jax.config import ConfigError
+from gan_jax.trees import did_you_mean
+
+PROGRAMS = ("stablehlo", "onnx")
+NAMES = "safetensors"  # our own leaf paths, which the table of layouts calls gan_jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a pair for other programs: in the layout of a PyTorch repository, as safetensors, or as a program.
+
+    What was imported from a layout goes back into it to the bit. A program makes images from latents, with the
+    weights inside: StableHLO runs wherever there is JAX, ONNX wherever there is a runtime for it.
+    """
+
+    path: Annotated[Positional[str], arg(metavar="MODEL")]  # run folder, weights folder or embedded:NAME
+    # a layout such as stylegan2-ada, rosinality or dcgan; safetensors (our own names); stablehlo; onnx
+    to: str
+    out: Path  # file to write; of a layout .pt, .safetensors or .npz
+    d: Path | None = None  # a file of its own for D, where the other program wants that; then --out holds G
+    images: Literal["uint8", "float32"] = "uint8"  # what a program gives: uint8, or floats of about [-1, 1]
+    batch: int | None = None  # images that a call of a program makes; None = as many as there are latents
+    platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")  # that a StableHLO program can run on
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parse(Export, argv, verb="export")
+    from gan_jax.interop.layouts import LAYOUTS
+
+    targets = (NAMES, *PROGRAMS, *LAYOUTS)
+    if args.to not in targets:
+        raise ConfigError(
+            f"--to {args.to!r} is unknown{did_you_mean(args.to, targets)}; use one of {', '.join(targets)}"
+        )
+    if args.to == NAMES and args.out.suffix != ".safetensors":
+        raise ConfigError(f"--out {args.out}: --to safetensors writes a file that ends with .safetensors")
+    if args.to in PROGRAMS and args.d is not None:
+        raise ConfigError(f"--to {args.to} writes the generator alone; leave --d out")
+    if args.batch is not None and args.batch < 1:
+        raise ConfigError(f"--batch is {args.batch}; use at least 1, or leave it out for batches of any size")
+    import gan_jax
+    from gan_jax.surgery.provenance import history_of
+
+    model = gan_jax.load(args.path)
+    about = {"history": history_of(model.manifest), "licence": model.manifest.get("licence")}
+    files = write_program(args, model, about) if args.to in PROGRAMS else write_tensors(args, model, about)
+    print(f"wrote {' and '.join(map(str, files))}")
+    return 0
+
+
+def write_tensors(args: Export, model: Any, about: dict[str, Any]) -> list[Path]:
+    """The pair in a layout; returns the files."""
+    from gan_jax.interop.exporters import NATIVE, export_file
+
+    for file in (args.out, args.d):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+    layout = NATIVE if args.to == NAMES else args.to
+    return export_file(args.out, model.config, model.variables, layout, d=args.d, about=about)
+
+
+def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]:
+    """The sampler as a program; returns it and the file of its facts."""
+    from gan_jax.interop.programs import export_onnx, export_stablehlo, facts_of
+
+    options: dict[str, Any] = {"images": args.images, "batch": args.batch, "about": about}
+    if args.to == "onnx":
+        export_onnx(args.out, model.config, model.variables["g_ema"], **options)
+    else:
+        export_stablehlo(args.out, model.config, model.variables["g_ema"], platforms=args.platforms, **options)
+    return [args.out, facts_of(args.out)]

@@ -1,0 +1,97 @@
+"""`gan-jax export`: what it writes is read back, and what it cannot write it says."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from gan_jax.config import DCGANConfig
+from gan_jax.interop.foreign import read_foreign
+from gan_jax.interop.weights import load_weights
+from gan_jax.nets import build
+from gan_jax.surgery.provenance import train_step
+from gan_jax.tasks.model import save
+from gan_jax.trees import flatten
+
+CONFIG = DCGANConfig(resolution=16, channels=1, z_dim=5, channel_base=32, channel_max=8)
+HISTORY = [train_step(10, {})]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    rng, pair = np.random.default_rng(0), build(CONFIG)
+    draw = lambda net: jax.tree.map(lambda s: rng.standard_normal(s.shape).astype("f4"), net.specs())
+    variables = {"g_ema": draw(pair.g), "g": draw(pair.g), "d": draw(pair.d)}
+    return save(tmp_path_factory.mktemp("w"), CONFIG, variables, {"history": HISTORY, "licence": "CC0"})
+
+
+def same(folder, model, roots):
+    found, want = (flatten(load_weights(f)[0]) for f in (folder, model))
+    want = {path: leaf for path, leaf in want.items() if path.split("/")[0] in roots}
+    assert found.keys() == want.keys()
+    for path, leaf in want.items():
+        np.testing.assert_array_equal(found[path], leaf, strict=True)
+
+
+def test_there_and_back(cli, model, tmp_path):
+    """Into the PyTorch layout in files of their own, and imported again from them."""
+    files = tmp_path / "o" / "G.pt", tmp_path / "o" / "D.pt"
+    assert cli("export", model, "--to", "dcgan", "--out", files[0], "--d", files[1]) == 0
+    assert cli.out == f"wrote {files[0]} and {files[1]}\n"
+    assert set(read_foreign(files[0]).tensors) >= {"main.0.weight", "main.1.num_batches_tracked"}
+    assert cli("import", files[0], "--d", files[1], "--out", tmp_path / "back") == 0
+    same(tmp_path / "back", model, ("g_ema", "d"))
+
+
+def test_our_own_names_keep_all(cli, model, tmp_path):
+    file = tmp_path / "x.safetensors"
+    assert cli("export", model, "--to", "safetensors", "--out", file) == 0
+    with safe_open(file, "np") as opened:
+        assert set(opened.keys()) == set(flatten(load_weights(model)[0]))
+        said = opened.metadata()
+    assert json.loads(said["history"]) == HISTORY and said["licence"] == "CC0"
+    assert cli("import", file, "--out", tmp_path / "back") == 0 and "layout gan_jax" in cli.out
+    same(tmp_path / "back", model, ("g_ema", "d"))
+    np.savez(tmp_path / "bare.npz", **flatten(load_weights(model)[0]))
+    assert cli("import", tmp_path / "bare.npz", "--out", tmp_path / "b") == 2 and "--net" in cli.err
+    assert cli("import", tmp_path / "bare.npz", "--net", model, "--out", tmp_path / "b") == 0
+    same(tmp_path / "b", model, ("g_ema", "d"))
+
+
+def test_a_program(cli, model, tmp_path):
+    pytest.importorskip("flatbuffers", reason="needs flatbuffers: pip install 'gan_jax[stablehlo]'")
+    file = tmp_path / "x.hlo"
+    words = ("--platforms", "cpu", "--images", "float32")
+    assert cli("export", model, "--to", "stablehlo", "--out", file, *words) == 0
+    assert cli.out == f"wrote {file} and {file}.json\n"
+    facts = json.loads((tmp_path / "x.hlo.json").read_text())
+    assert facts["history"] == HISTORY and facts["outputs"][0]["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--to", "dcgn", "--out", "x.pt"), "--to 'dcgn' is unknown (did you mean 'dcgan'"),
+        (
+            ("--to", "r3gan", "--out", "x.pt"),
+            "layout 'r3gan' is of other networks; DCGANConfig can be written as dcgan",
+        ),
+        (("--to", "dcgan", "--out", "x.pkl"), "holds the source code of its networks, and none is written"),
+        (("--to", "safetensors", "--out", "x.npz"), "writes a file that ends with .safetensors"),
+        (("--to", "stablehlo", "--out", "x.hlo", "--d", "y"), "writes the generator alone; leave --d out"),
+        (("--to", "stablehlo", "--out", "x.hlo", "--batch", "0"), "--batch is 0; use at least 1"),
+    ],
+)
+def test_what_cannot_be_written(cli, model, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    assert cli("export", model, *words) == 2
+    assert says in cli.err and not list(tmp_path.iterdir())
+
+
+def test_onnx_without_its_exporter(cli, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    assert cli("export", model, "--to", "onnx", "--out", tmp_path / "x.onnx") == 2
+    assert "pip install 'gan_jax[onnx]'" in cli.err
