@@ -7,7 +7,16 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gan_jax.config import BigGANConfig, Config, DCGANConfig, FinetuneConfig, FreezeDConfig, MLPConfig, R3GANConfig
+from gan_jax.config import (
+    BigGANConfig,
+    Config,
+    DCGANConfig,
+    FinetuneConfig,
+    FreezeDConfig,
+    MLPConfig,
+    R3GANConfig,
+    StyleGAN2Config,
+)
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -110,6 +119,14 @@ def _loss(config: Config) -> Iterator[str]:
             "loss.gp_lambda takes the gradient of each image by itself, but DCGAN's discriminator has batch norm; "
             "use a ResNetConfig (--net resnet), or r1_gamma"
         )
+    if loss.path_length > 0 and not isinstance(config.net, StyleGAN2Config):
+        yield "loss.path_length measures steps between styles, which only StyleGAN2 has; use --net stylegan2, or 0"
+    if not 0 < loss.path_length_decay <= 1:
+        yield f"loss.path_length_decay is {loss.path_length_decay:g}; use a share in (0, 1] (0.01 in the paper)"
+    if not 0 <= loss.lecam_decay < 1:
+        yield f"loss.lecam_decay is {loss.lecam_decay:g}; use a decay in [0, 1) (0.99 in the paper)"
+    if max(loss.bcr_real, loss.bcr_fake) > 0 and not loss.bcr_policy:
+        yield "loss.bcr_policy is empty, so that there is nothing to be consistent about; use flip,translation"
     if not (0 <= optim.b1 < 1 and 0 <= optim.b2 < 1):
         yield f"optim.b1 and optim.b2 are {optim.b1:g} and {optim.b2:g}; they must lie in [0, 1)"
 
@@ -166,6 +183,9 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "net.g_embed": ", or None for net.z_dim",
     "net.d_embed": ", or None for the width at 4 px",
     "loss.penalty_interval": "",
+    "loss.path_length_interval": "",
+    "loss.path_length_shrink": "",
+    "loss.zcr_sigma": "; to leave zCR out use weights of 0",
     "augment.ada_kimg": "; for a p that stays set augment.ada_target to None",
     "optim.lr": "",
     "optim.d_lr": ", or None for optim.lr",
@@ -189,6 +209,14 @@ NOT_NEGATIVE = (
     "loss.r1_gamma",
     "loss.r2_gamma",
     "loss.gp_lambda",
+    "loss.path_length",
+    "loss.lecam",
+    "loss.bcr_real",
+    "loss.bcr_fake",
+    "loss.zcr_d",
+    "loss.zcr_g",
+    "loss.orthogonal_g",
+    "loss.orthogonal_d",
     "optim.warmup_kimg",
     "ema.half_life_kimg",
     "transfer.d_warmup_kimg",

@@ -68,8 +68,18 @@ def cutout(keys: jax.Array, images: jax.Array) -> jax.Array:
     return jnp.where(hole, jnp.zeros((), images.dtype), images)
 
 
+def flip(keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Mirrors half of the images, left to right."""
+    return jnp.where(_uniform(keys, 1)[:, :, None, None] < 0.5, images[:, :, ::-1], images)
+
+
 def _uniform(keys: jax.Array, n: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.uniform(key, (n,)))(keys)
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"color": color, "translation": translation, "cutout": cutout}
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "flip": flip,
+    "color": color,
+    "translation": translation,
+    "cutout": cutout,
+}

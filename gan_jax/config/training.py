@@ -24,11 +24,27 @@ class LossConfig:
     r2_gamma: float = 0.0  # the same on generated images; 0 = off
     gp_lambda: float = 0.0  # weight of WGAN-GP's (|grad D(mix)| - 1)^2; 0 = off
     penalty_interval: int = 1  # penalties every so many D updates, scaled up by as much (lazy regularisation)
+    path_length: float = 0.0  # weight of StyleGAN2's (length - mean)^2 of G's paths, 2 in the paper; 0 = off
+    path_length_interval: int = 4  # the same for G: path lengths every so many G updates
+    path_length_decay: float = 0.01  # step of the mean length towards a batch's
+    path_length_shrink: int = 2  # one of so many examples of a batch has its path measured
+    lecam: float = 0.0  # weight of LeCam's hold on D's logits (0.3 for hinge, 3e-7 for non-saturating); 0 = off
+    lecam_decay: float = 0.99  # of the moving averages of D's logits, per D update
+    bcr_real: float = 0.0  # weight of (D(x) - D(T(x)))^2 on real images, 10 in the paper; 0 = off
+    bcr_fake: float = 0.0  # the same on generated images
+    bcr_policy: tuple[Literal["flip", "color", "translation", "cutout"], ...] = ("flip", "translation")  # T
+    zcr_d: float = 0.0  # weight of (D(G(z)) - D(G(z + noise)))^2, for D; 5 in the paper; 0 = off
+    zcr_g: float = 0.0  # weight of -|G(z) - G(z + noise)|^2 summed over pixels, for G; 0.5 in the paper; 0 = off
+    zcr_sigma: float = 0.03  # standard deviation of that noise
+    orthogonal_g: float = 0.0  # weight of the squared inner products between filters of G's kernels; 0 = off
+    orthogonal_d: float = 0.0  # the same for D
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    policy: tuple[Literal["color", "translation", "cutout"], ...] = ()  # DiffAugment on what D sees; empty = off
+    policy: tuple[
+        Literal["flip", "color", "translation", "cutout"], ...
+    ] = ()  # DiffAugment of what D sees; empty = off
     # ADA pipeline on what D sees, in place of a policy; None = off
     ada: (
         Literal["blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"] | None

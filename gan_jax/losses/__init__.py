@@ -1,7 +1,9 @@
-"""What the game pays: adversarial losses and gradient penalties, per example; reduction is the caller's."""
+"""What the game pays: adversarial losses and penalties, per example; reduction is the caller's."""
 
 from gan_jax.losses.adversarial import LOSSES
+from gan_jax.losses.lecam import lecam
 from gan_jax.losses.orthogonal import orthogonal_penalty
+from gan_jax.losses.path_length import path_lengths
 from gan_jax.losses.penalties import gradient_penalty, squared_gradient
 
-__all__ = ["LOSSES", "gradient_penalty", "orthogonal_penalty", "squared_gradient"]
+__all__ = ["LOSSES", "gradient_penalty", "lecam", "orthogonal_penalty", "path_lengths", "squared_gradient"]

@@ -169,14 +169,20 @@ class Generator(nn.Module):
         self, z: jax.Array, labels: jax.Array | None = None, train: bool = False, keys: jax.Array | None = None
     ) -> jax.Array:
         """With `train` and `keys [N]`: noise drawn for each example, and styles mixed as often as configured."""
-        w = self.mapping(z, labels, train)
-        ws = broadcast(w, num_ws(self.config))
-        if train and keys is not None and self.config.style_mixing:
-            other = self.mapping(jax.vmap(lambda k: jax.random.normal(_key(k, -1), z.shape[1:], z.dtype))(keys), labels)
-            ws = jax.vmap(lambda a, b, k: _mixed(a, b, _key(k, -2), self.config.style_mixing))(
-                ws, broadcast(other, ws.shape[1]), keys
-            )
-        return self.synthesis(ws, keys if train else None)
+        keys = keys if train else None
+        return self.synthesis(self.styles(z, labels, keys, train), keys)
+
+    def styles(
+        self, z: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, train: bool = False
+    ) -> jax.Array:
+        """`ws [N, num_ws, w_dim]` as training has them: mixed where there are `keys [N]`; `train` moves the average w."""
+        ws = broadcast(self.mapping(z, labels, train), num_ws(self.config))
+        if keys is None or not self.config.style_mixing:
+            return ws
+        other = self.mapping(jax.vmap(lambda k: jax.random.normal(_key(k, -1), z.shape[1:], z.dtype))(keys), labels)
+        return jax.vmap(lambda a, b, k: _mixed(a, b, _key(k, -2), self.config.style_mixing))(
+            ws, broadcast(other, ws.shape[1]), keys
+        )
 
     def map(
         self, z: jax.Array, labels: jax.Array | None = None, psi: float = 1.0, cutoff: int | None = None

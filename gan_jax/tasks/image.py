@@ -6,6 +6,7 @@ import jax
 
 from gan_jax.augment import ada, diff_augment
 from gan_jax.config import AugmentConfig
+from gan_jax.losses import path_lengths
 from gan_jax.nets import Pair
 from gan_jax.tasks.task import Batch, Task, Variables
 
@@ -29,6 +30,16 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         z = draw_latents(keys, pair.config.z_dim)
         return pair.g.apply(g_vars, z, labels(batch), train=train, keys=keys)
 
+    def near(g_vars: Variables, batch: Batch, keys: jax.Array, noise: jax.Array, sigma: float) -> jax.Array:
+        z = draw_latents(keys, pair.config.z_dim) + sigma * draw_latents(noise, pair.config.z_dim)
+        return pair.g.apply(g_vars, z, labels(batch), train=True, keys=keys)[0]
+
+    def lengths(g_vars: Variables, batch: Batch, keys: jax.Array, noise: jax.Array) -> jax.Array:
+        r, channels = pair.config.resolution, pair.config.channels
+        y = jax.vmap(lambda key: jax.random.normal(key, (r, r, channels)))(noise) / r
+        ws = pair.g.parts["styles"](g_vars, draw_latents(keys, pair.config.z_dim), labels(batch), keys)
+        return path_lengths(lambda ws: pair.g.parts["synthesise"](g_vars, ws, keys), ws, y)
+
     def discriminate(d_vars: Variables, sample: jax.Array, batch: Batch, train: bool) -> tuple[jax.Array, Variables]:
         return pair.d.apply(d_vars, sample, labels(batch), train=train)
 
@@ -44,5 +55,8 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         discriminate=discriminate,
         real=lambda batch: batch["image"],
         augment=seen,
+        vary=diff_augment,
+        near=near,
+        path_lengths=lengths if "styles" in pair.g.parts else None,
         examples_mix=pair.examples_mix,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,11 @@ class Task:
       real: `batch -> sample`: what of a batch D is shown as real.
       augment: `(keys [B], sample, p) -> sample`, on both sides, gradients through; `p []` is the state's strength of
         augmentation, None where it has none.
+      vary: `(names, keys [B], sample) -> sample`: a policy of augmentations by name, for consistency regularisers.
+      near: `(g_vars, batch, keys, keys, sigma) -> sample` in training mode: what `generate` makes of the first keys,
+        its latents moved by normal noise of the second keys; None where there are no latents.
+      path_lengths: `(g_vars, batch, keys, keys) -> [B]` of StyleGAN2's latents by the first keys, along noise by the
+        second; None where G has no styles.
       terms: `(g_vars, sample, batch, keys) -> [B]` or None: what G minimises beside the game.
       examples_mix: whether examples influence each other inside D (batch norm), so that real and generated ones are
         judged in two passes instead of one.
@@ -40,5 +45,8 @@ class Task:
     discriminate: Callable[[Variables, Sample, Batch, bool], tuple[jax.Array, Variables]]
     real: Callable[[Batch], Sample]
     augment: Callable[[jax.Array, Sample, jax.Array | None], Sample]
+    vary: Callable[[Sequence[str], jax.Array, Sample], Sample]
+    near: Callable[[Variables, Batch, jax.Array, jax.Array, float], Sample] | None = None
+    path_lengths: Callable[[Variables, Batch, jax.Array, jax.Array], jax.Array] | None = None
     terms: Callable[[Variables, Sample, Batch, jax.Array], jax.Array | None] = no_terms
     examples_mix: bool = False

@@ -22,9 +22,9 @@ def make_adam(config: OptimConfig, updates: float = 1.0) -> optax.GradientTransf
     return adam if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
 
 
-def lazy_correction(interval: int) -> float:
-    """C = k / (k + 1) for penalties every k > 1 updates, 1 for penalties in every update."""
-    return interval / (interval + 1) if interval > 1 else 1.0
+def lazy_correction(*intervals: int) -> float:
+    """C = 1 / (1 + sum of 1 / k) over penalties with updates of their own, every k > 1 steps: k / (k + 1) for one."""
+    return 1 / (1 + sum(1 / interval for interval in intervals if interval > 1))
 
 
 def learning_rate(config: OptimConfig, lr: float, total_images: float, images: jax.Array) -> jax.Array:

@@ -14,54 +14,38 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import Config
-from gan_jax.losses import LOSSES, gradient_penalty, squared_gradient
+from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
-from gan_jax.tasks import Batch, Task
+from gan_jax.tasks import Task
 from gan_jax.train.augment import adapt_augment, init_augment, strength
+from gan_jax.train.draws import Purpose, example_index, example_keys
 from gan_jax.train.ema import ema_decay, lerp
 from gan_jax.train.feed import Draw
-from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
+from gan_jax.train.regularisers import init_extras
 from gan_jax.train.state import GanState, Variables
+from gan_jax.train.turn import Turn
+from gan_jax.train.update import Chosen, Metrics, Played, make_optimizer, make_update
 from gan_jax.trees import flatten, merge, partition
 
-Chosen = Callable[[str], bool]  # whether the leaf at this path of `params` is trained
-Metrics = dict[str, jax.Array]
 Step = Callable[[GanState, Any], tuple[GanState, Metrics]]
 Phase = Literal["both", "d"]
-
-DATA, D_LATENTS, G_LATENTS, AUGMENT_REAL, AUGMENT_FAKE, MIX = range(6)  # purposes of random draws
 
 
 def init_state(
     task: Task, config: Config, key: jax.Array, g: Variables, d: Variables, trains: tuple[Chosen, Chosen]
 ) -> GanState:
     """The state at the start of training. Pretrained weights are in `g` and `d` already: optimisers and EMA begin from them."""
-    g_adam, d_adam = make_optimizers(config)
     return GanState(
         step=jnp.zeros((), jnp.int32),
         images=jnp.zeros((), jnp.int32),
         g=g,
         d=d,
         g_ema=jax.tree_util.tree_map(jnp.array, g),  # a copy: a donated state must not hold a buffer twice
-        opt_g=g_adam.init(partition(g["params"], trains[0])[0]),
-        opt_d=d_adam.init(partition(d["params"], trains[1])[0]),
-        extras=init_augment(config.augment),
+        opt_g=make_optimizer(config, "g").init(partition(g["params"], trains[0])[0]),
+        opt_d=make_optimizer(config, "d").init(partition(d["params"], trains[1])[0]),
+        extras=init_augment(config.augment) | init_extras(config.loss),
         key=key,
     )
-
-
-def make_optimizers(config: Config) -> tuple[Any, Any]:
-    """Adam for G and for D; D's betas are corrected where penalties have updates of their own."""
-    return make_adam(config.optim), make_adam(config.optim, _d_correction(config))
-
-
-def penalised(config: Config) -> bool:
-    """Whether D pays for its gradient."""
-    return max(config.loss.r1_gamma, config.loss.r2_gamma, config.loss.gp_lambda) > 0
-
-
-def _d_correction(config: Config) -> float:
-    return lazy_correction(config.loss.penalty_interval) if penalised(config) else 1.0
 
 
 def make_step(
@@ -89,130 +73,72 @@ def make_step(
       A pure function. Metrics are float32 scalars averaged over devices, and `finite`, a bool per trained leaf in the
       order of `guard_names`.
     """
-    loss, optim, train = config.loss, config.optim, config.train
-    per_device = train.batch // devices
-    total_images = train.kimg * 1000
-    g_adam, d_adam = make_optimizers(config)
-    d_correction = _d_correction(config)
+    loss, train = config.loss, config.train
     adversarial = LOSSES[loss.name]
 
     def sync(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    def example_keys(state: GanState, purpose: int, i: Any) -> jax.Array:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.key, state.step), purpose), i)
-        first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * per_device
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(per_device))
+    descend_g, descend_d = make_update(config, "g", trains[0], sync), make_update(config, "d", trains[1], sync)
 
-    def judge(d_vars: Variables, real: Any, fake: Any, batch: Batch) -> tuple[jax.Array, jax.Array, Variables]:
-        """Logits of both sides: one pass over both, or two where examples influence each other."""
-        if task.examples_mix:
-            logits_real, collections = task.discriminate(d_vars, real, batch, True)
-            logits_fake, collections = task.discriminate({**d_vars, **collections}, fake, batch, True)
-            return logits_real, logits_fake, collections
-        join = lambda a, b: jnp.concatenate([a, b])  # noqa: E731
-        both, labels = jax.tree_util.tree_map(join, real, fake), jax.tree_util.tree_map(join, batch, batch)
-        logits, collections = task.discriminate(d_vars, both, labels, True)
-        return logits[:per_device], logits[per_device:], collections
+    def make_turn(state: GanState, data: Any, latents: Purpose, batch: Any, draws: Any, done: jax.Array) -> Turn:
+        """A turn that takes the step's batch number `batch`, and draws for the `draws`-th time in this step."""
+        index = example_index(train.batch // devices, axis_name)
+        keys = lambda purpose: example_keys(state, purpose, draws, index)
+        return Turn(
+            loss, task, state.g, state.d,
+            batch=draw(data, example_keys(state, Purpose.DATA, batch, index), batch), index=index, keys=keys,
+            latents=keys(latents) if latents == Purpose.D_LATENTS else example_keys(state, latents, 0, index),
+            p=strength(state), extras=state.extras, done=done, sync=sync,
+        )  # fmt: skip
 
-    def penalty(
-        d_vars: Variables, real: Any, fake: Any, batch: Batch, keys: jax.Array, see: Callable[[Any], Any]
-    ) -> jax.Array:
-        critic = lambda x: task.discriminate(d_vars, see(x), batch, False)[0]  # noqa: E731
-        terms = jnp.zeros((per_device,))
-        if loss.r1_gamma > 0:
-            terms += loss.r1_gamma / 2 * squared_gradient(critic, real)
-        if loss.r2_gamma > 0:
-            terms += loss.r2_gamma / 2 * squared_gradient(critic, fake)
-        if loss.gp_lambda > 0:
-            terms += loss.gp_lambda * gradient_penalty(critic, real, fake, jax.vmap(jax.random.uniform)(keys))
-        return terms.mean() * loss.penalty_interval
+    def play_d(turn: Turn) -> Played:
+        seen, made = turn.augmented(turn.real, Purpose.AUGMENT_REAL), turn.augmented(turn.fake, Purpose.AUGMENT_FAKE)
+        logits_real, logits_fake, collections = turn.judge(seen, made)
+        value = adversarial(logits_real, logits_fake)[0].mean()
+        metrics = {
+            "loss_d": value,
+            "logits_real": logits_real.mean(),
+            "logits_fake": logits_fake.mean(),
+            "sign_real": jnp.sign(logits_real).mean(),
+        }
+        turn = dataclasses.replace(turn, seen=seen, made=made, logits=(logits_real, logits_fake))
+        return Played(value, turn, collections, metrics)
+
+    def play_g(turn: Turn) -> Played:
+        fake, collections = task.generate(turn.g, turn.batch, turn.latents, True)
+        made = turn.augmented(fake, Purpose.AUGMENT_FAKE)
+        if loss.name in G_SEES_REAL:
+            logits_real, logits_fake, _ = turn.judge(turn.augmented(turn.real, Purpose.AUGMENT_REAL), made)
+        else:
+            logits_fake = turn.judge_one(made)
+            logits_real = jnp.zeros_like(logits_fake)  # this loss does not look
+        value = adversarial(logits_real, logits_fake)[1]
+        more = task.terms(turn.g, fake, turn.batch, turn.latents)
+        value = value.mean() if more is None else (value + more).mean()
+        return Played(value, dataclasses.replace(turn, fake=fake), collections, {"loss_g": value})
 
     def update_d(state: GanState, data: Any, i: Any) -> tuple[GanState, Metrics]:
-        batch = draw(data, example_keys(state, DATA, i), i)
-        real = task.real(batch)
-        fake, g_collections = task.generate(state.g, batch, example_keys(state, D_LATENTS, i), True)
-        fake = jax.lax.stop_gradient(fake)
-        trained, frozen = partition(state.d["params"], trains[1])
-        collections = {k: v for k, v in state.d.items() if k != "params"}
-        variables = lambda trained: {"params": merge(trained, frozen), **collections}  # noqa: E731
-        # Gradients are penalised where ADA begins, as published; DiffAugment's are those of the image as it is.
-        p, real_keys = strength(state), example_keys(state, AUGMENT_REAL, i)
-        see = lambda x: x if p is None else task.augment(real_keys, x, p)  # noqa: E731
-        penalty_of = lambda trained: penalty(variables(trained), real, fake, batch, example_keys(state, MIX, i), see)  # noqa: E731
-
-        def objective(trained: Any) -> tuple[jax.Array, Any]:
-            seen = task.augment(real_keys, real, p)
-            made = task.augment(example_keys(state, AUGMENT_FAKE, i), fake, p)
-            logits_real, logits_fake, updated = judge(variables(trained), seen, made, batch)
-            value = adversarial(logits_real, logits_fake)[0].mean()
-            extra = penalty_of(trained) if penalised(config) and loss.penalty_interval == 1 else jnp.zeros(())
-            metrics = {
-                "loss_d": value,
-                "penalty": extra,
-                "logits_real": logits_real.mean(),
-                "logits_fake": logits_fake.mean(),
-                "sign_real": jnp.sign(logits_real).mean(),
-            }
-            return value + extra, (updated, metrics)
-
-        grads, (updated, metrics) = jax.grad(objective, has_aux=True)(trained)
-        grads, updated, metrics = sync((grads, updated, metrics))
-        rate = learning_rate(optim, optim.d_lr or optim.lr, total_images, state.images) * d_correction
-        trained, opt_d = apply_updates(d_adam, rate, grads, state.opt_d, trained)
-        if penalised(config) and loss.penalty_interval > 1:
-
-            def lazy(args: Any) -> Any:
-                trained, opt_d = args
-                value, grads = sync(jax.value_and_grad(penalty_of)(trained))
-                return *apply_updates(d_adam, rate, grads, opt_d, trained), value
-
-            due = (state.step * train.d_steps + i) % loss.penalty_interval == 0
-            trained, opt_d, value = jax.lax.cond(due, lazy, lambda args: (*args, jnp.zeros(())), (trained, opt_d))
-            metrics["penalty"] = value
+        done = state.step * train.d_steps + i
+        turn = make_turn(state, data, Purpose.D_LATENTS, i, i, done)
+        fake, collections = task.generate(state.g, turn.batch, turn.latents, True)
+        new = descend_d(state, dataclasses.replace(turn, fake=jax.lax.stop_gradient(fake)), play_d)
         # While D warms up alone, G stays as it is to the bit, its running statistics too.
-        new_g = {**state.g, **sync(g_collections)} if phase == "both" else state.g
-        new_d = {"params": merge(trained, frozen), **updated}
+        g = {**state.g, **sync(collections)} if phase == "both" else state.g
+        extras = adapt_augment(config.augment, new.extras, new.metrics["sign_real"], done + 1, train.batch)
         images = state.images + train.batch
-        done = state.step * train.d_steps + i + 1
-        extras = adapt_augment(config.augment, state.extras, metrics["sign_real"], done, train.batch)
-        state = _replace(state, d=new_d, g=new_g, opt_d=opt_d, images=images, extras=extras)
-        metrics |= {} if p is None else {"ada_p": p}  # what these images were shown with
-        return state, metrics | {"finite": _finite(grads, trained)}
+        # The strength is that which these images were shown with.
+        metrics = new.metrics | ({} if turn.p is None else {"ada_p": turn.p})
+        return _replace(state, d=new.variables, g=g, opt_d=new.opt, images=images, extras=extras), metrics
 
     def update_g(state: GanState, data: Any) -> tuple[GanState, Metrics]:
-        last = train.d_steps - 1
-        batch = draw(data, example_keys(state, DATA, last), last)
-        keys = example_keys(state, G_LATENTS, 0)
-        trained, frozen = partition(state.g["params"], trains[0])
-        collections = {k: v for k, v in state.g.items() if k != "params"}
-
-        def objective(trained: Any) -> tuple[jax.Array, Any]:
-            g_vars = {"params": merge(trained, frozen), **collections}
-            fake, updated = task.generate(g_vars, batch, keys, True)
-            made = task.augment(example_keys(state, AUGMENT_FAKE, train.d_steps), fake, strength(state))
-            if loss.name in G_SEES_REAL:
-                real_keys = example_keys(state, AUGMENT_REAL, train.d_steps)
-                seen = task.augment(real_keys, task.real(batch), strength(state))
-                logits_real, logits_fake, _ = judge(state.d, seen, made, batch)
-            else:
-                logits_fake, _ = task.discriminate(state.d, made, batch, True)
-                logits_real = jnp.zeros_like(logits_fake)  # this loss does not look
-            value = adversarial(logits_real, logits_fake)[1]
-            more = task.terms(g_vars, fake, batch, keys)
-            value = value.mean() if more is None else (value + more).mean()
-            return value, (updated, value)
-
-        grads, (updated, value) = jax.grad(objective, has_aux=True)(trained)
-        grads, updated, value = sync((grads, updated, value))
-        rate = learning_rate(optim, optim.lr, total_images, state.images)
-        trained, opt_g = apply_updates(g_adam, rate, grads, state.opt_g, trained)
+        turn = make_turn(state, data, Purpose.G_LATENTS, train.d_steps - 1, train.d_steps, state.step)
+        new = descend_g(state, turn, play_g)
         # Only trained leaves are averaged: a frozen one is equal in both copies, and stays so to the bit.
         averaged, still = partition(state.g_ema["params"], trains[0])
         decay = ema_decay(config.ema, train.batch * train.d_steps, state.images)
-        g_ema = {"params": merge(lerp(averaged, trained, decay), still), **updated}
-        state = _replace(state, g={"params": merge(trained, frozen), **updated}, g_ema=g_ema, opt_g=opt_g)
-        return state, {"loss_g": value, "finite": _finite(grads, trained)}
+        g_ema = {**new.variables, "params": merge(lerp(averaged, new.trained, decay), still)}
+        return _replace(state, g=new.variables, g_ema=g_ema, opt_g=new.opt, extras=new.extras), new.metrics
 
     def step(state: GanState, data: Any) -> tuple[GanState, Metrics]:
         if train.d_steps == 1:
@@ -234,13 +160,6 @@ def guard_names(state: GanState, trains: tuple[Chosen, Chosen], phase: Phase = "
     if phase == "both":
         names += [f"g/params/{p}" for p in flatten(partition(state.g["params"], trains[0])[0])]
     return names
-
-
-def _finite(grads: Any, params: Any) -> jax.Array:
-    """One bool per leaf: whether its gradient and its new value are finite."""
-    pairs = zip(jax.tree_util.tree_leaves(grads), jax.tree_util.tree_leaves(params), strict=True)
-    flags = [jnp.isfinite(g).all() & jnp.isfinite(p).all() for g, p in pairs]
-    return jnp.stack(flags) if flags else jnp.ones((0,), bool)
 
 
 def _replace(state: GanState, **changes: Any) -> GanState:

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from gan_jax.config import AugmentConfig, Config, LossConfig, OptimConfig, TrainConfig
 from gan_jax.nets import build
 from gan_jax.tasks import image_task
-from gan_jax.train import steps as steps_module
+from gan_jax.train import update
 from gan_jax.train.compile import COMPILERS, compile_population
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.steps import init_state, make_step
@@ -85,7 +85,7 @@ def assert_parity(config, runs, monkeypatch, atol=2e-6):
 
     Plain SGD with step size 1, so that the change of a parameter is its gradient.
     """
-    monkeypatch.setattr(steps_module, "make_adam", lambda *_: optax.identity())
+    monkeypatch.setattr(update, "make_adam", lambda *_: optax.identity())
     config = dataclasses.replace(config, optim=OptimConfig(lr=1.0))
     state = make_state(config)
     before = host(state)

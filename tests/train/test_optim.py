@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax.config import Config, LossConfig, OptimConfig
 from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
-from gan_jax.train.steps import make_optimizers
+from gan_jax.train.update import make_optimizer
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_the_lazy_correction_of_stylegan2():
 def test_the_corrected_betas_reach_adam_of_d_alone():
     config = Config(loss=LossConfig(r1_gamma=1.0, penalty_interval=16), optim=OptimConfig(b1=0.5, b2=0.99))
     moments = []
-    for adam in make_optimizers(config):
+    for adam in (make_optimizer(config, "g"), make_optimizer(config, "d")):
         _, state = adam.update({"w": jnp.ones(3)}, adam.init({"w": jnp.zeros(3)}))
         moments.append((float(state.mu["w"][0]), float(state.nu["w"][0])))
     assert_allclose(moments, [(0.5, 0.01), (1 - 0.5 ** (16 / 17), 1 - 0.99058546)], rtol=1e-5)
@@ -42,7 +42,7 @@ def test_the_corrected_betas_reach_adam_of_d_alone():
 
 def test_without_penalties_the_interval_means_nothing():
     config = Config(loss=LossConfig(penalty_interval=16), optim=OptimConfig(b2=0.99))
-    _, adam = make_optimizers(config)
+    adam = make_optimizer(config, "d")
     _, state = adam.update({"w": jnp.ones(3)}, adam.init({"w": jnp.zeros(3)}))
     assert_allclose(state.nu["w"], 0.01, rtol=1e-5)
 

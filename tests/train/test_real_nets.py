@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gan_jax.config import DCGANConfig, LossConfig, ResNetConfig
+from gan_jax.config import DCGANConfig, LossConfig, ResNetConfig, StyleGAN2Config
 from tests.train.games import assert_parity, make_config
 
 SMALL = {"channels": 1, "z_dim": 4, "channel_base": 64, "channel_max": 4}
 RESNET, DCGAN = ResNetConfig(resolution=16, **SMALL), DCGANConfig(resolution=16, **SMALL)
+STYLEGAN2 = StyleGAN2Config(resolution=16, w_dim=6, mapping_layers=2, **SMALL)
 
 GAMES = {
     "resnet": make_config(net=RESNET),
@@ -16,6 +17,7 @@ GAMES = {
     "resnet, conditional, r1": make_config(LossConfig(r1_gamma=1.0), ("color", "translation"), 3, net=RESNET),
     "dcgan, relativistic, r1": make_config(LossConfig("relativistic", r1_gamma=1.0), net=DCGAN, batch=16),
     "dcgan, 2 d_steps": make_config(LossConfig("non_saturating"), net=DCGAN, d_steps=2),
+    "stylegan2, path length": make_config(LossConfig("non_saturating", r1_gamma=1.0, path_length=2.0), net=STYLEGAN2),
 }
 
 

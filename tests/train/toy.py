@@ -10,10 +10,20 @@ import jax
 import numpy as np
 
 from gan_jax import nets
-from gan_jax.config import CheckpointConfig, Config, DataConfig, EvalConfig, LogConfig, ResNetConfig, TrainConfig
+from gan_jax.config import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    ResNetConfig,
+    StyleGAN2Config,
+    TrainConfig,
+)
 from gan_jax.nets.build import NETS, Pair, make_net
 from gan_jax.nets.layers import Dense, Embed, Norm
 
+STYLED = StyleGAN2Config(resolution=16, channels=1, z_dim=4)
 NET = ResNetConfig(resolution=16, channels=1, z_dim=4, channel_base=64, channel_max=4)
 
 
@@ -30,8 +40,28 @@ class ToyG(nn.Module):
         return jax.nn.tanh(jax.numpy.repeat(jax.numpy.repeat(h, 4, 1), 4, 2))
 
 
+class ToyStyled(nn.Module):
+    """What a regulariser of StyleGAN2 looks at: styles, and images that are no linear function of them."""
+
+    config: StyleGAN2Config
+
+    def setup(self) -> None:
+        self.mapping, self.first, self.second = nn.Dense(6), nn.Dense(16), nn.Dense(16)
+
+    def __call__(self, z: Any, labels: Any = None, train: bool = False, keys: Any = None) -> Any:
+        return self.synthesise(self.styles(z, labels, keys))
+
+    def styles(self, z: Any, labels: Any = None, keys: Any = None) -> Any:
+        return jax.numpy.stack([jax.nn.tanh(self.mapping(z))] * 2, 1)
+
+    def synthesise(self, ws: Any, keys: Any = None, fixed: bool = True) -> Any:
+        h = jax.nn.tanh(self.first(ws[:, 0])) * self.second(ws[:, 1])
+        h = h.reshape(-1, 4, 4, 1)
+        return jax.nn.tanh(jax.numpy.repeat(jax.numpy.repeat(h, 4, 1), 4, 2))
+
+
 class ToyD(nn.Module):
-    config: ResNetConfig
+    config: ResNetConfig | StyleGAN2Config
 
     @nn.compact
     def __call__(self, images: Any, labels: Any = None, train: bool = False) -> Any:
@@ -51,6 +81,14 @@ def build_toy(config: ResNetConfig, axis_name: str | None = None) -> Pair:
     labels = jnp.zeros((2,), jnp.int32) if config.num_classes else None
     g = make_net(ToyG(config, axis_name), (jnp.zeros((2, config.z_dim)), labels))
     d = make_net(ToyD(config), (jnp.zeros((2, config.resolution, config.resolution, config.channels)), labels))
+    return Pair(g, d, config, ("from_rgb", "b4", "head"))
+
+
+def build_styled(config: StyleGAN2Config, axis_name: str | None = None) -> Pair:
+    jnp = jax.numpy
+    parts = {"styles": "styles", "synthesise": "synthesise"}
+    g = make_net(ToyStyled(config), (jnp.zeros((2, config.z_dim)), None), draws=True, **parts)
+    d = make_net(ToyD(config), (jnp.zeros((2, config.resolution, config.resolution, config.channels)), None))
     return Pair(g, d, config, ("from_rgb", "b4", "head"))
 
 

@@ -29,11 +29,11 @@ import optax
 from tests.train import toy
 toy.install()
 from gan_jax.cli.main import main
-from gan_jax.train import feed, steps
+from gan_jax.train import feed, update
 from gan_jax.transfer import run as runs
 
 out, *argv = sys.argv[1:]
-steps.make_adam = lambda *_: optax.identity()
+update.make_adam = lambda *_: optax.identity()
 read, stack, fit = [], feed.Feed.stack, runs.fit
 
 def stack_and_note(self, *args):

@@ -1,0 +1,19 @@
+"""Orthogonal regularisation: filters of one kernel are to be orthogonal (BigGAN)."""
+
+from __future__ import annotations
+
+from gan_jax.losses import orthogonal_penalty
+from gan_jax.train.regularisers.regulariser import Regulariser
+
+ORTHOGONAL_G = Regulariser(
+    name="orthogonal_g",
+    network="g",
+    wanted=lambda loss: loss.orthogonal_g > 0,
+    value=lambda turn: (turn.loss.orthogonal_g * orthogonal_penalty(turn.g["params"]), {}),
+)
+ORTHOGONAL_D = Regulariser(
+    name="orthogonal_d",
+    network="d",
+    wanted=lambda loss: loss.orthogonal_d > 0,
+    value=lambda turn: (turn.loss.orthogonal_d * orthogonal_penalty(turn.d["params"]), {}),
+)

@@ -1,0 +1,117 @@
+"""One update of one network: the gradient of what it pays, Adam, then the lazy regularisers' own updates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gan_jax.config import Config
+from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
+from gan_jax.train.regularisers import Extras, Network, wanted
+from gan_jax.train.state import GanState, Variables
+from gan_jax.train.turn import Turn
+from gan_jax.trees import merge, partition
+
+Chosen = Callable[[str], bool]  # whether the leaf at this path of `params` is trained
+Metrics = dict[str, jax.Array]
+
+
+class Played(NamedTuple):
+    """What the game came to in a turn."""
+
+    value: jax.Array  # [] what the network pays for it, mean over this device's examples
+    turn: Turn  # with what was made and judged
+    collections: Variables  # of the network, updated
+    metrics: Metrics
+
+
+class Updated(NamedTuple):
+    """What an update gives."""
+
+    variables: Variables
+    trained: Any  # those of its params that are trained
+    opt: Any
+    extras: Extras
+    metrics: Metrics
+
+
+def make_optimizer(config: Config, network: Network) -> optax.GradientTransformation:
+    """Adam of a network, its betas corrected where regularisers have updates of their own."""
+    return make_adam(config.optim, _correction(config, network))
+
+
+def _correction(config: Config, network: Network) -> float:
+    return lazy_correction(*(one.interval(config.loss) for one in wanted(config.loss, network)))
+
+
+def make_update(
+    config: Config, network: Network, chosen: Chosen, sync: Callable[[Any], Any]
+) -> Callable[[GanState, Turn, Callable[[Turn], Played]], Updated]:
+    """Makes `update(state, turn, play) -> Updated` of a network.
+
+    Args:
+      config: loss and optimiser are read from it.
+      network: who is updated.
+      chosen: which leaves of its params are trained; the others have no backward pass.
+      sync: the mean of a tree over devices.
+    """
+    optim, regularisers = config.optim, wanted(config.loss, network)
+    eager = [one for one in regularisers if one.interval(config.loss) == 1]
+    lazy = [one for one in regularisers if one.interval(config.loss) > 1]
+    adam, correction = make_optimizer(config, network), _correction(config, network)
+    lr = optim.lr if network == "g" or optim.d_lr is None else optim.d_lr
+
+    def update(state: GanState, turn: Turn, play: Callable[[Turn], Played]) -> Updated:
+        variables = getattr(state, network)
+        trained, frozen = partition(variables["params"], chosen)
+
+        def with_leaves(trained: Any) -> Turn:
+            change: dict[str, Any] = {network: {**variables, "params": merge(trained, frozen)}}
+            return dataclasses.replace(turn, **change)
+
+        def objective(trained: Any) -> tuple[jax.Array, Any]:
+            played = play(with_leaves(trained))
+            terms = {one.name: one.value(played.turn) for one in eager}
+            total = played.value + sum((term for term, _ in terms.values()), start=jnp.zeros(()))
+            metrics = played.metrics | {name: term for name, (term, _) in terms.items()}
+            changes = {name: value for _, kept in terms.values() for name, value in kept.items()}
+            return total, (played.collections, metrics, changes)
+
+        grads, (collections, metrics, changes) = jax.grad(objective, has_aux=True)(trained)
+        grads, collections, metrics = sync((grads, collections, metrics))
+        extras = {**turn.extras, **changes}
+        rate = learning_rate(optim, lr, config.train.kimg * 1000, state.images) * correction
+        trained, opt = apply_updates(adam, rate, grads, getattr(state, f"opt_{network}"), trained)
+        for one in lazy:
+            interval = one.interval(config.loss)
+
+            def alone(args: Any, one: Any = one, interval: int = interval) -> Any:
+                trained, opt, extras = args
+
+                def penalty(trained: Any) -> tuple[jax.Array, Extras]:
+                    value, changes = one.value(with_leaves(trained))
+                    return value * interval, changes
+
+                (value, changes), grads = jax.value_and_grad(penalty, has_aux=True)(trained)
+                value, grads = sync((value, grads))
+                return *apply_updates(adam, rate, grads, opt, trained), {**extras, **changes}, value
+
+            skip = lambda args: (*args, jnp.zeros(()))
+            due = turn.done % interval == 0
+            trained, opt, extras, metrics[one.name] = jax.lax.cond(due, alone, skip, (trained, opt, extras))
+        metrics["finite"] = _finite(grads, trained)
+        return Updated({"params": merge(trained, frozen), **collections}, trained, opt, extras, metrics)
+
+    return update
+
+
+def _finite(grads: Any, params: Any) -> jax.Array:
+    """One bool per leaf: whether its gradient and its new value are finite."""
+    pairs = zip(jax.tree_util.tree_leaves(grads), jax.tree_util.tree_leaves(params), strict=True)
+    flags = [jnp.isfinite(g).all() & jnp.isfinite(p).all() for g, p in pairs]
+    return jnp.stack(flags) if flags else jnp.ones((0,), bool)
