@@ -36,7 +36,7 @@ class Between:
         self.pair = build(net)
         self.layouts = layouts(net)
         images = load("embedded:fashion-mnist", resolution=net.resolution, channels=net.channels, classes=classes)
-        data = Dataset(images, images, images.fingerprint[:16], images.fingerprint[:16])
+        data = Dataset(images, images)
         evaluator = make_evaluator(EvalConfig(n_fake=N_FAKE, stats_batches=STATS_BATCHES), self.pair, data)
         assert evaluator is not None
         self.evaluator = evaluator

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, ConfigError
-from gan_jax.data import Images, few_shot, index_hash, load, make_pipeline, open_source
+from gan_jax.data import Images, few_shot, load, make_pipeline, open_source
 from gan_jax.data.fit import Shape
 from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.train.feed import RESIDENT_BYTES, Feed, resident_feed, streamed_feed
@@ -23,13 +23,22 @@ class Dataset:
     Attributes:
       train: what the run sees; a TFDS set that a pipeline decodes as it goes, or images in memory.
       reference: the images outside the few shots; without shots, up to 10,000 of the training images.
-      train_hash, reference_hash: which images they are: of all pixels, or, of a few-shot subset, of the chosen indices.
+      train_hash, reference_hash: which images they are: 16 hex digits of their fingerprints, so that two classes, or two
+        sets of as many images, never share them.
     """
 
     train: Images | TfdsSource
     reference: Images
-    train_hash: str
-    reference_hash: str
+
+    @property
+    def train_hash(self) -> str:
+        """16 hex digits."""
+        return self.train.fingerprint[:16]
+
+    @property
+    def reference_hash(self) -> str:
+        """16 hex digits."""
+        return self.reference.fingerprint[:16]
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -47,10 +56,9 @@ def load_dataset(config: Config) -> Dataset:
         images = _relabel(images, num_classes, data.classes)
     if data.shots is None:
         chosen = few_shot(len(images), min(len(images), REFERENCE_IMAGES), seed=data.subset_seed).chosen
-        reference = images.take(chosen)
-        return Dataset(images, reference, images.fingerprint[:16], reference.fingerprint[:16])
+        return Dataset(images, images.take(chosen))
     split = few_shot(len(images), data.shots, seed=data.subset_seed)
-    return Dataset(images.take(split.chosen), images.take(split.rest), split.chosen_hash, split.rest_hash)
+    return Dataset(images.take(split.chosen), images.take(split.rest))
 
 
 def make_feed(config: Config, dataset: Dataset) -> Feed:
@@ -85,9 +93,7 @@ def _streamed(config: Config) -> Dataset:
     split = few_shot(len(source), data.shots or min(len(source), REFERENCE_IMAGES), seed=data.subset_seed)
     train = source if data.shots is None else source.take(split.chosen)
     kept = split.chosen if data.shots is None else split.rest[:REFERENCE_IMAGES]
-    reference = source.take(kept).load(Shape(net.resolution, net.channels))
-    hashes = (train.fingerprint[:16], reference.fingerprint[:16])
-    return Dataset(train, reference, *(hashes if data.shots is None else (split.chosen_hash, index_hash(kept))))
+    return Dataset(train, source.take(kept).load(Shape(net.resolution, net.channels)))
 
 
 def _relabel(images: Images, num_classes: int, classes: tuple[int, ...] | None) -> Images:

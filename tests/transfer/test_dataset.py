@@ -7,11 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gan_jax.config import Config, ConfigError, DataConfig, ResNetConfig
+from gan_jax.config import Config, ConfigError, DataConfig, EvalConfig, ResNetConfig
 from gan_jax.data import prepare
 from gan_jax.data.tfds_source import TfdsSource
+from gan_jax.metrics import load_features, make_protocol
 from gan_jax.nets.build import NETS
 from gan_jax.transfer.dataset import load_dataset
+from gan_jax.transfer.recipes import few_shot
 from gan_jax.transfer.run import run
 from tests.train.toy import build_toy, images, run_config
 
@@ -35,6 +37,27 @@ def test_the_reference_is_what_is_not_trained_on(source):
     assert sorted(x.tobytes() for x in both) == sorted(x.tobytes() for x in images(24)[0])
     other = load_dataset(config_of(source, shots=10, subset_seed=1))
     assert dataset.train_hash != other.train_hash
+
+
+def test_hashes_name_the_images_and_not_their_places():
+    """Boots and coats of one seed are the same places among as many images; a protocol must tell them apart."""
+    boots, coats = (load_dataset(few_shot(target, transfer=False)) for target in ("boot", "coat"))
+    assert len(boots.train) == len(coats.train) == 100 and len(boots.reference) == len(coats.reference) == 900
+    assert boots.train_hash != coats.train_hash and boots.reference_hash != coats.reference_hash
+    net, config = load_features("fashion-v1"), EvalConfig(n_fake=1000)
+    of = lambda data: make_protocol(
+        net, channels=1, n_real=900, n_fake=config.n_fake, reference_hash=data.reference_hash
+    )
+    assert of(boots).id != of(coats).id
+    again = load_dataset(few_shot("boot", transfer=True))
+    assert (again.train_hash, again.reference_hash) == (boots.train_hash, boots.reference_hash)
+
+
+def test_a_decoded_few_shot_set_is_named_by_its_classes_too(tmp_path, source):
+    folder = prepare(source, tmp_path / "tfds", "toys")
+    of = lambda c: load_dataset(config_of(f"tfds:{folder}:train", shots=2, classes=(c,), pipeline="grain"))
+    assert of(0).train_hash != of(1).train_hash and of(0).reference_hash != of(1).reference_hash
+    assert of(0).train_hash == of(0).train_hash
 
 
 def test_labels_are_numbered_in_the_order_of_the_classes(source):
