@@ -62,8 +62,8 @@ def nvidia_layout(
       ignored: ends of names -> why they are left out.
       marks: a name that only G has, and one that only D has: networks are found by them, under any prefix or none.
       constants: of the whole file.
-      refine: (configuration, records of the file's objects under `G` and `D`) -> configuration with what shapes do
-        not tell.
+      refine: (configuration, records of the networks' parts by `G.` or `D.` and their names) -> configuration with
+        what shapes do not tell.
       inside: where the network lies in each of these, as `Model.`; for writing.
     """
 
@@ -76,8 +76,12 @@ def nvidia_layout(
             check_filters(tensors, end)
         found = guess(g, d)
         assert kept is not None  # `guess` has refused otherwise
-        records = {"G": beside.stubs.get(kept[:-1]), "D": beside.stubs.get(judges[0][:-1]) if judges else None}
-        found = refine(found, {name: record for name, record in records.items() if record})
+        places = {"G.": kept, "D.": judges[0] if judges else None}
+        found = refine(found, {
+            name + place.removeprefix(prefix): record
+            for name, prefix in places.items() if prefix
+            for place, record in beside.stubs.items() if place.startswith(prefix)
+        })  # fmt: skip
         parts = {"g_ema": Part(kept, g, g_links(found))}
         if d is not None:
             parts["d"] = Part(judges[0], d, d_links(found))

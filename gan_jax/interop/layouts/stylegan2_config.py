@@ -13,8 +13,15 @@ from gan_jax.config import StyleGAN2Config
 from gan_jax.interop.foreign import Recorded
 from gan_jax.interop.links import ForeignLayoutError
 
-# arguments that our networks have no choice of -> the values that ours are (the first one is their default)
-FIXED = {"activation": ("lrelu",), "lr_multiplier": (0.01,), "mbstd_num_channels": (1, 0), "use_noise": (True,)}
+# names of layers, an attribute, and its value in ours, which has no choice of it
+ONLY = (
+    (r"(G\.synthesis|D)\..+\.(conv0|conv1|conv|fromrgb|fc)", "activation", "lrelu"),
+    (r"[GD]\.mapping\.fc\d+", "activation", "lrelu"),
+    (r"[GD]\.mapping\.fc\d+", "bias_gain", 0.01),  # the multiplier of its learning rate
+    (r"G\.synthesis\.b\d+", "architecture", "skip"),
+    (r"G\.synthesis\.b\d+\.conv[01]", "use_noise", True),
+    (r"D\.b4\.mbstd", "num_channels", 1),
+)
 
 
 def guess_config(g: Mapping[str, np.ndarray], d: Mapping[str, np.ndarray] | None = None) -> StyleGAN2Config:
@@ -68,41 +75,33 @@ def base_and_max(width: Mapping[int, int]) -> tuple[int, int]:
     return base, largest
 
 
-def refine(config: StyleGAN2Config, made_with: Mapping[str, Recorded]) -> StyleGAN2Config:
-    """The configuration with what shapes do not tell, as the networks of a pickle say it of themselves.
+def refine(config: StyleGAN2Config, records: Mapping[str, Recorded]) -> StyleGAN2Config:
+    """The configuration with what shapes do not tell, as the layers of a pickle say it of themselves.
+
+    Args:
+      config: from shapes.
+      records: of all objects of the networks, by names such as `G.synthesis.b8.conv1` and `D.b4.mbstd`.
 
     Raises:
-      ForeignLayoutError: they compute something else than ours: another gain, filter, activation or architecture.
+      ForeignLayoutError: a layer computes something else than ours: another gain, activation or architecture.
     """
-    kwargs = {name: _merged(record.kwargs) for name, record in made_with.items()}
-    for network, said in kwargs.items():
-        for key, values in FIXED.items():
-            if said.get(key, values[0]) not in values:
+    for name, record in records.items():
+        for pattern, key, wanted in ONLY:
+            if re.fullmatch(pattern, name) and record.state.get(key, wanted) != wanted:
                 raise ForeignLayoutError(
-                    f"{network} was made with {key}={said[key]!r}; our StyleGAN2 has {' or '.join(map(str, values))}"
+                    f"{name} was made with {key}={record.state[key]!r}; our StyleGAN2 has {wanted!r} there"
                 )
-    if kwargs.get("G", {}).get("architecture", "skip") != "skip":
-        raise ForeignLayoutError(f"G has the architecture {kwargs['G']['architecture']!r}; our StyleGAN2 has 'skip'")
-    d = kwargs.get("D", {})
-    if (group := d.get("mbstd_group_size", 4)) is None:
-        raise ForeignLayoutError(
-            "D compares all images of a batch (mbstd_group_size=None); ours compares groups of them"
-        )
-    clamps = {clamp for said in kwargs.values() if (clamp := said.get("conv_clamp")) is not None}
-    return dataclasses.replace(
-        config,
-        mbstd_group=group if config.mbstd_group and "D" in kwargs else config.mbstd_group,
-        clamp=float(clamps.pop()) if len(clamps) == 1 else config.clamp,
-    )
-
-
-def _merged(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Named arguments with those for the parts (`mapping_kwargs`, `epilogue_kwargs`) among them."""
-    inner = [_merged(value) for key, value in kwargs.items() if key.endswith("_kwargs") and isinstance(value, dict)]
-    return {
-        **{k: v for k, v in kwargs.items() if not isinstance(v, dict)},
-        **{k: v for d in inner for k, v in d.items()},
-    }
+    clamps = {float(clamp) for one in records.values() if (clamp := one.state.get("conv_clamp")) is not None}
+    if len(clamps) > 1:
+        raise ForeignLayoutError(f"layers are cut at +- {sorted(clamps)}; ours all at one value")
+    changes: dict[str, Any] = {"clamp": clamps.pop()} if clamps else {}
+    if config.mbstd_group and "D.b4.mbstd" in records:
+        if (group := records["D.b4.mbstd"].state.get("group_size", config.mbstd_group)) is None:
+            raise ForeignLayoutError(
+                "D.b4.mbstd compares all images of a batch (group_size=None); ours, groups of them"
+            )
+        changes["mbstd_group"] = group
+    return dataclasses.replace(config, **changes)
 
 
 def _count(tensors: Mapping[str, np.ndarray]) -> int:
