@@ -117,4 +117,4 @@ def test_what_cannot_be_imported():
     with pytest.raises(ForeignLayoutError, match="one linear layer under '' is no network"):
         find({name: x for name, x in g.items() if name.startswith("0.")}, 0.0)
     with pytest.raises(ForeignLayoutError, match="a conditional pair is no plain stack"):
-        names(MLPConfig(num_classes=3))
+        names(MLPConfig(num_classes=3), 0.0)

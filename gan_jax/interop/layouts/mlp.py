@@ -100,16 +100,26 @@ def _image(values: int) -> tuple[int, int]:
     raise ForeignLayoutError(f"{values} numbers make no square image of 1, 3 or 4 channels")
 
 
-def names(config: MLPConfig) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as.
+def names(config: MLPConfig, slope: float) -> dict[str, tuple[str, Links]]:
+    """What a pair is written as, where G's activations have this slope.
 
     Raises:
-      ForeignLayoutError: a conditional pair, for which there is no such layout.
+      ForeignLayoutError: a conditional pair, for which there is no such layout; activations of another slope, which
+        a file would not tell.
     """
+    if (config.g_slope, config.d_slope) != (slope, LEAKY):
+        raise ForeignLayoutError(
+            f"this layout stands for slopes {slope} in G and {LEAKY} in D; this pair has {config.g_slope} and "
+            f"{config.d_slope}: write the other one of mlp and mlp-leaky, or gan_jax"
+        )
     if config.num_classes:
         raise ForeignLayoutError("a conditional pair is no plain stack of linear layers; export it as gan_jax")
     return {"g_ema": ("netG.", generator_links(config)), "d": ("netD.", discriminator_links(config))}
 
 
-LAYOUT = ForeignLayout(MLPConfig, lambda tensors: find(tensors, 0.0), names)
-LEAKY_LAYOUT = ForeignLayout(MLPConfig, lambda tensors: find(tensors, LEAKY), names)
+def _layout(slope: float) -> ForeignLayout:
+    return ForeignLayout(MLPConfig, lambda tensors: find(tensors, slope), lambda config: names(config, slope))
+
+
+LAYOUT = _layout(0.0)
+LEAKY_LAYOUT = _layout(LEAKY)
