@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-import gan_jax
 from gan_jax.extras import require
 from gan_jax.interop.files import replace
 from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsError
+from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree, TreeError, digest, flatten, unflatten
 
 OURS = ("format", "version", "leaves", "versions", "created")  # what save_weights writes into the manifest itself
+PACKAGES = ("jax", "flax", "numpy", "safetensors")  # whose versions it says
 
 
 def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mapping[str, Any]) -> Path:
@@ -44,7 +44,7 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
         "format": FORMAT,
         "version": VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": versions(PACKAGES, python=False),
         **manifest,
         "leaves": {
             path: {"dtype": str(array.dtype), "shape": list(array.shape), "digest": digest(array)}
@@ -77,8 +77,3 @@ def _flat(trees: Mapping[str, Tree]) -> dict[str, Any]:
     if odd := [path for path, leaf in flat.items() if not hasattr(leaf, "dtype") or str(leaf.dtype).startswith("key<")]:
         raise WeightsError(f"leaf {odd[0]!r} is no array of numbers but {flat[odd[0]]!r}")
     return {path: np.asarray(leaf) for path, leaf in flat.items()}
-
-
-def _versions() -> dict[str, str]:
-    names = ("jax", "flax", "numpy", "safetensors")
-    return {"gan_jax": gan_jax.__version__, **{name: importlib.metadata.version(name) for name in names}}

@@ -54,10 +54,10 @@ class Origin:
     sources: tuple[Origin, ...] = ()
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version(), "gan_jax": __version__}
-    for name in PACKAGES:
+def versions(packages: Sequence[str] = PACKAGES, *, python: bool = True) -> dict[str, str]:
+    """Of this library, of packages that are installed (those that numbers depend on), and of Python."""
+    found = ({"python": platform.python_version()} if python else {}) | {"gan_jax": __version__}
+    for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import time
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import jax
 
-import gan_jax
 from gan_jax import extras
+from gan_jax.surgery.provenance import versions
 from gan_jax.train import checkpoint_store as store
 from gan_jax.train.checkpoint_format import CheckpointError, DamagedError, make_manifest, to_host, to_json
 from gan_jax.train.checkpoint_keep import move_aside, remove_leftovers, remove_others, to_keep
@@ -20,6 +19,7 @@ from gan_jax.train.checkpoint_store import Restored, read
 from gan_jax.train.processes import gather, meet
 
 __all__ = ["CheckpointError", "Checkpointer", "DamagedError", "Restored", "cut_rows", "read"]
+PACKAGES = ("jax", "numpy", "orbax-checkpoint")  # whose versions a manifest says
 
 
 class Checkpointer:
@@ -93,7 +93,9 @@ class Checkpointer:
                 f"Restore the one to go on from (newer ones are then moved aside), or use another folder"
             )
         arrays, entries = to_host(state)
-        manifest = make_manifest(images, entries, gather(to_json(cursor)), metric, _versions(), history)
+        manifest = make_manifest(
+            images, entries, gather(to_json(cursor)), metric, versions(PACKAGES, python=False), history
+        )
         self._writer = self._writer or store.make_writer()
         self._saving = images
         try:
@@ -193,9 +195,3 @@ class Checkpointer:
 
     def _path(self, images: int) -> Path:
         return self.folder / str(images)
-
-
-def _versions() -> dict[str, str]:
-    return {"gan_jax": gan_jax.__version__} | {
-        name: importlib.metadata.version(name) for name in ("jax", "numpy", "orbax-checkpoint")
-    }

@@ -32,6 +32,8 @@ def test_restores_to_the_bit(tmp_path):
         assert checkpointer.latest() == 300
         restored = checkpointer.restore(make_template())
     assert_same(restored.state, make_state(3))
+    said = checkpoint_store.read_manifest(tmp_path / "300")["versions"]
+    assert said.keys() == {"gan_jax", "jax", "numpy", "orbax-checkpoint"} and said["jax"] == jax.__version__
     assert (restored.cursor, restored.images, restored.notes) == ({"position": 3}, 300, ())
     draw = lambda state: jax.random.normal(state.key, (3,))
     np.testing.assert_array_equal(draw(restored.state), draw(make_state(3)))
