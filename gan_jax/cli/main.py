@@ -86,6 +86,7 @@ VERBS = {
     "evaluate": "measure a generator against data under one named protocol",
     "diff": "show what differs between two weights, checkpoints or runs",
     "inspect": "list the leaves and the provenance of weights or of a run",
+    "weights": "list the feature networks that metrics know, or get the weights of one",
     "data": "prepare data sets, or say what is in one",
     "demo": "the whole job on data inside the package, with a report",
 }

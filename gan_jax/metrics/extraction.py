@@ -21,7 +21,7 @@ def extract(
     net: Extractor,
     images: Any,
     *,
-    batch: int = 256,
+    batch: int | None = None,
     devices: Sequence[Any] | None = None,
 ) -> Features:
     """Features of many images.
@@ -29,8 +29,8 @@ def extract(
     Args:
       net: a `FeatureNet`, or a function of the user's (called with numpy batches as they are, no resizing).
       images: uint8 [N, H, W, C], or an iterable of such arrays of any lengths.
-      batch: images per call; the last one is filled up, so one program serves all. Features do not depend on it
-        but for the last float32 digit.
+      batch: images per call, None = as many as the network says, 256 for a function; the last one is filled up, so
+        one program serves all. Features do not depend on it but for the last float32 digit.
       devices: spread every batch over these; None is the default device.
 
     Raises:
@@ -46,9 +46,11 @@ def extract(
 
 
 def extract_batches(
-    net: Extractor, images: Any, *, batch: int = 256, devices: Sequence[Any] | None = None
+    net: Extractor, images: Any, *, batch: int | None = None, devices: Sequence[Any] | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """The stream behind `extract`, for sets too large to hold: yields (values [n, D], logits [n, K] or None)."""
+    if batch is None:
+        batch = net.batch if isinstance(net, FeatureNet) else 256
     if batch < 1 or (devices and batch % len(devices)):
         raise MetricError(
             f"batch {batch} does not divide over {len(devices or [0])} device(s); use a positive multiple"

@@ -1,10 +1,8 @@
-"""What features are, and the embedded networks that they are read from. `extraction.extract` feeds them."""
+"""What features are, and the networks that they are read from. `extraction.extract` feeds them."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable
 from functools import partial
 from importlib import resources
@@ -14,6 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.metrics.cache import read_folder, read_network
+from gan_jax.metrics.networks import NETWORKS, apply_to_pixels
+from gan_jax.metrics.resizing import resize_clean
 from gan_jax.metrics.statistics import MetricError
 from gan_jax.trees import did_you_mean, unflatten
 
@@ -47,13 +48,15 @@ class FeatureNet:
 
     Attributes:
       name: e.g. "fashion-v1"; every number measured through it carries this name.
-      weights_hash: sha256 (hex) of the weights file.
+      weights_hash: sha256 (hex) of the weights file; of weights from elsewhere, of the file as it was published.
       dim: features per image.
-      num_classes: logits per image.
+      num_classes: logits per image; 0 where it is no classifier.
       resolution: height and width of its input, px.
       channels: channels of its input.
-      apply: images uint8 [N, resolution, resolution, channels] -> (values [N, dim], logits [N, num_classes]).
+      apply: images as `prepare` gives them -> (values [N, dim], logits [N, num_classes] or None).
       meta: the manifest that came with the weights: licence, training data, accuracy.
+      resize: how images come to `resolution`; a `legacy-..` resizing is part of `apply`.
+      batch: images at a time.
     """
 
     name: str
@@ -62,8 +65,10 @@ class FeatureNet:
     num_classes: int
     resolution: int
     channels: int
-    apply: Callable[[Any], tuple[jax.Array, jax.Array]]
+    apply: Callable[[Any], tuple[jax.Array, jax.Array | None]]
     meta: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    resize: str = "antialiased-bicubic"
+    batch: int = 256
 
     @property
     def identity(self) -> str:
@@ -71,38 +76,45 @@ class FeatureNet:
         return f"{self.name}@{self.weights_hash[:12]}"
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
-        """uint8 images of any size and channels as this network takes them: anti-aliased resize, then luminance."""
+        """uint8 images `[N, H, W, C]` of any size and channels as `apply` takes them.
+
+        Anti-aliased resizing comes before the colours are changed and gives uint8, `clean` after it and gives float32
+        in 0 .. 255; a `legacy-..` resizing is left to `apply`.
+        """
         from gan_jax.data.convert import resize, to_channels
 
-        return to_channels(resize(images, self.resolution), self.channels)
+        if self.resize == "antialiased-bicubic":
+            return to_channels(resize(images, self.resolution), self.channels)
+        images = to_channels(images, self.channels)
+        return resize_clean(images, self.resolution) if self.resize == "clean" else images
 
 
 def load_features(name: str = "fashion-v1") -> FeatureNet:
-    """Loads an embedded feature network.
+    """Loads a feature network: one that comes with this package, or one whose weights are in the cache.
+
+    Args:
+      name: `fashion-v1`, `mobilenetv2`, `efficientnet-lite0`, `vgg16`, `alexnet` or `inception-v3-fid`. After a colon a
+        resolution in px may follow (`mobilenetv2:224`), for the last one a resizing (`inception-v3-fid:clean`).
 
     Raises:
-      MetricError: an unknown name, or weights that do not match their manifest.
+      MetricError: an unknown name or option, weights that are not there (and how to get them), or that do not match
+        their manifest.
     """
+    base, _, option = name.partition(":")
+    if base in NETWORKS:
+        NETWORKS[base].choose(base, option)  # a wrong option is said before the weights are looked for
+        manifest, raw = read_network(base)
+        net = feature_net(base, read_leaves(raw), manifest["source"]["sha256"], option)
+        return dataclasses.replace(net, meta=manifest)
     if name not in FEATURE_NETS:
-        raise MetricError(
-            f"no feature network {name!r}{did_you_mean(name, FEATURE_NETS)}; there are {', '.join(FEATURE_NETS)}"
-        )
+        known = [*FEATURE_NETS, *NETWORKS]
+        raise MetricError(f"no feature network {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
     return load_features_from(resources.files("gan_jax.data") / "embedded" / name)
 
 
 def load_features_from(folder: Any) -> FeatureNet:
-    """Loads a feature network from a folder (a path or a resource) of weights.safetensors and manifest.json."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    if manifest["name"] not in FEATURE_NETS:
-        raise MetricError(f"{folder} holds weights of {manifest['name']!r}, which is none of {', '.join(FEATURE_NETS)}")
-    from safetensors.numpy import load
-
-    raw = (folder / "weights.safetensors").read_bytes()
-    if (found := hashlib.sha256(raw).hexdigest()) != manifest["sha256"]:
-        raise MetricError(
-            f"{folder}/weights.safetensors has sha256 {found[:12]}..., its manifest says {manifest['sha256'][:12]}...; "
-            "the file is damaged or was exchanged, so its numbers would not compare: install the package again"
-        )
+    """Loads an embedded feature network from a folder (a path or a resource) of weights.safetensors and manifest.json."""
+    manifest, raw = read_folder(folder, FEATURE_NETS, "install the package again")
     return FeatureNet(
         name=manifest["name"],
         weights_hash=manifest["sha256"],
@@ -110,8 +122,39 @@ def load_features_from(folder: Any) -> FeatureNet:
         num_classes=manifest["num_classes"],
         resolution=manifest["resolution"],
         channels=manifest["channels"],
-        apply=partial(_apply_from_uint8, manifest["name"], unflatten(jax.tree.map(jnp.asarray, load(raw)))),
+        apply=partial(_apply_from_uint8, manifest["name"], read_leaves(raw)),
         meta=manifest,
+    )
+
+
+def read_leaves(raw: bytes) -> Any:
+    """The tree of a safetensors file, on the device."""
+    from safetensors.numpy import load
+
+    return unflatten(jax.tree.map(jnp.asarray, load(raw)))
+
+
+def feature_net(name: str, params: Any, weights_hash: str = "", option: str = "") -> FeatureNet:
+    """A network of `NETWORKS` with these weights, which need not be the published ones.
+
+    Args:
+      name: `mobilenetv2` and so on.
+      params: a tree as the network's `specs` describe it.
+      weights_hash: what to call the weights; empty = no name.
+      option: a resolution in px or a resizing, as in `load_features`.
+    """
+    network = NETWORKS[name]
+    resolution, resize = network.choose(name, option)
+    return FeatureNet(
+        name=name,
+        weights_hash=weights_hash,
+        dim=network.dim,
+        num_classes=network.classes,
+        resolution=resolution,
+        channels=3,
+        apply=partial(apply_to_pixels, name, resolution, resize, network.fold(params)),
+        resize=resize,
+        batch=network.batch,
     )
 
 

@@ -8,10 +8,12 @@ import json
 from typing import Any, Literal
 
 from gan_jax.metrics.features import FeatureNet
+from gan_jax.metrics.networks import FID_NETWORK, FID_WEIGHTS, NETWORKS
+from gan_jax.metrics.resizing import FID_RESIZES
 from gan_jax.metrics.statistics import MetricError
 
-Colour = Literal["grey", "rgb", "luminance-of-rgb"]
-Resize = Literal["antialiased-bicubic", "none"]
+Colour = Literal["grey", "rgb", "luminance-of-rgb", "grey-repeated"]
+Resize = Literal["antialiased-bicubic", "none", "legacy-tensorflow", "legacy-pytorch", "clean"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Protocol:
     extractor: str  # name of the feature network
     weights_hash: str  # sha256 of its weights; empty for a function without weights
     resolution: int | None  # px that images are resized to; None = left as they are
-    colour: Colour  # what the extractor sees; luminance-of-rgb is blind to hue, so the number is only relative
+    colour: Colour  # what the extractor sees; luminance-of-rgb is blind to hue, so the number is only relative;
+    # grey-repeated is grey in all of its three channels
     n_real: int  # images of the reference
     n_fake: int  # generated images
     reference_hash: str  # which images the reference is: fingerprint or index hash
@@ -50,17 +53,36 @@ class Protocol:
         return self.far or self.colour == "luminance-of-rgb"
 
     @property
+    def is_fid(self) -> bool:
+        """Whether the Frechet distance is the one that the literature calls FID: its network, weights and resizing."""
+        published = (FID_NETWORK, FID_WEIGHTS, NETWORKS[FID_NETWORK].resolution)
+        return (self.extractor, self.weights_hash, self.resolution) == published and self.resize in FID_RESIZES
+
+    @property
     def label(self) -> str:
-        """What stands in brackets behind every metric: `fashion-v1`, `fashion-v1, luminance, relative only`."""
-        parts = [self.extractor]
+        """What stands in brackets behind every metric: `fashion-v1`, `MobileNetV2 96 px`, `fashion-v1, luminance, ..`."""
+        parts = [self._seen_through()]
         if self.colour == "luminance-of-rgb":
             parts.append("luminance")
         return ", ".join([*parts, "relative only"] if self.relative_only else parts)
 
+    def _seen_through(self) -> str:
+        if self.is_fid:
+            return f"FID Inception, {self.resize}"
+        if self.extractor == FID_NETWORK:  # of other weights or another size: the name would promise too much
+            return f"Inception-v3 {self.weights_hash[:8] or 'of unnamed weights'}, {self.resize}"
+        network = NETWORKS.get(self.extractor)
+        return self.extractor if network is None else f"{network.title} {self.resolution} px"
+
     def title(self, metric: str) -> str:
-        """How a metric is called in tables: `FD (fashion-v1)`. Never FID, which is one certain network's."""
+        """How a metric is called in tables: `FD (fashion-v1)`.
+
+        `FID (clean)` only of the FID's own network, weights and resizings.
+        """
         if metric not in TITLES:
             raise MetricError(f"no metric {metric!r}; there are {', '.join(TITLES)}")
+        if self.is_fid and metric == "fd":
+            return f"FID ({self.label.removeprefix('FID Inception, ')})"
         return f"{TITLES[metric]} ({self.label})"
 
     def describe(self) -> list[str]:
@@ -99,7 +121,8 @@ def make_protocol(
       **options: further fields of `Protocol`.
     """
     grey = "grey" if channels == 1 else "luminance-of-rgb"
-    colour: Colour = "rgb" if net.channels == 3 else grey
+    colour: Colour = grey if net.channels == 1 else "grey-repeated" if channels == 1 else "rgb"
+    options = {"resize": net.resize, **options}
     return Protocol(net.name, net.weights_hash, net.resolution, colour, n_real, n_fake, reference_hash, **options)
 
 

