@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,10 +13,20 @@ from gan_jax.config import DCGANConfig, ResNetConfig
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
 from gan_jax.surgery import PlanError, make_plan, pair_notes, pair_rules, transplant
 from gan_jax.surgery.families.cross import ROLES
-from gan_jax.surgery.families.cross_fit import across, across_vector
+from gan_jax.surgery.families.cross_fit import KINDS, across, across_vector
 from gan_jax.surgery.ops import run_steps
 from gan_jax.trees import count, flatten
-from tests.surgery.pairs import BASE, SMALL_DCGAN, compiled, labels, latents, make_pair, shapes
+from tests.surgery.pairs import (
+    BASE,
+    SMALL_DCGAN,
+    SMALL_R3GAN,
+    SMALL_STYLEGAN2,
+    compiled,
+    labels,
+    latents,
+    make_pair,
+    shapes,
+)
 
 draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 PAIRS = {
@@ -42,38 +53,118 @@ def plan_of(new, old, **options):
     return make_plan(target, source, rules, **{**OPTIONS, **options}, notes=pair_notes(new, old))
 
 
-def leaves_of_roles(config):
-    return {role: f"{net}/{path}" for net, roles in ROLES[type(config)](config).items() for role, path in
-            ((f"{net} {name}", path) for name, path in roles.items())}  # fmt: skip
+def parts_of(config):
+    """Net and role -> what plays it."""
+    return {f"{net} {name}": part for net, roles in ROLES[type(config)](config).items() for name, part in roles.items()}
 
 
-@pytest.mark.parametrize("config", [BASE, SMALL_DCGAN, dataclasses.replace(BASE, resolution=32, num_classes=3)])
+FAMILIES = {"resnet": BASE, "dcgan": SMALL_DCGAN, "stylegan2": SMALL_STYLEGAN2, "r3gan": SMALL_R3GAN}
+DIRECTIONS = list(itertools.permutations(FAMILIES, 2))
+MORE = [
+    dataclasses.replace(BASE, resolution=32, num_classes=3),
+    dataclasses.replace(SMALL_STYLEGAN2, discriminator="skip", num_classes=3, mbstd_group=0),
+    dataclasses.replace(SMALL_R3GAN, num_classes=3, blocks=(0, 2)),
+]
+
+
+@pytest.mark.parametrize("config", [*FAMILIES.values(), *MORE])
 def test_every_role_is_a_leaf(config):
-    paths = list(leaves_of_roles(config).values())
-    assert set(paths) <= set(flatten(shapes(config))) and len(set(paths)) == len(paths)
+    leaves = set(flatten(shapes(config)))
+    for role, part in parts_of(config).items():
+        assert {f"{role[0]}/{path}" for path in (*part.reads, *part.fills)} <= leaves, role
+    filled = [f"{role[0]}/{path}" for role, part in parts_of(config).items() for path in part.fills]
+    assert len(set(filled)) > 5 and all(filled.count(path) <= 2 for path in filled)
 
 
-@pytest.mark.parametrize("direction", ["to dcgan", "to resnet"])
-@pytest.mark.parametrize("change", PAIRS)
-def test_shared_roles_are_moved_and_all_else_is_accounted_for(direction, change):
-    new, old = configs(direction, PAIRS[change])
-    plan, target, source = plan_of(new, old), shapes(new), shapes(old)
-    wanted, given = leaves_of_roles(new), leaves_of_roles(old)
-    moved = {entry.target: entry.sources for entry in plan.entries if entry.sources}
-    kernels = {path: path_sources for path, path_sources in moved.items() if "/spectral/" not in path}
-    assert kernels == {wanted[role]: (given[role],) for role in wanted if role in given}
-    assert sum(name.startswith(("g up", "d down")) for name in wanted if name in given) >= 2, (
-        "layers within, not the ends alone"
-    )
-    assert set(plan.needed) | set(plan.unused) == set(flatten(source)) and not set(plan.needed) & set(plan.unused)
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+@pytest.mark.parametrize("change", ["equal", "wider, more latents, colour", "higher", "lower", "conditional"])
+def test_shared_roles_are_moved_and_all_else_is_accounted_for(source, target, change):
+    new, old = FAMILIES[target], FAMILIES[source]
+    if change == "conditional":
+        new, old = (c if c is SMALL_DCGAN else dataclasses.replace(c, num_classes=3) for c in (new, old))
+    elif change == "lower":
+        old = dataclasses.replace(old, resolution=32)
+    else:
+        new = dataclasses.replace(new, **{k: v for k, v in PAIRS[change].items() if hasattr(new, k)})
+    plan, specs = plan_of(new, old), shapes(old)
+    wanted, given = parts_of(new), parts_of(old)
+    kernels = {e.target: e.sources for e in plan.entries if e.sources and "/spectral/" not in e.target}
+    for path, reads in kernels.items():
+        roles = [role for role, part in wanted.items() if path in (f"{role[0]}/{p}" for p in part.fills)]
+        read = [tuple(f"{role[0]}/{p}" for p in given[role].reads) for role in roles if role in given]
+        assert reads in read, path
+    for role, part in wanted.items():
+        if role in given and part.fills:
+            read = {f"{role[0]}/{path}" for path in given[role].reads} & set(plan.needed)
+            assert read or {f"{role[0]}/{path}" for path in part.fills} <= kernels.keys(), role
+    assert set(plan.needed) | set(plan.unused) == set(flatten(specs)) and not set(plan.needed) & set(plan.unused)
     assert {entry.op for entry in plan.entries if not entry.sources} == {"init"}
-    assert sum(plan.totals.values()) == count(target) and plan.totals["copied"] > 100
-    if direction == "to resnet":
-        vectors = {path for path in moved if "/spectral/" in path}
+    assert sum(plan.totals.values()) == count(shapes(new)) and plan.totals["copied"] + plan.totals["adapted"] > 100
+    if target == "resnet":
+        vectors = {entry.target for entry in plan.entries if entry.sources} - kernels.keys()
         assert {p.replace("spectral", "params").removesuffix("u") + "kernel" for p in vectors} == {
             path for path in kernels if path.startswith("d/")
         }, "each moved kernel of D brings its singular vector"
     assert "is not preserved" in str(plan).splitlines()[-1]
+
+
+LEAVES = {  # (source, target) -> how many leaves of g and d are filled, singular vectors included
+    ("resnet", "dcgan"): (11, 3),
+    ("resnet", "stylegan2"): (6, 8),
+    ("resnet", "r3gan"): (4, 4),
+    ("dcgan", "resnet"): (11, 6),
+    ("dcgan", "stylegan2"): (2, 2),
+    ("dcgan", "r3gan"): (3, 3),
+    ("stylegan2", "resnet"): (6, 18),
+    ("stylegan2", "dcgan"): (2, 3),
+    ("stylegan2", "r3gan"): (3, 4),
+    ("r3gan", "resnet"): (5, 12),
+    ("r3gan", "dcgan"): (2, 2),
+    ("r3gan", "stylegan2"): (6, 5),
+}
+
+
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_how_many_leaves_are_moved(source, target):
+    plan = plan_of(FAMILIES[target], FAMILIES[source])
+    moved = [entry.target[0] for entry in plan.entries if entry.sources]
+    assert (moved.count("g"), moved.count("d")) == LEAVES[source, target]
+
+
+def test_which_leaves_are_moved_and_how():
+    """Beside a transition, which stands for the skip of others, blocks are only given: none can be made of one kernel."""
+    moved = lambda plan: {entry.target: (entry.sources[0], entry.op) for entry in plan.entries if entry.sources}
+    styled = "g/params/synthesis/b16"
+    assert moved(plan_of(SMALL_R3GAN, SMALL_STYLEGAN2)) == {
+        "g/params/stem/basis": ("g/params/synthesis/b4/const", "unit_rms"),
+        "g/params/b16/transition/kernel": (f"{styled}/conv0/kernel", "modulated+flip+resize+slice"),
+        "g/params/to_rgb/kernel": (f"{styled}/to_rgb/kernel", "modulated+slice"),
+        "d/params/from_rgb/kernel": ("d/params/b16/from_rgb/kernel", "scale+slice"),
+        "d/params/b16/transition/kernel": ("d/params/b16/skip/kernel", "scale+slice"),
+        "d/params/head/basis": ("d/params/b4/fc/kernel", "nested+rank_one"),
+        "d/params/head/kernel": ("d/params/b4/fc/kernel", "nested+rank_one"),
+    }
+    back = moved(plan_of(SMALL_STYLEGAN2, SMALL_R3GAN))
+    assert back["g/params/synthesis/b8/conv1/kernel"] == ("g/params/b8/res0/conv0/kernel", "fold_residual+unit_rms")
+    assert back["d/params/b16/skip/kernel"] == ("d/params/b16/transition/kernel", "scale+widen")
+    plan = plan_of(BASE, SMALL_STYLEGAN2)
+    with pytest.raises(PlanError, match=r"'d/params/b16/conv0/bias' \[6\] comes from '.* as ResNet has it', which the"):
+        plan_of(BASE, SMALL_STYLEGAN2, missing="error")
+    assert next(e for e in plan.entries if e.target == "d/params/b16/conv0/bias").op == "init", (
+        "the name alone is shared"
+    )
+
+
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_each_transplanted_pair_runs(source, target):
+    _, variables = make_pair(0, FAMILIES[source])
+    pair, fresh = make_pair(1, FAMILIES[target])
+    filled, report = transplant(plan := plan_of(FAMILIES[target], FAMILIES[source]), variables, fresh)
+    assert report.follows(plan)
+    images = compiled(pair.config, "g", False)(filled["g"], latents(pair, 3))[0]
+    logits = compiled(pair.config, "d", False)(filled["d"], images)[0]
+    assert images.shape == (3, 16, 16, 1) and logits.shape == (3,) and np.isfinite(images).all()
+    assert np.isfinite(logits).all() and 1e-3 < np.std(images) < 1e3, "neither silent nor out of hand"
 
 
 @pytest.mark.parametrize("direction", ["to dcgan", "to resnet"])
@@ -114,12 +205,13 @@ def test_layers_beside_a_resampling_keep_their_function(size):
 
 def test_a_head_over_sums_is_the_same_head_at_every_position():
     head, maps = draw(6, 1), draw(2, 4, 4, 6)
-    by_position, steps = run((6, 1), (96, 1), head, inputs=[1], heads="tile")
+    everywhere = {"gives": parts_of(BASE)["d head"].gives, **KINDS["head"]}
+    by_position, steps = run((6, 1), (96, 1), head, **everywhere)
     assert steps == ["tile", "reshape"]
     np.testing.assert_allclose(maps.reshape(2, -1) @ by_position, maps.sum((1, 2)) @ head, atol=1e-4)
     back, _ = run((96, 1), (6, 1), by_position, inputs=[0], heads="mean")
     np.testing.assert_allclose(back, head, rtol=1e-5)
-    wider, _ = run((6, 1), (16 * 8, 1), head, inputs=[1], heads="tile")
+    wider, _ = run((6, 1), (16 * 8, 1), head, **everywhere)
     np.testing.assert_array_equal(wider.reshape(16, 8)[:, 6:], 0, "new channels are silent")
     np.testing.assert_array_equal(wider.reshape(16, 8)[3, :6], head[:, 0])
 

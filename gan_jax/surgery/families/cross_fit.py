@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gan_jax.surgery.families.cross_roles import POSITIONS
 from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape
 
-POSITIONS = 16  # 4 x 4: where maps begin in G and end in D
-
 # role, without its resolution -> the arguments of `across`
 KINDS: dict[str, Mapping[str, Any]] = {
-    "stem": {"inputs": [0], "fused": 1},
+    "stem": {"inputs": [0], "fused": True},
+    "const": {"fused": True},
     "up": {"inputs": [2], "resample": "fuse_up"},
+    "same": {"inputs": [2]},
+    "skip": {"inputs": [2]},
     "to_rgb": {"inputs": [2], "resample": "fuse_up", "colour": ("out", 3)},
     "down": {"inputs": [2], "resample": "fuse_down"},
     "from_rgb": {"inputs": [2], "resample": "fuse_down", "colour": ("in", 2)},
-    "head": {"inputs": [0]},
+    "head": {"inputs": [1], "heads": "positions"},
 }
 
 
@@ -26,39 +29,46 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
     """As `fit`, for a leaf of another family.
 
     Args:
-      shapes: of the sources; the first is read.
+      shapes: of the sources; all are read.
       target: shape to reach.
-      args: those of `fit`, and `unit`: the source's kernel is divided by its largest singular value; `resample`: the
-        operation between a kernel beside a resampling and one that resamples; `fused`: the axis that holds positions
-        and channels; `heads`: `tile` where all positions get the weights of one, `mean` where one gets those of all.
+      args: those of `fit`, and `unit`: the source's kernel is divided by its largest singular value; `gives`: the steps
+        from the sources to the plain form (`families.cross_roles`); `takes`: from there to the form of the target;
+        `limit`: `[axis, n]`, of an axis that holds more than channels; `resample`: the operation between a kernel
+        beside a resampling and one that resamples; `fused`: the last axis holds positions and channels; `heads`:
+        `positions` where the first axis does, `mean` where it does not any more: the weights of all for one.
     """
     steps: list[Step] = []
-    made = lambda: shape_of_steps(steps, shapes[:1]) if steps else tuple(shapes[0])
+    made = lambda: shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
     role = {key: args[key] for key in ("inputs", "colour", "classes", "spectral") if key in args}
     if args.get("unit"):
         steps.append(("unit", {}))
+    steps += [(name, own) for name, own in (*args.get("gives", ()), *args.get("takes", ()))]
+    if "limit" in args:
+        axis, n = args["limit"]
+        if (shape := list(made()))[axis] > n:
+            shape[axis] = n
+            steps.append(("slice", {"shape": shape}))
     if "resample" in args:
         steps += _resampled(made(), target, args["resample"])
     if "fused" in args:
-        role["view"] = [[z, POSITIONS, n // POSITIONS] for z, n in (made(), target)]
-    if args.get("heads") == "tile":
-        width, outputs = made()
-        steps.append(("tile", {"axis": 0, "repeats": POSITIONS}))
-        steps.append(("reshape", {"shape": [POSITIONS * width, outputs]}))
-        role["view"] = [[POSITIONS, n, outputs] for n in (width, target[0] // POSITIONS)]
+        steps += _fused(made(), target)
+        if len(target) < 3:
+            role["view"] = [_by_position(shape, len(shape) - 1) for shape in (made(), target)]
+    if args.get("heads") == "positions":
+        role["view"] = [_by_position(shape, 0) for shape in (made(), target)]
     elif args.get("heads") == "mean":
         width, outputs = made()
         steps.append(("reshape", {"shape": [POSITIONS, width // POSITIONS, outputs]}))
         steps.append(("mean", {"axis": 0}))
-    return 1, [*steps, *fit([made()], target, role)[1]]
+    return len(shapes), [*steps, *fit([made()], target, role)[1]]
 
 
 def across_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """The singular vector of a kernel that `across` makes, from that kernel's source; `args["shape"]` is the kernel's."""
     _, steps = across(shapes, tuple(args["shape"]), {k: v for k, v in args.items() if k != "shape"})
     steps = [*(step for step in steps if not lookup(step[0]).fresh), ("top_vector", {})]
-    made = shape_of_steps(steps, shapes[:1])
-    return 1, steps if made == target else [*steps, ("pad", {"shape": list(target)})]
+    made = shape_of_steps(steps, shapes)
+    return len(shapes), steps if made == target else [*steps, ("pad", {"shape": list(target)})]
 
 
 def _resampled(shape: Shape, target: Shape, name: str) -> list[Step]:
@@ -75,6 +85,21 @@ def _resampled(shape: Shape, target: Shape, name: str) -> list[Step]:
         return fused if size == new else [*fused, ("slice", middle)]
     size = min(new, old - 1)
     return [(name, {"shape": [size, size, *shape[2:]]})]
+
+
+def _by_position(shape: Shape, axis: int) -> list[int]:
+    """The shape with positions and channels along this axis taken apart."""
+    sizes = [*shape]
+    return [*sizes[:axis], POSITIONS, sizes[axis] // POSITIONS, *sizes[axis + 1 :]]
+
+
+def _fused(shape: Shape, target: Shape) -> list[Step]:
+    """From maps `[4, 4, C]` to the bias `[(4 4 C)]` of a dense layer, or back."""
+    if len(shape) == 3 and len(target) == 1:
+        return [("reshape", {"shape": [math.prod(shape)]})]
+    return (
+        [("reshape", {"shape": [*target[:2], shape[0] // POSITIONS]})] if len(shape) == 1 and len(target) == 3 else []
+    )
 
 
 RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]] = {

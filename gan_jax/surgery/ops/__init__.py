@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from gan_jax.surgery.ops import basic as leaf
-from gan_jax.surgery.ops import dense, equalised, grids, heads, join, select, spectral, width
+from gan_jax.surgery.ops import dense, equalised, forms, grids, heads, join, select, spectral, width
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide
 from gan_jax.trees import did_you_mean
 
@@ -309,6 +309,31 @@ OPS: dict[str, Op] = {
         dense.fold_shape,
         dense.fold_dense,
         sources=2,
+        many=True,
+        keeps="adapted",
+    ),
+    "modulated": Op(
+        "a kernel with the styles that it is multiplied with",
+        forms.modulated_shape,
+        forms.modulated,
+        sources=2,
+        keeps="adapted",
+    ),
+    "unit_rms": Op("the same shape, root mean square 1", leaf.same_shape, forms.unit_rms, keeps="adapted"),
+    "flip": Op("the same kernel, turned by half a turn", forms.kernel_shape, forms.flip, moments="flip"),
+    "spread": Op(
+        "a dense layer and a map for each channel as a dense layer by position",
+        forms.spread_shape,
+        forms.spread,
+        sources=2,
+        keeps="adapted",
+    ),
+    "rank_one": Op("of a dense layer by position, a part", forms.rank_one_shape, forms.rank_one, keeps="adapted"),
+    "fold_residual": Op(
+        "residual blocks of three kernels as one 3x3 kernel",
+        forms.residual_shape,
+        forms.fold_residual,
+        sources=3,
         many=True,
         keeps="adapted",
     ),
