@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config import BigGANConfig, DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, make_plan, measure, pair_rules, transplant
 from gan_jax.surgery.measure import common_views
@@ -25,6 +25,9 @@ SMALL_STYLEGAN2 = StyleGAN2Config(
 SMALL_R3GAN = R3GANConfig(
     *(16, 1, 0, 8, (6, 6, 4), (3, 3, 2), (1,)),
 )  # resolution, channels, classes, z, widths, cardinality, blocks
+SMALL_BIGGAN = BigGANConfig(
+    *(16, 1, 0, 9, 2, (3, 3, 2), (2, 3, 4)), shared_dim=4, attention=(8,)
+)  # resolution, channels, classes, z, width, multipliers of G and D
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 
 
@@ -64,9 +67,11 @@ def make_pair(seed: int = 0, base: NetConfig = BASE, **changes) -> tuple[Pair, d
         return {"var": 0.5 + x**2, "scale": 1 + 0.2 * x, "u": x, "basis": x}.get(path.split("/")[-1], 0.2 * x)
 
     tree = map_with_path(draw, shapes(config))
-    if "spectral" in tree["d"]:
-        spectral = map_with_path(lambda path, u: _iterate(tree["d"]["params"], path, u), tree["d"]["spectral"])
-        tree["d"]["spectral"] = spectral
+    for net in tree.values():
+        if "spectral" in net:
+            net["spectral"] = map_with_path(
+                lambda path, u, params=net["params"]: _iterate(params, path, u), net["spectral"]
+            )
     return pair_of(config), jax.tree.map(lambda x: jnp.asarray(x, jnp.float64 if double else jnp.float32), tree)
 
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
-from gan_jax.config import DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.surgery.families import dcgan, mlp, r3gan, r3gan_layout, resnet, stylegan2, stylegan2_layout
+from gan_jax.config import BigGANConfig, DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.surgery.families import (
+    biggan,
+    biggan_layout,
+    dcgan,
+    mlp,
+    r3gan,
+    r3gan_layout,
+    resnet,
+    stylegan2,
+    stylegan2_layout,
+)
 from gan_jax.surgery.families.case import Case, Classes, Options
 from gan_jax.surgery.families.cross import ROLES, cross_rules
 from gan_jax.surgery.families.layout import Layout
@@ -102,6 +112,7 @@ FAMILIES: dict[type, tuple[Family, Family]] = {  # of G and D, where more than t
     DCGANConfig: (dcgan.generator, dcgan.discriminator),
     StyleGAN2Config: (stylegan2.generator, stylegan2.discriminator),
     R3GANConfig: (r3gan.generator, r3gan.discriminator),
+    BigGANConfig: (biggan.generator, biggan.discriminator),
     MLPConfig: (mlp.generator, mlp.discriminator),
 }
 
@@ -110,5 +121,6 @@ LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {
     DCGANConfig: dcgan.layouts,
     StyleGAN2Config: stylegan2_layout.layouts,
     R3GANConfig: r3gan_layout.layouts,
+    BigGANConfig: biggan_layout.layouts,
     MLPConfig: mlp.layouts,
 }

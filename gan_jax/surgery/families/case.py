@@ -73,6 +73,8 @@ class Case:
             role["colour"] = ("in" if new.axes[axis].reads else "out", axis)
         if "classes" in names or "classes" in [axis.name for axis in old.axes]:
             role["classes"] = self.options.classes
+            if axis := names.index("classes") if "classes" in names else 0:
+                role["class_axis"] = axis
         if path in self.layout.spectral and not new.axes[-1].reads:
             role["spectral"] = True
         offset = len(new.axes) - len(old.axes)  # a class axis stands first
@@ -140,5 +142,7 @@ def shared(group: str | None, old: str | None) -> str:
 def vector_role(case: Case, kernel: str, vector: str) -> dict[str, Any]:
     """The arguments of `fit_vector`."""
     role = {**case.role(kernel), "shape": case.leaves[kernel].shape}
+    if "view" in (own := case.role(vector)):
+        role["vector_view"] = own["view"]
     chosen = case.role(vector, beside=[kernel]).get("keep") if "keep" in role else None
     return {**role, **({"vector": chosen} if chosen else {})}

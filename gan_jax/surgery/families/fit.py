@@ -83,20 +83,24 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
 
 
 def _classes(shape: Shape, target: Shape, args: Args) -> list[Step]:
-    """Steps over the class axis, of leaves that are `[classes, C]` where conditional and `[C]` where not."""
+    """Steps over the class axis, of leaves that are `[classes, C]` where conditional and `[C]` where not.
+
+    It is axis 0 unless `args["class_axis"]` says another.
+    """
     if "classes" not in args or len(shape) == len(target) == 1:
         return []
     if len(shape) < len(target):
         return [("tile", {"axis": 0, "repeats": target[0]})]
     if len(shape) > len(target):
         return [("mean", {"axis": 0})]
-    wanted = args["classes"]
-    if wanted is None and shape[0] != target[0]:
+    wanted, axis = args["classes"], args.get("class_axis", 0)
+    if wanted is None and shape[axis] != target[axis]:
         raise OpError(
-            f"{shape[0]} source classes, {target[0]} target classes: say which source class each starts from, "
+            f"{shape[axis]} source classes, {target[axis]} target classes: say which source class each starts from, "
             "classes=(0, 3, -1, ..); -1 is the mean of all"
         )
-    return [] if wanted is None else [*class_steps(wanted, shape[0], target[0])]
+    steps = [] if wanted is None else class_steps(wanted, shape[axis], target[axis])
+    return [(name, {**own, "axis": axis}) for name, own in steps]
 
 
 def _fold(shape: Sequence[int], view: Sequence[int], folded: Sequence[int]) -> list[int]:

@@ -12,7 +12,7 @@ EXACT = {
     *("copy", "pad", "widen", "widen_spectral", "colour_spectral", "duplicate", "permute", "tile", "gather", "regain"),
     *("zero", "fill", "identity", "mute", "ballast", "one_hot", "carry", "carry_on", "singular_vector"),
     *("resample", "pass_on", "in_pairs", "reshape"),
-    *("equalise", "parts", "carry_centre", "carry_head"),
+    *("shift", "equalise", "parts", "carry_centre", "carry_head"),
 }
 REASONS = {
     "slice": "channels or latents dropped",

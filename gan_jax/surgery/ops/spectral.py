@@ -15,6 +15,7 @@ that is zero, or small, cannot be had at all, since the division brings any kern
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,8 +38,9 @@ def widen(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     if outputs == total:
         return base
     xp = xp_of(base)
-    matrix = wide(base).reshape(-1, total)
-    old, new = matrix[:, :outputs], matrix[:, outputs:]
+    rows = math.prod(args["shape"][:-1])  # a fused last axis has an output for each position and channel
+    matrix = wide(base).reshape(rows, -1, total)
+    old, new = matrix[..., :outputs].reshape(rows, -1), matrix[..., outputs:].reshape(rows, -1)
     left, values, _ = xp.linalg.svd(old, full_matrices=False)
     left = left * (values > values[0] * 1e-6).astype(old.dtype)[None]
     before = _norm(xp, new)
@@ -48,7 +50,8 @@ def widen(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     target = xp.where(values[0] > 0, args.get("strength", STRENGTH) * values[0], before)
     nothing_left = size <= before * 1e-3  # rounding errors must not be blown up to weights
     scale = xp.where(nothing_left, xp.zeros_like(size), target / xp.where(nothing_left, xp.ones_like(size), size))
-    return xp.concatenate([old, new * scale], axis=1).reshape(base.shape).astype(x.dtype)
+    parts = [part.reshape(rows, matrix.shape[1], -1) for part in (old, new * scale)]
+    return xp.concatenate(parts, axis=2).reshape(base.shape).astype(x.dtype)
 
 
 def colour_shape(shapes: Sequence[Shape], args: Args) -> Shape:
@@ -100,6 +103,16 @@ def one_hot(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     return paste(zeros(fresh, tuple(args["shape"])), (..., args["index"]), args.get("value", 1))
 
 
+def shift(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """A bias, plus `factor` times what its layer makes of ones in the first `channels` inputs, far from any border.
+
+    Sources: bias `[O]`, kernel `[h, w, I, O]`, singular vector `[O]`; the layer is one with `refine`.
+    """
+    bias, kernel, vector = map(wide, sources)
+    made = kernel[..., : args["channels"], :].sum(axis=(0, 1, 2)) / stretch(kernel, vector, refine=True)
+    return (bias + np.array(args["factor"], bias.dtype) * made).astype(sources[0].dtype)
+
+
 def top(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """The singular vector of a kernel that has none beside it."""
     return top_vector(sources[0], sources[0])
@@ -124,7 +137,15 @@ def vector_after(vector: Any, kernel: Any, old_vector: Any, old_kernel: Any) -> 
     return xp_of(kernel, vector).where(abs(after - before) <= 1e-6 * before, vector, top)
 
 
-def stretch(kernel: Any, vector: Any) -> Any:
-    """How far a kernel `[.., O]` stretches a vector `[O]`: for its singular vector, its singular value."""
-    image = wide(kernel).reshape(-1, kernel.shape[-1]) @ wide(vector)
-    return xp_of(image).sqrt((image * image).sum())
+def stretch(kernel: Any, vector: Any, refine: bool = False) -> Any:
+    """How far a kernel `[.., O]` stretches a vector `[O]`: for its singular vector, its singular value.
+
+    With `refine` what half a power iteration more finds, which is what such layers of `nets` divide by.
+    """
+    matrix = wide(kernel).reshape(-1, kernel.shape[-1])
+    image = matrix @ wide(vector)
+    size = xp_of(image).sqrt((image * image).sum())
+    if not refine:
+        return size
+    back = matrix.T @ (image / xp_of(image).maximum(size, np.array(1e-30, image.dtype)))
+    return xp_of(image).sqrt((back * back).sum())
