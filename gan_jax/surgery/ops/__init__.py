@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from gan_jax.surgery.ops import basic as leaf
 from gan_jax.surgery.ops import dense, equalised, forms, grids, heads, join, select, spectral, width
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide
@@ -130,10 +132,19 @@ def _vector(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def _regain(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """A gain that keeps gain * kernel / singular value: sources gain, singular vector, kernel, and what it reads."""
-    vector, kernel = _changed(sources[1:], args)
-    ratio = spectral.stretch(kernel, vector) / spectral.stretch(sources[2], sources[1])
-    return (wide(sources[0]) * ratio).astype(sources[0].dtype)
+    """A gain that keeps gain * kernel / singular value: sources gain, singular vector, kernel, and what it reads.
+
+    With `args["alone"]` there was none, which counts as 1.
+    """
+    gain, sources = (np.ones((), sources[0].dtype), sources) if args.get("alone") else (sources[0], sources[1:])
+    vector, kernel = _changed(sources, args)
+    size = lambda kernel, vector: spectral.stretch(kernel, vector, args.get("refine", False))
+    ratio = size(kernel, vector) / size(sources[1], sources[0])
+    return (wide(gain) * ratio).astype(gain.dtype)
+
+
+def _gain_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    return () if args.get("alone") else leaf.same_shape(shapes, args)
 
 
 def _changed(sources: Sequence[Any], args: Args) -> tuple[Any, Any]:
@@ -206,9 +217,9 @@ OPS: dict[str, Op] = {
     ),
     "regain": Op(
         "the same gain, times how much the singular value of its kernel grew",
-        leaf.same_shape,
+        _gain_shape,
         _regain,
-        sources=3,
+        sources=2,
         many=True,
         keeps="adapted",
     ),
@@ -336,6 +347,9 @@ OPS: dict[str, Op] = {
         sources=3,
         many=True,
         keeps="adapted",
+    ),
+    "shift": Op(
+        "[O], for a kernel whose inputs are shifted", leaf.same_shape, spectral.shift, sources=3, keeps="adapted"
     ),
     "unit": Op("the same kernel, largest singular value 1", leaf.matrix_shape, leaf.unit, keeps="adapted"),
     "nested": Op("one operation on inputs that others make", _nested_shape, _nested, many=True),
