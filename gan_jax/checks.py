@@ -15,6 +15,7 @@ from gan_jax.config import (
     FreezeDConfig,
     MLPConfig,
     R3GANConfig,
+    SNGANConfig,
     StyleGAN2Config,
 )
 
@@ -47,6 +48,8 @@ def _net(config: Config) -> Iterator[str]:
     points = isinstance(net, MLPConfig) and net.resolution == 1
     if isinstance(net, MLPConfig):
         yield from _mlp(net)
+    elif isinstance(net, SNGANConfig):
+        yield from _sngan(net)
     elif net.resolution < 16 or net.resolution & (net.resolution - 1):
         yield f"net.resolution is {net.resolution}; use a power of two from 16"
     elif not isinstance(net, R3GANConfig | BigGANConfig) and 0 < net.channel_base < net.resolution:
@@ -108,6 +111,19 @@ def _mlp(net: MLPConfig) -> Iterator[str]:
     for name in ("g_slope", "d_slope"):
         if not 0 <= (slope := getattr(net, name)) < 1:
             yield f"net.{name} is {slope:g}; use 0 (ReLU) or a slope below 1 (0.2 is usual)"
+
+
+def _sngan(net: SNGANConfig) -> Iterator[str]:
+    for name, halvings in (("g_widths", len(net.g_widths) - 1), ("d_widths", len(net.d_widths))):
+        if not (values := getattr(net, name)) or min(values) < 1:
+            yield f"net.{name} is {list(values)}; give one width or more, each at least 1"
+        elif net.resolution < 1 or net.resolution % 2**halvings:
+            yield (
+                f"net.resolution {net.resolution} cannot be halved {halvings} times, as net.{name} {list(values)} wants; "
+                f"use a multiple of {2**halvings}"
+            )
+    if net.d_rest and min(net.d_rest) < 1:
+        yield f"net.d_rest is {list(net.d_rest)}; give widths of at least 1, or none"
 
 
 def _loss(config: Config) -> Iterator[str]:

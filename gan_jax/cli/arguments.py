@@ -27,6 +27,7 @@ from gan_jax.config import (
     R3GANConfig,
     ResNetConfig,
     ScratchConfig,
+    SNGANConfig,
     StyleGAN2Config,
     from_dict,
 )
@@ -170,5 +171,6 @@ NETS: dict[str, type] = {
     "r3gan": R3GANConfig,
     "biggan": BigGANConfig,
     "mlp": MLPConfig,
+    "sngan": SNGANConfig,
 }
 METHODS: dict[str, type] = {"scratch": ScratchConfig, "finetune": FinetuneConfig, "freeze_d": FreezeDConfig}

@@ -17,6 +17,7 @@ from gan_jax.config.nets import (
     NetConfig,
     R3GANConfig,
     ResNetConfig,
+    SNGANConfig,
     StyleGAN2Config,
 )
 from gan_jax.config.serial import ConfigError, differences, from_dict, net_from_dict, net_to_dict, to_dict
@@ -78,6 +79,7 @@ __all__ = [
     "OptimConfig",
     "R3GANConfig",
     "ResNetConfig",
+    "SNGANConfig",
     "ScratchConfig",
     "StyleGAN2Config",
     "TrainConfig",

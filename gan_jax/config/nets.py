@@ -117,4 +117,22 @@ class MLPConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
 
 
-NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig | BigGANConfig | MLPConfig
+@dataclasses.dataclass(frozen=True)
+class SNGANConfig:
+    """SNGAN pair as published and pretrained elsewhere; the defaults are those for 32 px. To grow, see ResNetConfig."""
+
+    resolution: int = 32  # height and width, px; a multiple of 2 for each doubling in G and each halving in D
+    channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
+    num_classes: int = 0  # 0 = unconditional; else conditional normalisation and a projection discriminator
+    z_dim: int = 128  # latent size
+    g_widths: tuple[int, ...] = (256, 256, 256, 256)  # of G's maps, each twice as large as the ones before
+    d_widths: tuple[int, ...] = (128, 128)  # of what D's blocks write that halve the size, from the image downwards
+    d_rest: tuple[int, ...] = (128, 128)  # of what D's further blocks write, which keep the size
+    upsample: Literal["bilinear", "nearest"] = "bilinear"  # how G doubles sizes
+    cut_skips: bool = True  # whether D's shortcuts read what the block's first ReLU leaves; False as in the paper
+    # how an evaluation finds singular values: by one more power iteration, or from stored vectors of both sides
+    estimate: Literal["refined", "stored"] = "refined"
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
+
+
+NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig | BigGANConfig | MLPConfig | SNGANConfig

@@ -18,9 +18,10 @@ from gan_jax.config import (
     NetConfig,
     R3GANConfig,
     ResNetConfig,
+    SNGANConfig,
     StyleGAN2Config,
 )
-from gan_jax.nets import biggan, biggan_d, dcgan, mlp, r3gan, r3gan_d, resnet, stylegan2, stylegan2_d
+from gan_jax.nets import biggan, biggan_d, dcgan, mlp, r3gan, r3gan_d, resnet, sngan, stylegan2, stylegan2_d
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
 
@@ -175,6 +176,12 @@ def _mlp(config: MLPConfig, axis_name: str | None) -> Pair:
     return Pair(*pair, config, tuple(f"fc{i}" for i in range(len(config.d_widths))))
 
 
+def _sngan(config: SNGANConfig, axis_name: str | None) -> Pair:
+    g, d = _examples(config)
+    pair = make_net(sngan.Generator(config, axis_name), g), make_net(sngan.Discriminator(config), d)
+    return Pair(*pair, config, tuple(stage.name for stage in sngan.stages(config)))
+
+
 NETS: dict[type, Callable[..., Pair]] = {
     ResNetConfig: _resnet,
     DCGANConfig: _dcgan,
@@ -182,4 +189,5 @@ NETS: dict[type, Callable[..., Pair]] = {
     R3GANConfig: _r3gan,
     BigGANConfig: _biggan,
     MLPConfig: _mlp,
+    SNGANConfig: _sngan,
 }

@@ -76,6 +76,21 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(x[:, :, None, :, None, :], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
+def upsample_linear(x: jax.Array) -> jax.Array:
+    """Doubles height and width by linear interpolation: `[N, H, W, C]` -> `[N, 2H, 2W, C]`.
+
+    Pixels are squares whose centres are interpolated between, and the outermost values go on: PyTorch's bilinear mode
+    with `align_corners=False`.
+    """
+    for axis in (1, 2):
+        n = x.shape[axis]
+        ends = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(4)], mode="edge")
+        before, after = (jax.lax.slice_in_dim(ends, start, start + n, axis=axis) for start in (0, 2))
+        pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
+        x = pairs.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 1 :])
+    return x
+
+
 def downsample_mean(x: jax.Array) -> jax.Array:
     """Halves height and width by 2x2 means: `[N, H, W, C]` -> `[N, H/2, W/2, C]`."""
     n, h, w, c = x.shape

@@ -26,12 +26,14 @@ class _Weighted(nn.Module):
     One power iteration per training call; the left-over vector `u [O]` is the only state, in collection `spectral`.
     The kernel is read as the matrix `[kh * kw * I, O]`. The layer computes in `dtype`; None = that of its parameters.
     With `refine` an evaluation too divides by what a power iteration from the stored vector finds, and forgets it.
+    With `stored` the vector `v [kh * kw * I]` of the other side is state too, and an evaluation takes both as they are.
     """
 
     spectral: bool = False
     init_kernel: Initializer = xavier()
     dtype: Any = None
     refine: bool = False
+    stored: bool = False
 
     def weight(self, name: str, shape: tuple[int, ...], train: bool) -> jax.Array:
         kernel = self.param(name, self.init_kernel, shape)
@@ -43,9 +45,16 @@ class _Weighted(nn.Module):
         fixed = jax.lax.stop_gradient(matrix)
         v = _unit(fixed @ u.value)
         right = _unit(v @ fixed) if train or self.refine else u.value
+        if self.stored:
+            left = self.variable("spectral", "v", lambda: v)
+            if train and not self.is_initializing():
+                left.value = v
+            v = left.value
         if train and not self.is_initializing():
             u.value = right
         sigma = v @ (matrix @ right)
+        if self.stored:  # vectors that are no pair may make it negative
+            return (kernel / jnp.where(jnp.abs(sigma) < 1e-12, 1e-12, sigma)).astype(dtype)
         return (kernel / jnp.maximum(sigma, 1e-12)).astype(dtype)
 
 

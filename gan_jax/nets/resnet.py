@@ -8,6 +8,8 @@ block has further residuals `more0`, `more1`, ..: without resampling, their skip
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -51,6 +53,7 @@ class GBlock(nn.Module):
     dtype: str
     kernel: int = 3
     depth: int = 1
+    upsample: Callable[[jax.Array], jax.Array] = upsample_nearest
 
     @nn.compact
     def __call__(self, x: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
@@ -58,12 +61,12 @@ class GBlock(nn.Module):
         conv = lambda name: Conv(
             features=self.features, size=self.kernel, init_kernel=RESIDUAL, dtype=self.dtype, name=name
         )
-        h = upsample_nearest(nn.relu(norm("norm0")(x, labels, train)))
+        h = self.upsample(nn.relu(norm("norm0")(x, labels, train)))
         h = conv("conv0")(h)
         h = conv("conv1")(nn.relu(norm("norm1")(h, labels, train)))
-        # A 1x1 convolution commutes with repetition, and before it costs a quarter.
+        # A 1x1 convolution commutes with means of neighbours, as with repetition, and before them it costs a quarter.
         skip = Conv(features=self.features, size=1, dtype=self.dtype, name="skip")(x)
-        h = h + upsample_nearest(skip)
+        h = h + self.upsample(skip)
         for i in range(self.depth - 1):
             more = GResidual(self.num_classes, self.axis_name, self.dtype, self.kernel, name=f"more{i}")
             h = more(h, labels, train)

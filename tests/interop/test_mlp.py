@@ -72,7 +72,7 @@ def test_any_names_with_numbers(tmp_path):
     }
     assert set(import_file(_save(tmp_path / "c.safetensors", merged)).variables) == {"g_ema", "d"}
     alone = import_file(_save(tmp_path / "d.safetensors", state("d")))
-    assert set(alone.variables) == {"d"} and alone.config.d_widths == (7,)
+    assert isinstance(alone.config, MLPConfig) and set(alone.variables) == {"d"} and alone.config.d_widths == (7,)
 
 
 def _save(path, tensors):

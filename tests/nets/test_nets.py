@@ -15,7 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import BigGANConfig, ConfigError, DCGANConfig, MLPConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config import (
+    BigGANConfig,
+    ConfigError,
+    DCGANConfig,
+    MLPConfig,
+    R3GANConfig,
+    ResNetConfig,
+    SNGANConfig,
+    StyleGAN2Config,
+)
 from gan_jax.nets import NETS, build
 from gan_jax.trees import count, flatten
 
@@ -37,6 +46,10 @@ FAMILIES = {
     "biggan-conditional": BigGANConfig(z_dim=12, width=1, num_classes=3, shared_dim=4, attention=(8,), d_gain=True),
     "biggan-tables": BigGANConfig(
         *(16, 3, 3, 5, 1), hierarchical=False, shared_dim=0, attention=(), d_wide=False, g_spectral=False
+    ),
+    "sngan": SNGANConfig(z_dim=5, g_widths=(8, 6, 4), d_widths=(4, 6), d_rest=(6, 8), estimate="stored"),
+    "sngan-conditional": SNGANConfig(
+        z_dim=5, num_classes=3, g_widths=(8, 6), d_widths=(4, 6), d_rest=(6, 5), upsample="nearest"
     ),
 }
 CASES = [
@@ -114,6 +127,8 @@ def test_outputs(family, resolution, dtype):
         ("r3gan-conditional", 16, "float32"),
         ("mlp", 32, "bfloat16"),
         ("mlp-conditional", 16, "float32"),
+        ("sngan", 16, "bfloat16"),
+        ("sngan-conditional", 16, "float32"),
         ("biggan", 32, "bfloat16"),
         ("biggan-conditional", 16, "float32"),
         ("biggan-tables", 16, "float32"),
@@ -147,7 +162,7 @@ def test_a_training_pass(family, resolution, dtype):
         assert np.isfinite(gradient).all() and (np.abs(gradient) > 0).any(), path
 
 
-@pytest.mark.parametrize("family", ["resnet", "dcgan", "stylegan2", "r3gan", "mlp", "biggan-conditional"])
+@pytest.mark.parametrize("family", ["resnet", "dcgan", "stylegan2", "r3gan", "mlp", "sngan", "biggan-conditional"])
 def test_compiled_is_eager(family):
     pair = pair_of(family, 16)
     z, images, labels = inputs(pair.config, 2)
@@ -180,7 +195,7 @@ def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
         assert pair.d_blocks == tuple(name for name in pair.d.specs()["params"] if name.startswith("fc"))
         return
     blocks = {"dcgan": ("from_rgb", "b8", "b4"), "stylegan2": ("b32", "b16", "b8", "b4")}
-    blocks["biggan"] = ("b32", "b16", "b8", "b8_more0")
+    blocks["biggan"] = blocks["sngan"] = ("b32", "b16", "b8", "b8_more0")
     assert pair.d_blocks == blocks.get(family.partition("-")[0], ("from_rgb", "b32", "b16", "b8", "b4"))
     names = list(pair.d.specs()["params"])
     assert set(pair.d_blocks) <= set(names)
@@ -190,7 +205,7 @@ def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
     else:
         assert rest == ({"head", "embed"} if getattr(pair.config, "num_classes", 0) else {"head"})
     sizes = [int(name[1:].partition("_")[0]) for name in pair.d_blocks if name != "from_rgb"]
-    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == (8 if family.startswith("biggan") else 4)
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == (8 if family.startswith(("biggan", "sngan")) else 4)
 
 
 def test_widths_do_not_depend_on_the_final_size():
