@@ -151,6 +151,17 @@ def _augment(config: Config) -> Iterator[str]:
     augment = config.augment
     if augment.ada is not None and augment.policy:
         yield "augment.ada and augment.policy are two augmentations of the same images; use one of them"
+    if (end := config.anneal.ada_p) is not None:
+        if augment.ada_target is not None:
+            yield "anneal.ada_p and augment.ada_target both decide how strong ADA is; set one of them to None"
+        if not 0 <= end <= 1:
+            yield f"anneal.ada_p is {end:g}; use a probability in [0, 1]"
+    ends = [field.name for field in dataclasses.fields(config.anneal) if field.name != "kimg"]
+    given = [name for name in ends if getattr(config.anneal, name) is not None]
+    if given and config.anneal.kimg == 0:
+        yield f"anneal.{given[0]} is given, but anneal.kimg is 0; say how long the way there is"
+    if (end := config.anneal.b2) is not None and not 0 <= end < 1:
+        yield f"anneal.b2 is {end:g}; it must lie in [0, 1)"
     if not 0 <= augment.ada_p <= 1:
         yield f"augment.ada_p is {augment.ada_p:g}; use a probability in [0, 1]"
     if augment.ada_target is not None and not -1 <= augment.ada_target <= 1:
@@ -221,6 +232,10 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "log.grid_every_kimg": ", or None for the end only",
 }
 NOT_NEGATIVE = (
+    "anneal.kimg",
+    "anneal.lr",
+    "anneal.gamma",
+    "anneal.half_life_kimg",
     "net.shared_dim",
     "loss.r1_gamma",
     "loss.r2_gamma",

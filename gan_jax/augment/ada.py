@@ -28,6 +28,9 @@ PIPES["bgcf"] = (*PIPES["bgc"], "bands")
 PIPES["bgcfn"] = (*PIPES["bgcf"], "noise")
 PIPES["bgcfnc"] = (*PIPES["bgcfn"], "cutout")
 
+PIPES["r3gan"] = (*PIPES["bgc"], "cutout")
+SHARES: dict[str, dict[str, float]] = {"r3gan": dict.fromkeys(COLOUR, 0.5)}  # of p, for some transforms of a pipeline
+
 INTERVAL = 4  # minibatches between changes of p
 
 
@@ -51,10 +54,10 @@ def ada(pipe: str, p: jax.Array | float, keys: jax.Array, images: jax.Array, dra
         raise ValueError(f"no ADA pipeline is called {pipe!r}; use one of {', '.join(PIPES)}")
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
         raise ValueError(f"ADA wants images [B, H, W, C] of 1, 3 or 4 channels, not of shape {images.shape}")
-    names, p = PIPES[pipe], jnp.asarray(p, jnp.float32)
+    names, p, shares = PIPES[pipe], jnp.asarray(p, jnp.float32), SHARES.get(pipe, {})
     draws = draw(keys, images.shape[1:] if "noise" in names else None)
     chance = probabilities(p)
-    on = {name: draws.gates[name] < chance[name] for name in names}
+    on = {name: draws.gates[name] < chance[name] * shares.get(name, 1.0) for name in names}
     out = jax.vmap(lambda on, draws, image: _transform(names, on, draws, image))(on, draws, images.astype(jnp.float32))
     return out.astype(images.dtype)
 

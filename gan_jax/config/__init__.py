@@ -22,6 +22,7 @@ from gan_jax.config.nets import (
 )
 from gan_jax.config.serial import ConfigError, differences, from_dict, net_from_dict, net_to_dict, to_dict
 from gan_jax.config.training import (
+    AnnealConfig,
     AugmentConfig,
     CheckpointConfig,
     DataConfig,
@@ -44,6 +45,7 @@ class Config:
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     ema: EMAConfig = EMAConfig()
+    anneal: AnnealConfig = AnnealConfig()
     train: TrainConfig = TrainConfig()
     transfer: MethodConfig = ScratchConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -60,6 +62,7 @@ class Config:
 
 
 __all__ = [
+    "AnnealConfig",
     "AugmentConfig",
     "BigGANConfig",
     "CheckpointConfig",

@@ -47,7 +47,8 @@ class AugmentConfig:
     ] = ()  # DiffAugment of what D sees; empty = off
     # ADA pipeline on what D sees, in place of a policy; None = off
     ada: (
-        Literal["blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"] | None
+        Literal["blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc", "r3gan"]
+        | None
     ) = None
     ada_p: float = 0.0  # probability of each of its transforms at the start
     ada_target: float | None = 0.6  # mean sign of D's logits of real images that p aims at; None = p stays
@@ -70,6 +71,16 @@ class OptimConfig:
 class EMAConfig:
     half_life_kimg: float = 10.0  # half-life of G's moving average, thousand images
     rampup: float | None = 0.05  # half-life is at most this share of the images seen; None = off
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnealConfig:
+    kimg: float = 0.0  # thousand images in which values go to their ends, along half a cosine; 0 = all stay
+    lr: float | None = None  # Adam step size of G and D at the end; None = it stays
+    b2: float | None = None  # Adam beta 2 at the end; None = it stays
+    gamma: float | None = None  # weight of R1 and R2 at the end, where they are on; None = they stay
+    half_life_kimg: float | None = None  # half-life of G's moving average at the end; None = it stays
+    ada_p: float | None = None  # strength of ADA at the end, with augment.ada_target None; None = it stays
 
 
 @dataclasses.dataclass(frozen=True)

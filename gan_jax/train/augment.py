@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.augment.ada import INTERVAL, adapt
-from gan_jax.config import AugmentConfig
+from gan_jax.config import AugmentConfig, Config
+from gan_jax.train.anneal import annealed
 from gan_jax.train.state import GanState
 
 Extras = dict[str, jax.Array]
@@ -19,8 +20,10 @@ def init_augment(config: AugmentConfig) -> Extras:
     return {"ada_p": jnp.float32(config.ada_p), "ada_signs": jnp.zeros((), jnp.float32)}
 
 
-def strength(state: GanState) -> jax.Array | None:
+def strength(config: Config, state: GanState) -> jax.Array | None:
     """The probability `[]` of each transform of ADA; None without ADA."""
+    if config.augment.ada is not None and config.anneal.ada_p is not None:
+        return jnp.asarray(annealed(config.anneal, "ada_p", config.augment.ada_p, state.images), jnp.float32)
     return state.extras.get("ada_p")
 
 

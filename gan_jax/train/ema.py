@@ -10,9 +10,19 @@ import jax.numpy as jnp
 from gan_jax.config import EMAConfig
 
 
-def ema_decay(config: EMAConfig, batch: int, images: jax.Array) -> jax.Array:
-    """Beta = 0.5^(batch / half-life), the half-life at most `rampup` times the images seen so far."""
-    half_life = jnp.float32(config.half_life_kimg * 1000)
+def ema_decay(
+    config: EMAConfig, batch: int, images: jax.Array, half_life_kimg: float | jax.Array | None = None
+) -> jax.Array:
+    """Beta = 0.5^(batch / half-life), the half-life at most `rampup` times the images seen so far.
+
+    Args:
+      config: the half-life and its ramp-up.
+      batch: images shown between two averages.
+      images: `[]` shown so far.
+      half_life_kimg: the half-life where it is not that of the configuration.
+    """
+    half_life_kimg = config.half_life_kimg if half_life_kimg is None else half_life_kimg
+    half_life = jnp.asarray(half_life_kimg * 1000, jnp.float32)
     if config.rampup is not None:
         half_life = jnp.minimum(half_life, images.astype(jnp.float32) * config.rampup)
     return 0.5 ** (batch / jnp.maximum(half_life, 1e-8))

@@ -11,14 +11,18 @@ import optax
 from gan_jax.config import OptimConfig
 
 
-def make_adam(config: OptimConfig, updates: float = 1.0) -> optax.GradientTransformation:
+def make_adam(
+    config: OptimConfig, updates: float = 1.0, b2: float | jax.Array | None = None
+) -> optax.GradientTransformation:
     """Clipping and Adam without a step size: the step multiplies by `learning_rate`, which counts images.
 
     Args:
       updates: c = k / (k + 1) where a penalty has an update of its own every k steps, so that k + 1 updates move the
         moments as far as k would (lazy regularisation, Karras et al., 2020); 1 otherwise.
+      b2: beta 2 where it is not that of the configuration.
     """
-    adam = optax.scale_by_adam(b1=config.b1**updates, b2=config.b2**updates, eps=config.eps)
+    b2 = config.b2 if b2 is None else b2
+    adam: Any = optax.scale_by_adam(b1=config.b1**updates, b2=b2**updates, eps=config.eps)  # type: ignore[arg-type]
     return adam if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), adam)
 
 
@@ -27,11 +31,11 @@ def lazy_correction(*intervals: int) -> float:
     return 1 / (1 + sum(1 / interval for interval in intervals if interval > 1))
 
 
-def learning_rate(config: OptimConfig, lr: float, total_images: float, images: jax.Array) -> jax.Array:
+def learning_rate(config: OptimConfig, lr: float | jax.Array, total_images: float, images: jax.Array) -> jax.Array:
     """The step size after so many images: linear warm-up, then constant, linear or cosine decay to 0 at the end."""
     t = images.astype(jnp.float32)
     warm = config.warmup_kimg * 1000
-    rate = jnp.float32(lr) * (jnp.minimum(1.0, (t + 1) / warm) if warm > 0 else 1.0)
+    rate = jnp.asarray(lr, jnp.float32) * (jnp.minimum(1.0, (t + 1) / warm) if warm > 0 else 1.0)
     progress = jnp.clip((t - warm) / max(total_images - warm, 1.0), 0.0, 1.0)
     if config.schedule == "linear":
         rate *= 1 - progress

@@ -17,6 +17,7 @@ from gan_jax.config import Config
 from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
 from gan_jax.tasks import Task
+from gan_jax.train.anneal import annealed
 from gan_jax.train.augment import adapt_augment, init_augment, strength
 from gan_jax.train.draws import Purpose, example_index, example_keys
 from gan_jax.train.ema import ema_decay, lerp
@@ -89,7 +90,8 @@ def make_step(
             loss, task, state.g, state.d,
             batch=draw(data, example_keys(state, Purpose.DATA, batch, index), batch), index=index, keys=keys,
             latents=keys(latents) if latents == Purpose.D_LATENTS else example_keys(state, latents, 0, index),
-            p=strength(state), extras=state.extras, done=done, sync=sync,
+            p=strength(config, state), extras=state.extras, done=done, sync=sync,
+            now=lambda name, start: annealed(config.anneal, name, start, state.images),
         )  # fmt: skip
 
     def play_d(turn: Turn) -> Played:
@@ -136,7 +138,8 @@ def make_step(
         new = descend_g(state, turn, play_g)
         # Only trained leaves are averaged: a frozen one is equal in both copies, and stays so to the bit.
         averaged, still = partition(state.g_ema["params"], trains[0])
-        decay = ema_decay(config.ema, train.batch * train.d_steps, state.images)
+        half_life = turn.now("half_life_kimg", config.ema.half_life_kimg)
+        decay = ema_decay(config.ema, train.batch * train.d_steps, state.images, half_life)
         g_ema = {**new.variables, "params": merge(lerp(averaged, new.trained, decay), still)}
         return _replace(state, g=new.variables, g_ema=g_ema, opt_g=new.opt, extras=new.extras), new.metrics
 

@@ -32,6 +32,7 @@ class Turn:
       extras: running values of the state, as they were before this update.
       done: `[]` updates of this network before this one.
       sync: the mean of a tree over devices.
+      now: `(name, start) -> value` of what is annealed, as it is at this time.
       fake: what G made: in G's turn it depends on G, in D's it does not.
       seen, made: real and generated samples as D saw them; None in updates of a regulariser alone, as `logits`.
       logits: `([B], [B])` of the two.
@@ -49,6 +50,7 @@ class Turn:
     extras: dict[str, jax.Array]
     done: jax.Array
     sync: Callable[[Any], Any]
+    now: Callable[[str, float], float | jax.Array]
     fake: Sample = None
     seen: Sample = None
     made: Sample = None

@@ -63,7 +63,7 @@ def make_update(
     optim, regularisers = config.optim, wanted(config.loss, network)
     eager = [one for one in regularisers if one.interval(config.loss) == 1]
     lazy = [one for one in regularisers if one.interval(config.loss) > 1]
-    adam, correction = make_optimizer(config, network), _correction(config, network)
+    correction = _correction(config, network)
     lr = optim.lr if network == "g" or optim.d_lr is None else optim.d_lr
 
     def update(state: GanState, turn: Turn, play: Callable[[Turn], Played]) -> Updated:
@@ -85,7 +85,8 @@ def make_update(
         grads, (collections, metrics, changes) = jax.grad(objective, has_aux=True)(trained)
         grads, collections, metrics = sync((grads, collections, metrics))
         extras = {**turn.extras, **changes}
-        rate = learning_rate(optim, lr, config.train.kimg * 1000, state.images) * correction
+        adam = make_adam(optim, correction, turn.now("b2", optim.b2))
+        rate = learning_rate(optim, turn.now("lr", lr), config.train.kimg * 1000, state.images) * correction
         trained, opt = apply_updates(adam, rate, grads, getattr(state, f"opt_{network}"), trained)
         for one in lazy:
             interval = one.interval(config.loss)

@@ -58,8 +58,9 @@ def turn(loss, w=W, a=A, extras=None, done=0, index=range(N)):
     frozen = jax.lax.stop_gradient(fake)
     extras = {name: jnp.asarray((extras or {}).get(name, 0.0)) for name in init_extras(loss)}
     found = Turn(
-        loss, TASK, g, d, batch, index, lambda _: index, index, None, extras, jnp.int32(done), lambda x: x, fake
-    )
+        loss, TASK, g, d, batch, index, lambda _: index, index, None, extras, jnp.int32(done),
+        sync=lambda x: x, now=lambda _, start: start, fake=fake,
+    )  # fmt: skip
     logits = (discriminate(d, batch["x"], batch, True)[0], discriminate(d, frozen, batch, True)[0])
     return dataclasses.replace(found, seen=batch["x"], made=frozen, logits=logits)
 

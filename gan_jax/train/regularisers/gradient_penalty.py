@@ -18,9 +18,9 @@ def _value(turn: Turn) -> tuple[jax.Array, Extras]:
     critic = lambda x: task.discriminate(turn.d, see(x), turn.batch, False)[0]
     terms = jnp.zeros(turn.index.shape)
     if loss.r1_gamma > 0:
-        terms += loss.r1_gamma / 2 * squared_gradient(critic, turn.real)
+        terms += turn.now("gamma", loss.r1_gamma) / 2 * squared_gradient(critic, turn.real)
     if loss.r2_gamma > 0:
-        terms += loss.r2_gamma / 2 * squared_gradient(critic, turn.fake)
+        terms += turn.now("gamma", loss.r2_gamma) / 2 * squared_gradient(critic, turn.fake)
     if loss.gp_lambda > 0:
         mix = jax.vmap(jax.random.uniform)(turn.keys(Purpose.MIX))
         terms += loss.gp_lambda * gradient_penalty(critic, turn.real, turn.fake, mix)
