@@ -17,7 +17,7 @@ from tests.conftest import REPO
 PACKAGE = REPO / "gan_jax"
 
 # The way data flows. A room may import itself and the rooms to its left.
-ROOMS = ["trees", "config", "extras", "data", "nets", "losses", "augment", "metrics", "surgery", "interop", "tasks",
+ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augment", "metrics", "surgery", "interop", "tasks",
          "train", "transfer", "fusion", "report", "cli"]  # fmt: skip
 
 ALIASES = {"checks": "config"}  # files that are one room with another

@@ -9,13 +9,16 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import parse_run, run_folder
-from gan_jax.config import Config
+from gan_jax.cli.arguments import parse_run, peek, run_folder
+from gan_jax.config import Config, ConfigError
+from gan_jax.presets import PRESETS, preset
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
     """Train a GAN into a run folder, or go on with the run that is there.
+
+    --preset NAME starts from a paper's configuration: networks, loss, optimiser, augmentation, averages, batch, length.
 
     FILE is an experiment (a Python file with config()), a config.json that a run wrote, or a run folder; it gives
     the defaults that --help shows and that options override. In a folder whose run has the same configuration the
@@ -33,7 +36,10 @@ class Train:
     # experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
-    net: Literal["resnet", "dcgan", "stylegan2", "r3gan"] | None = None  # kind of networks; None = FILE's
+    # a paper's configuration in place of FILE
+    preset: Annotated[str | None, arg(metavar="NAME", help=f"one of {', '.join(PRESETS)}")] = None
+    # kind of networks; None = FILE's
+    net: Literal["resnet", "dcgan", "stylegan2", "r3gan", "biggan", "mlp", "sngan"] | None = None
     method: Literal["scratch", "finetune", "freeze_d"] | None = None  # transfer method; None = FILE's
     at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
     fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it
@@ -42,12 +48,16 @@ class Train:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    args = parse_run(Train, argv, verb="train", base=Config())
+    name = peek(argv, "--preset")
+    args = parse_run(Train, argv, verb="train", base=Config() if name is None else preset(name))
+    if args.preset is not None and args.start is not None:
+        raise ConfigError(f"{args.start} and --preset {args.preset} are two configurations; name one of them")
     if args.distributed:
         from gan_jax.train.processes import join
 
         join()
-    return start_run(args.config.validate(), run_folder(args.out, args.start, args.config), args.at, args.fallback)
+    out = args.out or (None if args.preset is None else Path("runs") / args.preset)
+    return start_run(args.config.validate(), run_folder(out, args.start, args.config), args.at, args.fallback)
 
 
 def start_run(config: Config, folder: Path, at: int | None = None, fallback: bool = False) -> int:

@@ -1,0 +1,92 @@
+"""Every preset can run, has networks of a known size, and says what its paper says."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from gan_jax.cli.main import main
+from gan_jax.config import Config, ConfigError, from_dict, to_dict
+from gan_jax.nets import build
+from gan_jax.presets import PRESETS, preset
+from gan_jax.presets.stylegan2 import auto
+from gan_jax.trees import count
+
+GOLDEN = Path(__file__).parent / "golden" / "parameters.json"
+
+
+def sizes() -> dict[str, list[int]]:
+    """Parameters of G and of D; shapes only."""
+    pairs = {name: build(preset(name).net) for name in PRESETS}
+    return {name: [count(net.specs()["params"]) for net in (pair.g, pair.d)] for name, pair in pairs.items()}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_can_run_and_goes_through_json(name):
+    config = preset(name)
+    assert config.validate() is config
+    assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_sizes():
+    """After a change that is meant: `python -m tests.presets.test_presets` rewrites the list."""
+    assert sizes() == json.loads(GOLDEN.read_text())
+
+
+def test_stylegan2_ada():
+    config = auto(256, gpus=8)
+    assert (config.train.batch, config.net.mbstd_group, config.ema.half_life_kimg) == (64, 4, 20.0)
+    assert config.loss.r1_gamma == pytest.approx(0.2048) and config.optim.lr == 0.0025
+    assert config.net.channel_base == 16384 and config.net.mapping_layers == 2
+    assert auto(1024, gpus=8).optim.lr == 0.002 and auto(1024, gpus=8).train.batch == 32
+    assert preset("stylegan2-ada-256-auto").train.batch == 16
+    cifar = preset("stylegan2-ada-cifar")
+    assert (cifar.loss.path_length, cifar.net.style_mixing, cifar.net.discriminator) == (0.0, 0.0, "orig")
+    assert cifar.train.kimg == 100_000 and cifar.ema.half_life_kimg == 500 and cifar.net.mbstd_group == 32
+    assert preset("stylegan2-ada-paper1024").augment.ada == "bgc" and preset("stylegan2-1024").augment.ada is None
+
+
+def test_averages_of_biggan_lose_a_ten_thousandth_in_an_update_of_g():
+    for name, shown in (("biggan-128", 2048 * 2), ("biggan-cifar10", 50 * 4)):
+        assert math.isclose(0.5 ** (shown / (preset(name).ema.half_life_kimg * 1000)), 0.9999, rel_tol=1e-9)
+    assert preset("biggan-128").train.kimg * 1000 == 150_000 * 4096
+
+
+def test_r3gan_ends_where_its_schedules_do():
+    config = preset("r3gan-cifar10")
+    assert config.anneal.kimg == config.train.kimg == 20_000 and config.anneal.ada_p == 0.55
+    assert config.anneal.gamma == pytest.approx(0.005) and config.loss.r1_gamma == config.loss.r2_gamma == 0.05
+
+
+def test_an_unknown_name_gets_the_nearest():
+    with pytest.raises(ConfigError, match=r"no preset 'r3gan-cifar' \(did you mean 'r3gan-cifar10'.*biggan-128"):
+        preset("r3gan-cifar")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--preset", "stylegan2-ada-cifr"], "did you mean 'stylegan2-ada-cifar'"),
+        (["{file}", "--preset", "sngan-cifar"], "are two configurations; name one"),
+        (["--preset", "sngan-cifar", "--optim.lr", "0"], "optim.lr is 0; it must be positive"),
+    ],
+)
+def test_the_command_line(argv, message, tmp_path, capsys):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(to_dict(Config())))
+    assert main(["train", *(word.format(file=file) for word in argv)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_help_names_the_presets(capsys):
+    assert main(["train", "--preset", "r3gan-ffhq64", "--help"]) == 0
+    text = "".join(capsys.readouterr().out.replace("│", "").split())
+    assert "stylegan2-ada-paper256" in text and "folder:data/ffhq-64" in text
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(json.dumps(sizes(), indent=1) + "\n")
