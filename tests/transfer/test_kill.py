@@ -23,7 +23,8 @@ import sys
 from tests.train import toy
 toy.install()
 from gan_jax.cli.main import main
-sys.exit(main(["train", sys.argv[1], "--out", sys.argv[2]]))
+file, folder, *options = sys.argv[1:]
+sys.exit(main(["train", file, "--out", folder, *options]))
 """
 
 
@@ -39,8 +40,8 @@ def begin(tmp_path):
     config_file.write_text(json.dumps(values))
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
-    def start(folder):
-        command = [sys.executable, "-c", TRAIN, str(config_file), str(folder)]
+    def start(folder, *options):
+        command = [sys.executable, "-c", TRAIN, str(config_file), str(folder), *options]
         return subprocess.Popen(
             command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -117,3 +118,17 @@ def test_many_kills(tmp_path, begin):
     kill_and_finish(begin, tmp_path / "killed", 5, seed=1)
     finish(whole)
     assert result(tmp_path / "killed") == result(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_adaptive_augmentation_goes_on_from_its_strength(tmp_path, begin):
+    """`gan-jax train --augment.ada bgc`, with a p that moves: a change is a tenth of its range."""
+    options = ("--augment.ada", "bgc", "--augment.ada-p", "0.5", "--augment.ada-kimg", "0.32", "--optim.lr", "0.01")
+    ada = lambda folder: begin(folder, *options, "--augment.ada-target", "0.3")
+    whole = ada(tmp_path / "whole")
+    kill_and_finish(ada, tmp_path / "killed", 2, seed=2)
+    finish(whole)
+    got, want = result(tmp_path / "killed"), result(tmp_path / "whole")
+    assert got == want
+    p = np.array([row["ada_p"] for row in want[0]])
+    assert abs(p[0] - 0.5) < 1e-6 and np.unique(p.round(3)).size > 3, p
