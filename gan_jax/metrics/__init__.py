@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan_jax.metrics.clusters import IntraCluster, evaluate_intra_cluster, intra_cluster
 from gan_jax.metrics.evaluate import evaluate_features
 from gan_jax.metrics.extraction import extract, extract_batches
 from gan_jax.metrics.features import FeatureNet, Features, load_features
@@ -9,6 +10,7 @@ from gan_jax.metrics.frechet import frechet_distance, frechet_from_moments
 from gan_jax.metrics.inception_score import Score, inception_score
 from gan_jax.metrics.kernel import KID, kid, mmd2, polynomial_kernel, rbf_kernel
 from gan_jax.metrics.neighbours import PRDC, Memorisation, as_vectors, memorisation, nearest, prdc
+from gan_jax.metrics.perceptual import Perceptual, load_perceptual
 from gan_jax.metrics.protocol import Protocol, make_protocol
 from gan_jax.metrics.statistics import MetricError, Statistics, empty_statistics, summarise
 
@@ -17,21 +19,26 @@ __all__ = [
     "PRDC",
     "FeatureNet",
     "Features",
+    "IntraCluster",
     "Memorisation",
     "MetricError",
+    "Perceptual",
     "Protocol",
     "Score",
     "Statistics",
     "as_vectors",
     "empty_statistics",
     "evaluate_features",
+    "evaluate_intra_cluster",
     "extract",
     "extract_batches",
     "frechet_distance",
     "frechet_from_moments",
     "inception_score",
+    "intra_cluster",
     "kid",
     "load_features",
+    "load_perceptual",
     "make_protocol",
     "memorisation",
     "mmd2",

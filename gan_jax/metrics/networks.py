@@ -118,11 +118,11 @@ NETWORKS: dict[str, Network] = {
     ),
     "vgg16": Network(
         "VGG16", _last_layer(perceptual.VGG16), partial(perceptual.perceptual_specs, perceptual.VGG16),
-        dict, _symmetric_pixels, 512, 0, 64, least=32,
+        dict, _symmetric_pixels, 512, 0, 64, least=16,
     ),
     "alexnet": Network(
         "AlexNet", _last_layer(perceptual.ALEXNET), partial(perceptual.perceptual_specs, perceptual.ALEXNET),
-        dict, _symmetric_pixels, 256, 0, 224, least=64,
+        dict, _symmetric_pixels, 256, 0, 224, least=32,
     ),
     FID_NETWORK: Network(
         "FID Inception", inception_v3.apply_inception_v3, inception_v3.inception_v3_specs,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from gan_jax.metrics.features import FeatureNet
 from gan_jax.metrics.networks import FID_NETWORK, FID_WEIGHTS, NETWORKS
+from gan_jax.metrics.perceptual import Perceptual
 from gan_jax.metrics.resizing import FID_RESIZES
 from gan_jax.metrics.statistics import MetricError
 
@@ -40,11 +41,20 @@ class Protocol:
     kid_subset_size: int | None = None  # images of each side; None = min(n_real, n_fake, 1000)
     prdc_k: int = 5  # neighbours
     is_splits: int = 10  # contiguous parts of the generated images
+    cluster_members: int = 50  # of each cluster that intra-cluster LPIPS compares
 
     @property
     def id(self) -> str:
-        """Short and stable, fit for a file name: `fashion-v1-r900-f2000-1f0c9a3e`; every field is in the last part."""
-        fields = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """Short and stable, fit for a file name: `fashion-v1-r900-f2000-1f0c9a3e`; every field is in the last part.
+
+        Fields of `LATER` count only where they differ from their defaults: numbers measured before there were any keep
+        their protocol's name.
+        """
+        values = dataclasses.asdict(self)
+        for name, default in LATER.items():
+            if values[name] == default:
+                del values[name]
+        fields = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return f"{self.extractor}-r{self.n_real}-f{self.n_fake}-{hashlib.sha256(fields.encode()).hexdigest()[:8]}"
 
     @property
@@ -71,8 +81,10 @@ class Protocol:
             return f"FID Inception, {self.resize}"
         if self.extractor == FID_NETWORK:  # of other weights or another size: the name would promise too much
             return f"Inception-v3 {self.weights_hash[:8] or 'of unnamed weights'}, {self.resize}"
-        network = NETWORKS.get(self.extractor)
-        return self.extractor if network is None else f"{network.title} {self.resolution} px"
+        network = NETWORKS.get(self.extractor.removeprefix("lpips-"))
+        if network is None:
+            return self.extractor
+        return network.title if self.resolution is None else f"{network.title} {self.resolution} px"
 
     def title(self, metric: str) -> str:
         """How a metric is called in tables: `FD (fashion-v1)`.
@@ -108,7 +120,7 @@ class Protocol:
 
 
 def make_protocol(
-    net: FeatureNet, *, channels: int, n_real: int, n_fake: int, reference_hash: str, **options: Any
+    net: FeatureNet | Perceptual, *, channels: int, n_real: int, n_fake: int, reference_hash: str, **options: Any
 ) -> Protocol:
     """The protocol of measuring through `net`.
 
@@ -126,6 +138,7 @@ def make_protocol(
     return Protocol(net.name, net.weights_hash, net.resolution, colour, n_real, n_fake, reference_hash, **options)
 
 
+LATER = {"cluster_members": 50}  # fields that came after ids had been published, with their defaults
 TITLES = {
     "fd": "FD",
     "kid": "KID",
@@ -136,4 +149,6 @@ TITLES = {
     "coverage": "coverage",
     "is": "IS",
     "is_std": "IS spread",
+    "intra_lpips": "intra-cluster LPIPS",
+    "clusters": "occupied clusters",
 }

@@ -51,6 +51,11 @@ class Evaluator:
         return evaluate_features(self.reference, extract(self.net, self.sample(g_vars)), self.protocol)
 
 
+FASHION = (
+    "embedded:fashion",
+    "idx:",
+    "tfds:fashion_mnist",
+)  # what fashion-v1 was trained on; the others know photographs
 STATS_BATCH = 128  # latents in each batch that statistics are re-estimated on
 
 
@@ -73,7 +78,7 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
     protocol = make_protocol(
         net, channels=pair.config.channels, n_real=n, n_fake=config.n_fake, reference_hash=dataset.reference_hash,
         seed=config.seed, stats_latents=stats * STATS_BATCH,
-        far=not dataset.reference.name.startswith(("embedded:fashion", "idx:", "tfds:fashion_mnist")),
+        far=net.name == "fashion-v1" and not dataset.reference.name.startswith(FASHION),
     )  # fmt: skip
     reference = extract(net, dataset.reference.images)
     return Evaluator(net, protocol, reference, config, pair, make_sampler(pair), make_restatistics(pair, STATS_BATCH))

@@ -21,6 +21,8 @@ from gan_jax.metrics import (
     prdc,
     summarise,
 )
+from gan_jax.metrics.networks import FID_WEIGHTS
+from gan_jax.metrics.resizing import FID_RESIZES
 from tests.metrics import golden
 
 NET = FeatureNet("fashion-v1", "ab" * 32, 16, 10, 32, 1, apply=lambda images: (images, images))
@@ -122,6 +124,46 @@ def test_colour_and_far_targets_say_that_numbers_are_relative():
     assert len({protocol().id, colour.id, protocol(far=True).id}) == 3
     rgb = make_protocol(dataclasses.replace(NET, channels=3), channels=3, n_real=9, n_fake=9, reference_hash="")
     assert (rgb.colour, rgb.relative_only) == ("rgb", False)
+
+
+def through(
+    name: str, weights_hash: str = "cd" * 32, resolution: int = 299, resize: str = "clean", **options
+) -> Protocol:
+    net = FeatureNet(name, weights_hash, 16, 10, resolution, 3, apply=NET.apply, resize=resize)
+    return make_protocol(net, **{"channels": 3, "n_real": 9, "n_fake": 9, "reference_hash": "", **options})
+
+
+def test_only_the_fid_network_its_weights_and_its_resizings_are_called_fid():
+    for resize in ("clean", "legacy-tensorflow", "legacy-pytorch"):
+        fid = through("inception-v3-fid", FID_WEIGHTS, resize=resize)
+        assert fid.title("fd") == f"FID ({resize})"
+        assert fid.title("kid") == f"KID (FID Inception, {resize})"
+    for other in (
+        through("inception-v3-fid"),  # other weights
+        through("inception-v3-fid", FID_WEIGHTS, resize="antialiased-bicubic"),
+        through("inception-v3-fid", FID_WEIGHTS, resolution=128),
+        through("mobilenetv2", FID_WEIGHTS, resolution=96, resize="antialiased-bicubic"),
+    ):
+        text = "\n".join([*other.describe(), *(other.title(metric) for metric in ("fd", "kid", "is"))])
+        assert "FID" not in text, text
+    assert through("mobilenetv2", resolution=96).title("fd") == "FD (MobileNetV2 96 px)"
+    assert through("vgg16", resolution=64).title("precision") == "precision (VGG16 64 px)"
+
+
+def test_every_way_of_resizing_is_another_protocol():
+    assert len({through("inception-v3-fid", FID_WEIGHTS, resize=resize).id for resize in FID_RESIZES}) == 3
+    assert len({through("mobilenetv2", resolution=resolution).id for resolution in (96, 224)}) == 2
+
+
+def test_grey_images_through_a_network_of_colours():
+    grey = through("mobilenetv2", resolution=96, channels=1)
+    assert (grey.colour, grey.relative_only) == ("grey-repeated", False)
+    assert grey.id != through("mobilenetv2", resolution=96).id
+
+
+def test_fields_that_came_later_leave_old_ids_alone():
+    assert protocol(cluster_members=50).id == ID
+    assert len({protocol(cluster_members=n).id for n in (2, 50, 51)}) == 3
 
 
 def test_description_holds_what_a_reader_must_know():

@@ -1,0 +1,123 @@
+"""LPIPS distances between images, through weights from the cache. The function itself is `nets.features.perceptual`."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data.convert import to_channels, to_float
+from gan_jax.metrics.cache import read_network
+from gan_jax.metrics.extraction import extract_batches
+from gan_jax.metrics.features import read_leaves
+from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
+from gan_jax.metrics.statistics import MetricError
+from gan_jax.nets.features.perceptual import embed, lpips
+from gan_jax.trees import did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Perceptual:
+    """LPIPS through one network.
+
+    Attributes:
+      network: "vgg16" or "alexnet".
+      weights_hash: sha256 (hex) of the weights as they were published.
+      params: the network and its heads.
+    """
+
+    network: str
+    weights_hash: str
+    params: Any = dataclasses.field(repr=False, compare=False)
+    # What `make_protocol` asks of a network: images as they are, grey in all three channels
+    resolution: None = None
+    channels: int = 3
+    resize: str = "none"
+
+    @property
+    def name(self) -> str:
+        """What stands in a protocol."""
+        return f"lpips-{self.network}"
+
+    def distance(self, a: Any, b: Any) -> np.ndarray:
+        """LPIPS `[N]` float32 of pairs.
+
+        Args:
+          a: [N, H, W, C]: uint8 with 1, 3 or 4 channels, or float in [-1, 1] with 1 or 3.
+          b: the others, of the same shape. Images quantised to uint8 have other distances where they are alike.
+
+        Raises:
+          MetricError: other images, or smaller ones than the network can see.
+        """
+        a, b = self._pixels(a), self._pixels(b)
+        if a.shape != b.shape:
+            raise MetricError(f"pairs of {list(a.shape)} and {list(b.shape)}; LPIPS compares images of one shape")
+        return np.asarray(_distance(self.network, self.params, a, b))
+
+    def embed(self, images: np.ndarray) -> jax.Array:
+        """Vectors [N, D] of uint8 images whose squared Euclidean distance is LPIPS. D grows with the pixels."""
+        return _embed(self.network, self.params, self._pixels(images))
+
+    def matrix(self, a: Any, b: Any, batch: int = 16) -> np.ndarray:
+        """LPIPS `[N, M]` float32 of every image of `a` with every one of `b`, both uint8 `[.., H, W, C]`.
+
+        The vectors of all of `b` are held at once: two megabytes an image of 64 px through VGG16, 34 at 256 px.
+        """
+        if np.shape(a)[1:3] != np.shape(b)[1:3]:
+            raise MetricError(
+                f"images of {list(np.shape(a)[1:3])} and {list(np.shape(b)[1:3])} px; LPIPS wants one size"
+            )
+        bank = jnp.concatenate([part for part, _ in extract_batches(self.embed, b, batch=batch)])
+        rows = extract_batches(self.embed, a, batch=batch)
+        return np.concatenate([np.asarray(_squared_distances(part, bank)) for part, _ in rows])
+
+    def _pixels(self, images: Any) -> jax.Array:
+        shape, kind = np.shape(images), getattr(images, "dtype", None)
+        known = (1, 3, 4) if kind == np.uint8 else (1, 3)
+        if len(shape) != 4 or shape[3] not in known or kind not in (np.uint8, np.float32):
+            raise MetricError(
+                f"images are {kind}{list(shape)}; LPIPS takes [N, H, W, C] of uint8 or of float32 in [-1, 1], "
+                "grey or RGB"
+            )
+        if min(shape[1:3]) < NETWORKS[self.network].least:
+            raise MetricError(
+                f"images of {shape[1]} x {shape[2]} px are too small for {self.network}, which wants "
+                f"{NETWORKS[self.network].least}; enlarge them first (gan_jax.data.resize)"
+            )
+        if kind == np.uint8:
+            return jnp.asarray(to_float(to_channels(np.asarray(images), 3)))
+        return jnp.broadcast_to(jnp.asarray(images), (*shape[:3], 3))
+
+
+def load_perceptual(network: str = "vgg16") -> Perceptual:
+    """LPIPS through `vgg16` (few-shot papers' intra-cluster LPIPS) or `alexnet` (LPIPS as its authors recommend it).
+
+    Raises:
+      MetricError: an unknown network, or weights that are not there (and how to get them).
+    """
+    if network not in PERCEPTUAL:
+        raise MetricError(
+            f"no LPIPS network {network!r}{did_you_mean(network, PERCEPTUAL)}; there are {', '.join(PERCEPTUAL)}"
+        )
+    manifest, raw = read_network(network)
+    return Perceptual(network, manifest["source"]["sha256"], read_leaves(raw))
+
+
+@partial(jax.jit, static_argnums=0)
+def _distance(network: str, params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    return lpips(params, PERCEPTUAL[network], a, b)
+
+
+@partial(jax.jit, static_argnums=0)
+def _embed(network: str, params: Any, images: jax.Array) -> jax.Array:
+    return embed(params, PERCEPTUAL[network], images)
+
+
+@jax.jit
+def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
+    """[N, D] and [M, D] to [N, M], from the differences: near copies keep their digits."""
+    return jax.lax.map(lambda row: jnp.square(b - row[None]).sum(1), a)
