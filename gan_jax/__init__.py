@@ -7,6 +7,7 @@ Three lines to a picture:
     images = model.sample(jax.random.key(0), 64)  # uint8 [64, H, W, C]
 
 Weights into another architecture, what became of each leaf, and what differs: `transplant_weights`, `provenance`, `diff`.
+Files of other programs: `import_file`, `export_file`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gan_jax.interop.exporters import export_file
+    from gan_jax.interop.importers import import_file
     from gan_jax.tasks.model import Model, load
     from gan_jax.transfer.source import diff, provenance
     from gan_jax.transfer.weights import transplant_weights
 
 __version__ = "0.1.0"
-__all__ = ["Model", "diff", "load", "provenance", "transplant_weights"]
+__all__ = ["Model", "diff", "export_file", "import_file", "load", "provenance", "transplant_weights"]
 
-_HOMES = {"diff": "transfer.source", "provenance": "transfer.source", "transplant_weights": "transfer.weights"}
+_HOMES = {
+    "diff": "transfer.source",
+    "export_file": "interop.exporters",
+    "import_file": "interop.importers",
+    "provenance": "transfer.source",
+    "transplant_weights": "transfer.weights",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -33,16 +33,11 @@ def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Import, argv, verb="import")
     from gan_jax.interop.importers import import_file
-    from gan_jax.surgery.provenance import import_step
     from gan_jax.tasks.model import save
-    from gan_jax.trees import count, flatten
+    from gan_jax.trees import count
 
     found = import_file(args.file, args.layout, args.d, None if args.net is None else read_net(args.net))
-    files = {start: (file.name, file.sha256) for start, file in found.files.items()}
-    step = import_step(files, found.layout, found.sources, flatten(found.variables), found.made)
-    formats = " and ".join(dict.fromkeys(file.format for file in found.files.values()))
-    about = {"licence": args.licence, "imported": {"format": formats, "ignored": found.account.ignored}}
-    save(args.out, found.config, found.variables, {**about, "history": [step]})
+    save(args.out, found.config, found.variables, found.about(args.licence))
     for path, file in zip((args.file, args.d), found.files.values()):
         print(f"{path}: {file.format}, sha256 {file.sha256[:12]}, layout {found.layout}")
     print(found.config)

@@ -14,6 +14,7 @@ from gan_jax.interop.foreign import ForeignError, read_foreign
 from gan_jax.interop.layouts import LAYOUTS, Beside, Found
 from gan_jax.interop.links import Account, ForeignLayoutError, import_tensors
 from gan_jax.nets import build
+from gan_jax.surgery.provenance import import_step
 from gan_jax.trees import did_you_mean, flatten, unflatten
 
 
@@ -47,6 +48,17 @@ class Imported:
     sources: dict[str, tuple[str, str]]
     made: dict[str, str]
     files: dict[str, File]
+
+    def about(self, licence: str | None = None) -> dict[str, Any]:
+        """What a manifest should say of these weights: licence, what was left out, where every leaf comes from."""
+        files = {start: (file.name, file.sha256) for start, file in self.files.items()}
+        step = import_step(files, self.layout, self.sources, flatten(self.variables), self.made)
+        formats = " and ".join(dict.fromkeys(file.format for file in self.files.values()))
+        return {
+            "licence": licence,
+            "imported": {"format": formats, "ignored": self.account.ignored},
+            "history": [step],
+        }
 
 
 def import_file(

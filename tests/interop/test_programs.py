@@ -14,7 +14,9 @@ import gan_jax
 from gan_jax.config import DCGANConfig, StyleGAN2Config
 from gan_jax.data.convert import to_uint8
 from gan_jax.interop.programs import ProgramError, export_onnx, export_stablehlo, load_stablehlo
+from gan_jax.interop.sampler import make_sampler
 from gan_jax.nets import build
+from tests.interop.test_exporters import SMALL
 
 STYLED = StyleGAN2Config(
     resolution=8, num_classes=3, z_dim=5, w_dim=4, mapping_layers=1, channel_base=32, channel_max=6
@@ -125,18 +127,26 @@ def test_without_what_writes_the_files(monkeypatch, styled, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter's own packages
 @pytest.mark.parametrize("images", ["float32", "uint8"])
-def test_onnx_in_its_runtime(styled, tmp_path, images):
+@pytest.mark.parametrize("config", [STYLED, *SMALL.values()], ids=lambda config: type(config).__name__)
+def test_onnx_in_its_runtime(tmp_path, config, images):
+    """Images to 1e-4 of the largest value, in batches of any size."""
     pytest.importorskip("jax2onnx", reason="needs the exporter: pip install 'gan_jax[onnx]'")
     runtime = pytest.importorskip("onnxruntime", reason="needs a runtime: pip install onnxruntime")
-    variables, expected = styled
-    export_onnx(tmp_path / "x.onnx", STYLED, variables, images=images, about={"licence": "MIT"})
+    variables = jax.jit(build(config).g.init)(jax.random.key(1))
+    export_onnx(tmp_path / "x.onnx", config, variables, images=images, about={"licence": "MIT"})
     session = runtime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map["licence"] == "MIT"
-    for n in (5, 2):  # a batch of any size
-        [found] = session.run(None, {"z": Z[:n], "label": LABELS[:n], "truncation": PSI})
+    function = jax.jit(make_sampler(config, variables, images).function)
+    z = np.random.default_rng(0).standard_normal((5, config.z_dim)).astype("f4")
+    for n in (5, 2):
+        given = {"z": z[:n], "label": np.arange(n, dtype="i4") % 2, "truncation": PSI}
+        given = {one.name: given[one.name] for one in session.get_inputs()}
+        [found] = session.run(None, given)
+        expected = np.asarray(function(*given.values()))
+        assert found.dtype == expected.dtype
         if images == "float32":
-            np.testing.assert_allclose(found, expected[:n], rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
         else:
-            np.testing.assert_allclose(found.astype(int), to_uint8(expected[:n]).astype(int), atol=1)
-    assert json.loads((tmp_path / "x.onnx.json").read_text())["opset"]["ai.onnx"] >= 17
-    assert gan_jax.__version__ == json.loads((tmp_path / "x.onnx.json").read_text())["versions"]["gan_jax"]
+            np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1)
+    facts = json.loads((tmp_path / "x.onnx.json").read_text())
+    assert facts["opset"]["ai.onnx"] >= 17 and facts["versions"]["gan_jax"] == gan_jax.__version__

@@ -1,6 +1,7 @@
 """rosinality's layout: the same network computed with NumPy as that program computes it, and every name both ways."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from gan_jax.cli.main import main
 from gan_jax.config import StyleGAN2Config
 from gan_jax.interop.importers import ForeignLayoutError, import_file
 from gan_jax.interop.layouts import rosinality
@@ -177,6 +179,19 @@ def test_a_checkpoint_of_a_training(read):
     np.testing.assert_array_equal(with_average.variables["g_ema"]["moving"]["mapping"]["w_avg"], average)
     parallel = {name.replace("g_ema.", "g_ema.module."): array for name, array in tensors.items()}
     assert read(parallel).config == CONFIG
+
+
+def test_a_made_leaf_is_told(tmp_path, capsys):
+    """On import, and whenever somebody asks where it comes from."""
+    tensors: Any = theirs()
+    del tensors["latent_avg"]
+    np.savez(tmp_path / "x.npz", **tensors)
+    assert main(["import", str(tmp_path / "x.npz"), "--as", "rosinality", "--out", str(tmp_path / "w")]) == 0
+    assert (
+        "g_ema/moving/mapping/w_avg: not in the file; made: the mean of w over 4,096 latents" in capsys.readouterr().out
+    )
+    assert main(["inspect", str(tmp_path / "w"), "--provenance", "--match", "g_ema/moving/**"]) == 0
+    assert "made, for the files lack it: the mean of w over 4,096 latents" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_is_named(read):
