@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from gan_jax.surgery.ops import Step, run_steps
+from gan_jax.surgery.ops.width import reading
 from gan_jax.trees import digest, digest_blocks
 
 BLOCK_BYTES = 1 << 24  # of a spread leaf on the host at a time
@@ -56,7 +57,13 @@ def place(value: Any, where: Sharding | None) -> Any:
     return jax.device_put(value, where)
 
 
-def run_leaf(steps: Sequence[Step], sources: Sequence[Any], fresh: Any, where: Sharding | None) -> Any:
+def run_leaf(
+    steps: Sequence[Step],
+    sources: Sequence[Any],
+    fresh: Any,
+    where: Sharding | None,
+    known: tuple[Sequence[str], dict[Any, Any]] = ((), {}),
+) -> Any:
     """The result of a leaf's operations, where it belongs; it shares no memory with what it was made of.
 
     Args:
@@ -64,11 +71,13 @@ def run_leaf(steps: Sequence[Step], sources: Sequence[Any], fresh: Any, where: S
       sources: arrays on the host, on one device, or spread.
       fresh: the target's fresh value, or None where nothing reads it.
       where: the target's sharding; None = the host.
+      known: names of the sources, and what operations have found about leaves of these names (`ops.width.reading`).
     """
     inputs = [x for x in (*sources, fresh) if x is not None]
     if not any(map(is_spread, inputs)):
         local = [x if x is None or is_key(x) else np.asarray(x) for x in (*sources, fresh)]
-        value = run_steps(steps, local[:-1], local[-1])
+        with reading(local, *known):
+            value = run_steps(steps, local[:-1], local[-1])
         # A leaf that came along as it was shares its memory (on CPU, device_put shares too): a state that is
         # donated, or an array that is written to, must not take source or target with it.
         if not isinstance(value, np.ndarray) or any(np.may_share_memory(value, x) for x in local if x is not None):

@@ -102,14 +102,15 @@ def transplant(
             )
     read = source if callable(source) else _reader(flatten(source))
     filled, rows = {}, []
+    found: dict[Any, Any] = {}
     for path, entry in entries.items():
-        filled[path], done = _fill(entry, read, leaves[path], init, digests or {})
+        filled[path], done = _fill(entry, read, leaves[path], init, digests or {}, found)
         rows.append(done)
     return unflatten(filled, like=target), Report(tuple(rows))
 
 
 def _fill(
-    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: Mapping[str, str | None]
+    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: Mapping[str, str | None], found: dict[Any, Any]
 ) -> tuple[Any, Done]:
     """One leaf. What it is made of is let go of on return, before the next is read."""
     arrays = [read(name) for name in entry.sources]
@@ -122,7 +123,7 @@ def _fill(
         fresh = leaf if init is None else init(entry.target)
         _expect(f"the fresh value for {entry.target!r}", fresh, entry.target_shape, entry.target_dtype)
     where = getattr(leaf, "sharding", None)
-    value = run_leaf(entry.steps, arrays, fresh, where)
+    value = run_leaf(entry.steps, arrays, fresh, where, (entry.sources, found))
     _expect(f"the result for {entry.target!r}", value, entry.target_shape, entry.target_dtype)
     known = lambda name: digests[name] if digests.get(name) else None
     sources = {name: known(name) or digest_of(array) for name, array in zip(entry.sources, arrays)}

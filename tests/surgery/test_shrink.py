@@ -8,6 +8,7 @@ import pytest
 
 from gan_jax.surgery import PlanError, make_plan, pair_rules, transplant, transplant_state
 from gan_jax.surgery.families import layouts
+from gan_jax.surgery.ops import width
 from gan_jax.surgery.ops.arrays import OpError
 from gan_jax.surgery.ops.width import importance, important_shape
 from gan_jax.trees import flatten, specs
@@ -83,6 +84,21 @@ def test_the_moving_average_and_the_moments_keep_what_their_network_keeps():
     assert len(kept) == 4
     np.testing.assert_array_equal(bias(made["g_ema"]["params"]), bias(source["g_ema"]["params"])[kept])
     np.testing.assert_array_equal(bias(made["opt_g"]["mu"]), bias(source["opt_g"]["mu"])[kept])
+
+
+def test_importance_is_worked_out_once_for_each_network(monkeypatch):
+    """Narrowing asks for it at every leaf: it is of the same arrays, until they are others."""
+    old, variables = make_pair(0)
+    new, fresh = make_pair(1, channel_max=4)
+    asked = []
+    monkeypatch.setattr(width, "importance", lambda arrays, *rest: asked.append(arrays[0]) or importance(arrays, *rest))
+    state = {**variables, "g_ema": jax.tree.map(lambda x: 2 * x, variables["g"])}
+    kept = grow(old, state, new, {**fresh, "g_ema": fresh["g"]}, STRONGEST)
+    assert len(asked) == 3
+    grow(old, {**variables, "g": jax.tree.map(np.asarray, variables["g"])}, new, fresh, STRONGEST)
+    assert len(asked) == 5, "nothing is remembered from one transplant to the next"
+    bias = lambda name: np.asarray(kept[name]["params"]["b8"]["conv0"]["bias"])
+    np.testing.assert_array_equal(bias("g_ema"), 2 * bias("g"))
 
 
 def test_one_thing_after_the_other():

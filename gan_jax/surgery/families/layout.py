@@ -14,9 +14,9 @@ channels, which may change places, and the places within a run, which are the sa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from typing import NamedTuple
 
 from gan_jax.surgery.ops.arrays import Shape
@@ -96,12 +96,12 @@ class Layout:
     joint: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     pinned: frozenset[str] = frozenset()
 
-    @cached_property
+    @functools.cached_property
     def leaves(self) -> dict[str, Leaf]:
         """The leaves, parsed."""
         return {path: parse(text) for path, text in self.text.items()}
 
-    @cached_property
+    @functools.cached_property
     def groups(self) -> dict[str, list[tuple[str, int]]]:
         """Group -> every (path, axis of the view) that numbers its channels, those that write first."""
         out: dict[str, list[tuple[str, int]]] = {}
@@ -145,6 +145,7 @@ class Layout:
         return sizes
 
 
+@functools.cache
 def parse(text: str) -> Leaf:
     """Reads `"h w b4:b8/norm0 -> b8/conv0"`."""
     before, arrow, after = text.partition("->")
