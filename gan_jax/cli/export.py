@@ -76,6 +76,10 @@ def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
     """The sampler as a program; returns it and the file of its facts."""
     from gan_jax.interop.programs import export_onnx, export_stablehlo, facts_of
 
+    if "g_ema" not in model.variables:
+        raise ConfigError(
+            f"{args.path} holds no generator (g_ema) but {', '.join(model.variables)}; a program makes images"
+        )
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "about": about}
     if args.to == "onnx":
         export_onnx(args.out, model.config, model.variables["g_ema"], **options)

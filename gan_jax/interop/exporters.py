@@ -5,27 +5,19 @@ What importing read, exporting writes back to the bit, with the constants that t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gan_jax.config import NetConfig, net_to_dict
-from gan_jax.extras import require
-from gan_jax.interop.files import replace
+from gan_jax.interop.containers import WRITERS, ExportError, Tensors, writer_for
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
-from gan_jax.interop.torch_file import write_torch_file
 from gan_jax.trees import Tree, did_you_mean, flatten
 
 NATIVE = "gan_jax"  # the layout of our own names
-Tensors = dict[str, np.ndarray]
-
-
-class ExportError(ValueError):
-    """A pair that cannot be written as asked; the message says what can."""
 
 
 def export_file(
@@ -55,7 +47,7 @@ def export_file(
       ForeignLayoutError: these networks have something that the layout has no place for.
     """
     path = Path(path)
-    write = _writer(path)
+    write = writer_for(path)
     parts, nested = tensors_of(config, variables, layout)
     if d is not None and set(parts) != {"g_ema", "d"}:
         raise ExportError(f"a file of its own for D needs both networks and no others; there are {', '.join(parts)}")
@@ -66,7 +58,7 @@ def export_file(
     files = {path: parts["g_ema"], Path(d): parts["d"]}
     for file, tensors in files.items():
         bare = {name.split(".", 1)[1] if name.split(".")[0] in nested else name: a for name, a in tensors.items()}
-        _writer(file)(file, bare, facts, ())
+        writer_for(file)(file, bare, facts, ())
     return list(files)
 
 
@@ -116,50 +108,5 @@ def layout_of(config: NetConfig, layout: str) -> ForeignLayout:
         raise ExportError(f"layout {layout!r} is of other networks; {known}")
     return LAYOUTS[layout]
 
-
-Writer = Callable[[Path, Tensors, Mapping[str, Any], tuple[str, ...]], None]
-
-
-def _writer(path: Path) -> Writer:
-    if path.suffix == ".pkl":
-        raise ExportError(
-            f"{path}: a .pkl of NVIDIA's repositories holds the source code of its networks, and none is written; "
-            f"write .pt, .safetensors or .npz, and load that into their network with load_state_dict"
-        )
-    if path.suffix not in WRITERS:
-        raise ExportError(f"{path} has none of the known endings {', '.join(WRITERS)}")
-    return WRITERS[path.suffix]
-
-
-def _write_safetensors(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
-    safetensors = require("safetensors.numpy", extra="weights")
-    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items() if value}
-    replace(path, lambda part: safetensors.save_file(tensors, part, metadata={"format": "pt", **text}))
-
-
-def _write_npz(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
-    def write(part: Path) -> None:
-        with open(part, "wb") as file:  # a path would get another ending
-            np.savez(file, allow_pickle=False, **tensors)
-
-    replace(path, write)
-
-
-def _write_torch(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
-    state: dict[str, Any] = {}
-    for name, array in tensors.items():
-        first, _, rest = name.partition(".")
-        if first in nested and rest:
-            state.setdefault(first, {})[rest] = array
-        else:
-            state[name] = array
-    replace(path, lambda part: write_torch_file(part, state))
-
-
-WRITERS: dict[str, Writer] = {
-    ".safetensors": _write_safetensors,
-    ".npz": _write_npz,
-    **dict.fromkeys((".pt", ".pth", ".ckpt"), _write_torch),
-}
 
 __all__ = ["NATIVE", "WRITERS", "ExportError", "ForeignLayoutError", "export_file", "layout_of", "tensors_of"]

@@ -91,6 +91,14 @@ def test_what_cannot_be_written(cli, model, tmp_path, monkeypatch, words, says):
     assert says in cli.err and not list(tmp_path.iterdir())
 
 
+def test_a_discriminator_alone_makes_no_images(cli, model, tmp_path):
+    variables, _ = load_weights(model, "d/**")
+    assert cli("export", save(tmp_path / "d", CONFIG, variables, {}), "--to", "stablehlo", "--out", tmp_path / "x") == 2
+    assert "holds no generator (g_ema) but d" in cli.err
+    assert cli("export", tmp_path / "d", "--to", "dcgan", "--out", tmp_path / "x.npz") == 0
+    assert all(name.startswith("netD_state_dict.") for name in read_foreign(tmp_path / "x.npz").tensors)
+
+
 def test_onnx_without_its_exporter(cli, model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     assert cli("export", model, "--to", "onnx", "--out", tmp_path / "x.onnx") == 2
