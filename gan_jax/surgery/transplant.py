@@ -102,17 +102,18 @@ def transplant(
             )
     read = source if callable(source) else _reader(flatten(source))
     filled, rows = {}, []
+    known: dict[str, str | None] = {path: digest for path, digest in (digests or {}).items() if digest}
     found: dict[Any, Any] = {}
     for path, entry in entries.items():
-        filled[path], done = _fill(entry, read, leaves[path], init, digests or {}, found)
+        filled[path], done = _fill(entry, read, leaves[path], init, known, found)
         rows.append(done)
     return unflatten(filled, like=target), Report(tuple(rows))
 
 
 def _fill(
-    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: Mapping[str, str | None], found: dict[Any, Any]
+    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: dict[str, str | None], found: dict[Any, Any]
 ) -> tuple[Any, Done]:
-    """One leaf. What it is made of is let go of on return, before the next is read."""
+    """One leaf. What it is made of is let go of on return, before the next is read; what was found about it is kept."""
     arrays = [read(name) for name in entry.sources]
     for name, array, shape in zip(entry.sources, arrays, entry.source_shapes):
         _expect(f"source leaf {name!r}", array, shape)
@@ -125,8 +126,10 @@ def _fill(
     where = getattr(leaf, "sharding", None)
     value = run_leaf(entry.steps, arrays, fresh, where, (entry.sources, found))
     _expect(f"the result for {entry.target!r}", value, entry.target_shape, entry.target_dtype)
-    known = lambda name: digests[name] if digests.get(name) else None
-    sources = {name: known(name) or digest_of(array) for name, array in zip(entry.sources, arrays)}
+    for name, array in zip(entry.sources, arrays):
+        if name not in digests:
+            digests[name] = digest_of(array)
+    sources = {name: digests[name] for name in entry.sources}
     same = sources[entry.sources[0]] if entry.op == "copy" else None
     return value, Done(entry.target, entry.op, entry.args, sources, same or digest_of(value))
 
