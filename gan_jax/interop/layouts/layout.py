@@ -67,6 +67,9 @@ class Beside(NamedTuple):
     net: NetConfig | None = None
 
 
+NOTHING = Beside({}, {})
+
+
 @dataclasses.dataclass(frozen=True)
 class ForeignLayout:
     """One way in which others store a pair.

@@ -11,14 +11,13 @@ import re
 import typing
 
 from gan_jax.config import ConfigError, NetConfig, net_from_dict
-from gan_jax.interop.layouts.layout import DROPPED, Beside, ForeignLayout, Found, Part, Tensors
+from gan_jax.interop.layouts.layout import DROPPED, NOTHING, Beside, ForeignLayout, Found, Part, Tensors
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets import build
 from gan_jax.trees import flatten
 
 ROOTS = {"g_ema": "g_ema", "g": "g_ema", "d": "d"}  # theirs -> ours, where theirs has no moving average
 START = re.compile(r"(?:[gd]\.)?(g_ema|g|d)([/.])(?=params[/.])")  # `g.` and `d.` come before names of two files
-NOTHING = Beside({}, {})
 METADATA = "__metadata__.net"  # where `gan-jax export` keeps the configuration
 
 

@@ -11,6 +11,7 @@ from gan_jax.config import NetConfig
 from gan_jax.interop.foreign import Recorded
 from gan_jax.interop.layouts.layout import (
     DROPPED,
+    NOTHING,
     Beside,
     ForeignLayout,
     Found,
@@ -90,4 +91,4 @@ def nvidia_layout(
         return Found(found, parts, ignored, left)
 
     names = lambda pair: {"g_ema": (f"G_ema.{inside}", g_links(pair)), "d": (f"D.{inside}", d_links(pair))}
-    return ForeignLayout(config, lambda tensors: told(tensors, Beside({}, {})), names, constants, told=told)
+    return ForeignLayout(config, lambda tensors: told(tensors, NOTHING), names, constants, told=told)
