@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import R3GANConfig, StyleGAN2Config
+from gan_jax.config import BigGANConfig, R3GANConfig, StyleGAN2Config
+from gan_jax.nets.biggan import chunk, widths
 from gan_jax.nets.resample import downsample, upsample
 
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
@@ -114,6 +115,16 @@ def common_views(config: Any, was: Any) -> tuple[Images, Images, Images, Images]
     return in_old_size, in_old_size, same, as_new
 
 
+def common_latents(config: Any, was: Any, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+    """Latents `[n, z_dim]` for a new and an old G, alike in what both have: their first ones, or those of each part."""
+    cut = lambda c: (len(widths(c)), chunk(c)) if isinstance(c, BigGANConfig) and c.hierarchical else (1, c.z_dim)
+    parts = [cut(c) for c in (config, was)]
+    count, size = (max(sizes) for sizes in zip(*parts))
+    z = jax.random.normal(key, (n, count * size), jnp.result_type(float)).reshape(n, count, size)
+    new, old = (z[:, :count, :size].reshape(n, -1) for count, size in parts)
+    return new, old
+
+
 def measure_pair(
     old: Any, old_variables: Any, new: Any, new_variables: Any, key: jax.Array, n: int = 8
 ) -> dict[str, Difference]:
@@ -132,7 +143,7 @@ def measure_pair(
       n: number of latents.
     """
     config, was = new.config, old.config
-    z = jax.random.normal(key, (n, max(was.z_dim, config.z_dim)))
+    heard, z = common_latents(config, was, key, n)
 
     def compiled(pair: Any, net: Any) -> Callable[..., jax.Array]:  # operation by operation would compile each
         return jax.jit(lambda variables, x: net.apply(variables, x, _class_0(pair, n))[0])
@@ -140,9 +151,9 @@ def measure_pair(
     made_old, made_new, seen_old, seen_new = common_views(config, was)
     found, images = {}, []
     if "g" in old_variables:
-        images = [compiled(old, old.g)(old_variables["g"], z[:, : was.z_dim])]
+        images = [compiled(old, old.g)(old_variables["g"], z)]
     if images and "g" in new_variables:
-        grown = compiled(new, new.g)(new_variables["g"], z[:, : config.z_dim])
+        grown = compiled(new, new.g)(new_variables["g"], heard)
         found["g"] = measure(made_old, lambda _: made_new(grown), images)
     if "d" in old_variables and "d" in new_variables:
         old_d, new_d = compiled(old, old.d), compiled(new, new.d)

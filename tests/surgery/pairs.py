@@ -14,7 +14,7 @@ import numpy as np
 from gan_jax.config import BigGANConfig, DCGANConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, make_plan, measure, pair_rules, transplant
-from gan_jax.surgery.measure import common_views
+from gan_jax.surgery.measure import common_latents, common_views
 from gan_jax.trees import map_with_path, specs
 
 BASE = ResNetConfig(resolution=16, channels=1, z_dim=8, channel_base=1024, channel_max=6)
@@ -113,15 +113,15 @@ def grow(old: Pair, old_variables, new: Pair, fresh, rules_options=None, **optio
 
 def compare(old: Pair, old_variables: dict, new: Pair, new_variables: dict, train: bool, nets: str = "gd"):
     """As `measure_pair`, for all classes, and in training mode too; of both networks, or of one."""
-    z = latents(new, 6, 1)
-    generate = lambda pair, v: compiled(pair.config, "g", train)(v["g"], z[:, : pair.config.z_dim])[0]
+    z, old_z = common_latents(new.config, old.config, jax.random.key(101), 6)
+    generate = lambda pair, v, z: compiled(pair.config, "g", train)(v["g"], z)[0]
     judge = lambda pair, v, x: compiled(pair.config, "d", train)(v["d"], x)[0]
     made_old, made_new, seen_old, seen_new = common_views(new.config, old.config)
-    made = generate(old, old_variables)
+    made = generate(old, old_variables, old_z)
     noise = jax.random.uniform(jax.random.key(5), made.shape, made.dtype, minval=-1.0)
     probes = [made, noise]
     measures: dict[str, Callable[[], Difference]] = {
-        "g": lambda: measure(lambda _: made_old(made), lambda _: made_new(generate(new, new_variables)), [z]),
+        "g": lambda: measure(lambda _: made_old(made), lambda _: made_new(generate(new, new_variables, z)), [z]),
         "d": lambda: measure(
             lambda x: judge(old, old_variables, seen_old(x)), lambda x: judge(new, new_variables, seen_new(x)), probes
         ),

@@ -121,7 +121,7 @@ def _silent_blocks(case: Case, blocks: list[str]) -> list[Rule]:
     return [
         *rules,
         case.made(f"params/{block}/attention/gamma", "zero"),
-        case.made(f"params/{block}/conv[01]/bias", "zero"),
+        case.made(f"(params/{block}/(conv[01]|norm1)/bias|batch_stats/{block}/norm1/mean)", "zero"),
         case.made(f"(params|batch_stats|spectral)/{block}/.*", "init", unheard=True),
     ]
 

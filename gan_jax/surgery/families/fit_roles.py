@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 from gan_jax.surgery.families import fit_biggan, fit_dense, fit_equalised, fit_heads
@@ -59,7 +60,9 @@ def _kernel(shapes: Sequence[Shape], args: Args, by: Resolver = fit) -> tuple[in
 def select_of(args: Args, steps: Sequence[Step]) -> dict[str, object]:
     """How a vector's own channels are chosen: by importance, or as those of its kernel, whose last axis they are."""
     if args.get("vector"):
-        return {"select": [["important", args["vector"]]]}
+        own = dict(args["vector"])
+        fused = {"shape": [math.prod(own["view"][1])]} if "view" in own else {}
+        return {"select": [["important", {**own, **fused}]]}
     last = len(args["shape"]) - 1
     parts = len(args["vector_view"][0]) if "vector_view" in args else 1
     chosen: list[list[object]] = []
