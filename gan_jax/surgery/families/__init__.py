@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
-from gan_jax.config import BigGANConfig, DCGANConfig, MLPConfig, NetConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.config import (
+    BigGANConfig,
+    DCGANConfig,
+    MLPConfig,
+    NetConfig,
+    R3GANConfig,
+    ResNetConfig,
+    SNGANConfig,
+    StyleGAN2Config,
+)
 from gan_jax.surgery.families import (
     biggan,
     biggan_layout,
@@ -14,6 +23,7 @@ from gan_jax.surgery.families import (
     r3gan,
     r3gan_layout,
     resnet,
+    sngan,
     stylegan2,
     stylegan2_layout,
 )
@@ -114,6 +124,7 @@ FAMILIES: dict[type, tuple[Family, Family]] = {  # of G and D, where more than t
     R3GANConfig: (r3gan.generator, r3gan.discriminator),
     BigGANConfig: (biggan.generator, biggan.discriminator),
     MLPConfig: (mlp.generator, mlp.discriminator),
+    SNGANConfig: (sngan.generator, sngan.discriminator),
 }
 
 LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {
@@ -123,4 +134,5 @@ LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {
     R3GANConfig: r3gan_layout.layouts,
     BigGANConfig: biggan_layout.layouts,
     MLPConfig: mlp.layouts,
+    SNGANConfig: sngan.layouts,
 }

@@ -21,8 +21,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from gan_jax.config import DCGANConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets import r3gan, resnet, stylegan2
+from gan_jax.config import DCGANConfig, R3GANConfig, ResNetConfig, SNGANConfig, StyleGAN2Config
+from gan_jax.nets import r3gan, resnet, sngan, stylegan2
 from gan_jax.nets.stylegan2_d import HALF
 from gan_jax.surgery.ops import Step
 
@@ -64,16 +64,37 @@ def resnet_roles(config: ResNetConfig) -> dict[str, Roles]:
     g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
     g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
     g |= {f"norm{r}/{name}": leaf(f"{kind}/{before[r]}/{name}") for r in sizes for name, kind in NORM.items()}
-    everywhere: tuple[Step, ...] = (
-        ("tile", {"axis": 0, "repeats": POSITIONS}),
-        ("reshape", {"shape": [POSITIONS * width, 1]}),
-    )
-    d = {"from_rgb": leaf("params/from_rgb/kernel")}
-    d["head"] = leaf("params/head/kernel", everywhere, inputs=[0], heads="mean")
+    d = {"from_rgb": leaf("params/from_rgb/kernel"), "head": _summed(width)}
     layers = {"skip": "skip", "down": "conv1"}
     d |= {f"{role}{r}": leaf(f"params/b{2 * r}/{name}/kernel") for r in sizes[:-1] for role, name in layers.items()}
     d |= {f"same{r}": leaf(f"params/b{r}/conv0/kernel") for r in sizes}
     return {"g": g, "d": d}
+
+
+def sngan_roles(config: SNGANConfig) -> dict[str, Roles]:
+    """SNGAN as published: as ResNet, but D's first block reads the image, and maps may begin and end at any size."""
+    width, found = sngan.widths(config), sngan.stages(config)
+    sizes, layers = list(width), {"skip": "skip", "up": "conv0", "same": "conv1"}
+    before = {r: f"b{2 * r}/norm0" if r < config.resolution else "to_rgb_norm" for r in sizes}
+    g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")} if sizes[0] == 4 else {}
+    g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
+    g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
+    g |= {f"norm{r}/{name}": leaf(f"{kind}/{before[r]}/{name}") for r in sizes for name, kind in NORM.items()}
+    d = {"from_rgb": leaf(f"params/{found[0].name}/conv0/kernel"), "head": _summed(found[-1].features)}
+    for r, stage in {int(s.name[1:]): s for s in found if s.down}.items():
+        d |= {
+            f"{role}{r // 2}": leaf(f"params/b{r}/{name}/kernel")
+            for role, name in (("skip", "skip"), ("down", "conv1"))
+        }
+        d |= {} if stage.first else {f"same{r}": leaf(f"params/b{r}/conv0/kernel")}
+    return {"g": g, "d": d}
+
+
+def _summed(width: int) -> Part:
+    """A head `[C, 1]` over features that are summed over positions."""
+    tile: Step = ("tile", {"axis": 0, "repeats": POSITIONS})
+    everywhere = (tile, ("reshape", {"shape": [POSITIONS * width, 1]}))
+    return leaf("params/head/kernel", everywhere, inputs=[0], heads="mean")
 
 
 def dcgan_roles(config: DCGANConfig) -> dict[str, Roles]:
@@ -175,4 +196,5 @@ ROLES: dict[type, Callable[[Any], dict[str, Roles]]] = {
     DCGANConfig: dcgan_roles,
     StyleGAN2Config: stylegan2_roles,
     R3GANConfig: r3gan_roles,
+    SNGANConfig: sngan_roles,
 }

@@ -50,31 +50,38 @@ def discriminator(case: Case) -> list[Rule]:
             case.made(f"spectral/({fresh})/conv1/u", "one_hot", index=-1),
             case.made(f"spectral/({fresh})/conv0/u", "init"),
         ]
+    return [*rules, *projection(case)]
+
+
+def projection(case: Case) -> list[Rule]:
+    """The gain of the projection term, and with a new term its table."""
     gain, table, vector = "params/embed/gain", "params/embed/embedding", "spectral/embed/u"
     if gain not in case.leaves or not case.old:
-        return rules
+        return []
     if table not in case.old:
-        return [*rules, case.made(gain, "zero"), case.made(f"({table}|{vector})", "init")]
+        return [case.made(gain, "zero"), case.made(f"({table}|{vector})", "init")]
     if gain not in case.old:  # from before there was one
-        return [*rules, case.made(gain, "fill", value=1.0)]
+        return [case.made(gain, "fill", value=1.0)]
     role = vector_role(case, table, vector)
     sources = case.sources(vector, table) if "keep" in role else [vector, table]
-    return [*rules, case.move(gain, "fit_gain", [gain, *sources], **role)]
+    return [case.move(gain, "fit_gain", [gain, *sources], **role)]
 
 
 def layouts(config: ResNetConfig) -> dict[str, Layout]:
     """The axes of every leaf of `g` and `d`."""
-    return {"g": _generator_layout(config), "d": _discriminator_layout(config)}
+    g = generator_layout(list(widths(config)), bool(config.num_classes), config.depth)
+    return {"g": g, "d": _discriminator_layout(config)}
 
 
-def _extra(config: ResNetConfig, r: int) -> list[str]:
+def _extra(depth: int, r: int) -> list[str]:
     """The further residuals of a block. Their skip is the identity, which ties what they read to what they write."""
-    return [f"b{r}/more{i}" for i in range(config.depth - 1)]
+    return [f"b{r}/more{i}" for i in range(depth - 1)]
 
 
-def _generator_layout(config: ResNetConfig) -> Layout:
-    classes = "classes " if config.num_classes else ""
-    text = {"params/stem/kernel": "z -> (4 4 b4)", "params/stem/bias": "-> (4 4 b4)"}
+def generator_layout(sizes: list[int], labels: bool, depth: int = 1) -> Layout:
+    """The layout of G with blocks for maps of these sizes; `labels`: whether norms have a row for each class."""
+    classes, stem = "classes " if labels else "", f"({sizes[0]} {sizes[0]} b{sizes[0]})"
+    text = {"params/stem/kernel": f"z -> {stem}", "params/stem/bias": f"-> {stem}"}
 
     def norm(name: str, group: str, rows: str = "") -> None:
         text.update({f"batch_stats/{name}/{leaf}": f"-> {group}" for leaf in ("mean", "var")})
@@ -83,19 +90,19 @@ def _generator_layout(config: ResNetConfig) -> Layout:
     def conv(name: str, read: str, write: str) -> None:
         text.update({f"params/{name}/kernel": f"h w {read} -> {write}", f"params/{name}/bias": f"-> {write}"})
 
-    for r in list(widths(config))[1:]:
+    for r in sizes[1:]:
         b, before = f"b{r}", f"b{r // 2}"
         norm(f"{b}/norm0", before, classes)
         conv(f"{b}/conv0", f"{before}:{b}/norm0", f"{b}/conv0")
         norm(f"{b}/norm1", f"{b}/conv0", classes)
         conv(f"{b}/conv1", f"{b}/conv0:{b}/norm1", b)
         conv(f"{b}/skip", before, b)
-        for more in _extra(config, r):
+        for more in _extra(depth, r):
             norm(f"{more}/norm0", b, classes)
             conv(f"{more}/conv0", f"{b}:{more}/norm0", f"{more}/conv0")
             norm(f"{more}/norm1", f"{more}/conv0", classes)
             conv(f"{more}/conv1", f"{more}/conv0:{more}/norm1", b)
-    top = f"b{config.resolution}"
+    top = f"b{sizes[-1]}"
     norm("to_rgb_norm", top)
     conv("to_rgb", f"{top}:to_rgb_norm", "rgb")
     scales = re.findall(r"[^\s:()]+", " ".join(text.values()))
@@ -112,7 +119,7 @@ def _discriminator_layout(config: ResNetConfig) -> Layout:
     conv("from_rgb", "rgb", f"b{config.resolution}")
     for r in widths(config):
         b, after = f"b{r}", f"b{r // 2}" if r > 4 else "top"
-        for more in _extra(config, r):
+        for more in _extra(config.depth, r):
             conv(f"{more}/conv0", b, f"{more}/conv0")
             conv(f"{more}/conv1", f"{more}/conv0", b)
         conv(f"{b}/conv0", b, f"{b}/conv0")
