@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -25,6 +25,8 @@ class Evaluate:
     path: Annotated[Positional[str], arg(metavar="PATH")]  # run folder, weights folder or embedded:NAME
     data: DataConfig = DataConfig()
     evaluate: EvalConfig = EvalConfig()
+    # Also intra-cluster LPIPS around the training images through this network (gan-jax weights get vgg16); None = not
+    lpips: Literal["vgg16", "alexnet"] | None = None
     json: Path | None = None  # also write the numbers to this file
 
 
@@ -43,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"name the run first, before the options: gan-jax evaluate {args.path} ...")
     from gan_jax.transfer.run import evaluate_model
 
-    numbers = evaluate_model(args.path, args.data, args.evaluate)
+    options = {} if args.lpips is None else {"lpips": args.lpips}
+    numbers = evaluate_model(args.path, args.data, args.evaluate, **options)
     print(table(numbers))
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)

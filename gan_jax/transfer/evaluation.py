@@ -10,7 +10,19 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, ConfigError, DataConfig, EvalConfig
-from gan_jax.metrics import FeatureNet, Features, Protocol, evaluate_features, extract, load_features, make_protocol
+from gan_jax.data import Images
+from gan_jax.metrics import (
+    FeatureNet,
+    Features,
+    Perceptual,
+    Protocol,
+    evaluate_features,
+    evaluate_intra_cluster,
+    extract,
+    load_features,
+    load_perceptual,
+    make_protocol,
+)
 from gan_jax.nets import Pair
 from gan_jax.tasks.model import load
 from gan_jax.tasks.sample import make_restatistics, make_sampler
@@ -48,7 +60,11 @@ class Evaluator:
 
     def measure(self, g_vars: Variables) -> dict[str, float]:
         """All metrics of the protocol."""
-        return evaluate_features(self.reference, extract(self.net, self.sample(g_vars)), self.protocol)
+        return self.measure_images(self.sample(g_vars))
+
+    def measure_images(self, images: np.ndarray) -> dict[str, float]:
+        """All metrics of the protocol, of images that `sample` gave."""
+        return evaluate_features(self.reference, extract(self.net, images), self.protocol)
 
 
 FASHION = (
@@ -56,6 +72,7 @@ FASHION = (
     "idx:",
     "tfds:fashion_mnist",
 )  # what fashion-v1 was trained on; the others know photographs
+MOST_CLUSTERS = 1000  # training images that intra-cluster LPIPS is taken around
 STATS_BATCH = 128  # latents in each batch that statistics are re-estimated on
 
 
@@ -69,11 +86,14 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
         return None
     net = load_features(config.features)
     n = len(dataset.reference)
-    if n <= net.dim:
-        raise ConfigError(
-            f"the reference has {n} images, but {net.name} has {net.dim} features: a distance wants more images than "
-            f"features. Use fewer data.shots, more data, or evaluate.features None"
-        )
+    for count, what, more in ((n, "the reference has", "fewer data.shots, more data"),
+                              (config.n_fake, "evaluate.n_fake asks for", "a larger evaluate.n_fake")):  # fmt: skip
+        if count <= net.dim:
+            raise ConfigError(
+                f"{what} {count} images, but {net.name} has {net.dim} features: a distance wants more images than "
+                f"features. Use {more}, a network of fewer features (alexnet 256, fashion-v1 64), or "
+                "evaluate.features None"
+            )
     stats = config.stats_batches if "batch_stats" in pair.g.specs() else 0
     protocol = make_protocol(
         net, channels=pair.config.channels, n_real=n, n_fake=config.n_fake, reference_hash=dataset.reference_hash,
@@ -84,12 +104,44 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
     return Evaluator(net, protocol, reference, config, pair, make_sampler(pair), make_restatistics(pair, STATS_BATCH))
 
 
-def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig) -> dict[str, Any]:
-    """Measures a run, a weights folder or an embedded pair against data; the protocol id stands with the numbers."""
+def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
+    """Measures a run, a weights folder or an embedded pair against data; the protocol id stands with the numbers.
+
+    Args:
+      path: what to measure; of a run and of weights the moving average.
+      data: training images and reference.
+      evaluate: how.
+      lpips: "vgg16" or "alexnet": also intra-cluster LPIPS around the training images, under its own protocol.
+    """
     model = load(Path(path) if not path.startswith("embedded:") else path)
-    config = Config(data=data, net=model.config, evaluate=evaluate)
-    evaluator = make_evaluator(evaluate, model.pair, load_dataset(config))
+    dataset = load_dataset(Config(data=data, net=model.config, evaluate=evaluate))
+    around = _clusters(lpips, dataset) if lpips else None
+    evaluator = make_evaluator(evaluate, model.pair, dataset)
     if evaluator is None:
         raise ConfigError("evaluate.features is None: there is nothing to measure with; use fashion-v1")
-    numbers = evaluator.measure(model.variables["g_ema"])
-    return {"protocol": evaluator.protocol.id, **{evaluator.protocol.title(k): v for k, v in numbers.items()}}
+    images = evaluator.sample(model.variables["g_ema"])
+    parts = [(evaluator.protocol, evaluator.measure_images(images))]
+    if around is not None:
+        net, train = around
+        stated = dataclasses.replace(
+            evaluator.protocol, extractor=net.name, weights_hash=net.weights_hash, resolution=None, resize="none",
+            colour="grey-repeated" if train.shape[-1] == 1 else "rgb", n_real=len(train),
+            reference_hash=dataset.train_hash, far=False,
+        )  # fmt: skip
+        parts.append((stated, evaluate_intra_cluster(net, images, train, stated)))
+    numbers: dict[str, Any] = {}
+    for protocol, values in parts:
+        numbers["protocol" if not numbers else "protocol of LPIPS"] = protocol.id
+        numbers |= {protocol.title(name): value for name, value in values.items()}
+    return numbers
+
+
+def _clusters(lpips: str, dataset: Dataset) -> tuple[Perceptual, np.ndarray]:
+    """The network and the training images around which clusters are made."""
+    train = dataset.train
+    if not isinstance(train, Images) or len(train) > MOST_CLUSTERS:
+        raise ConfigError(
+            f"intra-cluster LPIPS is for few training images, but there are {len(train)}; set data.shots to what the run "
+            f"had, at most {MOST_CLUSTERS}"
+        )
+    return load_perceptual(lpips), train.images
