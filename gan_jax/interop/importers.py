@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_jax.config import NetConfig
 from gan_jax.interop.foreign import ForeignError, read_foreign
-from gan_jax.interop.layouts import LAYOUTS, Beside, Found
+from gan_jax.interop.layouts import LAYOUTS, Beside, Found, native
 from gan_jax.interop.links import Account, ForeignLayoutError, import_tensors
 from gan_jax.nets import build
 from gan_jax.surgery.provenance import import_step
@@ -39,6 +39,7 @@ class Imported:
       made: root/leaf that the files lack -> what it was made of.
       files: what the names of its tensors begin with in `account` and `sources` -> the file: "" where there is one
         file, "g." and "d." where there are two.
+      before: what a file of this library says of its weights: `history`, `licence`.
     """
 
     layout: str
@@ -48,6 +49,7 @@ class Imported:
     sources: dict[str, tuple[str, str]]
     made: dict[str, str]
     files: dict[str, File]
+    before: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def about(self, licence: str | None = None) -> dict[str, Any]:
         """What a manifest should say of these weights: licence, what was left out, where every leaf comes from."""
@@ -55,9 +57,9 @@ class Imported:
         step = import_step(files, self.layout, self.sources, flatten(self.variables), self.made)
         formats = " and ".join(dict.fromkeys(file.format for file in self.files.values()))
         return {
-            "licence": licence,
+            "licence": licence or self.before.get("licence"),
             "imported": {"format": formats, "ignored": self.account.ignored},
-            "history": [step],
+            "history": [*self.before.get("history", []), step],
         }
 
 
@@ -102,7 +104,8 @@ def import_file(
         if forgotten := [n for n in tensors if n not in account.used and n not in account.ignored]:
             raise ForeignLayoutError(f"{what}: tensor {forgotten[0]!r} belongs to no network that {name} knows")
         made = {path: how.words for path, how in found.made.items()}
-        return Imported(name, found.config, variables, account, sources, made, files)
+        before = native.said_before(beside) if entry is native.LAYOUT else {}
+        return Imported(name, found.config, variables, account, sources, made, files, before)
     raise ForeignLayoutError(f"{what}, {len(tensors)} tensors, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip
 

@@ -182,7 +182,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
             (start, f) for start, f in imported_files(step).items() if next(iter(sources)).startswith(start)
         )
         tensors = ", ".join(name.removeprefix(start) for name in sources)
-        return Origin(path, number, f"{leaf['op']} <- {tensors} of {file['name']}")
+        older = tuple(origin_of(before, name) for name in sources) if before else ()  # the file came with a history
+        return Origin(path, number, f"{leaf['op']} <- {tensors} of {file['name']}", older)
     return Origin(path, number, words, tuple(origin_of(before, name) for name in sources))
 
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from gan_jax.config import DCGANConfig
 from gan_jax.interop.foreign import read_foreign
-from gan_jax.interop.weights import load_weights
+from gan_jax.interop.weights import load_manifest, load_weights
 from gan_jax.nets import build
 from gan_jax.surgery.provenance import train_step
 from gan_jax.tasks.model import save
@@ -55,6 +55,11 @@ def test_our_own_names_keep_all(cli, model, tmp_path):
     assert json.loads(said["history"]) == HISTORY and said["licence"] == "CC0"
     assert cli("import", file, "--out", tmp_path / "back") == 0 and "layout gan_jax" in cli.out
     same(tmp_path / "back", model, ("g_ema", "d"))
+    manifest = load_manifest(tmp_path / "back")
+    assert manifest["history"][:-1] == HISTORY and manifest["licence"] == "CC0"
+    assert cli("inspect", tmp_path / "back", "--provenance", "--match", "d/params/head/kernel") == 0
+    said = cli.out.split("d/params/head/kernel")[-1]
+    assert "same <- d/params/head/kernel of x.safetensors" in cli.out and "trained" in said
     np.savez(tmp_path / "bare.npz", **flatten(load_weights(model)[0]))
     assert cli("import", tmp_path / "bare.npz", "--out", tmp_path / "b") == 2 and "--net" in cli.err
     assert cli("import", tmp_path / "bare.npz", "--net", model, "--out", tmp_path / "b") == 0

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from gan_jax.config import (
     BigGANConfig,
@@ -17,6 +18,7 @@ from gan_jax.config import (
     NetConfig,
     R3GANConfig,
     ResNetConfig,
+    SNGANConfig,
     StyleGAN2Config,
     net_to_dict,
 )
@@ -36,6 +38,7 @@ SMALL: dict[type, NetConfig] = {
     R3GANConfig: R3GANConfig(resolution=8, z_dim=5, widths=(8, 6), cardinality=(4, 2), blocks=(2, 1), num_classes=3),
     DCGANConfig: DCGANConfig(resolution=16, channels=1, z_dim=7, channel_base=64, channel_max=16),
     ResNetConfig: ResNetConfig(resolution=16, channel_base=64, channel_max=4, z_dim=3),
+    SNGANConfig: SNGANConfig(z_dim=5, g_widths=(4, 4, 4, 4), d_widths=(4, 4), d_rest=(4, 4)),
     BigGANConfig: BigGANConfig(resolution=16, width=4, z_dim=9, num_classes=2, shared_dim=4, attention=(8,)),
 }
 # where a layout stands for more than its networks' class: nothing in such a file tells it
@@ -150,7 +153,7 @@ def test_views_are_saved_as_they_look(tmp_path):
 
 def test_what_goes_along(tmp_path):
     """Configuration, history and licence lie in safetensors' metadata; what is empty is left out."""
-    about = {"history": [{"kind": "train", "images": 3}], "licence": "MIT", "more": None}
+    about = {"history": [{"kind": "train", "date": "2026-01-01", "images": 3}], "licence": "MIT", "more": None}
     variables = {**drawn(STYLED), "g": drawn(STYLED, 1)["g_ema"]}
     export_file(tmp_path / "x.safetensors", STYLED, variables, about=about)
     with safe_open(tmp_path / "x.safetensors", "np") as file:
@@ -161,6 +164,17 @@ def test_what_goes_along(tmp_path):
     found = import_file(tmp_path / "x.safetensors")
     same(drawn(STYLED), found.variables)
     assert any("another copy" in why for why in found.account.ignored.values())
+
+
+def test_a_damaged_history(tmp_path):
+    for text in ("[", "{}", '[{"kind": "magic", "date": "x"}]', "[3]"):
+        facts = {"net": json.dumps(net_to_dict(STYLED)), "history": text}
+        save_file(flatten(drawn(STYLED)), tmp_path / "x.safetensors", metadata=facts)
+        with pytest.raises(ForeignLayoutError, match="history in the file's metadata is damaged"):
+            import_file(tmp_path / "x.safetensors")
+    save_file(flatten(drawn(STYLED)), tmp_path / "x.safetensors", metadata={"net": '{"kind": "GANConfig"}'})
+    with pytest.raises(ForeignLayoutError, match="configuration in the file's metadata cannot be used: .*'GANConfig'"):
+        import_file(tmp_path / "x.safetensors")
 
 
 def test_our_names_of_another_program(tmp_path):

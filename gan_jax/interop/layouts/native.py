@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import typing
+from typing import Any
 
 from gan_jax.config import ConfigError, NetConfig, net_from_dict
 from gan_jax.interop.layouts.layout import DROPPED, NOTHING, Beside, ForeignLayout, Found, Part, Tensors
@@ -18,7 +19,9 @@ from gan_jax.trees import flatten
 
 ROOTS = {"g_ema": "g_ema", "g": "g_ema", "d": "d"}  # theirs -> ours, where theirs has no moving average
 START = re.compile(r"(?:[gd]\.)?(g_ema|g|d)([/.])(?=params[/.])")  # `g.` and `d.` come before names of two files
-METADATA = "__metadata__.net"  # where `gan-jax export` keeps the configuration
+START_OF = "__metadata__."  # where `gan-jax export` keeps what it knows of the weights
+METADATA = f"{START_OF}net"
+KINDS = ("transplant", "import", "train")  # of the steps of a history
 
 
 def find(tensors: Tensors, beside: Beside = NOTHING) -> Found:
@@ -57,6 +60,27 @@ def config_of(beside: Beside) -> NetConfig:
         return net_from_dict(json.loads(said[0]), "net in the file's metadata")
     except (ConfigError, ValueError, TypeError) as error:
         raise ForeignLayoutError(f"the configuration in the file's metadata cannot be used: {error}") from error
+
+
+def said_before(beside: Beside) -> dict[str, Any]:
+    """`{"history": [..], "licence": ..}` of the file's metadata, as far as it says; only a history that is whole.
+
+    Raises:
+      ForeignLayoutError: a history that is none.
+    """
+    text = {
+        key: beside.values[f"{START_OF}{key}"] for key in ("history", "licence") if f"{START_OF}{key}" in beside.values
+    }
+    if "history" not in text:
+        return text
+    try:
+        history = json.loads(text["history"])
+        whole = isinstance(history, list) and all(step["kind"] in KINDS and step["date"] for step in history)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        whole = False
+    if not whole:
+        raise ForeignLayoutError("the history in the file's metadata is damaged; remove it, or export the file anew")
+    return {**text, "history": history}
 
 
 def names(config: NetConfig) -> dict[str, tuple[str, Links]]:
