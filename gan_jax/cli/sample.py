@@ -21,6 +21,8 @@ class Sample:
     n: int = 64  # how many images
     seed: int = 0  # of the latents; equal seeds, equal images
     labels: tuple[int, ...] | None = None  # classes of a conditional generator, dealt out in turn; None = all in turn
+    # fewer kinds of images, and better ones: StyleGAN2's psi; of others the threshold beyond which latents are drawn again
+    truncation: float | None = None
     # NAME.png = one grid; NAME.npz = array `images` [n, H, W, C] uint8 and `labels`; a folder = one PNG each
     out: Path = Path("samples.png")
 
@@ -30,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     args = parse(Sample, argv, verb="sample")
     if args.n < 1:
         raise ConfigError(f"--n is {args.n}; use at least 1")
+    if args.truncation is not None and args.truncation <= 0:
+        raise ConfigError(f"--truncation is {args.truncation:g}; use a number above 0 (0.5 is usual)")
     if args.out.suffix not in ("", ".png", ".npz"):
         raise ConfigError(f"--out {args.out} has an unknown ending; use .png, .npz or none (a folder)")
     import jax
@@ -39,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
     model = gan_jax.load(args.path)
     labels = None if args.labels is None else np.resize(np.asarray(args.labels, np.int32), args.n)
-    images = np.asarray(model.sample(jax.random.key(args.seed), args.n, labels=labels))
+    images = np.asarray(model.sample(jax.random.key(args.seed), args.n, labels=labels, truncation=args.truncation))
     print(f"wrote {write(args.out, images, labels)}")
     return 0
 

@@ -13,9 +13,15 @@ from gan_jax.tasks.task import Batch, Task, Variables
 NO_AUGMENTATION = AugmentConfig()
 
 
-def draw_latents(keys: jax.Array, z_dim: int) -> jax.Array:
-    """Standard normal latents `[B, z_dim]`, one for each key `[B]`: the same whatever the batch is cut into."""
-    return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
+def draw_latents(keys: jax.Array, z_dim: int, threshold: float | None = None) -> jax.Array:
+    """Standard normal latents `[B, z_dim]`, one for each key `[B]`: the same whatever the batch is cut into.
+
+    With a `threshold`, values beyond +- it are as if drawn again until they are not (the truncation trick of Brock et
+    al., BigGAN, 2019): the smaller, the more alike and the better the images.
+    """
+    if threshold is None:
+        return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
+    return jax.vmap(lambda key: jax.random.truncated_normal(key, -threshold, threshold, (z_dim,)))(keys)
 
 
 def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:

@@ -38,15 +38,16 @@ class Model:
         """The networks."""
         return build(self.config)
 
-    def sample(self, key: jax.Array, n: int, labels: Any = None) -> np.ndarray:
+    def sample(self, key: jax.Array, n: int, labels: Any = None, truncation: float | None = None) -> np.ndarray:
         """Draws images: uint8 `[n, H, W, C]`. Image i depends on the key and i only.
 
         Args:
           key: typed PRNG key.
           n: how many.
           labels: `[n]` classes of a conditional generator; None = all in turn.
+          truncation: see `tasks.sample.make_sampler`; None = none.
         """
-        return make_sampler(self.pair)(self.variables["g_ema"], key, n, labels)
+        return make_sampler(self.pair, truncation)(self.variables["g_ema"], key, n, labels)
 
 
 def load(path: str | Path) -> Model:

@@ -18,17 +18,32 @@ CHUNK = 128  # images in one call of the compiled generator
 Sampler = Callable[..., np.ndarray]
 
 
-def make_sampler(pair: Pair) -> Sampler:
+def make_sampler(pair: Pair, truncation: float | None = None) -> Sampler:
     """Makes `sample(g_vars, key, n, labels=None) -> uint8 [n, H, W, C]`.
 
     Image i depends on the key and i only: asking for more keeps the first ones. A conditional generator takes labels
     `[n]`, or deals out its classes in turn.
+
+    Args:
+      pair: of the generator.
+      truncation: fewer kinds of images, and better ones. Of StyleGAN2 psi, how far styles lie from their average, 1 =
+        where they are; of all others the threshold beyond which latents are drawn again. None = none.
+
+    Raises:
+      ValueError: a truncation that is not above 0.
     """
+    if truncation is not None and not truncation > 0:
+        raise ValueError(f"truncation is {truncation:g}; use a number above 0 (0.5 is usual), or None for none")
     num_classes = getattr(pair.config, "num_classes", 0)
+    styled = truncation is not None and "map" in pair.g.parts
+    threshold = None if styled else truncation
 
     @jax.jit
     def chunk(g_vars: Variables, key: jax.Array, index: jax.Array, labels: jax.Array | None) -> jax.Array:
-        z = draw_latents(jax.vmap(jax.random.fold_in, (None, 0))(key, index), pair.config.z_dim)
+        z = draw_latents(jax.vmap(jax.random.fold_in, (None, 0))(key, index), pair.config.z_dim, threshold)
+        if styled:
+            ws = pair.g.parts["map"](g_vars, z, labels, truncation)
+            return to_uint8(pair.g.parts["synthesise"](g_vars, ws))
         return to_uint8(pair.g.apply(g_vars, z, labels)[0])
 
     def sample(g_vars: Variables, key: jax.Array, n: int, labels: np.ndarray | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import gan_jax
 from gan_jax.config import ResNetConfig
+from gan_jax.data.convert import to_uint8
 from gan_jax.nets.build import NETS
 from gan_jax.tasks.image import draw_latents
 from gan_jax.tasks.model import load, save
@@ -59,6 +60,40 @@ def test_statistics_are_those_of_the_weights_as_they_are(toy):
     assert_allclose(got["batch_stats"]["norm0"]["var"], h.var(1).mean(0), rtol=1e-3)
     assert got["params"] is params
     assert make_restatistics(pair, 32)(g_vars, KEY, 0) is g_vars
+
+
+def test_truncated_latents_are_normal_ones_within_the_threshold():
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(20_000))
+    z = np.asarray(draw_latents(keys, 2, 0.5))
+    assert 0.499 < np.abs(z).max() <= 0.5
+    # variance of a standard normal within +- t: 1 - 2 t phi(t) / (2 Phi(t) - 1)
+    assert_allclose(z.var(), 1 - 2 * 0.5 * 0.35206533 / 0.38292492, rtol=0.02)
+    assert_allclose(np.asarray(draw_latents(keys[:3], 2, 0.5)), z[:3])
+    wide = np.asarray(draw_latents(keys, 2, 8.0))
+    assert_allclose([wide.mean(), wide.std()], [0, 1], atol=0.02)
+
+
+def test_truncation_of_latents_and_of_styles(toy):
+    pair, g_vars, sample = toy
+    near = make_sampler(pair, 1e-6)(g_vars, KEY, 4)
+    at_zero = np.asarray(to_uint8(pair.g.apply(g_vars, jnp.zeros((4, pair.config.z_dim)), _labels(pair))[0]))
+    assert_allclose(near.astype(int), at_zero.astype(int), atol=1)
+    assert np.any(near != sample(g_vars, KEY, 4))
+    with pytest.raises(ValueError, match="truncation is 0; use a number above 0"):
+        make_sampler(pair, 0.0)
+    drawn = {}
+    parts = {
+        "map": lambda v, z, y, psi: drawn.update(psi=psi) or z * psi,
+        "synthesise": lambda v, ws: pair.g.apply(v, ws)[0],
+    }
+    if not pair.config.num_classes:
+        styled = dataclasses.replace(pair, g=dataclasses.replace(pair.g, parts=parts))
+        assert_array_equal(make_sampler(styled, 1.0)(g_vars, KEY, 4), sample(g_vars, KEY, 4))
+        assert np.any(make_sampler(styled, 0.5)(g_vars, KEY, 4) != sample(g_vars, KEY, 4)) and drawn["psi"] == 0.5
+
+
+def _labels(pair):
+    return jnp.arange(4) % pair.config.num_classes if pair.config.num_classes else None
 
 
 def test_a_saved_model_samples_in_three_lines(toy, tmp_path, monkeypatch):
