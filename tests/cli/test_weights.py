@@ -87,13 +87,13 @@ def test_transplant_checks_the_target(cli, transplants, tmp_path):
 class FakeModel:
     """Images whose first pixel is the label (or the number of the image)."""
 
-    def sample(self, key, n, labels=None):
+    def sample(self, key, n, labels=None, truncation=None):
         import jax
 
         images = np.array(jax.random.randint(key, (n, 8, 8, 3), 0, 256)).astype(np.uint8)
         if labels is not None:
             images[:, 0, 0, 0] = labels
-        return images
+        return images if truncation is None else np.full_like(images, 100 * truncation)
 
 
 def pixels(path):
@@ -133,7 +133,14 @@ def test_sample_folder_and_labels(cli, model, tmp_path):
     assert [pixels(f)[0, 0, 0] for f in files] == [3, 7, 3, 7, 3]
 
 
-@pytest.mark.parametrize(("argv", "message"), [(("--n", 0), "--n is 0"), (("--out", "x.jpg"), "unknown ending")])
+def test_sample_truncation(cli, model, tmp_path):
+    assert cli("sample", "x", "--n", 2, "--truncation", 0.5, "--out", tmp_path / "near.npz") == 0
+    assert np.unique(np.load(tmp_path / "near.npz")["images"]).tolist() == [50]
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (("--n", 0), "--n is 0"), (("--out", "x.jpg"), "unknown ending"), (("--truncation", 0), "--truncation is 0; use a number"),
+])  # fmt: skip
 def test_sample_refuses(cli, model, argv, message):
     assert cli("sample", "x", *argv) == 2
     assert message in cli.err
