@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from gan_jax.config import (
     BigGANConfig,
@@ -34,6 +34,7 @@ from gan_jax.config import (
 from gan_jax.trees import did_you_mean
 
 T = TypeVar("T")
+NetName = Literal["resnet", "dcgan", "stylegan2", "r3gan", "biggan", "mlp", "sngan"]  # of the kinds in NETS
 
 
 def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = None) -> T:

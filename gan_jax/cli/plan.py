@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import parse_run
+from gan_jax.cli.arguments import NetName, parse_run
 from gan_jax.cli.transfer import check_transfers, plan_of
 from gan_jax.config import Config, FinetuneConfig
 
@@ -26,7 +26,7 @@ class ShowPlan:
     # experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     json: Path | None = None  # also write the plan to this file
-    net: Literal["resnet", "dcgan", "stylegan2", "r3gan"] | None = None  # kind of the new networks; None = FILE's
+    net: NetName | None = None  # kind of the new networks; None = FILE's
     method: Literal["finetune", "freeze_d"] | None = None  # transfer method; None = FILE's, finetune without FILE
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import parse_run, peek, run_folder
+from gan_jax.cli.arguments import NetName, parse_run, peek, run_folder
 from gan_jax.config import Config, ConfigError
 from gan_jax.presets import PRESETS, preset
 
@@ -39,7 +39,7 @@ class Train:
     # a paper's configuration in place of FILE
     preset: Annotated[str | None, arg(metavar="NAME", help=f"one of {', '.join(PRESETS)}")] = None
     # kind of networks; None = FILE's
-    net: Literal["resnet", "dcgan", "stylegan2", "r3gan", "biggan", "mlp", "sngan"] | None = None
+    net: NetName | None = None
     method: Literal["scratch", "finetune", "freeze_d"] | None = None  # transfer method; None = FILE's
     at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
     fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import parse_run, run_folder
+from gan_jax.cli.arguments import NetName, parse_run, run_folder
 from gan_jax.cli.train import start_run
 from gan_jax.config import Config, ConfigError, FinetuneConfig, ScratchConfig
 
@@ -27,7 +27,7 @@ class Transfer:
     # experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
-    net: Literal["resnet", "dcgan", "stylegan2", "r3gan"] | None = None  # kind of the new networks; None = FILE's
+    net: NetName | None = None  # kind of the new networks; None = FILE's
     method: Literal["finetune", "freeze_d"] | None = None  # transfer method; None = FILE's, finetune without FILE
 
 

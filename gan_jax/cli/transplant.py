@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NETS, parse, peek
+from gan_jax.cli.arguments import NETS, NetName, parse, peek
 from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig
 
 
@@ -25,7 +25,7 @@ class Transplant:
     source: Annotated[Positional[str], arg(metavar="SOURCE")]  # weights, run or checkpoint folder, or embedded:NAME
     out: Path  # folder to write the weights to
     net_config: Annotated[AvoidSubcommands[NetConfig], arg(name="net")] = ResNetConfig()
-    net: Literal["resnet", "dcgan", "stylegan2", "r3gan"] | None = None  # kind of the new networks; None = the source's
+    net: NetName | None = None  # kind of the new networks; None = the source's
     missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
     unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
     shape: str = "adapt"  # a leaf of another shape: error; adapt = by its role; or the operations that may, slice,widen
