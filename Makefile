@@ -3,22 +3,24 @@
 
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PEERS  ?= .venv-peers
 PYTEST_ARGS ?=
 # Compiling is most of the work, and uses one core: a process for each, all tests of a file in one of them.
 PARALLEL    := -n auto --maxprocesses 4 --dist loadfile
 DEMO_ARGS   ?=
 
-.PHONY: demo test test-slow lint format bench clean help
+.PHONY: demo test test-slow test-peers lint format bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    transplant a pretrained pair, adapt it to 100 images, measure, report (DEMO_ARGS='--target emoji')"
 	@echo "make test    lint, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
 	@echo "make test-slow  the long tests: kills, parities, the demo"
+	@echo "make test-peers  parity with pytorch-fid, torch-fidelity, lpips and torchvision, in $(PEERS)"
 	@echo "make lint    ruff (rules and format) and the type checker"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make bench   timings side by side with peers (benchmarks/)"
-	@echo "make clean   remove .venv and caches"
+	@echo "make clean   remove the environments and caches"
 
 demo: $(VENV)/.installed
 	$(BIN)/gan-jax demo $(DEMO_ARGS)
@@ -28,6 +30,15 @@ test: lint
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# Packages of PyTorch to compare with, in an environment of their own.
+test-peers: $(PEERS)/.installed
+	$(PEERS)/bin/python -m pytest -m peers $(PYTEST_ARGS) tests/peers
+
+$(PEERS)/.installed: pyproject.toml constraints.txt tests/peers/requirements.txt tools/venv.sh
+	@sh tools/venv.sh $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt -r tests/peers/requirements.txt
+	@touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -52,4 +63,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache .hypothesis
