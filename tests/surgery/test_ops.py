@@ -88,7 +88,10 @@ CASES = {
     "rank_one": ([(5, 48)], {"side": "first", "part": "weights"}, (5, 3)),
     "fold_residual": ([(1, 1, 2, 4), (3, 3, 2, 4), (1, 1, 4, 2)], {}, (3, 3, 2, 2)),
     "shift": ([(3,), (3, 3, 2, 3), (3,)], {"factor": -1.0, "channels": 1}, (3,)),
-    "shift": ([(3,), (3, 3, 2, 3), (3,)], {"factor": -1.0, "channels": 1}, (3,)),
+    "resample": ([(5, 4)], {"axis": 1, "size": 6, "side": "in"}, (5, 6)),
+    "pass_on": ([], {"shape": [3, 5], "reads": "plain", "writes": "pairs", "units": 2, "value": 0.5}, (3, 5)),
+    "in_pairs": ([(3, 2)], {"axis": 0, "value": 0.5}, (6, 2)),
+    "fold_dense": ([(4, 1), (2, 3), (3, 4)], {"axis": 0, "value": 0.6}, (2, 1)),
     "unit": ([(3, 3, 2, 3)], {}, (3, 3, 2, 3)),
     "equalise": ([(4, 3)], {"old": 4, "new": 6}, (4, 3)),
     "parts": (

@@ -41,16 +41,7 @@ def generator(case: Case) -> list[Rule]:
     if not case.old:
         return []
     config, was = case.config, case.old_config
-    carried = _carried(case)
-    rules = _inner(case, carried)
-    if carried:
-        first, *rest = carried
-        role = {**case.role(first, TO_RGB), "colour": ("out", 3), "channels": config.channels}
-        rules.append(case.move(first, "fit_carry", [TO_RGB], **role, **ON_TOP))
-        rules += [case.made(re.escape(path), "identity") for path in (*rest, TO_RGB)]
-    if folded := _transitions(was, case.old, config.resolution):
-        role = {**case.role(TO_RGB, folded[0]), "colour": ("out", 3)}
-        rules.append(case.move(TO_RGB, "fit_fold", [*folded, TO_RGB], **role, fold=("fold_linear", {})))
+    rules = _grown(case, TO_RGB, ("out", 3))
     if config.num_classes or was.num_classes:
         sizes = {name: [c.z_dim, g_embed(c) if c.num_classes else 0] for name, c in (("old", was), ("new", config))}
         rules.append(parts(case, STEM, axis=0, **sizes, factors=[1.0, 1.0], loud=[False, False]))
@@ -64,23 +55,29 @@ def discriminator(case: Case) -> list[Rule]:
     if not case.old:
         return []
     config, was = case.config, case.old_config
-    carried = _carried(case)
-    rules = _inner(case, carried)
-    if carried:
-        first, *rest = carried
-        role = {**case.role(first, FROM_RGB), "colour": ("in", 2), "channels": config.channels}
-        rules.append(case.move(first, "fit_carry", [FROM_RGB], **role, **ON_TOP))
-        rules += [case.made(re.escape(path), "identity") for path in rest]
-        plain = {"reads": "plain", "writes": "plain", "channels": config.channels, "value": 1.0}
-        rules.append(case.made(FROM_RGB, "carry_centre", **plain))
-    if folded := _transitions(was, case.old, config.resolution):
-        role = {**case.role(FROM_RGB, folded[0]), "colour": ("in", 2)}
-        sources = [FROM_RGB, *reversed(folded)]
-        rules.append(case.move(FROM_RGB, "fit_fold", sources, **role, fold=("fold_linear", {})))
+    rules = _grown(case, FROM_RGB, ("in", 2))
     if config.num_classes and not was.num_classes:
         rules.append(case.made(EMBED, "one_hot", index=0))
     elif was.num_classes and not config.num_classes:
         rules.append(_without_labels(case))
+    return rules
+
+
+def _grown(case: Case, head: str, colour: tuple[str, int]) -> list[Rule]:
+    """What lies within, and the head next to the image, whose colours are read or written along an axis."""
+    carried = _carried(case)
+    rules = _inner(case, carried)
+    if carried:
+        first, *rest = carried
+        role = {**case.role(first, head), "colour": colour, "channels": case.config.channels}
+        plain = {"reads": "plain", "writes": "plain", "channels": case.config.channels, "value": 1.0}
+        rules.append(case.move(first, "fit_carry", [head], **role, **ON_TOP))
+        rules += [case.made(re.escape(path), "identity") for path in rest]
+        rules.append(case.made(re.escape(head), "carry_centre", **plain))
+    if folded := _transitions(case.old_config, case.old, case.config.resolution):
+        chain = [*folded, head] if head == TO_RGB else [head, *reversed(folded)]
+        role = {**case.role(head, folded[0]), "colour": colour}
+        rules.append(case.move(head, "fit_fold", chain, **role, fold=("fold_linear", {})))
     return rules
 
 
