@@ -14,7 +14,7 @@ import numpy as np
 
 from gan_jax.trees import did_you_mean
 
-Kind = Literal["same", "conv", "transposed", "dense", "maps", "flat", "grown"]
+Kind = Literal["same", "conv", "transposed", "dense", "maps", "flat", "covering", "grown"]
 
 
 class ForeignLayoutError(ValueError):
@@ -29,7 +29,8 @@ class Link:
       path: the leaf that it becomes.
       kind: "conv" is OIHW there and HWIO here; "transposed" the kernel of a transposed convolution, IOHW there; "dense"
         `[out, in]` there and `[in, out]` here; "maps" `[C, H, W]` there and `[H, W, C]` here; "flat" a dense layer over
-        flattened maps of `side` x `side`, channels first there; "grown" a transposed convolution that makes such maps
+        flattened maps of `side` x `side`, channels first there; "covering" the same dense layer, there a convolution over
+        such maps as a whole, `[out, C, side, side]`; "grown" a transposed convolution that makes such maps
         of single values, `[in, C, side, side]` there and `[in, side * side * C]` here.
       side: of the maps of a "flat" link, px.
       before: how many axes of size 1 come before those of the kind there, as in `[1, O, I, H, W]`.
@@ -53,7 +54,7 @@ class Link:
             if array.shape != (1,) * self.before + inside + (1,) * self.after:
                 raise ValueError(f"has {self.before} axes of size 1 before and {self.after} after the others")
             array = array.reshape(inside)
-        if self.kind == "flat":
+        if self.kind in ("flat", "covering"):
             maps = array.reshape(len(array), -1, self.side, self.side)
             return maps.transpose(2, 3, 1, 0).reshape(-1, len(array))
         if self.kind == "grown":
@@ -66,9 +67,9 @@ class Link:
         return turned.reshape((1,) * self.before + turned.shape + (1,) * self.after)
 
     def _turned(self, array: np.ndarray) -> np.ndarray:
-        if self.kind == "flat":
-            maps = array.reshape(self.side, self.side, -1, array.shape[-1])
-            return maps.transpose(3, 2, 0, 1).reshape(array.shape[-1], -1)
+        if self.kind in ("flat", "covering"):
+            maps = array.reshape(self.side, self.side, -1, array.shape[-1]).transpose(3, 2, 0, 1)
+            return maps if self.kind == "covering" else maps.reshape(len(maps), -1)
         if self.kind == "grown":
             return array.reshape(len(array), self.side, self.side, -1).transpose(0, 3, 1, 2)
         return array.transpose(np.argsort(READ[self.kind])) if self.kind in READ else array

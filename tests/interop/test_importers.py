@@ -1,6 +1,7 @@
 """Foreign files, whole: from the file to a pair that makes the same images, with every tensor accounted for."""
 
 import hashlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,6 +74,18 @@ def test_names_of_others_by_order(tmp_path):
     assert back.keys() == tensors.keys() and all((back[name] == tensors[name]).all() for name in tensors)
 
 
+def test_other_names_of_both(tmp_path):
+    """Of D the layers are known by their order too: its first kernel has no norm, nor has its last one."""
+    (g, _), (d, links) = state("g"), state("d")
+    pair: Any = {f"{net}.layer{n.split('.')[1]}.{n.split('.')[2]}": a
+            for net, of in (("netG", g), ("netD", d)) for n, a in of.items()}  # fmt: skip
+    np.savez(tmp_path / "pair.npz", **pair)
+    found = import_file(tmp_path / "pair.npz")
+    assert found.layout == "dcgan" and found.config == CONFIG
+    back = export_tensors(flatten(found.variables["d"]), links)
+    assert back.keys() == d.keys() and all((back[name] == d[name]).all() for name in d)
+
+
 def test_both_networks_in_one_file(tmp_path):
     (g, _), (d, links) = state("g"), state("d")
     pair = {**{f"netG.{k}": v for k, v in g.items()}, **{f"netD.{k}": v for k, v in d.items()}}
@@ -104,7 +117,7 @@ def test_a_file_for_each_network(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "o"), "--provenance", "--match", "d/**/head/kernel"]) == 0
     said = capsys.readouterr().out
     assert f"imported from a.safetensors (sha256 {digests['g.'][:12]}) and b.safetensors (sha256 " in said
-    assert "flat <- main.8.weight of b.safetensors" in said
+    assert "covering <- main.8.weight of b.safetensors" in said
     save_file({**d, "main.99.weight": d["main.0.weight"]}, tmp_path / "b.safetensors")
     with pytest.raises(ForeignLayoutError, match="b.safetensors has a tensor 'main.99.weight'"):
         import_file(tmp_path / "a.safetensors", "dcgan", tmp_path / "b.safetensors")
@@ -117,6 +130,7 @@ def test_the_head_is_the_convolution_over_what_is_left():
     """Their last layer is a 4x4 convolution over 4x4 maps."""
     tensors, links = state("d")
     name = next(name for name, link in links.items() if link.path == "params/head/kernel")
+    assert tensors[name].shape == (1, 16, 4, 4), "as nn.Conv2d keeps it"
     maps = np.random.default_rng(1).standard_normal((2, 4, 4, 16)).astype("f4")
     theirs = np.einsum("nhwc,chw->n", maps, tensors[name].reshape(16, 4, 4))
     np.testing.assert_allclose(maps.reshape(2, -1) @ links[name].read(tensors[name])[:, 0], theirs, rtol=1e-4)

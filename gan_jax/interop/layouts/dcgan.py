@@ -36,7 +36,7 @@ def discriminator_links(config: DCGANConfig) -> Links:
     links = {"main.0.weight": Link("params/from_rgb/kernel", "conv")}
     for i, r in enumerate(sizes[1:]):
         links |= {f"main.{3 * i + 2}.weight": Link(f"params/b{r}/kernel", "conv"), **_norm(3 * i + 3, r)}
-    return links | {f"main.{3 * len(sizes) - 1}.weight": Link("params/head/kernel", "flat")}
+    return links | {f"main.{3 * len(sizes) - 1}.weight": Link("params/head/kernel", "covering")}
 
 
 def guess_config(g: Mapping[str, np.ndarray]) -> DCGANConfig:
@@ -73,16 +73,19 @@ def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
     kernels = [m for m in modules if tensors.get(f"{m}.weight", np.zeros(0)).ndim == 4]
     norms = [m for m in modules if f"{m}.running_mean" in tensors]
-    if len(kernels) != len(norms) + 1 or set(modules) != {*kernels, *norms}:
+    bare = len(kernels) - len(norms)  # G's last layer has no norm; of D's the first and the last one
+    if bare not in (1, 2) or set(modules) != {*kernels, *norms}:
         return dict(tensors)
-    places = {m: f"main.{3 * i}" for i, m in enumerate(kernels)} | {m: f"main.{3 * i + 1}" for i, m in enumerate(norms)}
+    first = 0 if bare == 1 else -1
+    places = {m: f"main.{max(0, 3 * i + first)}" for i, m in enumerate(kernels)}
+    places |= {m: f"main.{3 * (i + bare - 1) + (1 if bare == 1 else 0)}" for i, m in enumerate(norms)}
     renamed = lambda name: f"{places[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
     return {renamed(name): array for name, array in tensors.items()}
 
 
 def find(tensors: Tensors) -> Found:
     """A generator, and a discriminator where there is one, under whatever prefixes come before `main.`."""
-    prefixes = {name[: name.index("main.")] for name in tensors if "main." in name} or {""}
+    prefixes = {name[: name.index("main.")] for name in tensors if "main." in name} or _networks(tensors)
     if len(prefixes) > 2:
         raise ForeignLayoutError(f"networks under {', '.join(sorted(prefixes))}; one G and one D at most are known")
     parts: dict[str, Part] = {}
@@ -93,14 +96,24 @@ def find(tensors: Tensors) -> Found:
         if "main.1.weight" not in named:
             continue  # D has no norm after its first layer
         config = guess_config(named)
-        back = dict(zip(named, found, strict=True))
-        links = {back[name]: link for name, link in generator_links(config).items() if name in back}
-        parts["g_ema"] = Part(prefix, found, links)
+        parts["g_ema"] = _part(prefix, found, generator_links(config))
     if config is None:
         raise ForeignLayoutError("no generator (main.0.weight and its norm main.1) among the tensors")
     for prefix in prefixes - {parts["g_ema"].prefix}:
-        parts["d"] = Part(prefix, under(tensors, prefix), discriminator_links(config))
+        parts["d"] = _part(prefix, under(tensors, prefix), discriminator_links(config))
     return Found(config, parts, IGNORED)
+
+
+def _networks(tensors: Tensors) -> set[str]:
+    """What names begin with where they are no tutorial's: `netG.` and `netD.` of `netG.conv1.weight`, else nothing."""
+    firsts = {name.partition(".")[0] + "." for name in tensors if name.count(".") > 1}
+    return firsts if firsts and all(name.count(".") > 1 for name in tensors) else {""}
+
+
+def _part(prefix: str, found: Tensors, links: Links) -> Part:
+    """With the links under the names that the file has."""
+    back = dict(zip(in_tutorial_names(found), found, strict=True))
+    return Part(prefix, found, {back.get(name, name): link for name, link in links.items()})
 
 
 def names(config: DCGANConfig) -> dict[str, tuple[str, Links]]:
