@@ -7,23 +7,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gan_jax.config import (
-    BigGANConfig,
-    Config,
-    DCGANConfig,
-    FinetuneConfig,
-    FreezeDConfig,
-    MLPConfig,
-    R3GANConfig,
-    SNGANConfig,
-    StyleGAN2Config,
-)
+from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig, StyleGAN2Config
+from gan_jax.config.net_checks import net_problems
 
 
 def problems(config: Config) -> Iterator[str]:
     """One line for everything that is wrong, naming the field and what would be right."""
     yield from _numbers(config)
-    yield from _net(config)
+    yield from net_problems(config.net)
     yield from _loss(config)
     yield from _augment(config)
     yield from _train(config)
@@ -41,89 +32,6 @@ def _numbers(config: Config) -> Iterator[str]:
                 yield f"{name} is {value:g}; it must be positive{POSITIVE[name]}"
             elif name in NOT_NEGATIVE and value is not None and value < 0:
                 yield f"{name} is {value:g}; it must not be negative"
-
-
-def _net(config: Config) -> Iterator[str]:
-    net = config.net
-    points = isinstance(net, MLPConfig) and net.resolution == 1
-    if isinstance(net, MLPConfig):
-        yield from _mlp(net)
-    elif isinstance(net, SNGANConfig):
-        yield from _sngan(net)
-    elif net.resolution < 16 or net.resolution & (net.resolution - 1):
-        yield f"net.resolution is {net.resolution}; use a power of two from 16"
-    elif not isinstance(net, R3GANConfig | BigGANConfig) and 0 < net.channel_base < net.resolution:
-        yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"
-    if net.channels not in (1, 3, 4) and not points:
-        yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"
-    kernel = getattr(net, "kernel", 3)
-    if kernel < 1 or kernel % 2 == 0:
-        yield f"net.kernel is {kernel}; use an odd size, 3 or 5"
-    num_classes = getattr(net, "num_classes", 0)
-    if num_classes < 0 or num_classes == 1:
-        yield f"net.num_classes is {num_classes}; use 0 (unconditional) or at least 2"
-    if isinstance(net, R3GANConfig):
-        yield from _r3gan(net)
-    if isinstance(net, BigGANConfig):
-        yield from _biggan(net)
-
-
-def _r3gan(net: R3GANConfig) -> Iterator[str]:
-    wrong = False
-    for name, least in (("widths", 1), ("cardinality", 1), ("blocks", 0)):
-        values = getattr(net, name)
-        if not values or min(values) < least:
-            wrong = True
-            yield f"net.{name} is {list(values)}; give one number of at least {least} for each resolution from 4 px"
-    sizes = () if wrong else range(max(len(net.widths), len(net.cardinality)))
-    for i in sizes:
-        width, groups = (values[min(i, len(values) - 1)] for values in (net.widths, net.cardinality))
-        if width * net.expansion % groups:
-            yield (
-                f"net.cardinality {groups} at {4 * 2**i} px does not divide the {width * net.expansion} channels inside a "
-                f"block (net.widths {width} x net.expansion {net.expansion}); use a divisor"
-            )
-
-
-def _biggan(net: BigGANConfig) -> Iterator[str]:
-    for name in ("g_multipliers", "d_multipliers"):
-        values = getattr(net, name)
-        if values is not None and (not values or min(values) < 1):
-            yield f"net.{name} is {list(values)}; give numbers of at least 1, or None for the published ones"
-    slots = max(1, net.resolution.bit_length() - 2)
-    if net.hierarchical and net.z_dim % slots:
-        yield (
-            f"net.z_dim {net.z_dim} does not fall into {slots} equal parts, for the first layer and each block at "
-            f"{net.resolution} px; use a multiple of {slots}, or net.hierarchical False"
-        )
-    if net.hierarchical and net.num_classes and not net.shared_dim:
-        yield "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False beside it"
-
-
-def _mlp(net: MLPConfig) -> Iterator[str]:
-    if net.resolution < 1:
-        yield f"net.resolution is {net.resolution}; use any number of px, or 1 for points of net.channels numbers"
-    if net.resolution == 1 and net.channels < 1:
-        yield f"net.channels is {net.channels}; use how many numbers each point has"
-    for name in ("g_widths", "d_widths"):
-        if not (values := getattr(net, name)) or min(values) < 1:
-            yield f"net.{name} is {list(values)}; give the width of each hidden layer, one layer or more"
-    for name in ("g_slope", "d_slope"):
-        if not 0 <= (slope := getattr(net, name)) < 1:
-            yield f"net.{name} is {slope:g}; use 0 (ReLU) or a slope below 1 (0.2 is usual)"
-
-
-def _sngan(net: SNGANConfig) -> Iterator[str]:
-    for name, halvings in (("g_widths", len(net.g_widths) - 1), ("d_widths", len(net.d_widths))):
-        if not (values := getattr(net, name)) or min(values) < 1:
-            yield f"net.{name} is {list(values)}; give one width or more, each at least 1"
-        elif net.resolution < 1 or net.resolution % 2**halvings:
-            yield (
-                f"net.resolution {net.resolution} cannot be halved {halvings} times, as net.{name} {list(values)} wants; "
-                f"use a multiple of {2**halvings}"
-            )
-    if net.d_rest and min(net.d_rest) < 1:
-        yield f"net.d_rest is {list(net.d_rest)}; give widths of at least 1, or none"
 
 
 def _loss(config: Config) -> Iterator[str]:

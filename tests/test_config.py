@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gan_jax import config as c
 from gan_jax.config import Config, ConfigError, differences, from_dict, to_dict
+from gan_jax.config.net_checks import CHECKS
 
 FAR = Config(
     data=c.DataConfig(source="folder:/x", classes=(1, 9), shots=100),
@@ -111,6 +112,10 @@ def test_the_defaults_are_valid():
     config = Config()
     assert config.validate() is config
     FAR.validate()
+
+
+def test_every_kind_of_network_is_checked():
+    assert set(CHECKS) == set(typing.get_args(c.NetConfig))
 
 
 WRONG = {
