@@ -47,7 +47,7 @@ def export_file(
       ForeignLayoutError: these networks have something that the layout has no place for.
     """
     path = Path(path)
-    write = writer_for(path)
+    write, write_d = writer_for(path), writer_for(path if d is None else Path(d))
     parts, nested = tensors_of(config, variables, layout)
     if d is not None and set(parts) != {"g_ema", "d"}:
         raise ExportError(f"a file of its own for D needs both networks and no others; there are {', '.join(parts)}")
@@ -55,11 +55,10 @@ def export_file(
     if d is None:
         write(path, {name: array for part in parts.values() for name, array in part.items()}, facts, nested)
         return [path]
-    files = {path: parts["g_ema"], Path(d): parts["d"]}
-    for file, tensors in files.items():
-        bare = {name.split(".", 1)[1] if name.split(".")[0] in nested else name: a for name, a in tensors.items()}
-        writer_for(file)(file, bare, facts, ())
-    return list(files)
+    bare = lambda part: {n.split(".", 1)[1] if n.split(".")[0] in nested else n: array for n, array in part.items()}
+    write(path, bare(parts["g_ema"]), facts, ())
+    write_d(Path(d), bare(parts["d"]), facts, ())
+    return [path, Path(d)]
 
 
 def tensors_of(

@@ -18,7 +18,7 @@ import jax.export
 from gan_jax.config import NetConfig, net_to_dict
 from gan_jax.extras import check, require
 from gan_jax.interop.files import replace
-from gan_jax.interop.sampler import Images, Sampler, make_sampler
+from gan_jax.interop.sampler import Images, Sampler, sampler_of
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree
 
@@ -46,7 +46,7 @@ def export_stablehlo(
       path: of the file; its facts go to the same name and `.json`.
       config: of the networks.
       variables: of the generator.
-      images: what comes out, see `make_sampler`.
+      images: what comes out, see `sampler_of`.
       batch: how many images a call makes; None = as many as there are latents.
       platforms: that it can run on.
       about: JSON values for the file beside it: history, licence.
@@ -58,7 +58,7 @@ def export_stablehlo(
     if not platforms or not set(platforms) <= set(PLATFORMS):
         raise ProgramError(f"platforms are {', '.join(platforms) or 'none'}; use some of {', '.join(PLATFORMS)}")
     check("flatbuffers", extra="stablehlo")  # which jax.export would ask for after all the work
-    sampler, size = make_sampler(config, variables, images), _size(batch)
+    sampler, size = sampler_of(config, variables, images), _size(batch)
     specs = [one.spec(size) for one in sampler.inputs]
     try:
         exported = jax.export.export(jax.jit(sampler.function), platforms=tuple(platforms))(*specs)
@@ -83,10 +83,8 @@ def load_stablehlo(path: str | Path) -> Callable[..., jax.Array]:
     path = Path(path)
     beside = facts_of(path)
     body = path.read_bytes()
-    if beside.is_file() and (said := json.loads(beside.read_text(encoding="utf-8"))["sha256"]) != _digest(body):
-        raise ProgramError(
-            f"{path} is damaged: its sha256 is not {said[:12]}.., which {beside.name} says; copy both anew"
-        )
+    if beside.is_file() and f'"{_digest(body)}"' not in beside.read_text(encoding="utf-8", errors="replace"):
+        raise ProgramError(f"{path} is damaged: its sha256 is not the one in {beside.name}; copy both anew")
     try:
         exported = jax.export.deserialize(bytearray(body))
     except Exception as error:
@@ -110,7 +108,7 @@ def export_onnx(
       ProgramError: the exporter does not know an operation of this generator.
     """
     exporter = require("jax2onnx", extra="onnx")
-    sampler, size = make_sampler(config, variables, images), batch or BATCH
+    sampler, size = sampler_of(config, variables, images), batch or BATCH
     typed = [one.spec(size) for one in sampler.inputs]
     names = {"input_names": [one.name for one in sampler.inputs], "output_names": [sampler.output.name]}
     try:

@@ -47,7 +47,7 @@ class Sampler(NamedTuple):
     output: Input
 
 
-def make_sampler(config: NetConfig, variables: Tree, images: Images = "uint8") -> Sampler:
+def sampler_of(config: NetConfig, variables: Tree, images: Images = "uint8") -> Sampler:
     """Makes the function.
 
     Args:

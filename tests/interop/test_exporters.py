@@ -198,6 +198,9 @@ def test_only_what_there_is(tmp_path):
     same(variables, import_file(tmp_path / "x.pt").variables)
     with pytest.raises(ExportError, match="a file of its own for D needs both networks"):
         export_file(tmp_path / "x.pt", STYLED, variables, "rosinality", d=tmp_path / "d.pt")
+    with pytest.raises(ExportError, match="d.bin has none of the known endings"):  # before G's is written
+        export_file(tmp_path / "y.pt", STYLED, drawn(STYLED), "rosinality", d=tmp_path / "d.bin")
+    assert not (tmp_path / "y.pt").exists()
 
 
 @pytest.mark.parametrize(
