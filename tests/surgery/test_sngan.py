@@ -11,11 +11,11 @@ import pytest
 
 from gan_jax.config import ResNetConfig, SNGANConfig
 from gan_jax.surgery import Move, PlanError, make_plan, pair_rules
-from gan_jax.surgery.align import canonical, inverse, match_weights, permute
+from gan_jax.surgery.align import canonical, inverse, match_weights, permute, singular_vectors
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.align.copies import disguised
-from tests.surgery.pairs import BASE, compare, grow, make_pair
+from tests.surgery.pairs import BASE, QUICK, compare, grow, make_pair
 
 SMALL = SNGANConfig(8, 1, z_dim=4, g_widths=(6, 5), d_widths=(4, 5), d_rest=(5, 6))
 WIDER: dict[str, Any] = {"z_dim": 6, "g_widths": (8, 8), "d_widths": (6, 7), "d_rest": (7, 9)}
@@ -82,6 +82,23 @@ def test_a_disguised_copy_is_recovered(net):
             np.testing.assert_array_equal(match.orders[group], order)
         recovered = permute(layout, canonical(layout, b), match.orders)
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-10), recovered, canonical(layout, a))
+
+
+def test_vectors_of_both_sides_are_made_anew():
+    pair, variables = make_pair(0, SMALL, estimate="stored")
+    made = singular_vectors(layouts(pair.config)["d"], variables["d"])
+    x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
+    refined = {"params": made["params"], "spectral": {k: _only_u(v) for k, v in made["spectral"].items()}}
+    other = make_pair(0, SMALL)[0]
+    judge = lambda pair, v: jax.jit(pair.d.apply, compiler_options=QUICK)(v, x)[0]
+    np.testing.assert_allclose(judge(pair, made), judge(other, refined), rtol=1e-4)
+    assert not np.allclose(judge(pair, variables["d"]), judge(other, refined), rtol=1e-2), (
+        "the drawn ones are no such pair"
+    )
+
+
+def _only_u(tree):
+    return {"u": tree["u"]} if "u" in tree else {name: _only_u(inner) for name, inner in tree.items()}
 
 
 def test_resnet_takes_it_up_by_role():

@@ -11,7 +11,7 @@ from gan_jax.surgery.align.apply import along, rescale
 from gan_jax.surgery.align.checks import scale_sizes
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops.arrays import wide, xp_of
-from gan_jax.surgery.ops.spectral import top_vector
+from gan_jax.surgery.ops.spectral import stretch, top_vector
 from gan_jax.trees import Flat, Tree, flatten, unflatten
 
 Loops = set[tuple[str, str]]
@@ -101,12 +101,16 @@ def in_scales_of(layout: Layout, variables: Tree, like: Tree) -> Tree:
 def singular_vectors(layout: Layout, variables: Tree) -> Tree:
     """New vectors `u` for every spectral kernel: those of a mixture are not the mixture of those.
 
-    `u` belongs to its kernel up to the sign, so that two aligned networks may hold opposite ones.
+    `u` belongs to its kernel up to the sign, so that two aligned networks may hold opposite ones. Where the vector `v`
+    of the other side is stored too, it is what the kernel makes of `u`.
     """
     flat = flatten(variables)
     for path in layout.spectral:
         u = vector_of(path)
         flat[u] = top_vector(flat[path], flat[u])
+        if (v := f"{u.removesuffix('u')}v") in flat:
+            image = wide(flat[path]).reshape(-1, flat[path].shape[-1]) @ wide(flat[u])
+            flat[v] = (image / stretch(flat[path], flat[u])).astype(flat[v].dtype)
     return unflatten(flat, like=variables)
 
 
