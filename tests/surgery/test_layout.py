@@ -7,7 +7,8 @@ import pytest
 
 from gan_jax.config import DCGANConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.surgery.families import layouts
-from gan_jax.surgery.families.layout import Axis, Layout, parse
+from gan_jax.surgery.families.axes import Axis, parse
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import flatten, unflatten
 from tests.surgery.pairs import SMALL_DCGAN, SMALL_R3GAN, compiled, latents, make_pair, shapes

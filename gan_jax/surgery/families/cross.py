@@ -1,6 +1,6 @@
 """Rules between families, by role: what a leaf is for in one network, in another network's leaf for the same.
 
-Each family lists its roles and the leaves that play each, by resolution (`families.cross_roles`). Roles that both have are
+Each family lists its roles and the leaves that play each, by resolution (`families.cross_parts`). Roles that both have are
 moved, each source leaf in one role only; what is left of the target is as fresh as `missing` allows, what is left of the
 source is unused.
 
@@ -18,10 +18,11 @@ from typing import Any
 
 from gan_jax.config import NetConfig
 from gan_jax.surgery.families.cross_fit import KINDS
-from gan_jax.surgery.families.cross_roles import ROLES, Fill, Part
-from gan_jax.surgery.families.roles import DISCRIMINATORS, GENERATORS
+from gan_jax.surgery.families.cross_parts import Fill, Part
+from gan_jax.surgery.families.cross_roles import ROLES
+from gan_jax.surgery.families.roles import DISCRIMINATORS, GENERATORS, winning
 from gan_jax.surgery.plan import Move, PlanError
-from gan_jax.trees import Flat, Rule, Tree, flatten, match
+from gan_jax.trees import Flat, Rule, Tree, flatten
 
 
 def cross_rules(
@@ -57,9 +58,7 @@ def cross_rules(
             name = f"{path} as {family(target_config)} has it"  # the path alone is shared
             rules.append(Rule(path, Move("fit", (name,))))
         rules.append(Rule(f"{root}/**", Move("fit")))  # plays a role of its own, so the source lacks it
-    won = lambda rule, i: any(match(rule.pattern, p) and not any(match(r.pattern, p) for r in taken(i)) for p in target)
-    taken = lambda i: [*first, *rules[:i]]
-    return [*first, *(rule for i, rule in enumerate(rules) if won(rule, i))]
+    return winning(first, rules, target)
 
 
 def pair_notes(target_config: NetConfig, source_config: NetConfig) -> tuple[str, ...]:

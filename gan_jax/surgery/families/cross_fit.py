@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gan_jax.surgery.families.cross_roles import POSITIONS
+from gan_jax.surgery.families.cross_parts import POSITIONS
 from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape
@@ -32,7 +32,7 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
       shapes: of the sources; all are read.
       target: shape to reach.
       args: those of `fit`, and `unit`: the source's kernel is divided by its largest singular value; `gives`: the steps
-        from the sources to the plain form (`families.cross_roles`); `takes`: from there to the form of the target;
+        from the sources to the plain form (`families.cross_parts`); `takes`: from there to the form of the target;
         `limit`: `[axis, n]`, of an axis that holds more than channels; `resample`: the operation between a kernel
         beside a resampling and one that resamples; `fused`: the last axis holds positions and channels; `heads`:
         `positions` where the first axis does, `mean` where it does not any more: the weights of all for one.
@@ -68,7 +68,8 @@ def across_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[i
     _, steps = across(shapes, tuple(args["shape"]), {k: v for k, v in args.items() if k != "shape"})
     steps = [*(step for step in steps if not lookup(step[0]).fresh), ("top_vector", {})]
     made = shape_of_steps(steps, shapes)
-    return len(shapes), steps if made == target else [*steps, ("pad", {"shape": list(target)})]
+    view = {"view": [_by_position(made, 0), _by_position(target, 0)]} if "fused" in args else {}
+    return len(shapes), steps if made == target else [*steps, ("pad", {"shape": list(target), **view})]
 
 
 def _resampled(shape: Shape, target: Shape, name: str) -> list[Step]:

@@ -1,58 +1,18 @@
-"""Which leaf plays which role in each family, and how it is stored there.
-
-| role, of G | leaf |
-|---|---|
-| `stem` | from latents to 4x4 maps |
-| `const` | the maps where latents say nothing |
-| `up8` | makes the 8 px maps from those of 4 px |
-| `same8` | a further convolution of the 8 px maps |
-| `skip8` | the linear way from 4 px to 8 px beside convolutions |
-| `norm8` | what 8 px maps pass on their way up |
-| `to_rgb`, `to_rgb8` | from maps to the image; from 8 px maps |
-
-Of D: `from_rgb`, `down8` (from 16 px), `same8`, `skip8` and `head`. Between families a layer is passed on in a plain form:
-the kernel `[k, k, I, O]` that computes, dense layers by position as `[z, (4 4 C)]` and `[(4 4 C), 1]`.
-"""
+"""Which leaf plays which role in each family (`families.cross_parts` says which roles there are)."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from gan_jax.config import DCGANConfig, R3GANConfig, ResNetConfig, SNGANConfig, StyleGAN2Config
-from gan_jax.nets import r3gan, resnet, sngan, stylegan2
-from gan_jax.nets.stylegan2_d import HALF
+from gan_jax.config import BigGANConfig, DCGANConfig, R3GANConfig, ResNetConfig, SNGANConfig, StyleGAN2Config
+from gan_jax.nets import biggan, biggan_d, resnet, sngan
+from gan_jax.surgery.families.cross_parts import POSITIONS, Part, Roles, leaf
+from gan_jax.surgery.families.cross_r3gan import r3gan_roles
+from gan_jax.surgery.families.cross_stylegan2 import stylegan2_roles
 from gan_jax.surgery.ops import Step
 
 NORM = {"scale": "params", "bias": "params", "mean": "batch_stats", "var": "batch_stats"}
-POSITIONS = 16  # 4 x 4: where maps begin in G and end in D
-ROOT2 = math.sqrt(2)  # that follows StyleGAN2's leaky ReLUs
-
-
-class Fill(NamedTuple):
-    """How a leaf is filled from the plain form: operations, and what `across` has to know instead of the role's own."""
-
-    takes: tuple[Step, ...] = ()
-    about: Mapping[str, Any] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """What plays a role: leaves that are read, the operations to the plain form, and leaves that are filled from it."""
-
-    reads: tuple[str, ...]
-    gives: tuple[Step, ...] = ()
-    fills: Mapping[str, Fill] = dataclasses.field(default_factory=dict)
-
-
-Roles = Mapping[str, Part]
-
-
-def leaf(path: str, gives: tuple[Step, ...] = (), takes: tuple[Step, ...] = (), **about: Any) -> Part:
-    """A role of one leaf."""
-    return Part((path,), gives, {path: Fill(takes, about or None)})
 
 
 def resnet_roles(config: ResNetConfig) -> dict[str, Roles]:
@@ -90,6 +50,25 @@ def sngan_roles(config: SNGANConfig) -> dict[str, Roles]:
     return {"g": g, "d": d}
 
 
+def biggan_roles(config: BigGANConfig) -> dict[str, Roles]:
+    """BigGAN: as SNGAN; what its norms multiply by and add is made of class and latents, and plays no role."""
+    sizes, found = list(biggan.widths(config)), biggan_d.stages(config)
+    layers = {"skip": "skip", "up": "conv0", "same": "conv1"}
+    g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")}
+    g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
+    g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
+    g |= {f"norm{config.resolution}/{name}": leaf(f"{kind}/to_rgb_norm/{name}") for name, kind in NORM.items()}
+    for r in sizes[:-1]:
+        g |= {f"norm{r}/{name}": leaf(f"batch_stats/b{2 * r}/norm0/{name}") for name in ("mean", "var")}
+    d = {"from_rgb": leaf(f"params/{found[0].name}/conv0/kernel"), "head": _summed(found[-1].features)}
+    for stage in (stage for stage in found if "_" not in stage.name):
+        r, b = int(stage.name[1:]), f"params/{stage.name}"
+        d |= {f"down{r // 2}": leaf(f"{b}/conv1/kernel")} if stage.down else {}
+        d |= {} if stage.first else {f"same{r}": leaf(f"{b}/conv0/kernel")}
+        d |= {f"skip{r // 2}": leaf(f"{b}/skip/kernel")} if stage.down and not stage.first else {}
+    return {"g": g, "d": d}
+
+
 def _summed(width: int) -> Part:
     """A head `[C, 1]` over features that are summed over positions."""
     tile: Step = ("tile", {"axis": 0, "repeats": POSITIONS})
@@ -109,84 +88,6 @@ def dcgan_roles(config: DCGANConfig) -> dict[str, Roles]:
     return {"g": g, "d": d}
 
 
-def stylegan2_roles(config: StyleGAN2Config) -> dict[str, Roles]:
-    """StyleGAN2: stored weights times 1 / sqrt(fan-in), styles as they are on average, sqrt(2) behind nonlinearities.
-
-    Demodulated kernels have no size. Those that make maps larger are convolved, all others correlated.
-    """
-    width = stylegan2.widths(config)
-
-    def styled(name: str, up: bool = False) -> Part:
-        path, turn = f"params/synthesis/{name}", (("flip", {}),) * up
-        reads = (f"{path}/kernel", f"{path}/affine/bias")
-        gives = (("modulated", {"demodulated": True, "gain": ROOT2}), *turn)
-        return Part(reads, gives, {reads[0]: Fill((("unit_rms", {}), *turn))})
-
-    def to_rgb(r: int) -> Part:
-        path, root = f"params/synthesis/b{r}/to_rgb", math.sqrt(width[r])
-        reads = (f"{path}/kernel", f"{path}/affine/bias")
-        return Part(reads, (("modulated", {"gain": 1 / root}),), {reads[0]: Fill((("scale", {"factor": root}),))})
-
-    const = "params/synthesis/b4/const"
-    g = {"const": leaf(const, takes=(("unit_rms", {}),)), "same4": styled("b4/conv1")}
-    for r in list(width)[1:]:
-        g |= {f"up{r}": styled(f"b{r}/conv0", up=True), f"same{r}": styled(f"b{r}/conv1")}
-    g |= {f"to_rgb{r}": to_rgb(r) for r in width} | {"to_rgb": to_rgb(config.resolution)}
-
-    def conv(name: str, inputs: int, gain: float, size: int = 3, more: int = 0) -> Part:
-        root, cut = math.sqrt((inputs + more) * size**2) / gain, {"inputs": [2], "limit": [2, inputs]} if more else {}
-        first: tuple[Step, ...] = (("slice", {"shape": [size, size, inputs, inputs]}),) if more else ()
-        gives, takes = ({"factor": x} for x in (1 / root, root))
-        return leaf(f"params/{name}/kernel", (*first, ("scale", gives)), (("scale", takes),), **cut)
-
-    half = HALF if config.discriminator == "residual" else 1.0
-    d = {"from_rgb": conv(f"b{config.resolution}/from_rgb", config.channels, ROOT2, 1)}
-    for r in list(width)[1:]:
-        if config.discriminator == "residual":
-            d[f"skip{r // 2}"] = conv(f"b{r}/skip", width[r], half, 1)
-        d[f"down{r // 2}"] = conv(f"b{r}/conv1", width[r], ROOT2 * half)
-        d[f"same{r}"] = conv(f"b{r}/conv0", width[r], ROOT2)
-    d["same4"] = conv("b4/conv", width[4], ROOT2, more=int(config.mbstd_group > 0))
-    if not config.num_classes:  # the last two layers, as if they were linear; a head does not make two layers
-        steps = [
-            [["scale", {"factor": x}]] for x in (0.6 * ROOT2 / math.sqrt(POSITIONS * width[4]), 1 / math.sqrt(width[4]))
-        ]
-        inputs = [{"sources": [i], "steps": own} for i, own in enumerate(steps)]
-        fold: Step = ("nested", {"op": "fold_linear", "args": {}, "inputs": inputs})
-        d["head"] = Part(("params/b4/fc/kernel", "params/b4/out/kernel"), (fold,))
-    return {"g": g, "d": d}
-
-
-def r3gan_roles(config: R3GANConfig) -> dict[str, Roles]:
-    """R3GAN: transitions where widths differ are all that leads from size to size; blocks are given as one kernel."""
-    all_stages = r3gan.stages(config)
-    kernel, maps = "params/stem/kernel", "params/stem/basis"
-    z, stem = config.z_dim, {"side": "first"}
-    latents = {"sources": [0], "steps": [["slice", {"shape": [z, all_stages[4].width]}]]}
-    made: Step = ("nested", {"op": "spread", "args": stem, "inputs": [latents, {"sources": [1], "steps": []}]})
-    part = lambda side, name: (("rank_one", {"side": side, "part": name}),)
-    fills = {
-        kernel: Fill(part("first", "weights"), {"inputs": [0], "limit": [0, z]}),
-        maps: Fill(part("first", "maps"), {}),
-    }
-    g = {"stem": Part((kernel, maps), (made,), fills), "const": leaf(maps, takes=(("unit_rms", {}),))}
-    g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
-    d = {"from_rgb": leaf("params/from_rgb/kernel")}
-    for r, stage in all_stages.items():
-        transition = leaf(f"params/b{r}/transition/kernel")
-        if r > 4 and stage.width != all_stages[r // 2].width:
-            g |= {f"skip{r}": transition, f"up{r}": transition}
-            d |= {f"skip{r // 2}": transition, f"down{r // 2}": transition}
-        blocks = [f"params/b{r}/res{i}/conv{j}/kernel" for i in range(stage.blocks) for j in range(3)]
-        if blocks:
-            g[f"same{r}"] = d[f"same{r}"] = Part(tuple(blocks), (("fold_residual", {}),))
-    if not config.num_classes:
-        kernel, maps = "params/head/kernel", "params/head/basis"
-        fills = {kernel: Fill(part("last", "weights"), {"inputs": [0]}), maps: Fill(part("last", "maps"), {})}
-        d["head"] = Part((kernel, maps), (("spread", {"side": "last"}),), fills)
-    return {"g": g, "d": d}
-
-
 def _sizes(resolution: int) -> list[int]:
     return [2**i for i in range(2, resolution.bit_length())]
 
@@ -197,4 +98,5 @@ ROLES: dict[type, Callable[[Any], dict[str, Roles]]] = {
     StyleGAN2Config: stylegan2_roles,
     R3GANConfig: r3gan_roles,
     SNGANConfig: sngan_roles,
+    BigGANConfig: biggan_roles,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gan_jax.config import NetConfig
@@ -37,7 +37,13 @@ def make_rules(
         below = lambda flat, top: {p.removeprefix(f"{top}/"): x for p, x in flat.items() if p.startswith(f"{top}/")}
         case = Case(root, origin, *configs, layout, old_layout, below(target, root), below(source, origin), options)
         rules += [*families[which](case), *derived(case)]
-    winners = {_winner(rules, path) for path in target if not any(match(rule.pattern, path) for rule in first)}
+    return winning(first, rules, target)
+
+
+def winning(first: Sequence[Rule], rules: Sequence[Rule], paths: Iterable[str]) -> list[Rule]:
+    """`first`, then those of the rules that are the first to cover some path which `first` does not cover."""
+    left = [path for path in paths if not any(match(rule.pattern, path) for rule in first)]
+    winners = {next((i for i, rule in enumerate(rules) if match(rule.pattern, path)), -1) for path in left}
     return [*first, *(rule for i, rule in enumerate(rules) if i in winners)]
 
 
@@ -57,10 +63,6 @@ def _moved(case: Case, path: str) -> Rule:
         return case.move(path, "fit_vector", case.sources(path, kernel) if "keep" in role else [path, kernel], **role)
     role = case.role(path)
     return case.move(path, "fit", case.sources(path) if "keep" in role else [path], **role)
-
-
-def _winner(rules: Sequence[Rule], path: str) -> int:
-    return next((i for i, rule in enumerate(rules) if match(rule.pattern, path)), -1)
 
 
 def _origin(root: str, source: Flat, roots: Mapping[str, str]) -> str:

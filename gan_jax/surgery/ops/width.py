@@ -79,7 +79,7 @@ def important_shape(shapes: Sequence[Shape], args: Args) -> Shape:
 def important(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """Keeps the most important channels, in their order: `keep` of those of `group` along each of `args["axes"]`.
 
-    `args["layout"]` has for each source its place among the leaves of the network and its axes, as `families.layout`
+    `args["layout"]` has for each source its place among the leaves of the network and its axes, as `families.axes`
     writes them, or None for one that says nothing of importance. All leaves of a group are given the same ones, and
     taking them by their place makes them keep the same channels. Equally important ones go to the lower index.
     """
@@ -117,7 +117,7 @@ def importance(arrays: Sequence[Any], texts: Sequence[str], sweeps: int) -> dict
       texts: their axes, as in a layout.
       sweeps: how often importance is passed back; as many as there are groups reaches all of them.
     """
-    from gan_jax.surgery.families.layout import parse  # which knows plans, which know operations
+    from gan_jax.surgery.families.axes import parse  # which knows plans, which know operations
 
     xp = xp_of(*arrays)
     size: dict[tuple[str, str], Any] = {}  # (group, scale) -> squared norm of what is written there
