@@ -1,6 +1,6 @@
 """SNGAN of mimicry against the package itself, on random weights.
 
-The package wants TensorFlow, its networks do not: `pip install --no-deps torch-mimicry` into the environment of the peers.
+The package wants TensorFlow, its networks do not: `make test-peers` installs it without what it depends on.
 """
 
 from __future__ import annotations
