@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.augment.ada_draws import angle
+from gan_jax.augment.ada_resample import contract, spread
 
 BLIT = ("xflip", "rotate90", "xint")
 GEOMETRIC = ("scale", "rotate", "aniso", "rotate_again", "xfrac")
@@ -26,6 +27,8 @@ SCALE = 0.2  # standard deviation of log2 of scales
 _SYM6 = (0.015404109327, 0.003490712084, -0.117990111148, -0.048311742586, 0.491055941927, 0.787641141030,
          0.337929421728, -0.072637522786, -0.021060292512, 0.044724901771, 0.001767711864, -0.007800708325)  # fmt: skip
 LOWPASS = np.array(_SYM6) / np.sum(_SYM6)
+_TAPS = tuple(float(tap) for tap in LOWPASS)
+_DOUBLED = tuple(2 * tap for tap in _TAPS)
 BORDER = len(_SYM6) // 4  # px of the image that the filter needs around it, at either resampling
 
 Scalars = dict[str, jax.Array]
@@ -90,19 +93,13 @@ def _upsampled(x: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
         return jnp.where(inside[:, None, None], rows, 0)
 
     x = clear(jnp.pad(x, ((n - 1, n - 1), (0, 0), (0, 0)), mode="reflect"), 1)
-    count, reach = len(x), BORDER
-    x = jnp.pad(x, ((reach, reach), (0, 0), (0, 0)))
-    taps = [float(2 * tap) for tap in LOWPASS]  # 2: zeros that are put between samples take half the mean
-    # Of a true convolution with zeros in between, even rows meet the odd taps, and odd rows the even ones.
-    even = sum(taps[2 * j + 1] * x[2 * reach - 1 - j :][:count] for j in range(2 * reach))
-    odd = sum(taps[2 * j] * x[2 * reach - j :][:count] for j in range(2 * reach))
-    return clear(jnp.stack([even, odd], 1).reshape(2 * count, *x.shape[1:]), 2)
+    # Twice the taps: zeros that are put between samples take half the mean.
+    return clear(spread(x, _DOUBLED, 2 * BORDER - 1, len(x), 2 * len(x)), 2)
 
 
 def _downsampled(x: jax.Array) -> jax.Array:
     """Halves rows `[2n + 4 BORDER, m, C]` by correlation, and drops the border: `[n, m, C]`."""
-    n = len(x) // 2 - 2 * BORDER
-    return sum((float(tap) * x[k + 1 :: 2][:n] for k, tap in enumerate(LOWPASS)), start=jnp.zeros(()))
+    return contract(x, _TAPS, -1, len(x) // 2 - 2 * BORDER, len(x))
 
 
 def _positions(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
@@ -117,17 +114,15 @@ def _positions(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, j
 def _bilinear(canvas: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """Values `[N, C]` between the pixels of `canvas [H, W, C]`, which is zero outside."""
     height, width, channels = canvas.shape
-    flat = canvas.reshape(-1, channels)
     top, left = jnp.floor(rows), jnp.floor(columns)
-    total = jnp.zeros((len(rows), channels), canvas.dtype)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            y, x = top + dy, left + dx
-            weight = (1 - jnp.abs(rows - y)) * (1 - jnp.abs(columns - x))
-            weight = jnp.where((y >= 0) & (y < height) & (x >= 0) & (x < width), weight, 0)
-            at = jnp.clip(y, 0, height - 1).astype(jnp.int32) * width + jnp.clip(x, 0, width - 1).astype(jnp.int32)
-            total += weight[:, None] * flat.at[at].get(mode="promise_in_bounds")
-    return total
+    down, right = (rows - top)[:, None], (columns - left)[:, None]
+    # Four neighbours at once: the gradient of a gather is a scatter, whose time is that of its indices.
+    canvas = jnp.pad(canvas, ((2, 2), (2, 2), (0, 0)))  # so that whatever lies outside has zeros for neighbours
+    at = jnp.stack([jnp.clip(top + 2, 0, height + 2), jnp.clip(left + 2, 0, width + 2)], -1).astype(jnp.int32)
+    whole = jax.lax.GatherDimensionNumbers(offset_dims=(1, 2, 3), collapsed_slice_dims=(), start_index_map=(0, 1))
+    near = jax.lax.gather(canvas, at, whole, (2, 2, channels), mode="promise_in_bounds")
+    upper, lower = ((1 - right) * near[:, y, 0] + right * near[:, y, 1] for y in (0, 1))
+    return (1 - down) * upper + down * lower
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
