@@ -71,6 +71,8 @@ def _biggan(net: BigGANConfig) -> Iterator[str]:
             f"net.z_dim {net.z_dim} does not fall into {slots} equal parts, for the first layer and each block at "
             f"{net.resolution} px; use a multiple of {slots}, or net.hierarchical False"
         )
+    if wrong := [size for size in net.attention if size < 4 or size & (size - 1)]:
+        yield f"net.attention names {wrong[0]} px, but maps have sizes of 4, 8, 16, ..; () = none"
     if net.hierarchical and net.num_classes and not net.shared_dim:
         yield "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False beside it"
 

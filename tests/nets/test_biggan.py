@@ -134,6 +134,7 @@ def test_what_cannot_be_built(changes, message):
         ({"z_dim": 13}, "net.z_dim 13 does not fall into 3 equal parts, for the first layer and each block at 16 px"),
         ({"shared_dim": 0}, "net.shared_dim 0 puts a table of classes into each norm"),
         ({"d_multipliers": (0, 1, 1)}, r"net.d_multipliers is \[0, 1, 1\]; give numbers of at least 1, or None"),
+        ({"attention": (8, 12)}, "net.attention names 12 px, but maps have sizes of 4, 8, 16"),
         ({"width": 0}, "net.width is 0; it must be positive"),
         ({"shared_dim": -1}, "net.shared_dim is -1; it must not be negative"),
     ],

@@ -10,11 +10,21 @@ import pytest
 
 from gan_jax.surgery import PlanError, make_plan, pair_rules
 from gan_jax.surgery.families import layouts
+from gan_jax.surgery.families.cross_roles import ROLES
 from gan_jax.surgery.families.fit_biggan import _rows, grey_weights
 from gan_jax.surgery.families.notes import plan_notes
 from gan_jax.surgery.ops import run_steps
 from gan_jax.trees import flatten
-from tests.surgery.pairs import SMALL_BIGGAN, shapes
+from tests.surgery.pairs import (
+    BASE,
+    SMALL_BIGGAN,
+    SMALL_DCGAN,
+    SMALL_R3GAN,
+    SMALL_STYLEGAN2,
+    grow,
+    make_pair,
+    shapes,
+)
 from tests.surgery.test_biggan import CONDITIONAL, HIGHER, VARIANTS, WIDER
 
 
@@ -102,6 +112,43 @@ def test_rows_of_two_things_side_by_side(old, new):
     expected = [np.concatenate([part[:n], np.zeros(max(n - len(part), 0))]) for part, n in zip(rows, new)]
     x = np.concatenate(rows)[:, None]
     np.testing.assert_array_equal(run_steps(_rows(old, new, 1), [x], None)[:, 0], np.concatenate(expected))
+
+
+ACROSS = [BASE, SMALL_DCGAN, SMALL_STYLEGAN2, SMALL_R3GAN]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_role_is_a_leaf(name):
+    config = dataclasses.replace(SMALL_BIGGAN, **VARIANTS[name])
+    for net, roles in ROLES[type(config)](config).items():
+        leaves = flatten(shapes(config)[net])
+        assert {path for part in roles.values() for path in (*part.reads, *part.fills)} <= leaves.keys()
+
+
+@pytest.mark.parametrize("other", ACROSS, ids=lambda config: type(config).__name__)
+def test_between_families_layers_are_moved_by_their_role(other):
+    for new, old in ((SMALL_BIGGAN, other), (other, SMALL_BIGGAN)):
+        target, source = shapes(new), shapes(old)
+        rules = pair_rules(new, old, target, source)
+        plan = make_plan(target, source, rules, shape="adapt", missing="init", unused="drop")
+        moved = {entry.target for entry in plan.entries if entry.sources}
+        assert len([path for path in moved if path.startswith("g/params")]) >= 3, moved
+        assert len([path for path in moved if path.startswith("d/params")]) >= 3, moved
+
+
+def test_kernels_come_with_their_singular_vectors_and_leave_divided():
+    """A stem of more channels too, whose vector has a place for each position and channel."""
+    old, old_variables = make_pair(0)
+    new, fresh = make_pair(1, SMALL_BIGGAN, g_multipliers=(4, 3, 2))
+    grown = grow(old, old_variables, new, fresh, missing="init", unused="drop")
+    made = grown["g"]
+    for name in ("stem", "b8/conv0", "b16/skip"):
+        kernel, u = flatten(made)[f"params/{name}/kernel"], flatten(made)[f"spectral/{name}/u"]
+        matrix = np.asarray(kernel).reshape(-1, kernel.shape[-1])
+        np.testing.assert_allclose(np.linalg.norm(matrix @ np.asarray(u)), np.linalg.norm(matrix, 2), rtol=1e-4)
+    back = grow(new, grown, old, make_pair(2)[1], missing="init", unused="drop")["g"]["params"]["b8"]["conv1"]["kernel"]
+    kernel = np.asarray(made["params"]["b8"]["conv1"]["kernel"])
+    np.testing.assert_allclose(back, kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2), rtol=1e-4)
 
 
 def test_grey_is_read_with_its_strength():

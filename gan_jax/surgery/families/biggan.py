@@ -9,9 +9,10 @@ Grey to colour: G's to_rgb, three times itself, would count less by sqrt(3), whi
 2/3 red + 2/3 green - 1/3 blue, whose weights sum to 1, as do their squares: the singular value stays.
 
 Resolution: a new block passes its input on and adds nothing. G: its 3x3 to_rgb then reads doubled maps, in which a
-neighbour is often the pixel itself: close, not exact (half of the image's own spread in the test's random pairs). D: the
-old first block read the image before any ReLU, so that the new one passes on image + 1, which no ReLU cuts, and biases
-take the 1 back; exact but for the ring of one pixel at the border, where the padding is 0.
+neighbour is often the pixel itself: near, not exact. (A pair of 16 px after two thousand images of Fashion-MNIST: the root
+mean square of the difference was 0.21, the spread of its images 0.60.) D: the old first block read the image before any
+ReLU, so that the new one passes on image + 1, which no ReLU cuts, and biases take the 1 back; exact but for the ring of
+one pixel at the border, where the padding is 0 (logits of that pair: by 0.17 at most, of 1.5; of random pairs by 2 %).
 
 Exact: wider; attention; more latents in a part; unconditional to conditional and classes chosen (D: with `d_gain`); grey
 to colour, on grey images; and the way back from each of these, before training. Not exact: a narrower block on top, as the

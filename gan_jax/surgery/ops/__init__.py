@@ -323,6 +323,9 @@ OPS: dict[str, Op] = {
         many=True,
         keeps="adapted",
     ),
+    "shift": Op(
+        "[O], for a kernel whose inputs are shifted", leaf.same_shape, spectral.shift, sources=3, keeps="adapted"
+    ),
     "modulated": Op(
         "a kernel with the styles that it is multiplied with",
         forms.modulated_shape,
@@ -347,9 +350,6 @@ OPS: dict[str, Op] = {
         sources=3,
         many=True,
         keeps="adapted",
-    ),
-    "shift": Op(
-        "[O], for a kernel whose inputs are shifted", leaf.same_shape, spectral.shift, sources=3, keeps="adapted"
     ),
     "unit": Op("the same kernel, largest singular value 1", leaf.matrix_shape, leaf.unit, keeps="adapted"),
     "nested": Op("one operation on inputs that others make", _nested_shape, _nested, many=True),
