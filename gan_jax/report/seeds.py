@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.table import Column, Table, interval
 from gan_jax.transfer.cells import Cell
 
-LOWER = {"fd": "FD (fashion-v1)", "kid": "KID (fashion-v1)"}  # better when lower, and named after their network
+LOWER = {"fd": "FD", "kid": "KID"}  # better when lower
 
 
 def last(cells: Sequence[Cell], method: str, key: str) -> list[float]:
@@ -50,7 +51,7 @@ def reached(cells: Sequence[Cell], method: str, baseline: str, key: str = "kid")
 def make_table(cells: Sequence[Cell], names: Mapping[str, str]) -> Table:
     """A row for each method, named as given, with the last evaluation of its seeds."""
     better = lambda key: "lower" if key in LOWER else "higher"
-    columns = (Column("run"), *(Column(key, LOWER.get(key, key), better=better(key)) for key in MEASURES))
+    columns = (Column("run"), *(Column(key, _title(cells, key), better=better(key)) for key in MEASURES))
     rows = [{"run": name, **{key: last(cells, method, key) for key in MEASURES}} for method, name in names.items()]
     return Table(columns, rows, f"Protocol {cells[0].end['protocol']} and its like of the other seeds.")
 
@@ -64,7 +65,13 @@ def make_chart(cells: Sequence[Cell], names: Mapping[str, str], key: str = "kid"
         bands = [interval(list(column)) for column in over(key).T]
         means, halves = [mean for mean, _ in bands], [half or 0.0 for _, half in bands]
         curves.append(Curve(name, over("images")[0].tolist(), means, over("seconds").mean(0).tolist(), halves))
-    return Chart(LOWER.get(key, key), LOWER.get(key, key), tuple(curves), note="Mean and 95 % interval over seeds.")
+    return Chart(_title(cells, key), _title(cells, key), tuple(curves), note="Mean and 95 % interval over seeds.")
+
+
+def _title(cells: Sequence[Cell], key: str) -> str:
+    """A distance is named after the network that its protocol's id begins with: `FD (fashion-v1)`."""
+    extractor = re.sub(r"-r\d+-f\d+-\w+$", "", cells[0].end["protocol"])
+    return f"{LOWER[key]} ({extractor})" if key in LOWER else key
 
 
 def _when(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,9 +8,18 @@ from gan_jax.report.table import markdown_table
 from gan_jax.transfer.cells import Cell
 
 
+PROTOCOL = "fashion-v1-r9-f9-0a"
+
+
 def cell(method: str, seed: int, *kids: float) -> Cell:
     rows = [
-        {"images": 100 * (i + 1), "seconds": 2.0 * (i + 1), "protocol": "p", **dict.fromkeys(MEASURES, 0.5), "kid": kid}
+        {
+            "images": 100 * (i + 1),
+            "seconds": 2.0 * (i + 1),
+            "protocol": "fashion-v1-r9-f9-0a",
+            **dict.fromkeys(MEASURES, 0.5),
+            "kid": kid,
+        }
         for i, kid in enumerate(kids)
     ]
     return Cell(method, seed, "t", "r", rows)
@@ -32,6 +41,15 @@ def test_summary():
 
 def test_reached():
     assert reached(CELLS, "a", "b") == [{"images": 100, "seconds": 2.0, "b_images": 200, "b_seconds": 4.0}, None]
+
+
+def test_distances_are_named_after_their_network():
+    assert "KID (fashion-v1)" in markdown_table(make_table(CELLS, NAMES))
+    other = [Cell(c.method, c.seed, "t", "r", [{**row, "protocol": "mobilenetv2-r9-f9-0a"} for row in c.evaluations])
+             for c in CELLS]  # fmt: skip
+    text = markdown_table(make_table(other, NAMES))
+    assert "FD (mobilenetv2)" in text and "fashion" not in text.partition("Protocol")[0]
+    assert make_chart(other, NAMES).title == "KID (mobilenetv2)"
 
 
 def test_table_and_chart():
