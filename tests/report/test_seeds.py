@@ -7,7 +7,6 @@ from gan_jax.report.seeds import make_chart, make_table, reached, summarise
 from gan_jax.report.table import markdown_table
 from gan_jax.transfer.cells import Cell
 
-
 PROTOCOL = "fashion-v1-r9-f9-0a"
 
 
