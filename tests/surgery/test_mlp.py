@@ -74,6 +74,14 @@ def test_copies_are_exact(what):
         assert all(any((first[:, i] == first[:, j]).all() for j in range(7)) for i in range(7, first.shape[1]))
 
 
+def test_one_unit_is_copied():
+    with jax.enable_x64(True):
+        one = {"g_widths": (7, 1), "d_widths": (1, 5)}
+        old, old_variables = make_pair(0, SMALL, **one)
+        new, fresh = make_pair(1, SMALL, g_widths=(7, 3), d_widths=(4, 5))
+        exact(old, old_variables, new, grow(old, old_variables, new, fresh, {"width": "net2wider"}))
+
+
 @pytest.mark.parametrize(
     ("changes", "leaf", "net"),
     [
@@ -135,7 +143,7 @@ def notes(changes, **options):
 def test_notes_say_what_is_exact():
     assert all("function preserved" in note for note in notes(GROWN["all"]))
     d, g = notes({"resolution": 3})
-    assert "not preserved: means of pixels taken before the tanh" in g and "d: function preserved" in d
+    assert "not preserved: means of pixels taken before the tanh" in g and "details of the larger image" in d
     assert all("not preserved: pixels interpolated" in note for note in notes({"resolution": 8}))
     d, g = notes({"g_slope": 0.1, "bounded": False, "d_slope": 0.1})
     assert "G ends in a tanh in one of both only" in g and "another slope below zero" in d

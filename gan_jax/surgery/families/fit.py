@@ -111,4 +111,5 @@ def _fold(shape: Sequence[int], view: Sequence[int], folded: Sequence[int]) -> l
         while math.prod(v for _, v in group) < size:
             group.append(axes.pop(0))
         out.append(math.prod(s for s, _ in group))
+    out[-1] *= math.prod(s for s, _ in axes)  # axes of size 1 at the end, which no size asks for
     return out

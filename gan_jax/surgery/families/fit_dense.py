@@ -13,7 +13,10 @@ from gan_jax.surgery.ops.arrays import Args, Shape
 
 OWN = ("fused", "shapes", "fold", "pairs", "units", "side", "reason", "colour", "view", "keep")  # not for `fit`
 INTERPOLATED = "pixels interpolated"
-MEANS = "means of pixels taken before the tanh, exact where they are equal"
+SMALLER = {  # side -> why fewer pixels do not preserve the function
+    "out": "means of pixels taken before the tanh, exact where they are equal",
+    "in": "details of the larger image are no longer seen",
+}
 
 
 def fit_dense(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
@@ -71,7 +74,7 @@ def _pixels(small: list[int], large: list[int], side: str, flat: Any) -> list[St
         new, old = large[axis], small[axis]
         if new != old:
             whole = max(new, old) % min(new, old) == 0
-            why = INTERPOLATED if not whole else MEANS if side == "out" and new < old else ""
+            why = INTERPOLATED if not whole else SMALLER[side] if new < old else ""
             steps.append(("resample", {"axis": axis, "size": new, "side": side, **({"reason": why} if why else {})}))
     new, old = large[at + 2], small[at + 2]
     if new != old:
