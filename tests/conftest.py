@@ -50,8 +50,9 @@ def _no_stray_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _cheap_compiles(request: pytest.FixtureRequest):
-    """Whole steps are compiled in these rooms, and compiling is what their tests wait for."""
-    cheap = request.path.parent.name in ("tasks", "train", "transfer")
+    """Whole steps and networks are compiled in these tests, and compiling is what they wait for."""
+    rooms = ("augment", "tasks", "train", "transfer")
+    cheap = request.path.parent.name in rooms or request.path.stem in ("test_conformance", "test_nets")
     jax.config.update("jax_disable_most_optimizations", cheap)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -15,14 +15,6 @@ from gan_jax.augment.ada_filter import band_gains, filter_bank
 from tests.golden import golden, under
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _cheap_compiles():
-    """Compiling is what these tests wait for."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def keys(n: int, seed: int = 0) -> jax.Array:
     return jax.random.split(jax.random.key(seed), n)
 

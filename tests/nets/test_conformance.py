@@ -1,0 +1,134 @@
+"""What every pair promises, for every family, resolution and compute dtype; leaf paths are public API.
+
+The rows are in `families.py`. After a change that is meant: `python -m tests.nets.test_conformance` rewrites the golden
+list.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.nets import NETS
+from gan_jax.trees import count, flatten
+from tests.nets.families import CASES, FAMILIES, inputs, pair_of
+
+GOLDEN = Path(__file__).parent / "golden" / "leaves.json"
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
+
+
+def leaves(family: str, resolution: int) -> dict[str, list[int]]:
+    pair = pair_of(family, resolution)
+    return {path: list(spec.shape) for path, spec in flatten({"g": pair.g.specs(), "d": pair.d.specs()}).items()}
+
+
+def rows(*dtypes: str) -> list:
+    """(family, resolution, dtype); all but a family's quick one are slow."""
+    found = [(name, resolution, dtype) for name, resolution in CASES for dtype in dtypes]
+    quick = lambda name, *rest: FAMILIES[name].quick == rest
+    return [pytest.param(*row, marks=() if quick(*row) else pytest.mark.slow) for row in found]
+
+
+def test_every_family_is_here():
+    assert {type(family.config) for family in FAMILIES.values()} == NETS.keys()
+
+
+@pytest.mark.parametrize(("family", "resolution"), CASES)
+def test_leaf_paths_and_shapes_are_the_golden_ones(family, resolution):
+    golden = json.loads(GOLDEN.read_text())[f"{family}-{resolution}"]
+    assert leaves(family, resolution) == golden
+
+
+@pytest.mark.parametrize(("family", "resolution"), CASES)
+def test_parameters_are_float32_and_as_many_as_the_golden_ones(family, resolution):
+    golden = json.loads(GOLDEN.read_text())[f"{family}-{resolution}"]
+    pair = pair_of(family, resolution, "bfloat16")
+    for name, net in (("g", pair.g), ("d", pair.d)):
+        assert {leaf.dtype for leaf in jax.tree.leaves(net.specs())} == {jnp.dtype("float32")}
+        expected = sum(int(np.prod(shape)) for path, shape in golden.items() if path.startswith(f"{name}/params/"))
+        assert count(net.specs()["params"]) == expected > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("family", "resolution"), CASES)
+def test_outputs(family, resolution, dtype):
+    """Shapes and dtypes in both modes, without running anything."""
+    pair = pair_of(family, resolution, dtype)
+    z, images, labels = inputs(pair.config)
+    for train in (False, True):
+        made, g_collections = jax.eval_shape(lambda v, t=train: pair.g.apply(v, z, labels, t), pair.g.specs())
+        logits, d_collections = jax.eval_shape(lambda v, t=train: pair.d.apply(v, images, labels, t), pair.d.specs())
+        assert (made.shape, made.dtype) == (images.shape, jnp.float32)
+        assert (logits.shape, logits.dtype) == ((4,), jnp.float32)
+        for net, collections in ((pair.g, g_collections), (pair.d, d_collections)):
+            expected = {k: v for k, v in net.specs().items() if k != "params"}
+            assert jax.tree.map(lambda x: (x.shape, x.dtype), collections) == jax.tree.map(
+                lambda x: (x.shape, x.dtype), expected
+            )
+
+
+@pytest.mark.parametrize(("family", "resolution", "dtype"), rows("float32", "bfloat16"))
+def test_a_training_pass(family, resolution, dtype):
+    """Range, liveliness, and a finite gradient in every leaf, through G and D together."""
+    pair = pair_of(family, resolution, dtype)
+    z, images, labels = inputs(pair.config)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(key):
+        g, d = pair.g.init(key), pair.d.init(jax.random.fold_in(key, 1))
+        if FAMILIES[family].sleeps:
+            g, d = jax.tree.map(lambda leaf: jnp.where((leaf == 0).all(), 0.1, leaf), (g, d))
+
+        def loss(params):
+            made, _ = pair.g.apply({**g, "params": params["g"]}, z, labels, True)
+            fake, _ = pair.d.apply({**d, "params": params["d"]}, made, labels, True)
+            real, _ = pair.d.apply({**d, "params": params["d"]}, images, labels, True)
+            return jnp.tanh(fake).sum() - 2 * jnp.tanh(real).sum(), (made, real)
+
+        (_, outputs), gradients = jax.value_and_grad(loss, has_aux=True)({"g": g["params"], "d": d["params"]})
+        return outputs, gradients
+
+    (made, logits), gradients = run(jax.random.key(0))
+    assert np.asarray(made).std() > 1e-3
+    assert np.abs(made).max() <= 1 or not FAMILIES[family].bounded
+    assert np.asarray(logits).std() > 1e-4, "D tells images apart"
+    for path, gradient in flatten(gradients).items():
+        assert np.isfinite(gradient).all() and (np.abs(gradient) > 0).any(), path
+
+
+@pytest.mark.parametrize(
+    "family", [name if row.eager else pytest.param(name, marks=pytest.mark.slow) for name, row in FAMILIES.items()]
+)
+def test_compiled_is_eager(family):
+    pair = pair_of(family, 16)
+    z, images, labels = inputs(pair.config, 2)
+    for net, x in ((pair.g, z), (pair.d, images)):
+        variables = jax.jit(net.init, compiler_options=QUICK)(jax.random.key(0))
+        eager, fast = net.apply(variables, x, labels)[0], jax.jit(net.apply)(variables, x, labels)[0]
+        np.testing.assert_allclose(fast, eager, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
+    row, pair = FAMILIES[family], pair_of(family, 32)
+    assert pair.d_blocks == row.d_blocks
+    names = {name for name in pair.d.specs()["params"] if not name.startswith("norm")}
+    assert names == {*row.d_blocks, *row.d_rest}
+    sizes = [int(name[1:].partition("_")[0]) for name in row.d_blocks if name[0] == "b"]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+if __name__ == "__main__":
+    golden = {f"{family}-{resolution}": leaves(family, resolution) for family, resolution in CASES}
+    lines = [
+        f'"{name}": {{\n' + ",\n".join(f'  "{path}": {json.dumps(shape)}' for path, shape in paths.items()) + "\n}"
+        for name, paths in golden.items()
+    ]
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
