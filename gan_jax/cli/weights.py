@@ -51,7 +51,8 @@ def show(args: List) -> int:
     for row in rows:
         print(f"{row['name']}: {row['what']}\n  {'here: ' + row['folder'] if row['here'] else 'not here'}")
         print(f"  file     {row['file']}, {row['size'] / 1e6:.1f} MB")
-        print(f"  sha256   {row['sha256']}\n  from     {row['url']}")
+        inside = f" (package {row['package']}, {row['download'] / 1e6:.1f} MB)" if row["package"] else ""
+        print(f"  sha256   {row['sha256']}\n  from     {row['url']}{inside}")
         print(f"  licence  {row['licence']}")
     return 0
 
@@ -61,7 +62,7 @@ def catalogue() -> list[dict[str, Any]]:
     from gan_jax.interop.feature_weights import CATALOGUE
     from gan_jax.metrics.cache import is_there, network_folder
 
-    said = ("what", "licence", "file", "size", "sha256", "url", "package")
+    said = ("what", "licence", "file", "size", "sha256", "url", "package", "download")
     return [
         {"name": name}
         | {key: getattr(published, key) for key in said}
@@ -78,6 +79,8 @@ def get(args: Get) -> int:
     there = is_there(args.name) and not args.again
     folder = get_weights(args.name, args.source, again=args.again, progress=_progress)
     published = CATALOGUE[args.name]
+    if not there and args.source is None and sys.stderr.isatty():
+        print(file=sys.stderr)  # ends the line that counted
     print(f"{'already in' if there else 'wrote'} {folder}\nlicence: {published.licence}")
     print(f"use it: gan-jax evaluate RUN --evaluate.features {args.name}")
     return 0
