@@ -82,9 +82,19 @@ def test_a_broken_recipe_is_seen():
             {"z_dim": 27, "shared_dim": 6, **CONDITIONAL},
             marks=pytest.mark.slow,
         ),
-        ({}, {"num_classes": 3, "z_dim": 12, "d_gain": True}),
+        pytest.param(
+            {"hierarchical": False, "shared_dim": 0},
+            {"hierarchical": False, "shared_dim": 0, **CONDITIONAL},
+            marks=pytest.mark.slow,
+        ),
+        ({}, {"num_classes": 3, "z_dim": 12, "d_gain": True, "d_multipliers": (2, 3, 4, 4)}),
     ],
-    ids=["larger parts, attention, wider", "parts where there were none", "classes beside parts"],
+    ids=[
+        "larger parts, attention, wider",
+        "parts where there were none",
+        "tables",
+        "classes beside parts, one more block of D",
+    ],
 )
 def test_what_norms_read_grows(before, after):
     with jax.enable_x64(True):

@@ -80,7 +80,8 @@ def _same_norms(config: Any, was: Any) -> None:
     if layers[0] != layers[1]:
         raise PlanError(
             f"G's norms take gain and bias from {kinds[0]} in the source and from {kinds[1]} in the target, and neither "
-            "becomes the other; set net.hierarchical and net.shared_dim as the source has them"
+            "becomes the other; set net.hierarchical and net.shared_dim as the source has them (of values for all, tables can "
+            "be made: net.hierarchical False, net.shared_dim 0)"
         )
     if config.g_spectral != was.g_spectral:
         raise PlanError("G has spectral norm on one side only; set net.g_spectral as the source has it")
