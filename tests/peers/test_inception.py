@@ -1,12 +1,13 @@
-"""The FID Inception and its three preprocessings against pytorch-fid and torch-fidelity, on the same random weights."""
+"""The FID Inception and its three preprocessings against pytorch-fid, torch-fidelity and clean-fid."""
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 
 from gan_jax.metrics.features import feature_net
-from gan_jax.metrics.resizing import resize_tensorflow
+from gan_jax.metrics.resizing import resize_clean, resize_pytorch, resize_tensorflow
 from tests.peers.conftest import close, params_of, pictures, planes, randomise
 
 
@@ -60,3 +61,13 @@ def test_tensorflows_resizing_is_torch_fidelitys_to_the_last_digit(peer, height,
     theirs = module.interpolate_bilinear_2d_like_tensorflow1x
     expected = theirs(planes(x), size=(299, 299), align_corners=False).numpy().transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(resize_tensorflow(x, 299), expected)
+
+
+@pytest.mark.parametrize("mode", ["clean", "legacy_pytorch"])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (30, 47), (299, 299), (320, 512)])
+def test_resizings_are_clean_fids_to_the_last_digit(peer, mode, height, width):
+    images = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    theirs = peer("cleanfid.resize").build_resizer(mode)
+    ours = {"clean": resize_clean, "legacy_pytorch": lambda x, side: jax.jit(resize_pytorch, static_argnums=1)(x, side)}
+    found = ours[mode](images.astype(np.float32) if mode == "legacy_pytorch" else images, 299)
+    np.testing.assert_array_equal(found, np.stack([theirs(image) for image in images]))
