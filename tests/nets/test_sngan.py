@@ -14,6 +14,7 @@ from gan_jax.nets.conv import upsample_linear
 from gan_jax.nets.layers import Dense
 from gan_jax.trees import count
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 WIDE = (64, 128, 256, 512, 1024)
 SMALL = SNGANConfig(8, 1, z_dim=3, g_widths=(3, 2), d_widths=(3,), d_rest=(3, 4))
 
@@ -45,9 +46,11 @@ def test_shortcuts_read_what_the_first_relu_leaves():
     """The block that keeps size and width is relu(x) + residual, or x + residual."""
     for cut in (True, False):
         pair = build(dataclasses.replace(SMALL, cut_skips=cut))
-        d = pair.d.init(jax.random.key(0))
+        d = jax.jit(pair.d.init, compiler_options=QUICK)(jax.random.key(0))
         d["params"]["b4"]["conv1"] = jax.tree.map(jnp.zeros_like, d["params"]["b4"]["conv1"])
-        seen = pair.d.activations(d, jax.random.normal(jax.random.key(1), (2, 8, 8, 1)))
+        seen = jax.jit(pair.d.activations, compiler_options=QUICK)(
+            d, jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
+        )
         before, after = seen["b8"], seen["b4"]
         assert np.abs(np.minimum(before, 0)).max() > 1e-3
         np.testing.assert_allclose(after, np.maximum(before, 0) if cut else before, atol=1e-6)
