@@ -16,7 +16,7 @@ help:
 	@echo "make demo    transplant a pretrained pair, adapt it to 100 images, measure, report (DEMO_ARGS='--target emoji')"
 	@echo "make test    lint, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
 	@echo "make test-slow  the long tests: kills, parities, the demo"
-	@echo "make test-peers  parity with pytorch-fid, torch-fidelity, lpips, torchvision, mimicry, in $(PEERS)"
+	@echo "make test-peers  parity with pytorch-fid, torch-fidelity, clean-fid, lpips, torchvision, mimicry, in $(PEERS)"
 	@echo "make lint    ruff (rules and format) and the type checker"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make bench   timings side by side with peers (benchmarks/)"
