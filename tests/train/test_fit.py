@@ -93,14 +93,14 @@ def test_a_host_transfer_inside_the_loop_would_be_an_error():
 
 def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, monkeypatch):
     """NaN from step 9 on, through the step size: the save after 64 images (step 8) stays the last."""
-    from gan_jax.train import steps
+    from gan_jax.train import update
 
-    original = steps.learning_rate
+    original = update.learning_rate
 
     def poisoned(config, lr, total, seen):
         return original(config, lr, total, seen) * jnp.where(seen >= 72, jnp.nan, 1.0)
 
-    monkeypatch.setattr(steps, "learning_rate", poisoned)
+    monkeypatch.setattr(update, "learning_rate", poisoned)
     x, y = images()
     np.savez(tmp_path / "data.npz", images=x, labels=y)
     folder = tmp_path / "run"
