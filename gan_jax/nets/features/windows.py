@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.nets.conv import is_closed
+from gan_jax.nets.conv import conv, is_closed
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 PRECISION = jax.lax.Precision.HIGHEST  # GPUs and TPUs would round to 10 bits: another device, another number
@@ -24,6 +24,8 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
     depthwise = kernel.shape[2] == 1 and x.shape[-1] != 1
     if depthwise and is_closed():
         return _depthwise(x, kernel, stride, padding)
+    if stride == 1 and is_closed():
+        return conv(x, kernel, padding)  # its gradient is fast in loops, too: a perceptual loss is taken there
     if kernel.shape[:2] == (1, 1) and stride == 1 and not depthwise:
         return jnp.einsum("nhwi,io->nhwo", x, kernel[0, 0], precision=PRECISION)
     return jax.lax.conv_general_dilated(
