@@ -105,7 +105,8 @@ class CheckpointConfig:
 class EvalConfig:
     every_kimg: float | None = None  # thousand images between evaluations; None = at the end only
     n_fake: int = 2000  # generated images per evaluation
-    features: str | None = "fashion-v1"  # feature network; None = no evaluation
+    # feature network: fashion-v1, or one of `gan-jax weights list` such as mobilenetv2:224; None = no evaluation
+    features: str | None = "fashion-v1"
     seed: int = 0  # of the latents
     stats_batches: int = 16  # batches of fresh latents to re-estimate batch statistics on; 0 = use the running ones
 
