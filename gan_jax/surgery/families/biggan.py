@@ -27,14 +27,13 @@ from typing import Any
 
 from gan_jax.nets.biggan import modulation, widths
 from gan_jax.nets.biggan_d import stages
-from gan_jax.surgery.families.case import Case, vector_role
+from gan_jax.surgery.families.biggan_blocks import identity, moved, silent_attention, silent_blocks
+from gan_jax.surgery.families.biggan_d import class_term, first_block
+from gan_jax.surgery.families.case import Case
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
 
-SHIFTED = "a ring of one pixel at the border, where padding is another value than before"
-PASSED = "blocks above the image dropped, exact where growth made them"
 DOUBLED = "a 3x3 to_rgb reads doubled maps"
-STRENGTH = "D's class term is divided by its largest singular value, which other classes change (net.d_gain keeps it)"
 
 
 def generator(case: Case) -> list[Rule]:
@@ -43,15 +42,15 @@ def generator(case: Case) -> list[Rule]:
         return []
     config, was = case.config, case.old_config
     _same_norms(config, was)
-    rules = _silent_blocks(case, [f"b{r}" for r in widths(config) if r not in widths(was)])
-    rules += _silent_attention(case)
+    rules = silent_blocks(case, [f"b{r}" for r in widths(config) if r not in widths(was)])
+    rules += silent_attention(case)
     sizes = [modulation(c) for c in (was, config)]
     if sizes[0][0] == 0 < sizes[1][0]:
         rules.append(case.made("params/shared/embedding", "init", unheard=True))
     if sizes[0] != sizes[1] and (sizes[0][1] or sizes[1][1]):  # two things side by side
         paths = [p for p in case.leaves if p in case.old and re.search(r"/norm\d/(gain|bias)/kernel$", p)]
         for path in paths:
-            rules += _moved(case, path, "fit_joined", joined=[list(size) for size in sizes])
+            rules += moved(case, path, "fit_joined", joined=[list(size) for size in sizes])
     return [*rules, *_to_rgb(case)]
 
 
@@ -66,12 +65,12 @@ def discriminator(case: Case) -> list[Rule]:
             f"D's last maps are of another size: its blocks end with {ends[0]!r} in the source and {ends[1]!r} in the "
             "target; give both one net.d_size"
         )
-    rules = [*_first_block(case, new, old), *_silent_blocks(case, [name for name in new if name not in old])]
-    rules += _silent_attention(case)
-    for name in new.keys() & old.keys():
+    rules = [*first_block(case, new, old), *silent_blocks(case, [name for name in new if name not in old])]
+    rules += silent_attention(case)
+    for name in (name for name in new if name in old):
         if new[name].has_skip and not old[name].has_skip:
-            rules += _identity(case, name)
-    return [*rules, *_class_term(case)]
+            rules += identity(case, name)
+    return [*rules, *class_term(case)]
 
 
 def _same_norms(config: Any, was: Any) -> None:
@@ -87,66 +86,12 @@ def _same_norms(config: Any, was: Any) -> None:
         raise PlanError("G has spectral norm on one side only; set net.g_spectral as the source has it")
 
 
-def _moved(case: Case, path: str, op: str, **more: Any) -> list[Rule]:
-    """Rules for a kernel by another resolver than `fit`, and for its singular vector."""
-    role = {**case.role(path), **more}
-    sources = lambda *paths: case.sources(*paths) if "keep" in role else list(paths)
-    rules = [case.move(path, op, sources(path), **role)]
-    vector = path.replace("params/", "spectral/", 1).removesuffix("kernel") + "u"
-    if vector in case.leaves:
-        role = {**vector_role(case, path, vector), **more}
-        rules.append(case.move(vector, f"{op}_vector", sources(vector, path), **role))
-    return rules
-
-
-def _identity(case: Case, block: str) -> list[Rule]:
-    """A layer beside a block that passes channels on."""
-    rules = [case.made(f"params/{block}/skip/kernel", "identity"), case.made(f"params/{block}/skip/bias", "zero")]
-    return [*rules, case.made(f"spectral/{block}/skip/u", "one_hot", index=0)]
-
-
-def _silent_blocks(case: Case, blocks: list[str]) -> list[Rule]:
-    """Blocks that pass their input on: the last hidden unit is silent, and the only weight of conv1 reads it."""
-    if not blocks:
-        return []
-    block = f"({'|'.join(map(re.escape, blocks))})"
-    rules = [rule for name in blocks for rule in _identity(case, name)]
-    if case.layout.spectral:
-        rules += [
-            case.made(f"params/{block}/conv0/kernel", "mute"),
-            case.made(f"params/{block}/norm1/bias/kernel", "mute"),
-            case.made(f"params/{block}/conv1/kernel", "ballast"),
-            case.made(f"spectral/{block}/conv1/u", "one_hot", index=-1),
-        ]
-    else:
-        rules.append(case.made(f"params/{block}/conv1/kernel", "zero"))
-    return [
-        *rules,
-        case.made(f"params/{block}/attention/gamma", "zero"),
-        case.made(f"(params/{block}/(conv[01]|norm1)/bias|batch_stats/{block}/norm1/mean)", "zero"),
-        case.made(f"(params|batch_stats|spectral)/{block}/.*", "init", unheard=True),
-    ]
-
-
-def _silent_attention(case: Case) -> list[Rule]:
-    """Attention that the old network does not have."""
-    gammas = [path for path in case.leaves if path.endswith("/attention/gamma") and path not in case.old]
-    rules = []
-    for path in gammas:
-        part = re.escape(path.removeprefix("params/").removesuffix("/gamma"))
-        rules += [
-            case.made(f"params/{part}/gamma", "zero"),
-            case.made(f"(params|spectral)/{part}/.*", "init", unheard=True),
-        ]
-    return rules
-
-
 def _to_rgb(case: Case) -> list[Rule]:
     """The kernel at another resolution, and the norm before it where colours are repeated."""
     config, was = case.config, case.old_config
     kernel, rules = "params/to_rgb/kernel", []
     if config.resolution != was.resolution:
-        rules += _moved(case, kernel, "fit_told", reason=DOUBLED)
+        rules += moved(case, kernel, "fit_told", reason=DOUBLED)
     if case.layout.spectral and (was.channels == 1) != (config.channels == 1):
         factors = [3 if c.channels == 4 else c.channels for c in (was, config)]  # how many show the same grey
         for leaf in ("scale", "bias"):
@@ -154,53 +99,3 @@ def _to_rgb(case: Case) -> list[Rule]:
             sources = case.sources(path) if "keep" in case.role(path) else [path]
             rules.append(case.move(path, "fit_equalised", sources, **case.role(path), gain=factors))
     return rules
-
-
-def _first_block(case: Case, new: dict[str, Any], old: dict[str, Any]) -> list[Rule]:
-    """The old block at the image, which becomes one within; or the way back; and grey readers that see colour."""
-    config, was = case.config, case.old_config
-    top, before = next(iter(new)), next(iter(old))
-    image = {"image": [was.channels, config.channels]}
-    if top == before:
-        grey = was.channels == 1 < config.channels
-        return [r for name in ("conv0", "skip") * grey for r in _moved(case, _kernel(top, name), "fit_reader", **image)]
-    grows = config.resolution > was.resolution
-    joint = before if grows else top  # the block that is the first on one side only
-    if joint not in new or joint not in old:
-        return []
-    if grows and new[top].features < config.channels:
-        return [case.made(f"params/{top}/.*", "init")]  # no way through for the image
-    rules: list[Rule] = []
-    for name in ("conv0", "skip"):
-        kernel, bias, vector = _kernel(joint, name), f"params/{joint}/{name}/bias", f"spectral/{joint}/{name}/u"
-        rules += _moved(case, kernel, "fit_reader", **image)
-        about = {"reason": SHIFTED if name == "conv0" else PASSED} if name == "conv0" or not grows else {}
-        shift = {"factor": -1.0 if grows else 1.0, "channels": was.channels, **about}
-        rules.append(case.move(bias, "fit_shifted", [bias, kernel, vector], **case.role(bias), **shift))
-    if grows:
-        rules.append(case.made(f"params/{top}/skip/bias", "one_hot", index=[*range(config.channels)]))
-    return rules
-
-
-def _kernel(block: str, name: str) -> str:
-    return f"params/{block}/{name}/kernel"
-
-
-def _class_term(case: Case) -> list[Rule]:
-    """The projection on classes, whose strength is that of its largest singular value, times a gain where there is one."""
-    kernel, vector, gain = "params/embed/kernel", "spectral/embed/u", "params/embed/gain"
-    if kernel not in case.leaves:
-        return []
-    if kernel not in case.old:
-        silent = [case.made(gain, "zero")] if gain in case.leaves else []
-        return [*silent, case.made(f"({kernel}|{vector})", "init", **({"unheard": True} if silent else {}))]
-    classes, count = case.options.classes, case.old_config.num_classes
-    same = classes is None or sorted(map(str, classes)) == sorted(map(str, range(count)))
-    if gain not in case.leaves:
-        return [] if same else _moved(case, kernel, "fit_told", reason=STRENGTH)
-    role = {**vector_role(case, kernel, vector), "refine": True, "alone": gain not in case.old}
-    if gain not in case.old and same:
-        return [case.made(gain, "fill", value=1.0)]
-    before = [gain] if gain in case.old else []
-    sources = case.sources(vector, kernel) if "keep" in role else [vector, kernel]
-    return [case.move(gain, "fit_gain", [*before, *sources], **role)]
