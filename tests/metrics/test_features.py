@@ -101,6 +101,19 @@ def test_one_compilation_serves_all_batches(net):
     assert _apply_from_uint8._cache_size() == before
 
 
+def test_a_network_says_how_many_images_it_takes_at_a_time(net):
+    sizes = []
+
+    def apply(images):
+        sizes.append(len(images))
+        return net.apply(images)
+
+    small = dataclasses.replace(net, apply=apply, batch=5)
+    extract(small, random_images(n=12))
+    extract(small, random_images(n=4), batch=2)
+    assert sizes == [5, 5, 5, 2, 2]
+
+
 def test_take_keeps_rows_together(net):
     features = extract(net, random_images(n=12), batch=12)
     taken = features.take([3, 1])
