@@ -1,0 +1,121 @@
+"""Adapters: from frozen weights and a small trainable delta to effective weights.
+
+Networks never learn that an adapter exists. An adapted network is a `Net` whose parameters have one more branch,
+`adapter/PATH/NAME`, for the arrays that belong to the leaf at PATH; freezing, moments, averages and checkpoints treat
+these as any other leaves. `bake` folds them into the weights, and what remains is a plain network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from gan_jax.nets.build import Net, Variables
+from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
+
+BRANCH = "adapter"
+Arrays = Mapping[str, jax.Array]  # those of one leaf, by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+    """What is done to every adapted leaf.
+
+    Attributes:
+      patterns: over the paths of a network's `params`: which leaves are adapted.
+      init: `(key, leaf) -> arrays`, with which `apply` changes nothing.
+      apply: `(leaf, arrays) -> leaf` of the same shape.
+      fixed: names of arrays that are worked out from the frozen leaf once and not trained.
+    """
+
+    patterns: tuple[str, ...]
+    init: Callable[[jax.Array, jax.Array], dict[str, jax.Array]]
+    apply: Callable[[jax.Array, Arrays], jax.Array]
+    fixed: tuple[str, ...] = ()
+
+    def chooses(self, params: Tree) -> list[str]:
+        """The paths of the adapted leaves.
+
+        Raises:
+          TreeError: a pattern covers no leaf.
+        """
+        leaves = flatten(params)
+        for pattern in self.patterns:
+            if not any(match(pattern, path) for path in leaves):
+                raise TreeError(f"the adapter's pattern {pattern!r} covers no leaf{did_you_mean(pattern, leaves)}")
+        return [path for path in leaves if any(match(pattern, path) for pattern in self.patterns)]
+
+    def trains(self, path: str) -> bool:
+        """Whether the leaf at a path of an adapted network's `params` is trained: its own arrays, the fixed ones not."""
+        return path.startswith(f"{BRANCH}/") and path.rpartition("/")[2] not in self.fixed
+
+
+def attach(adapter: Adapter, params: Tree, key: jax.Array) -> Tree:
+    """Parameters with the adapter's branch, which changes nothing yet.
+
+    Args:
+      adapter: says which leaves.
+      params: of a plain network.
+      key: typed PRNG key; each leaf's draws depend on the key and on its path only.
+
+    Raises:
+      TreeError: a pattern covers no leaf, or there is a branch already (bake it first).
+    """
+    if BRANCH in params:
+        raise TreeError(f"these parameters have a branch {BRANCH!r} already; bake it before attaching another adapter")
+    leaves = flatten(params)
+    keys = {path: jax.random.fold_in(key, zlib.crc32(path.encode())) for path in adapter.chooses(params)}
+    arrays = {path: adapter.init(key, leaves[path]) for path, key in keys.items()}
+    branch = {f"{path}/{name}": array for path, of in arrays.items() for name, array in of.items()}
+    return {**params, BRANCH: unflatten(branch)}
+
+
+def bake(adapter: Adapter, params: Tree) -> Tree:
+    """The effective parameters of the plain network, without the branch.
+
+    Raises:
+      TreeError: there is no branch to fold in.
+    """
+    if BRANCH not in params:
+        raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
+    plain = {name: tree for name, tree in params.items() if name != BRANCH}
+    arrays: dict[str, dict[str, jax.Array]] = {}
+    for path, array in flatten(params[BRANCH]).items():
+        leaf, _, name = path.rpartition("/")
+        arrays.setdefault(leaf, {})[name] = array
+    leaves = flatten(plain)
+    return unflatten(leaves | {path: adapter.apply(leaves[path], of) for path, of in arrays.items()}, like=plain)
+
+
+def adapted(net: Net, adapter: Adapter) -> Net:
+    """The network that computes with effective weights; its parameters have the adapter's branch."""
+
+    def plain(variables: Variables) -> Variables:
+        return {**variables, "params": bake(adapter, variables["params"])}
+
+    def init(key: jax.Array) -> Variables:
+        variables = net.init(key)
+        return {**variables, "params": attach(adapter, variables["params"], jax.random.fold_in(key, 1))}
+
+    def through(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda variables, *args, **options: function(plain(variables), *args, **options)
+
+    return Net(
+        init,
+        through(net.apply),
+        through(net.statistics),
+        through(net.activations),
+        {name: through(part) for name, part in net.parts.items()},
+    )
+
+
+def count_trained(adapter: Adapter, params: Tree) -> int:
+    """How many values the adapter trains."""
+    return sum(leaf.size for path, leaf in flatten(params).items() if adapter.trains(path))
+
+
+KERNELS: Sequence[str] = ("**/kernel",)  # of convolutions `[h, w, in, out]` and of dense layers `[in, out]`

@@ -1,0 +1,57 @@
+"""Adapters that multiply a kernel `[.., in, out]` by something small: AdaFM, kernel modulation, scale of filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.transfer.adapters.adapter import KERNELS, Adapter, Arrays
+
+
+def adafm(patterns: Sequence[str] = KERNELS) -> Adapter:
+    """Adaptive filter modulation (Zhao, Cong, Carin, ICML 2020): `gamma * W + beta`, both `[in, out]`."""
+
+    def init(key: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
+        return {"gamma": jnp.ones(kernel.shape[-2:], kernel.dtype), "beta": jnp.zeros(kernel.shape[-2:], kernel.dtype)}
+
+    def apply(kernel: jax.Array, arrays: Arrays) -> jax.Array:
+        return kernel * _over(arrays["gamma"], kernel) + _over(arrays["beta"], kernel)
+
+    return Adapter(tuple(patterns), init, apply)
+
+
+def kml(patterns: Sequence[str] = KERNELS, scale: float = 1e-7) -> Adapter:
+    """Kernel modulation of AdAM (Zhao et al., NeurIPS 2022): `W * (1 + u v)`, `u [in]` and `v [out]`.
+
+    Args:
+      patterns: which leaves.
+      scale: standard deviation of the two vectors at the start. They must not both be zero, or no gradient reaches
+        them; with the published 1e-7 the factor rounds to 1 in float32.
+    """
+
+    def init(key: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
+        keys, sizes = jax.random.split(key), kernel.shape[-2:]
+        return {
+            name: scale * jax.random.normal(k, (n,), kernel.dtype) for name, k, n in zip("uv", keys, sizes, strict=True)
+        }
+
+    def apply(kernel: jax.Array, arrays: Arrays) -> jax.Array:
+        return kernel * _over(1 + jnp.outer(arrays["u"], arrays["v"]), kernel)
+
+    return Adapter(tuple(patterns), init, apply)
+
+
+def filter_scale(patterns: Sequence[str] = KERNELS) -> Adapter:
+    """One factor for each output channel, `[out]`: what scale and shift is where there is no norm to scale."""
+
+    def init(key: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
+        return {"scale": jnp.ones(kernel.shape[-1:], kernel.dtype)}
+
+    return Adapter(tuple(patterns), init, lambda kernel, arrays: kernel * _over(arrays["scale"], kernel))
+
+
+def _over(factor: jax.Array, kernel: jax.Array) -> jax.Array:
+    """With leading axes of size 1, as many as the kernel has more."""
+    return factor.reshape((1,) * (kernel.ndim - factor.ndim) + factor.shape)
