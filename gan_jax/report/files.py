@@ -5,21 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gan_jax.interop.files import replace
+
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     """Writes a file beside its final place and renames it: a reader never sees half of one. Makes the folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    replace(path, lambda part: part.write_bytes(data))
     return path
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gan_jax.interop.files import replace
 from gan_jax.train.checkpoint_format import CheckpointError
 
 Row = dict[str, Any]
@@ -78,12 +78,7 @@ def cut_rows(path: str | Path, images: int) -> int:
     kept = [line for line, row in rows if row.get("images", 0) <= images]
     new = b"".join(line + b"\n" for line in kept)
     if new != data:
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(new)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace(path, lambda part: part.write_bytes(new))
     return count - len(kept)
 
 
