@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.extras import require
-from gan_jax.interop.files import replace
+from gan_jax.files import replace
 from gan_jax.interop.torch_file import write_torch_file
 
 Tensors = dict[str, np.ndarray]

@@ -17,7 +17,7 @@ import jax.export
 
 from gan_jax.config import NetConfig, net_to_dict
 from gan_jax.extras import check, require
-from gan_jax.interop.files import replace
+from gan_jax.files import replace
 from gan_jax.interop.sampler import Images, Sampler, sampler_of
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from gan_jax.extras import require
-from gan_jax.interop.files import replace
+from gan_jax.files import replace
 from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsError
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree, TreeError, digest, flatten, unflatten

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gan_jax.interop.files import replace
+from gan_jax.files import replace
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:

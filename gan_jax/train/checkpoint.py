@@ -190,8 +190,7 @@ class Checkpointer:
     def _prune(self) -> None:
         remove_others(self.folder, to_keep(self.folder, self._keep_last, self._best))
         # Safe only now: this run is past the save that was interrupted, and the run's lock is ours.
-        remove_leftovers(self.folder, self._leftovers)
-        self._leftovers.clear()
+        self._leftovers = remove_leftovers(self.folder, self._leftovers)
 
     def _path(self, images: int) -> Path:
         return self.folder / str(images)

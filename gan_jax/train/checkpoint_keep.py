@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -32,12 +33,22 @@ def remove_others(folder: Path, keep: set[int]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path, names: dict[str, float]) -> None:
-    """Removes unfinished saves, `{name: Unix time, s}`, that nobody has written to since their time."""
+def remove_leftovers(folder: Path, names: dict[str, float]) -> dict[str, float]:
+    """Removes unfinished saves, `{name: Unix time, s}`, that nobody has written to since their time.
+
+    Returns:
+      The others, to be looked at again: with the time of the look.
+    """
+    busy = {}
     for name, since in names.items():
-        path = folder / name
-        if path.is_dir() and max(p.stat().st_mtime for p in [path, *path.rglob("*")]) < since:
+        path, now = folder / name, time.time()
+        if not path.is_dir():
+            continue
+        if max(p.stat().st_mtime for p in [path, *path.rglob("*")]) < since:
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            busy[name] = now
+    return busy
 
 
 def move_aside(folder: Path, steps: list[int]) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_jax.interop.files import replace
+from gan_jax.files import replace
 from gan_jax.train.checkpoint_format import CheckpointError
 
 Row = dict[str, Any]

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from gan_jax.extras import require
+from gan_jax.files import replace
 from gan_jax.interop.feature_weights.catalogue import CATALOGUE, Published
 from gan_jax.interop.feature_weights.download import download, take_out
 from gan_jax.interop.feature_weights.names import IGNORED
-from gan_jax.interop.files import replace
 from gan_jax.interop.foreign import read_foreign
 from gan_jax.interop.links import import_tensors
 from gan_jax.interop.weights import WeightsError
