@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gan_jax.config import Config, DCGANConfig, FinetuneConfig, FreezeDConfig, StyleGAN2Config
+from gan_jax.config import BSAConfig, Config, DCGANConfig, FinetuneConfig, FreezeDConfig, NADAConfig, StyleGAN2Config
 from gan_jax.config.net_checks import net_problems
 
 
@@ -100,7 +100,7 @@ def _transfer(config: Config) -> Iterator[str]:
         yield "transfer.networks g leaves a fresh D, whose blocks must not be frozen; use both or d"
     if not isinstance(transfer, FinetuneConfig):
         return
-    if transfer.networks == "g" and transfer.d_warmup_kimg == 0:
+    if transfer.networks == "g" and transfer.d_warmup_kimg == 0 and not isinstance(transfer, (BSAConfig, NADAConfig)):
         yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
     if 0 < config.train.kimg <= transfer.d_warmup_kimg:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"

@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from gan_jax.config import (
+    METHOD_NAMES,
     BigGANConfig,
     Config,
     ConfigError,
     DCGANConfig,
-    FinetuneConfig,
-    FreezeDConfig,
     MLPConfig,
     R3GANConfig,
     ResNetConfig,
-    ScratchConfig,
     SNGANConfig,
     StyleGAN2Config,
     from_dict,
@@ -96,8 +94,8 @@ def switch(config: Config, *, net: str | None = None, method: str | None = None)
     """
     if net in NETS:
         config = dataclasses.replace(config, net=_convert(config.net, NETS[net]))
-    if method in METHODS:
-        config = dataclasses.replace(config, transfer=_convert(config.transfer, METHODS[method]))
+    if method in METHOD_NAMES:
+        config = dataclasses.replace(config, transfer=_convert(config.transfer, METHOD_NAMES[method]))
     return config
 
 
@@ -110,7 +108,7 @@ def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
         if found.suffix == ".json":
             return start if start.is_dir() else start.parent
         return Path("runs") / (found.parent.name if found.stem == "config" else found.stem)
-    method = next(name for name, cls in METHODS.items() if type(config.transfer) is cls)
+    method = next(name for name, cls in METHOD_NAMES.items() if type(config.transfer) is cls)
     source = "".join(c if c.isalnum() or c in "-_" else "-" for c in config.data.source)
     return Path("runs") / f"{method}-{source.strip('-')}"
 
@@ -174,4 +172,3 @@ NETS: dict[str, type] = {
     "mlp": MLPConfig,
     "sngan": SNGANConfig,
 }
-METHODS: dict[str, type] = {"scratch": ScratchConfig, "finetune": FinetuneConfig, "freeze_d": FreezeDConfig}

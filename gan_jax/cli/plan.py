@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, parse_run
 from gan_jax.cli.transfer import check_transfers, plan_of
-from gan_jax.config import Config, FinetuneConfig
+from gan_jax.config import Config, FinetuneConfig, MethodName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ShowPlan:
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     json: Path | None = None  # also write the plan to this file
     net: NetName | None = None  # kind of the new networks; None = FILE's
-    method: Literal["finetune", "freeze_d"] | None = None  # transfer method; None = FILE's, finetune without FILE
+    method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, parse_run, peek, run_folder
-from gan_jax.config import Config, ConfigError
+from gan_jax.config import Config, ConfigError, MethodName
 from gan_jax.presets import PRESETS, preset
 
 
@@ -40,7 +40,7 @@ class Train:
     preset: Annotated[str | None, arg(metavar="NAME", help=f"one of {', '.join(PRESETS)}")] = None
     # kind of networks; None = FILE's
     net: NetName | None = None
-    method: Literal["scratch", "finetune", "freeze_d"] | None = None  # transfer method; None = FILE's
+    method: MethodName | None = None  # transfer method; None = FILE's
     at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
     fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it
     distributed: bool = False  # this process is one of several that train one run

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, parse_run, run_folder
 from gan_jax.cli.train import start_run
-from gan_jax.config import Config, ConfigError, FinetuneConfig, ScratchConfig
+from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, ScratchConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Transfer:
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's
-    method: Literal["finetune", "freeze_d"] | None = None  # transfer method; None = FILE's, finetune without FILE
+    method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
 
 
 def main(argv: Sequence[str]) -> int:

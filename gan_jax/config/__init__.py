@@ -9,7 +9,31 @@ from __future__ import annotations
 
 import dataclasses
 
-from gan_jax.config.methods import FinetuneConfig, FreezeDConfig, MethodConfig, ScratchConfig
+from gan_jax.config.methods import (
+    METHOD_NAMES,
+    AdaFMConfig,
+    AdAMConfig,
+    BSAConfig,
+    CDCConfig,
+    DCLConfig,
+    EWCConfig,
+    FeatureDistillationConfig,
+    FinetuneConfig,
+    FreezeDConfig,
+    FreezeGConfig,
+    FSGANConfig,
+    KMLConfig,
+    L2SPConfig,
+    LoRAConfig,
+    MethodConfig,
+    MethodName,
+    MineGANConfig,
+    NADAConfig,
+    RICKConfig,
+    RSSAConfig,
+    ScaleShiftConfig,
+    ScratchConfig,
+)
 from gan_jax.config.nets import (
     BigGANConfig,
     DCGANConfig,
@@ -62,6 +86,24 @@ class Config:
 
 
 __all__ = [
+    "METHOD_NAMES",
+    "NADAConfig",
+    "RICKConfig",
+    "AdAMConfig",
+    "DCLConfig",
+    "RSSAConfig",
+    "CDCConfig",
+    "FeatureDistillationConfig",
+    "EWCConfig",
+    "L2SPConfig",
+    "MineGANConfig",
+    "KMLConfig",
+    "LoRAConfig",
+    "FSGANConfig",
+    "AdaFMConfig",
+    "BSAConfig",
+    "ScaleShiftConfig",
+    "FreezeGConfig",
     "AnnealConfig",
     "AugmentConfig",
     "BigGANConfig",
@@ -78,6 +120,7 @@ __all__ = [
     "LossConfig",
     "MLPConfig",
     "MethodConfig",
+    "MethodName",
     "NetConfig",
     "OptimConfig",
     "R3GANConfig",

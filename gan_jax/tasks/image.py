@@ -27,17 +27,20 @@ def draw_latents(keys: jax.Array, z_dim: int, threshold: float | None = None) ->
 def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
     """Batches are `{"image": [B, H, W, C] float in [-1, 1], "label": [B] int32 where conditional}`.
 
-    Generated images take the labels of the batch, so that both sides have the same class frequencies.
+    Generated images take the labels of the batch, so that both sides have the same class frequencies, and its latents
+    `z [B, z_dim]` where it has any; else they are drawn.
     """
     conditional = getattr(pair.config, "num_classes", 0) > 0
     labels = lambda batch: batch["label"] if conditional else None
 
+    def latents(batch: Batch, keys: jax.Array) -> jax.Array:
+        return batch["z"] if "z" in batch else draw_latents(keys, pair.config.z_dim)
+
     def generate(g_vars: Variables, batch: Batch, keys: jax.Array, train: bool) -> tuple[jax.Array, Variables]:
-        z = draw_latents(keys, pair.config.z_dim)
-        return pair.g.apply(g_vars, z, labels(batch), train=train, keys=keys)
+        return pair.g.apply(g_vars, latents(batch, keys), labels(batch), train=train, keys=keys)
 
     def near(g_vars: Variables, batch: Batch, keys: jax.Array, noise: jax.Array, sigma: float) -> jax.Array:
-        z = draw_latents(keys, pair.config.z_dim) + sigma * draw_latents(noise, pair.config.z_dim)
+        z = latents(batch, keys) + sigma * draw_latents(noise, pair.config.z_dim)
         return pair.g.apply(g_vars, z, labels(batch), train=True, keys=keys)[0]
 
     def lengths(g_vars: Variables, batch: Batch, keys: jax.Array, noise: jax.Array) -> jax.Array:
@@ -59,6 +62,8 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         init_d=pair.d.init,
         generate=generate,
         discriminate=discriminate,
+        inside_g=lambda g, batch, keys: pair.g.activations(g, latents(batch, keys), labels(batch)),
+        inside_d=lambda d, sample, batch: pair.d.activations(d, sample, labels(batch)),
         real=lambda batch: batch["image"],
         augment=seen,
         vary=diff_augment,

@@ -26,6 +26,8 @@ class Task:
       init_g, init_d: `key -> variables`.
       generate: `(g_vars, batch, keys [B], train) -> (sample, collections)`; one PRNG key for every example.
       discriminate: `(d_vars, sample, batch, train) -> (logits [B], collections)`.
+      inside_g: `(g_vars, batch, keys [B]) -> {module path: [B, ...]}`: what every module gives in evaluation mode.
+      inside_d: `(d_vars, sample, batch) -> {module path: [B, ...]}`, the same.
       real: `batch -> sample`: what of a batch D is shown as real.
       augment: `(keys [B], sample, p) -> sample`, on both sides, gradients through; `p []` is the state's strength of
         augmentation, None where it has none.
@@ -43,6 +45,8 @@ class Task:
     init_d: Callable[[jax.Array], Variables]
     generate: Callable[[Variables, Batch, jax.Array, bool], tuple[Sample, Variables]]
     discriminate: Callable[[Variables, Sample, Batch, bool], tuple[jax.Array, Variables]]
+    inside_g: Callable[[Variables, Batch, jax.Array], dict[str, jax.Array]]
+    inside_d: Callable[[Variables, Sample, Batch], dict[str, jax.Array]]
     real: Callable[[Batch], Sample]
     augment: Callable[[jax.Array, Sample, jax.Array | None], Sample]
     vary: Callable[[Sequence[str], jax.Array, Sample], Sample]

@@ -24,6 +24,12 @@ class Purpose(enum.IntEnum):
     NEAR = 8  # consistency: the noise on latents
     PATH_LATENTS = 9
     PATH_NOISE = 10
+    PAIRED_LATENTS = 11  # of what a source and its adapted copy are both asked for
+    PAIRED_NOISE = 12
+    ANCHOR = 13  # which of a method's fixed latents, and the noise around it
+    ANCHOR_NOISE = 14
+    CHOICE = 15  # which of several layers a method looks at
+    PROBE_LATENTS = 16  # of what a method estimates importance on
 
 
 def example_index(per_device: int, axis_name: str | None) -> jax.Array:

@@ -48,14 +48,14 @@ class Feed:
 
 
 def resident_feed(images: np.ndarray, labels: np.ndarray | None, mirror: bool) -> Feed:
-    """Samples `images uint8 [N, H, W, C]` on the device, mirrored half of the time if asked."""
+    """Samples `images uint8 [N, H, W, C]` on the device, mirrored half of the time if asked; `index [B]` says which."""
     data = {"image": images} | ({} if labels is None else {"label": labels.astype(np.int32)})
     count = len(images)
 
     def draw(data: dict[str, jax.Array], keys: jax.Array, _: Any) -> Batch:
         draws = jax.vmap(jax.random.split)(keys)
         index = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(draws[:, 0])
-        batch = {name: values[index] for name, values in data.items()}
+        batch = {name: values[index] for name, values in data.items()} | {"index": index}
         image = to_float(batch["image"])
         if mirror:
             flip = jax.vmap(jax.random.bernoulli)(draws[:, 1])

@@ -17,6 +17,7 @@ import numpy as np
 from gan_jax.config import Config
 from gan_jax.tasks import Task
 from gan_jax.train.compile import COMPILERS, Program, choose_devices
+from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Feed
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import Chosen, Phase, guard_names, make_step
@@ -51,7 +52,9 @@ class Hooks:
     last_good: Callable[[], str] = lambda: "no checkpoint was saved"
 
 
-def compile_phases(config: Config, task_of: TaskOf, feed: Feed, trains: tuple[Chosen, Chosen]) -> dict[Phase, Program]:
+def compile_phases(
+    config: Config, task_of: TaskOf, feed: Feed, trains: tuple[Chosen, Chosen], extension: Extension = NO_EXTENSION
+) -> dict[Phase, Program]:
     """The programs of a run: `both`, and `d` where D warms up alone. Nothing is compiled before its first dispatch."""
     train = config.train
     devices = choose_devices(train.devices, train.batch)
@@ -59,7 +62,9 @@ def compile_phases(config: Config, task_of: TaskOf, feed: Feed, trains: tuple[Ch
     def program(phase: Phase) -> Program:
         def make(axis_name: str | None, devices: int) -> Any:
             task = task_of(axis_name)
-            return make_step(task, config, feed.draw, trains, axis_name=axis_name, devices=devices, phase=phase)
+            return make_step(
+                task, config, feed.draw, trains, axis_name=axis_name, devices=devices, phase=phase, extension=extension
+            )
 
         return COMPILERS[train.compile](make, train.steps_per_dispatch, devices, feed.resident is not None)
 

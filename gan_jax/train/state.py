@@ -25,5 +25,7 @@ class GanState:
     g_ema: Variables  # moving average of g, what is sampled and evaluated
     opt_g: Any  # optax state over the trained leaves of g
     opt_d: Any  # optax state over the trained leaves of d
-    extras: dict[str, jax.Array]  # running values of losses and augmentation
+    extras: dict[str, Any]  # running values of losses, augmentation and transfer methods
     key: jax.Array  # [] typed PRNG key, folded with the step for every draw; itself never advanced
+    # what a transfer method keeps of its start; no step changes it
+    kept: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -21,6 +21,7 @@ from gan_jax.train.anneal import annealed
 from gan_jax.train.augment import adapt_augment, init_augment, strength
 from gan_jax.train.draws import Purpose, example_index, example_keys
 from gan_jax.train.ema import ema_decay, lerp
+from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Draw
 from gan_jax.train.regularisers import init_extras
 from gan_jax.train.state import GanState, Variables
@@ -33,19 +34,28 @@ Phase = Literal["both", "d"]
 
 
 def init_state(
-    task: Task, config: Config, key: jax.Array, g: Variables, d: Variables, trains: tuple[Chosen, Chosen]
+    task: Task,
+    config: Config,
+    key: jax.Array,
+    g: Variables,
+    d: Variables,
+    trains: tuple[Chosen, Chosen],
+    extension: Extension = NO_EXTENSION,
+    kept: dict[str, Any] | None = None,
 ) -> GanState:
     """The state at the start of training. Pretrained weights are in `g` and `d` already: optimisers and EMA begin from them."""
+    terms = extension.terms
     return GanState(
         step=jnp.zeros((), jnp.int32),
         images=jnp.zeros((), jnp.int32),
         g=g,
         d=d,
         g_ema=jax.tree_util.tree_map(jnp.array, g),  # a copy: a donated state must not hold a buffer twice
-        opt_g=make_optimizer(config, "g").init(partition(g["params"], trains[0])[0]),
-        opt_d=make_optimizer(config, "d").init(partition(d["params"], trains[1])[0]),
-        extras=init_augment(config.augment) | init_extras(config.loss),
+        opt_g=make_optimizer(config, "g", terms).init(partition(g["params"], trains[0])[0]),
+        opt_d=make_optimizer(config, "d", terms).init(partition(d["params"], trains[1])[0]),
+        extras=init_augment(config.augment) | init_extras(config.loss) | extension.begin(g, d),
         key=key,
+        kept=kept or {},
     )
 
 
@@ -58,6 +68,7 @@ def make_step(
     axis_name: str | None = None,
     devices: int = 1,
     phase: Phase = "both",
+    extension: Extension = NO_EXTENSION,
 ) -> Step:
     """Makes `step(state, data) -> (state, metrics)`.
 
@@ -69,30 +80,33 @@ def make_step(
       axis_name: the mapped axis of devices that share one run; None = a run on one device.
       devices: the size of that axis.
       phase: `d` trains D alone (its warm-up), `both` the pair.
+      extension: what a transfer method adds to the game.
 
     Returns:
       A pure function. Metrics are float32 scalars averaged over devices, and `finite`, a bool per trained leaf in the
       order of `guard_names`.
     """
-    loss, train = config.loss, config.train
+    loss, train, terms = config.loss, config.train, extension.terms
     adversarial = LOSSES[loss.name]
 
     def sync(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    descend_g, descend_d = make_update(config, "g", trains[0], sync), make_update(config, "d", trains[1], sync)
+    descend_g = make_update(config, "g", trains[0], sync, terms)
+    descend_d = make_update(config, "d", trains[1], sync, terms)
 
     def make_turn(state: GanState, data: Any, latents: Purpose, batch: Any, draws: Any, done: jax.Array) -> Turn:
         """A turn that takes the step's batch number `batch`, and draws for the `draws`-th time in this step."""
         index = example_index(train.batch // devices, axis_name)
         keys = lambda purpose: example_keys(state, purpose, draws, index)
-        return Turn(
+        turn = Turn(
             loss, task, state.g, state.d,
             batch=draw(data, example_keys(state, Purpose.DATA, batch, index), batch), index=index, keys=keys,
             latents=keys(latents) if latents == Purpose.D_LATENTS else example_keys(state, latents, 0, index),
-            p=strength(config, state), extras=state.extras, done=done, sync=sync,
+            p=strength(config, state), extras=state.extras, kept=state.kept, done=done, sync=sync,
             now=lambda name, start: annealed(config.anneal, name, start, state.images),
         )  # fmt: skip
+        return extension.deal(turn)
 
     def play_d(turn: Turn) -> Played:
         seen, made = turn.augmented(turn.real, Purpose.AUGMENT_REAL), turn.augmented(turn.fake, Purpose.AUGMENT_FAKE)
@@ -105,10 +119,12 @@ def make_step(
             "sign_real": jnp.sign(logits_real).mean(),
         }
         turn = dataclasses.replace(turn, seen=seen, made=made, logits=(logits_real, logits_fake))
-        return Played(value, turn, collections, metrics)
+        return Played(value * extension.weight(turn, "d"), turn, collections, metrics)
 
     def play_g(turn: Turn) -> Played:
         fake, collections = task.generate(turn.g, turn.batch, turn.latents, True)
+        if not extension.plays:
+            return Played(jnp.zeros(()), dataclasses.replace(turn, fake=fake), collections, {})
         made = turn.augmented(fake, Purpose.AUGMENT_FAKE)
         if loss.name in G_SEES_REAL:
             logits_real, logits_fake, _ = turn.judge(turn.augmented(turn.real, Purpose.AUGMENT_REAL), made)
@@ -118,7 +134,8 @@ def make_step(
         value = adversarial(logits_real, logits_fake)[1]
         more = task.terms(turn.g, fake, turn.batch, turn.latents)
         value = value.mean() if more is None else (value + more).mean()
-        return Played(value, dataclasses.replace(turn, fake=fake), collections, {"loss_g": value})
+        turn = dataclasses.replace(turn, fake=fake)
+        return Played(value * extension.weight(turn, "g"), turn, collections, {"loss_g": value})
 
     def update_d(state: GanState, data: Any, i: Any) -> tuple[GanState, Metrics]:
         done = state.step * train.d_steps + i
@@ -144,7 +161,11 @@ def make_step(
         return _replace(state, g=new.variables, g_ema=g_ema, opt_g=new.opt, extras=new.extras), new.metrics
 
     def step(state: GanState, data: Any) -> tuple[GanState, Metrics]:
-        if train.d_steps == 1:
+        before = state
+        if not extension.plays:
+            state = _replace(state, images=state.images + train.batch * train.d_steps)
+            metrics = {"finite": jnp.ones((len(flatten(partition(state.d["params"], trains[1])[0])),), bool)}
+        elif train.d_steps == 1:
             state, metrics = update_d(state, data, 0)
         else:
             state, rows = jax.lax.scan(lambda s, i: update_d(s, data, i), state, jnp.arange(train.d_steps))
@@ -152,6 +173,9 @@ def make_step(
         if phase == "both":
             state, more = update_g(state, data)
             metrics = metrics | more | {"finite": jnp.concatenate([metrics["finite"], more["finite"]])}
+            if extension.after is not None:
+                probe = make_turn(state, data, Purpose.PROBE_LATENTS, train.d_steps - 1, train.d_steps + 1, before.step)
+                state = extension.after(before, state, probe)
         return _replace(state, step=state.step + 1), metrics
 
     return step

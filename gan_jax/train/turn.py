@@ -31,6 +31,7 @@ class Turn:
       p: `[]` strength of adaptive augmentation, None without.
       extras: running values of the state, as they were before this update.
       done: `[]` updates of this network before this one.
+      kept: what a transfer method keeps of its start.
       sync: the mean of a tree over devices.
       now: `(name, start) -> value` of what is annealed, as it is at this time.
       fake: what G made: in G's turn it depends on G, in D's it does not.
@@ -47,7 +48,8 @@ class Turn:
     keys: Callable[[Purpose], jax.Array]
     latents: jax.Array
     p: jax.Array | None
-    extras: dict[str, jax.Array]
+    extras: dict[str, Any]
+    kept: dict[str, Any]
     done: jax.Array
     sync: Callable[[Any], Any]
     now: Callable[[str, float], float | jax.Array]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import optax
 
 from gan_jax.config import Config
 from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
-from gan_jax.train.regularisers import Extras, Network, wanted
+from gan_jax.train.regularisers import Extras, Network, Regulariser, wanted
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
 from gan_jax.trees import merge, partition
@@ -40,17 +40,25 @@ class Updated(NamedTuple):
     metrics: Metrics
 
 
-def make_optimizer(config: Config, network: Network) -> optax.GradientTransformation:
+def make_optimizer(config: Config, network: Network, terms: Sequence[Regulariser] = ()) -> optax.GradientTransformation:
     """Adam of a network, its betas corrected where regularisers have updates of their own."""
-    return make_adam(config.optim, _correction(config, network))
+    return make_adam(config.optim, _correction(config, network, terms))
 
 
-def _correction(config: Config, network: Network) -> float:
-    return lazy_correction(*(one.interval(config.loss) for one in wanted(config.loss, network)))
+def _all_of(config: Config, network: Network, terms: Sequence[Regulariser]) -> list[Regulariser]:
+    return [*wanted(config.loss, network), *(one for one in terms if one.network == network)]
+
+
+def _correction(config: Config, network: Network, terms: Sequence[Regulariser]) -> float:
+    return lazy_correction(*(one.interval(config.loss) for one in _all_of(config, network, terms)))
 
 
 def make_update(
-    config: Config, network: Network, chosen: Chosen, sync: Callable[[Any], Any]
+    config: Config,
+    network: Network,
+    chosen: Chosen,
+    sync: Callable[[Any], Any],
+    terms: Sequence[Regulariser] = (),
 ) -> Callable[[GanState, Turn, Callable[[Turn], Played]], Updated]:
     """Makes `update(state, turn, play) -> Updated` of a network.
 
@@ -59,11 +67,12 @@ def make_update(
       network: who is updated.
       chosen: which leaves of its params are trained; the others have no backward pass.
       sync: the mean of a tree over devices.
+      terms: further regularisers, of either network.
     """
-    optim, regularisers = config.optim, wanted(config.loss, network)
+    optim, regularisers = config.optim, _all_of(config, network, terms)
     eager = [one for one in regularisers if one.interval(config.loss) == 1]
     lazy = [one for one in regularisers if one.interval(config.loss) > 1]
-    correction = _correction(config, network)
+    correction = _correction(config, network, terms)
     lr = optim.lr if network == "g" or optim.d_lr is None else optim.d_lr
 
     def update(state: GanState, turn: Turn, play: Callable[[Turn], Played]) -> Updated:

@@ -1,31 +1,89 @@
-"""The shape of a method: which networks start from the source, and which leaves are trained."""
+"""The shape of a method: what it does to a pair before the optimiser exists, what trains, and what it adds to the game.
+
+No method touches a network's code, the step or another method. A new one is a function `(config, pair) -> Method`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import jax
+
+from gan_jax.nets import Pair
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Network
+from gan_jax.train.state import Variables
+from gan_jax.transfer.graft import Graft, grafted
+from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.trees import match
+
+
+def _nothing(g: Variables, d: Variables) -> dict[str, Any]:
+    return {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What a transfer does before the optimiser exists.
+    """What a transfer does.
 
     Attributes:
       starts: the networks, of `g` and `d`, that start from the source; the others are fresh.
-      frozen: patterns over `g/params/..` and `d/params/..` whose leaves are not trained.
+      fresh: patterns over `g/params/..` and `d/params/..` of these networks whose leaves are fresh all the same.
+      frozen: patterns over the same paths whose leaves are not trained.
+      trained: patterns that are trained although `frozen` covers them.
+      grafts: what each network carries for the time of the transfer; all of it is trained but what is `fixed`.
+      keep: `(g, d) -> tree`, what is kept of the start for good, in `state.kept`: a resumed run reads nothing of the
+        source.
+      prepare: `(ground, g, d, kept) -> Prepared`, work on the start that wants data or training, such as a probe. The
+        shapes stay as they are.
+      extension: what is added to each step.
     """
 
     starts: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
+    grafts: Mapping[Network, Graft] = dataclasses.field(default_factory=dict)
+    keep: Callable[[Variables, Variables], dict[str, Any]] = _nothing
+    prepare: Callable[[Ground, Variables, Variables, dict[str, Any]], Prepared] | None = None
+    extension: Extension = Extension()
 
-    def trains(self, network: str) -> Callable[[str], bool]:
+    def trains(self, network: Network) -> Callable[[str], bool]:
         """Whether the leaf at a path below `network/params` is trained."""
-        prefix = f"{network}/params/"
-        return lambda path: not any(match(pattern, prefix + path) for pattern in self.frozen)
+        prefix, graft = f"{network}/params/", self.grafts.get(network, Graft())
+
+        def trained(path: str) -> bool:
+            told = graft.trains(path)
+            if told is not None:
+                return told
+            covered = lambda patterns: any(match(pattern, prefix + path) for pattern in patterns)
+            return covered(self.trained) or not covered(self.frozen)
+
+        return trained
+
+    def grafted(self, pair: Pair) -> Pair:
+        """The pair with what the networks carry."""
+        nets = {network: grafted(getattr(pair, network), graft) for network, graft in self.grafts.items()}
+        return dataclasses.replace(pair, **nets)
+
+    def attach(self, network: Network, variables: Variables, key: jax.Array) -> Variables:
+        """Variables of the plain network, with what it carries."""
+        if network not in self.grafts:
+            return variables
+        return {**variables, "params": self.grafts[network].attach(variables["params"], key)}
+
+    def plain(self, network: Network, variables: Variables) -> Variables:
+        """Variables of the plain network again, adapters folded in."""
+        if network not in self.grafts:
+            return variables
+        return {**variables, "params": self.grafts[network].plain(variables["params"])}
 
 
 def networks_of(choice: str) -> Sequence[str]:
     """`both`, `g` or `d` as the networks that they name."""
     return ("g", "d") if choice == "both" else (choice,)
+
+
+__all__ = ["Graft", "Ground", "Method", "Prepared", "networks_of"]

@@ -21,6 +21,7 @@ from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
+from gan_jax.transfer.method import Method
 
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
 PLAN, HISTORY = "plan.json", "history.json"
@@ -107,11 +108,12 @@ def history_at(
 
 
 def write_weights(
-    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any, frozen: Sequence[str]
+    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any, method: Method
 ) -> None:
-    """`weights/`: the moving average with standing batch statistics, and D; with the numbers and the history."""
+    """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history."""
     g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
     anew = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
     images = int(state.images)
-    about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, frozen, anew)}
-    save(folder / WEIGHTS, config.net, {"g_ema": g_ema, "d": state.d}, about)
+    about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, method.frozen, anew)}
+    variables = {"g_ema": method.plain("g", g_ema), "d": method.plain("d", state.d)}
+    save(folder / WEIGHTS, config.net, variables, about)

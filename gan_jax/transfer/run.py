@@ -33,9 +33,10 @@ from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
 from gan_jax.transfer.dataset import Dataset, load_dataset, make_feed
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
-from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.methods import MakeMethod, make_method
 from gan_jax.transfer.record import EVALUATIONS, METRICS, Callbacks, Recorder, history_at, write_start, write_weights
-from gan_jax.transfer.start import RUN_KEY, Start, make_start, plan_transfer
+from gan_jax.transfer.start import RUN_KEY, Start, make_ready, make_start, plan_transfer
 from gan_jax.transfer.weights import transplant_weights
 
 __all__ = ["Callbacks", "RunResult", "evaluate_model", "plan_transfer", "run", "transplant_weights"]
@@ -72,6 +73,7 @@ def run(
     folder: str | Path,
     callbacks: Callbacks | None = None,
     *,
+    method: MakeMethod | None = None,
     at: int | None = None,
     fallback: bool = False,
 ) -> RunResult:
@@ -81,6 +83,7 @@ def run(
       config: of the run; validated here.
       folder: of the run; made if absent. One run at a time. Several processes (`train.processes.join`) share it.
       callbacks: who watches; None = nobody. Of several processes, only the first is watched.
+      method: a method of your own, `(config.transfer, pair) -> Method`, in place of the table's.
       at: go on from the checkpoint of so many images, and move newer ones aside; None = the newest.
       fallback: where the newest checkpoint is damaged, go on from one before it.
 
@@ -95,27 +98,31 @@ def run(
     with contextlib.ExitStack() as stack:
         if not is_first():
             callbacks = Callbacks()
-        enter(config, folder, stack)
+        enter(config, folder, stack, "table" if method is None else f"{method.__module__}.{method.__qualname__}")
         saver = _saver(config, folder, stack)
-        pair = build(config.net)
-        method = make_method(config.transfer, pair)
-        trains = method.trains("g"), method.trains("d")
+        bare = build(config.net)
+        made = (method or make_method)(config.transfer, bare)
+        pair = made.grafted(bare)
+        trains = made.trains("g"), made.trains("d")
         dataset = load_dataset(config)
         feed = make_feed(config, dataset)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
-        task_of = lambda axis: image_task(build(config.net, axis), config.augment)
+        task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
         key = jax.random.fold_in(jax.random.key(config.train.seed), RUN_KEY)
 
-        def begin(g: Any, d: Any) -> GanState:
-            return init_state(task_of(None), config, key, g, d, trains)
+        def begin(g: Any, d: Any, kept: Any = None) -> GanState:
+            kept = made.keep(g, d) if kept is None else kept
+            return init_state(task_of(None), config, key, g, d, trains, made.extension, kept)
 
         start: Start | None = None
         restored = _resume(
             saver, feed, folder, lambda: jax.eval_shape(begin, pair.g.specs(), pair.d.specs()), callbacks, at, fallback
         )
         if restored is None:
-            start = make_start(config, pair, method)
-            state = jax.jit(begin)(start.g, start.d)
+            start = make_start(config, bare, made)
+            ready = make_ready(Ground(config, feed, key, made.grafted), start, made)
+            state = jax.jit(begin)(ready.g, ready.d, ready.kept)
+            state = dataclasses.replace(state, images=state.images + ready.images)
             if start.plan is not None and is_first():
                 write_start(folder, start.plan, start.history)
         else:
@@ -127,7 +134,7 @@ def run(
             evaluate=recorder.evaluate,
             grid=recorder.grid,
             save=lambda images, state, metric: _save(
-                saver, feed, images, state, metric, history_at(folder, config, images, method.frozen)
+                saver, feed, images, state, metric, history_at(folder, config, images, made.frozen)
             ),
             check=saver.check if saver else lambda: None,
             stop=lambda: anywhere(stop.is_set()),
@@ -135,17 +142,18 @@ def run(
         )
         callbacks.begin(config, int(state.images))
         try:
-            state, stopped = fit(config, compile_phases(config, task_of, feed, trains), feed, trains, state, hooks)
+            programs = compile_phases(config, task_of, feed, trains, made.extension)
+            state, stopped = fit(config, programs, feed, trains, state, hooks)
             if saver:
                 saver.wait()
         finally:
             callbacks.end()
         if is_first():  # a stopped run can be sampled too
-            write_weights(folder, config, state, evaluator, recorder.last, method.frozen)
+            write_weights(folder, config, state, evaluator, recorder.last, made)
         return RunResult(folder, state, stopped, dataset, pair, evaluator, recorder.last, start)
 
 
-def enter(config: Config, folder: Path, stack: contextlib.ExitStack) -> None:
+def enter(config: Config, folder: Path, stack: contextlib.ExitStack, method: str = "table") -> None:
     """Takes the folder's lock and claims it, in the first process; what that raises ends the others too.
 
     Raises:
@@ -155,7 +163,7 @@ def enter(config: Config, folder: Path, stack: contextlib.ExitStack) -> None:
     if is_first():
         try:
             stack.enter_context(RunLock(folder))
-            claim(config, folder)
+            claim(config, folder, method)
         except Exception as caught:  # noqa: BLE001  raised below, when the others know
             error = caught
     told = gather({"error": None if error is None else str(error), "config": to_dict(config)})
@@ -170,12 +178,15 @@ def enter(config: Config, folder: Path, stack: contextlib.ExitStack) -> None:
             )
 
 
-def claim(config: Config, folder: Path) -> None:
-    """Writes `config.json` (configuration, versions, device), or checks that the one there is the same run."""
+def claim(config: Config, folder: Path, method: str = "table") -> None:
+    """Writes `config.json` (configuration, whose method, versions, device), or checks that the one there is the same run."""
     path = folder / CONFIG
     if path.exists():
-        old = from_dict(Config, json.loads(path.read_text(encoding="utf-8"))["config"])
-        if changed := differences(old, config):
+        written = json.loads(path.read_text(encoding="utf-8"))
+        changed = differences(from_dict(Config, written["config"]), config)
+        if (before := written.get("method", "table")) != method:
+            changed.append(f"method: {before} -> {method}")
+        if changed:
             raise ConfigError(
                 f"{folder} holds a run of another configuration; use another folder, or the same values:\n"
                 + "\n".join(f"  {line}" for line in changed)
@@ -183,7 +194,7 @@ def claim(config: Config, folder: Path) -> None:
         return
     devices = jax.devices()
     device = {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
-    text = json.dumps({"config": to_dict(config), "versions": versions(), "device": device}, indent=1)
+    text = json.dumps({"config": to_dict(config), "method": method, "versions": versions(), "device": device}, indent=1)
     path.with_suffix(".tmp").write_text(text + "\n", encoding="utf-8")
     path.with_suffix(".tmp").replace(path)
 

@@ -17,13 +17,15 @@ from gan_jax.surgery.families import new_norms
 from gan_jax.surgery.provenance import Step
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.fresh import fresh_variables
+from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.methods import MakeMethod, make_method
 from gan_jax.transfer.source import open_source
 from gan_jax.transfer.weights import fill, plan_weights
 from gan_jax.trees import flatten, match
 
 RUN_KEY = 2  # what the seed's key is folded with; 0 and 1 are those of fresh variables
+READY_KEY = 2**31 - 1  # what the run's key is folded with; lower numbers are its steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +39,14 @@ class Start:
     history: tuple[Step, ...] = ()  # of the source, and the transplant
 
 
-def plan_transfer(config: Config) -> Plan:
+def plan_transfer(config: Config, method: MakeMethod | None = None) -> Plan:
     """Where every leaf of the new networks comes from, by shapes alone: no weights are read, no array is made."""
     transfer = config.transfer
     if isinstance(transfer, ScratchConfig):
         raise ConfigError("the method is scratch, which transfers nothing: there is no plan; use finetune")
     pair = build(config.net)
-    method = make_method(transfer, pair)
-    return _plan(transfer, pair, method, open_source(transfer.source), _target(pair, method))
+    made = (method or make_method)(transfer, pair)
+    return _plan(transfer, pair, made, open_source(transfer.source), _target(pair, made))
 
 
 def make_start(config: Config, pair: Pair, method: Method) -> Start:
@@ -60,6 +62,14 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
     both = _calibrated(both, pair, {k: v for k, v in new_norms(pair.config, source.net).items() if k in method.starts})
     differences = None if isinstance(filled.measured, str) else filled.measured
     return Start(both["g"], both["d"], plan, differences, tuple(filled.history))
+
+
+def make_ready(ground: Ground, start: Start, method: Method) -> Prepared:
+    """A start with what its networks carry, and what the method prepares and keeps."""
+    keys = jax.random.split(jax.random.fold_in(ground.key, READY_KEY), 2)
+    g, d = method.attach("g", start.g, keys[0]), method.attach("d", start.d, keys[1])
+    kept = method.keep(g, d)
+    return Prepared(g, d, kept) if method.prepare is None else method.prepare(ground, g, d, kept)
 
 
 def _calibrated(
@@ -86,8 +96,10 @@ def _target(pair: Pair, method: Method) -> dict[str, Any]:
 
 
 def _plan(transfer: Any, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:
+    paths = flatten(target)
+    within = lambda patterns: tuple(one for one in patterns if any(match(one, path) for path in paths))
     return plan_weights(
         source, pair.config, target, missing=transfer.missing, unused=transfer.unused, shape=transfer.shape,
         width=transfer.width, d_width=transfer.d_width, narrow=transfer.narrow, classes=transfer.classes,
-        frozen=tuple(pattern for pattern in method.frozen if any(match(pattern, path) for path in flatten(target))),
+        frozen=within(method.frozen), fresh=within(method.fresh),
     )  # fmt: skip

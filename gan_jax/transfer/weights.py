@@ -40,7 +40,7 @@ from gan_jax.config import NetConfig
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
-from gan_jax.surgery import Difference, Plan, Report, make_plan, measure_pair, pair_notes, pair_rules, transplant
+from gan_jax.surgery import Difference, Move, Plan, Report, make_plan, measure_pair, pair_notes, pair_rules, transplant
 from gan_jax.surgery.families.notes import with_notes
 from gan_jax.surgery.ops.width import Narrow, Width
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
@@ -49,7 +49,7 @@ from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import CheckpointError
 from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
 from gan_jax.transfer.source import open_source
-from gan_jax.trees import count, flatten
+from gan_jax.trees import Rule, count, flatten
 
 ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of the source that it comes from
 
@@ -82,6 +82,7 @@ def plan_weights(
     unused: Literal["error", "drop"],
     shape: str,
     frozen: Sequence[str] = (),
+    fresh: Sequence[str] = (),
     width: Width = "silent",
     d_width: Width | None = None,
     narrow: Narrow = "leading",
@@ -89,14 +90,16 @@ def plan_weights(
 ) -> Plan:
     """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
 
-    G comes from the source's moving average; networks that nothing is taken from are no business of the plan. `width`,
-    `narrow` and `classes` are those of `surgery.pair_rules`, `d_width` the width of D where it is another.
+    G comes from the source's moving average; networks that nothing is taken from are no business of the plan, and leaves
+    that `fresh` covers take nothing from it. `width`, `narrow` and `classes` are those of `surgery.pair_rules`, `d_width`
+    the width of D where it is another.
     """
     origins = {root: ORIGINS[root] for root in target}
     specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
     widths: dict[str, Width] = {root: d_width if root == "d" and d_width else width for root in target}
     rules = pair_rules(
-        net, source.net, target, specs, roots=origins, width=widths, narrow=narrow, classes=classes
+        net, source.net, target, specs, roots=origins, width=widths, narrow=narrow, classes=classes,
+        first=[Rule(pattern, Move("init")) for pattern in fresh],
     )  # fmt: skip
     notes = pair_notes(net, source.net)
     plan = make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes)

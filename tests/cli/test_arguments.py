@@ -7,7 +7,7 @@ import pytest
 
 from gan_jax import config as c
 from gan_jax.cli import arguments
-from gan_jax.cli.arguments import METHODS, NETS, NetName, read_config, run_folder, switch
+from gan_jax.cli.arguments import NETS, NetName, read_config, run_folder, switch
 from gan_jax.config import Config, ConfigError, to_dict
 
 
@@ -16,7 +16,7 @@ def test_every_kind_has_a_name():
 
     assert set(NETS.values()) == set(typing.get_args(c.NetConfig))
     assert typing.get_args(NetName) == tuple(NETS)
-    assert set(METHODS.values()) == set(typing.get_args(c.MethodConfig))
+    assert set(c.METHOD_NAMES.values()) == set(typing.get_args(c.MethodConfig))
 
 
 # -- files ---------------------------------------------------------------------------------------------------

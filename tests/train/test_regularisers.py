@@ -46,7 +46,7 @@ TASK = Task(
     generate=lambda g, batch, keys, train: (batch["z"] @ g["params"]["a"].T, {}),
     real=lambda batch: batch["x"], augment=lambda keys, x, p: x, vary=lambda names, keys, x: x / 2,
     near=lambda g, batch, keys, noise, sigma: (batch["z"] + sigma * DELTA[noise]) @ g["params"]["a"].T,
-    path_lengths=lengths,
+    inside_g=lambda *_: {}, inside_d=lambda *_: {}, path_lengths=lengths,
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def turn(loss, w=W, a=A, extras=None, done=0, index=range(N)):
     frozen = jax.lax.stop_gradient(fake)
     extras = {name: jnp.asarray((extras or {}).get(name, 0.0)) for name in init_extras(loss)}
     found = Turn(
-        loss, TASK, g, d, batch, index, lambda _: index, index, None, extras, jnp.int32(done),
+        loss, TASK, g, d, batch, index, lambda _: index, index, None, extras, {}, jnp.int32(done),
         sync=lambda x: x, now=lambda _, start: start, fake=fake,
     )  # fmt: skip
     logits = (discriminate(d, batch["x"], batch, True)[0], discriminate(d, frozen, batch, True)[0])

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
 from gan_jax.config import LossConfig
 from gan_jax.train.turn import Turn
 
-Extras = dict[str, jax.Array]
+Extras = dict[str, Any]
 Network = Literal["g", "d"]
 
 
 def _always(loss: LossConfig) -> int:
     return 1
+
+
+def _everywhere(loss: LossConfig) -> bool:
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +30,8 @@ class Regulariser:
     Attributes:
       name: of its metric.
       network: who pays.
-      wanted: whether a configuration has it.
       value: `turn -> (penalty [], the extras that it changes)`; the penalty is of this device's examples.
+      wanted: whether a configuration has it.
       interval: updates of the network from one penalty to the next. Where it is more than 1 the penalty has updates
         of its own and is scaled up by as much (lazy regularisation, Karras et al., 2020).
       extras: running values that it keeps in the state, float32 scalars that begin at 0.
@@ -35,7 +39,7 @@ class Regulariser:
 
     name: str
     network: Network
-    wanted: Callable[[LossConfig], bool]
     value: Callable[[Turn], tuple[jax.Array, Extras]]
+    wanted: Callable[[LossConfig], bool] = _everywhere
     interval: Callable[[LossConfig], int] = _always
     extras: tuple[str, ...] = ()

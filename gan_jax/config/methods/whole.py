@@ -1,4 +1,4 @@
-"""What is done with a pretrained pair: one dataclass per transfer method, and `MethodConfig`, any of them."""
+"""Fine-tuning of whole leaves: all of them, or those that are not frozen."""
 
 from __future__ import annotations
 
@@ -34,4 +34,8 @@ class FreezeDConfig(FinetuneConfig):
     blocks: int = 1  # how many of D's blocks stay frozen, counted from the image
 
 
-MethodConfig = ScratchConfig | FinetuneConfig | FreezeDConfig
+@dataclasses.dataclass(frozen=True)
+class FreezeGConfig(FinetuneConfig):
+    """Fine-tune with the latent-side blocks of G frozen (Freeze-G)."""
+
+    blocks: int = 1  # how many of G's blocks stay frozen, counted from the latents

@@ -1,4 +1,4 @@
-"""The table of methods: configuration class -> `(config, pair) -> Method`."""
+"""Published transfer methods, one file each, and the table of them: configuration class -> `(config, pair) -> Method`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 from gan_jax.config import ConfigError, FinetuneConfig, FreezeDConfig, ScratchConfig
 from gan_jax.nets import Pair
-from gan_jax.transfer.finetune import finetune
-from gan_jax.transfer.freeze_d import freeze_d
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.scratch import scratch
+from gan_jax.transfer.methods.finetune import finetune
+from gan_jax.transfer.methods.freeze_d import freeze_d
+from gan_jax.transfer.methods.scratch import scratch
+
+MakeMethod = Callable[[Any, Pair], Method]  # (its configuration, the plain pair)
 
 
 def make_method(config: Any, pair: Pair) -> Method:
@@ -21,7 +23,7 @@ def make_method(config: Any, pair: Pair) -> Method:
     return METHODS[type(config)](config, pair)
 
 
-METHODS: dict[type, Callable[..., Method]] = {
+METHODS: dict[type, MakeMethod] = {
     ScratchConfig: scratch,
     FinetuneConfig: finetune,
     FreezeDConfig: freeze_d,

@@ -1,0 +1,113 @@
+"""What is done with a pretrained pair: one dataclass per transfer method, and `MethodConfig`, any of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gan_jax.config.methods.anchored import (
+    CDCConfig,
+    DCLConfig,
+    EWCConfig,
+    FeatureDistillationConfig,
+    L2SPConfig,
+    RSSAConfig,
+)
+from gan_jax.config.methods.importance import AdAMConfig, RICKConfig
+from gan_jax.config.methods.latent import MineGANConfig
+from gan_jax.config.methods.light import AdaFMConfig, BSAConfig, FSGANConfig, KMLConfig, LoRAConfig, ScaleShiftConfig
+from gan_jax.config.methods.text import NADAConfig
+from gan_jax.config.methods.whole import FinetuneConfig, FreezeDConfig, FreezeGConfig, ScratchConfig
+
+MethodConfig = (
+    ScratchConfig
+    | FinetuneConfig
+    | FreezeDConfig
+    | FreezeGConfig
+    | ScaleShiftConfig
+    | BSAConfig
+    | AdaFMConfig
+    | FSGANConfig
+    | LoRAConfig
+    | KMLConfig
+    | MineGANConfig
+    | L2SPConfig
+    | EWCConfig
+    | FeatureDistillationConfig
+    | CDCConfig
+    | RSSAConfig
+    | DCLConfig
+    | AdAMConfig
+    | RICKConfig
+    | NADAConfig
+)
+
+MethodName = Literal[
+    "scratch",
+    "finetune",
+    "freeze_d",
+    "freeze_g",
+    "scale_shift",
+    "bsa",
+    "adafm",
+    "fsgan",
+    "lora",
+    "kml",
+    "minegan",
+    "l2_sp",
+    "ewc",
+    "feature_distillation",
+    "cdc",
+    "rssa",
+    "dcl",
+    "adam",
+    "rick",
+    "nada",
+]  # of METHOD_NAMES
+METHOD_NAMES: dict[str, type] = {  # as the command line says it
+    "scratch": ScratchConfig,
+    "finetune": FinetuneConfig,
+    "freeze_d": FreezeDConfig,
+    "freeze_g": FreezeGConfig,
+    "scale_shift": ScaleShiftConfig,
+    "bsa": BSAConfig,
+    "adafm": AdaFMConfig,
+    "fsgan": FSGANConfig,
+    "lora": LoRAConfig,
+    "kml": KMLConfig,
+    "minegan": MineGANConfig,
+    "l2_sp": L2SPConfig,
+    "ewc": EWCConfig,
+    "feature_distillation": FeatureDistillationConfig,
+    "cdc": CDCConfig,
+    "rssa": RSSAConfig,
+    "dcl": DCLConfig,
+    "adam": AdAMConfig,
+    "rick": RICKConfig,
+    "nada": NADAConfig,
+}
+
+__all__ = [
+    "AdAMConfig",
+    "AdaFMConfig",
+    "BSAConfig",
+    "CDCConfig",
+    "DCLConfig",
+    "EWCConfig",
+    "FSGANConfig",
+    "FeatureDistillationConfig",
+    "FinetuneConfig",
+    "FreezeDConfig",
+    "FreezeGConfig",
+    "KMLConfig",
+    "L2SPConfig",
+    "LoRAConfig",
+    "METHOD_NAMES",
+    "MethodConfig",
+    "MethodName",
+    "MineGANConfig",
+    "NADAConfig",
+    "RICKConfig",
+    "RSSAConfig",
+    "ScaleShiftConfig",
+    "ScratchConfig",
+]

@@ -1,0 +1,27 @@
+"""Deciding filter by filter, by Fisher information, what to keep and what to train."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from gan_jax.config.methods.whole import FinetuneConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class AdAMConfig(FinetuneConfig):
+    """Adaptation-aware kernel modulation: probe, then modulate the important filters and train the others."""
+
+    probe_kimg: float = 2.0  # real images shown while only modulations and D's head train; part of train.kimg
+    probe_samples: int = 1000  # generated images that importance is estimated on
+    quantile: float = 50.0  # percent of the filters of a group that are trained whole: 50 near, 75 far
+
+
+@dataclasses.dataclass(frozen=True)
+class RICKConfig(FinetuneConfig):
+    """Remove in-compatible knowledge: important filters are frozen, the least important set to zero for good."""
+
+    warmup_kimg: float = 0.5  # real images shown while only D's head trains; part of train.kimg
+    every: int = 50  # steps from one estimate of importance to the next
+    batches: int = 5  # of generated and real images for each estimate
+    freeze: float = 40.0  # percent: filters above this quantile are frozen until the next estimate: 40 near, 85 far
+    prune: float = 0.1  # percent: filters below this quantile become zero for good

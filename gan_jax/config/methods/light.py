@@ -1,0 +1,58 @@
+"""Frozen weights and few new ones: modulations, factors, and what BSA learns without a discriminator."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from gan_jax.config.methods.whole import FinetuneConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleShiftConfig(FinetuneConfig):
+    """Train scales and shifts only, against D: those of G's norms, or a scale for each filter where it has none."""
+
+    d_frozen: bool = False  # whether D keeps all but its head
+
+
+@dataclasses.dataclass(frozen=True)
+class BSAConfig(FinetuneConfig):
+    """Batch statistics adaptation: scales, shifts and a latent for each image learn to reconstruct it, without D."""
+
+    networks: Literal["both", "g", "d"] = "g"
+    unused: Literal["error", "drop"] = "drop"
+    perceptual: float = 0.001  # weight of the L1 distance between features
+    features: Literal["vgg16", "alexnet"] | None = None  # published network of these features; None = pixels alone
+    earth_mover: float = 0.1  # weight of the distance between the learned latents and normal ones
+    scale: float = 0.02  # weight of how far scales and shifts have moved
+    noise: float = 0.01  # standard deviation of what is added to a learned latent
+    normals: int = 10  # normal latents for each learned one in that distance
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaFMConfig(FinetuneConfig):
+    """Adaptive filter modulation: G's image-side kernels frozen under a scale and a shift of each 2-D filter slice."""
+
+    fresh_blocks: int = 0  # how many of G's blocks, counted from the latents, start afresh and are trained whole
+    d_blocks: int = 2  # how many of D's blocks stay frozen, counted from the image
+
+
+@dataclasses.dataclass(frozen=True)
+class FSGANConfig(FinetuneConfig):
+    """Few-shot GAN: only the singular values of kernels are trained, in G and in D."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRAConfig(FinetuneConfig):
+    """Low-rank additions to frozen kernels of G; D is fine-tuned."""
+
+    rank: int = 4  # of the addition
+    alpha: float = 4.0  # the addition counts alpha / rank
+    d_adapted: bool = False  # whether D is frozen under additions too, but for its head
+
+
+@dataclasses.dataclass(frozen=True)
+class KMLConfig(FinetuneConfig):
+    """Kernel modulation: a rank-1 gate on frozen kernels of G; D is fine-tuned."""
+
+    d_adapted: bool = False  # whether D is frozen under gates too, but for its head

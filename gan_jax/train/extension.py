@@ -1,0 +1,50 @@
+"""What a transfer method adds to the game, for the one step body to read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+
+from gan_jax.train.regularisers import Extras, Network, Regulariser
+from gan_jax.train.state import GanState, Variables
+from gan_jax.train.turn import Turn
+
+
+def _unchanged(turn: Turn) -> Turn:
+    return turn
+
+
+def _fully(turn: Turn, network: Network) -> jax.Array | float:
+    return 1.0
+
+
+def _nothing(g: Variables, d: Variables) -> Extras:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Extension:
+    """Additions to the step. All are pure functions: they run under every compiler.
+
+    Attributes:
+      terms: what the networks pay beside the game, as regularisers are.
+      deal: `turn -> turn` before anything is made in it. Latents that are put into the batch as `z [B, z_dim]` take
+        the place of drawn ones.
+      weight: `(turn, network) -> []`, what the adversarial loss counts in an update of that network.
+      after: `(state before the step, state after it, a turn of the state after it) -> state`, at the end of each step.
+        The turn's batch is the step's last one, its `latents` are draws of their own.
+      plays: whether there is a game at all; without one D is neither asked nor trained.
+      begin: `(g, d) -> extras`: running values that the others keep, at the start.
+    """
+
+    terms: tuple[Regulariser, ...] = ()
+    deal: Callable[[Turn], Turn] = _unchanged
+    weight: Callable[[Turn, Network], jax.Array | float] = _fully
+    after: Callable[[GanState, GanState, Turn], GanState] | None = None
+    plays: bool = True
+    begin: Callable[[Variables, Variables], Extras] = _nothing
+
+
+NO_EXTENSION = Extension()

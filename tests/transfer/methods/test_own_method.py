@@ -1,0 +1,153 @@
+"""A method of one's own, with everything that a method may have: the shape is enough for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import load
+from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig, ResNetConfig
+from gan_jax.nets.build import NETS, build
+from gan_jax.tasks.model import save
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Regulariser
+from gan_jax.transfer.adapters import kml
+from gan_jax.transfer.graft import Graft
+from gan_jax.transfer.ground import Prepared
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.run import run
+from tests.train.checkpoint_states import assert_same
+from tests.train.toy import build_toy, images, run_config
+from tests.transfer.methods import conformance as ask
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+
+
+def stay(turn):
+    """Squared distance of what G makes from what its start made of the same latents."""
+    old = turn.task.generate(turn.kept["g"], turn.batch, turn.latents, False)[0]
+    return 0.1 * jnp.square(turn.fake - old).mean(), {"worst": jnp.abs(turn.fake - old).max() * 0 + 1}
+
+
+def prepare(ground, g, d, kept):
+    """A stage in which D trains alone; what it leaves is where the run begins."""
+    before = ground.train(g, d, 0.016, trains=(lambda path: path.startswith("adapter/"), lambda path: True))
+    return Prepared(g, before.d, {**kept, "probe": before.d["params"]}, images=16)
+
+
+def own(config, pair, kernel="stem/kernel", low="from_rgb"):
+    """G's kernels under gates, scaled latents before it, a copy of the start kept, a term against leaving it."""
+    return Method(
+        starts=("g", "d"),
+        frozen=("g/params/**", f"d/params/{low}/**"),
+        trained=("g/params/to_rgb/bias",),
+        grafts={
+            "g": Graft(
+                kml((kernel,)),
+                branches={"scale": lambda key, params: {"z": jnp.ones((1, 4))}},
+                front=lambda branches, z: z * branches["scale"]["z"],
+            )
+        },
+        keep=lambda g, d: {"g": jax.tree_util.tree_map(jnp.array, g), "probe": d["params"]},
+        prepare=prepare,
+        extension=Extension(
+            terms=(Regulariser("stay", "g", stay),),
+            weight=lambda turn, network: jnp.where(turn.done % 2 == 0, 1.0, 0.5),
+            begin=lambda g, d: {"worst": jnp.zeros(()), "steps": jnp.zeros((), jnp.int32)},
+            after=lambda old, new, turn: _count(new),
+        ),
+    )
+
+
+def _count(state):
+    return dataclasses.replace(state, extras={**state.extras, "steps": state.extras["steps"] + 1})
+
+
+def own_mlp(config, pair):
+    return own(config, pair, "fc0/kernel", "fc0")
+
+
+CONFIG = ask.make_config(FinetuneConfig())
+
+
+def moves(path):
+    grafted = path.startswith(("g/params/adapter/", "g/params/graft/"))
+    return grafted or path == "g/params/to_rgb/bias" or path.startswith(("d/params/b4", "d/params/head"))
+
+
+def test_only_what_it_trains_moves_and_all_compilers_agree(monkeypatch):
+    made = own(None, build(CONFIG.net))
+    ask.assert_only(CONFIG, moves, made)
+    ask.assert_same_everywhere(CONFIG, monkeypatch, made)
+
+
+def test_terms_weights_and_running_values_are_read():
+    made, state, feed, _ = ask.begin(CONFIG, own(None, build(CONFIG.net)))
+    after, metrics = ask.dispatch(CONFIG, made, state, feed, times=3)
+    assert after["extras/steps"] == 3 and after["extras/worst"] == 1 and metrics["stay"] > 0
+    np.testing.assert_array_equal(after["kept/g/params/stem/kernel"], ask.host(state)["kept/g/params/stem/kernel"])
+
+
+def test_without_a_game_d_is_not_touched():
+    game = Extension(plays=False, terms=(Regulariser("size", "g", lambda turn: (jnp.square(turn.fake).mean(), {})),))
+    made, state, feed, _ = ask.begin(CONFIG, Method(extension=game))
+    before, (after, metrics) = ask.host(state), ask.dispatch(CONFIG, made, state, feed, times=2)
+    assert after["images"] == 16 and "loss_d" not in metrics and metrics["size"] > 0 and metrics["finite"].all()
+    for path, value in before.items():
+        if path.startswith(("d/", "opt_d")):
+            np.testing.assert_array_equal(after[path], value, err_msg=path)
+    assert (after["g/params/stem/kernel"] != before["g/params/stem/kernel"]).any()
+
+
+def test_latents_that_a_method_deals_are_those_that_are_played():
+    def deal(turn):
+        return dataclasses.replace(turn, batch={**turn.batch, "z": jnp.zeros((len(turn.index), 4))})
+
+    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(deal=deal)))
+    before, (after, _) = ask.host(state), ask.dispatch(CONFIG, made, state, feed)
+    np.testing.assert_array_equal(after["g/params/stem/kernel"], before["g/params/stem/kernel"])  # reads zeros
+    assert (after["g/params/stem/bias"] != before["g/params/stem/bias"]).any()
+
+
+def test_a_run_by_a_method_of_ones_own_resumes_to_the_bit_and_leaves_plain_weights(tmp_path):
+    x, _ = images()
+    np.savez(tmp_path / "data.npz", images=x)
+    net = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8, 8), d_widths=(8, 8))
+    config = dataclasses.replace(run_config(f"npz:{tmp_path / 'data.npz'}", kimg=0.112), net=net)
+    pair = build(config.net)
+    variables = {"g_ema": pair.g.init(jax.random.key(0)), "d": pair.d.init(jax.random.key(1))}
+    save(tmp_path / "source", config.net, variables, {})
+    config = dataclasses.replace(config, transfer=FinetuneConfig(source=str(tmp_path / "source")))
+    whole = run(config, tmp_path / "whole", method=own_mlp)
+    assert int(whole.state.images) == 112  # 16 of them in the preparation
+
+    stopper = _Stops()
+    with pytest.raises(_Stops.Broken):
+        run(config, tmp_path / "cut", stopper, method=own_mlp)
+    (tmp_path / "source").rename(tmp_path / "gone")  # a resumed run reads nothing of it
+    assert_same(run(config, tmp_path / "cut", method=own_mlp).state, whole.state)
+    with pytest.raises(ConfigError, match="method: .*own_mlp -> table"):
+        run(config, tmp_path / "cut")
+    model = load(tmp_path / "whole")
+    assert set(model.variables["g_ema"]["params"]) == set(variables["g_ema"]["params"])
+    assert json.loads((tmp_path / "whole" / "config.json").read_text())["method"].endswith("test_own_method.own_mlp")
+
+
+class _Stops:
+    class Broken(RuntimeError):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *args: None
+
+    def row(self, row):
+        if row["images"] >= 96:
+            raise self.Broken
