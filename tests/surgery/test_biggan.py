@@ -16,8 +16,7 @@ from gan_jax.surgery.families import layouts
 from gan_jax.trees import Rule
 from tests.surgery.align.copies import disguised
 from tests.surgery.pairs import QUICK, SMALL_BIGGAN, compare, compiled, grow, latents, make_pair, pair_of
-from tests.surgery.test_growth import exact
-from tests.surgery.test_layout import permute
+from tests.surgery.test_growth import assert_found_again, exact
 
 WIDER: dict[str, Any] = {"g_multipliers": (4, 4, 3), "d_multipliers": (3, 4, 5)}
 CONDITIONAL: dict[str, Any] = {"num_classes": 3, "d_gain": True}
@@ -192,15 +191,7 @@ def test_without_spectral_norm_in_g_copies_keep_it_and_blocks_are_silent():
 
 
 def test_the_most_important_channels_are_the_old_ones():
-    with jax.enable_x64(True):
-        old, old_variables = make_pair(0, SMALL_BIGGAN)
-        new, fresh = make_pair(1, SMALL_BIGGAN, **WIDER)
-        grown, layout = grow(old, old_variables, new, fresh), layouts(new.config)
-        mixed = {name: permute(layout[name], grown[name], 7) for name in ("g", "d")}
-        fresh = make_pair(2, SMALL_BIGGAN)[1]
-        exact(old, old_variables, old, grow(new, mixed, old, fresh, {"narrow": "strongest"}), (False,))
-        worse = compare(old, old_variables, old, grow(new, mixed, old, fresh), False)
-        assert worse["g"].largest > 1e-3 and worse["d"].largest > 1e-3, "the leading channels are others now"
+    assert_found_again(SMALL_BIGGAN, **WIDER)
 
 
 def test_new_attention_learns():

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import Move, PlanError, make_plan, pair_rules
+from gan_jax.surgery.families import layouts
 from gan_jax.surgery.ops.arrays import OpError
 from gan_jax.surgery.ops.width import copies, duplicate, duplicate_shape
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import QUICK, SMALL_DCGAN, compare, grow, make_pair
+from tests.surgery.test_layout import permute
 
 COPIES = {"width": {"g": "net2wider"}}
 
@@ -23,6 +25,19 @@ def exact(old, old_variables, new, grown, modes=(False, True), nets="gd"):
         for name, difference in compare(old, old_variables, new, grown, train, nets).items():
             assert difference.scale > 0.1, "the probes excite the net"
             assert difference.largest <= 1e-10, (name, train, str(difference))
+
+
+def assert_found_again(config, **wider):
+    """Channels that growth added are dropped again by importance, wherever they stand; not by their order."""
+    with jax.enable_x64(True):
+        old, old_variables = make_pair(0, config)
+        new, fresh = make_pair(1, config, **wider)
+        grown, layout = grow(old, old_variables, new, fresh), layouts(new.config)
+        mixed = {name: permute(layout[name], grown[name], 7) for name in ("g", "d")}
+        fresh = make_pair(2, config)[1]
+        exact(old, old_variables, old, grow(new, mixed, old, fresh, {"narrow": "strongest"}), (False,))
+        worse = compare(old, old_variables, old, grow(new, mixed, old, fresh), False)
+        assert worse["g"].largest > 1e-3 and worse["d"].largest > 1e-3, "the leading channels are others now"
 
 
 def test_copies_preserve_every_net_without_spectral_norm():

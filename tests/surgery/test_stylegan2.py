@@ -21,8 +21,7 @@ from gan_jax.surgery.ops.equalised import equalise_shape, parts, parts_shape
 from gan_jax.trees import Rule
 from tests.surgery.align.copies import disguised
 from tests.surgery.pairs import QUICK, SMALL_STYLEGAN2, compare, compiled, grow, latents, make_pair, shapes
-from tests.surgery.test_growth import exact
-from tests.surgery.test_layout import permute
+from tests.surgery.test_growth import assert_found_again, exact
 
 ALONE = dataclasses.replace(SMALL_STYLEGAN2, mbstd_group=0)  # whose examples do not see each other
 LARGER: dict[str, Any] = {"channel_max": 9, "w_dim": 7, "resolution": 32, "channels": 3}
@@ -68,15 +67,7 @@ def test_wider_larger_and_in_colour_at_once_and_the_way_back():
 
 
 def test_the_most_important_channels_are_the_old_ones():
-    with jax.enable_x64(True):
-        old, old_variables = make_pair(0, ALONE)
-        new, fresh = make_pair(1, ALONE, channel_max=9, w_dim=7)
-        grown, layout = grow(old, old_variables, new, fresh), layouts(new.config)
-        mixed = {name: permute(layout[name], grown[name], 7) for name in ("g", "d")}
-        fresh = make_pair(2, ALONE)[1]
-        exact(old, old_variables, old, grow(new, mixed, old, fresh, {"narrow": "strongest"}), (False,))
-        worse = compare(old, old_variables, old, grow(new, mixed, old, fresh), False)
-        assert worse["g"].largest > 1e-3 and worse["d"].largest > 1e-3, "the leading channels are others now"
+    assert_found_again(ALONE, channel_max=9, w_dim=7)
 
 
 def judged(pair, variables, net: str, x: jax.Array, labels: jax.Array) -> jax.Array:
