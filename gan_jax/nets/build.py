@@ -60,6 +60,8 @@ class Pair:
     d: Net
     config: NetConfig
     d_blocks: tuple[str, ...]  # names of D's layers from the image upwards, for freezing
+    g_blocks: tuple[str, ...]  # names of G's layers from the latents upwards, all but the last, which makes the image
+    d_head: tuple[str, ...]  # names of the layers that make D's logits of what its blocks give
     examples_mix: bool = False  # whether examples influence each other inside D (batch norm, minibatch stddev)
 
 
@@ -133,11 +135,16 @@ def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return (jnp.zeros((2, config.z_dim)), labels), (jnp.zeros((2, r, r, config.channels)), labels)
 
 
+def _head(config: Any) -> tuple[str, ...]:
+    return ("head", "embed") if config.num_classes else ("head",)
+
+
 def _resnet(config: ResNetConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     blocks = tuple(f"b{r}" for r in reversed(resnet.widths(config)))
     generator, discriminator = resnet.Generator(config, axis_name), resnet.Discriminator(config)
-    return Pair(make_net(generator, g), make_net(discriminator, d), config, ("from_rgb", *blocks))
+    made = make_net(generator, g), make_net(discriminator, d), config
+    return Pair(*made, ("from_rgb", *blocks), ("stem", *reversed(blocks[:-1])), _head(config))
 
 
 def _dcgan(config: DCGANConfig, axis_name: str | None) -> Pair:
@@ -145,7 +152,8 @@ def _dcgan(config: DCGANConfig, axis_name: str | None) -> Pair:
     blocks = tuple(f"b{r}" for r in reversed(list(dcgan.widths(config))[:-1]))
     generator, discriminator = dcgan.Generator(config, axis_name), dcgan.Discriminator(config, axis_name)
     pair = make_net(generator, g), make_net(discriminator, d)
-    return Pair(*pair, config, ("from_rgb", *blocks), examples_mix=True)
+    d_blocks, g_blocks = ("from_rgb", *blocks), tuple(f"b{r}" for r in dcgan.widths(config))
+    return Pair(*pair, config, d_blocks, g_blocks, ("head",), examples_mix=True)
 
 
 def _stylegan2(config: StyleGAN2Config, axis_name: str | None) -> Pair:
@@ -154,32 +162,38 @@ def _stylegan2(config: StyleGAN2Config, axis_name: str | None) -> Pair:
     discriminator = stylegan2_d.Discriminator(config, axis_name)
     blocks = tuple(f"b{r}" for r in reversed(stylegan2.widths(config)))
     make_g = make_net(generator, g, draws=True, map="map", styles="styles", synthesise="synthesise")
-    return Pair(make_g, make_net(discriminator, d), config, blocks, examples_mix=config.mbstd_group > 0)
+    g_blocks = ("mapping", *(f"synthesis/{name}" for name in reversed(blocks)))
+    head = ("b4/out", "mapping") if config.num_classes else ("b4/out",)
+    mixes = config.mbstd_group > 0
+    return Pair(make_g, make_net(discriminator, d), config, blocks, g_blocks, head, examples_mix=mixes)
 
 
 def _r3gan(config: R3GANConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     blocks = tuple(f"b{r}" for r in reversed(r3gan.stages(config)))
     pair = make_net(r3gan.Generator(config), g), make_net(r3gan_d.Discriminator(config), d)
-    return Pair(*pair, config, ("from_rgb", *blocks))
+    return Pair(*pair, config, ("from_rgb", *blocks), ("stem", *reversed(blocks)), _head(config))
 
 
 def _biggan(config: BigGANConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     pair = make_net(biggan.Generator(config, axis_name), g), make_net(biggan_d.Discriminator(config), d)
-    return Pair(*pair, config, tuple(stage.name for stage in biggan_d.stages(config)))
+    g_blocks = ("stem", *(f"b{r}" for r in list(biggan.widths(config))[1:]))
+    return Pair(*pair, config, tuple(stage.name for stage in biggan_d.stages(config)), g_blocks, _head(config))
 
 
 def _mlp(config: MLPConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     pair = make_net(mlp.Generator(config), g), make_net(mlp.Discriminator(config), d)
-    return Pair(*pair, config, tuple(f"fc{i}" for i in range(len(config.d_widths))))
+    named = lambda widths: tuple(f"fc{i}" for i in range(len(widths)))
+    return Pair(*pair, config, named(config.d_widths), named(config.g_widths), _head(config))
 
 
 def _sngan(config: SNGANConfig, axis_name: str | None) -> Pair:
     g, d = _examples(config)
     pair = make_net(sngan.Generator(config, axis_name), g), make_net(sngan.Discriminator(config), d)
-    return Pair(*pair, config, tuple(stage.name for stage in sngan.stages(config)))
+    g_blocks = ("stem", *(f"b{r}" for r in list(sngan.widths(config))[1:]))
+    return Pair(*pair, config, tuple(stage.name for stage in sngan.stages(config)), g_blocks, _head(config))
 
 
 NETS: dict[type, Callable[..., Pair]] = {

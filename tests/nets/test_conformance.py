@@ -123,6 +123,19 @@ def test_blocks_of_d_are_its_layers_from_the_image_upwards(family):
     assert names == {*row.d_blocks, *row.d_rest}
     sizes = [int(name[1:].partition("_")[0]) for name in row.d_blocks if name[0] == "b"]
     assert sizes == sorted(sizes, reverse=True)
+    assert pair.d_head == tuple(sorted(row.d_rest, reverse=True)) or "stylegan2" in family
+    params = pair.d.specs()["params"]
+    assert all(functools.reduce(dict.__getitem__, name.split("/"), params) for name in pair.d_head)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_of_g_are_its_layers_from_the_latents_upwards(family):
+    row, pair = FAMILIES[family], pair_of(family, 32)
+    assert pair.g_blocks == row.g_blocks
+    tree = pair.g.specs()["params"]
+    synthesis = {f"synthesis/{name}" for name in tree.get("synthesis", {})}
+    names = {name for name in {*tree, *synthesis} - {"synthesis"} if "norm" not in name}
+    assert names == {*row.g_blocks, *row.g_rest}
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def build_toy(config: ResNetConfig, axis_name: str | None = None) -> Pair:
     labels = jnp.zeros((2,), jnp.int32) if config.num_classes else None
     g = make_net(ToyG(config, axis_name), (jnp.zeros((2, config.z_dim)), labels))
     d = make_net(ToyD(config), (jnp.zeros((2, config.resolution, config.resolution, config.channels)), labels))
-    return Pair(g, d, config, ("from_rgb", "b4", "head"))
+    return Pair(g, d, config, ("from_rgb", "b4", "head"), ("stem", "to_rgb"), ("head",))
 
 
 def build_styled(config: StyleGAN2Config, axis_name: str | None = None) -> Pair:
@@ -89,7 +89,7 @@ def build_styled(config: StyleGAN2Config, axis_name: str | None = None) -> Pair:
     parts = {"styles": "styles", "synthesise": "synthesise"}
     g = make_net(ToyStyled(config), (jnp.zeros((2, config.z_dim)), None), draws=True, **parts)
     d = make_net(ToyD(config), (jnp.zeros((2, config.resolution, config.resolution, config.channels)), None))
-    return Pair(g, d, config, ("from_rgb", "b4", "head"))
+    return Pair(g, d, config, ("from_rgb", "b4", "head"), ("mapping", "first", "second"), ("head",))
 
 
 def install() -> None:
