@@ -36,14 +36,16 @@ class Net:
 
     `init(key) -> variables`; `apply(variables, x, labels=None, train=False, keys=None) -> (output, collections)`, where
     `collections` are all but the parameters, updated where `train`; `keys [N]` are for networks that draw in training
-    (StyleGAN2's noise and style mixing), others do without. `activations(variables, x, labels=None,
-    train=False) -> {module path: output}` is what every module inside gives, such as `b8/conv0: [N, 8, 8, C]`.
+    (StyleGAN2's noise and style mixing, which takes `mixing [N]` too), others do without. `activations(variables, x, labels=None,
+    train=False) -> {module path: output}` is what every module inside gives, such as `b8/conv0: [N, 8, 8, C]`. `look`, with
+    the arguments of `apply`, gives both in one pass: `(output, collections, {module path: output})`.
     """
 
     init: Callable[[jax.Array], Variables]
     apply: Callable[..., tuple[jax.Array, Variables]]
     statistics: Callable[..., Variables]  # (variables, x, labels=None) -> `batch_stats` of exactly this batch
     activations: Callable[..., dict[str, jax.Array]]
+    look: Callable[..., tuple[jax.Array, Variables, dict[str, jax.Array]]]
     # parts by name, `(variables, ...) -> output`: StyleGAN2's "map", "styles" and "synthesise"
     parts: dict[str, Callable[..., jax.Array]] = dataclasses.field(default_factory=dict)
 
@@ -97,11 +99,12 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
         labels: jax.Array | None = None,
         train: bool = False,
         keys: jax.Array | None = None,
+        **options: Any,
     ) -> tuple[jax.Array, Variables]:
         collections = {k: v for k, v in variables.items() if k != "params"}
         if not train:
             return cast(jax.Array, module.apply(variables, x, labels, train=False)), collections
-        drawn: dict[str, Any] = {"keys": keys} if draws else {}
+        drawn: dict[str, Any] = {"keys": keys, **options} if draws else {}
         out, updated = cast(Any, module.apply(variables, x, labels, train=True, mutable=list(collections), **drawn))
         return out, dict(updated)
 
@@ -111,22 +114,35 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
         _, updated = apply({**variables, "batch_stats": zeros}, x, labels, train=True)
         return jax.tree_util.tree_map(lambda v: v / (1 - MOMENTUM), updated.get("batch_stats", {}))
 
+    def look(
+        variables: Variables,
+        x: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        keys: jax.Array | None = None,
+    ) -> tuple[jax.Array, Variables, dict[str, jax.Array]]:
+        collections = {k: v for k, v in variables.items() if k != "params"}
+        mutable = ["intermediates", *(collections if train else ())]
+        drawn: dict[str, Any] = {"keys": keys} if draws and train and keys is not None else {}
+        out, updated = cast(
+            Any, module.apply(variables, x, labels, train=train, mutable=mutable, capture_intermediates=True, **drawn)
+        )
+        updated = dict(updated)
+        outputs = {path.rpartition("/__call__")[0]: y for path, y in flatten(updated.pop("intermediates")).items()}
+        inside = {path: y for path, y in outputs.items() if path}  # the network's own output has no name
+        return out, collections | updated, inside
+
     def activations(
         variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False
     ) -> dict[str, jax.Array]:
-        mutable = ["intermediates", *(name for name in variables if train and name != "params")]
-        _, kept = cast(
-            Any, module.apply(variables, x, labels, train=train, mutable=mutable, capture_intermediates=True)
-        )
-        outputs = {path.rpartition("/__call__")[0]: out for path, out in flatten(kept["intermediates"]).items()}
-        return {path: out for path, out in outputs.items() if path}  # the network's own output has no name
+        return look(variables, x, labels, train)[2]
 
     def part(method: str) -> Callable[..., jax.Array]:
         return lambda variables, *args, **options: cast(
             jax.Array, module.apply(variables, *args, method=method, **options)
         )
 
-    return Net(init, apply, statistics, activations, {name: part(method) for name, method in parts.items()})
+    return Net(init, apply, statistics, activations, look, {name: part(method) for name, method in parts.items()})
 
 
 def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from gan_jax.nets.equalised import NORMAL, Dense, lrelu, unit_rms
 from gan_jax.nets.layers import at_least_float32, needed
 from gan_jax.nets.resample import conv_up3, upsample
 
+MINED = "mined"  # collection of what a miner adds to the constant, for each image: synthesis/b4/const [N, 4, 4, C]
 W_AVG_BETA = 0.995  # of the moving average of w, for each update; the value of the ADA code
 
 
@@ -126,8 +127,9 @@ class Block(nn.Module):
         c, features = self.config, widths(self.config)[self.r]
         styled = lambda name, up: StyledConv(features, up, c.clamp, dtype_at(c, self.r), name=name)
         if x is None:
-            const = self.param("const", NORMAL, (4, 4, features))
-            x = jnp.broadcast_to(const[None], (ws.shape[0], 4, 4, features))
+            const = self.param("const", NORMAL, (4, 4, features))[None]
+            const = const + self.get_variable(MINED, "const") if self.has_variable(MINED, "const") else const
+            x = jnp.broadcast_to(const, (ws.shape[0], 4, 4, features))
         else:
             x = styled("conv0", True)(x, ws[:, 0], noise[0])
         x = styled("conv1", False)(x, ws[:, -2], noise[-1])
@@ -166,23 +168,37 @@ class Generator(nn.Module):
         self.synthesis = Synthesis(c)
 
     def __call__(
-        self, z: jax.Array, labels: jax.Array | None = None, train: bool = False, keys: jax.Array | None = None
+        self,
+        z: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        keys: jax.Array | None = None,
+        mixing: jax.Array | None = None,
     ) -> jax.Array:
-        """With `train` and `keys [N]`: noise drawn for each example, and styles mixed as often as configured."""
+        """With `train` and `keys [N]`: noise drawn for each example, and styles mixed as often as configured.
+
+        `mixing [N]` bool: where False, that image's styles are all its own latent's.
+        """
         keys = keys if train else None
-        return self.synthesis(self.styles(z, labels, keys, train), keys)
+        return self.synthesis(self.styles(z, labels, keys, train, mixing), keys)
 
     def styles(
-        self, z: jax.Array, labels: jax.Array | None = None, keys: jax.Array | None = None, train: bool = False
+        self,
+        z: jax.Array,
+        labels: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        train: bool = False,
+        mixing: jax.Array | None = None,
     ) -> jax.Array:
         """`ws [N, num_ws, w_dim]` as training has them: mixed where there are `keys [N]`; `train` moves the average w."""
         ws = broadcast(self.mapping(z, labels, train), num_ws(self.config))
         if keys is None or not self.config.style_mixing:
             return ws
         other = self.mapping(jax.vmap(lambda k: jax.random.normal(_key(k, -1), z.shape[1:], z.dtype))(keys), labels)
-        return jax.vmap(lambda a, b, k: _mixed(a, b, _key(k, -2), self.config.style_mixing))(
+        mixed = jax.vmap(lambda a, b, k: _mixed(a, b, _key(k, -2), self.config.style_mixing))(
             ws, broadcast(other, ws.shape[1]), keys
         )
+        return mixed if mixing is None else jnp.where(mixing[:, None, None], mixed, ws)
 
     def map(
         self, z: jax.Array, labels: jax.Array | None = None, psi: float = 1.0, cutoff: int | None = None

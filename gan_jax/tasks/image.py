@@ -8,6 +8,7 @@ from gan_jax.augment import ada, diff_augment
 from gan_jax.config import AugmentConfig
 from gan_jax.losses import path_lengths
 from gan_jax.nets import Pair
+from gan_jax.nets.fronts import Styled
 from gan_jax.tasks.task import Batch, Task, Variables
 
 NO_AUGMENTATION = AugmentConfig()
@@ -28,7 +29,8 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
     """Batches are `{"image": [B, H, W, C] float in [-1, 1], "label": [B] int32 where conditional}`.
 
     Generated images take the labels of the batch, so that both sides have the same class frequencies, and its latents
-    `z [B, z_dim]` where it has any; else they are drawn.
+    `z [B, z_dim]` where it has any; else they are drawn. `mixing [B]` bool, where a batch has it, says which images of a
+    generator with styles may take those of a second latent too.
     """
     conditional = getattr(pair.config, "num_classes", 0) > 0
     labels = lambda batch: batch["label"] if conditional else None
@@ -37,7 +39,8 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         return batch["z"] if "z" in batch else draw_latents(keys, pair.config.z_dim)
 
     def generate(g_vars: Variables, batch: Batch, keys: jax.Array, train: bool) -> tuple[jax.Array, Variables]:
-        return pair.g.apply(g_vars, latents(batch, keys), labels(batch), train=train, keys=keys)
+        styled = {"mixing": batch["mixing"]} if "mixing" in batch and "styles" in pair.g.parts else {}
+        return pair.g.apply(g_vars, latents(batch, keys), labels(batch), train=train, keys=keys, **styled)
 
     def near(g_vars: Variables, batch: Batch, keys: jax.Array, noise: jax.Array, sigma: float) -> jax.Array:
         z = latents(batch, keys) + sigma * draw_latents(noise, pair.config.z_dim)
@@ -47,7 +50,9 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         r, channels = pair.config.resolution, pair.config.channels
         y = jax.vmap(lambda key: jax.random.normal(key, (r, r, channels)))(noise) / r
         ws = pair.g.parts["styles"](g_vars, draw_latents(keys, pair.config.z_dim), labels(batch), keys)
-        return path_lengths(lambda ws: pair.g.parts["synthesise"](g_vars, ws, keys), ws, y)
+        along = (lambda new: ws._replace(ws=new)) if isinstance(ws, Styled) else lambda new: new
+        synthesise = lambda new: pair.g.parts["synthesise"](g_vars, along(new), keys)
+        return path_lengths(synthesise, ws.ws if isinstance(ws, Styled) else ws, y)
 
     def discriminate(d_vars: Variables, sample: jax.Array, batch: Batch, train: bool) -> tuple[jax.Array, Variables]:
         return pair.d.apply(d_vars, sample, labels(batch), train=train)
@@ -64,6 +69,7 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         discriminate=discriminate,
         inside_g=lambda g, batch, keys: pair.g.activations(g, latents(batch, keys), labels(batch)),
         inside_d=lambda d, sample, batch: pair.d.activations(d, sample, labels(batch)),
+        look=lambda d, sample, batch, train: pair.d.look(d, sample, labels(batch), train=train),
         real=lambda batch: batch["image"],
         augment=seen,
         vary=diff_augment,

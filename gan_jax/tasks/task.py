@@ -28,6 +28,8 @@ class Task:
       discriminate: `(d_vars, sample, batch, train) -> (logits [B], collections)`.
       inside_g: `(g_vars, batch, keys [B]) -> {module path: [B, ...]}`: what every module gives in evaluation mode.
       inside_d: `(d_vars, sample, batch) -> {module path: [B, ...]}`, the same.
+      look: `(d_vars, sample, batch, train) -> (logits [B], collections, {module path: [B, ...]})`: `discriminate`, and
+        what every module gives in the same pass; None where nobody looks inside.
       real: `batch -> sample`: what of a batch D is shown as real.
       augment: `(keys [B], sample, p) -> sample`, on both sides, gradients through; `p []` is the state's strength of
         augmentation, None where it has none.
@@ -50,6 +52,7 @@ class Task:
     real: Callable[[Batch], Sample]
     augment: Callable[[jax.Array, Sample, jax.Array | None], Sample]
     vary: Callable[[Sequence[str], jax.Array, Sample], Sample]
+    look: Callable[[Variables, Sample, Batch, bool], tuple[jax.Array, Variables, dict[str, jax.Array]]] | None = None
     near: Callable[[Variables, Batch, jax.Array, jax.Array, float], Sample] | None = None
     path_lengths: Callable[[Variables, Batch, jax.Array, jax.Array], jax.Array] | None = None
     terms: Callable[[Variables, Sample, Batch, jax.Array], jax.Array | None] = no_terms

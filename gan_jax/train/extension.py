@@ -9,7 +9,7 @@ import jax
 
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import GanState, Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.turn import Judged, Turn
 
 
 def _unchanged(turn: Turn) -> Turn:
@@ -18,6 +18,10 @@ def _unchanged(turn: Turn) -> Turn:
 
 def _fully(turn: Turn, network: Network) -> jax.Array | float:
     return 1.0
+
+
+def _as_given(turn: Turn, judged: Judged) -> jax.Array:
+    return judged.logits
 
 
 def _nothing(g: Variables, d: Variables) -> Extras:
@@ -32,6 +36,10 @@ class Extension:
       terms: what the networks pay beside the game, as regularisers are.
       deal: `turn -> turn` before anything is made in it. Latents that are put into the batch as `z [B, z_dim]` take
         the place of drawn ones.
+      looks: module paths of D, such as `b16`, whose outputs the game's passes over D keep: for `verdict`, and for
+        terms as `turn.inside`.
+      verdict: `(turn, what D said of a side) -> logits [B, ...]` that the adversarial loss is played with, such as those
+        of patches. Metrics, adaptive augmentation and other regularisers take D's own logits `[B]`.
       weight: `(turn, network) -> []`, what the adversarial loss counts in an update of that network.
       after: `(state before the step, state after it, a turn of the state after it) -> state`, at the end of each step.
         The turn's batch is the step's last one, its `latents` are draws of their own.
@@ -41,6 +49,8 @@ class Extension:
 
     terms: tuple[Regulariser, ...] = ()
     deal: Callable[[Turn], Turn] = _unchanged
+    looks: tuple[str, ...] = ()
+    verdict: Callable[[Turn, Judged], jax.Array] = _as_given
     weight: Callable[[Turn, Network], jax.Array | float] = _fully
     after: Callable[[GanState, GanState, Turn], GanState] | None = None
     plays: bool = True

@@ -105,20 +105,22 @@ def make_step(
             latents=keys(latents) if latents == Purpose.D_LATENTS else example_keys(state, latents, 0, index),
             p=strength(config, state), extras=state.extras, kept=state.kept, done=done, sync=sync,
             now=lambda name, start: annealed(config.anneal, name, start, state.images),
+            looks=extension.looks, step=state.step,
         )  # fmt: skip
         return extension.deal(turn)
 
     def play_d(turn: Turn) -> Played:
         seen, made = turn.augmented(turn.real, Purpose.AUGMENT_REAL), turn.augmented(turn.fake, Purpose.AUGMENT_FAKE)
-        logits_real, logits_fake, collections = turn.judge(seen, made)
-        value = adversarial(logits_real, logits_fake)[0].mean()
+        real, fake, collections = turn.look(seen, made)
+        value = adversarial(extension.verdict(turn, real), extension.verdict(turn, fake))[0].mean()
         metrics = {
             "loss_d": value,
-            "logits_real": logits_real.mean(),
-            "logits_fake": logits_fake.mean(),
-            "sign_real": jnp.sign(logits_real).mean(),
+            "logits_real": real.logits.mean(),
+            "logits_fake": fake.logits.mean(),
+            "sign_real": jnp.sign(real.logits).mean(),
         }
-        turn = dataclasses.replace(turn, seen=seen, made=made, logits=(logits_real, logits_fake))
+        judged: dict[str, Any] = {"logits": (real.logits, fake.logits), "inside": (real.inside, fake.inside)}
+        turn = dataclasses.replace(turn, seen=seen, made=made, **judged)
         return Played(value * extension.weight(turn, "d"), turn, collections, metrics)
 
     def play_g(turn: Turn) -> Played:
@@ -127,14 +129,16 @@ def make_step(
             return Played(jnp.zeros(()), dataclasses.replace(turn, fake=fake), collections, {})
         made = turn.augmented(fake, Purpose.AUGMENT_FAKE)
         if loss.name in G_SEES_REAL:
-            logits_real, logits_fake, _ = turn.judge(turn.augmented(turn.real, Purpose.AUGMENT_REAL), made)
+            of_real, of_fake, _ = turn.look(turn.augmented(turn.real, Purpose.AUGMENT_REAL), made)
+            logits_real, logits_fake = extension.verdict(turn, of_real), extension.verdict(turn, of_fake)
         else:
-            logits_fake = turn.judge_one(made)
+            of_fake = turn.look_one(made)
+            logits_fake = extension.verdict(turn, of_fake)
             logits_real = jnp.zeros_like(logits_fake)  # this loss does not look
-        value = adversarial(logits_real, logits_fake)[1]
+        value = adversarial(logits_real, logits_fake)[1].mean()
         more = task.terms(turn.g, fake, turn.batch, turn.latents)
-        value = value.mean() if more is None else (value + more).mean()
-        turn = dataclasses.replace(turn, fake=fake)
+        value = value if more is None else value + more.mean()
+        turn = dataclasses.replace(turn, fake=fake, inside=({}, of_fake.inside))
         return Played(value * extension.weight(turn, "g"), turn, collections, {"loss_g": value})
 
     def update_d(state: GanState, data: Any, i: Any) -> tuple[GanState, Metrics]:

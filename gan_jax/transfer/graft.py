@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 
 from gan_jax.nets.build import Net, Variables
+from gan_jax.nets.fronts import BRANCH as FRONT_BRANCH
+from gan_jax.nets.fronts import Branches, Front, fronted
 from gan_jax.transfer.adapters import BRANCH, Adapter, adapted, attach, bake
 from gan_jax.trees import Tree
 
-GRAFT = "graft"
-Branches = Mapping[str, Tree]  # those of one network, by name
+GRAFT = FRONT_BRANCH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +28,18 @@ class Graft:
     Attributes:
       adapter: from frozen leaves and small arrays to effective leaves.
       branches: name -> `(key, params) -> tree` of a further branch.
-      front: `(branches, x) -> x`, what happens to the network's input (G's latents, D's images).
+      front: `(branches, x) -> x`, what happens to the network's input (G's latents, D's images); or a `Front`, which
+        may be kept in weights with all branches.
     """
 
     adapter: Adapter | None = None
     branches: Mapping[str, Callable[[jax.Array, Tree], Tree]] = dataclasses.field(default_factory=dict)
-    front: Callable[[Branches, jax.Array], jax.Array] | None = None
+    front: Callable[[Branches, jax.Array], jax.Array] | Front | None = None
+
+    @property
+    def as_front(self) -> Front | None:
+        """What happens to the input."""
+        return self.front if self.front is None or isinstance(self.front, Front) else Front(self.front)
 
     def trains(self, path: str) -> bool | None:
         """Whether a leaf of `params` is trained; None where it is the network's own."""
@@ -52,6 +58,11 @@ class Graft:
         own = {name: tree for name, tree in params.items() if name != GRAFT}
         return own if self.adapter is None else bake(self.adapter, own)
 
+    def shared(self, params: Tree) -> Tree:
+        """Parameters for weights: those of the plain network, and the branches of a front that is kept."""
+        kept = self.as_front is not None and self.as_front.said is not None
+        return self.plain(params) | ({GRAFT: params[GRAFT]} if kept else {})
+
 
 def grafted(net: Net, graft: Graft) -> Net:
     """The network that computes with everything that is grafted onto it."""
@@ -63,15 +74,4 @@ def grafted(net: Net, graft: Graft) -> Net:
         variables = net.init(key)
         return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, 1))}
 
-    def through(function: Callable[..., Any], front: bool = True) -> Callable[..., Any]:
-        def run(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> Any:
-            params = dict(variables["params"])
-            branches = params.pop(GRAFT, {})
-            if front and graft.front is not None:
-                x = graft.front(branches, x)
-            return function({**variables, "params": params}, x, *args, **options)
-
-        return run
-
-    parts = {name: through(part, front=name != "synthesise") for name, part in inner.parts.items()}
-    return Net(init, through(inner.apply), through(inner.statistics), through(inner.activations), parts)
+    return dataclasses.replace(fronted(inner, graft.as_front), init=init)

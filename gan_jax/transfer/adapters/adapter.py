@@ -109,6 +109,7 @@ def adapted(net: Net, adapter: Adapter) -> Net:
         through(net.apply),
         through(net.statistics),
         through(net.activations),
+        through(net.look),
         {name: through(part) for name, part in net.parts.items()},
     )
 
