@@ -108,6 +108,7 @@ def _transfer(config: Config) -> Iterator[str]:
 
 POSITIVE = {  # fields that must be more than 0 (or None where they may be), and what else to do
     "data.shots": ", or None for all images",
+    "data.reference": ", or None for all images but the shots",
     "net.z_dim": "",
     "net.channel_base": "",
     "net.channel_max": "",
@@ -135,6 +136,7 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "transfer.blocks": "; to freeze nothing use finetune",
     "checkpoint.every_kimg": "; to save nothing use None",
     "checkpoint.keep_last": "; to save nothing set checkpoint.every_kimg to None",
+    "diagnose.worse": "",
     "evaluate.every_kimg": ", or None for the end only",
     "log.every_dispatches": "",
     "log.grid_every_kimg": ", or None for the end only",
@@ -160,4 +162,5 @@ NOT_NEGATIVE = (
     "ema.half_life_kimg",
     "transfer.d_warmup_kimg",
     "evaluate.stats_batches",
+    "diagnose.images",
 )

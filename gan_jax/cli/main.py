@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """What `gan-jax --help` prints."""
-    verbs = "\n".join(f"  {verb:<12}{purpose}" for verb, purpose in VERBS.items())
+    verbs = "\n".join(f"  {verb:<14}{purpose}" for verb, purpose in VERBS.items())
     codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
     return f"""usage: gan-jax VERB [options]        gan-jax VERB --help for its options
 
@@ -84,10 +84,11 @@ VERBS = {
     "plan": "show where every leaf of a transfer would come from",
     "sample": "draw images from a run, a weights folder or an embedded pair",
     "evaluate": "measure a generator against data under one named protocol",
+    "rank-sources": "say which pretrained pair suits new data best, before training",
     "diff": "show what differs between two weights, checkpoints or runs",
     "inspect": "list the leaves and the provenance of weights or of a run",
     "weights": "list the feature networks that metrics know, or get the weights of one",
     "data": "prepare data sets, or say what is in one",
     "demo": "the whole job on data inside the package, with a report",
 }
-MODULES = {"import": "import_weights"}  # where a verb is no name for a module
+MODULES = {"import": "import_weights", "rank-sources": "rank_sources"}  # where a verb is no name for a module

@@ -43,6 +43,9 @@ class Train:
     method: MethodName | None = None  # transfer method; None = FILE's
     at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
     fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it
+    against: Path | None = (
+        None  # folder of another run, usually from scratch: warns where this one is worse; None = none
+    )
     distributed: bool = False  # this process is one of several that train one run
 
 
@@ -57,16 +60,21 @@ def main(argv: Sequence[str]) -> int:
 
         join()
     out = args.out or (None if args.preset is None else Path("runs") / args.preset)
-    return start_run(args.config.validate(), run_folder(out, args.start, args.config), args.at, args.fallback)
+    return start_run(
+        args.config.validate(), run_folder(out, args.start, args.config), args.at, args.fallback, args.against
+    )
 
 
-def start_run(config: Config, folder: Path, at: int | None = None, fallback: bool = False) -> int:
+def start_run(
+    config: Config, folder: Path, at: int | None = None, fallback: bool = False, against: Path | None = None
+) -> int:
     """Trains or resumes in a folder, shown on this terminal; returns the exit code."""
     from gan_jax.cli.watch import make_callbacks
     from gan_jax.transfer.run import run
 
     print(f"run folder: {folder}")
-    result: Any = run(config, folder, callbacks=make_callbacks(config, folder), at=at, fallback=fallback)
+    options: dict[str, Any] = {"at": at, "fallback": fallback} | ({} if against is None else {"against": against})
+    result: Any = run(config, folder, callbacks=make_callbacks(config, folder), **options)
     if getattr(result, "stopped", False):
         print(f"stopped and saved; the same command goes on: gan-jax train {folder}")
         return 75

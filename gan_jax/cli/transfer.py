@@ -29,6 +29,7 @@ class Transfer:
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
+    against: Path | None = None  # folder of a run from scratch: warns where this one is worse; None = none
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse_run(Transfer, argv, verb="transfer", base=Config(transfer=FinetuneConfig()))
     config = check_transfers(args.config, verb="transfer").validate()
     print(plan_of(config))
-    return start_run(config, run_folder(args.out, args.start, config))
+    return start_run(config, run_folder(args.out, args.start, config), against=args.against)
 
 
 def plan_of(config: Config) -> Any:

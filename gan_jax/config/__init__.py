@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from gan_jax.config.diagnostics import DiagnoseConfig
 from gan_jax.config.methods import (
     METHOD_NAMES,
     AdaFMConfig,
@@ -74,6 +75,7 @@ class Config:
     transfer: MethodConfig = ScratchConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvalConfig = EvalConfig()
+    diagnose: DiagnoseConfig = DiagnoseConfig()
     log: LogConfig = LogConfig()
 
     def validate(self) -> Config:
@@ -112,6 +114,7 @@ __all__ = [
     "ConfigError",
     "DCGANConfig",
     "DataConfig",
+    "DiagnoseConfig",
     "EMAConfig",
     "EvalConfig",
     "FinetuneConfig",

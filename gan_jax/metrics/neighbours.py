@@ -88,25 +88,35 @@ def nearest(query: Any, bank: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([index for index, _ in found]), np.sqrt(np.concatenate([squared for _, squared in found]))
 
 
-def memorisation(fake: Any, train: Any, held_out: Any) -> Memorisation:
+def memorisation(fake: Any, train: Any, held_out: Any | None) -> Memorisation:
     """Compares the way from fakes to the training set with the way from held-out images to it.
 
     Args:
       fake: generated images as features [F, D], or as pixels (`as_vectors`).
       train: what was trained on, in the same space, [N, D].
-      held_out: real images of the same kind that were not trained on, [H, D].
+      held_out: real images of the same kind that were not trained on, [H, D]; None = there are none, and the training
+        images' distances to each other take their place.
     """
     indices, distances = nearest(fake, train)
-    held_out_distances = nearest(held_out, train)[1]
+    held_out_distances = _among(train) if held_out is None else nearest(held_out, train)[1]
     usual = float(np.median(held_out_distances))
     if usual == 0.0:
         raise MetricError(
-            "half of the held-out images are in the training set; take them out, or the ratio says nothing"
+            "half of the held-out images are in the training set, or it is full of copies; take them out, or the ratio "
+            "says nothing"
         )
     ordered = np.sort(held_out_distances)
     below, upto = (np.searchsorted(ordered, distances, side) for side in ("left", "right"))
     closer = 1 - float((below + upto).mean()) / (2 * len(ordered))  # a tie counts half
     return Memorisation(indices, distances, held_out_distances, float(np.median(distances)) / usual, closer)
+
+
+def _among(train: Any) -> np.ndarray:
+    """Distance [N] of each row to its nearest other row."""
+    x = check_features(train, "the training images").astype(np.float64)
+    if len(x) < 2:
+        raise MetricError(f"{len(x)} training images have no distance to each other; give held-out images")
+    return np.sqrt(_kth_neighbour(x - x.mean(0), 1))
 
 
 def as_vectors(images: Any) -> np.ndarray:

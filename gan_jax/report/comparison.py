@@ -14,6 +14,7 @@ from gan_jax.metrics import Memorisation, Protocol, evaluate_features, extract, 
 from gan_jax.nets import build
 from gan_jax.report.content import Cost, Fact, Highlight, PictureRow, Report
 from gan_jax.report.curves import Chart, Curve
+from gan_jax.report.diagnoses import diagnoses
 from gan_jax.report.grids import labelled_grid
 from gan_jax.report.neighbours import make_gallery
 from gan_jax.report.plans import plan_to_table
@@ -161,6 +162,7 @@ def make_report(c: Comparison, command: str) -> Report:
     totals = c.plan.totals
     values = sum(totals.values())
     kept = ", ".join(f"{100 * share / values:.0f} % {name}" for name, share in totals.items())
+    looked, warnings = diagnoses(c.curves, config.diagnose)
     frozen = {blocks: _frozen(config, blocks) for blocks in (1, 2)}
     return Report(
         title=f"{NOUNS[c.target].capitalize()} from {n} images, with and without a pretrained pair",
@@ -218,6 +220,8 @@ def make_report(c: Comparison, command: str) -> Report:
             closer=c.memory.closer,
             space=f"{c.protocol.extractor} features",
         ),  # fmt: skip
+        warnings=warnings,
+        diagnoses=looked,
         plan=plan_to_table(c.plan),
         plan_summary=(
             f"{len(c.plan.entries)} leaves, {values:,} values: {kept}. Measured on probes, before training: "

@@ -62,6 +62,8 @@ class Report:
     pictures_note: str = ""  # whether they were picked: `same 10 latents in each row, not picked`
     charts: tuple[Chart, ...] = ()
     gallery: Gallery | None = None
+    warnings: tuple[str, ...] = ()  # sentences of diagnoses: what is wrong and what to do
+    diagnoses: Table | None = None  # every number that was looked at, with the limit from which on it warns
     plan: Table | None = None  # where every leaf of the transplanted pair comes from
     plan_summary: str = ""  # how many leaves were copied, widened, grown, fresh
     costs: tuple[Cost, ...] = ()  # the first is what the others are compared with

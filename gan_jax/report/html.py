@@ -35,6 +35,7 @@ def render_report(report: Report) -> str:
         ("run", "What was run", _run(report)),
         ("pictures", "Pictures", _pictures(report)),
         ("results", "Results", html_table(report.results)),
+        ("diagnoses", "Does anything look wrong?", _diagnoses(report)),
         ("curves", "Curves", "\n".join(map(_chart, report.charts))),
         ("memory", "Does it copy its training images?", _gallery(report.gallery) if report.gallery else ""),
         ("plan", "Where every leaf comes from", _plan(report.plan, report.plan_summary) if report.plan else ""),
@@ -163,6 +164,13 @@ def _gallery(gallery: Gallery) -> str:
     shown = "Left: generated; right: the training image nearest to it. "
     shown += f"Shown are the {len(generated)} nearest pairs of {gallery.total:,}."
     return f'<p>{escape(gallery.summary())}</p>\n<div class="pairs">{pairs}</div>\n<p class="note">{escape(shown)}</p>'
+
+
+def _diagnoses(report: Report) -> str:
+    if report.diagnoses is None:
+        return _limits(report.warnings)
+    calm = "<p>Nothing that was looked at is beyond its limit.</p>"
+    return (_limits(report.warnings) or calm) + "\n" + html_table(report.diagnoses)
 
 
 def _plan(plan: Table, summary: str) -> str:

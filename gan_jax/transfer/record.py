@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, to_dict
+from gan_jax.metrics import evaluate_features, extract
 from gan_jax.nets import Pair
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import Step, train_step
@@ -20,6 +21,7 @@ from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
+from gan_jax.transfer.diagnostics import Diagnosis, new_warnings
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
 from gan_jax.transfer.method import Method
 
@@ -35,7 +37,7 @@ class Callbacks:
         """Training starts, after so many images."""
 
     def note(self, text: str) -> None:
-        """A sentence worth reading: a resumed checkpoint, a leftover, a plan."""
+        """A sentence worth reading: a resumed checkpoint, a leftover, a plan, what a diagnosis warns of."""
 
     def row(self, row: dict[str, Any]) -> None:
         """Metrics of a dispatch: images, seconds, images_per_s, losses."""
@@ -53,16 +55,29 @@ class Callbacks:
 class Recorder:
     """Writes rows and evaluations of a run, and hands them on."""
 
-    def __init__(self, config: Config, folder: Path, callbacks: Callbacks, evaluator: Evaluator | None, pair: Pair):
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        callbacks: Callbacks,
+        evaluator: Evaluator | None,
+        pair: Pair,
+        diagnosis: Diagnosis | None = None,
+    ):
         self.folder, self.callbacks, self.evaluator = folder, callbacks, evaluator
+        self.diagnosis, self.limits = diagnosis, config.diagnose
         self.fixed = jax.random.key(config.train.seed)
         self.sampler, self.restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
         self.stats_batches = config.evaluate.stats_batches
         rows = read_rows(folder / METRICS)
         self.before_s = rows[-1]["seconds"] if rows else 0.0
-        evaluations = read_rows(folder / EVALUATIONS)
-        self.last: dict[str, Any] | None = evaluations[-1] if evaluations else None
+        self.evaluations: list[dict[str, Any]] = list(read_rows(folder / EVALUATIONS))
         self.began = time.monotonic()
+
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """The newest evaluation."""
+        return self.evaluations[-1] if self.evaluations else None
 
     def seconds(self) -> float:
         """Of this run, over all its processes."""
@@ -78,11 +93,18 @@ class Recorder:
         if self.evaluator is None:
             return None
         seconds = self.seconds()
-        numbers = self.evaluator.measure(state.g_ema)
-        self.last = {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
+        samples = self.evaluator.sample(state.g_ema)
+        fake = extract(self.evaluator.net, samples)
+        numbers = evaluate_features(self.evaluator.reference, fake, self.evaluator.protocol)
+        if self.diagnosis is not None:
+            numbers |= self.diagnosis.measure(images, state.d, samples, fake, numbers)
+        row = {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
+        self.evaluations.append(row)
         if is_first():
-            append_row(self.folder / EVALUATIONS, self.last)
-        self.callbacks.evaluation(self.last)
+            append_row(self.folder / EVALUATIONS, row)
+        self.callbacks.evaluation(row)
+        for warning in new_warnings(self.evaluations, self.limits):
+            self.callbacks.note(warning.note)
         return numbers["fd"]
 
     def grid(self, images: int, state: GanState) -> None:

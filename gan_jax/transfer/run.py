@@ -32,6 +32,7 @@ from gan_jax.train.processes import anywhere, gather, is_first
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
 from gan_jax.transfer.dataset import Dataset, load_dataset, make_feed
+from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.methods import MakeMethod, make_method
@@ -76,6 +77,7 @@ def run(
     method: MakeMethod | None = None,
     at: int | None = None,
     fallback: bool = False,
+    against: str | Path | None = None,
 ) -> RunResult:
     """Trains into a folder, or goes on with the run that is there.
 
@@ -86,6 +88,7 @@ def run(
       method: a method of your own, `(config.transfer, pair) -> Method`, in place of the table's.
       at: go on from the checkpoint of so many images, and move newer ones aside; None = the newest.
       fallback: where the newest checkpoint is damaged, go on from one before it.
+      against: folder of another run, usually one from scratch, that evaluations are compared with; None = none.
 
     Raises:
       ConfigError: the folder holds a run of another configuration; the difference is printed.
@@ -107,6 +110,7 @@ def run(
         dataset = load_dataset(config)
         feed = make_feed(config, dataset)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
+        diagnosis = make_diagnosis(config, dataset, evaluator, against)
         task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
         key = jax.random.fold_in(jax.random.key(config.train.seed), RUN_KEY)
 
@@ -127,7 +131,7 @@ def run(
                 write_start(folder, start.plan, start.history)
         else:
             state = restored.state
-        recorder = Recorder(config, folder, callbacks, evaluator, pair)
+        recorder = Recorder(config, folder, callbacks, evaluator, pair, diagnosis)
         stop = stack.enter_context(on_sigterm())
         hooks = Hooks(
             row=recorder.row,

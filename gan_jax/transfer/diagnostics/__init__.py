@@ -1,0 +1,20 @@
+"""What goes wrong in transfers, as numbers: a file for each failure, with what to do, and which source to start from."""
+
+from __future__ import annotations
+
+from gan_jax.transfer.diagnostics.check import Check
+from gan_jax.transfer.diagnostics.diagnose import Diagnosis, checks, make_diagnosis, new_warnings
+from gan_jax.transfer.diagnostics.negative import read_against
+from gan_jax.transfer.diagnostics.sources import Ranking, SourceScore, rank_sources
+
+__all__ = [
+    "Check",
+    "Diagnosis",
+    "Ranking",
+    "SourceScore",
+    "checks",
+    "make_diagnosis",
+    "new_warnings",
+    "rank_sources",
+    "read_against",
+]

@@ -1,0 +1,58 @@
+"""Memorisation: how close generated images come to the training images, against how close new real ones do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gan_jax.config import DiagnoseConfig
+from gan_jax.metrics import Memorisation, memorisation
+from gan_jax.transfer.diagnostics.check import Check, Row
+
+MOST = 2000  # training images; a larger set is not what a few-shot run copies, and the search would cost
+
+
+def measure(fake: Any, train: Any, held_out: Any) -> dict[str, float]:
+    """`memory`, `memory_closer`, and `occupied`: the share of training images that are nearest to a generated one.
+
+    Args:
+      fake: features [N, D] of generated images.
+      train: of the training images, [M, D].
+      held_out: of real images that were not trained on, [K, D]; None = the training images' distances among
+        themselves.
+
+    Returns:
+      nothing where there are too few images, or most of them are equal.
+    """
+    if len(train) < 2:
+        return {}
+    usual = memorisation_of(fake, train, held_out)
+    if usual is None:
+        return {}
+    occupied = len(np.unique(usual.indices)) / min(len(train), len(fake))
+    return {"memory": usual.ratio, "memory_closer": usual.closer, "occupied": occupied}
+
+
+def memorisation_of(fake: Any, train: Any, held_out: Any) -> Memorisation | None:
+    """The metric; None where the distances to compare with are 0 for the most part."""
+    from gan_jax.metrics import MetricError
+
+    try:
+        return memorisation(fake, train, held_out)
+    except MetricError:
+        return None
+
+
+def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
+    """Of the last row."""
+    row: Any = rows[-1]
+    if "memory" in row:
+        yield Check(
+            "memorisation", "distance to the nearest training image over that of new real images",
+            row["memory"], limits.memory, True,
+            f"generated images lie {row['memory']:.2f} times as far from the nearest training image as new real images do: "
+            "G copies its training images; use more of them (data.shots), data.mirror, an earlier checkpoint, or a method "
+            "that trains less (freeze_g, scale_shift, fsgan, lora)",
+        )  # fmt: skip

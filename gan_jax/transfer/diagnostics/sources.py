@@ -1,0 +1,109 @@
+"""Which pretrained pair to start from, before anything is trained.
+
+Grigoryev, Voynov and Babenko (ICLR 2022) compared pairs on many targets: the best predictor of the result is the
+recall of the source's samples against the target's data, the share of target images that lie where the source can
+reach. Precision and the Frechet distance are worse predictors: they praise samples that look like the target, while
+what a pretrained G brings is modes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from gan_jax.config import ConfigError, DataConfig
+from gan_jax.data import few_shot, load
+from gan_jax.metrics import extract, frechet_distance, kid, load_features, prdc, summarise
+from gan_jax.tasks.model import Model
+from gan_jax.tasks.model import load as load_model
+
+MOST_TARGETS = 5000  # target images that are looked at
+
+
+class SourceScore(NamedTuple):
+    """One source against the target."""
+
+    source: str
+    recall: float  # what sources are ranked by
+    coverage: float
+    precision: float
+    kid: float
+    fd: float  # of few images biased upwards, the same for all sources
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Sources, the recommended one first.
+
+    Attributes:
+      scores: by falling recall, equal ones by rising KID.
+      features: the network.
+      n_target, n_source: images of the target and of each source.
+      k: neighbours.
+    """
+
+    scores: tuple[SourceScore, ...]
+    features: str
+    n_target: int
+    n_source: int
+    k: int
+
+
+def score(name: str, target: np.ndarray, samples: np.ndarray, k: int = 5, seed: int = 0) -> SourceScore:
+    """A source's score from features of the target `[N, D]` and of its samples `[M, D]`."""
+    found = prdc(target, samples, k)
+    distance = frechet_distance(summarise(target), summarise(samples), allow_singular=True)
+    size = min(len(target), len(samples), 1000)
+    return SourceScore(
+        name, found.recall, found.coverage, found.precision, kid(target, samples, subset_size=size, seed=seed).mean, distance
+    )  # fmt: skip
+
+
+def rank(scores: Sequence[SourceScore]) -> tuple[SourceScore, ...]:
+    """By recall, the highest first."""
+    return tuple(sorted(scores, key=lambda one: (-one.recall, one.kid)))
+
+
+def rank_sources(
+    sources: Sequence[str], data: DataConfig, *, features: str = "fashion-v1", n: int = 2000, k: int = 5, seed: int = 0
+) -> Ranking:
+    """Ranks pretrained pairs for a target; nothing is trained.
+
+    Args:
+      sources: weights folders, run folders or `embedded:NAME`.
+      data: the target; of `shots`, only these are looked at, as a run would see them.
+      features: feature network, named in the result.
+      n: samples of each source, at its own resolution and in its own colours.
+      k: neighbours of recall.
+      seed: of the samples.
+
+    Raises:
+      ConfigError: no source, or fewer target images or samples than neighbours want.
+    """
+    if not sources:
+        raise ConfigError("name at least one source: a weights folder, a run folder or embedded:fashion16")
+    if n <= k:
+        raise ConfigError(f"{n} samples are too few for {k} neighbours; use at least {k + 1}")
+    models = {name: load_model(name) for name in sources}
+    target = _target(list(models.values()), data)
+    if len(target) <= k:
+        raise ConfigError(f"the target has {len(target)} images, too few for {k} neighbours; use --k {len(target) - 1}")
+    net = load_features(features)
+    real = extract(net, target).values
+    key = jax.random.key(seed)
+    made = lambda model: extract(net, model.sample(key, n)).values
+    scores = [score(name, real, made(model), k, seed) for name, model in models.items()]
+    return Ranking(rank(scores), net.name, len(target), n, k)
+
+
+def _target(models: Sequence[Model], data: DataConfig) -> np.ndarray:
+    """Images of the target, uint8 `[N, H, W, C]`, at the highest resolution and in the most channels of any source."""
+    resolution = max(model.config.resolution for model in models)
+    channels = max(model.config.channels for model in models)
+    images = load(data.source, resolution=resolution, channels=channels, classes=data.classes)
+    count = min(len(images), data.shots or MOST_TARGETS)
+    return images.take(few_shot(len(images), count, seed=data.subset_seed).chosen).images

@@ -1,0 +1,46 @@
+"""Ranking sources by recall, against what precision and FD would say."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from gan_jax.config import ConfigError, DataConfig, MLPConfig
+from gan_jax.nets import build
+from gan_jax.tasks.model import save
+from gan_jax.transfer.diagnostics import rank_sources
+from gan_jax.transfer.diagnostics.sources import rank, score
+
+RNG = np.random.default_rng(0)
+
+
+def test_recall_prefers_a_source_that_reaches_all_of_the_target_although_precision_and_fd_do_not():
+    modes = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0], [6.0, 6.0]])
+    target = np.concatenate([mode + RNG.normal(size=(60, 2)) for mode in modes])
+    narrow = np.concatenate([mode + 0.9 * RNG.normal(size=(80, 2)) for mode in modes[[0, 3]]])  # half of the modes
+    wide = np.array([3.0, 3.0]) + 6 * RNG.normal(size=(160, 2))  # all of them, and much else
+    scores = {name: score(name, target, samples) for name, samples in (("narrow", narrow), ("wide", wide))}
+    assert scores["narrow"].precision > 0.9 > scores["wide"].precision
+    assert scores["narrow"].fd < scores["wide"].fd
+    assert scores["wide"].recall > 0.95 > 0.6 > scores["narrow"].recall
+    assert [one.source for one in rank(list(scores.values()))] == ["wide", "narrow"]
+    tie = [one._replace(recall=0.5) for one in scores.values()]
+    assert rank(tie)[0].kid == min(one.kid for one in tie)
+
+
+def untrained(folder):
+    """A weights folder of a pair that makes noise."""
+    config = MLPConfig(resolution=8, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
+    made = build(config)
+    save(folder / "noise", config, {"g_ema": made.g.init(jax.random.key(0)), "d": made.d.init(jax.random.key(1))}, {})
+    return str(folder / "noise")
+
+
+def test_what_cannot_be_ranked_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="name at least one source"):
+        rank_sources([], DataConfig())
+    with pytest.raises(ConfigError, match="5 samples are too few for 5 neighbours; use at least 6"):
+        rank_sources([untrained(tmp_path)], DataConfig(), n=5)
+    with pytest.raises(ConfigError, match="target has 3 images, too few for 5 neighbours; use --k 2"):
+        rank_sources([untrained(tmp_path)], DataConfig(shots=3), n=50)
