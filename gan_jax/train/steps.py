@@ -55,7 +55,7 @@ def init_state(
         opt_d=make_optimizer(config, "d", terms).init(partition(d["params"], trains[1])[0]),
         extras=init_augment(config.augment) | init_extras(config.loss) | extension.begin(g, d),
         key=key,
-        kept=kept or {},
+        kept=jax.tree_util.tree_map(jnp.array, kept or {}),
     )
 
 
@@ -92,8 +92,8 @@ def make_step(
     def sync(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    descend_g = make_update(config, "g", trains[0], sync, terms)
-    descend_d = make_update(config, "d", trains[1], sync, terms)
+    descend_g = make_update(config, "g", trains[0], sync, terms, extension.settle)
+    descend_d = make_update(config, "d", trains[1], sync, terms, extension.settle)
 
     def make_turn(state: GanState, data: Any, latents: Purpose, batch: Any, draws: Any, done: jax.Array) -> Turn:
         """A turn that takes the step's batch number `batch`, and draws for the `draws`-th time in this step."""
@@ -106,6 +106,7 @@ def make_step(
             p=strength(config, state), extras=state.extras, kept=state.kept, done=done, sync=sync,
             now=lambda name, start: annealed(config.anneal, name, start, state.images),
             looks=extension.looks, step=state.step,
+            images=state.images,
         )  # fmt: skip
         return extension.deal(turn)
 
