@@ -13,6 +13,7 @@ import numpy as np
 from gan_jax.config import Config, NetConfig, from_dict, net_from_dict, net_to_dict
 from gan_jax.interop import load_weights, save_weights
 from gan_jax.nets import Pair, build
+from gan_jax.nets.fronts import with_front
 from gan_jax.tasks.sample import make_sampler
 from gan_jax.tasks.task import Variables
 
@@ -35,8 +36,8 @@ class Model:
 
     @property
     def pair(self) -> Pair:
-        """The networks."""
-        return build(self.config)
+        """The networks; G behind its front, where the weights have one."""
+        return with_front(build(self.config), self.manifest.get("front"))
 
     def sample(self, key: jax.Array, n: int, labels: Any = None, truncation: float | None = None) -> np.ndarray:
         """Draws images: uint8 `[n, H, W, C]`. Image i depends on the key and i only.

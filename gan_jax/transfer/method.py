@@ -80,6 +80,18 @@ class Method:
             return variables
         return {**variables, "params": self.grafts[network].plain(variables["params"])}
 
+    def shared(self, network: Network, variables: Variables) -> Variables:
+        """Variables for weights to share: the plain network's, and those of a front that is kept with them."""
+        if network not in self.grafts:
+            return variables
+        return {**variables, "params": self.grafts[network].shared(variables["params"])}
+
+    @property
+    def front(self) -> dict[str, Any]:
+        """What a manifest says of the front that G's weights keep; empty where there is none."""
+        front = self.grafts["g"].as_front if "g" in self.grafts else None
+        return {} if front is None or front.said is None else {"front": dict(front.said)}
+
 
 def networks_of(choice: str) -> Sequence[str]:
     """`both`, `g` or `d` as the networks that they name."""
