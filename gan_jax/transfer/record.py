@@ -132,10 +132,14 @@ def history_at(
 def write_weights(
     folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any, method: Method
 ) -> None:
-    """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history."""
+    """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history.
+
+    A front of G that is kept goes along.
+    """
     g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
     anew = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
     images = int(state.images)
     about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, method.frozen, anew)}
-    variables = {"g_ema": method.plain("g", g_ema), "d": method.plain("d", state.d)}
+    about |= method.front
+    variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.d)}
     save(folder / WEIGHTS, config.net, variables, about)
