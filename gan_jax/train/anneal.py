@@ -22,5 +22,10 @@ def annealed(config: AnnealConfig, name: str, start: float, images: jax.Array) -
     end = getattr(config, name)
     if end is None or config.kimg == 0:
         return start
-    t = jnp.minimum(images.astype(jnp.float32) / (config.kimg * 1000), 1)
+    return cosine(start, end, config.kimg, images)
+
+
+def cosine(start: float, end: float, kimg: float, images: jax.Array | int) -> jax.Array:
+    """`[]` float32 from `start` to `end` along half a cosine, after so many of `kimg` thousand images."""
+    t = jnp.minimum(jnp.asarray(images, jnp.float32) / (kimg * 1000), 1)
     return end + (start - end) * (1 + jnp.cos(jnp.pi * t)) / 2

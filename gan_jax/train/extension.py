@@ -10,6 +10,7 @@ import jax
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Judged, Turn
+from gan_jax.train.update import Settle
 
 
 def _unchanged(turn: Turn) -> Turn:
@@ -41,6 +42,8 @@ class Extension:
       verdict: `(turn, what D said of a side) -> logits [B, ...]` that the adversarial loss is played with, such as those
         of patches. Metrics, adaptive augmentation and other regularisers take D's own logits `[B]`.
       weight: `(turn, network) -> []`, what the adversarial loss counts in an update of that network.
+      settle: `(turn, network, before, after) -> after`, each `(trained leaves, optimiser state)`: the last word on every
+        single update, for masks that hold parts of leaves. The average follows the weights; hold it in `after`.
       after: `(state before the step, state after it, a turn of the state after it) -> state`, at the end of each step.
         The turn's batch is the step's last one, its `latents` are draws of their own.
       plays: whether there is a game at all; without one D is neither asked nor trained.
@@ -52,6 +55,7 @@ class Extension:
     looks: tuple[str, ...] = ()
     verdict: Callable[[Turn, Judged], jax.Array] = _as_given
     weight: Callable[[Turn, Network], jax.Array | float] = _fully
+    settle: Settle | None = None
     after: Callable[[GanState, GanState, Turn], GanState] | None = None
     plays: bool = True
     begin: Callable[[Variables, Variables], Extras] = _nothing

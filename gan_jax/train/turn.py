@@ -47,6 +47,7 @@ class Turn:
       inside: what modules of D gave in the same pass, of the two; in G's turn of the generated side alone.
       looks: the paths of these modules.
       step: `[]` of the run, the same in all updates of a step.
+      images: `[]` real images shown to D before this update.
     """
 
     loss: LossConfig
@@ -70,6 +71,7 @@ class Turn:
     inside: tuple[dict[str, jax.Array], dict[str, jax.Array]] | None = None
     looks: tuple[str, ...] = ()
     step: jax.Array | int = 0
+    images: jax.Array | int = 0
 
     @property
     def real(self) -> Sample:

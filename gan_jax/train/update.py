@@ -40,6 +40,10 @@ class Updated(NamedTuple):
     metrics: Metrics
 
 
+# `(turn, network, (trained leaves, optimiser state) before a single update, after it) -> after it`
+Settle = Callable[[Turn, Network, tuple[Any, Any], tuple[Any, Any]], tuple[Any, Any]]
+
+
 def make_optimizer(config: Config, network: Network, terms: Sequence[Regulariser] = ()) -> optax.GradientTransformation:
     """Adam of a network, its betas corrected where regularisers have updates of their own."""
     return make_adam(config.optim, _correction(config, network, terms))
@@ -59,6 +63,7 @@ def make_update(
     chosen: Chosen,
     sync: Callable[[Any], Any],
     terms: Sequence[Regulariser] = (),
+    settle: Settle | None = None,
 ) -> Callable[[GanState, Turn, Callable[[Turn], Played]], Updated]:
     """Makes `update(state, turn, play) -> Updated` of a network.
 
@@ -68,6 +73,7 @@ def make_update(
       chosen: which leaves of its params are trained; the others have no backward pass.
       sync: the mean of a tree over devices.
       terms: further regularisers, of either network.
+      settle: has the last word on each single update, those of lazy regularisers too.
     """
     optim, regularisers = config.optim, _all_of(config, network, terms)
     eager = [one for one in regularisers if one.interval(config.loss) == 1]
@@ -96,7 +102,12 @@ def make_update(
         extras = {**turn.extras, **changes}
         adam = make_adam(optim, correction, turn.now("b2", optim.b2))
         rate = learning_rate(optim, turn.now("lr", lr), config.train.kimg * 1000, state.images) * correction
-        trained, opt = apply_updates(adam, rate, grads, getattr(state, f"opt_{network}"), trained)
+
+        def applied(grads: Any, opt: Any, trained: Any) -> tuple[Any, Any]:
+            after = apply_updates(adam, rate, grads, opt, trained)
+            return after if settle is None else settle(turn, network, (trained, opt), after)
+
+        trained, opt = applied(grads, getattr(state, f"opt_{network}"), trained)
         for one in lazy:
             interval = one.interval(config.loss)
 
@@ -109,7 +120,7 @@ def make_update(
 
                 (value, changes), grads = jax.value_and_grad(penalty, has_aux=True)(trained)
                 value, grads = sync((value, grads))
-                return *apply_updates(adam, rate, grads, opt, trained), {**extras, **changes}, value
+                return *applied(grads, opt, trained), {**extras, **changes}, value
 
             skip = lambda args: (*args, jnp.zeros(()))
             due = turn.done % interval == 0

@@ -81,7 +81,7 @@ class Ground:
         optim = dataclasses.replace(self.config.optim, schedule="constant")
         config = dataclasses.replace(self.config, train=train, optim=optim, transfer=ScratchConfig())
         task_of = lambda axis: self.task(axis, grafted)
-        begin = lambda g, d: init_state(task_of(None), config, self.key, g, d, trains, extension, kept)
+        begin = lambda g, d, kept: init_state(task_of(None), config, self.key, g, d, trains, extension, kept)
         programs = compile_phases(config, task_of, self.feed, trains, extension)
-        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d))[0]
+        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d, kept))[0]
         return jax.tree_util.tree_map(lambda leaf: leaf.addressable_data(0), state)  # as the start is, on one device
