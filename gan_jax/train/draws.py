@@ -30,6 +30,7 @@ class Purpose(enum.IntEnum):
     ANCHOR_NOISE = 14
     CHOICE = 15  # which of several layers a method looks at
     PROBE_LATENTS = 16  # of what a method estimates importance on
+    COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
 
 
 def example_index(per_device: int, axis_name: str | None) -> jax.Array:

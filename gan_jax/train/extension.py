@@ -36,7 +36,8 @@ class Extension:
     Attributes:
       terms: what the networks pay beside the game, as regularisers are.
       deal: `turn -> turn` before anything is made in it. Latents that are put into the batch as `z [B, z_dim]` take
-        the place of drawn ones.
+        the place of drawn ones. In G's update what is taken from `turn.g` is differentiated, so that latents may be
+        trained.
       looks: module paths of D, such as `b16`, whose outputs the game's passes over D keep: for `verdict`, and for
         terms as `turn.inside`.
       verdict: `(turn, what D said of a side) -> logits [B, ...]` that the adversarial loss is played with, such as those

@@ -92,14 +92,14 @@ def make_step(
     def sync(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
-    descend_g = make_update(config, "g", trains[0], sync, terms, extension.settle)
+    descend_g = make_update(config, "g", trains[0], sync, terms, extension.settle, extension.deal)
     descend_d = make_update(config, "d", trains[1], sync, terms, extension.settle)
 
     def make_turn(state: GanState, data: Any, latents: Purpose, batch: Any, draws: Any, done: jax.Array) -> Turn:
         """A turn that takes the step's batch number `batch`, and draws for the `draws`-th time in this step."""
         index = example_index(train.batch // devices, axis_name)
-        keys = lambda purpose: example_keys(state, purpose, draws, index)
-        turn = Turn(
+        keys = lambda purpose, of=index: example_keys(state, purpose, draws, of)
+        return Turn(
             loss, task, state.g, state.d,
             batch=draw(data, example_keys(state, Purpose.DATA, batch, index), batch), index=index, keys=keys,
             latents=keys(latents) if latents == Purpose.D_LATENTS else example_keys(state, latents, 0, index),
@@ -108,7 +108,6 @@ def make_step(
             looks=extension.looks, step=state.step,
             images=state.images,
         )  # fmt: skip
-        return extension.deal(turn)
 
     def play_d(turn: Turn) -> Played:
         seen, made = turn.augmented(turn.real, Purpose.AUGMENT_REAL), turn.augmented(turn.fake, Purpose.AUGMENT_FAKE)
@@ -144,7 +143,7 @@ def make_step(
 
     def update_d(state: GanState, data: Any, i: Any) -> tuple[GanState, Metrics]:
         done = state.step * train.d_steps + i
-        turn = make_turn(state, data, Purpose.D_LATENTS, i, i, done)
+        turn = extension.deal(make_turn(state, data, Purpose.D_LATENTS, i, i, done))
         fake, collections = task.generate(state.g, turn.batch, turn.latents, True)
         new = descend_d(state, dataclasses.replace(turn, fake=jax.lax.stop_gradient(fake)), play_d)
         # While D warms up alone, G stays as it is to the bit, its running statistics too.
@@ -180,7 +179,7 @@ def make_step(
             metrics = metrics | more | {"finite": jnp.concatenate([metrics["finite"], more["finite"]])}
             if extension.after is not None:
                 probe = make_turn(state, data, Purpose.PROBE_LATENTS, train.d_steps - 1, train.d_steps + 1, before.step)
-                state = extension.after(before, state, probe)
+                state = extension.after(before, state, extension.deal(probe))
         return _replace(state, step=state.step + 1), metrics
 
     return step

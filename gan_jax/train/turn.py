@@ -33,7 +33,7 @@ class Turn:
       g, d: variables; those of the network that is updated are what is differentiated.
       batch: of this device, B examples.
       index: `[B]` global indices of the examples.
-      keys: purpose -> `[B]` keys.
+      keys: purpose -> `[B]` keys; `(purpose, indices [N]) -> [N]` keys, the same on every device.
       latents: `[B]` keys that `fake` was made of.
       p: `[]` strength of adaptive augmentation, None without.
       extras: running values of the state, as they were before this update.
@@ -56,7 +56,7 @@ class Turn:
     d: Variables
     batch: Batch
     index: jax.Array
-    keys: Callable[[Purpose], jax.Array]
+    keys: Callable[..., jax.Array]
     latents: jax.Array
     p: jax.Array | None
     extras: dict[str, Any]

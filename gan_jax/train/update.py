@@ -64,6 +64,7 @@ def make_update(
     sync: Callable[[Any], Any],
     terms: Sequence[Regulariser] = (),
     settle: Settle | None = None,
+    deal: Callable[[Turn], Turn] | None = None,
 ) -> Callable[[GanState, Turn, Callable[[Turn], Played]], Updated]:
     """Makes `update(state, turn, play) -> Updated` of a network.
 
@@ -74,6 +75,7 @@ def make_update(
       sync: the mean of a tree over devices.
       terms: further regularisers, of either network.
       settle: has the last word on each single update, those of lazy regularisers too.
+      deal: what happens to a turn before it is played, with gradients; None = the turns were dealt.
     """
     optim, regularisers = config.optim, _all_of(config, network, terms)
     eager = [one for one in regularisers if one.interval(config.loss) == 1]
@@ -87,7 +89,8 @@ def make_update(
 
         def with_leaves(trained: Any) -> Turn:
             change: dict[str, Any] = {network: {**variables, "params": merge(trained, frozen)}}
-            return dataclasses.replace(turn, **change)
+            complete = dataclasses.replace(turn, **change)
+            return complete if deal is None else deal(complete)
 
         def objective(trained: Any) -> tuple[jax.Array, Any]:
             played = play(with_leaves(trained))

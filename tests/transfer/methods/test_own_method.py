@@ -117,6 +117,16 @@ def test_latents_that_a_method_deals_are_those_that_are_played():
     assert (after["g/params/stem/bias"] != before["g/params/stem/bias"]).any()
 
 
+def test_latents_that_are_dealt_from_gs_parameters_are_trained():
+    def deal(turn):
+        own = turn.g["params"]["graft"]["latents"]["z"]
+        return dataclasses.replace(turn, batch={**turn.batch, "z": own[turn.index % 3]})
+
+    branches = {"latents": lambda key, params: {"z": jax.random.normal(key, (3, 4))}}
+    method = Method(frozen=("g/params/**",), grafts={"g": Graft(branches=branches)}, extension=Extension(deal=deal))
+    ask.assert_only(CONFIG, lambda path: path.startswith("d/") or path == "g/params/graft/latents/z", method, times=1)
+
+
 def test_a_run_by_a_method_of_ones_own_resumes_to_the_bit_and_leaves_plain_weights(tmp_path):
     x, _ = images()
     np.savez(tmp_path / "data.npz", images=x)
