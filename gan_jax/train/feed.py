@@ -48,7 +48,10 @@ class Feed:
 
 
 def resident_feed(images: np.ndarray, labels: np.ndarray | None, mirror: bool) -> Feed:
-    """Samples `images uint8 [N, H, W, C]` on the device, mirrored half of the time if asked; `index [B]` says which."""
+    """Samples `images [N, H, W, C]` on the device, mirrored half of the time if asked; `index [B]` says which.
+
+    They are uint8; float32 values, such as points of one pixel, are taken as they are.
+    """
     data = {"image": images} | ({} if labels is None else {"label": labels.astype(np.int32)})
     count = len(images)
 
@@ -56,7 +59,7 @@ def resident_feed(images: np.ndarray, labels: np.ndarray | None, mirror: bool) -
         draws = jax.vmap(jax.random.split)(keys)
         index = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(draws[:, 0])
         batch = {name: values[index] for name, values in data.items()} | {"index": index}
-        image = to_float(batch["image"])
+        image = batch["image"] if batch["image"].dtype == jnp.float32 else to_float(batch["image"])
         if mirror:
             flip = jax.vmap(jax.random.bernoulli)(draws[:, 1])
             image = jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
