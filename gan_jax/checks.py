@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from gan_jax.config import BSAConfig, Config, DCGANConfig, FinetuneConfig, FreezeDConfig, NADAConfig, StyleGAN2Config
+from gan_jax.config import Config, DCGANConfig, StyleGAN2Config
+from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
 
 
@@ -18,7 +19,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _loss(config)
     yield from _augment(config)
     yield from _train(config)
-    yield from _transfer(config)
+    yield from method_problems(config)
 
 
 def _numbers(config: Config) -> Iterator[str]:
@@ -94,18 +95,6 @@ def _train(config: Config) -> Iterator[str]:
         yield f"evaluate.n_fake is {config.evaluate.n_fake}; use at least 2"
 
 
-def _transfer(config: Config) -> Iterator[str]:
-    transfer: Any = config.transfer
-    if isinstance(transfer, FreezeDConfig) and transfer.networks == "g":
-        yield "transfer.networks g leaves a fresh D, whose blocks must not be frozen; use both or d"
-    if not isinstance(transfer, FinetuneConfig):
-        return
-    if transfer.networks == "g" and transfer.d_warmup_kimg == 0 and not isinstance(transfer, (BSAConfig, NADAConfig)):
-        yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
-    if 0 < config.train.kimg <= transfer.d_warmup_kimg:
-        yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
-
-
 POSITIVE = {  # fields that must be more than 0 (or None where they may be), and what else to do
     "data.shots": ", or None for all images",
     "data.reference": ", or None for all images but the shots",
@@ -134,6 +123,9 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "train.steps_per_dispatch": "",
     "train.devices": ", or None for all",
     "transfer.blocks": "; to freeze nothing use finetune",
+    "transfer.rank": "",
+    "transfer.normals": "; to leave the term out use transfer.earth_mover 0",
+    "transfer.images": ", or None for as many as there are",
     "checkpoint.every_kimg": "; to save nothing use None",
     "checkpoint.keep_last": "; to save nothing set checkpoint.every_kimg to None",
     "diagnose.worse": "",
@@ -161,6 +153,12 @@ NOT_NEGATIVE = (
     "optim.warmup_kimg",
     "ema.half_life_kimg",
     "transfer.d_warmup_kimg",
+    "transfer.perceptual",
+    "transfer.earth_mover",
+    "transfer.scale",
+    "transfer.noise",
+    "transfer.fresh_blocks",
+    "transfer.d_blocks",
     "evaluate.stats_batches",
     "diagnose.images",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,6 +60,11 @@ def load_dataset(config: Config) -> Dataset:
         return Dataset(images, images.take(chosen))
     split = few_shot(len(images), data.shots, seed=data.subset_seed)
     return Dataset(images.take(split.chosen), images.take(split.rest))
+
+
+def counted(transfer: Any, images: int) -> Any:
+    """A method's configuration with the number of training images, where it asks for it by a field `images` of None."""
+    return dataclasses.replace(transfer, images=images) if getattr(transfer, "images", 0) is None else transfer
 
 
 def make_feed(config: Config, dataset: Dataset) -> Feed:

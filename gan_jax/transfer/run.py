@@ -31,7 +31,7 @@ from gan_jax.train.lock import RunLock
 from gan_jax.train.processes import anywhere, gather, is_first
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
-from gan_jax.transfer.dataset import Dataset, load_dataset, make_feed
+from gan_jax.transfer.dataset import Dataset, counted, load_dataset, make_feed
 from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
 from gan_jax.transfer.ground import Ground
@@ -103,11 +103,10 @@ def run(
             callbacks = Callbacks()
         enter(config, folder, stack, "table" if method is None else f"{method.__module__}.{method.__qualname__}")
         saver = _saver(config, folder, stack)
-        bare = build(config.net)
-        made = (method or make_method)(config.transfer, bare)
+        bare, dataset = build(config.net), load_dataset(config)
+        made = (method or make_method)(counted(config.transfer, len(dataset.train)), bare)
         pair = made.grafted(bare)
         trains = made.trains("g"), made.trains("d")
-        dataset = load_dataset(config)
         feed = make_feed(config, dataset)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
         diagnosis = make_diagnosis(config, dataset, evaluator, against)

@@ -27,6 +27,7 @@ class BSAConfig(FinetuneConfig):
     scale: float = 0.02  # weight of how far scales and shifts have moved
     noise: float = 0.01  # standard deviation of what is added to a learned latent
     normals: int = 10  # normal latents for each learned one in that distance
+    images: int | None = None  # training images; None = as many as the run's data have
 
 
 @dataclasses.dataclass(frozen=True)
