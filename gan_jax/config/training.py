@@ -12,6 +12,8 @@ class DataConfig:
     classes: tuple[int, ...] | None = None  # labels to keep; None = all
     shots: int | None = None  # size of a seeded subset to train on; None = all images
     subset_seed: int = 0  # which subset
+    # images held out for evaluations, the same ones for every subset and size of it; None = all but the subset
+    reference: int | None = None
     mirror: bool = False  # random horizontal flips of real images
     pipeline: Literal["auto", "device", "grain"] = "auto"  # device = the set lives on the device; auto = by its size
 

@@ -10,6 +10,8 @@ import optax
 
 from gan_jax.config import OptimConfig
 
+LR_SCALE = "lr_scale"  # in the state's extras: `[]` factor of the learning rates, where members of a population differ
+
 
 def make_adam(
     config: OptimConfig, updates: float = 1.0, b2: float | jax.Array | None = None

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.config import Config
-from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
+from gan_jax.train.optim import LR_SCALE, apply_updates, lazy_correction, learning_rate, make_adam
 from gan_jax.train.regularisers import Extras, Network, Regulariser, wanted
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
@@ -105,6 +105,7 @@ def make_update(
         extras = {**turn.extras, **changes}
         adam = make_adam(optim, correction, turn.now("b2", optim.b2))
         rate = learning_rate(optim, turn.now("lr", lr), config.train.kimg * 1000, state.images) * correction
+        rate *= state.extras.get(LR_SCALE, 1.0)
 
         def applied(grads: Any, opt: Any, trained: Any) -> tuple[Any, Any]:
             after = apply_updates(adam, rate, grads, opt, trained)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.config import Config, ConfigError
+from gan_jax.config import Config, ConfigError, DataConfig
 from gan_jax.data import Images, few_shot, load, make_pipeline, open_source
 from gan_jax.data.fit import Shape
 from gan_jax.data.tfds_source import TfdsSource
@@ -23,7 +23,8 @@ class Dataset:
 
     Attributes:
       train: what the run sees; a TFDS set that a pipeline decodes as it goes, or images in memory.
-      reference: the images outside the few shots; without shots, up to 10,000 of the training images.
+      reference: `data.reference` images held out before the shots are chosen; else the images outside the few shots;
+        without shots, up to 10,000 of the training images.
       train_hash, reference_hash: which images they are: 16 hex digits of their fingerprints, so that two classes, or two
         sets of as many images, never share them.
     """
@@ -55,6 +56,8 @@ def load_dataset(config: Config) -> Dataset:
     images = load(data.source, resolution=net.resolution, channels=net.channels, classes=data.classes)
     if num_classes := getattr(net, "num_classes", 0):
         images = _relabel(images, num_classes, data.classes)
+    if data.reference is not None:
+        return _held_out(images, data)
     if data.shots is None:
         chosen = few_shot(len(images), min(len(images), REFERENCE_IMAGES), seed=data.subset_seed).chosen
         return Dataset(images, images.take(chosen))
@@ -87,9 +90,26 @@ def make_feed(config: Config, dataset: Dataset) -> Feed:
     return streamed_feed(pipeline)
 
 
+def _held_out(images: Images, data: DataConfig) -> Dataset:
+    """A reference that does not depend on the seed or number of shots, and shots from the others."""
+    assert data.reference is not None
+    wanted = data.shots or 1
+    if data.reference + wanted > len(images):
+        raise ConfigError(
+            f"data.reference {data.reference} and {wanted} to train on are more than the {len(images)} images of "
+            f"{images.name}; use at most {len(images) - wanted}"
+        )
+    held = few_shot(len(images), data.reference)
+    pool = images.take(held.rest)
+    train = pool if data.shots is None else pool.take(few_shot(len(pool), data.shots, seed=data.subset_seed).chosen)
+    return Dataset(train, images.take(held.chosen))
+
+
 def _streamed(config: Config) -> Dataset:
     """A TFDS set too large for memory: only the reference is decoded here."""
     data, net = config.data, config.net
+    if data.reference is not None:
+        raise ConfigError("data.reference is held out of images in memory; use data.pipeline device, or None")
     if getattr(net, "num_classes", 0) and data.classes is not None:
         raise ConfigError("data.classes renumbers labels in memory; leave them all, or use data.pipeline device")
     source = open_source(data.source)

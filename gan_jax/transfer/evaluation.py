@@ -123,17 +123,22 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
     parts = [(evaluator.protocol, evaluator.measure_images(images))]
     if around is not None:
         net, train = around
-        stated = dataclasses.replace(
-            evaluator.protocol, extractor=net.name, weights_hash=net.weights_hash, resolution=None, resize="none",
-            colour="grey-repeated" if train.shape[-1] == 1 else "rgb", n_real=len(train),
-            reference_hash=dataset.train_hash, far=False,
-        )  # fmt: skip
+        stated = lpips_protocol(evaluator.protocol, net, train, dataset.train_hash)
         parts.append((stated, evaluate_intra_cluster(net, images, train, stated)))
     numbers: dict[str, Any] = {}
     for protocol, values in parts:
         numbers["protocol" if not numbers else "protocol of LPIPS"] = protocol.id
         numbers |= {protocol.title(name): value for name, value in values.items()}
     return numbers
+
+
+def lpips_protocol(protocol: Protocol, net: Perceptual, train: np.ndarray, train_hash: str) -> Protocol:
+    """The protocol of intra-cluster LPIPS around training images, of images generated as `protocol` says."""
+    return dataclasses.replace(
+        protocol, extractor=net.name, weights_hash=net.weights_hash, resolution=None, resize="none",
+        colour="grey-repeated" if train.shape[-1] == 1 else "rgb", n_real=len(train), reference_hash=train_hash,
+        far=False,
+    )  # fmt: skip
 
 
 def _clusters(lpips: str, dataset: Dataset) -> tuple[Perceptual, np.ndarray]:
