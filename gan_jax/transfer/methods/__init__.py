@@ -5,11 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gan_jax.config import ConfigError, FinetuneConfig, FreezeDConfig, ScratchConfig
+from gan_jax.config import (
+    AdaFMConfig,
+    BSAConfig,
+    ConfigError,
+    FinetuneConfig,
+    FreezeDConfig,
+    FreezeGConfig,
+    FSGANConfig,
+    KMLConfig,
+    LoRAConfig,
+    ScaleShiftConfig,
+    ScratchConfig,
+)
 from gan_jax.nets import Pair
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods.adafm import adafm
+from gan_jax.transfer.methods.bsa import bsa
 from gan_jax.transfer.methods.finetune import finetune
 from gan_jax.transfer.methods.freeze_d import freeze_d
+from gan_jax.transfer.methods.freeze_g import freeze_g
+from gan_jax.transfer.methods.fsgan import fsgan
+from gan_jax.transfer.methods.kml import kml
+from gan_jax.transfer.methods.lora import low_rank
+from gan_jax.transfer.methods.scale_shift import scale_shift
 from gan_jax.transfer.methods.scratch import scratch
 
 MakeMethod = Callable[[Any, Pair], Method]  # (its configuration, the plain pair)
@@ -27,4 +46,11 @@ METHODS: dict[type, MakeMethod] = {
     ScratchConfig: scratch,
     FinetuneConfig: finetune,
     FreezeDConfig: freeze_d,
+    FreezeGConfig: freeze_g,
+    ScaleShiftConfig: scale_shift,
+    BSAConfig: bsa,
+    AdaFMConfig: adafm,
+    FSGANConfig: fsgan,
+    LoRAConfig: low_rank,
+    KMLConfig: kml,
 }

@@ -1,0 +1,39 @@
+"""AdaFM (Zhao, Cong, Carin, ICML 2020): general image-side layers stay, under an adaptive filter modulation in G.
+
+G's convolutions are frozen under `gamma * W + beta`, a scale and a shift of each slice `[h, w]` of a kernel, from 1 and 0;
+their biases and norms and all dense layers are frozen too. G's first `fresh_blocks` layers, from the latents, begin afresh
+and are trained whole: with them G is not what the source's was. The paper has smaller ones in their place, which is
+`net` of another shape here. D's image-side layers are frozen, its others are fine-tuned.
+"""
+
+from __future__ import annotations
+
+from gan_jax.config import AdaFMConfig, ConfigError
+from gan_jax.nets import Pair
+from gan_jax.transfer import adapters
+from gan_jax.transfer.adapted import frozen_under
+from gan_jax.transfer.layers import image_side, kernels, latent_side
+from gan_jax.transfer.method import Method, networks_of
+from gan_jax.trees import match
+
+
+def adafm(config: AdaFMConfig, pair: Pair) -> Method:
+    """G's image-side convolutions under modulation, `d_blocks` blocks of D frozen.
+
+    Raises:
+      ConfigError: no convolution of G would be modulated, or no block of D would be left to train.
+    """
+    fresh = latent_side(pair, config.fresh_blocks, "transfer.fresh_blocks")
+    old = lambda path: not any(match(pattern, f"g/params/{path}") for pattern in fresh)
+    modulated = kernels(pair.g, lambda path, spec: len(spec.shape) == 4 and old(path))
+    if not modulated:
+        raise ConfigError(
+            f"{type(pair.config).__name__} has no convolution in G to modulate; use lora, scale_shift or finetune"
+        )
+    return frozen_under(
+        {"g": adapters.adafm(modulated)},
+        starts=networks_of(config.networks),
+        trained=fresh,
+        fresh=fresh,
+        frozen=image_side(pair, config.d_blocks, "transfer.d_blocks"),
+    )

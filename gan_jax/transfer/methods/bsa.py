@@ -1,0 +1,140 @@
+"""BSA (Noguchi & Harada, ICCV 2019): scales, shifts and a latent for each training image learn to reconstruct it; no D.
+
+    mean |x_i - G(z_i + e)|                          e ~ N(0, noise^2)
+    + perceptual * sum over layers of mean |C_l(x_i) - C_l(G(z_i + e))|
+    + earth_mover * two_way_nearest({z_i}, normals)   so that normal latents work afterwards
+    + scale * sum over leaves of mean (scale or shift - its start)^2
+
+The normals are `normals` times as many as the latents, drawn anew in every step, and all latents are compared with them,
+not those of the batch alone: the term costs `normals * n^2 * z_dim` multiplications for n images. Latents begin as
+normal draws. What is frozen and what scales and shifts are is as in `scale_shift`. G computes in training mode, as in
+every other method: batch norms take statistics of the batch of reconstructions.
+
+The paper's Adam begins at a rate of 0.03, a fifth of it every 3000 of 10 000 iterations, batches of 25 (SNGAN) or 5
+(BigGAN), and far less for the class layers of a conditional G; here all leaves have the rate of the run. The paper samples
+from truncated normals at 0.3: `load(run).sample(key, n, truncation=0.3)`, since reconstructions blur between latents.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import BSAConfig, ConfigError
+from gan_jax.losses import two_way_nearest
+from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
+from gan_jax.metrics.perceptual import load_perceptual
+from gan_jax.nets import Pair
+from gan_jax.nets.features.perceptual import perceptual_layers
+from gan_jax.tasks.image import draw_latents
+from gan_jax.train.draws import Purpose
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Regulariser
+from gan_jax.train.state import Variables
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.graft import GRAFT, Graft
+from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.scales import scales_and_shifts
+from gan_jax.trees import flatten, partition, unflatten
+
+
+def bsa(config: BSAConfig, pair: Pair) -> Method:
+    """G's scales and shifts and the latents `g/params/graft/latents/z [images, z_dim]`; D is left alone.
+
+    Raises:
+      ConfigError: images too small for the network of features; later, a feed that does not say which image is which.
+    """
+    if config.features is not None and pair.config.resolution < (least := NETWORKS[config.features].least):
+        raise ConfigError(
+            f"transfer.features {config.features} wants images of at least {least} px, not {pair.config.resolution}; "
+            "use another network, or None for pixels alone"
+        )
+    scales, adapter = scales_and_shifts(pair)
+    graft = Graft(adapter, branches={"latents": lambda key, params: {"z": _latents(config, key, pair.config.z_dim)}})
+    plain = Method(
+        starts=tuple(networks_of(config.networks)), frozen=("g/params/**", "d/params/**"), trained=scales,
+        grafts={"g": graft},
+    )  # fmt: skip
+    of_run = plain.trains("g")
+    moved = lambda g: partition(g["params"], lambda path: of_run(path) and not path.startswith(f"{GRAFT}/"))[0]
+    features = {} if config.features is None else {"features": _empty(config.features)}
+
+    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+        data = ground.feed.resident
+        if data is None:
+            raise ConfigError(
+                "bsa learns a latent for each image, and a stream does not say which; use data.pipeline device"
+            )
+        if len(data["image"]) != config.images:
+            raise ConfigError(f"transfer.images is {config.images}, but there are {len(data['image'])}; leave it None")
+        weights = {} if config.features is None else {"features": load_perceptual(config.features).params}
+        return Prepared(g, d, kept | weights)
+
+    def distance(turn: Turn) -> jax.Array:
+        layers = lambda images: perceptual_layers(
+            turn.kept["features"], PERCEPTUAL[config.features or ""], jnp.broadcast_to(images, (*images.shape[:3], 3))
+        )
+        return sum(jnp.abs(x - y).mean() for x, y in zip(layers(turn.real), layers(turn.fake), strict=True))  # type: ignore[return-value]
+
+    terms = {
+        "l1": (1.0, lambda turn: jnp.abs(turn.real - turn.fake).mean()),
+        "perceptual": (config.perceptual if config.features else 0.0, distance),
+        "earth_mover": (config.earth_mover, lambda turn: two_way_nearest(_z(turn), _normals(turn, config.normals))),
+        "moved": (config.scale, lambda turn: _moved(moved(turn.g), turn.kept["scales"])),
+    }
+    return dataclasses.replace(
+        plain,
+        keep=lambda g, d: {"scales": unflatten(flatten(moved(g)))} | features,
+        prepare=prepare,
+        extension=Extension(
+            plays=False,
+            deal=lambda turn: _deal(turn, config.noise),
+            terms=tuple(_weighted(name, weight, value) for name, (weight, value) in terms.items() if weight),
+        ),
+    )
+
+
+def _latents(config: BSAConfig, key: jax.Array, z_dim: int) -> jax.Array:
+    if config.images is None:
+        raise ConfigError(
+            "transfer.images is None, and no run has filled it in; say how many training images there are"
+        )
+    return jax.random.normal(key, (config.images, z_dim))
+
+
+def _empty(network: str) -> Any:
+    return jax.tree_util.tree_map(lambda spec: jnp.zeros(spec.shape, spec.dtype), NETWORKS[network].specs())
+
+
+def _z(turn: Turn) -> jax.Array:
+    return turn.g["params"][GRAFT]["latents"]["z"]
+
+
+def _deal(turn: Turn, noise: float) -> Turn:
+    """The batch with the latents of its images; no style of another latent is mixed in."""
+    if "index" not in turn.batch:
+        raise ConfigError(
+            "bsa learns a latent for each image, and this feed does not say which; use data.pipeline device"
+        )
+    own = _z(turn)[turn.batch["index"]]
+    own += noise * draw_latents(turn.keys(Purpose.ANCHOR_NOISE), own.shape[1])
+    return dataclasses.replace(turn, batch={**turn.batch, "z": own, "mixing": jnp.zeros(len(own), bool)})
+
+
+def _normals(turn: Turn, times: int) -> jax.Array:
+    n, z_dim = _z(turn).shape
+    return draw_latents(turn.keys(Purpose.COMPARED_LATENTS, jnp.arange(n * times)), z_dim)
+
+
+def _moved(now: Any, start: Any) -> jax.Array:
+    """The mean squared move of each leaf, added over leaves."""
+    flat = flatten(start)
+    return sum((jnp.square(leaf - flat[path]).mean() for path, leaf in flatten(now).items()), jnp.zeros(()))
+
+
+def _weighted(name: str, weight: float, value: Any) -> Regulariser:
+    return Regulariser(name, "g", lambda turn: (weight * value(turn), {}))

@@ -1,0 +1,20 @@
+"""Freeze-G: fine-tuning with G's latent-side layers frozen, which decide about shape and pose, not about texture.
+
+Published as code beside Freeze-D, without a paper. In StyleGAN2 the first of these layers is the mapping network.
+"""
+
+from __future__ import annotations
+
+from gan_jax.config import FreezeGConfig
+from gan_jax.nets import Pair
+from gan_jax.transfer.layers import latent_side
+from gan_jax.transfer.method import Method, networks_of
+
+
+def freeze_g(config: FreezeGConfig, pair: Pair) -> Method:
+    """The first `blocks` layers of G (`pair.g_blocks`) keep their weights; D is trained whole.
+
+    Raises:
+      ConfigError: no block of G would be left to train.
+    """
+    return Method(starts=tuple(networks_of(config.networks)), frozen=latent_side(pair, config.blocks))

@@ -1,0 +1,28 @@
+"""FSGAN (Robb, Chu, Kumar, Huang, 2020): of every kernel of G and of D only the singular values are trained.
+
+A kernel is read as the matrix `[h * w * in, out]`, and decomposed once, when the run begins: `W = U diag(s) V`. What is
+trained is a factor for each singular value, from 1; `U diag(s)` and `V` go along in the state and in checkpoints, twice
+the size of the kernels. Everything else stays: biases, norms, tables of classes, D's head but for its singular values.
+
+In the official code a condition that is always true puts the factors into every kind of layer, which is what the paper
+describes.
+"""
+
+from __future__ import annotations
+
+from gan_jax.config import FSGANConfig
+from gan_jax.nets import Pair
+from gan_jax.train.regularisers import Network
+from gan_jax.transfer.adapted import frozen_under
+from gan_jax.transfer.adapters import Adapter, singular_values
+from gan_jax.transfer.layers import kernels
+from gan_jax.transfer.method import Method, networks_of
+
+
+def fsgan(config: FSGANConfig, pair: Pair) -> Method:
+    """Both networks under factors of singular values."""
+    adapters: dict[Network, Adapter] = {
+        "g": singular_values(kernels(pair.g)),
+        "d": singular_values(kernels(pair.d)),
+    }
+    return frozen_under(adapters, starts=networks_of(config.networks))

@@ -1,0 +1,26 @@
+"""Kernel modulation (KML of AdAM; Zhao et al., NeurIPS 2022) by itself: `W * (1 + u v)` on every kernel, `u [in]`, `v [out]`.
+
+Of an adapted network only the gates are trained, which begin with factors of 1e-7, as published: 1 to the bit. A
+mapping network has no gates and stays as it is. AdAM decides kernel by kernel whether to modulate or to train; here all
+are modulated. In the official code gates of convolutions are reshaped transposed, and those of dense layers are no
+identity at first unless there are 512 outputs; its offset of biases is left out.
+"""
+
+from __future__ import annotations
+
+from gan_jax.config import KMLConfig
+from gan_jax.nets import Pair
+from gan_jax.train.regularisers import Network
+from gan_jax.transfer import adapters as adapt
+from gan_jax.transfer.adapted import frozen_under
+from gan_jax.transfer.layers import body, head, kernels
+from gan_jax.transfer.method import Method, networks_of
+
+
+def kml(config: KMLConfig, pair: Pair) -> Method:
+    """G's kernels under gates; D is fine-tuned, or under gates too with its head trained whole."""
+    gated = kernels(pair.g, lambda path, _: not path.startswith("mapping/"))
+    adapters: dict[Network, adapt.Adapter] = {"g": adapt.kml(gated)}
+    if config.d_adapted:
+        adapters["d"] = adapt.kml(body(pair))
+    return frozen_under(adapters, starts=networks_of(config.networks), trained=head(pair))

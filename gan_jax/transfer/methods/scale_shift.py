@@ -1,0 +1,26 @@
+"""Scale and shift, adversarially: of G only what its norms scale and shift by is trained, against D.
+
+The baseline of Freeze-D's code, and what BSA (Noguchi & Harada, ICCV 2019) trains, with the game in place of its
+reconstruction. Running statistics of norms go on as always. A generator without norms gets a factor for each filter
+beside its biases; see `scales.py` for StyleGAN2.
+"""
+
+from __future__ import annotations
+
+from gan_jax.config import ScaleShiftConfig
+from gan_jax.nets import Pair
+from gan_jax.transfer.graft import Graft
+from gan_jax.transfer.layers import head
+from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.scales import scales_and_shifts
+
+
+def scale_shift(config: ScaleShiftConfig, pair: Pair) -> Method:
+    """G's scales and shifts; D is fine-tuned, or its head alone."""
+    scales, adapter = scales_and_shifts(pair)
+    return Method(
+        starts=tuple(networks_of(config.networks)),
+        frozen=("g/params/**", "d/params/**") if config.d_frozen else ("g/params/**",),
+        trained=(*scales, *head(pair)),
+        grafts={} if adapter is None else {"g": Graft(adapter)},
+    )
