@@ -69,7 +69,7 @@ def read_config(path: Path) -> Config:
       ConfigError: there is none, or it cannot be used; the message names the file.
     """
     found = config_file(path)
-    return _run_python(found) if found.suffix == ".py" else _read_json(found)
+    return load_experiment(found, Config) if found.suffix == ".py" else _read_json(found)
 
 
 def config_file(path: Path) -> Path:
@@ -123,15 +123,15 @@ def peek(argv: Sequence[str], flag: str) -> str | None:
     return None
 
 
-def _convert(old: Any, cls: type[T]) -> T:
-    if type(old) is cls:
-        return old
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    changed = {f.name: v for f in dataclasses.fields(old) if (v := getattr(old, f.name)) != f.default}
-    return cls(**{name: value for name, value in changed.items() if name in names})
+def load_experiment(path: Path, cls: type[T]) -> T:
+    """What config() of a Python file returns: a `Config`, or whatever dataclass a verb wants.
 
-
-def _run_python(path: Path) -> Config:
+    Raises:
+      ConfigError: there is no such file or function, or it returns something else.
+    """
+    path = config_file(path)
+    if path.suffix != ".py":
+        raise ConfigError(f"{path} is no Python file; name one with config() -> {cls.__name__}")
     spec = importlib.util.spec_from_file_location(f"_experiment_{path.parent.name}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -141,13 +141,25 @@ def _run_python(path: Path) -> Config:
         spec.loader.exec_module(module)
         make = getattr(module, "config", None)
         if not callable(make):
-            raise ConfigError(f"{path} has no function config(); an experiment is a file with config() -> Config")
+            raise ConfigError(
+                f"{path} has no function config(); an experiment is a file with config() -> {cls.__name__}"
+            )
         config = make()
     finally:
         sys.path.remove(str(path.resolve().parent))
-    if not isinstance(config, Config):
-        raise ConfigError(f"config() in {path} must return a gan_jax.config.Config, not {type(config).__name__}")
+    if not isinstance(config, cls):
+        raise ConfigError(
+            f"config() in {path} must return a {cls.__module__}.{cls.__qualname__}, not {type(config).__name__}"
+        )
     return config
+
+
+def _convert(old: Any, cls: type[T]) -> T:
+    if type(old) is cls:
+        return old
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    changed = {f.name: v for f in dataclasses.fields(old) if (v := getattr(old, f.name)) != f.default}
+    return cls(**{name: value for name, value in changed.items() if name in names})
 
 
 def _read_json(path: Path) -> Config:

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """What `gan-jax --help` prints."""
-    verbs = "\n".join(f"  {verb:<14}{purpose}" for verb, purpose in VERBS.items())
+    verbs = "\n".join(f"  {verb:<16}{purpose}" for verb, purpose in VERBS.items())
     codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
     return f"""usage: gan-jax VERB [options]        gan-jax VERB --help for its options
 
@@ -77,6 +77,7 @@ def _unknown(verb: str) -> int:
 VERBS = {
     "train": "train a GAN, or go on with a run that was stopped",
     "transfer": "start from a pretrained pair and adapt it to new data",
+    "bench-transfer": "compare transfer methods over targets and seeds under one protocol",
     "transplant": "move pretrained weights into another architecture, without training",
     "import": "read weights that another program wrote",
     "export": "write a pair for another program, or its sampler as StableHLO or ONNX",
@@ -91,4 +92,8 @@ VERBS = {
     "data": "prepare data sets, or say what is in one",
     "demo": "the whole job on data inside the package, with a report",
 }
-MODULES = {"import": "import_weights", "rank-sources": "rank_sources"}  # where a verb is no name for a module
+MODULES = {
+    "bench-transfer": "bench_transfer",
+    "import": "import_weights",
+    "rank-sources": "rank_sources",
+}  # where a verb is no name for a module

@@ -60,6 +60,7 @@ class Report:
     versions: Mapping[str, str] | None = None  # package: version
     pictures: tuple[PictureRow, ...] = ()
     pictures_note: str = ""  # whether they were picked: `same 10 latents in each row, not picked`
+    tables: tuple[tuple[str, Table], ...] = ()  # (title, table): more of them, after the curves
     charts: tuple[Chart, ...] = ()
     gallery: Gallery | None = None
     warnings: tuple[str, ...] = ()  # sentences of diagnoses: what is wrong and what to do

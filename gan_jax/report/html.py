@@ -37,6 +37,7 @@ def render_report(report: Report) -> str:
         ("results", "Results", html_table(report.results)),
         ("diagnoses", "Does anything look wrong?", _diagnoses(report)),
         ("curves", "Curves", "\n".join(map(_chart, report.charts))),
+        ("tables", "Tables", "\n".join(f"<h3>{escape(title)}</h3>\n{html_table(one)}" for title, one in report.tables)),
         ("memory", "Does it copy its training images?", _gallery(report.gallery) if report.gallery else ""),
         ("plan", "Where every leaf comes from", _plan(report.plan, report.plan_summary) if report.plan else ""),
         ("cost", "What freezing saves", _costs(report.costs, report.costs_note) if report.costs else ""),

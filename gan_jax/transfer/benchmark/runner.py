@@ -19,7 +19,7 @@ from gan_jax.train.compile import use_all_cores
 from gan_jax.train.lock import RunLock
 from gan_jax.transfer.benchmark.config import BenchmarkConfig, CellId, cell_config, filled_in
 from gan_jax.transfer.benchmark.game import Member, make_game
-from gan_jax.transfer.benchmark.measure import Measures, protocol_facts
+from gan_jax.transfer.benchmark.measure import SHOWN, Measures, protocol_facts
 from gan_jax.transfer.benchmark.records import SAMPLES, Row, append_cell, current, identify, missing
 from gan_jax.transfer.benchmark.ways import WAYS, Stopped, WayName, choose_way
 from gan_jax.transfer.run import on_sigterm
@@ -86,6 +86,7 @@ def run_group(
     configs = [filled_in(cell_config(config, cell)) for cell in group]
     plain = measures.evaluator(configs[0])  # outside of what a method may fail at
     datasets = [measures.dataset(one) for one in configs]
+    _save_samples(out / SAMPLES / f"real-{group[0].target}.npy", datasets[0].reference.images[:SHOWN])
     try:
         game = make_game(configs[0], scaled=len(config.rates) > 1)
         members = [_attempt(game.member, one, data) for one, data in zip(configs, datasets, strict=True)]
@@ -121,8 +122,7 @@ def run_group(
             rows[i] |= {"failed": trained.failures[k]}
             continue
         end, samples = measures.end(evaluator, state.g_ema, member.config)
-        path = out / SAMPLES / f"{group[i].name}.npy"
-        replace(path, lambda part, samples=samples: _save(part, samples))
+        _save_samples(out / SAMPLES / f"{group[i].name}.npy", samples)
         seconds = {"prepare": member.prepare_s, "train": trained.train_s[k], "evaluate": spent[k],
                    "compile": trained.compile_s / len(ready)}  # fmt: skip
         rows[i] = identify(config, group[i]) | {
@@ -167,9 +167,12 @@ def _failure(error: Exception) -> str:
     return str(error) if ours else f"{type(error).__name__}: {error}"
 
 
-def _save(path: Path, samples: np.ndarray) -> None:
-    with path.open("wb") as file:  # numpy would add .npy to a name
-        np.save(file, samples, allow_pickle=False)
+def _save_samples(path: Path, samples: np.ndarray) -> None:
+    def save(part: Path) -> None:
+        with part.open("wb") as file:  # numpy would add .npy to a name
+            np.save(file, samples, allow_pickle=False)
+
+    replace(path, save)
 
 
 def _device() -> Row:

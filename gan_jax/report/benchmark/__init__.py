@@ -1,0 +1,5 @@
+"""Tables, curves, grids and the page of a benchmark's finished cells."""
+
+from gan_jax.report.benchmark.write import write_benchmark
+
+__all__ = ["write_benchmark"]

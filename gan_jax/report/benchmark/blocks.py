@@ -1,0 +1,86 @@
+"""Finished cells put together: a block is what may be compared, one source, target and number of shots."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gan_jax.transfer.benchmark import BenchmarkConfig, CellId
+from gan_jax.transfer.cells import Cell
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Cells under one protocol.
+
+    Attributes:
+      source, target, shots: what they have in common; cells from scratch stand in the blocks of all sources.
+      relation: of the target to the sources: near or far.
+      rows: the finished lines by the name of their method, with the learning rate where there are several.
+      failures: sentences by method, of cells that failed, and how many did.
+      title: for headings and file names.
+    """
+
+    source: str
+    target: str
+    shots: int
+    relation: str
+    rows: dict[str, list[Row]]
+    failures: dict[str, dict[str, int]]
+    title: str
+
+    @property
+    def first(self) -> Row:
+        """Any line: for what they have in common."""
+        return next(iter(self.rows.values()))[0]
+
+    def ends(self, method: str, key: str) -> list[float]:
+        """The last value of every seed; empty where it was not measured."""
+        return [row["end"][key] for row in self.rows[method] if row["end"].get(key) is not None]
+
+    def cells(self, *methods: str) -> list[Cell]:
+        """As other reports take them; with several methods, the seeds that all of them finished."""
+        common = set.intersection(*({row["seed"] for row in self.rows[method]} for method in methods))
+        return [
+            Cell(
+                method, row["seed"], row["train_hash"], row["reference_hash"],
+                [{**one, "protocol": row["protocol"]} for one in row["evaluations"]],
+            )
+            for method in methods for row in self.rows[method] if row["seed"] in common
+        ]  # fmt: skip
+
+
+def blocks(config: BenchmarkConfig, lines: dict[CellId, Row]) -> list[Block]:
+    """All blocks with a finished or failed cell, in the order of the configuration."""
+    out = []
+    for source in config.sources:
+        for target in config.targets:
+            for shots in config.shots:
+                rows: dict[str, list[Row]] = {}
+                failures: dict[str, dict[str, int]] = {}
+                for cell, row in lines.items():
+                    if (cell.target, cell.shots) != (target, shots) or cell.source not in (None, source):
+                        continue
+                    name = cell.method + (f", lr {cell.lr:g}" if len(config.rates) > 1 else "")
+                    if "failed" in row:
+                        told = failures.setdefault(name, {})
+                        told[row["failed"]] = told.get(row["failed"], 0) + 1
+                    else:
+                        rows.setdefault(name, []).append(row)
+                if rows or failures:
+                    names = [source] * (len(config.sources) > 1) + [target]
+                    title = ", ".join([*names, *([f"{shots} shots"] if len(config.shots) > 1 else [])])
+                    relation = config.targets[target].relation
+                    out.append(Block(source, target, shots, relation, rows, failures, title))
+    return out
+
+
+def baseline(config: BenchmarkConfig, block: Block, method: str) -> str | None:
+    """The baseline that a method is held against: that of its own learning rate; None where it has not finished."""
+    if config.baseline is None:
+        return None
+    _, comma, rate = method.partition(", ")
+    name = config.baseline + comma + rate
+    return name if name in block.rows else None
