@@ -51,6 +51,8 @@ def origin_lines(origin: Origin, indent: str = "  ") -> list[str]:
 def _transplanted(step: Step) -> Iterator[str]:
     source = step["source"]
     yield f"transplanted from {source.get('name')} (manifest {(source.get('digest') or '-')[:12]})"
+    if "chosen" in step:
+        yield step["chosen"]
     measured = step.get("measured")
     if isinstance(measured, str):
         yield f"function {measured}"

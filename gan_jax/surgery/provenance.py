@@ -10,7 +10,8 @@ that A -> B -> C is in the manifest of C alone:
     {"kind": "train", "date", "versions", "images", "config", "frozen", "averages": {"g_ema": "g"}, "measured_anew"}
 
 A source's `digest` is that of its manifest, which has one of every leaf; of a foreign file, that of the file. What is
-empty is left out, as is a leaf's `digest` where it is a copy of its source.
+empty is left out, as is a leaf's `digest` where it is a copy of its source. A leaf with an `of` comes from another
+source, of that name; `chosen` says how one of several was chosen.
 """
 
 from __future__ import annotations
@@ -130,6 +131,23 @@ def imported_files(step: Step) -> dict[str, Any]:
     return step["source"].get("files") or {"": step["source"]}
 
 
+def chosen_history(history: Sequence[Step], donor: Sequence[Step] | None, words: str) -> tuple[Step, ...]:
+    """The history of a pair whose G was chosen among those of several sources, each transplanted alike.
+
+    Args:
+      history: of the source of D, and of G where `donor` is None; its last step is the transplant.
+      donor: the same of the source that G is taken from.
+      words: how it was chosen.
+    """
+    *before, last = history if donor is None else donor
+    if donor is not None:
+        other = history[-1]
+        of_d = {path: leaf for path, leaf in other["leaves"].items() if path.startswith("d/")}
+        named = {path: {**leaf, "of": other["source"]["name"]} for path, leaf in of_d.items()}
+        last = {**last, "leaves": {**last["leaves"], **named}}
+    return *before, {**last, "chosen": words}
+
+
 def train_step(
     images: int, config: Mapping[str, Any], *, frozen: Sequence[str] = (), measured_anew: Sequence[str] = ()
 ) -> Step:
@@ -177,6 +195,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
     args = ", ".join(f"{key}={json.dumps(value)}" for key, value in leaf.get("args", {}).items())
     named = [f"{name} @{digest[:12] if digest else '-'}" for name, digest in sources.items()]
     words = f"{leaf['op']}{f'({args})' if args else ''} <- {' + '.join(named)}"
+    if "of" in leaf:  # another source than the step's, whose history is its own
+        return Origin(path, number, f"{words} of {leaf['of']}")
     if step["kind"] == "import":
         start, file = next(
             (start, f) for start, f in imported_files(step).items() if next(iter(sources)).startswith(start)

@@ -25,6 +25,10 @@ def _as_given(turn: Turn, judged: Judged) -> jax.Array:
     return judged.logits
 
 
+def _no_metrics(state: GanState) -> dict[str, jax.Array]:
+    return {}
+
+
 def _nothing(g: Variables, d: Variables) -> Extras:
     return {}
 
@@ -47,6 +51,7 @@ class Extension:
         single update, for masks that hold parts of leaves. The average follows the weights; hold it in `after`.
       after: `(state before the step, state after it, a turn of the state after it) -> state`, at the end of each step.
         The turn's batch is the step's last one, its `latents` are draws of their own.
+      shows: `state -> {name: []}`, what of the state after a step goes to the metrics.
       plays: whether there is a game at all; without one D is neither asked nor trained.
       begin: `(g, d) -> extras`: running values that the others keep, at the start.
     """
@@ -58,6 +63,7 @@ class Extension:
     weight: Callable[[Turn, Network], jax.Array | float] = _fully
     settle: Settle | None = None
     after: Callable[[GanState, GanState, Turn], GanState] | None = None
+    shows: Callable[[GanState], dict[str, jax.Array]] = _no_metrics
     plays: bool = True
     begin: Callable[[Variables, Variables], Extras] = _nothing
 

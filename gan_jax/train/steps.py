@@ -180,7 +180,7 @@ def make_step(
             if extension.after is not None:
                 probe = make_turn(state, data, Purpose.PROBE_LATENTS, train.d_steps - 1, train.d_steps + 1, before.step)
                 state = extension.after(before, state, extension.deal(probe))
-        return _replace(state, step=state.step + 1), metrics
+        return _replace(state, step=state.step + 1), metrics | extension.shows(state)
 
     return step
 

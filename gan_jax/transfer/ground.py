@@ -14,10 +14,12 @@ from gan_jax.tasks import Task
 from gan_jax.tasks.image import image_task
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Feed
-from gan_jax.train.fit import compile_phases, dispatch_images, fit
+from gan_jax.train.fit import Hooks, compile_phases, dispatch_images, fit
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.steps import init_state
 from gan_jax.train.update import Chosen
+
+STAGE_KEY = 2**31 - 2  # what the run's key is folded with, so that a stage draws other images and latents than the run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +30,18 @@ class Prepared:
       g, d: variables, with the shapes that came in.
       kept: the same.
       images: real images that D was shown; they count towards `train.kimg`.
+      history: of G and D, where it is another than that of the start, such as where G is another source's.
+      found: what it measured and decided, JSON values; a run writes them to `prepared.json`.
+      notes: the same for whoever watches, sentences.
     """
 
     g: Variables
     d: Variables
     kept: dict[str, Any]
     images: int = 0
+    history: tuple[dict[str, Any], ...] | None = None
+    found: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +53,16 @@ class Ground:
       feed: its data.
       key: typed PRNG key of the preparation.
       grafted: the pair of the run as it trains, made of a plain one.
+      start: of the run, as `transfer.start.make_start` made it.
+      donor: `name of another source -> the start that it would have been`, of G alone.
     """
 
     config: Config
     feed: Feed
     key: jax.Array
     grafted: Callable[[Pair], Pair]
+    start: Any = None
+    donor: Any = None
 
     def task(self, axis_name: str | None = None, grafted: Callable[[Pair], Pair] | None = None) -> Task:
         """The game of the run."""
@@ -66,6 +78,7 @@ class Ground:
         grafted: Callable[[Pair], Pair] | None = None,
         extension: Extension = NO_EXTENSION,
         kept: dict[str, Any] | None = None,
+        row: Callable[[int, dict[str, float]], None] = Hooks.row,
     ) -> GanState:
         """A stage of training before the run proper, with optimisers of its own and a constant learning rate.
 
@@ -76,12 +89,14 @@ class Ground:
           grafted: the pair of the stage, where it is not the run's.
           extension: what the stage adds to the game.
           kept: what it reads in its turns.
+          row: `(images, metrics)` of each logged dispatch.
         """
         train = dataclasses.replace(self.config.train, kimg=max(kimg, dispatch_images(self.config) / 1000))
         optim = dataclasses.replace(self.config.optim, schedule="constant")
         config = dataclasses.replace(self.config, train=train, optim=optim, transfer=ScratchConfig())
         task_of = lambda axis: self.task(axis, grafted)
-        begin = lambda g, d, kept: init_state(task_of(None), config, self.key, g, d, trains, extension, kept)
+        key = jax.random.fold_in(self.key, STAGE_KEY)
+        begin = lambda g, d, kept: init_state(task_of(None), config, key, g, d, trains, extension, kept)
         programs = compile_phases(config, task_of, self.feed, trains, extension)
-        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d, kept))[0]
+        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d, kept), Hooks(row=row))[0]
         return jax.tree_util.tree_map(lambda leaf: leaf.addressable_data(0), state)  # as the start is, on one device

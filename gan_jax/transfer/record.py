@@ -26,7 +26,7 @@ from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
 from gan_jax.transfer.method import Method
 
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
-PLAN, HISTORY = "plan.json", "history.json"
+PLAN, HISTORY, PREPARED = "plan.json", "history.json", "prepared.json"
 GRID_IMAGES = 64  # in a sample grid
 
 
@@ -114,8 +114,13 @@ class Recorder:
         self.callbacks.grid(images, self.sampler(standing, self.fixed, GRID_IMAGES))
 
 
-def write_start(folder: Path, plan: Plan, history: Sequence[Step]) -> None:
-    """`plan.json`, and `history.json`: what was done to every leaf before this run trained it."""
+def write_start(folder: Path, plan: Plan, history: Sequence[Step], found: dict[str, Any]) -> None:
+    """`plan.json`, and `history.json`: what was done to every leaf before this run trained it.
+
+    What the method found out in its preparation goes to `prepared.json`.
+    """
+    if found:
+        (folder / PREPARED).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
     (folder / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n", encoding="utf-8")
 

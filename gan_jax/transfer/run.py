@@ -126,8 +126,10 @@ def run(
             ready = make_ready(Ground(config, feed, key, made.grafted), start, made)
             state = jax.jit(begin)(ready.g, ready.d, ready.kept)
             state = dataclasses.replace(state, images=state.images + ready.images)
+            for note in ready.notes:
+                callbacks.note(note)
             if start.plan is not None and is_first():
-                write_start(folder, start.plan, start.history)
+                write_start(folder, start.plan, start.history if ready.history is None else ready.history, ready.found)
         else:
             state = restored.state
         recorder = Recorder(config, folder, callbacks, evaluator, pair, diagnosis)

@@ -16,5 +16,6 @@ class MineGANConfig(FinetuneConfig):
     width: int = 512  # of the miner's hidden layer; at least twice net.z_dim, so that it begins as the identity
     finetune: bool = True  # train G too, after mining
     donors: tuple[str, ...] = ()  # further sources beside `source`; the miners' mixture selects one of them all
+    selection_rate: float = 100.0  # how fast that mixture is learned, in step sizes of the miners
     semantic: bool = False  # StyleGAN2: also mine the constant that synthesis begins with
     moment: Literal["none", "prior"] = "prior"  # whether mined latents are scaled to the prior's second moment

@@ -1,0 +1,150 @@
+"""MineGAN with one donor: it begins as its source, mines where the target is with G frozen, then trains all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.nets.build import NETS, build
+from gan_jax.nets.fronts import with_front
+from gan_jax.train.feed import resident_feed
+from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.start import Start, make_ready
+from gan_jax.trees import flatten
+from tests.train.games import host
+from tests.train.toy import build_toy
+from tests.transfer.methods import conformance as ask
+
+MINE = MineGANConfig(mine_kimg=0.0, width=10)
+CONFIG = ask.make_config(MINE)
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+
+
+@pytest.mark.parametrize("moment", ["none", "prior"])
+def test_it_begins_as_its_source(moment):
+    ask.assert_identity(ask.make_config(dataclasses.replace(MINE, moment=moment)))
+
+
+def test_miner_g_and_d_train():
+    ask.assert_only(CONFIG, lambda path: path != "g/params/norm0/unused")
+
+
+def test_without_finetuning_g_stays_as_it_is():
+    transfer = dataclasses.replace(MINE, finetune=False)
+    ask.assert_only(ask.make_config(transfer), lambda path: path.startswith(("g/params/graft/", "d/")))
+
+
+def test_every_compiler_plays_the_same_game(monkeypatch):
+    ask.assert_same_everywhere(CONFIG, monkeypatch)
+
+
+def test_what_is_shared_computes_what_was_trained():
+    made, state, feed, _ = ask.begin(CONFIG)
+    after, _ = ask.dispatch(CONFIG, made, state, feed, times=3)
+    state = jax.tree_util.tree_unflatten(
+        jax.tree_util.tree_structure(state), [after[p] if p != "key" else state.key for p in host(state)]
+    )
+    pair, z = build(CONFIG.net), jax.random.normal(jax.random.key(3), (4, 4))
+    shared = made.shared("g", state.g_ema)
+    loaded = with_front(pair, made.front["front"])
+    want = made.grafted(pair).g.apply(state.g_ema, z)[0]
+    assert_array_equal(loaded.g.apply(shared, z)[0], want)
+    assert (np.asarray(pair.g.apply(made.plain("g", state.g_ema), z)[0]) != want).any()  # it cannot be left out
+
+
+def test_the_first_stage_moves_the_miner_and_d_alone_and_its_images_count():
+    config = ask.make_config(dataclasses.replace(MINE, mine_kimg=0.04, d_warmup_kimg=0.016))
+    made, state, _, start = ask.begin(config)
+    ready = _ready(config, made, start)
+    assert ready.images == 40 and [row["images"] for row in ready.found["mined"]] == [8, 16, 24, 32, 40]
+    fresh = flatten(start.g["params"])
+    for path, leaf in flatten(ready.g["params"]).items():
+        moved = path not in fresh
+        before = fresh[path] if not moved else flatten(made.attach("g", start.g, jax.random.key(0))["params"])[path]
+        assert moved == (np.asarray(leaf) != before).any(), path
+    warm = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, d_warmup_kimg=0.032))
+    longer = _ready(warm, make_method(warm.transfer, build(warm.net)), start)
+    # Of five steps D has the first four alone: the only step of Adam is by as much.
+    last = np.asarray(longer.g["params"]["graft"]["miner"]["fc1"]["bias"])
+    np.testing.assert_allclose(np.abs(last), 1e-2 * np.sqrt((1 - 0.9**5) / 0.1), rtol=1e-3)
+
+
+def _ready(config, made, start, images=None):
+    draw = np.random.default_rng(0)
+    shape = (24, config.net.resolution, config.net.resolution, config.net.channels)
+    x = draw.integers(0, 256, shape, np.uint8) if images is None else images
+    feed = resident_feed(x, None, mirror=False)
+    return make_ready(Ground(config, feed, jax.random.key(7), made.grafted), start, made)
+
+
+HALF = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(2,), d_widths=(16,))
+
+
+def half_pair():
+    """G whose image says z0 and nothing else: `tanh(3 z0)` everywhere; a fresh D."""
+    pair = build(HALF)
+    kernel = jnp.asarray([[1.0, -1.0], [0.0, 0.0]])
+    scale = 3 / (1 + HALF.g_slope)  # leaky(t) - leaky(-t) is (1 + slope) t
+    g = {
+        "fc0": {"kernel": kernel, "bias": jnp.zeros(2)},
+        "to_rgb": {"kernel": scale * jnp.stack([jnp.ones(16), -jnp.ones(16)]), "bias": jnp.zeros(16)},
+    }
+    return pair, {"params": g}, pair.d.init(jax.random.key(1))
+
+
+@pytest.mark.parametrize("moment", ["none", "prior"])
+def test_mining_finds_the_half_of_the_latent_space_that_the_target_is(moment):
+    pair, g, d = half_pair()
+    z = jax.random.normal(jax.random.key(5), (200, 2))
+    images = pair.g.apply(g, z.at[:, 0].set(jnp.abs(z[:, 0]) + 0.3))[0]
+    target = np.asarray(jnp.round((images + 1) * 127.5), np.uint8)
+    transfer = MineGANConfig(mine_kimg=12.8, width=16, moment=moment)
+    config = ask.make_config(transfer, net=HALF, batch=32, steps_per_dispatch=50, kimg=20.0)
+    made = make_method(transfer, pair)
+    ready = _ready(config, made, Start(g, d), target)
+    right = lambda variables: float((made.grafted(pair).g.apply(variables, z)[0].mean((1, 2, 3)) > 0).mean())
+    before = right(made.attach("g", g, jax.random.key(0)))
+    assert 0.4 < before < 0.6 and right(ready.g) > 0.9
+    assert_array_equal(ready.g["params"]["fc0"]["kernel"], g["params"]["fc0"]["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"networks": "d"}, "networks is d, but MineGAN mines a pretrained G"),
+        ({"width": 7}, "width is 7, .* net.z_dim 4 numbers; use at least 8"),
+        (
+            {"semantic": True},
+            "semantic mines the constant that StyleGAN2 begins with, which ResNetConfig does not have",
+        ),
+        ({"mine_kimg": 1.0, "d_warmup_kimg": 1.0}, "d_warmup_kimg 1 leaves nothing of transfer.mine_kimg 1"),
+        ({"donors": ("other",)}, "donors are chosen among while mining, but transfer.mine_kimg is 0"),
+    ],
+)
+def test_what_cannot_be_mined_is_said(options, message):
+    with pytest.raises(ConfigError, match=message):
+        make_method(dataclasses.replace(MINE, **options), build(CONFIG.net))
+
+
+TINY = StyleGAN2Config(
+    resolution=16, channels=1, z_dim=4, w_dim=8, mapping_layers=1, channel_base=64, channel_max=8, mbstd_group=2
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("semantic", [False, True])
+def test_stylegan2_begins_as_its_source_and_mines_its_constant(semantic):
+    config = ask.make_config(dataclasses.replace(MINE, finetune=False, semantic=semantic), net=TINY)
+    ask.assert_identity(config)
+    ask.assert_only(config, lambda path: path.startswith(("g/params/graft/", "d/")), times=2)
