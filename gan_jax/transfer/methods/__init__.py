@@ -15,6 +15,7 @@ from gan_jax.config import (
     FSGANConfig,
     KMLConfig,
     LoRAConfig,
+    MineGANConfig,
     ScaleShiftConfig,
     ScratchConfig,
 )
@@ -28,6 +29,7 @@ from gan_jax.transfer.methods.freeze_g import freeze_g
 from gan_jax.transfer.methods.fsgan import fsgan
 from gan_jax.transfer.methods.kml import kml
 from gan_jax.transfer.methods.lora import low_rank
+from gan_jax.transfer.methods.minegan import minegan
 from gan_jax.transfer.methods.scale_shift import scale_shift
 from gan_jax.transfer.methods.scratch import scratch
 
@@ -46,6 +48,7 @@ METHODS: dict[type, MakeMethod] = {
     ScratchConfig: scratch,
     FinetuneConfig: finetune,
     FreezeDConfig: freeze_d,
+    MineGANConfig: minegan,
     FreezeGConfig: freeze_g,
     ScaleShiftConfig: scale_shift,
     BSAConfig: bsa,
