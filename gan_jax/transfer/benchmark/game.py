@@ -19,7 +19,7 @@ from gan_jax.train.optim import LR_SCALE
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
 from gan_jax.train.update import Chosen
-from gan_jax.transfer.dataset import Dataset, make_feed
+from gan_jax.transfer.dataset import Dataset, counted, make_feed
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
@@ -107,15 +107,16 @@ class Game:
         }
 
 
-def make_game(config: Config, scaled: bool = False) -> Game:
+def make_game(config: Config, shots: int, scaled: bool = False) -> Game:
     """The game of a group.
 
     Args:
       config: of any member, paths filled in; its learning rate is compiled in.
+      shots: training images of each member.
       scaled: whether other members have other ones.
 
     Raises:
       ConfigError: a configuration that cannot run, or a network that the method refuses.
     """
     bare = build(config.validate().net)
-    return Game(config, bare, make_method(config.transfer, bare), scaled)
+    return Game(config, bare, make_method(counted(config.transfer, shots), bare), scaled)

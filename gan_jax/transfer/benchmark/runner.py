@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from gan_jax.transfer.benchmark.ways import WAYS, Stopped, WayName, choose_way
 from gan_jax.transfer.run import on_sigterm
 
 Note = Callable[[str], None]
+COMPILED = ".compiled"
 
 
 def run_benchmark(
@@ -54,7 +56,7 @@ def run_benchmark(
     """
     config, out = config.validate(), Path(out)
     use_all_cores()
-    with RunLock(out), on_sigterm() as asked:
+    with RunLock(out), on_sigterm() as asked, compiled_once(out / COMPILED):
         (out / SAMPLES).mkdir(exist_ok=True)
         todo = missing(config, current(out, config), again=again)
         measures = Measures(config.lpips)
@@ -74,6 +76,27 @@ def run_benchmark(
     return False
 
 
+@contextlib.contextmanager
+def compiled_once(folder: Path) -> Iterator[None]:
+    """Programs that are equal are compiled once, also those that a preparation makes anew for every member.
+
+    They are kept in a folder; one that the user set for JAX stands.
+    """
+    from jax.experimental.compilation_cache import compilation_cache
+
+    config: Any = jax.config  # whose options type checkers do not know
+    if config.jax_compilation_cache_dir is not None:
+        yield
+        return
+    config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()  # it remembers that there was no folder
+    try:
+        yield
+    finally:
+        config.update("jax_compilation_cache_dir", None)
+        compilation_cache.reset_cache()
+
+
 def run_group(
     config: BenchmarkConfig,
     group: Sequence[CellId],
@@ -88,7 +111,7 @@ def run_group(
     datasets = [measures.dataset(one) for one in configs]
     _save_samples(out / SAMPLES / f"real-{group[0].target}.npy", datasets[0].reference.images[:SHOWN])
     try:
-        game = make_game(configs[0], scaled=len(config.rates) > 1)
+        game = make_game(configs[0], group[0].shots, scaled=len(config.rates) > 1)
         members = [_attempt(game.member, one, data) for one, data in zip(configs, datasets, strict=True)]
     except Exception as error:  # noqa: BLE001  whatever a method cannot do is that method's line
         members, game = [_failure(error) for _ in group], None
