@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-from functools import partial
-
 import pytest
-from safetensors.numpy import save
 
 from gan_jax.config import ConfigError, DataConfig, EvalConfig
 from gan_jax.metrics import MetricError
-from gan_jax.metrics.cache import MANIFEST, WEIGHTS, network_folder
-from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
-from gan_jax.nets.features.perceptual import perceptual_specs
-from gan_jax.nets.features.steps import Conv
 from gan_jax.transfer.evaluation import evaluate_model
-from gan_jax.trees import flatten
-from tests.nets.features.random import random_params
+from tests.transfer import tiny_perceptual
 
 FEW = DataConfig(classes=(9,), shots=4)
 
@@ -26,19 +15,7 @@ FEW = DataConfig(classes=(9,), shots=4)
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """A small network as if it was published, its weights where `gan-jax weights get` would put them."""
-    stages = ((Conv("conv0", 4, (3, 3), 2),), (Conv("conv1", 4, (3, 3)),))
-    specs = partial(perceptual_specs, stages)
-    monkeypatch.setitem(PERCEPTUAL, "tiny", stages)
-    monkeypatch.setitem(NETWORKS, "tiny", dataclasses.replace(NETWORKS["vgg16"], title="Tiny", specs=specs))
-    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path))
-    folder, name = network_folder("tiny"), "tiny"
-    folder.mkdir(parents=True)
-    raw = save({path: leaf.__array__() for path, leaf in flatten(random_params(NETWORKS[name].specs(), 0)).items()})
-    source = {"file": "random", "sha256": "ab" * 32, "url": ""}
-    (folder / WEIGHTS).write_bytes(raw)
-    (folder / MANIFEST).write_text(
-        json.dumps({"name": name, "sha256": hashlib.sha256(raw).hexdigest(), "licence": "none", "source": source})
-    )
+    tiny_perceptual.install(monkeypatch, tmp_path)
 
 
 def test_clusters_around_the_shots_are_measured_under_their_own_protocol():

@@ -115,9 +115,14 @@ def assert_baked(config: Config, method: Method | None = None, times: int = 5) -
     )  # host() keeps the order of leaves
     pair, bare = made.grafted(build(config.net)), build(config.net)
     z = jax.random.normal(jax.random.key(3), (4, config.net.z_dim))
-    plain = made.plain("g", state.g_ema)
-    assert_allclose(bare.g.apply(plain, z)[0], pair.g.apply(state.g_ema, z)[0], rtol=1e-5, atol=1e-6)
-    assert set(plain["params"]) == set(bare.g.specs()["params"])
+    x = jax.random.normal(jax.random.key(4), (4, config.net.resolution, config.net.resolution, config.net.channels))
+    for net, carried, variables, given in (
+        (bare.g, pair.g, state.g_ema, z),
+        (bare.d, pair.d, state.d, x),
+    ):
+        plain = made.plain("g" if net is bare.g else "d", variables)
+        assert_allclose(net.apply(plain, given)[0], carried.apply(variables, given)[0], rtol=1e-5, atol=1e-6)
+        assert set(plain["params"]) == set(net.specs()["params"])
 
 
 def assert_same_everywhere(config: Config, monkeypatch, method: Method | None = None, runs=EVERYWHERE) -> None:
