@@ -16,6 +16,7 @@ from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families import new_norms
 from gan_jax.surgery.provenance import Step
 from gan_jax.tasks.task import Variables
+from gan_jax.train.regularisers import Network
 from gan_jax.transfer.fresh import fresh_variables
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
@@ -102,11 +103,18 @@ def _target(pair: Pair, method: Method) -> dict[str, Any]:
     return {name: jax.tree_util.tree_map(place, {"g": pair.g, "d": pair.d}[name].specs()) for name in method.starts}
 
 
+def _trains(method: Method, path: str) -> bool:
+    """Whether the method trains the leaf `g/params/..` or `d/params/..`; of other collections, true."""
+    networks: tuple[Network, ...] = ("g", "d")
+    told = [method.trains(n)(path.removeprefix(f"{n}/params/")) for n in networks if path.startswith(f"{n}/params/")]
+    return all(told)
+
+
 def _plan(transfer: Any, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:
     paths = flatten(target)
     within = lambda patterns: tuple(one for one in patterns if any(match(one, path) for path in paths))
     return plan_weights(
         source, pair.config, target, missing=transfer.missing, unused=transfer.unused, shape=transfer.shape,
         width=transfer.width, d_width=transfer.d_width, narrow=transfer.narrow, classes=transfer.classes,
-        frozen=within(method.frozen), fresh=within(method.fresh),
+        frozen=tuple(path for path in paths if not _trains(method, path)), fresh=within(method.fresh),
     )  # fmt: skip

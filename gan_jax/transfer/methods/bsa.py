@@ -61,7 +61,6 @@ def bsa(config: BSAConfig, pair: Pair) -> Method:
     )  # fmt: skip
     of_run = plain.trains("g")
     moved = lambda g: partition(g["params"], lambda path: of_run(path) and not path.startswith(f"{GRAFT}/"))[0]
-    features = {} if config.features is None else {"features": _empty(config.features)}
 
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
         data = ground.feed.resident
@@ -88,7 +87,7 @@ def bsa(config: BSAConfig, pair: Pair) -> Method:
     }
     return dataclasses.replace(
         plain,
-        keep=lambda g, d: {"scales": unflatten(flatten(moved(g)))} | features,
+        keep=lambda g, d: {"scales": unflatten(flatten(moved(g)))} | _room(config.features),
         prepare=prepare,
         extension=Extension(
             plays=False,
@@ -106,8 +105,12 @@ def _latents(config: BSAConfig, key: jax.Array, z_dim: int) -> jax.Array:
     return jax.random.normal(key, (config.images, z_dim))
 
 
-def _empty(network: str) -> Any:
-    return jax.tree_util.tree_map(lambda spec: jnp.zeros(spec.shape, spec.dtype), NETWORKS[network].specs())
+def _room(network: str | None) -> dict[str, Any]:
+    """Zeros where the weights of the features will be: a resumed run has its own and asks the cache for none."""
+    if network is None:
+        return {}
+    specs = NETWORKS[network].specs()
+    return {"features": jax.tree_util.tree_map(lambda spec: jnp.zeros(spec.shape, spec.dtype), specs)}
 
 
 def _z(turn: Turn) -> jax.Array:

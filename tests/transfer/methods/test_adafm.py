@@ -32,6 +32,9 @@ def test_fresh_blocks_take_nothing_from_the_source_and_are_not_modulated():
     alone = {entry.target for entry in plan.entries if not entry.sources}
     assert {"g/params/stem/kernel", "g/params/b8/conv0/kernel"} <= alone
     assert not any(path.startswith(("g/params/b16/", "d/")) for path in alone)
+    frozen = {entry.target for entry in plan.entries if entry.frozen}
+    assert "g/params/stem/kernel" not in frozen and "d/params/b4/conv0/kernel" not in frozen  # fresh, or fine-tuned
+    assert {"g/params/b16/conv0/kernel", "d/params/from_rgb/kernel"} <= frozen
     adapter = make_method(AdaFMConfig(fresh_blocks=2), build(net)).grafts["g"].adapter
     assert set(adapter.patterns) == {f"b16/{name}/kernel" for name in ("conv0", "conv1", "skip")} | {"to_rgb/kernel"}
 
