@@ -1,0 +1,69 @@
+"""What the benchmarks of this folder share: the recipe of a cell, and what every method is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gan_jax.config import (
+    METHOD_NAMES,
+    AugmentConfig,
+    Config,
+    EMAConfig,
+    EvalConfig,
+    LogConfig,
+    LossConfig,
+    MethodConfig,
+    NetConfig,
+    OptimConfig,
+    TrainConfig,
+)
+from gan_jax.transfer.methods import METHODS
+
+
+def base(net: NetConfig, kimg: float, batch: int = 16, features: str = "fashion-v1", n_fake: int = 1000) -> Config:
+    """The quickstart's recipe in the source's own architecture; five evaluations.
+
+    Args:
+      net: of the source and of every cell.
+      kimg: real images shown to D in a cell, thousands, a method's preparation counted.
+      batch: images in a batch.
+      features: network that samples are measured with.
+      n_fake: samples that are measured.
+    """
+    return Config(
+        net=net,
+        loss=LossConfig(name="relativistic"),
+        augment=AugmentConfig(policy=("translation",)),
+        optim=OptimConfig(lr=5e-4, b1=0.0, b2=0.9, schedule="linear"),
+        ema=EMAConfig(half_life_kimg=1.0, rampup=0.3),
+        train=TrainConfig(kimg=kimg, batch=batch, steps_per_dispatch=16),
+        evaluate=EvalConfig(every_kimg=kimg / 5, n_fake=n_fake, stats_batches=8, features=features),
+        log=LogConfig(tensorboard=False),
+    )
+
+
+def methods() -> dict[str, MethodConfig]:
+    """Every method of the table, but for adaptation to a text, with what this scale asks for."""
+    made: dict[str, Any] = {name: cls() for name, cls in METHOD_NAMES.items() if cls in METHODS and name != "nada"}
+    return {name: dataclasses.replace(one, **SCALE.get(name, {})) for name, one in made.items()}
+
+
+# What is published is for 2,000 and more steps of networks of 256 px; here there are 320 steps of 80,000 weights.
+SCALE: dict[str, dict[str, Any]] = {
+    "adafm": {
+        "d_blocks": 1
+    },  # of D's few blocks; two of 256 px are its image side, here they would be nearly all of it
+    "minegan": {"mine_kimg": 1.024, "width": 128},  # a fifth of the budget; a hidden layer of twice the latents
+    "l2_sp": {"strength": 0.1},  # a sum over 80,000 weights, not over tens of millions
+    "ewc": {
+        "balance": 0.01
+    },  # Fisher information has the scale of the network: a move of 10 % costs 1, as the game does
+    "adam": {"probe_kimg": 1.024, "probe_samples": 256},  # a fifth of the budget, as 500 of the paper's steps are
+    "rick": {  # the paper's 250, 50 and 1,750 steps in proportion
+        "warmup_kimg": 0.768,
+        "every": 10,
+        "batches": 2,  # 32 images for each estimate; there are as many estimates as in the paper
+        "prune": 1.0,  # of filters that are few: 0.1 % would be none
+    },
+}
