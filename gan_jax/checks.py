@@ -153,6 +153,8 @@ NOT_NEGATIVE = (
     "optim.warmup_kimg",
     "ema.half_life_kimg",
     "transfer.d_warmup_kimg",
+    "transfer.mine_kimg",
+    "transfer.selection_rate",
     "transfer.perceptual",
     "transfer.earth_mover",
     "transfer.scale",

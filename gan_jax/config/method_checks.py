@@ -15,6 +15,7 @@ from gan_jax.config import (
     FSGANConfig,
     KMLConfig,
     LoRAConfig,
+    MineGANConfig,
     NADAConfig,
     ScaleShiftConfig,
 )
@@ -35,6 +36,8 @@ def method_problems(config: Config) -> Iterator[str]:
         yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
     if 0 < config.train.kimg <= transfer.d_warmup_kimg:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
+    if isinstance(transfer, MineGANConfig) and 0 < config.train.kimg <= transfer.mine_kimg:
+        yield f"transfer.mine_kimg {transfer.mine_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
     if isinstance(transfer, BSAConfig):
         yield from _bsa(config)
 
