@@ -14,12 +14,13 @@ import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 
-def omniglot(data: Path) -> dict[str, np.ndarray]:
+def omniglot(data: Path) -> dict[str, Any]:
     """Drawings with bright ink on black, as MNIST has it; in the files ink is black."""
     folder = data / "omniglot-small"
     found = [pixels for path in sorted(folder.glob("images_background_small*.zip")) for pixels in _drawings(path)]
@@ -33,7 +34,7 @@ def _drawings(path: Path) -> Iterator[np.ndarray]:
                 yield np.asarray(Image.open(io.BytesIO(archive.read(name))))
 
 
-def cifar(data: Path) -> dict[str, np.ndarray]:
+def cifar(data: Path) -> dict[str, Any]:
     """All images of the sheets with their labels."""
     folder = data / "cifar10-first4000"
     sheets = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))]
@@ -41,7 +42,7 @@ def cifar(data: Path) -> dict[str, np.ndarray]:
     return {"images": images, "labels": np.loadtxt(folder / "labels.txt", dtype=np.int32)}
 
 
-def twemoji(data: Path) -> dict[str, np.ndarray]:
+def twemoji(data: Path) -> dict[str, Any]:
     """Cells of the sheet in the order of the index, RGBA."""
     folder = data / "emoji-64"
     sheet = np.asarray(Image.open(folder / "sheet_twitter_64.png").convert("RGBA"))

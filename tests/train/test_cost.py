@@ -3,6 +3,8 @@ from __future__ import annotations
 from gan_jax.config import Config, FreezeDConfig, ResNetConfig, TrainConfig
 from gan_jax.nets import build
 from gan_jax.train.cost import step_flops
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.methods import make_method
 
 
@@ -21,3 +23,16 @@ def test_frozen_blocks_cost_no_backward_pass():
     forward = 2 * 16 * (2 * 16**2 * 9 * 8 * 8 + 8**2 * 8 * 8)
     assert full - one >= 1.8 * forward
     assert full > one > two > 0.5 * full
+
+
+def test_what_a_method_adds_costs():
+    """A copy of D that is kept and asked in every turn is counted; nothing is made of it."""
+    net = ResNetConfig(resolution=16, channel_base=128, channel_max=8)
+    config, all_train = Config(net=net, train=TrainConfig(batch=8)), (lambda path: True, lambda path: True)
+
+    def value(turn):
+        return (turn.task.discriminate(turn.kept["d"], turn.fake, turn.batch, True)[0]).mean(), {}
+
+    term = Regulariser("asked", "g", value)
+    extended = step_flops(config, all_train, extension=Extension(terms=(term,)), keep=lambda g, d: {"d": d})
+    assert extended > 1.1 * step_flops(config, all_train)

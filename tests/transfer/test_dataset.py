@@ -81,3 +81,15 @@ def test_a_tfds_set_is_decoded_as_it_goes(tmp_path, source, monkeypatch):
     with pytest.raises(ConfigError, match="renumbers labels in memory"):
         net = dataclasses.replace(config.net, num_classes=2)
         load_dataset(dataclasses.replace(config, net=net, data=dataclasses.replace(config.data, classes=(0, 1))))
+
+
+def test_a_held_out_reference_is_the_same_for_every_subset(source):
+    few, many = (load_dataset(config_of(source, shots=n, subset_seed=s, reference=12)) for n, s in ((4, 0), (8, 1)))
+    assert few.reference_hash == many.reference_hash and len(few.reference) == 12
+    assert (len(few.train), len(many.train)) == (4, 8) and few.train_hash != many.train_hash
+    held = {x.tobytes() for x in few.reference.images}
+    assert not any(x.tobytes() in held for x in (*few.train.images, *many.train.images))
+    rest = load_dataset(config_of(source, reference=12))
+    assert len(rest.train) == 12 and rest.reference_hash == few.reference_hash
+    with pytest.raises(ConfigError, match="use at most 16"):
+        load_dataset(config_of(source, shots=8, reference=17))

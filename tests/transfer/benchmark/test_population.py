@@ -1,0 +1,76 @@
+"""A member of a population is the run that it would be by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from gan_jax.config import EvalConfig
+from gan_jax.transfer.benchmark.config import cell_config, cells
+from gan_jax.transfer.benchmark.game import make_game
+from gan_jax.transfer.benchmark.measure import Measures
+from gan_jax.transfer.benchmark.ways import WAYS, Stopped
+from gan_jax.transfer.run import run
+from gan_jax.trees import flatten
+from tests.transfer.benchmark.benches import make_bench
+
+RATES = (1e-3, 4e-3)
+UNSEEN = EvalConfig(features=None)  # a run is the same whether it is measured or not
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return make_bench(tmp_path, lrs=RATES)
+
+
+def members_of(bench, method):
+    configs = [cell_config(bench, cell) for cell in cells(bench) if cell.method == method]
+    measures, game = Measures(None), make_game(configs[0], 6, scaled=True)
+    return configs, game, [game.member(one, measures.dataset(one)) for one in configs]
+
+
+def nothing(*_):
+    pass
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_members_are_runs(way, bench, tmp_path):
+    """Three members, so that one of two devices has one more: other weights, images and learning rates each."""
+    configs, game, members = members_of(bench, "freeze_d")
+    seen = []
+    trained = WAYS[way](game, members[:3], lambda i, images, *_: seen.append((i, images)), lambda: False)
+    assert sorted(seen) == [(i, images) for i in range(3) for images in (32, 64)]
+    for i in (0, 2):
+        alone = run(dataclasses.replace(configs[i], evaluate=UNSEEN), tmp_path / f"alone{i}").state
+        for name in ("g", "g_ema", "d"):
+            want, got = flatten(getattr(alone, name)), flatten(getattr(trained.states[i], name))
+            for path, value in want.items():
+                assert_allclose(got[path], value, rtol=2e-4, atol=2e-6, err_msg=f"{configs[i].optim.lr} {name}/{path}")
+    first, other = trained.states[0], trained.states[2]  # one seed, two learning rates
+    assert np.abs(first.g["params"]["fc0"]["kernel"] - other.g["params"]["fc0"]["kernel"]).max() > 1e-3
+
+
+def test_populations_see_their_own_images(bench):
+    _, _, members = members_of(bench, "scratch")
+    assert (members[0].feed.resident["image"] != members[1].feed.resident["image"]).any()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_member_that_breaks_leaves_the_others(way, bench):
+    _, game, members = members_of(bench, "scratch")
+    broken = jax.tree_util.tree_map(lambda x: x * np.nan, members[0].state.d["params"])
+    state = dataclasses.replace(members[0].state, d={**members[0].state.d, "params": broken})
+    trained = WAYS[way](game, [dataclasses.replace(members[0], state=state), members[1]], nothing, lambda: False)
+    assert list(trained.failures) == [0] and "not finite" in trained.failures[0]
+    assert trained.states[0] is None and np.isfinite(trained.states[1].g["params"]["fc0"]["kernel"]).all()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_stopped(way, bench):
+    _, game, members = members_of(bench, "scratch")
+    with pytest.raises(Stopped):
+        WAYS[way](game, members[:2], nothing, lambda: True)
