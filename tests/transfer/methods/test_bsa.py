@@ -1,0 +1,164 @@
+"""BSA: a latent for each image, scales and shifts, reconstruction without a game; each term by hand."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from gan_jax.config import BSAConfig, ConfigError, ResNetConfig, StyleGAN2Config
+from gan_jax.metrics import MetricError
+from gan_jax.nets.build import NETS, build
+from gan_jax.nets.features.perceptual import perceptual_layers
+from gan_jax.tasks.image import draw_latents
+from gan_jax.tasks.model import load
+from gan_jax.train.feed import Feed
+from gan_jax.transfer.dataset import counted
+from gan_jax.transfer.methods import make_method
+from tests.losses.test_nearest import by_hand
+from tests.train.toy import build_toy
+from tests.transfer import tiny_perceptual
+from tests.transfer.methods import conformance as ask
+from tests.transfer.methods.resumed import assert_resumes
+
+CONFIG = ask.make_config(BSAConfig(images=24, noise=0.1))
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+
+
+@pytest.mark.usefixtures("toy")
+def test_latents_scales_and_shifts_move_and_nothing_of_d(monkeypatch):
+    ask.assert_identity(CONFIG)
+    ask.assert_only(CONFIG, lambda path: path.startswith(("g/params/norm0/", "g/params/graft/latents/")))
+    ask.assert_same_everywhere(CONFIG, monkeypatch)
+
+
+@pytest.mark.usefixtures("toy")
+def test_images_come_to_be_reconstructed(monkeypatch):
+    blocks = np.random.default_rng(3).integers(96, 160, (6, 4, 4, 1), np.uint8).repeat(4, 1).repeat(4, 2)
+    monkeypatch.setattr(ask, "images", lambda: (blocks, None))
+    config = ask.make_config(BSAConfig(images=6, earth_mover=0.0, scale=0.0, noise=0.0))
+    made, state, feed, _ = ask.begin(config)
+    first, last = (ask.dispatch(config, made, state, feed, times=times)[1] for times in (1, 100))
+    assert set(first) == {"finite", "l1"} and last["l1"] < 0.7 * first["l1"]
+
+
+def turn(**fields):
+    """What a term or a deal reads of a turn of four examples."""
+
+    def keys(purpose, of=None):
+        index = jnp.arange(4) if of is None else jnp.asarray(of)
+        return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(int(purpose)), index)
+
+    return SimpleNamespace(keys=keys, **fields)
+
+
+def terms(config):
+    return {one.name: one.value for one in make_method(config, build(CONFIG.net)).extension.terms}
+
+
+@pytest.mark.usefixtures("toy")
+def test_each_term_by_hand():
+    draw, config = np.random.default_rng(0), BSAConfig(images=5, earth_mover=0.2, normals=3, scale=0.5)
+    real, fake, z, scale, bias = (draw.normal(size=shape) for shape in ((4, 8, 8, 1), (4, 8, 8, 1), (5, 4), (4,), (4,)))
+    with jax.enable_x64():
+        params = {
+            "norm0": {"scale": jnp.asarray(scale), "bias": jnp.asarray(bias)},
+            "graft": {"latents": {"z": jnp.asarray(z)}},
+        }
+        start = {"norm0": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}
+        at = lambda params, fake: turn(real=jnp.asarray(real), fake=fake, g={"params": params}, kept={"scales": start})
+        found = {}
+        for name, value in terms(config).items():
+            of = lambda params, fake, value=value: value(at(params, fake))[0]
+            found[name] = jax.value_and_grad(of, argnums=(0, 1))(params, jnp.asarray(fake))
+        normals = np.asarray(draw_latents(turn().keys(17, np.arange(15)), 4), np.float64)
+    assert set(found) == {"l1", "earth_mover", "moved"}
+    assert_allclose(found["l1"][0], np.abs(real - fake).mean(), rtol=1e-12)
+    assert_allclose(found["l1"][1][1], np.sign(fake - real) / fake.size, rtol=1e-12)
+    want, slope, _ = by_hand(z, normals)
+    assert_allclose(found["earth_mover"][0], 0.2 * want, rtol=1e-10)
+    assert_allclose(found["earth_mover"][1][0]["graft"]["latents"]["z"], 0.2 * slope, rtol=1e-10)
+    assert_allclose(found["moved"][0], 0.5 * (np.square(scale - 1).mean() + np.square(bias).mean()), rtol=1e-12)
+    assert_allclose(found["moved"][1][0]["norm0"]["scale"], 0.5 * 2 * (scale - 1) / 4, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("toy")
+def test_an_image_is_asked_of_its_own_latent_with_noise():
+    made, state, feed, _ = ask.begin(CONFIG)
+    z, index = state.g["params"]["graft"]["latents"]["z"], jnp.asarray([3, 0, 3, 23])
+    given = dataclasses.make_dataclass("Given", ["g", "batch", "keys"])
+    dealt = lambda noise: make_method(BSAConfig(images=24, noise=noise), build(CONFIG.net)).extension.deal(
+        given(state.g, {"index": index}, turn().keys)
+    ).batch  # fmt: skip
+    np.testing.assert_array_equal(dealt(0.0)["z"], z[index])
+    moved = dealt(0.5)["z"] - z[index]
+    assert 0.25 < moved.std() < 0.8 and (moved[0] != moved[2]).all()
+    assert not dealt(0.0)["mixing"].any()
+    with pytest.raises(ConfigError, match="this feed does not say which; use data.pipeline device"):
+        made.extension.deal(given(state.g, {"image": None}, None))
+
+
+@pytest.mark.usefixtures("toy")
+def test_features_are_kept_and_have_gradients(tmp_path, monkeypatch):
+    tiny_perceptual.install(monkeypatch, tmp_path)
+    config = ask.make_config(BSAConfig(images=24, features="tiny", perceptual=0.3, earth_mover=0.0, scale=0.0))
+    made, state, _, _ = ask.begin(config)
+    stages, params = tiny_perceptual.STAGES, state.kept["features"]
+    assert np.abs(params["conv0"]["kernel"]).max() > 0
+    real, fake = np.random.default_rng(0).uniform(-1, 1, (2, 4, 16, 16, 1)).astype(np.float32)
+    value = lambda fake: dict(terms(config.transfer))["perceptual"](
+        turn(real=jnp.asarray(real), fake=fake, kept={"features": params})
+    )[0]
+    maps = [perceptual_layers(params, stages, jnp.asarray(x).repeat(3, -1)) for x in (real, fake)]
+    want = 0.3 * sum(np.abs(np.float64(a) - np.float64(b)).mean() for a, b in zip(*maps, strict=True))
+    found, slope = jax.value_and_grad(value)(jnp.asarray(fake))
+    assert_allclose(found, want, rtol=1e-4)
+    step = slope * (0.01 / jnp.abs(slope).max())  # uphill, where few kinks cancel
+    assert_allclose(value(fake + step) - value(fake - step), 2 * (slope * step).sum(), rtol=0.05)
+
+
+@pytest.mark.usefixtures("toy")
+def test_what_cannot_be_is_said_before_training(tmp_path, monkeypatch):
+    tiny_perceptual.install(monkeypatch, tmp_path, weights=False)
+    with pytest.raises(MetricError, match="gan-jax weights get tiny"):
+        ask.begin(ask.make_config(BSAConfig(images=24, features="tiny")))
+    with pytest.raises(ConfigError, match="transfer.images is 23, but there are 24; leave it None"):
+        ask.begin(ask.make_config(BSAConfig(images=23)))
+    with pytest.raises(ConfigError, match="transfer.images is None"):
+        ask.begin(ask.make_config(BSAConfig()))
+    with pytest.raises(ConfigError, match="alexnet wants images of at least 32 px, not 16"):
+        make_method(BSAConfig(features="alexnet"), build(CONFIG.net))
+    stream = SimpleNamespace(feed=Feed(draw=lambda *_: {}), config=CONFIG)
+    with pytest.raises(ConfigError, match="a stream does not say which; use data.pipeline device"):
+        make_method(BSAConfig(images=24), build(CONFIG.net)).prepare(stream, {}, {}, {})
+
+
+def test_the_number_of_images_is_filled_in_where_it_was_left_open():
+    assert counted(BSAConfig(), 7).images == 7 and counted(BSAConfig(images=3), 7).images == 3
+    assert counted(CONFIG, 7) is CONFIG  # asks for nothing
+
+
+def test_a_run_resumes_to_the_bit_and_is_sampled_near_the_middle(tmp_path):
+    whole = assert_resumes(BSAConfig(), tmp_path)
+    assert whole.state.g["params"]["graft"]["latents"]["z"].shape == (24, 4)
+    assert load(tmp_path / "whole").sample(jax.random.key(0), 2, truncation=0.3).shape == (2, 16, 16, 1)
+
+
+@pytest.mark.slow
+def test_a_real_stylegan2_learns_latents_without_mixing_styles():
+    net = StyleGAN2Config(16, 1, z_dim=4, w_dim=4, channel_max=4, mapping_layers=1)
+    config = ask.make_config(BSAConfig(images=24), net=net)
+    ask.assert_identity(config)
+    moves = lambda path: (
+        path.startswith(("g/params/adapter/", "g/params/graft/"))
+        or (path.startswith("g/params/synthesis/") and path.endswith("/bias"))
+    )
+    ask.assert_only(config, moves, times=2)
+    ask.assert_baked(config, times=2)
