@@ -81,6 +81,7 @@ def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
             f"{args.path} holds no generator (g_ema) but {', '.join(model.variables)}; a program makes images"
         )
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "about": about}
+    options["front"] = model.manifest.get("front")
     if args.to == "onnx":
         export_onnx(args.out, model.config, model.variables["g_ema"], **options)
     else:

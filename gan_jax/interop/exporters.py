@@ -15,6 +15,7 @@ from gan_jax.config import NetConfig, net_to_dict
 from gan_jax.interop.containers import WRITERS, ExportError, Tensors, writer_for
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
+from gan_jax.nets.fronts import BRANCH
 from gan_jax.trees import Tree, did_you_mean, flatten
 
 NATIVE = "gan_jax"  # the layout of our own names
@@ -43,7 +44,8 @@ def export_file(
       the files.
 
     Raises:
-      ExportError: a layout that is unknown or of other networks, a file ending that is none of these, no networks.
+      ExportError: a layout that is unknown or of other networks, a file ending that is none of these, no networks, a G
+        behind a front.
       ForeignLayoutError: these networks have something that the layout has no place for.
     """
     path = Path(path)
@@ -71,6 +73,11 @@ def tensors_of(
     Raises:
       ExportError, ForeignLayoutError: as `export_file`.
     """
+    if carried := [path for path in flatten(dict(variables)) if f"/params/{BRANCH}/" in path]:
+        raise ExportError(
+            f"these weights carry {carried[0]!r} and more before G, which no layout has a place for: G alone would make "
+            "other images. Export the sampler as a program, which takes it along (--to stablehlo or onnx), or copy the folder"
+        )
     if layout == NATIVE:
         leaves = {root: flatten({root: tree}) for root, tree in variables.items()}
         arrays = {root: {p: np.asarray(leaf).copy(order="C") for p, leaf in of.items()} for root, of in leaves.items()}

@@ -39,6 +39,7 @@ def export_stablehlo(
     batch: int | None = None,
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     about: Mapping[str, Any] | None = None,
+    front: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the sampler as `jax.export` serialises it, with its weights inside; `load_stablehlo` reads it.
 
@@ -50,6 +51,7 @@ def export_stablehlo(
       batch: how many images a call makes; None = as many as there are latents.
       platforms: that it can run on.
       about: JSON values for the file beside it: history, licence.
+      front: what the manifest says of one that these weights have before G.
 
     Raises:
       ImportError: flatbuffers is absent; the message says what to install.
@@ -58,7 +60,7 @@ def export_stablehlo(
     if not platforms or not set(platforms) <= set(PLATFORMS):
         raise ProgramError(f"platforms are {', '.join(platforms) or 'none'}; use some of {', '.join(PLATFORMS)}")
     check("flatbuffers", extra="stablehlo")  # which jax.export would ask for after all the work
-    sampler, size = sampler_of(config, variables, images), _size(batch)
+    sampler, size = sampler_of(config, variables, images, front), _size(batch)
     specs = [one.spec(size) for one in sampler.inputs]
     try:
         exported = jax.export.export(jax.jit(sampler.function), platforms=tuple(platforms))(*specs)
@@ -100,6 +102,7 @@ def export_onnx(
     images: Images = "uint8",
     batch: int | None = None,
     about: Mapping[str, Any] | None = None,
+    front: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the sampler as an ONNX graph with its weights inside; arguments as `export_stablehlo`.
 
@@ -108,7 +111,7 @@ def export_onnx(
       ProgramError: the exporter does not know an operation of this generator.
     """
     exporter = require("jax2onnx", extra="onnx")
-    sampler, size = sampler_of(config, variables, images), batch or BATCH
+    sampler, size = sampler_of(config, variables, images, front), batch or BATCH
     typed = [one.spec(size) for one in sampler.inputs]
     names = {"input_names": [one.name for one in sampler.inputs], "output_names": [sampler.output.name]}
     try:

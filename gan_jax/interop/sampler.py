@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from gan_jax.config import NetConfig
 from gan_jax.data.convert import to_uint8
 from gan_jax.nets import build
+from gan_jax.nets.fronts import BRANCH, with_front
 from gan_jax.trees import Tree
 
 Images = Literal["uint8", "float32"]
@@ -47,15 +48,23 @@ class Sampler(NamedTuple):
     output: Input
 
 
-def sampler_of(config: NetConfig, variables: Tree, images: Images = "uint8") -> Sampler:
+def sampler_of(
+    config: NetConfig, variables: Tree, images: Images = "uint8", front: Mapping[str, Any] | None = None
+) -> Sampler:
     """Makes the function.
 
     Args:
       config: of the networks.
       variables: of the generator; they become constants of the program.
       images: uint8, or float32 as the network gives them: about [-1, 1].
+      front: what the manifest says of one that these weights have before G.
+
+    Raises:
+      ValueError: the weights have a front that nothing is said of.
     """
-    pair = build(config)
+    if BRANCH in variables["params"] and front is None:
+        raise ValueError("these weights have a front before G; pass on what their manifest says of it: front=..")
+    pair = with_front(build(config), front)
     variables = jax.tree_util.tree_map(jnp.asarray, variables)
     conditional, mapped = getattr(config, "num_classes", 0) > 0, "map" in pair.g.parts
     inputs = [Input("z", (config.z_dim,), "float32")]

@@ -40,7 +40,19 @@ from gan_jax.config import NetConfig
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
-from gan_jax.surgery import Difference, Move, Plan, Report, make_plan, measure_pair, pair_notes, pair_rules, transplant
+from gan_jax.nets.fronts import with_front
+from gan_jax.surgery import (
+    Difference,
+    Move,
+    Plan,
+    PlanError,
+    Report,
+    make_plan,
+    measure_pair,
+    pair_notes,
+    pair_rules,
+    transplant,
+)
 from gan_jax.surgery.families.notes import with_notes
 from gan_jax.surgery.ops.width import Narrow, Width
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
@@ -93,8 +105,17 @@ def plan_weights(
     G comes from the source's moving average; networks that nothing is taken from are no business of the plan, and leaves
     that `fresh` covers take nothing from it. `width`, `narrow` and `classes` are those of `surgery.pair_rules`, `d_width`
     the width of D where it is another.
+
+    Raises:
+      PlanError: what cannot be taken, leaf by leaf; a front before the source's G where all has to find a place.
     """
     origins = {root: ORIGINS[root] for root in target}
+    if "front" in source.manifest and "g_ema" in origins.values() and unused == "error":
+        raise PlanError(
+            f"{source.name} carries a {source.manifest['front']['kind']} before its G, which is no part of G's own leaves "
+            "and has no place in other networks: without it G makes images of its whole latent space again. "
+            'To take G alone, allow that: unused "drop"'
+        )
     specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
     widths: dict[str, Width] = {root: d_width if root == "d" and d_width else width for root in target}
     rules = pair_rules(
@@ -194,4 +215,5 @@ def _measure(source: Source, pair: Pair, variables: dict[str, Any], probes: int)
         old = {name: source.load(paths[name])[root] for name, root in wanted.items()}
     except (WeightsError, CheckpointError) as error:
         return f"not measured: {error}"
-    return measure_pair(build(source.net), old, pair, new, jax.random.key(0), probes)
+    before = with_front(build(source.net), source.manifest.get("front"))
+    return measure_pair(before, old, pair, new, jax.random.key(0), probes)

@@ -13,7 +13,7 @@ class MineGANConfig(FinetuneConfig):
     """A miner before frozen generators is trained against D, then all of it is fine-tuned (MineGAN)."""
 
     mine_kimg: float = 1.0  # real images shown while G is frozen, thousands; part of train.kimg
-    width: int = 512  # of the miner's hidden layer; at least twice net.z_dim, so that it begins as the identity
+    miner_width: int = 512  # of the miner's hidden layer; at least twice net.z_dim, so that it begins as the identity
     finetune: bool = True  # train G too, after mining
     donors: tuple[str, ...] = ()  # further sources beside `source`; the miners' mixture selects one of them all
     selection_rate: float = 100.0  # how fast that mixture is learned, in step sizes of the miners

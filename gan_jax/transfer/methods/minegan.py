@@ -46,7 +46,7 @@ def minegan(config: MineGANConfig, pair: Pair) -> Method:
     sources = [config.source, *config.donors]
 
     def init(key: jax.Array, params: Tree) -> Tree:
-        return init_miner(key, pair.config.z_dim, config.width, channels)
+        return init_miner(key, pair.config.z_dim, config.miner_width, channels)
 
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
         starts = [ground.donor(name) for name in config.donors]
@@ -86,10 +86,10 @@ def _warmup(config: Config) -> int:
 def _check(config: MineGANConfig, pair: Pair) -> None:
     if "g" not in networks_of(config.networks):
         raise ConfigError("transfer.networks is d, but MineGAN mines a pretrained G; use both or g")
-    if config.width < 2 * pair.config.z_dim:
+    if config.miner_width < 2 * pair.config.z_dim:
         raise ConfigError(
-            f"transfer.width is {config.width}, too few hidden units for a miner to begin as the identity of net.z_dim "
-            f"{pair.config.z_dim} numbers; use at least {2 * pair.config.z_dim}"
+            f"transfer.miner_width is {config.miner_width}, too few hidden units for a miner to begin as the identity of "
+            f"net.z_dim {pair.config.z_dim} numbers; use at least {2 * pair.config.z_dim}"
         )
     if config.semantic and not isinstance(pair.config, StyleGAN2Config):
         raise ConfigError(

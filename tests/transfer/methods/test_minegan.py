@@ -22,7 +22,7 @@ from tests.train.games import host
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 
-MINE = MineGANConfig(mine_kimg=0.0, width=10)
+MINE = MineGANConfig(mine_kimg=0.0, miner_width=10)
 CONFIG = ask.make_config(MINE)
 
 
@@ -109,7 +109,7 @@ def test_mining_finds_the_half_of_the_latent_space_that_the_target_is(moment):
     z = jax.random.normal(jax.random.key(5), (200, 2))
     images = pair.g.apply(g, z.at[:, 0].set(jnp.abs(z[:, 0]) + 0.3))[0]
     target = np.asarray(jnp.round((images + 1) * 127.5), np.uint8)
-    transfer = MineGANConfig(mine_kimg=12.8, width=16, moment=moment)
+    transfer = MineGANConfig(mine_kimg=12.8, miner_width=16, moment=moment)
     config = ask.make_config(transfer, net=HALF, batch=32, steps_per_dispatch=50, kimg=20.0)
     made = make_method(transfer, pair)
     ready = _ready(config, made, Start(g, d), target)
@@ -123,7 +123,7 @@ def test_mining_finds_the_half_of_the_latent_space_that_the_target_is(moment):
     ("options", "message"),
     [
         ({"networks": "d"}, "networks is d, but MineGAN mines a pretrained G"),
-        ({"width": 7}, "width is 7, .* net.z_dim 4 numbers; use at least 8"),
+        ({"miner_width": 7}, "miner_width is 7, .* net.z_dim 4 numbers; use at least 8"),
         (
             {"semantic": True},
             "semantic mines the constant that StyleGAN2 begins with, which ResNetConfig does not have",

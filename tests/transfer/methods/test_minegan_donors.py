@@ -1,0 +1,129 @@
+"""MineGAN with several donors: what is paid, by hand; which donor is chosen; every compiler plays the same game."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from gan_jax.config import MineGANConfig, MLPConfig, ResNetConfig
+from gan_jax.nets.build import NETS, build
+from gan_jax.nets.fronts.miner import NAME, init_miner, miner
+from gan_jax.train.feed import resident_feed
+from gan_jax.transfer.graft import Graft
+from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods import minegan_donors as donors
+from gan_jax.transfer.methods.minegan import minegan
+from gan_jax.transfer.start import Start, make_ready
+from tests.train.toy import build_toy
+from tests.transfer.methods import conformance as ask
+
+CONFIG = ask.make_config(MineGANConfig(miner_width=8))
+RATE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+
+
+def stage(pair, others=2, rate=RATE):
+    """The first stage as a method of its own, its donors fresh networks."""
+    one = lambda key, params: init_miner(key, pair.config.z_dim, 8)
+    branches = {NAME: one, donors.OTHERS: lambda key, params: {f"g{i}": one(jax.random.fold_in(key, i), params)
+                                                               for i in range(1, others + 1)},
+                donors.LOGITS: lambda key, params: jnp.linspace(-0.05, 0.1, others + 1)}  # fmt: skip
+    return Method(
+        frozen=tuple(f"g/params/{name}/**" for name in pair.g.specs()["params"]),
+        grafts={"g": Graft(branches=branches, front=miner())},
+        keep=lambda g, d: donors.kept_donors([pair.g.init(jax.random.key(10 + i)) for i in range(others)]),
+        extension=donors.mining(others + 1, rate, 0),
+    )
+
+
+def test_every_compiler_plays_the_same_game(monkeypatch):
+    """One step by plain SGD is also compared with the loss written out: the sum of p_i times each donor's own."""
+    made = stage(build(CONFIG.net))
+    ask.assert_same_everywhere(CONFIG, monkeypatch, made, runs=[("jit", 2), ("population", 1)])
+
+
+def test_both_networks_pay_the_mixture_of_the_donors_losses():
+    made, state, feed, _ = ask.begin(CONFIG, stage(build(CONFIG.net), others=1))
+    after, metrics = ask.dispatch(CONFIG, made, state, feed)
+    p = np.exp(RATE * np.asarray([-0.05, 0.1]))
+    p /= p.sum()
+    # Metrics: the step's own game is the first donor's, the terms are the others', weighted already.
+    assert set(metrics) >= {"loss_d", "loss_g", "loss_d_donors", "loss_g_donors", "p0", "p1"}
+    pair = made.grafted(build(CONFIG.net))
+    keys = ask.copy(state).key
+    from gan_jax.train.draws import Purpose, example_keys
+
+    z = lambda purpose: jax.vmap(lambda key: jax.random.normal(key, (4,)))(
+        example_keys(state, purpose, 0, jnp.arange(8))
+    )
+    other = donors.donor(state.g, state.kept, 1)
+    fake = pair.g.apply(other, z(Purpose.D_LATENTS), train=True)[0]
+    logits = np.asarray(pair.d.apply(state.d, fake, train=True)[0], np.float64)
+    real = feed.draw(feed.resident, example_keys(state, Purpose.DATA, 0, jnp.arange(8)), 0)["image"]
+    of_real = np.asarray(pair.d.apply(state.d, real, train=True)[0], np.float64)
+    softplus = lambda t: np.log1p(np.exp(t))
+    assert_allclose(metrics["loss_d_donors"], p[1] * (softplus(-of_real) + softplus(logits)).mean(), rtol=1e-5)
+    assert keys is not None and after["images"] == 8
+    for name, grad in (("p0", -1), ("p1", 1)):  # one step of Adam: shares move, and still sum to 1
+        assert metrics[name] != pytest.approx(p[(grad + 1) // 2], rel=1e-3)
+    assert_allclose(metrics["p0"] + metrics["p1"], 1, rtol=1e-6)
+
+
+POINT = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(8,), d_widths=(16,), bounded=True)
+
+
+def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner():
+    """The first source makes noise; the second makes what the target is: smooth images of one brightness each."""
+    pair = build(POINT)
+    noise, good = pair.g.init(jax.random.key(0)), pair.g.init(jax.random.key(1))
+    flat = lambda x: jnp.broadcast_to(x[..., :1], x.shape)
+    to_rgb = {"kernel": flat(good["params"]["to_rgb"]["kernel"]), "bias": jnp.zeros(16)}
+    good = {"params": {**good["params"], "to_rgb": to_rgb}}
+    rough = {"kernel": 9 * noise["params"]["to_rgb"]["kernel"], "bias": jnp.zeros(16)}
+    noise = {"params": {**noise["params"], "to_rgb": rough}}
+    d = pair.d.init(jax.random.key(2))
+    made_images = pair.g.apply(good, jax.random.normal(jax.random.key(3), (200, 2)))[0]
+    target = np.asarray(jnp.round((made_images + 1) * 127.5), np.uint8)
+    transfer = MineGANConfig(source="noise", donors=("good",), mine_kimg=3.2, miner_width=8, selection_rate=10.0)
+    config = ask.make_config(transfer, net=POINT, batch=32, steps_per_dispatch=20, kimg=20.0)
+    made = minegan(transfer, pair)
+    steps = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {
+        "g/params/fc0/kernel": {"op": "copy"}, **({"d/params/head/kernel": {"op": "copy"}} if name == "noise" else {}),
+    }},)  # fmt: skip
+    starts = {"noise": Start(noise, d, history=steps("noise")), "good": Start(good, d, history=steps("good"))}
+    from gan_jax.transfer import start as room
+
+    ground = Ground(config, resident_feed(target, None, mirror=False), jax.random.key(7), made.grafted)
+    opened = pytest.MonkeyPatch()
+    opened.setattr(room, "_donor", lambda config, method, name: starts[name])
+    try:
+        ready = make_ready(ground, starts["noise"], made)
+    finally:
+        opened.undo()
+    found = ready.found
+    assert found["chosen"] == "good" and found["p"][1] > 0.8 and sum(found["p"]) == pytest.approx(1)
+    curve = [row["p1"] for row in found["mined"]]
+    assert len(curve) == 5 and curve[0] < curve[-1] == pytest.approx(found["p"][1], abs=0.2)
+    assert "G of good was chosen by mining: p is" in ready.notes[0] and "of noise" in ready.notes[0]
+    assert_array_equal(ready.g["params"]["to_rgb"]["kernel"], to_rgb["kernel"])  # frozen, and the good one's
+    assert set(ready.g["params"]["graft"]) == {NAME} and ready.images == 3200
+    last = ready.history[-1]
+    assert last["source"]["name"] == "good" and last["leaves"]["d/params/head/kernel"]["of"] == "noise"
+
+
+def test_one_donor_is_the_plain_game():
+    alone = donors.mining(1, RATE, 0)
+    assert alone.terms == () and alone.weight(None, "g") == 1
+    g = {"params": {"graft": {NAME: {}}}}
+    assert donors.beside(g, []) is g
+    assert dataclasses.is_dataclass(alone)
