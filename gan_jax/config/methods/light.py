@@ -17,7 +17,10 @@ class ScaleShiftConfig(FinetuneConfig):
 
 @dataclasses.dataclass(frozen=True)
 class BSAConfig(FinetuneConfig):
-    """Batch statistics adaptation: scales, shifts and a latent for each image learn to reconstruct it, without D."""
+    """Batch statistics adaptation: scales, shifts and a latent for each image learn to reconstruct it, without D.
+
+    Sample with truncation 0.3 afterwards, as the paper does.
+    """
 
     networks: Literal["both", "g", "d"] = "g"
     unused: Literal["error", "drop"] = "drop"

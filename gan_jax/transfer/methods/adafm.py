@@ -3,7 +3,7 @@
 G's convolutions are frozen under `gamma * W + beta`, a scale and a shift of each slice `[h, w]` of a kernel, from 1 and 0;
 their biases and norms and all dense layers are frozen too. G's first `fresh_blocks` layers, from the latents, begin afresh
 and are trained whole: with them G is not what the source's was. The paper has smaller ones in their place, which is
-`net` of another shape here. D's image-side layers are frozen, its others are fine-tuned.
+`net` of another shape here. D's first layer and the `d_blocks` blocks behind it are frozen, the others are fine-tuned.
 """
 
 from __future__ import annotations

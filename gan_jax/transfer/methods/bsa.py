@@ -7,8 +7,9 @@
 
 The normals are `normals` times as many as the latents, drawn anew in every step, and all latents are compared with them,
 not those of the batch alone: the term costs `normals * n^2 * z_dim` multiplications for n images. Latents begin as
-normal draws. What is frozen and what scales and shifts are is as in `scale_shift`. G computes in training mode, as in
-every other method: batch norms take statistics of the batch of reconstructions.
+normal draws. What scales and shifts are is as in `scale_shift`; all else is frozen. G computes in training mode, as in
+every other method: batch norms take statistics of the batch of reconstructions. That every term is a mean over what it
+compares, latents over their dimension too, is how the published weights are read here; the paper was not at hand.
 
 The paper's Adam begins at a rate of 0.03, a fifth of it every 3000 of 10 000 iterations, batches of 25 (SNGAN) or 5
 (BigGAN), and far less for the class layers of a conditional G; here all leaves have the rate of the run. The paper samples
@@ -39,7 +40,7 @@ from gan_jax.transfer.graft import GRAFT, Graft
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.scales import scales_and_shifts
-from gan_jax.trees import flatten, partition, unflatten
+from gan_jax.trees import flatten, partition
 
 
 def bsa(config: BSAConfig, pair: Pair) -> Method:
@@ -87,7 +88,7 @@ def bsa(config: BSAConfig, pair: Pair) -> Method:
     }
     return dataclasses.replace(
         plain,
-        keep=lambda g, d: {"scales": unflatten(flatten(moved(g)))} | _room(config.features),
+        keep=lambda g, d: {"scales": moved(g)} | _room(config.features),
         prepare=prepare,
         extension=Extension(
             plays=False,
