@@ -103,7 +103,7 @@ def plan_weights(
     """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
 
     G comes from the source's moving average; networks that nothing is taken from are no business of the plan, and leaves
-    that `fresh` covers take nothing from it. `width`, `narrow` and `classes` are those of `surgery.pair_rules`, `d_width`
+    that `fresh` covers take nothing from it, nor does the source have to be used there. `width`, `narrow` and `classes` are those of `surgery.pair_rules`, `d_width`
     the width of D where it is another.
 
     Raises:
@@ -123,8 +123,16 @@ def plan_weights(
         first=[Rule(pattern, Move("init")) for pattern in fresh],
     )  # fmt: skip
     notes = pair_notes(net, source.net)
+    if fresh:
+        specs = {origin: _without(specs[origin], root, fresh) for root, origin in origins.items()}
     plan = make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes)
     return plan if notes else with_notes(plan)
+
+
+def _without(tree: dict[str, Any], root: str, patterns: Sequence[str]) -> dict[str, Any]:
+    """The leaves of a network that no pattern covers, which speak of it as `root`."""
+    covered = lambda path: any(match(pattern, f"{root}/{path}") for pattern in patterns)
+    return unflatten({path: leaf for path, leaf in flatten(tree).items() if not covered(path)})
 
 
 def fill(source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8) -> Filled:

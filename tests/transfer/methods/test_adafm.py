@@ -28,7 +28,7 @@ def test_modulations_fresh_blocks_and_ds_upper_blocks_move(fresh, monkeypatch):
 
 def test_fresh_blocks_take_nothing_from_the_source_and_are_not_modulated():
     net = ResNetConfig(resolution=16, channels=1)
-    plan = plan_transfer(Config(net=net, transfer=AdaFMConfig(fresh_blocks=2, unused="drop")))
+    plan = plan_transfer(Config(net=net, transfer=AdaFMConfig(fresh_blocks=2)))
     alone = {entry.target for entry in plan.entries if not entry.sources}
     assert {"g/params/stem/kernel", "g/params/b8/conv0/kernel"} <= alone
     assert not any(path.startswith(("g/params/b16/", "d/")) for path in alone)
