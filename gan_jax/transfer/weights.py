@@ -61,7 +61,7 @@ from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import CheckpointError
 from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
 from gan_jax.transfer.source import open_source
-from gan_jax.trees import Rule, count, flatten
+from gan_jax.trees import Rule, count, flatten, match, unflatten
 
 ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of the source that it comes from
 
