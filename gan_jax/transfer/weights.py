@@ -103,8 +103,8 @@ def plan_weights(
     """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
 
     G comes from the source's moving average; networks that nothing is taken from are no business of the plan, and leaves
-    that `fresh` covers take nothing from it, nor does the source have to be used there. `width`, `narrow` and `classes` are those of `surgery.pair_rules`, `d_width`
-    the width of D where it is another.
+    that `fresh` covers take nothing from it, nor does the source have to be used there. `width`, `narrow` and `classes`
+    are those of `surgery.pair_rules`, `d_width` the width of D where it is another.
 
     Raises:
       PlanError: what cannot be taken, leaf by leaf; a front before the source's G where all has to find a place.
