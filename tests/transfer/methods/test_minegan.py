@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ def test_it_begins_as_its_source(moment):
 
 
 def test_miner_g_and_d_train():
-    ask.assert_only(CONFIG, lambda path: path != "g/params/norm0/unused")
+    ask.assert_only(CONFIG, lambda path: True)
 
 
 def test_without_finetuning_g_stays_as_it_is():
@@ -88,7 +89,7 @@ def _ready(config, made, start, images=None):
     return make_ready(Ground(config, feed, jax.random.key(7), made.grafted), start, made)
 
 
-HALF = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(2,), d_widths=(16,))
+HALF: Any = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(2,), d_widths=(16,))
 
 
 def half_pair():
@@ -137,7 +138,7 @@ def test_what_cannot_be_mined_is_said(options, message):
         make_method(dataclasses.replace(MINE, **options), build(CONFIG.net))
 
 
-TINY = StyleGAN2Config(
+TINY: Any = StyleGAN2Config(
     resolution=16, channels=1, z_dim=4, w_dim=8, mapping_layers=1, channel_base=64, channel_max=8, mbstd_group=2
 )
 
