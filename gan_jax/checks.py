@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from gan_jax.config import Config, DCGANConfig, StyleGAN2Config
 from gan_jax.config.method_checks import method_problems
