@@ -54,7 +54,7 @@ SCALE: dict[str, dict[str, Any]] = {
     "adafm": {
         "d_blocks": 1
     },  # of D's few blocks; two of 256 px are its image side, here they would be nearly all of it
-    "minegan": {"mine_kimg": 1.024, "width": 128},  # a fifth of the budget; a hidden layer of twice the latents
+    "minegan": {"mine_kimg": 1.024, "miner_width": 128},  # a fifth of the budget; a hidden layer of twice the latents
     "l2_sp": {"strength": 0.1},  # a sum over 80,000 weights, not over tens of millions
     "ewc": {
         "balance": 0.01

@@ -58,7 +58,9 @@ def intra_cluster(
     for cluster in np.flatnonzero(sizes > 1):
         inside = np.flatnonzero(nearest == cluster)
         chosen = fake[rng.choice(inside, min(members, len(inside)), replace=False)]
-        distances = net.matrix(chosen, chosen)
+        # Sizes are powers of two, since each new one is compiled; what fills them up is cut off again.
+        filled = np.concatenate([chosen, chosen[:1].repeat(2 ** (len(chosen) - 1).bit_length() - len(chosen), 0)])
+        distances = net.matrix(filled, filled)[: len(chosen), : len(chosen)]
         means[cluster] = distances[np.triu_indices(len(chosen), 1)].mean(dtype=np.float64)
     if np.isnan(means).all():
         raise MetricError(f"{len(fake)} generated images around {len(train)} leave no two in a cluster; generate more")

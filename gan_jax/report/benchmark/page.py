@@ -58,9 +58,9 @@ def make_page(
     return Report(
         title=config.title,
         summary=(
-            f"{len(lines)} methods, {len(found)} comparisons, {runs} runs of {first['images']:,} images each "
-            f"(batch {config.base.train.batch}), a method's preparation counted; the same recipe, networks and seeds for "
-            "all. Each number is of the last state of a run, never of its best."
+            f"{len(lines)} methods on {', '.join(block.title for block in found)}: "
+            f"{runs} runs of {first['images']:,} images each (batch {config.base.train.batch}), a method's preparation "
+            "counted; the same recipe, networks and seeds for all. Each number is of the last state of a run, never of its best."
         ),
         results=shown[0][1],
         tables=tuple(shown[1:]),
