@@ -88,7 +88,10 @@ FAMILIES = {
         (16, "float32"), d_rest=CLASSES, bounded=False, sleeps=True,
         g_blocks=("stem", "b4", "b8", "b16", "b32"), g_rest=frozenset({"to_rgb", "embed"}),
     ),
-    "mlp": Family(MLPConfig(channels=3, z_dim=5, g_widths=(8, 6), d_widths=(6,)), (32, "bfloat16"), ("fc0",), g_blocks=("fc0", "fc1"), eager=True),
+    "mlp": Family(
+        MLPConfig(channels=3, z_dim=5, g_widths=(8, 6), d_widths=(6,)),
+        (32, "bfloat16"), ("fc0",), g_blocks=("fc0", "fc1"), eager=True,
+    ),
     "mlp-conditional": Family(
         MLPConfig(channels=3, z_dim=5, num_classes=3, g_widths=(8,), d_widths=(8, 6)),
         (16, "float32"), ("fc0", "fc1"), CLASSES, ("fc0",), frozenset({"to_rgb", "embed"}),
