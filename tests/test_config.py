@@ -160,7 +160,9 @@ WRONG = {
     "log.grid_every_kimg": Config(log=c.LogConfig(grid_every_kimg=-1.0)),
     "to freeze nothing use finetune": Config(transfer=c.FreezeDConfig(blocks=0)),
     "leaves a fresh D, whose blocks": Config(transfer=c.FreezeDConfig(networks="g", d_warmup_kimg=1.0)),
-    "networks g leaves a fresh D, whose": Config(transfer=c.LoRAConfig(networks="g", d_adapted=True, d_warmup_kimg=1.0)),
+    "networks g leaves a fresh D, whose": Config(
+        transfer=c.LoRAConfig(networks="g", d_adapted=True, d_warmup_kimg=1.0)
+    ),
     "leaves a fresh G, whose blocks must not be frozen; use both or g": Config(transfer=c.FSGANConfig(networks="d")),
     "bsa plays without one; use 0": Config(transfer=c.BSAConfig(d_warmup_kimg=1.0)),
     "shows an image in two ways": Config(transfer=c.BSAConfig(), data=c.DataConfig(mirror=True)),

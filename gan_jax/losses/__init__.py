@@ -7,4 +7,12 @@ from gan_jax.losses.orthogonal import orthogonal_penalty
 from gan_jax.losses.path_length import path_lengths
 from gan_jax.losses.penalties import gradient_penalty, squared_gradient
 
-__all__ = ["LOSSES", "gradient_penalty", "lecam", "orthogonal_penalty", "path_lengths", "squared_gradient", "two_way_nearest"]
+__all__ = [
+    "LOSSES",
+    "gradient_penalty",
+    "lecam",
+    "orthogonal_penalty",
+    "path_lengths",
+    "squared_gradient",
+    "two_way_nearest",
+]
