@@ -2,7 +2,7 @@
 
 from gan_jax.transfer.adapters.adapter import BRANCH, KERNELS, Adapter, adapted, attach, bake, count_trained
 from gan_jax.transfer.adapters.low_rank import lora, singular_values
-from gan_jax.transfer.adapters.modulation import adafm, filter_scale, kml
+from gan_jax.transfer.adapters.modulation import adafm, filter_scale, kml, kml_where
 
 __all__ = [
     "BRANCH",
@@ -15,6 +15,7 @@ __all__ = [
     "count_trained",
     "filter_scale",
     "kml",
+    "kml_where",
     "lora",
     "singular_values",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -41,6 +42,25 @@ def kml(patterns: Sequence[str] = KERNELS, scale: float = 1e-7) -> Adapter:
         return kernel * _over(1 + jnp.outer(arrays["u"], arrays["v"]), kernel)
 
     return Adapter(tuple(patterns), init, apply)
+
+
+def kml_where(patterns: Sequence[str] = KERNELS, scale: float = 1e-7) -> Adapter:
+    """Kernel modulation of some filters, the others as they are (AdAM's second stage): `where(mask, W * (1 + u v), W)`.
+
+    `mask [out]` is fixed; True everywhere at the start. No gradient reaches W where it is True, nor `u` and `v` where
+    it is False, so that W may be trained too: an optimiser whose moments start at zero leaves the kept filters equal to
+    the bit.
+    """
+    gates = kml(patterns, scale)
+
+    def init(key: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
+        return {**gates.init(key, kernel), "mask": jnp.ones(kernel.shape[-1:], bool)}
+
+    def apply(kernel: jax.Array, arrays: Arrays) -> jax.Array:
+        kept = gates.apply(jax.lax.stop_gradient(kernel), arrays)
+        return jnp.where(_over(arrays["mask"], kernel), kept, kernel)
+
+    return dataclasses.replace(gates, init=init, apply=apply, fixed=("mask",))
 
 
 def filter_scale(patterns: Sequence[str] = KERNELS) -> Adapter:

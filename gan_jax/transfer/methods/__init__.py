@@ -7,29 +7,47 @@ from typing import Any
 
 from gan_jax.config import (
     AdaFMConfig,
+    AdAMConfig,
     BSAConfig,
+    CDCConfig,
     ConfigError,
+    DCLConfig,
+    EWCConfig,
+    FeatureDistillationConfig,
     FinetuneConfig,
     FreezeDConfig,
     FreezeGConfig,
     FSGANConfig,
     KMLConfig,
+    L2SPConfig,
     LoRAConfig,
     MineGANConfig,
+    NADAConfig,
+    RICKConfig,
+    RSSAConfig,
     ScaleShiftConfig,
     ScratchConfig,
 )
 from gan_jax.nets import Pair
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.adafm import adafm
+from gan_jax.transfer.methods.adam import adam
 from gan_jax.transfer.methods.bsa import bsa
+from gan_jax.transfer.methods.cdc import cdc
+from gan_jax.transfer.methods.dcl import dcl
+from gan_jax.transfer.methods.ewc import ewc
+from gan_jax.transfer.methods.feature_distillation import feature_distillation
 from gan_jax.transfer.methods.finetune import finetune
 from gan_jax.transfer.methods.freeze_d import freeze_d
 from gan_jax.transfer.methods.freeze_g import freeze_g
 from gan_jax.transfer.methods.fsgan import fsgan
 from gan_jax.transfer.methods.kml import kml
+from gan_jax.transfer.methods.l2_sp import l2_sp
 from gan_jax.transfer.methods.lora import low_rank
 from gan_jax.transfer.methods.minegan import minegan
+from gan_jax.transfer.methods.nada import nada
+from gan_jax.transfer.methods.rick import rick
+from gan_jax.transfer.methods.rssa import rssa
 from gan_jax.transfer.methods.scale_shift import scale_shift
 from gan_jax.transfer.methods.scratch import scratch
 
@@ -48,7 +66,6 @@ METHODS: dict[type, MakeMethod] = {
     ScratchConfig: scratch,
     FinetuneConfig: finetune,
     FreezeDConfig: freeze_d,
-    MineGANConfig: minegan,
     FreezeGConfig: freeze_g,
     ScaleShiftConfig: scale_shift,
     BSAConfig: bsa,
@@ -56,4 +73,14 @@ METHODS: dict[type, MakeMethod] = {
     FSGANConfig: fsgan,
     LoRAConfig: low_rank,
     KMLConfig: kml,
+    L2SPConfig: l2_sp,
+    MineGANConfig: minegan,
+    EWCConfig: ewc,
+    FeatureDistillationConfig: feature_distillation,
+    CDCConfig: cdc,
+    RSSAConfig: rssa,
+    DCLConfig: dcl,
+    AdAMConfig: adam,
+    RICKConfig: rick,
+    NADAConfig: nada,
 }

@@ -1,0 +1,65 @@
+"""Relaxed realism's judge (Ojha et al., CVPR 2021): whole images near anchors, patches everywhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import CDCConfig, ConfigError
+from gan_jax.nets import Pair
+from gan_jax.nets.conv import conv
+from gan_jax.nets.layers import at_least_float32, xavier
+from gan_jax.train.turn import Judged, Turn
+from gan_jax.transfer.correspondence.anchors import at_anchors
+from gan_jax.transfer.correspondence.layers import d_layers
+from gan_jax.transfer.graft import GRAFT, Graft
+from gan_jax.trees import Tree
+
+BRANCH = "patch"
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """A second head of D: a 3x3 convolution from one of its maps to a logit for each place.
+
+    Attributes:
+      path: the module of D that gives the map.
+      features: of the map.
+    """
+
+    path: str
+    features: int
+
+    @property
+    def graft(self) -> Graft:
+        """What D carries."""
+
+        def head(key: jax.Array, params: Tree) -> Tree:
+            return {"kernel": xavier()(key, (3, 3, self.features, 1)), "bias": jnp.zeros((1,))}
+
+        return Graft(branches={BRANCH: head})
+
+    def verdict(self, config: CDCConfig, turn: Turn, judged: Judged) -> jax.Array:
+        """Logits `[B, h, w]` to play with, of one pass over D: the image's own near anchors, else those of its patches."""
+        head = turn.d["params"][GRAFT][BRANCH]
+        patches = conv(at_least_float32(judged.inside[self.path]), head["kernel"])[..., 0] + head["bias"]
+        return jnp.where(at_anchors(config, turn), judged.logits[:, None, None], patches)
+
+
+def find_patches(pair: Pair, patch_px: int | None) -> Patches:
+    """The head on D's first map of `patch_px`, from the image; None = a quarter of the image.
+
+    Raises:
+      ConfigError: D has no map of that size.
+    """
+    size = pair.config.resolution // 4 if patch_px is None else patch_px
+    maps = {path: shape for path, shape in d_layers(pair).items() if len(shape) == 3}
+    for path, shape in maps.items():
+        if shape[0] == size:
+            return Patches(path, shape[-1])
+    has = ", ".join(f"{shape[0]} px ({path})" for path, shape in maps.items()) or "none"
+    raise ConfigError(
+        f"patches are judged at a map of D of {size} px, but its maps are: {has}; change transfer.patch_px"
+    )

@@ -1,0 +1,110 @@
+"""How much parameters matter to the game, estimated while it stands still or as it is played."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.losses import LOSSES
+from gan_jax.nets import Pair
+from gan_jax.train.draws import Purpose
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Network
+from gan_jax.train.state import GanState, Variables
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.fisher import fisher
+from gan_jax.transfer.ground import Ground
+from gan_jax.trees import Tree, flatten, unflatten
+
+ESTIMATE = "estimate"
+
+
+def examples(turn: Turn) -> dict[str, Any]:
+    """What one example of a turn is made of, each leaf `[B, ...]`."""
+    keys = {"real": turn.keys(Purpose.AUGMENT_REAL), "fake": turn.keys(Purpose.AUGMENT_FAKE)}
+    return {"batch": turn.batch, "latents": turn.latents, **keys}
+
+
+def game_loss(turn: Turn, network: Network) -> Callable[[Variables, Variables, Any], jax.Array]:
+    """`(g, d, example) -> []`: what a network pays in the game for one real image and one generated one.
+
+    Networks are in evaluation mode, where no example influences another; images are augmented as D sees them.
+    """
+    task, adversarial = turn.task, LOSSES[turn.loss.name]
+
+    def value(g: Variables, d: Variables, one: Any) -> jax.Array:
+        one = jax.tree_util.tree_map(lambda x: x[None], one)
+        see = lambda sample, side: task.augment(one[side], sample, turn.p)
+        judge = lambda sample, side: task.discriminate(d, see(sample, side), one["batch"], False)[0]
+        fake = task.generate(g, one["batch"], one["latents"], False)[0]
+        of_d, of_g = adversarial(judge(task.real(one["batch"]), "real"), judge(fake, "fake"))
+        return (of_d if network == "d" else of_g)[0]
+
+    return value
+
+
+def game_fisher(
+    turn: Turn,
+    network: Network,
+    g: Variables,
+    d: Variables,
+    params: Tree,
+    change: Callable[[dict[str, jax.Array], Tree], dict[str, jax.Array]],
+) -> Tree:
+    """Fisher information of `params` in a network's loss, over the examples of a turn on all devices.
+
+    Args:
+      turn: whose examples.
+      network: who pays.
+      g, d: variables of the two.
+      params: what is asked about.
+      change: `(leaves of the network's params by path, params) -> those that params change`.
+    """
+    nets = {"g": g, "d": d}
+    own = nets[network]
+    leaves, value = flatten(own["params"]), game_loss(turn, network)
+
+    def loss(params: Tree, one: Any) -> jax.Array:
+        moved = {**own, "params": unflatten(leaves | change(leaves, params), like=own["params"])}
+        both = {**nets, network: moved}
+        return value(both["g"], both["d"], one)
+
+    return fisher(loss, params, examples(turn), sync=turn.sync)
+
+
+def estimate(
+    ground: Ground,
+    g: Variables,
+    d: Variables,
+    samples: int,
+    value: Callable[[Turn], Tree],
+    like: Tree,
+    grafted: Callable[[Pair], Pair] | None = None,
+) -> Tree:
+    """The mean of `value(turn)` over turns with `samples` examples, rounded up to whole dispatches; nothing trains.
+
+    Args:
+      ground: where.
+      g, d: variables, which the turns have as `kept["g"]` and `kept["d"]` to the bit.
+      samples: examples, each of a real image and of latents.
+      value: a mean over the examples of all devices.
+      like: the shapes of it.
+      grafted: the pair, where it is not the run's.
+    """
+
+    def add(before: GanState, state: GanState, turn: Turn) -> GanState:
+        total = jax.tree_util.tree_map(jnp.add, state.extras[ESTIMATE], value(turn))
+        return dataclasses.replace(state, extras={**state.extras, ESTIMATE: total})
+
+    zeros = lambda g, d: {ESTIMATE: jax.tree_util.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)}
+    nothing = lambda path: False
+    state = ground.train(
+        g, d, samples * ground.config.train.d_steps / 1000, trains=(nothing, nothing), grafted=grafted,
+        extension=Extension(plays=False, after=add, begin=zeros),
+        kept={"g": g, "d": d},
+    )  # fmt: skip
+    return jax.tree_util.tree_map(lambda total: total / state.step.astype(total.dtype), state.extras[ESTIMATE])

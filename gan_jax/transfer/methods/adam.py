@@ -1,0 +1,106 @@
+"""AdAM (Zhao, Chandrasegaran, Abdollahzadeh, Cheung, NeurIPS 2022): adaptation-aware kernel modulation.
+
+1. Probing: all kernels of the source are frozen under rank-1 gates `W * (1 + u v)`; these and D's head are trained on
+   the target for a while. Then the Fisher information of the gates' entries `1 + u v [in, out]` in the target's
+   adversarial loss says, as its mean over `in`, how important each filter is.
+2. From the source again: filters above the quantile of their group keep their weights under a gate; those below it are
+   trained whole, without one. The loss is the plain game.
+
+Groups are G's convolutions, G's dense layers that make styles (affine layers, conditional norms), D's convolutions and
+what other dense layers a network has (see `filters.py`). G's mapping network, strengths of noise and biases behind
+kernels are frozen in G, biases in D too; the biases of style layers train, which is what an offset beside a frozen bias
+comes to. D's head trains in both stages.
+
+The official code differs. It reshapes the outer product of a convolution transposed, so that gates fall on the wrong
+kernels, and its gate of a dense layer is the identity at 512 outputs only. It freezes by zeroing slices of gradients,
+which is exact without momentum only; here no gradient exists. It asks the moving average of D too, which is not kept
+here: D's importance is that of its weights as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import AdAMConfig, ConfigError
+from gan_jax.nets import Pair
+from gan_jax.train.regularisers import Network
+from gan_jax.train.state import Variables
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.adapters import BRANCH, kml_where
+from gan_jax.transfer.filters import Groups, PerFilter, filter_groups, in_head, lowest
+from gan_jax.transfer.graft import Graft
+from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.importance import estimate, game_fisher
+from gan_jax.transfer.method import Method
+from gan_jax.trees import Tree, flatten, unflatten
+
+NETWORKS: tuple[Network, ...] = ("g", "d")
+
+
+def adam(config: AdAMConfig, pair: Pair) -> Method:
+    """Both networks start from the source; what is trained of them is decided by a probe.
+
+    Raises:
+      ConfigError: one of the networks would be fresh.
+    """
+    if config.networks != "both":
+        raise ConfigError(
+            f"transfer.networks is {config.networks}, but adam decides what to keep of the source in both; use both"
+        )
+    specs = {"g": pair.g.specs()["params"], "d": pair.d.specs()["params"]}
+    groups = {network: filter_groups(pair, network) for network in NETWORKS}
+    paths = {network: [path for group in groups[network].values() for path in group] for network in NETWORKS}
+    grafts: dict[Network, Graft] = {network: Graft(kml_where(paths[network])) for network in NETWORKS}
+    like = {n: {path: flatten(specs[n])[path] for path in paths[n]} for n in NETWORKS}
+    like = jax.tree_util.tree_map(lambda spec: jax.ShapeDtypeStruct(spec.shape[-1:], spec.dtype), like)
+
+    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+        gates = lambda network: lambda path: bool(grafts[network].trains(path))
+        probe = ground.train(
+            g, d, config.probe_kimg, trains=(gates("g"), lambda path: in_head(pair, path) or gates("d")(path))
+        )
+        probed: dict[Network, Variables] = {"g": probe.g_ema, "d": probe.d}
+        plain = {n: {**probed[n], "params": grafts[n].plain(probed[n]["params"])} for n in NETWORKS}
+        ask = lambda turn: {n: _gate_fisher(turn, n, paths[n]) for n in NETWORKS}
+        found = estimate(ground, plain["g"], plain["d"], config.probe_samples, ask, like, grafted=lambda pair: pair)
+        trained = {n: lowest(found[n], groups[n], config.quantile) for n in NETWORKS}
+        return Prepared(_masked(g, trained["g"]), _masked(d, trained["d"]), kept, int(probe.images))
+
+    frozen = [path for n in NETWORKS for path in _frozen(pair, n, groups[n], specs[n])]
+    return Method(starts=NETWORKS, frozen=tuple(frozen), grafts=grafts, prepare=prepare)
+
+
+def _frozen(pair: Pair, network: Network, groups: Groups, params: Tree) -> list[str]:
+    """The paths that never train: the mapping network, strengths of noise, biases beside kernels but those of styles."""
+    out = []
+    styles = {path.removesuffix("kernel") for path in groups.get("styles", ())}
+    leaves = flatten(params)
+    for path in leaves:
+        layer, _, name = path.rpartition("/")
+        beside = name == "bias" and f"{layer}/kernel" in leaves and f"{layer}/" not in styles
+        mapping = network == "g" and path.startswith("mapping/")
+        head = network == "d" and in_head(pair, path)
+        if (beside or mapping or name == "noise_strength") and not head:
+            out.append(f"{network}/params/{path}")
+    return out
+
+
+def _gate_fisher(turn: Turn, network: Network, paths: list[str]) -> PerFilter:
+    """The Fisher information of a network's gates, as the mean over what each filter reads: `[out]` for each kernel."""
+    g, d = turn.kept["g"], turn.kept["d"]
+    leaves = flatten(turn.kept[network]["params"])
+    gates = {path: jnp.zeros(leaves[path].shape[-2:], leaves[path].dtype) for path in paths}
+    gated = lambda kernel, gate: kernel * (1 + gate.reshape((1,) * (kernel.ndim - 2) + gate.shape))
+    change = lambda leaves, gates: {path: gated(leaves[path], gate) for path, gate in gates.items()}
+    found = game_fisher(turn, network, g, d, gates, change)
+    return {path: entries.mean(0) for path, entries in found.items()}
+
+
+def _masked(variables: Variables, trained: PerFilter) -> Variables:
+    """The filters that are trained taken out of the adapter's masks."""
+    leaves = flatten(variables["params"])
+    masks = {f"{BRANCH}/{path}/mask": jnp.logical_not(low) for path, low in trained.items()}
+    return {**variables, "params": unflatten(leaves | masks, like=variables["params"])}

@@ -1,0 +1,95 @@
+"""Elastic weight consolidation for few shots (Li, Zhang, Lu, Shechtman, NeurIPS 2020): G pays where it matters.
+
+The penalty is `strength * sum F (theta - theta_source)^2` over G's parameters. F is the Fisher information of the
+source: the mean over generated images of the squared gradient of log D(G(z)), D's log-likelihood that the image is
+real, with D = sigmoid(logit) whatever loss the game is played with. It is estimated once, before training.
+
+No official code exists. The one public implementation squares the gradient of a batch's mean loss, which is smaller
+by about the size of the batch; strengths are not comparable with those. They depend on the networks too, so sweep
+them, or let `balance` choose.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ConfigError, EWCConfig
+from gan_jax.nets import Pair
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Extras, Regulariser
+from gan_jax.train.state import Variables
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.fisher import fisher
+from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.importance import estimate
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods.l2_sp import squared_distance
+from gan_jax.trees import Tree
+
+MOVE = 0.01  # share of each weight that the cost of a balanced strength is that of
+
+
+def ewc(config: EWCConfig, pair: Pair) -> Method:
+    """Both networks start from the source, everything is trained, G is held by importance.
+
+    Raises:
+      ConfigError: one of the networks would be fresh.
+    """
+    if config.networks != "both":
+        raise ConfigError(
+            f"transfer.networks is {config.networks}, but ewc asks the source's D what matters in the source's G; use both"
+        )
+
+    def keep(g: Variables, d: Variables) -> dict[str, Tree]:
+        params = g["params"]
+        return {
+            "start": params,
+            "fisher": jax.tree_util.tree_map(jnp.zeros_like, params),
+            "strength": jnp.full((), config.strength, jnp.float32),
+        }
+
+    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Tree]) -> Prepared:
+        found = estimate(ground, g, d, config.samples, source_fisher, like=g["params"])
+        strength = kept["strength"] if config.balance is None else balanced(config.balance, found, g["params"])
+        return Prepared(g, d, {**kept, "fisher": found, "strength": strength})
+
+    term = Regulariser("ewc", "g", _value)
+    return Method(starts=("g", "d"), keep=keep, prepare=prepare, extension=Extension(terms=(term,)))
+
+
+def source_fisher(turn: Turn) -> Tree:
+    """Fisher information of the parameters of the kept G, on the latents of a turn."""
+    g, d, task = turn.kept["g"], turn.kept["d"], turn.task
+
+    def loss(params: Tree, one: Tree) -> jax.Array:
+        one = jax.tree_util.tree_map(lambda x: x[None], one)
+        image = task.generate({**g, "params": params}, one["batch"], one["latents"], False)[0]
+        return jax.nn.softplus(-task.discriminate(d, image, one["batch"], False)[0])[0]
+
+    return fisher(loss, g["params"], {"batch": turn.batch, "latents": turn.latents}, sync=turn.sync)
+
+
+def balanced(cost: float, information: Tree, params: Tree) -> jax.Array:
+    """The strength at which a move of 1 % of every weight costs so much: `cost / sum F (0.01 theta)^2`, `[]`.
+
+    Raises:
+      ConfigError: nothing matters, so no strength does.
+    """
+    unit = squared_distance(jax.tree_util.tree_map(lambda p: MOVE * p, params), _zeros(params), information)
+    if not jnp.isfinite(unit) or unit <= 0:
+        raise ConfigError(
+            f"transfer.balance wants Fisher information above 0, but a move of 1 % of all weights has {float(unit):g}: "
+            "the source's D is sure of every generated image, or does not depend on them; use another source, or "
+            "transfer.balance None"
+        )
+    return (cost / unit).astype(jnp.float32)
+
+
+def _zeros(tree: Tree) -> Tree:
+    return jax.tree_util.tree_map(jnp.zeros_like, tree)
+
+
+def _value(turn: Turn) -> tuple[jax.Array, Extras]:
+    kept = turn.kept
+    return kept["strength"] * squared_distance(turn.g["params"], kept["start"], kept["fisher"]), {}

@@ -1,0 +1,50 @@
+"""L2-SP (Li, Grandvalet, Davoine, ICML 2018; a baseline of Freeze-D's paper): pay for leaving the starting point.
+
+The penalty is `strength * sum (theta - theta_start)^2`. Leaves that the source lacks start fresh, and pay for leaving
+that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import L2SPConfig
+from gan_jax.nets import Pair
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Extras, Network, Regulariser
+from gan_jax.train.state import Variables
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.method import Method, networks_of
+from gan_jax.trees import Tree
+
+
+def l2_sp(config: L2SPConfig, pair: Pair) -> Method:
+    """Everything is trained; each network that starts from the source is held to it by its strength."""
+    d_strength = config.strength if config.d_strength is None else config.d_strength
+    strengths: dict[Network, float] = {"g": config.strength, "d": d_strength}
+    held: list[Network] = [name for name in strengths if name in networks_of(config.networks) and strengths[name] > 0]
+
+    def keep(g: Variables, d: Variables) -> dict[str, Tree]:
+        return {name: {"g": g, "d": d}[name]["params"] for name in held}
+
+    terms = tuple(Regulariser(f"l2_sp_{name}", name, _distance(name, strengths[name])) for name in held)
+    return Method(starts=tuple(networks_of(config.networks)), keep=keep, extension=Extension(terms=terms))
+
+
+def _distance(network: Network, strength: float) -> Callable[[Turn], tuple[jax.Array, Extras]]:
+    def value(turn: Turn) -> tuple[jax.Array, Extras]:
+        params = getattr(turn, network)["params"]
+        return strength * squared_distance(params, turn.kept[network]), {}
+
+    return value
+
+
+def squared_distance(params: Tree, start: Tree, weights: Tree | None = None) -> jax.Array:
+    """The sum over all leaves of `weights * (params - start)^2`, `[]`; weights of None are 1."""
+    squares = jax.tree_util.tree_map(lambda p, s: jnp.square(p - s), params, start)
+    if weights is not None:
+        squares = jax.tree_util.tree_map(jnp.multiply, weights, squares)
+    return sum((leaf.sum() for leaf in jax.tree_util.tree_leaves(squares)), start=jnp.zeros(()))

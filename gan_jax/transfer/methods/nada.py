@@ -1,0 +1,128 @@
+"""StyleGAN-NADA (Gal et al., SIGGRAPH 2022): G moves along the direction between two texts, without D, without images.
+
+The source's G and its copy make images of the same latents and the same noise. With unit embeddings E and the direction
+T from the source's text to the target's, the copy pays 1 - cos(E(copy) - E(source), T), mean over images.
+
+A difference shorter than FLOOR is divided by FLOOR: at the start both images are equal, where a cosine has no value. The
+official code draws noise for each network by itself and meets the point by chance only.
+
+Before each step the layers are chosen that matter: one step of SGD on the styles of a few latents, and the `layers`
+convolutions whose styles move most, by the mean absolute move, are all that trains then. The others are equal to the
+bit in weights, average and moments; each layer's bias correction counts its own updates, as an Adam that skips leaves
+does. The mapping, to_rgb and the strengths of the noise never train.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ConfigError, NADAConfig
+from gan_jax.nets import Pair
+from gan_jax.tasks.image import draw_latents
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Extras, Network, Regulariser
+from gan_jax.train.state import GanState, Variables
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.encoders import embed_images, load_encoder, text_direction
+from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.styled import LAYER, corrected, layer_of, style_layers
+from gan_jax.trees import Tree, map_with_path
+
+FLOOR = 0.05  # of unit embeddings; those of different images are about ten times as far apart
+CHOSEN, COUNTS = "nada_chosen", "nada_counts"  # in extras, `[layers]`: what trains next, how often each has
+NEVER = ("mapping/**", "**/to_rgb/**", "**/noise_strength")
+
+
+def nada(config: NADAConfig, pair: Pair) -> Method:
+    """G starts from the source; the encoder is what `transfer.clip` names.
+
+    Raises:
+      ConfigError: no encoder, texts without a direction, or a choice of layers of a generator that has no styles.
+    """
+    if config.networks == "d":
+        raise ConfigError("transfer.networks is d, but nada moves the source's G, and has no D; use g")
+    encoder = load_encoder(config.clip)
+    way = jnp.asarray(text_direction(encoder, config.source_text, config.target_text))
+    if pair.config.channels == 4:
+        raise ConfigError("net.channels is 4, but an encoder of images sees no alpha; use 3")
+    starts = tuple(networks_of(config.networks))
+    layers = style_layers(pair) if config.layers else ()
+    adaptive = 0 < config.layers < len(layers)
+
+    def loss(params: Tree, images: jax.Array, old: jax.Array) -> jax.Array:
+        return directional(embed_images(encoder, params, images), embed_images(encoder, params, old), way)
+
+    def value(turn: Turn) -> tuple[jax.Array, Extras]:
+        old = turn.task.generate(turn.kept["g"], turn.batch, turn.latents, True)[0]
+        return loss(turn.kept["encoder"], turn.fake, old).mean(), {}
+
+    def choose(g: Variables, kept: dict[str, Any], done: jax.Array) -> jax.Array:
+        """Which layers train, `[layers]` bool: by styles of the same latents on every device."""
+        key = jax.random.fold_in(jax.random.wrap_key_data(kept["key"]), done)
+        z = draw_latents(jax.random.split(key, config.layer_batch), pair.config.z_dim)
+        ws = pair.g.parts["map"](g, z)
+        old = pair.g.parts["synthesise"](kept["g"], ws)
+        mean = lambda ws: loss(kept["encoder"], pair.g.parts["synthesise"](g, ws), old).mean()
+        moved = jnp.abs(config.layer_lr * jax.grad(mean)(ws)).mean((0, 2))[: len(layers)]  # the last is to_rgb's alone
+        return jnp.zeros(len(layers), bool).at[jax.lax.top_k(moved, config.layers)[1]].set(True)
+
+    def keep(g: Variables, d: Variables) -> dict[str, Any]:
+        kept = {"g": jax.tree_util.tree_map(jnp.asarray, g), "encoder": encoder.params}
+        choice = {"key": jnp.zeros(2, jnp.uint32), "betas": jnp.zeros(2), "first": jnp.zeros(len(layers), bool)}
+        return kept | (choice if adaptive else {})
+
+    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+        optim = ground.config.optim
+        kept = {**kept, "key": jax.random.key_data(ground.key), "betas": jnp.array([optim.b1, optim.b2])}
+        return Prepared(g, d, {**kept, "first": jax.jit(choose)(g, kept, jnp.zeros((), jnp.int32))})
+
+    def now(extras: Extras, kept: dict[str, Any], step: jax.Array) -> jax.Array:
+        return jnp.where(step == 0, kept["first"], extras[CHOSEN])
+
+    def settle(turn: Turn, network: Network, before: Any, after: Any) -> Any:
+        if network == "d":
+            return after
+        mask, counts = now(turn.extras, turn.kept, turn.done), turn.extras[COUNTS]
+        pace = corrected(turn.kept["betas"], counts + 1, turn.done + 1)
+        at = lambda values, path: values[layer_of(path, layers)]
+        weights = map_with_path(
+            lambda path, new, old: jnp.where(at(mask, path), old + at(pace, path) * (new - old), old),
+            after[0],
+            before[0],
+        )
+        hold = lambda path, new, old: new if LAYER.search(path) is None else jnp.where(at(mask, path), new, old)
+        return weights, map_with_path(hold, after[1], before[1])
+
+    def after(before: GanState, state: GanState, turn: Turn) -> GanState:
+        mask = now(before.extras, before.kept, before.step)
+        hold = lambda path, new, old: new if not trains(path) else jnp.where(mask[layer_of(path, layers)], new, old)
+        average = map_with_path(hold, state.g_ema["params"], before.g_ema["params"])
+        extras = {
+            CHOSEN: choose(state.g, state.kept, before.step + 1),
+            COUNTS: before.extras[COUNTS] + mask.astype(jnp.int32),
+        }
+        g_ema = {**state.g_ema, "params": average}
+        return dataclasses.replace(state, g_ema=g_ema, extras={**state.extras, **extras})
+
+    def begin(g: Variables, d: Variables) -> Extras:
+        return {CHOSEN: jnp.zeros(len(layers), bool), COUNTS: jnp.zeros(len(layers), jnp.int32)}
+
+    extension = Extension(terms=(Regulariser("direction", "g", value),), plays=False)
+    frozen = tuple(f"g/params/{pattern}" for pattern in NEVER)
+    if not adaptive:
+        return Method(starts=starts, frozen=frozen, keep=keep, extension=extension)
+    extension = dataclasses.replace(extension, settle=settle, after=after, begin=begin)
+    method = Method(starts=starts, frozen=frozen, keep=keep, prepare=prepare, extension=extension)
+    trains = method.trains("g")
+    return method
+
+
+def directional(new: jax.Array, old: jax.Array, way: jax.Array) -> jax.Array:
+    """`1 - cos(new - old, way)` `[N]` of embeddings `[N, D]` and a unit vector `[D]`; see FLOOR."""
+    moved = new - old
+    return 1 - moved @ way * jax.lax.rsqrt(jnp.maximum(jnp.square(moved).sum(-1), FLOOR**2))

@@ -1,0 +1,75 @@
+"""RSSA, relaxed spatial structural alignment (Xiao et al., CVPR 2022): keep correlations within maps and between them.
+
+Anchors and patches are CDC's, whose similarities of whole samples are left out. Correlations are those of maps from a
+quarter of the image's size, within windows of half a map (its quarters, and the centre) and between maps of latents
+nearby: `nearby` times a latent that the group shares and the rest another for each, which the paper means and the
+official code computes, but does not use. The code averages maps over 2 x 2 places first, for the cost of windows; so do
+we. It leaves the largest maps out between latents, and so do we. It counts what is done every sixth step a sixth; here
+`disturbance` is the average weight over steps, as of every lazy penalty, so that 1/36 is as little as there.
+
+The paper's third part, latents compressed onto the span of inverted target images in the space of styles, is left out: it
+wants an inversion of every target image before the run, and a generator with styles.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import RSSAConfig
+from gan_jax.losses.correspondence import in_groups
+from gan_jax.losses.spatial import cross_correlation_distance, self_correlation_distance
+from gan_jax.nets import Pair
+from gan_jax.nets.conv import downsample_mean
+from gan_jax.tasks.image import draw_latents
+from gan_jax.train.draws import Purpose
+from gan_jax.train.regularisers import Extras, Regulariser
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.correspondence import g_layers, g_maps, paired_features, wants_source
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods.cdc import relaxed
+
+
+def rssa(config: RSSAConfig, pair: Pair) -> Method:
+    """Everything is trained, D with a head for patches; G pays for correlations that change.
+
+    Raises:
+      ConfigError: G is not the source's or has no maps, or D has none of `patch_px`.
+    """
+    wants_source(config, "rssa")
+    maps = g_maps(pair)
+    sizes = {path: shape[0] for path, shape in g_layers(pair).items()}
+    smaller = tuple(path for path in maps if sizes[path] < pair.config.resolution) or maps
+    every = lambda loss: config.disturbance_every
+    within = Regulariser("self_correlation", "g", functools.partial(_within, config, maps))
+    between = Regulariser("cross_correlation", "g", functools.partial(_between, config, smaller), interval=every)
+    return relaxed(config, pair, (within, between) if config.disturbance else (within,))
+
+
+def _within(config: RSSAConfig, paths: tuple[str, ...], turn: Turn) -> tuple[jax.Array, Extras]:
+    now, old = paired_features(turn, paths)
+    parts = [self_correlation_distance(downsample_mean(now[path]), downsample_mean(old[path])) for path in paths]
+    return config.strength * _total(parts), {}
+
+
+def _between(config: RSSAConfig, paths: tuple[str, ...], turn: Turn) -> tuple[jax.Array, Extras]:
+    z, labels = nearby(config, turn)
+    now, old = paired_features(turn, paths, z, labels)
+    parts = [cross_correlation_distance(now[path], old[path], config.group) for path in paths]
+    return config.disturbance * _total(parts), {}
+
+
+def nearby(config: RSSAConfig, turn: Turn) -> tuple[jax.Array, jax.Array | None]:
+    """Latents `[B, z_dim]` around the first of each group, and its label for all of them."""
+    first = lambda x: jnp.repeat(in_groups(x, config.group)[:, 0], config.group, axis=0)
+    z_dim = turn.kept["anchors"].shape[1]
+    centres = first(draw_latents(turn.keys(Purpose.PAIRED_LATENTS), z_dim))
+    around = draw_latents(turn.keys(Purpose.PAIRED_NOISE), z_dim)
+    labels = first(turn.batch["label"]) if "label" in turn.batch else None
+    return config.nearby * centres + (1 - config.nearby) * around, labels
+
+
+def _total(parts: list[jax.Array]) -> jax.Array:
+    return sum((part.mean() for part in parts), start=jnp.zeros(()))

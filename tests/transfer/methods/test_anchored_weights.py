@@ -1,0 +1,154 @@
+"""L2-SP, EWC and feature distillation: what they cost by hand in float64, what moves, the same game everywhere."""
+
+import dataclasses
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from gan_jax.config import ConfigError, EWCConfig, FeatureDistillationConfig, L2SPConfig, ResNetConfig
+from gan_jax.nets.build import NETS, build
+from gan_jax.tasks import image_task
+from gan_jax.train.anneal import cosine
+from gan_jax.transfer.methods.ewc import balanced
+from gan_jax.transfer.methods.l2_sp import squared_distance
+from gan_jax.trees import flatten, unflatten
+from tests.train.games import host
+from tests.train.toy import NET, build_toy
+from tests.transfer.methods import conformance as ask
+
+ALWAYS = lambda path: True  # noqa: E731
+L2_SP = ask.make_config(L2SPConfig(strength=0.5, d_strength=0.25))
+EWC = ask.make_config(EWCConfig(strength=3.0, samples=16))
+DISTILLATION = ask.make_config(FeatureDistillationConfig(strength=2.0))
+DRAWS = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+
+
+@pytest.mark.parametrize("config", [L2_SP, EWC, DISTILLATION], ids=["l2_sp", "ewc", "distillation"])
+def test_conformance(config, monkeypatch):
+    ask.assert_identity(config)
+    ask.assert_only(config, ALWAYS, times=2)
+    ask.assert_same_everywhere(config, monkeypatch)
+
+
+@pytest.fixture
+def trees():
+    with jax.enable_x64():
+        draw = lambda: {"a": jnp.asarray(DRAWS.normal(size=(2, 3))), "b": {"c": jnp.asarray(DRAWS.normal(size=(4,)))}}
+        yield draw(), draw(), draw()
+
+
+def test_squared_distance_and_its_gradient_by_hand(trees):
+    params, start, weights = trees
+    turn = types.SimpleNamespace(g={"params": params}, d={"params": start}, kept={"g": start, "d": params})
+    flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+    moved = flat(params) - flat(start)
+    of_g, of_d = ask.make_method(L2_SP.transfer, build(NET)).extension.terms
+    assert (of_g.network, of_d.network) == ("g", "d")
+    assert_allclose(of_g.value(turn)[0], 0.5 * (moved**2).sum(), rtol=1e-12)
+    assert_allclose(of_d.value(turn)[0], 0.25 * (moved**2).sum(), rtol=1e-12)
+    slope = jax.grad(lambda p: squared_distance(p, start, weights))(params)
+    assert_allclose(flat(slope), 2 * flat(weights) * moved, rtol=1e-12)
+    turn.kept = {"strength": jnp.asarray(7.0), "start": start, "fisher": weights}
+    (term,) = ask.make_method(EWC.transfer, build(NET)).extension.terms
+    assert_allclose(term.value(turn)[0], 7 * (flat(weights) * moved**2).sum(), rtol=1e-12)
+
+
+def test_a_balanced_strength_makes_a_move_of_one_percent_cost_what_is_asked(trees):
+    params, _, weights = trees
+    weights = jax.tree.map(jnp.abs, weights)
+    strength = balanced(0.3, weights, params)
+    moved = jax.tree.map(lambda p: 1.01 * p, params)
+    assert_allclose(strength * squared_distance(moved, params, weights), 0.3, rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"transfer.balance wants Fisher information above 0.*another source"):
+        balanced(0.3, jax.tree.map(jnp.zeros_like, weights), params)
+
+
+def test_information_is_that_of_the_sources_d_on_each_generated_image():
+    """Against single gradients of log sigmoid(D(G(z))), on the latents that the estimate drew."""
+    _, state, _, start = ask.begin(EWC)
+    found, task = state.kept["fisher"], image_task(build(NET))
+    assert_array_equal(state.kept["start"]["stem"]["kernel"], start.g["params"]["stem"]["kernel"])
+
+    @jax.jit
+    def gradient(params, z):
+        logit = lambda p: task.discriminate(start.d, task.generate({**start.g, "params": p}, {"z": z}, z, False)[0], {}, False)[0][0]  # fmt: skip  # noqa: E501
+        return jax.grad(lambda p: jnp.log(jax.nn.sigmoid(logit(p))))(params)
+
+    squares = [jax.tree.map(jnp.square, gradient(start.g["params"], z[None])) for z in _normals(300)]
+    want = jax.tree.map(lambda *leaves: jnp.stack(leaves).mean(0), *squares)
+    for path, value in flatten(want).items():  # other latents, so only about the same
+        assert_allclose(flatten(found)[path].mean(), value.mean(), rtol=0.6, err_msg=path)
+
+
+def _normals(n):
+    return jax.random.normal(jax.random.key(9), (n, NET.z_dim))
+
+
+def test_balance_is_kept_in_the_state():
+    config = dataclasses.replace(EWC, transfer=dataclasses.replace(EWC.transfer, balance=0.5))
+    _, state, _, _ = ask.begin(config)
+    kept = state.kept
+    moved = jax.tree.map(lambda p: 1.01 * p, kept["start"])
+    assert_allclose(kept["strength"] * squared_distance(moved, kept["start"], kept["fisher"]), 0.5, rtol=1e-3)
+
+
+def test_weights_are_held_the_more_the_stronger():
+    far = []
+    for strength in (0.0, 100.0):
+        config = dataclasses.replace(L2_SP, transfer=L2SPConfig(strength=strength))
+        made, state, feed, _ = ask.begin(config)
+        assert ("g" in state.kept) == (strength > 0)
+        before, (after, _) = host(state), ask.dispatch(config, made, state, feed, times=4)
+        far.append(np.abs(after["g/params/stem/kernel"] - before["g/params/stem/kernel"]).mean())
+    assert far[1] < 0.7 * far[0]
+
+
+def test_features_by_hand_and_annealed():
+    """The metric of a step whose D is not the kept one, against numpy on the modules' outputs."""
+    made, state, feed, _ = ask.begin(DISTILLATION)
+    _, metrics = ask.dispatch(DISTILLATION, made, state, feed)
+    assert_allclose(metrics["distillation"], 0, atol=1e-10)
+    leaves = flatten(state.d["params"])
+    draw = np.random.default_rng(1)
+    other = {path: leaf + 0.3 * draw.normal(size=leaf.shape).astype(np.float32) for path, leaf in leaves.items()}
+    moved = dataclasses.replace(state, d={**state.d, "params": unflatten(other)})
+    seen = {}
+    (term,) = made.extension.terms
+
+    def watch(turn):
+        inside = lambda d, sample: turn.task.look(d, sample, turn.batch, True)[2]
+        apart = [
+            jnp.square(inside(turn.d, sample)[block] - inside(turn.kept["d"], sample)[block]).mean()
+            for sample in (turn.seen, turn.made) for block in ("from_rgb", "b4", "head")
+        ]  # fmt: skip
+        return 2 * sum(apart) / 6, {}
+
+    for name, one in (("own", term), ("by hand", dataclasses.replace(term, value=watch))):
+        changed = dataclasses.replace(made, extension=dataclasses.replace(made.extension, terms=(one,)))
+        seen[name] = ask.dispatch(DISTILLATION, changed, moved, feed)[1]["distillation"]
+    assert seen["own"] > 1e-3
+    assert_allclose(seen["own"], seen["by hand"], rtol=1e-5)
+    annealing = dataclasses.replace(DISTILLATION, transfer=FeatureDistillationConfig(strength=2.0, anneal_kimg=0.016))
+    annealed = ask.make_method(annealing.transfer, build(NET))
+    for times, left in ((1, 1.0), (2, 0.5), (3, 0.0)):  # the images before the last step are 0, 8 and 16
+        after = dataclasses.replace(moved, images=jnp.asarray(8 * (times - 1)))
+        _, metrics = ask.dispatch(annealing, annealed, after, feed)
+        assert_allclose(metrics["distillation"], left * seen["own"], rtol=1e-5, atol=1e-8)
+    assert_allclose(cosine(2.0, 0.0, 0.016, 4), 2 * (1 + np.cos(np.pi / 4)) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "transfer", [EWCConfig(networks="g"), EWCConfig(networks="d"), FeatureDistillationConfig(networks="g")]
+)
+def test_networks_that_would_be_fresh(transfer):
+    with pytest.raises(ConfigError, match=r"transfer.networks .*use both"):
+        ask.make_method(transfer, build(NET))
