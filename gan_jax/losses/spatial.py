@@ -56,6 +56,8 @@ def cross_correlation(x: jax.Array, group: int) -> jax.Array:
 def cross_correlation_distance(now: jax.Array, old: jax.Array, group: int) -> jax.Array:
     """How far correlations between maps have moved: `[B]`, the mean absolute difference.
 
+    Where nothing has moved there is a kink: the value is 0, and rounding decides its slope.
+
     Args:
       now, old: `[B, H, W, C]` maps of the same latents.
       group: consecutive samples that are compared with each other.

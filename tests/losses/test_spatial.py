@@ -64,7 +64,7 @@ def test_self_correlation_by_loops():
 
 def test_one_place_that_turns():
     """Old: all alike, every cosine 1. Now one corner is orthogonal: 6 of its window's 16 cosines are 0, each counts 1/2."""
-    old = jnp.ones((1, 4, 4, 2)) * jnp.array([1.0, 0.0])
+    old = jnp.broadcast_to(jnp.array([1.0, 0.0]), (1, 4, 4, 2))
     now = old.at[0, 0, 0].set(jnp.array([0.0, 5.0]))
     assert_allclose(self_correlation_distance(now, old), [6 / 16 / 2 / 4], rtol=1e-9)
 
@@ -90,9 +90,8 @@ def test_distances_vanish_where_they_start_and_slope_elsewhere():
     for value in terms:
         assert_allclose(value(old), 0, atol=1e-15)
         assert_slope(value, old + 0.3 * draw(3, 4, 4, 2, seed=1))
-    # Smooth at the start; absolute differences have a kink there, whose slope is taken to be 0.
-    for value in terms:
-        assert_allclose(jax.grad(value)(old), np.zeros_like(old), atol=1e-15)
+    # Absolute differences have a kink there, where rounding decides the slope; only the other term is smooth.
+    assert_allclose(jax.jit(jax.grad(terms[0]))(old), np.zeros_like(old), atol=1e-15)
 
 
 def test_maps_of_other_groups_do_not_matter():

@@ -36,7 +36,7 @@ class FeatureDistillationConfig(FinetuneConfig):
 class CDCConfig(FinetuneConfig):
     """Cross-domain correspondence: similarities between samples are kept; D sees whole images near anchors, else patches."""
 
-    strength: float = 1000.0  # times the mean divergence of similarities
+    strength: float = 1000.0  # times the divergence of similarities, mean over pairs of a group
     group: int = 4  # samples that are compared with each other
     anchors: int = 10  # fixed latents around which whole images are judged
     anchor_noise: float = 0.1  # standard deviation around them
@@ -48,8 +48,8 @@ class CDCConfig(FinetuneConfig):
 class RSSAConfig(CDCConfig):
     """Relaxed spatial structural alignment: correlations within and between feature maps are kept, instead of CDC's."""
 
-    strength: float = 0.8  # of the correlation within a map
-    disturbance: float = 1.0  # of the correlation with maps of latents nearby
+    strength: float = 0.8  # of the correlation within a map, summed over maps and both kinds of windows
+    disturbance: float = 1.0  # of the correlation with maps of latents nearby, on average over steps
     disturbance_every: int = 6  # steps from one to the next
     nearby: float = 0.85  # share of the latent itself in those nearby
 
