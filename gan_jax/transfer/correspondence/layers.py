@@ -52,7 +52,7 @@ def g_maps(pair: Pair, smallest: int = 8) -> tuple[str, ...]:
         given = ", ".join(f"{path} {list(shape)}" for path, shape in layers.items())
         raise ConfigError(
             f"correlations within feature maps want a G with maps of {least} px or more, and its layers give {given}; "
-            "use cdc or dcl, which take features of any shape"
+            "use cdc or dcl, which take features of G of any shape (cdc wants a map in D)"
         )
     return maps
 

@@ -59,7 +59,9 @@ def find_patches(pair: Pair, patch_px: int | None) -> Patches:
     for path, shape in maps.items():
         if shape[0] == size:
             return Patches(path, shape[-1])
-    has = ", ".join(f"{shape[0]} px ({path})" for path, shape in maps.items()) or "none"
+    if not maps:
+        raise ConfigError("patches are judged at a feature map of D, and this D has none; use dcl, which wants no maps")
+    has = ", ".join(f"{shape[0]} px ({path})" for path, shape in maps.items())
     raise ConfigError(
         f"patches are judged at a map of D of {size} px, but its maps are: {has}; change transfer.patch_px"
     )
