@@ -23,6 +23,25 @@ def test_the_transplant_example_runs_and_prints_the_plan(capsys):
         }
 
 
+def test_the_method_of_ones_own_does_what_is_said_of_it(monkeypatch):
+    from gan_jax.config import FinetuneConfig, ResNetConfig
+    from gan_jax.nets.build import NETS, build
+    from tests.train.toy import build_toy
+    from tests.transfer.methods import conformance as ask
+
+    (example,) = re.findall(r"```python\n(import jax.numpy.*?)```", README, re.S)
+    assert example.count("\n") <= 34  # of which the imports and the last two lines are not the method
+    there: dict = {"__name__": "example"}
+    exec(compile(example, "README.md", "exec"), there)  # noqa: S102  our own text
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    config = ask.make_config(FinetuneConfig())
+    method = there["stay_near"](config.transfer, build(config.net))
+    ask.assert_identity(config, method)
+    ask.assert_only(config, lambda path: "/from_rgb/" not in path, method)
+    made, state, feed, _ = ask.begin(config, method)
+    assert ask.dispatch(config, made, state, feed, times=2)[1]["distance"] > 0
+
+
 def test_three_lines_give_images():
     import gan_jax
 

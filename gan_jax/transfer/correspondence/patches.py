@@ -44,7 +44,7 @@ class Patches:
     def verdict(self, config: CDCConfig, turn: Turn, judged: Judged) -> jax.Array:
         """Logits `[B, h, w]` to play with, of one pass over D: the image's own near anchors, else those of its patches."""
         head = turn.d["params"][GRAFT][BRANCH]
-        patches = conv(at_least_float32(judged.inside[self.path]), head["kernel"])[..., 0] + head["bias"]
+        patches = conv(at_least_float32(judged.inside[self.path]), head["kernel"])[..., 0] + head["bias"][0]
         return jnp.where(at_anchors(config, turn), judged.logits[:, None, None], patches)
 
 

@@ -113,7 +113,7 @@ def nada(config: NADAConfig, pair: Pair) -> Method:
         return {CHOSEN: jnp.zeros(len(layers), bool), COUNTS: jnp.zeros(len(layers), jnp.int32)}
 
     extension = Extension(terms=(Regulariser("direction", "g", value),), plays=False)
-    frozen = tuple(f"g/params/{pattern}" for pattern in NEVER)
+    frozen = (*(f"g/params/{pattern}" for pattern in NEVER), "d/params/**")
     if not adaptive:
         return Method(starts=starts, frozen=frozen, keep=keep, extension=extension)
     extension = dataclasses.replace(extension, settle=settle, after=after, begin=begin)
