@@ -70,8 +70,11 @@ def report(images):
             content.PictureRow("colour", images(2, 8, 3)),
         ),
         pictures_note=EVIL,
+        tables=((EVIL, Table((Column("method", EVIL),), [{"method": EVIL}], EVIL)),),
         charts=(Chart(EVIL, EVIL, (Curve(EVIL, [0, 1], [1, 2], seconds=[0, 1]),), ((EVIL, 1.0),), note=EVIL),),
         gallery=make_gallery(images(2), images(2), [0, 1], [0.5, 1.25], space=EVIL),
+        warnings=(EVIL,),
+        diagnoses=Table((Column("check", EVIL),), [{"check": EVIL}], EVIL),
         plan=Table((Column("leaf", EVIL, code=True),), [{"leaf": leaf}], EVIL),
         plan_summary=EVIL,
         costs=(content.Cost(EVIL, 4e9), content.Cost("frozen", 3e9)),
@@ -99,7 +102,7 @@ def test_all_text_is_shown_as_it_is(report):
     page = Page(html.render_report(report))
     assert page.all("script") == [] and page.all("i") == []
     shown = EVIL.replace("\x1b", "")
-    assert sum(shown in text for text in page.texts) >= 25
+    assert sum(shown in text for text in page.texts) >= 35
     assert "\x1b" not in "".join(page.texts)
     for field in dataclasses.fields(report):
         assert getattr(report, field.name), f"{field.name} is part of this test"
@@ -111,7 +114,7 @@ def test_headings_sections_and_links(report):
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
     links = [attrs["href"][1:] for attrs in page.all("a")]
-    assert links == ["run", "pictures", "results", "curves", "memory", "plan", "cost", "limits"]
+    assert links == "run pictures results diagnoses curves tables memory plan cost limits".split()
     assert set(links) <= set(ids) and len(page.all("h2")) == len(page.all("section")) == len(links)
     assert all("alt" in attrs for attrs in page.all("img"))
 

@@ -56,7 +56,7 @@ def test_rick_holds_and_prunes():
     ask.assert_identity(dataclasses.replace(RICK, transfer=cold))
     steps = [host(state), *(ask.dispatch(RICK, made, state, feed, times=n)[0] for n in range(1, 8))]
     kernels = [path.removeprefix("extras/rick_held/") for path in steps[0] if path.startswith("extras/rick_held/")]
-    assert sorted(kernels) == ["d/fc1/kernel", "d/fc2/kernel", "g/fc0/kernel", "g/fc1/kernel"]
+    assert sorted(kernels) == ["d/fc0/kernel", "d/fc1/kernel", "d/fc2/kernel", "g/fc0/kernel", "g/fc1/kernel"]
     for before, after in zip(steps, steps[1:]):
         for path in kernels:
             network, _, leaf = path.partition("/")
