@@ -14,6 +14,7 @@ from gan_jax.config.methods import (
     METHOD_NAMES,
     AdaFMConfig,
     AdAMConfig,
+    AttentionFusionConfig,
     BSAConfig,
     CDCConfig,
     DCLConfig,
@@ -23,6 +24,7 @@ from gan_jax.config.methods import (
     FreezeDConfig,
     FreezeGConfig,
     FSGANConfig,
+    GradientFusionConfig,
     KMLConfig,
     L2SPConfig,
     LoRAConfig,
@@ -89,6 +91,8 @@ class Config:
 
 __all__ = [
     "METHOD_NAMES",
+    "AttentionFusionConfig",
+    "GradientFusionConfig",
     "NADAConfig",
     "RICKConfig",
     "AdAMConfig",

@@ -38,6 +38,9 @@ def method_problems(config: Config) -> Iterator[str]:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
     if isinstance(transfer, MineGANConfig) and 0 < config.train.kimg <= transfer.mine_kimg:
         yield f"transfer.mine_kimg {transfer.mine_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
+    fuse_kimg = getattr(transfer, "fuse_kimg", 0.0)
+    if 0 < config.train.kimg < fuse_kimg:
+        yield f"transfer.fuse_kimg {fuse_kimg:g} must not be longer than train.kimg {config.train.kimg:g}"
     if isinstance(transfer, BSAConfig):
         yield from _bsa(config)
 

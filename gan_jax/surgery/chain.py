@@ -30,8 +30,7 @@ def provenance_lines(manifest: Mapping[str, Any], pattern: str = "**") -> list[s
 
 def step_lines(number: int, step: Step) -> list[str]:
     """A step in a sentence, with what is particular about it below."""
-    told = _transplanted(step) if step["kind"] == "transplant" else _imported(step)
-    told = _trained(step, number) if step["kind"] == "train" else told
+    told = _trained(step, number) if step["kind"] == "train" else TOLD[step["kind"]](step)
     first = f"  {number}  {step['date'][:10]}  {next(told)}"
     said = step.get("versions", {})
     by = ", ".join(f"{name} {said[name]}" for name in ("gan_jax", "jax", "flax") if name in said)
@@ -79,3 +78,11 @@ def _trained(step: Step, number: int) -> Iterator[str]:
     yield f"trained{fresh}: {step['images']:,} images of {', '.join([str(data.get('source', 'unknown data')), *which])}"
     if step.get("frozen"):
         yield f"frozen: {', '.join(step['frozen'])}"
+
+
+def _fused(step: Step) -> Iterator[str]:
+    yield f"fused with {', '.join(one['name'] for one in step['donors'])}"
+    yield step["words"]
+
+
+TOLD = {"transplant": _transplanted, "import": _imported, "fuse": _fused}

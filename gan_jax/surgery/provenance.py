@@ -5,6 +5,7 @@ that A -> B -> C is in the manifest of C alone:
 
     {"kind": "transplant", "date", "versions", "source": {"name", "digest"}, "seed",
      "leaves": {target: {"op", "args", "sources": {path: digest}, "digest"}}, "dropped", "policies", "measured"}
+    {"kind": "fuse", "date", "versions", "donors": [{"name", "history"}], "shares": {network: {group: [..]}}, "words"}
     {"kind": "import", "date", "versions", "source": {"name", "digest", "layout"}, "leaves": {as above}}
       (of two files: "source": {"files": {"g.": {"name", "digest"}, "d.": ..}, "layout"})
     {"kind": "train", "date", "versions", "images", "config", "frozen", "averages": {"g_ema": "g"}, "measured_anew"}
@@ -148,6 +149,27 @@ def chosen_history(history: Sequence[Step], donor: Sequence[Step] | None, words:
     return *before, {**last, "chosen": words}
 
 
+def fused_history(
+    history: Sequence[Step],
+    names: Sequence[str],
+    donors: Sequence[Sequence[Step]],
+    shares: Mapping[str, Mapping[str, Sequence[float]]],
+    words: str,
+) -> tuple[Step, ...]:
+    """The history of a pair that donors were mixed into, each transplanted into the same shape first.
+
+    Args:
+      history: of the pair that they were mixed into.
+      names: of the donors.
+      donors: their histories, which are kept whole.
+      shares: network -> group of leaves -> the donors' shares.
+      words: the same for the eye.
+    """
+    told = [{"name": name, "history": list(steps)} for name, steps in zip(names, donors, strict=True)]
+    body = {"donors": told, "shares": {network: dict(of) for network, of in shares.items()}, "words": words}
+    return *history, _stamp("fuse") | body
+
+
 def train_step(
     images: int, config: Mapping[str, Any], *, frozen: Sequence[str] = (), measured_anew: Sequence[str] = ()
 ) -> Step:
@@ -182,6 +204,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
     number, step, before = len(history), history[-1], history[:-1]
     if step["kind"] == "train":
         return _trained(step, before, path)
+    if step["kind"] == "fuse":
+        return _fused(step, before, path)
     leaf = step["leaves"].get(path)
     fresh = f"fresh values (seed {step['seed']})" if "seed" in step else "fresh values"
     if leaf is None:
@@ -222,6 +246,17 @@ def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
     if not before and step["config"].get("transfer", {}).get("kind") == "ScratchConfig":
         return Origin(path, number, f"trained from fresh values{average}")
     return Origin(path, number, f"trained{average}", (origin_of(before, trained),))
+
+
+def _fused(step: Step, before: Sequence[Step], path: str) -> Origin:
+    root = path.partition("/")[0]
+    network = "g" if root == "g_ema" else root
+    if network not in step["shares"]:
+        return Origin(path, len(before) + 1, "not fused", (origin_of(before, path),))
+    donors = step["donors"]
+    listed = ", ".join(one["name"] for one in donors)
+    origins = (origin_of(before, path), *(origin_of(one["history"], path) for one in donors))
+    return Origin(path, len(before) + 1, f"fused with {listed}: {step['words']}", origins)
 
 
 def _stamp(kind: str) -> Step:

@@ -54,7 +54,7 @@ class Ground:
       key: typed PRNG key of the preparation.
       grafted: the pair of the run as it trains, made of a plain one.
       start: of the run, as `transfer.start.make_start` made it.
-      donor: `name of another source -> the start that it would have been`, of G alone.
+      donor: `(name of another source, networks=("g",)) -> the start that it would have been`, of these networks.
     """
 
     config: Config

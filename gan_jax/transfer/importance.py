@@ -76,6 +76,18 @@ def game_fisher(
     return fisher(loss, params, examples(turn), sync=turn.sync)
 
 
+def source_fisher(turn: Turn) -> Tree:
+    """Fisher information of the parameters of the kept G, on the latents of a turn."""
+    g, d, task = turn.kept["g"], turn.kept["d"], turn.task
+
+    def loss(params: Tree, one: Tree) -> jax.Array:
+        one = jax.tree_util.tree_map(lambda x: x[None], one)
+        image = task.generate({**g, "params": params}, one["batch"], one["latents"], False)[0]
+        return jax.nn.softplus(-task.discriminate(d, image, one["batch"], False)[0])[0]
+
+    return fisher(loss, g["params"], {"batch": turn.batch, "latents": turn.latents}, sync=turn.sync)
+
+
 def estimate(
     ground: Ground,
     g: Variables,

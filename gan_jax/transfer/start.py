@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,17 +68,17 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
 
 def make_ready(ground: Ground, start: Start, method: Method) -> Prepared:
     """A start with what its networks carry, and what the method prepares and keeps."""
-    ground = dataclasses.replace(ground, start=start, donor=lambda name: _donor(ground.config, method, name))
+    ground = dataclasses.replace(ground, start=start, donor=functools.partial(_donor, ground.config, method))
     keys = jax.random.split(jax.random.fold_in(ground.key, READY_KEY), 2)
     g, d = method.attach("g", start.g, keys[0]), method.attach("d", start.d, keys[1])
     kept = method.keep(g, d)
     return Prepared(g, d, kept) if method.prepare is None else method.prepare(ground, g, d, kept)
 
 
-def _donor(config: Config, method: Method, name: str) -> Start:
-    """The start of a run that takes its G, and G alone, from another source."""
+def _donor(config: Config, method: Method, name: str, networks: Sequence[str] = ("g",)) -> Start:
+    """The start of a run that takes its G, or whichever networks, from another source."""
     config = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, source=name))
-    return make_start(config, build(config.net), dataclasses.replace(method, starts=("g",)))
+    return make_start(config, build(config.net), dataclasses.replace(method, starts=tuple(networks)))
 
 
 def _calibrated(

@@ -12,6 +12,7 @@ from gan_jax.config.methods.anchored import (
     L2SPConfig,
     RSSAConfig,
 )
+from gan_jax.config.methods.fusion import AttentionFusionConfig, GradientFusionConfig
 from gan_jax.config.methods.importance import AdAMConfig, RICKConfig
 from gan_jax.config.methods.latent import MineGANConfig
 from gan_jax.config.methods.light import AdaFMConfig, BSAConfig, FSGANConfig, KMLConfig, LoRAConfig, ScaleShiftConfig
@@ -39,6 +40,8 @@ MethodConfig = (
     | AdAMConfig
     | RICKConfig
     | NADAConfig
+    | GradientFusionConfig
+    | AttentionFusionConfig
 )
 
 MethodName = Literal[
@@ -62,6 +65,8 @@ MethodName = Literal[
     "adam",
     "rick",
     "nada",
+    "gradient_fusion",
+    "attention_fusion",
 ]  # of METHOD_NAMES
 METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "scratch": ScratchConfig,
@@ -84,11 +89,14 @@ METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "adam": AdAMConfig,
     "rick": RICKConfig,
     "nada": NADAConfig,
+    "gradient_fusion": GradientFusionConfig,
+    "attention_fusion": AttentionFusionConfig,
 }
 
 __all__ = [
     "AdAMConfig",
     "AdaFMConfig",
+    "AttentionFusionConfig",
     "BSAConfig",
     "CDCConfig",
     "DCLConfig",
@@ -98,6 +106,7 @@ __all__ = [
     "FinetuneConfig",
     "FreezeDConfig",
     "FreezeGConfig",
+    "GradientFusionConfig",
     "KMLConfig",
     "L2SPConfig",
     "LoRAConfig",

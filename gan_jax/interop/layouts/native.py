@@ -21,7 +21,7 @@ ROOTS = {"g_ema": "g_ema", "g": "g_ema", "d": "d"}  # theirs -> ours, where thei
 START = re.compile(r"(?:[gd]\.)?(g_ema|g|d)([/.])(?=params[/.])")  # `g.` and `d.` come before names of two files
 START_OF = "__metadata__."  # where `gan-jax export` keeps what it knows of the weights
 METADATA = f"{START_OF}net"
-KINDS = ("transplant", "import", "train")  # of the steps of a history
+KINDS = ("transplant", "import", "fuse", "train")  # of the steps of a history
 
 
 def find(tensors: Tensors, beside: Beside = NOTHING) -> Found:

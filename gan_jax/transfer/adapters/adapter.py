@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 
 from gan_jax.nets.build import Net, Variables
+from gan_jax.nets.derived import derived
 from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
 
 BRANCH = "adapter"
@@ -101,17 +101,7 @@ def adapted(net: Net, adapter: Adapter) -> Net:
         variables = net.init(key)
         return {**variables, "params": attach(adapter, variables["params"], jax.random.fold_in(key, 1))}
 
-    def through(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda variables, *args, **options: function(plain(variables), *args, **options)
-
-    return Net(
-        init,
-        through(net.apply),
-        through(net.statistics),
-        through(net.activations),
-        through(net.look),
-        {name: through(part) for name, part in net.parts.items()},
-    )
+    return derived(net, plain, init)
 
 
 def count_trained(adapter: Adapter, params: Tree) -> int:

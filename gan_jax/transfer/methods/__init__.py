@@ -8,6 +8,7 @@ from typing import Any
 from gan_jax.config import (
     AdaFMConfig,
     AdAMConfig,
+    AttentionFusionConfig,
     BSAConfig,
     CDCConfig,
     ConfigError,
@@ -18,6 +19,7 @@ from gan_jax.config import (
     FreezeDConfig,
     FreezeGConfig,
     FSGANConfig,
+    GradientFusionConfig,
     KMLConfig,
     L2SPConfig,
     LoRAConfig,
@@ -32,6 +34,7 @@ from gan_jax.nets import Pair
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.adafm import adafm
 from gan_jax.transfer.methods.adam import adam
+from gan_jax.transfer.methods.attention_fusion import attention_fusion
 from gan_jax.transfer.methods.bsa import bsa
 from gan_jax.transfer.methods.cdc import cdc
 from gan_jax.transfer.methods.dcl import dcl
@@ -41,6 +44,7 @@ from gan_jax.transfer.methods.finetune import finetune
 from gan_jax.transfer.methods.freeze_d import freeze_d
 from gan_jax.transfer.methods.freeze_g import freeze_g
 from gan_jax.transfer.methods.fsgan import fsgan
+from gan_jax.transfer.methods.gradient_fusion import gradient_fusion
 from gan_jax.transfer.methods.kml import kml
 from gan_jax.transfer.methods.l2_sp import l2_sp
 from gan_jax.transfer.methods.lora import low_rank
@@ -83,4 +87,6 @@ METHODS: dict[type, MakeMethod] = {
     AdAMConfig: adam,
     RICKConfig: rick,
     NADAConfig: nada,
+    GradientFusionConfig: gradient_fusion,
+    AttentionFusionConfig: attention_fusion,
 }

@@ -20,9 +20,8 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import Variables
 from gan_jax.train.turn import Turn
-from gan_jax.transfer.fisher import fisher
 from gan_jax.transfer.ground import Ground, Prepared
-from gan_jax.transfer.importance import estimate
+from gan_jax.transfer.importance import estimate, source_fisher
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.l2_sp import squared_distance
 from gan_jax.trees import Tree
@@ -56,18 +55,6 @@ def ewc(config: EWCConfig, pair: Pair) -> Method:
 
     term = Regulariser("ewc", "g", _value)
     return Method(starts=("g", "d"), keep=keep, prepare=prepare, extension=Extension(terms=(term,)))
-
-
-def source_fisher(turn: Turn) -> Tree:
-    """Fisher information of the parameters of the kept G, on the latents of a turn."""
-    g, d, task = turn.kept["g"], turn.kept["d"], turn.task
-
-    def loss(params: Tree, one: Tree) -> jax.Array:
-        one = jax.tree_util.tree_map(lambda x: x[None], one)
-        image = task.generate({**g, "params": params}, one["batch"], one["latents"], False)[0]
-        return jax.nn.softplus(-task.discriminate(d, image, one["batch"], False)[0])[0]
-
-    return fisher(loss, g["params"], {"batch": turn.batch, "latents": turn.latents}, sync=turn.sync)
 
 
 def balanced(cost: float, information: Tree, params: Tree) -> jax.Array:

@@ -1,0 +1,203 @@
+"""A mixture in the space of weights: `theta_T + sum_i w_i (theta_i - theta_T)`, the shares w learned, all else frozen.
+
+The target's own leaves stay as they are. Beside them, below `adapter/`, stand the donors, stacked on a leading axis
+(`donors/PATH [K, ...]`, not trained), and whatever a gate makes its shares of (`gate/...`, trained). A mixture is an
+adapter: networks and steps do not know of it, and `bake` leaves a plain tree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import jax
+import numpy as np
+
+from gan_jax.nets.build import Net, Variables
+from gan_jax.nets.derived import derived
+from gan_jax.surgery.ops.arrays import xp_of
+from gan_jax.trees import Tree, TreeError, flatten, unflatten
+
+BRANCH = "adapter"  # as of every adapter
+DONORS, GATE = "donors", "gate"  # below it
+
+Granularity = Literal["global", "block", "tensor", "channel"]
+Sizes = Mapping[str, int | None]  # group of leaves -> channels that have shares of their own; None = all have the same
+Shares = dict[str, jax.Array]  # group -> [K] or [K, C]
+
+
+class Gate(Protocol):
+    """What the shares of K donors are made of, pure functions over a small tree."""
+
+    @property
+    def count(self) -> int:
+        """K, without the target."""
+        ...
+
+    def init(self, key: jax.Array, sizes: Sizes) -> Tree:
+        """What is trained, and what it needs beside that."""
+        ...
+
+    def shares(self, gate: Tree) -> Shares:
+        """The donors' shares; the target has what they leave of 1."""
+        ...
+
+    def trains(self, path: str) -> bool:
+        """Whether a leaf below the gate is trained."""
+        ...
+
+    def clamp(self, path: str, leaf: jax.Array) -> jax.Array:
+        """A leaf below the gate after an update, where it may stand."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Which leaves have shares in common, and what these are made of.
+
+    Attributes:
+      gate: makes the shares.
+      group: `path of a leaf -> the group that it has its shares with`.
+      channelwise: whether every channel (last axis) has shares of its own.
+      dtype: of the stacked donors; None = that of the target's leaves. They are mixed in the target's.
+    """
+
+    gate: Gate
+    group: Callable[[str], str]
+    channelwise: bool = False
+    dtype: Any = None
+
+    def sizes(self, params: Tree) -> dict[str, int | None]:
+        """The groups of a plain tree of parameters."""
+        return {
+            self.group(path): leaf.shape[-1] if self.channelwise and leaf.ndim else None
+            for path, leaf in flatten(params).items()
+        }
+
+    def attach(self, params: Tree, key: jax.Array, donors: Sequence[Tree] | None = None) -> Tree:
+        """Parameters with the donors and the gate; without donors, with copies of the target in their place.
+
+        Raises:
+          TreeError: a branch is there already; another number of donors than the gate's; a donor of other leaves.
+        """
+        if BRANCH in params:
+            raise TreeError(
+                f"these parameters have a branch {BRANCH!r} already; bake it before fusing donors with them"
+            )
+        leaves, given = flatten(params), [params] * self.gate.count if donors is None else list(donors)
+        if len(given) != self.gate.count:
+            raise TreeError(f"the gate shares among {self.gate.count} donors, but there are {len(given)}")
+        others = [flatten(one) for one in given]
+        for number, one in enumerate(others, 1):
+            check_alike(leaves, one, f"donor {number}")
+        stacked = {
+            f"{DONORS}/{path}": self._stack(leaf, [one[path] for one in others]) for path, leaf in leaves.items()
+        }
+        branch = unflatten(stacked) | {GATE: self.gate.init(key, self.sizes(params))}
+        return {**params, BRANCH: branch}
+
+    def bake(self, params: Tree) -> Tree:
+        """The effective parameters, a plain tree.
+
+        Raises:
+          TreeError: there is nothing to fold in.
+        """
+        if BRANCH not in params:
+            raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
+        plain = {name: tree for name, tree in params.items() if name != BRANCH}
+        shares, donors = self.shares(params), flatten(params[BRANCH][DONORS])
+        mixed = {path: mix(leaf, donors[path], shares[self.group(path)]) for path, leaf in flatten(plain).items()}
+        return unflatten(mixed, like=plain)
+
+    def shares(self, params: Tree) -> Shares:
+        """The donors' shares by group, `[K]` or `[K, C]`."""
+        return self.gate.shares(params[BRANCH][GATE])
+
+    def trains(self, path: str) -> bool:
+        """Whether a leaf of the fused network's `params` is trained: those of the gate alone."""
+        prefix = f"{BRANCH}/{GATE}/"
+        return path.startswith(prefix) and self.gate.trains(path.removeprefix(prefix))
+
+    def clamp(self, trained: Tree) -> Tree:
+        """Trained leaves after an update. It is done after the step: within the graph, a bound ends the gradient."""
+        prefix = f"{BRANCH}/{GATE}/"
+        return unflatten(
+            {
+                path: self.gate.clamp(path.removeprefix(prefix), leaf) if path.startswith(prefix) else leaf
+                for path, leaf in flatten(trained).items()
+            },
+            like=trained,
+        )
+
+    def _stack(self, leaf: jax.Array, donors: Sequence[jax.Array]) -> jax.Array:
+        dtype = leaf.dtype if self.dtype is None else self.dtype
+        return xp_of(leaf).stack([one.astype(dtype) for one in donors])
+
+
+def mix(leaf: Any, donors: Any, shares: Any) -> Any:
+    """`(1 - sum w) leaf + sum_i w_i donor_i`: leaf `[..., C]`, donors `[K, ..., C]`, shares `[K]` or `[K, C]`.
+
+    With shares of 0 the leaf to the bit, with a share of 1 and else 0 that donor. NumPy arrays are mixed on the host.
+    """
+    xp = xp_of(leaf)
+    donors, shares = donors.astype(leaf.dtype), xp.asarray(shares).astype(leaf.dtype)
+    what, own = ("k,k...->...", 1 - shares.sum(0)) if shares.ndim == 1 else ("kc,k...c->...c", _along(shares, leaf))
+    # Accelerators would round the factors to 10 bits.
+    precise = {} if xp is np else {"precision": jax.lax.Precision.HIGHEST}
+    return own * leaf + xp.einsum(what, shares, donors, **precise)
+
+
+def _along(shares: Any, leaf: Any) -> Any:
+    """What channels leave to the target, with the leaf's rank."""
+    return (1 - shares.sum(0)).reshape((1,) * (leaf.ndim - 1) + shares.shape[1:])
+
+
+def fused(net: Net, mixture: Mixture) -> Net:
+    """The network that computes with the mixture's weights; its parameters have the donors and the gate."""
+
+    def plain(variables: Variables) -> Variables:
+        return {**variables, "params": mixture.bake(variables["params"])}
+
+    def init(key: jax.Array) -> Variables:
+        variables = net.init(key)
+        return {**variables, "params": mixture.attach(variables["params"], jax.random.fold_in(key, 1))}
+
+    return derived(net, plain, init)
+
+
+def grouping(granularity: Granularity, blocks: Sequence[str]) -> Callable[[str], str]:
+    """The group of a leaf: `all`; the block that it is in, or the layer outside of blocks; or its own path.
+
+    Args:
+      granularity: how fine; `tensor` and `channel` are groups of one leaf.
+      blocks: names of a network's blocks, `b16` or `synthesis/b16`.
+    """
+    if granularity == "global":
+        return lambda path: "all"
+    if granularity in ("tensor", "channel"):
+        return lambda path: path
+
+    def block(path: str) -> str:
+        around = [name for name in blocks if path.startswith(f"{name}/")]
+        return max(around, key=len) if around else path.partition("/")[0]
+
+    return block
+
+
+def check_alike(leaves: Mapping[str, Any], others: Mapping[str, Any], name: str) -> None:
+    """Raises TreeError where a donor is not of the target's leaves and shapes, with the first that differs."""
+    for path, leaf in leaves.items():
+        if path not in others:
+            raise TreeError(
+                f"{name} has no leaf {path} {tuple(leaf.shape)}; transplant it into the target's shape first"
+            )
+        if tuple(others[path].shape) != tuple(leaf.shape):
+            raise TreeError(
+                f"{name} has {path} {tuple(others[path].shape)}, but the target {tuple(leaf.shape)}; transplant it into "
+                "the target's shape first"
+            )
+    if more := [path for path in others if path not in leaves]:
+        raise TreeError(
+            f"{name} has a leaf {more[0]} that the target lacks; transplant it into the target's shape first"
+        )

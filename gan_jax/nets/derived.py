@@ -1,0 +1,26 @@
+"""A network that is another one, once its variables have been changed: what adapters and mixtures of weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from gan_jax.nets.build import Net, Variables
+
+
+def derived(net: Net, plain: Callable[[Variables], Variables], init: Callable[[jax.Array], Variables]) -> Net:
+    """The network whose variables `init(key)` makes, and which computes what `net` does of `plain(variables)`."""
+
+    def through(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda variables, *args, **options: function(plain(variables), *args, **options)
+
+    return Net(
+        init,
+        through(net.apply),
+        through(net.statistics),
+        through(net.activations),
+        through(net.look),
+        {name: through(part) for name, part in net.parts.items()},
+    )

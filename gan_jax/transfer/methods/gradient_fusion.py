@@ -1,0 +1,82 @@
+"""Gradient-based fusion: shares of donors in the target's weights are learned by the target's own adversarial loss.
+
+`theta_l = theta_l^T + sum_i w_{l,i} (theta_l^i - theta_l^T)`: AdaMerging's coefficients (Yang et al., ICLR 2024) under a
+GAN's loss in place of an entropy, with donors that were aligned first. Shares are of the whole network, a block, a leaf
+or a channel; any numbers, between 0 and 1, or parts of 1. They begin even, at `start`, or where Fisher merging
+(Matena and Raffel, 2022) or gradient matching (Daheim et al., ICLR 2024) would put them. After the stage they are baked
+into plain weights, which are fine-tuned.
+
+Few images decide few numbers: with 100 or fewer use `global` or `block`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from gan_jax.config import ConfigError, GradientFusionConfig
+from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_shares
+from gan_jax.fusion.gradient import Coefficients, distance, entropy
+from gan_jax.fusion.mixture import Mixture, Shares
+from gan_jax.nets import Pair
+from gan_jax.train.regularisers import Extras, Regulariser
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.fusing import Fusing, fusion
+from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.importance import estimate, source_fisher
+from gan_jax.transfer.method import Method
+from gan_jax.trees import Tree
+
+RULES = {"fisher": fisher_shares, "gradient_matching": matching_shares}
+
+
+def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
+    """Shares are learned for `fuse_kimg`, then everything is fine-tuned.
+
+    Raises:
+      ConfigError: as `fusion`; shares that begin outside of where they may be.
+    """
+    count = len(config.donors)
+    _check(config)
+
+    def gate(
+        ground: Ground, group: Callable[[str], str], start: dict[str, Any], donors: Sequence[Tree], network: str
+    ) -> Coefficients:
+        starts = None
+        if config.init != "start" and network == "g":
+            informed = lambda params: (params, _information(ground, config, start, params))
+            rule = RULES[config.init]
+            starts = group_shares(rule, group, informed(start["g"]["params"]), [informed(one) for one in donors])
+        return Coefficients(count, config.constraint, config.start, starts)
+
+    def terms(mixture: Mixture, first: Shares) -> Sequence[Regulariser]:
+        if config.regularise == "none":
+            return ()
+
+        def value(turn: Turn) -> tuple[jax.Array, Extras]:
+            shares = mixture.shares(turn.g["params"])
+            cost = entropy(shares) if config.regularise == "entropy" else distance(shares, first)
+            return config.strength * cost, {}
+
+        return (Regulariser("shares", "g", value),)
+
+    return fusion(config, pair, Fusing(gate, terms))
+
+
+def _information(ground: Ground, config: GradientFusionConfig, start: dict[str, Any], params: Tree) -> Tree:
+    """Fisher information of a G's parameters under the source's D."""
+    g = {**start["g"], "params": params}
+    return estimate(ground, g, start["d"], config.fisher_samples, source_fisher, like=params)
+
+
+def _check(config: GradientFusionConfig) -> None:
+    if config.start is None or config.constraint == "free":
+        return
+    most = 1.0 if config.constraint == "box" else 1 / max(len(config.donors), 1)
+    if not 0 <= config.start <= most:
+        raise ConfigError(
+            f"transfer.start {config.start:g} is outside of {config.constraint}, where each of {len(config.donors)} "
+            f"donors may begin at 0 to {most:g}; use such a share, or transfer.constraint free"
+        )

@@ -1,0 +1,231 @@
+"""Gradient and attention fusion as whole runs: what is learned, baked, recorded; resumed to the bit; every compiler."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from gan_jax import load, provenance
+from gan_jax.config import AttentionFusionConfig, ConfigError, GradientFusionConfig, MLPConfig
+from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_shares
+from gan_jax.fusion.gradient import Coefficients
+from gan_jax.fusion.mixture import Mixture, fused, grouping
+from gan_jax.nets.build import build
+from gan_jax.surgery.align import permute
+from gan_jax.surgery.families import layouts
+from gan_jax.tasks.model import save
+from gan_jax.train.extension import Extension
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.run import run
+from gan_jax.trees import flatten
+from tests.train.checkpoint_states import assert_same
+from tests.train.toy import images, run_config
+from tests.transfer.methods import conformance as ask
+from tests.transfer.methods.test_minegan_run import _Stops
+
+NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8, 6), d_widths=(8,))
+
+
+@pytest.fixture(scope="module")
+def donors(tmp_path_factory):
+    """Weights of three networks; the last is the first with its channels in another order."""
+    folder = tmp_path_factory.mktemp("donors")
+    np.savez(folder / "data.npz", images=images()[0])
+    pair, found = build(NET), layouts(NET)
+    for i, name in enumerate(("first", "second")):
+        variables = {"g_ema": pair.g.init(jax.random.key(i)), "d": pair.d.init(jax.random.key(5 + i))}
+        save(folder / name, NET, variables, {})
+        if name == "first":
+            turned = {
+                root: permute(found[net], variables[root], {g: np.arange(n)[::-1] for g, n in groups(net).items()})
+                for root, net in (("g_ema", "g"), ("d", "d"))
+            }
+            save(folder / "turned", NET, turned, {})
+    return folder
+
+
+def groups(net):
+    return {"g": {"fc0": 8, "fc1": 6}, "d": {"fc0": 8}}[net]
+
+
+def config_of(folder, transfer, **train):
+    config = run_config(f"npz:{folder / 'data.npz'}", kimg=0.128, devices=1, **train)
+    return dataclasses.replace(config, net=NET, transfer=transfer)
+
+
+def gradient(folder, **options):
+    base = {"source": str(folder / "first"), "donors": (str(folder / "second"),), "fuse_kimg": 0.064, "fuse_lr": 0.05}
+    return GradientFusionConfig(**{**base, **options})
+
+
+CASES = {
+    "simplex": {},
+    "box, fused D": {"constraint": "box", "start": 0.3, "d": "mix", "granularity": "tensor"},
+    "free, best D": {"constraint": "free", "d": "best", "granularity": "channel", "regularise": "distance"},
+    "fisher": {"init": "fisher", "fisher_samples": 16, "regularise": "entropy", "granularity": "global"},
+    "matching": {"init": "gradient_matching", "fisher_samples": 16, "donor_dtype": "bfloat16"},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_learns_shares_and_leaves_a_plain_pair(donors, tmp_path, name):
+    done = run(config_of(donors, gradient(donors, **CASES[name])), tmp_path)
+    found = json.loads((tmp_path / "prepared.json").read_text())["fusion"]
+    assert found["target"].endswith("first") and [one["donor"] for one in found["donors"]] == [str(donors / "second")]
+    shares = found["shares"]["g"]
+    blocks = {"global": {"all"}, "block": {"fc0", "fc1", "to_rgb"}}
+    expected = blocks.get(CASES[name].get("granularity", "block"), set(flatten(build(NET).g.specs()["params"])))
+    assert set(shares) == expected and all(len(w) == 1 for w in shares.values())
+    if CASES[name].get("constraint") == "box":
+        assert all(0 <= w[0] <= 1 for w in shares.values())
+    assert ("d" in found["shares"]) == (CASES[name].get("d") == "mix")
+    if CASES[name].get("d") == "best":
+        assert set(found["d"]) == {str(donors / "first"), str(donors / "second")}
+    rows = found["learned"]
+    assert rows[-1]["images"] == 64 and 0 < rows[-1]["share1"] < 1
+    assert len({round(row["share1"], 6) for row in rows}) > 1, "nothing was learned"
+    assert int(done.state.images) == 128, "the stage's images count"
+    for root in ("g", "g_ema"):
+        assert set(getattr(done.state, root)["params"]) == set(build(NET).g.specs()["params"])
+
+
+def test_the_stage_is_the_programs_own_and_a_resumed_run_reads_no_donor(donors, tmp_path):
+    config = config_of(donors, gradient(donors, fuse_kimg=0.032))
+    with pytest.raises(_Stops.Broken):
+        run(config, tmp_path / "cut", _Stops())
+    whole = run(config, tmp_path / "whole")
+    second = donors / "second"
+    second.rename(donors / "moved")
+    try:
+        assert_same(run(config, tmp_path / "cut").state, whole.state)
+    finally:
+        (donors / "moved").rename(second)
+
+
+def test_what_became_of_a_leaf_names_every_donor(donors, tmp_path):
+    run(config_of(donors, gradient(donors)), tmp_path)
+    text = provenance(tmp_path, "g_ema/params/fc0/kernel")
+    assert "fused with" in text and "second" in text and "on average 0." in text
+    lines = text.splitlines()
+    assert sum("copy <-" in line for line in lines) == 2, "once of the source, once of the donor"
+    assert "not fused" in provenance(tmp_path, "d/params/fc0/kernel")
+    assert load(tmp_path).sample(jax.random.key(0), 2).shape == (2, 16, 16, 1)
+
+
+def test_an_aligned_copy_is_the_source_whatever_was_learned(donors, tmp_path):
+    """Before fine-tuning: the run is as long as the stage."""
+    transfer = gradient(donors, donors=(str(donors / "turned"),), fuse_kimg=0.128, scales=False)
+    fused_run = run(config_of(donors, transfer), tmp_path / "aligned")
+    first = flatten(load(donors / "first").variables["g_ema"])
+    for path, leaf in flatten(fused_run.state.g).items():
+        assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
+    found = json.loads((tmp_path / "aligned" / "prepared.json").read_text())["fusion"]["donors"][0]["g"]
+    assert found[0] < 0.9 and found[1] == pytest.approx(1.0, abs=1e-6)
+    apart = run(config_of(donors, dataclasses.replace(transfer, align="none")), tmp_path / "apart")
+    assert any(np.abs(leaf - first[path]).max() > 1e-2 for path, leaf in flatten(apart.state.g).items())
+    active = run(config_of(donors, dataclasses.replace(transfer, align="activations")), tmp_path / "active")
+    for path, leaf in flatten(active.state.g).items():
+        assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def test_attention_begins_as_the_source_and_cools(donors, tmp_path):
+    transfer = AttentionFusionConfig(source=str(donors / "first"), donors=(str(donors / "second"),) * 2, fuse_kimg=0.064,
+                                     fuse_lr=0.05, temperature=8.0)  # fmt: skip
+    run(config_of(donors, transfer), tmp_path)
+    found = json.loads((tmp_path / "prepared.json").read_text())["fusion"]
+    rows = found["learned"]
+    assert abs(rows[0]["share1"]) < 0.1 and rows[-1]["share1"] != rows[0]["share1"]
+    assert all(len(w) == 2 for w in found["shares"]["g"].values())
+
+
+def test_every_compiler_learns_the_same(monkeypatch):
+    net = dataclasses.replace(NET, z_dim=4)
+    pair = build(net)
+    mixture = Mixture(Coefficients(2, "simplex"), grouping("block", pair.g_blocks))
+    others = [pair.g.init(jax.random.key(20 + i))["params"] for i in range(2)]
+
+    config = ask.make_config(gradient_config(), net)
+    made = _stage(mixture, others)
+    ask.assert_same_everywhere(config, monkeypatch, made)
+
+
+def gradient_config():
+    return GradientFusionConfig(donors=("a", "b"))
+
+
+def _stage(mixture, others):
+    """The stage as a method of its own, G fused with donors from the start."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Stage(Method):
+        def trains(self, network):
+            return mixture.trains if network == "g" else lambda path: True
+
+        def grafted(self, pair):
+            return dataclasses.replace(pair, g=fused(pair.g, mixture))
+
+        def attach(self, network, variables, key):
+            if network != "g":
+                return variables
+            return {**variables, "params": mixture.attach(variables["params"], key, others)}
+
+    settle = lambda turn, network, before, after: (mixture.clamp(after[0]), after[1]) if network == "g" else after
+    return Stage(starts=("g", "d"), extension=Extension(settle=settle))
+
+
+def test_only_the_gate_moves():
+    pair = build(NET)
+    mixture = Mixture(Coefficients(2, "box", 0.3), grouping("tensor", pair.g_blocks))
+    others = [pair.g.init(jax.random.key(20 + i))["params"] for i in range(2)]
+    config = ask.make_config(gradient_config(), NET)
+    made, state, feed, _ = ask.begin(config, _stage(mixture, others))
+    before, (after, _) = ask.host(state), ask.dispatch(config, made, state, feed, times=4)
+    for path in before:
+        if path.startswith(("g/params", "g_ema/params")):
+            gate = "/adapter/gate/" in path
+            assert (before[path] != after[path]).any() == gate, path
+    assert all("adapter/gate/" in path for path in before if path.startswith("opt_g/") and path.endswith("kernel"))
+
+
+def test_information_decides_by_hand():
+    target, donors = jnp.asarray([1.0, 0.0]), [jnp.asarray([1.0, 3.0]), jnp.asarray([2.0, 0.0])]
+    f = fisher_shares(target, donors)
+    assert_allclose(f, [[0.25, 1.0], [0.5, 0.0]], atol=1e-5)
+    a = 1 / 3
+    m = matching_shares(target, donors)
+    assert_allclose(m, [[a * 2 / (1 + a * 3), a * 3 / a / 3], [a * 3 / (1 + a * 3), 0.0]], atol=1e-5)
+    params = lambda *values: {"w": jnp.asarray(values)}
+    theta = [(params(2.0, 0.0), params(*donors[0])), (params(0.0, 5.0), params(*donors[1]))]
+    shares = group_shares(fisher_shares, lambda path: "all", (params(0.0, 0.0), params(*target)), theta)["all"]
+    assert_allclose(shares, [0.25, 0.0], atol=1e-5)  # weighted by how far each weight would move
+    even = group_shares(fisher_shares, lambda path: "all", (params(0.0, 0.0), params(*target)),
+                        [(params(0.0, 0.0), params(*target))])["all"]  # fmt: skip
+    assert_allclose(even, [0.5])
+
+
+def test_what_cannot_be_fused_is_refused(donors, tmp_path):
+    pair = build(NET)
+    with pytest.raises(ConfigError, match="transfer.donors is empty"):
+        make_method(GradientFusionConfig(), pair)
+    one = GradientFusionConfig(donors=("a",))
+    for change, words in (
+        ({"networks": "g", "d": "mix"}, "wants a D of every donor"),
+        ({"networks": "d"}, "fusion mixes pretrained Gs"),
+        ({"fuse_kimg": 0.0}, "no share is learned"),
+        ({"start": 1.5}, "outside of simplex"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            make_method(dataclasses.replace(one, **change), pair)
+    with pytest.raises(ConfigError, match="above 0"):
+        make_method(AttentionFusionConfig(donors=("a",), temperature=0.0), pair)
+    with pytest.raises(ConfigError, match="attention_width is 0"):
+        make_method(AttentionFusionConfig(donors=("a",), attention_width=0), pair)
+    with pytest.raises(ConfigError, match="must not be longer than train.kimg"):
+        config_of(donors, gradient(donors, fuse_kimg=1.0)).validate()
