@@ -52,7 +52,7 @@ def align_donor(
     """
     match = None
     if by == "weights":
-        match = match_weights(layout, target, donor, seed=seed)
+        match = match_weights(layout, target, donor, seed=seed, from_inputs=True)
     elif by == "activations":
         if activations is None:
             raise ValueError("aligning by activations wants them: pass `activations`")

@@ -38,13 +38,23 @@ class Match:
 
 
 def match_weights(
-    layout: Layout, a: Tree, b: Tree, *, seed: int = 0, statistics: bool = False, max_sweeps: int = 100
+    layout: Layout,
+    a: Tree,
+    b: Tree,
+    *,
+    seed: int = 0,
+    statistics: bool = False,
+    max_sweeps: int = 100,
+    from_inputs: bool = False,
 ) -> Match:
     """Orders the channels of `b` so that its weights are most like those of `a`.
 
     Maximises the inner product of all parameters on canonical scales. One group at a time, in random order: the best
     order while the others stay is a linear assignment; until a sweep finds nothing better. It starts from the order as
-    it is. That is a local search: between unlike networks another seed ends a little elsewhere.
+    it is. That is a local search: between unlike networks another seed ends a little elsewhere, and in narrow ones even
+    a copy's order may be missed. `from_inputs` searches a second time, from the order that groups have by their leaves
+    that read nothing unknown, from the inputs onwards, and takes the better end: a copy is found for certain where no
+    two channels are alike.
 
     Args:
       layout: of both.
@@ -53,6 +63,7 @@ def match_weights(
       seed: of the order in which groups are visited.
       statistics: whether batch statistics count beside the parameters. Singular vectors never do.
       max_sweeps: over all groups.
+      from_inputs: whether to search from a second start too.
 
     Raises:
       AlignError: the networks differ in leaves or shapes.
@@ -64,7 +75,11 @@ def match_weights(
     )
     problem = _Problem(layout, *({p: x for p, x in f.items() if p.startswith(counted)} for f in (first, second)))
     identity = {group: np.arange(n, dtype=np.int32) for group, n in problem.sizes.items()}
-    orders, sweeps = problem.climb(identity, np.random.default_rng(seed), max_sweeps)
+    ends = [
+        problem.climb(start, np.random.default_rng(seed), max_sweeps)
+        for start in (identity, *([problem.forward()] if from_inputs else []))
+    ]
+    orders, sweeps = max(ends, key=lambda end: problem.inner(end[0], problem.a))  # the first of equal ones
     norm = float(np.sqrt(sum((x**2).sum() for x in problem.a.values()) * sum((x**2).sum() for x in problem.b.values())))
     cosine = lambda orders: problem.inner(orders, problem.a) / max(norm, 1e-300)
     return Match(orders, cosine(identity), cosine(orders), sweeps)
@@ -97,11 +112,13 @@ class _Problem:
             total += float((x * y).sum())
         return total
 
-    def similarity(self, group: str, orders: dict[str, np.ndarray]) -> np.ndarray:
-        """`[n, n]`: channel i of `a` against channel j of `b`, whose other axes are in order."""
+    def similarity(
+        self, group: str, orders: dict[str, np.ndarray], places: Iterable[tuple[str, int]] | None = None
+    ) -> np.ndarray:
+        """`[n, n]`: channel i of `a` against channel j of `b`, whose other axes are in order; by all places or these."""
         n = self.sizes[group]
         total = np.zeros((n, n))
-        for path, axis in self.places[group]:
+        for path, axis in self.places[group] if places is None else places:
             leaf = self.layout.leaf(path)
             shape = leaf.view(self.a[path].shape)
             x, y = self.a[path].reshape(shape), self.b[path].reshape(shape)
@@ -110,6 +127,23 @@ class _Problem:
                     y = y.take(orders[other.group], axis=i)
             total += np.moveaxis(x, axis, 0).reshape(n, -1) @ np.moveaxis(y, axis, 0).reshape(n, -1).T
         return total
+
+    def forward(self) -> dict[str, np.ndarray]:
+        """Orders group by group, each by those of its leaves whose other groups have theirs, most values first."""
+        orders: dict[str, np.ndarray] = {}
+        while len(orders) < len(self.sizes):
+            known = {group: self._known(group, orders) for group in self.sizes if group not in orders}
+            group = max(known, key=lambda name: sum(self.a[path].size for path, _ in known[name]))
+            orders[group] = best_order(self.similarity(group, orders, known[group] or self.places[group]))
+        return orders
+
+    def _known(self, group: str, orders: dict[str, np.ndarray]) -> list[tuple[str, int]]:
+        """The places of a group in leaves all of whose other groups have an order, or none to find."""
+        ready = lambda other: other not in self.sizes or other in orders or other == group
+        return [
+            (path, axis) for path, axis in self.places[group]
+            if all(ready(one.group) for one in self.layout.leaf(path).axes if one.group is not None)
+        ]  # fmt: skip
 
     def climb(self, start: dict[str, np.ndarray], rng: np.random.Generator, max_sweeps: int) -> tuple[dict, int]:
         """(orders that no single group can better, sweeps)."""

@@ -40,7 +40,7 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         return Attention(len(config.donors), config.attention_width, config.gate, config.temperature)
 
     def after(before: GanState, state: GanState, turn: Turn) -> GanState:
-        progress = state.images / jnp.float32(1000 * config.fuse_kimg)
+        progress = state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
         now = cooled(config.temperature, config.temperature_end, progress)
         set_ = lambda variables: _with_temperature(variables, now)
         carried = {

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gan_jax.config import MLPConfig
+from gan_jax.nets import build
 from gan_jax.surgery import align
 from gan_jax.surgery.align import AlignError, canonical, inverse, match_activations, match_weights, permute
 from gan_jax.surgery.align.activations import producers
@@ -189,3 +191,15 @@ def test_activations_are_those_of_the_function(train):
     images = compiled(pair.config, "g", train)(variables["g"], z)[0]
     np.testing.assert_allclose(np.tanh(found["to_rgb"]), images, atol=1e-5)
     assert found["b8/conv0"].shape == (8, 8, 8, 6) and "" not in found
+
+
+def test_a_narrow_copy_that_the_search_misses_is_found_from_the_inputs():
+    """Seed 0 of this pair ends with two channels exchanged; the second start finds every one."""
+    pair = build(MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8, 6), d_widths=(8,)))
+    layout, a = layouts(pair.config)["g"], jax.jit(pair.g.init)(jax.random.key(0))
+    b = permute(layout, a, {"fc0": np.arange(8)[::-1], "fc1": np.arange(6)[::-1]})
+    assert match_weights(layout, a, b).after < 0.99
+    match = match_weights(layout, a, b, from_inputs=True)
+    assert match.after == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(match.orders["fc0"], np.arange(8)[::-1])
+    np.testing.assert_array_equal(match.orders["fc1"], np.arange(6)[::-1])

@@ -182,7 +182,7 @@ def _stage(mixture, others):
 
 def test_only_the_gate_moves():
     pair = build(NET)
-    mixture = Mixture(Coefficients(2, "box", 0.3), grouping("tensor", pair.g_blocks))
+    mixture = Mixture(Coefficients(2, "box", 0.3), grouping("block", pair.g_blocks))
     others = [pair.g.init(jax.random.key(20 + i))["params"] for i in range(2)]
     config = ask.make_config(gradient_config(), NET)
     made, state, feed, _ = ask.begin(config, _stage(mixture, others))
