@@ -1,0 +1,1 @@
+"""Fusion: several networks of one shape into one."""

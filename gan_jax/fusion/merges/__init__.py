@@ -1,0 +1,1 @@
+"""Merges in closed form: several trees of one shape into one."""
