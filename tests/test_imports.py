@@ -18,7 +18,7 @@ PACKAGE = REPO / "gan_jax"
 
 # The way data flows. A room may import itself and the rooms to its left.
 ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augment", "metrics", "surgery", "interop", "tasks",
-         "train", "transfer", "fusion", "report", "cli"]  # fmt: skip
+         "train", "fusion", "transfer", "report", "cli"]  # fmt: skip
 
 ALIASES = {"checks": "config", "files": "extras"}  # files that are one room with another
 

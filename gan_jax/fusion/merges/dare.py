@@ -1,0 +1,76 @@
+"""DARE (Yu et al., ICML 2024): task vectors of which few values are left, so that those of several donors seldom meet.
+
+Leaves are thinned one by one. mergekit scales what is left back to the leaf's sum of magnitudes, here it is divided by
+the probability to be kept, as the paper does: the same on average.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.fusion.merges.leaves import MergeError, Weights, check_fit
+from gan_jax.fusion.merges.task_vectors import add, check_density, vectors_of
+from gan_jax.trees import Tree, flatten, map_with_path
+
+
+def dare(
+    base: Tree,
+    donors: Sequence[Tree],
+    weights: Weights = None,
+    *,
+    key: jax.Array | None = None,
+    masks: Sequence[Tree] | None = None,
+    density: float = 0.1,
+    combine: Literal["linear", "ties"] = "linear",
+    lam: float | jax.Array = 1.0,
+    normalize: bool = False,
+) -> Tree:
+    """Keeps each value of tau with the probability `density` and divides it by that, so that its mean stays.
+
+    Args:
+      base: tree.
+      donors: trees of its shape.
+      weights: one for each donor; None = 1.
+      key: typed PRNG key that masks are drawn from (`draw_masks`).
+      masks: trees of bool in its place, one for each donor.
+      density: probability to keep; p of the paper is `1 - density`.
+      combine: "linear" adds what is left, "ties" elects signs first and takes those that agree.
+      lam: of the sum.
+      normalize: divide by the weights' sum (of those that agree).
+
+    Raises:
+      MergeError: neither key nor masks, or both; masks that do not fit; a density that is not in (0, 1].
+    """
+    check_density(density)
+    vectors = vectors_of(base, donors)
+    if (key is None) == (masks is None):
+        raise MergeError("DARE takes either a key to draw masks from or masks; give one of the two")
+    if key is not None:
+        masks = draw_masks(key, donors, density)
+    assert masks is not None
+    if len(masks) != len(donors):
+        raise MergeError(f"{len(masks)} masks for {len(donors)} donors; give one for each")
+    kept = [flatten(mask) for mask in masks]
+    for i, mask in enumerate(kept):
+        check_fit(mask, flatten(base), f"the mask of donor {i}", "the base", floats=True)
+    thinned = {
+        path: [jnp.where(jnp.asarray(kept[i][path], bool), tau / density, 0.0) for i, tau in enumerate(taus)]
+        for path, taus in vectors.items()
+    }
+    return add(base, donors, thinned, weights, lam, normalize, elect=combine == "ties")
+
+
+def draw_masks(key: jax.Array, donors: Sequence[Tree], density: float) -> list[Tree]:
+    """Trees of bool, True with the probability `density`; each leaf's draws depend on key, donor and path only."""
+
+    def draw(i: int) -> Any:
+        own = jax.random.fold_in(key, i)
+        leaf = lambda path: jax.random.fold_in(own, zlib.crc32(path.encode()))
+        return lambda path, x: jax.random.bernoulli(leaf(path), density, x.shape)
+
+    return [map_with_path(draw(i), donor) for i, donor in enumerate(donors)]
