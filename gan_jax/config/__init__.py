@@ -28,6 +28,7 @@ from gan_jax.config.methods import (
     KMLConfig,
     L2SPConfig,
     LoRAConfig,
+    MergeConfig,
     MethodConfig,
     MethodName,
     MineGANConfig,
@@ -92,6 +93,7 @@ class Config:
 __all__ = [
     "METHOD_NAMES",
     "AttentionFusionConfig",
+    "MergeConfig",
     "GradientFusionConfig",
     "NADAConfig",
     "RICKConfig",

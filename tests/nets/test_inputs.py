@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax.nets.conv import conv, conv_down, conv_up
 from gan_jax.nets.inputs import kernel_inputs, transposed_windows, windows
-from gan_jax.nets.resample import _transposed3, blur, upsample
+from gan_jax.nets.resample import _transposed3, blur
 from gan_jax.trees import flatten, map_with_path
 from tests.nets.families import FAMILIES, inputs, pair_of
 

@@ -12,7 +12,7 @@ from gan_jax.config.methods.anchored import (
     L2SPConfig,
     RSSAConfig,
 )
-from gan_jax.config.methods.fusion import AttentionFusionConfig, GradientFusionConfig
+from gan_jax.config.methods.fusion import AttentionFusionConfig, GradientFusionConfig, MergeConfig
 from gan_jax.config.methods.importance import AdAMConfig, RICKConfig
 from gan_jax.config.methods.latent import MineGANConfig
 from gan_jax.config.methods.light import AdaFMConfig, BSAConfig, FSGANConfig, KMLConfig, LoRAConfig, ScaleShiftConfig
@@ -42,6 +42,7 @@ MethodConfig = (
     | NADAConfig
     | GradientFusionConfig
     | AttentionFusionConfig
+    | MergeConfig
 )
 
 MethodName = Literal[
@@ -67,6 +68,7 @@ MethodName = Literal[
     "nada",
     "gradient_fusion",
     "attention_fusion",
+    "merge",
 ]  # of METHOD_NAMES
 METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "scratch": ScratchConfig,
@@ -91,6 +93,7 @@ METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "nada": NADAConfig,
     "gradient_fusion": GradientFusionConfig,
     "attention_fusion": AttentionFusionConfig,
+    "merge": MergeConfig,
 }
 
 __all__ = [
@@ -111,6 +114,7 @@ __all__ = [
     "L2SPConfig",
     "LoRAConfig",
     "METHOD_NAMES",
+    "MergeConfig",
     "MethodConfig",
     "MethodName",
     "MineGANConfig",

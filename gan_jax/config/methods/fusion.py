@@ -9,13 +9,19 @@ from gan_jax.config.methods.whole import FinetuneConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class FusionConfig(FinetuneConfig):
-    """Donors beside `source`, brought into its shape, order and scales, mixed in a stage, baked, then fine-tuned."""
+class DonorsConfig(FinetuneConfig):
+    """Donors beside `source`, brought into its shape, order and scales; what they are made into is fine-tuned."""
 
     donors: tuple[str, ...] = ()  # further sources; the first, `source`, is what they are mixed with and aligned to
     align: Literal["weights", "activations", "none"] = "weights"  # by what channels of donors are put in order
     scales: bool = True  # whether free scales of donors are made those of the source first
-    d: Literal["base", "best", "mix"] = "base"  # D: the source's; the one that is best on the target; a mixture too
+    d: Literal["base", "best", "mix"] = "base"  # D: the source's; the one that is best on the target; mixed as G is
+
+
+@dataclasses.dataclass(frozen=True)
+class FusionConfig(DonorsConfig):
+    """Shares of donors are learned in a stage before the run, and baked."""
+
     fuse_kimg: float = 1.0  # real images shown while shares are learned, thousands; part of train.kimg
     fuse_lr: float = 1e-2  # step size of the shares
     granularity: Literal["global", "block", "tensor", "channel"] = "block"  # what has a share of its own
@@ -44,3 +50,23 @@ class AttentionFusionConfig(FusionConfig):
     gate: float = 0.0  # where gates begin; 0 = the source as it is, 1 = the donors alone
     temperature: float = 30.0  # of the softmax at the start of the stage
     temperature_end: float = 1.0  # at its end
+
+
+MergeKind = Literal[
+    "uniform", "average", "slerp", "karcher", "task_arithmetic", "ties", "dare_linear", "dare_ties", "fisher",
+    "gradient_matching", "regmean", "greedy_soup", "layer_swap", "best",
+]  # of fusion.merges.MERGES, and the best single one  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class MergeConfig(DonorsConfig):
+    """Donors merged in closed form; with `best` the one that is nearest to the target is taken, and nothing merged."""
+
+    kind: MergeKind = "uniform"
+    base: str | None = None  # what the networks were fine-tuned from, for task vectors; None = the source
+    weights: tuple[float, ...] | None = None  # of the source and the donors, or of the donors over a base; None = even
+    density: float | None = None  # share of each task vector that TIES and DARE keep; None = the published one
+    lam: float | None = None  # factor of the merged task vector; None = the published one
+    mid_px: int = 16  # layer_swap: the resolution behind which the donor's layers begin
+    transition: float | None = None  # of that transition, in half blocks; None = hard
+    samples: int = 256  # images that informations, Gram matrices and distances to the target are estimated on

@@ -23,6 +23,7 @@ from gan_jax.config import (
     KMLConfig,
     L2SPConfig,
     LoRAConfig,
+    MergeConfig,
     MineGANConfig,
     NADAConfig,
     RICKConfig,
@@ -48,6 +49,7 @@ from gan_jax.transfer.methods.gradient_fusion import gradient_fusion
 from gan_jax.transfer.methods.kml import kml
 from gan_jax.transfer.methods.l2_sp import l2_sp
 from gan_jax.transfer.methods.lora import low_rank
+from gan_jax.transfer.methods.merge import merged
 from gan_jax.transfer.methods.minegan import minegan
 from gan_jax.transfer.methods.nada import nada
 from gan_jax.transfer.methods.rick import rick
@@ -89,4 +91,5 @@ METHODS: dict[type, MakeMethod] = {
     NADAConfig: nada,
     GradientFusionConfig: gradient_fusion,
     AttentionFusionConfig: attention_fusion,
+    MergeConfig: merged,
 }

@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
-from gan_jax.config import AttentionFusionConfig, ConfigError, GradientFusionConfig, MLPConfig
+from gan_jax.config import AttentionFusionConfig, ConfigError, EvalConfig, GradientFusionConfig, MergeConfig, MLPConfig
 from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_shares
 from gan_jax.fusion.gradient import Coefficients
 from gan_jax.fusion.mixture import Mixture, fused, grouping
@@ -21,9 +21,12 @@ from gan_jax.surgery.align import permute
 from gan_jax.surgery.families import layouts
 from gan_jax.tasks.model import save
 from gan_jax.train.extension import Extension
+from gan_jax.train.feed import resident_feed
+from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import run
+from gan_jax.transfer.start import make_ready, make_start
 from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import images, run_config
@@ -94,6 +97,38 @@ def test_a_run_learns_shares_and_leaves_a_plain_pair(donors, tmp_path, name):
     assert int(done.state.images) == 128, "the stage's images count"
     for root in ("g", "g_ema"):
         assert set(getattr(done.state, root)["params"]) == set(build(NET).g.specs()["params"])
+
+
+MERGED = {
+    "uniform": {}, "ties": {"density": 0.5, "d": "mix"}, "fisher": {"samples": 16}, "regmean": {"samples": 32},
+    "gradient_matching": {"samples": 16, "d": "mix"}, "dare_ties": {"density": 0.5}, "layer_swap": {"transition": 1.0},
+    "slerp": {"d": "best"}, "greedy_soup": {"samples": 64}, "best": {"samples": 64},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MERGED)
+def test_merges_are_where_a_run_starts(donors, kind):
+    """Before any training: of the aligned pair what the merge says, a chosen network as it is."""
+    transfer = MergeConfig(source=str(donors / "first"), donors=(str(donors / "second"),), kind=kind, **MERGED[kind])
+    ready = prepared(dataclasses.replace(config_of(donors, transfer), evaluate=EvalConfig(features="fashion-v1")))
+    found, made = ready.found["fusion"], flatten(ready.g["params"])
+    first, second = (flatten(load(donors / n).variables["g_ema"]["params"]) for n in ("first", "second"))
+    assert found["kind"] == kind and ready.images == 0 and set(made) == set(first)
+    assert all(np.isfinite(leaf).all() for leaf in made.values())
+    if kind == "best":
+        assert found["chosen"] == min(found["distances"], key=found["distances"].get)
+        (chosen,) = [f for n, f in (("first", first), ("second", second)) if found["chosen"].endswith(n)]
+        assert all((made[path] == chosen[path]).all() for path in made)
+    elif kind != "greedy_soup":
+        assert any(np.abs(made[path] - first[path]).max() > 1e-3 for path in made)
+    assert ready.history[-1]["kind"] == "fuse" and kind in (ready.history[-1]["words"] + "best")
+
+
+def prepared(config):
+    bare = build(config.net)
+    made = make_method(config.transfer, bare)
+    ground = Ground(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.grafted)
+    return make_ready(ground, make_start(config, bare, made), made)
 
 
 def test_the_stage_is_the_programs_own_and_a_resumed_run_reads_no_donor(donors, tmp_path):
@@ -227,5 +262,7 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
         make_method(AttentionFusionConfig(donors=("a",), temperature=0.0), pair)
     with pytest.raises(ConfigError, match="attention_width is 0"):
         make_method(AttentionFusionConfig(donors=("a",), attention_width=0), pair)
+    with pytest.raises(ConfigError, match="slerp is of 2 networks, but there are 3"):
+        make_method(MergeConfig(kind="slerp", donors=("a", "b")), pair)
     with pytest.raises(ConfigError, match="must not be longer than train.kimg"):
         config_of(donors, gradient(donors, fuse_kimg=1.0)).validate()

@@ -1,0 +1,103 @@
+"""Further sources of a run that is made of several: opened, aligned with the first, and what goes beside their weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ConfigError
+from gan_jax.fusion.donors import align_donor
+from gan_jax.nets import Pair
+from gan_jax.surgery.align import singular_vectors
+from gan_jax.surgery.families import layouts
+from gan_jax.tasks.sample import make_restatistics
+from gan_jax.train.regularisers import Network
+from gan_jax.train.state import Variables
+from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.method import networks_of
+
+PROBES = 256  # latents that donors are aligned by
+STATS = 8, 128  # batches and their size, that statistics of mixed weights are measured on
+
+
+@dataclasses.dataclass(frozen=True)
+class Donors:
+    """Networks in the target's shape, order and scales; the target, `source`, is not among them.
+
+    Attributes:
+      names: as they were asked for.
+      g, d: variables; d is empty where D is the source's own.
+      found: how alike they are, JSON values for `prepared.json`.
+      histories: of each.
+    """
+
+    names: tuple[str, ...]
+    g: list[Variables]
+    d: list[Variables]
+    found: dict[str, Any]
+    histories: list[Any]
+
+
+def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variables) -> Donors:
+    """Reads the donors, one after the other, and brings each into the target's order and scales.
+
+    Raises:
+      PlanError, WeightsError: a donor that cannot be read into the target's shape; with the leaf.
+      AlignError: as `fusion.donors.align_donor`.
+    """
+    networks: tuple[Network, ...] = ("g",) if config.d == "base" else ("g", "d")
+    targets, found_layouts = {"g": g, "d": d}, layouts(pair.config)
+    activations = _activations(pair, g) if config.align == "activations" else {}
+    made: dict[str, list[Variables]] = {"g": [], "d": []}
+    alike: list[dict[str, Any]] = []
+    histories = []
+    for name in config.donors:
+        start = ground.donor(name, networks)
+        row: dict[str, Any] = {"donor": name}
+        for network in networks:
+            aligned = align_donor(
+                found_layouts[network], jax.device_get(targets[network]), jax.device_get(getattr(start, network)),
+                by=config.align, scales=config.scales, activations=activations.get(network),
+            )  # fmt: skip
+            made[network].append(jax.tree_util.tree_map(jnp.asarray, aligned.variables))
+            row[network] = [aligned.before, aligned.after]
+        alike.append(row)
+        histories.append(start.history)
+    return Donors(tuple(config.donors), made["g"], made["d"], {"by": config.align, "donors": alike}, histories)
+
+
+def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:
+    """What goes beside mixed weights, of the weights as they are: G's batch statistics, the vectors of spectral norms."""
+    batches, size = STATS
+    if network == "g":
+        variables = make_restatistics(pair, size)(variables, key, batches)
+    if "spectral" in variables:
+        fresh = singular_vectors(layouts(pair.config)[network], jax.device_get(variables))
+        variables = jax.tree_util.tree_map(jnp.asarray, fresh)
+    return variables
+
+
+def check_donors(config: Any) -> None:
+    """Raises ConfigError where there is nothing to fuse, or no D to fuse or to choose."""
+    if not config.donors:
+        raise ConfigError("transfer.donors is empty: a fusion wants at least one source beside transfer.source")
+    if "g" not in networks_of(config.networks):
+        raise ConfigError("transfer.networks is d, but fusion mixes pretrained Gs; use both or g")
+    if config.networks != "both" and config.d != "base":
+        raise ConfigError(
+            f"transfer.d is {config.d}, which wants a D of every donor and of the source, but transfer.networks is "
+            f"{config.networks}; use both, or transfer.d base"
+        )
+
+
+def _activations(pair: Pair, g: Variables) -> dict[str, Any]:
+    """What G's modules give on the same latents, and D's on the images that the target makes of them."""
+    z = jax.random.normal(jax.random.key(0), (PROBES, pair.config.z_dim))
+    classes = getattr(pair.config, "num_classes", 0)
+    labels = jnp.arange(PROBES, dtype=jnp.int32) % classes if classes else None
+    images = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])(g)
+    of_g = jax.jit(lambda v: pair.g.activations(v, z, labels))
+    return {"g": of_g, "d": jax.jit(lambda v: pair.d.activations(v, images, labels))}

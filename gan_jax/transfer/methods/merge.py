@@ -1,0 +1,133 @@
+"""Merges in closed form, as the start of fine-tuning: the baselines of fusions that are learned.
+
+What each merge is: `fusion.merges`. The source and the donors are merged alike, but for task vectors (task arithmetic,
+TIES, DARE, gradient matching), which are the donors' over a `base`, the source where none is named. What a merge needs is
+worked out on the target: Fisher information under the source's D, Gram matrices on latents, for the greedy soup a kernel
+distance to the training images. `best` merges nothing and takes the single network of the least such distance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.config import ConfigError, MergeConfig
+from gan_jax.fusion.merges import MERGES, merge
+from gan_jax.fusion.merges.blend import position
+from gan_jax.fusion.merges.regmean import gram, mean_gram
+from gan_jax.nets import Pair, build
+from gan_jax.nets.inputs import kernel_inputs
+from gan_jax.surgery.provenance import fused_history
+from gan_jax.train.regularisers import Network
+from gan_jax.train.state import Variables
+from gan_jax.transfer.discriminators import best_discriminator
+from gan_jax.transfer.distance import make_distance
+from gan_jax.transfer.donors import Donors, check_donors, open_donors, settled
+from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.importance import estimate, source_fisher
+from gan_jax.transfer.method import Method, networks_of
+from gan_jax.trees import Tree
+
+OVER_A_BASE = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "gradient_matching")
+OF_D = {"fisher": "uniform", "gradient_matching": "task_arithmetic", "regmean": "uniform", "greedy_soup": "uniform"}
+ROWS = 16  # examples in a batch of Gram matrices: patches of large maps take much memory
+
+
+def merged(config: MergeConfig, pair: Pair) -> Method:
+    """Networks are merged, or one is chosen, then everything is fine-tuned.
+
+    Raises:
+      ConfigError: as `donors.check_donors`; another number of donors than the merge is of.
+    """
+    check_donors(config)
+    counted = MERGES[config.kind].count if config.kind != "best" else None
+    if counted is not None and 1 + len(config.donors) != counted:
+        raise ConfigError(
+            f"transfer.kind {config.kind} is of {counted} networks, but there are {1 + len(config.donors)} with the source; "
+            f"use {counted - 1} in transfer.donors, or another kind"
+        )
+
+    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+        bare = build(ground.config.net)
+        # What is not mixed stays as it was trained: on other scales it would learn at another pace.
+        how = config if config.kind != "best" else dataclasses.replace(config, align="none", scales=False)
+        donors = open_donors(ground, how, bare, g, d)
+        names = [config.source, *donors.names]
+        if config.d == "best":
+            d, losses = best_discriminator(ground, [d, *donors.d], g)
+            donors.found["d"] = dict(zip(names, losses, strict=True))
+        found = donors.found | {"target": config.source, "kind": config.kind}
+        if config.kind == "best":
+            score = make_distance(ground, bare, config.samples)
+            scores = [score(one) for one in (g, *donors.g)]
+            chosen = int(np.argmin(scores))
+            g, words = (g, *donors.g)[chosen], f"G is that of {names[chosen]}, the nearest to the training images"
+            shares = {"g": {"all": [float(i + 1 == chosen) for i in range(len(donors.names))]}}
+            found |= {"distances": dict(zip(names, scores, strict=True)), "chosen": names[chosen]}
+        else:
+            g = {**g, "params": _merge(ground, config, bare, "g", g, d, donors, config.kind)}
+            words, shares = f"G is the {config.kind} merge of {', '.join(names)}", {"g": {}}
+        if config.d == "mix":
+            kind = OF_D.get(config.kind, config.kind)
+            d = {**d, "params": _merge(ground, config, bare, "d", g, d, donors, kind)}
+            d, shares = settled(bare, "d", d, ground.key), shares | {"d": {}}
+        g = settled(bare, "g", g, ground.key)
+        history = fused_history(ground.start.history, donors.names, donors.histories, shares, words)
+        return Prepared(g, d, kept, history=history, found={"fusion": found}, notes=(words,))
+
+    return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
+
+
+def _merge(
+    ground: Ground,
+    config: MergeConfig,
+    pair: Pair,
+    network: Network,
+    g: Variables,
+    d: Variables,
+    donors: Donors,
+    kind: str,
+) -> Tree:
+    """The parameters of one network."""
+    own, others = (g, donors.g) if network == "g" else (d, donors.d)
+    needs = MERGES[kind].needs
+    over = kind in OVER_A_BASE
+    whole = [*others] if over else [own, *others]
+    given: dict[str, Any] = {}
+    base = own["params"]
+    if over and config.base is not None:
+        ancestor = getattr(ground.donor(config.base, (network,)), network)
+        base, whole = ancestor["params"], [own, *others]
+    informed: Callable[[Variables], Tree] = lambda one: estimate(
+        ground, one, d, config.samples, source_fisher, like=one["params"]
+    )
+    if "fishers" in needs:
+        given["fishers"] = [informed(one) for one in whole]
+    if kind == "gradient_matching":
+        given["base_fisher"] = informed({**own, "params": base})
+    if "grams" in needs:
+        given["grams"] = [_grams(pair, one, config.samples) for one in whole]
+    if "key" in needs:
+        given["key"] = jax.random.fold_in(ground.key, 1)
+    if "score" in needs:
+        score = make_distance(ground, pair, config.samples)
+        given["score"] = lambda params: score(settled(pair, "g", {**own, "params": params}, ground.key))
+    if "mid" in needs:
+        given |= {"mid": position(config.mid_px), "width": config.transition}
+    chosen = {"weights": config.weights, "density": config.density, "lam": config.lam}
+    given |= {name: value for name, value in chosen.items() if value is not None and name in MERGES[kind].options}
+    return merge(kind, [one["params"] for one in whole], base=base, **given)
+
+
+def _grams(pair: Pair, g: Variables, samples: int) -> dict[str, jax.Array]:
+    """Gram matrices of what G's kernels read, on latents."""
+    classes = getattr(pair.config, "num_classes", 0)
+    labels = jnp.arange(ROWS, dtype=jnp.int32) % classes if classes else None
+    one = jax.jit(lambda key: gram(kernel_inputs(pair.g, g, jax.random.normal(key, (ROWS, pair.config.z_dim)), labels)))
+    keys: Sequence[jax.Array] = jax.random.split(jax.random.key(0), max(samples // ROWS, 1))
+    return mean_gram(one(key) for key in keys)
