@@ -77,6 +77,7 @@ def _unknown(verb: str) -> int:
 VERBS = {
     "train": "train a GAN, or go on with a run that was stopped",
     "transfer": "start from a pretrained pair and adapt it to new data",
+    "fuse": "make one pair of several pretrained ones, for new data",
     "bench-transfer": "compare transfer methods over targets and seeds under one protocol",
     "transplant": "move pretrained weights into another architecture, without training",
     "import": "read weights that another program wrote",

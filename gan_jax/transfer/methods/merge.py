@@ -45,24 +45,24 @@ def merged(config: MergeConfig, pair: Pair) -> Method:
       ConfigError: as `donors.check_donors`; another number of donors than the merge is of.
     """
     check_donors(config)
-    counted = MERGES[config.kind].count if config.kind != "best" else None
+    counted = MERGES[config.merge].count if config.merge != "best" else None
     if counted is not None and 1 + len(config.donors) != counted:
         raise ConfigError(
-            f"transfer.kind {config.kind} is of {counted} networks, but there are {1 + len(config.donors)} with the source; "
+            f"transfer.merge {config.merge} is of {counted} networks, but there are {1 + len(config.donors)} with the source; "
             f"use {counted - 1} in transfer.donors, or another kind"
         )
 
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
         bare = build(ground.config.net)
         # What is not mixed stays as it was trained: on other scales it would learn at another pace.
-        how = config if config.kind != "best" else dataclasses.replace(config, align="none", scales=False)
+        how = config if config.merge != "best" else dataclasses.replace(config, align="none", scales=False)
         donors = open_donors(ground, how, bare, g, d)
         names = [config.source, *donors.names]
         if config.d == "best":
             d, losses = best_discriminator(ground, [d, *donors.d], g)
             donors.found["d"] = dict(zip(names, losses, strict=True))
-        found = donors.found | {"target": config.source, "kind": config.kind}
-        if config.kind == "best":
+        found = donors.found | {"target": config.source, "kind": config.merge}
+        if config.merge == "best":
             score = make_distance(ground, bare, config.samples)
             scores = [score(one) for one in (g, *donors.g)]
             chosen = int(np.argmin(scores))
@@ -70,10 +70,10 @@ def merged(config: MergeConfig, pair: Pair) -> Method:
             shares = {"g": {"all": [float(i + 1 == chosen) for i in range(len(donors.names))]}}
             found |= {"distances": dict(zip(names, scores, strict=True)), "chosen": names[chosen]}
         else:
-            g = {**g, "params": _merge(ground, config, bare, "g", g, d, donors, config.kind)}
-            words, shares = f"G is the {config.kind} merge of {', '.join(names)}", {"g": {}}
+            g = {**g, "params": _merge(ground, config, bare, "g", g, d, donors, config.merge)}
+            words, shares = f"G is the {config.merge} merge of {', '.join(names)}", {"g": {}}
         if config.d == "mix":
-            kind = OF_D.get(config.kind, config.kind)
+            kind = OF_D.get(config.merge, config.merge)
             d = {**d, "params": _merge(ground, config, bare, "d", g, d, donors, kind)}
             d, shares = settled(bare, "d", d, ground.key), shares | {"d": {}}
         g = settled(bare, "g", g, ground.key)

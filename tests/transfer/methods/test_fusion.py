@@ -109,7 +109,7 @@ MERGED = {
 @pytest.mark.parametrize("kind", MERGED)
 def test_merges_are_where_a_run_starts(donors, kind):
     """Before any training: of the aligned pair what the merge says, a chosen network as it is."""
-    transfer = MergeConfig(source=str(donors / "first"), donors=(str(donors / "second"),), kind=kind, **MERGED[kind])
+    transfer = MergeConfig(source=str(donors / "first"), donors=(str(donors / "second"),), merge=kind, **MERGED[kind])
     ready = prepared(dataclasses.replace(config_of(donors, transfer), evaluate=EvalConfig(features="fashion-v1")))
     found, made = ready.found["fusion"], flatten(ready.g["params"])
     first, second = (flatten(load(donors / n).variables["g_ema"]["params"]) for n in ("first", "second"))
@@ -263,6 +263,6 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
     with pytest.raises(ConfigError, match="attention_width is 0"):
         make_method(AttentionFusionConfig(donors=("a",), attention_width=0), pair)
     with pytest.raises(ConfigError, match="slerp is of 2 networks, but there are 3"):
-        make_method(MergeConfig(kind="slerp", donors=("a", "b")), pair)
+        make_method(MergeConfig(merge="slerp", donors=("a", "b")), pair)
     with pytest.raises(ConfigError, match="must not be longer than train.kimg"):
         config_of(donors, gradient(donors, fuse_kimg=1.0)).validate()

@@ -1,0 +1,105 @@
+"""`gan-jax fuse`: several pretrained pairs into one for new data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import AvoidSubcommands, Positional, arg
+
+from gan_jax.cli.arguments import NetName, parse_run, run_folder
+from gan_jax.cli.train import start_run
+from gan_jax.cli.transfer import plan_of
+from gan_jax.config import (
+    METHOD_NAMES,
+    Config,
+    ConfigError,
+    GradientFusionConfig,
+    MethodName,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fuse:
+    """Make one pair of several pretrained ones, for new data.
+
+    The first donor is the target's start: the others are brought into its shape, the order of its channels and its
+    scales (printed), mixed with it by the method, baked into plain weights, and these are fine-tuned on --target. What
+    was learned is in prepared.json of the run, and drawn in fusion.png (shares by block and donor) and shares.png.
+
+    METHOD is gradient_fusion (shares learned by the target's gradient), attention_fusion, merge (--transfer.merge
+    uniform, ties, fisher, ...), or another transfer method that takes donors. A shorter name that only one begins with
+    is enough: gradient.
+    """
+
+    config: Annotated[AvoidSubcommands[Config], arg(name="")]
+    # experiment, config.json or run folder; left out = the defaults below
+    start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
+    donors: tuple[str, ...] = ()  # weights folders, runs or embedded pairs, the target's start first; () = FILE's
+    target: str | None = None  # new data, as --data.source; None = FILE's
+    out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
+    net: NetName | None = None  # kind of the new networks; None = FILE's
+    method: MethodName | None = None  # None = FILE's, gradient_fusion without FILE
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the verb; returns the exit code."""
+    args = parse_run(Fuse, full_names(argv), verb="fuse", base=Config(transfer=GradientFusionConfig()))
+    config = with_donors(args.config, args.donors, args.target).validate()
+    folder = run_folder(args.out, args.start, config)
+    print(plan_of(config))
+    code = start_run(config, folder)
+    if code == 0:
+        print("\n".join(show(folder)))
+    return code
+
+
+def with_donors(config: Config, donors: Sequence[str], target: str | None) -> Config:
+    """The configuration with these pairs and this data.
+
+    Raises:
+      ConfigError: a method that takes no donors, or fewer than two pairs.
+    """
+    transfer: Any = config.transfer
+    if not hasattr(transfer, "donors"):
+        takes = ", ".join(name for name, cls in METHOD_NAMES.items() if hasattr(cls(), "donors"))
+        raise ConfigError(f"{type(transfer).__name__} takes no donors; --method is one of {takes}")
+    if donors:
+        first, *others = donors
+        transfer = dataclasses.replace(transfer, source=first, donors=tuple(others))
+    if not transfer.donors:
+        raise ConfigError("a fusion wants two pairs or more: --donors A B, A the start of the target")
+    data = config.data if target is None else dataclasses.replace(config.data, source=target)
+    return dataclasses.replace(config, transfer=transfer, data=data)
+
+
+def full_names(argv: Sequence[str]) -> list[str]:
+    """The arguments with `--method gradient` as `--method gradient_fusion`, where only one method begins so."""
+    out = list(argv)
+    for i, word in enumerate(out[:-1]):
+        if word == "--method" and out[i + 1] not in METHOD_NAMES:
+            found = [name for name in METHOD_NAMES if name.startswith(out[i + 1])]
+            out[i + 1] = found[0] if len(found) == 1 else out[i + 1]
+    return out
+
+
+def show(folder: Path) -> list[str]:
+    """What the stage found, and the names of its drawings."""
+    from gan_jax.report.curves import write_curves
+    from gan_jax.report.fusion import alignment_lines, shares_chart, shares_table, write_heat_map
+    from gan_jax.report.table import markdown_table
+
+    found = json.loads((folder / "prepared.json").read_text(encoding="utf-8")).get("fusion")
+    if found is None:
+        return []
+    lines = list(alignment_lines(found))
+    if any((found.get("shares") or {}).get("g", {}).values()):
+        write_heat_map(folder / "fusion.png", found)
+        lines += ["", markdown_table(shares_table(found)), f"heat map: {folder / 'fusion.png'}"]
+    if "learned" in found:
+        write_curves(folder / "shares.png", shares_chart(found))
+        lines.append(f"shares over the stage: {folder / 'shares.png'}")
+    return lines

@@ -1,0 +1,79 @@
+"""`gan-jax fuse`: two pairs into one, with what was learned printed and drawn."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from gan_jax.cli.fuse import full_names
+from gan_jax.config import MLPConfig
+from gan_jax.nets import build
+from gan_jax.report.fusion import alignment_lines, shares_chart, shares_table, source_names
+from gan_jax.tasks.model import save
+from tests.train.toy import images
+
+NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
+WORDS = "--net mlp --net.resolution 16 --net.channels 1 --net.z-dim 4 --net.g-widths 8 --net.d-widths 8".split()
+RUN = "--train.kimg 0.096 --train.batch 8 --train.steps-per-dispatch 2 --train.devices 1 --checkpoint.every-kimg None"
+QUIET = "--evaluate.features None --log.no-tensorboard --log.grid-every-kimg None".split()
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    np.savez(folder / "data.npz", images=images()[0])
+    pair = build(NET)
+    for i, name in enumerate(("a", "b")):
+        save(folder / name, NET, {"g_ema": pair.g.init(jax.random.key(i)), "d": pair.d.init(jax.random.key(5 + i))}, {})
+    return folder
+
+
+@pytest.mark.parametrize("method", ["gradient", "merge"])
+def test_two_pairs_become_one(cli, pairs, tmp_path, method):
+    stage = ["--transfer.fuse-kimg", "0.032"] if method == "gradient" else ["--transfer.merge", "ties"]
+    code = cli("fuse", *WORDS, "--method", method, "--donors", str(pairs / "a"), str(pairs / "b"),
+               "--target", f"npz:{pairs / 'data.npz'}", "--out", str(tmp_path / "run"), *stage, *RUN.split(), *QUIET)  # fmt: skip
+    assert code == 0, cli.err
+    assert "g/params/fc0/kernel" in cli.out, "the plan"
+    assert "G of" in cli.out and "cosine of weights" in cli.out
+    learned = method == "gradient"
+    assert ("heat map" in cli.out) == learned == (tmp_path / "run" / "fusion.png").exists()
+    assert (tmp_path / "run" / "shares.png").exists() == learned
+    if learned:
+        assert "| `fc0`" in cli.out and "| a |" in cli.out.replace("  ", " ").replace("| a  |", "| a |")
+    assert cli("sample", str(tmp_path / "run"), "--n", "4", "--out", str(tmp_path / "x.png")) == 0
+    assert cli("inspect", str(tmp_path / "run"), "--provenance") == 0, cli.err
+    assert "fused with" in cli.out
+
+
+def test_what_cannot_be_fused_is_said(cli, pairs):
+    assert cli("fuse", "--donors", str(pairs / "a")) == 2
+    assert "wants two pairs or more: --donors A B" in cli.err
+    assert cli("fuse", "--method", "freeze_d", "--donors", "a", "b") == 2
+    assert "takes no donors; --method is one of minegan" in cli.err
+
+
+def test_short_names_of_methods():
+    assert full_names(["--method", "gradient", "x"]) == ["--method", "gradient_fusion", "x"]
+    assert full_names(["--method", "f"]) == ["--method", "f"], "several begin so"
+    assert full_names(["--method", "merge"]) == ["--method", "merge"]
+
+
+def test_what_is_shown_of_a_fusion():
+    found = {
+        "target": "runs/one/pair", "by": "weights", "shares": {"g": {"stem": [0.25, 0.5], "b8": [0.0, 0.125]}},
+        "donors": [{"donor": "runs/two/pair", "g": [0.1, 0.5]}, {"donor": "runs/three", "g": [0.2, 0.3], "d": [0.0, 1.0]}],
+        "learned": [{"images": 16, "share1": 0.3, "share2": 0.4}, {"images": 32, "share1": 0.2, "share2": 0.5}],
+    }  # fmt: skip
+    assert source_names(found) == ["runs/one/pair", "runs/two/pair", "runs/three"], "two would be called pair"
+    table = shares_table(json.loads(json.dumps(found)))
+    assert table.rows[0] == {"group": "stem", "runs/one/pair": 0.25, "runs/two/pair": 0.25, "runs/three": 0.5}
+    chart = shares_chart(found)
+    np.testing.assert_allclose(chart.curves[0].values, [0.3, 0.3])
+    assert list(chart.curves[2].values) == [0.4, 0.5] and list(chart.curves[1].images) == [16, 32]
+    lines = alignment_lines(found)
+    assert len(lines) == 3 and "G of runs/two/pair: cosine of weights 0.100 -> 0.500" in lines[0]
+    assert alignment_lines({**found, "by": "none"}) == ["donors were taken in the order of their own channels"]
