@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gan_jax.config import Config
+from gan_jax.train.conflict import give_way
 from gan_jax.train.optim import LR_SCALE, apply_updates, lazy_correction, learning_rate, make_adam
 from gan_jax.train.regularisers import Extras, Network, Regulariser, wanted
 from gan_jax.train.state import GanState, Variables
@@ -78,7 +79,8 @@ def make_update(
       deal: what happens to a turn before it is played, with gradients; None = the turns were dealt.
     """
     optim, regularisers = config.optim, _all_of(config, network, terms)
-    eager = [one for one in regularisers if one.interval(config.loss) == 1]
+    eager = [one for one in regularisers if one.interval(config.loss) == 1 and not one.yields]
+    yielding = [one for one in regularisers if one.interval(config.loss) == 1 and one.yields]
     lazy = [one for one in regularisers if one.interval(config.loss) > 1]
     correction = _correction(config, network, terms)
     lr = optim.lr if network == "g" or optim.d_lr is None else optim.d_lr
@@ -103,6 +105,16 @@ def make_update(
         grads, (collections, metrics, changes) = jax.grad(objective, has_aux=True)(trained)
         grads, collections, metrics = sync((grads, collections, metrics))
         extras = {**turn.extras, **changes}
+        main = grads
+        for one in yielding:  # the same pass again, which the compiler shares
+
+            def beside(trained: Any, one: Any = one) -> tuple[jax.Array, Extras]:
+                return one.value(play(with_leaves(trained)).turn)
+
+            (value, changes), other = jax.value_and_grad(beside, has_aux=True)(trained)
+            metrics[one.name], other = sync((value, other))
+            other, metrics[f"{one.name}_conflict"] = give_way(other, main)
+            grads, extras = jax.tree_util.tree_map(jnp.add, grads, other), {**extras, **changes}
         adam = make_adam(optim, correction, turn.now("b2", optim.b2))
         rate = learning_rate(optim, turn.now("lr", lr), config.train.kimg * 1000, state.images) * correction
         rate *= state.extras.get(LR_SCALE, 1.0)

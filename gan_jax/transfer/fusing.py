@@ -19,7 +19,7 @@ from gan_jax.fusion.mixture import Gate, Mixture, Shares, fused, grouping
 from gan_jax.nets import Pair, build
 from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
-from gan_jax.train.regularisers import Network, Regulariser
+from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.discriminators import best_discriminator
@@ -80,9 +80,25 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
         found = donors.found | {"target": config.source, "shares": listed, "learned": rows}
         history = fused_history(ground.start.history, donors.names, donors.histories, listed, words)
+        kept = {"fused": learned["g"]} if config.preserve else kept
         return Prepared(learned["g"], learned["d"], kept, int(state.images), history, {"fusion": found}, (words,))
 
-    return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
+    return Method(
+        starts=tuple(networks_of(config.networks)),
+        keep=lambda g, d: {"fused": g} if config.preserve else {},
+        prepare=prepare,
+        extension=Extension(terms=(_preserved(config),) if config.preserve else ()),
+    )
+
+
+def _preserved(config: Any) -> Regulariser:
+    """L1 between what G makes of the latents now and what it made when it was fused; mean over values."""
+
+    def value(turn: Turn) -> tuple[jax.Array, Extras]:
+        before, _ = turn.task.generate(turn.kept["fused"], turn.batch, turn.latents, True)
+        return config.preserve * jnp.abs(turn.fake - before).mean(), {}
+
+    return Regulariser("preserved", "g", value, yields=config.give_way)
 
 
 def _learn(

@@ -35,6 +35,7 @@ class Regulariser:
       interval: updates of the network from one penalty to the next. Where it is more than 1 the penalty has updates
         of its own and is scaled up by as much (lazy regularisation, Karras et al., 2020).
       extras: running values that it keeps in the state, float32 scalars that begin at 0.
+      yields: whether its gradient gives way to that of all else where they conflict (`train.conflict`); not of lazy ones.
     """
 
     name: str
@@ -43,3 +44,4 @@ class Regulariser:
     wanted: Callable[[LossConfig], bool] = _everywhere
     interval: Callable[[LossConfig], int] = _always
     extras: tuple[str, ...] = ()
+    yields: bool = False
