@@ -97,8 +97,12 @@ class Mixture:
         branch = unflatten(stacked) | {GATE: self.gate.init(key, self.sizes(params))}
         return {**params, BRANCH: branch}
 
-    def bake(self, params: Tree) -> Tree:
+    def bake(self, params: Tree, shares: Shares | None = None) -> Tree:
         """The effective parameters, a plain tree.
+
+        Args:
+          params: of the fused network.
+          shares: in place of the gate's own.
 
         Raises:
           TreeError: there is nothing to fold in.
@@ -106,7 +110,8 @@ class Mixture:
         if BRANCH not in params:
             raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
         plain = {name: tree for name, tree in params.items() if name != BRANCH}
-        shares, donors = self.shares(params), flatten(params[BRANCH][DONORS])
+        shares = self.shares(params) if shares is None else shares
+        donors = flatten(params[BRANCH][DONORS])
         mixed = {path: mix(leaf, donors[path], shares[self.group(path)]) for path, leaf in flatten(plain).items()}
         return unflatten(mixed, like=plain)
 

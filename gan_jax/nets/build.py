@@ -65,19 +65,20 @@ class Pair:
     g_blocks: tuple[str, ...]  # names of G's layers from the latents upwards, all but the last, which makes the image
     d_head: tuple[str, ...]  # names of the layers that make D's logits of what its blocks give
     examples_mix: bool = False  # whether examples influence each other inside D (batch norm, minibatch stddev)
+    axis_name: Any = None  # mapped axis, or axes, over which batch statistics are synchronised
 
 
-def build(config: NetConfig, axis_name: str | None = None) -> Pair:
+def build(config: NetConfig, axis_name: Any = None) -> Pair:
     """Makes the pair of a configuration.
 
     Args:
       config: one of the classes in `NETS`.
-      axis_name: the mapped axis over which batch statistics are synchronised; None = no such axis.
+      axis_name: the mapped axis, or axes, over which batch statistics are synchronised; None = no such axis.
     """
     if type(config) not in NETS:
         known = ", ".join(cls.__name__ for cls in NETS)
         raise ConfigError(f"no network for {type(config).__name__}; the known ones are {known}")
-    return NETS[type(config)](config, axis_name)
+    return dataclasses.replace(NETS[type(config)](config, axis_name), axis_name=axis_name)
 
 
 def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False, **parts: str) -> Net:

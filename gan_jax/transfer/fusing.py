@@ -7,6 +7,7 @@ optimiser and an average that begin from it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from gan_jax.config import ConfigError
 from gan_jax.fusion.mixture import Gate, Mixture, Shares, fused, grouping
-from gan_jax.nets import Pair, build
+from gan_jax.nets import Net, Pair, build
 from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
@@ -36,12 +37,14 @@ class Fusing:
     Attributes:
       gate: `(ground, path of a leaf -> its group, {"g", "d"}: the target's variables, donors' parameters, network) -> gate`.
       terms: `(G's mixture, its shares at the start) ->` what is paid beside the game.
-      after: what happens to the state after each step.
+      after: what happens to the state after each step, as an extension's, G's mixture first.
+      net: `(pair, G's mixture) ->` the G of the stage.
     """
 
     gate: Callable[[Ground, Callable[[str], str], dict[str, Variables], Sequence[Tree], Network], Gate]
     terms: Callable[[Mixture, Shares], Sequence[Regulariser]] = lambda mixture, start: ()
-    after: Callable[[GanState, GanState, Turn], GanState] | None = None
+    after: Callable[[Mixture, GanState, GanState, Turn], GanState] | None = None
+    net: Callable[[Pair, Mixture], Net] = lambda pair, mixture: fused(pair.g, mixture)
 
 
 def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
@@ -108,7 +111,8 @@ def _learn(
     mixture, first = mixtures["g"], mixtures["g"].shares(start["g"]["params"])
 
     def grafted(pair: Pair) -> Pair:
-        return dataclasses.replace(pair, **{name: fused(getattr(pair, name), one) for name, one in mixtures.items()})
+        d = fused(pair.d, mixtures["d"]) if "d" in mixtures else pair.d
+        return dataclasses.replace(pair, g=fusing.net(pair, mixture), d=d)
 
     def settle(turn: Turn, network: Network, before: Any, after: Any) -> Any:
         trained, opt = after
@@ -118,6 +122,7 @@ def _learn(
         of_group = [w.reshape(len(w), -1).mean(1) for w in mixture.shares(state.g["params"]).values()]
         return {f"share{i}": value for i, value in enumerate(jnp.stack(of_group).mean(0), 1)}
 
+    after = None if fusing.after is None else functools.partial(fusing.after, mixture)
     optim = ground.config.optim
     d_lr = config.fuse_lr if "d" in mixtures else optim.lr if optim.d_lr is None else optim.d_lr
     paced = dataclasses.replace(optim, lr=config.fuse_lr, d_lr=d_lr)
@@ -128,7 +133,7 @@ def _learn(
         trains=(mixture.trains, mixtures["d"].trains if "d" in mixtures else lambda path: True),
         grafted=grafted,
         extension=Extension(
-            terms=tuple(fusing.terms(mixture, first)), settle=settle, after=fusing.after, shows=shows
+            terms=tuple(fusing.terms(mixture, first)), settle=settle, after=after, shows=shows
         ),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
     )  # fmt: skip

@@ -48,6 +48,8 @@ class GradientFusionConfig(FusionConfig):
 class AttentionFusionConfig(FusionConfig):
     """Shares of donors by attention: a learned query against a key of each donor, behind a gate (AF-W)."""
 
+    query: Literal["free", "latent", "style", "class", "features"] = "free"  # what queries are made of; free = nothing
+    per: Literal["example", "batch"] = "example"  # whose shares, where they depend on something; batch = their mean
     attention_width: int = 16  # of queries and keys
     gate: float = 0.0  # where gates begin; 0 = the source as it is, 1 = the donors alone
     temperature: float = 30.0  # of the softmax at the start of the stage

@@ -1,33 +1,96 @@
 """Attention-based fusion in the space of weights: a learned query decides how much of each donor a block takes.
 
 What the shares are made of: `fusion.attention`. Gates are shut at first, so that the stage begins as the source to the
-bit; the softmax's temperature falls over the stage, so that shares stay alike until D has said something. The queries
-are free vectors, so that what was learned collapses into plain weights exactly, which are then fine-tuned.
+bit; the softmax's temperature falls over the stage, so that shares stay alike until D has said something. A free query
+collapses into plain weights exactly. One that is made of latents, styles, classes or features (`fusion.conditional`) has
+shares for every example while it learns, and collapses to their running mean. Then everything is fine-tuned.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from gan_jax.config import AttentionFusionConfig, ConfigError
 from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
-from gan_jax.fusion.mixture import BRANCH, GATE
-from gan_jax.nets import Pair
+from gan_jax.fusion.conditional import Conditional, conditional, plain_target, remember, source_of
+from gan_jax.fusion.mixture import BRANCH, GATE, Gate, Mixture
+from gan_jax.nets import Net, Pair
+from gan_jax.tasks.image import draw_latents
+from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.fusing import Fusing, fusion
+from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
+from gan_jax.trees import Tree
 
 
 def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
     """Queries, keys and gates are learned for `fuse_kimg`, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `fusion`; a temperature that is not above 0; a width below 1.
+      ConfigError: as `fusion`; a temperature that is not above 0; a width below 1; a query of what these networks lack;
+        channels with shares of their own that depend on examples.
     """
+    _check(config)
+    base = {"width": config.attention_width, "gate": config.gate, "temperature": config.temperature}
+    free = config.query == "free"
+    try:
+        source = None if config.query == "free" else source_of(config.query, pair)
+    except ValueError as error:
+        raise ConfigError(f"transfer.query is {config.query}: {error}") from None
+
+    def gate(
+        ground: Ground,
+        group: Callable[[str], str],
+        start: dict[str, Variables],
+        donors: Sequence[Tree],
+        network: Network,
+    ) -> Gate:
+        if source is None or network == "d":
+            return Attention(len(donors), **base)
+        inputs = jax.eval_shape(source, start["g"], *_inputs(pair)).shape[-1]
+        return Conditional(len(donors), inputs, **base)
+
+    def after(mixture: Mixture, before: GanState, state: GanState, turn: Turn) -> GanState:
+        now = cooled(
+            config.temperature, config.temperature_end, state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
+        )
+        if source is not None:
+            z = draw_latents(turn.latents, pair.config.z_dim)
+            s = source(plain_target(state.g), z, turn.batch.get("label"))
+            means = remember(mixture, state.g["params"], s, turn.sync)[BRANCH][GATE]["mean"]
+        carried = {}
+        for name in ("g", "g_ema", "d"):
+            variables = getattr(state, name)
+            if BRANCH in variables["params"]:
+                changes = {TEMPERATURE: now} | ({"mean": means} if source is not None and name != "d" else {})
+                carried[name] = _with_gate(variables, changes)
+        return dataclasses.replace(state, **carried)
+
+    def net(pair: Pair, mixture: Mixture) -> Net:
+        return conditional(pair, mixture, source_of(config.query, pair), config.per)  # type: ignore[arg-type]
+
+    return fusion(config, pair, Fusing(gate, after=after) if free else Fusing(gate, after=after, net=net))
+
+
+def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
+    z = jax.ShapeDtypeStruct((2, pair.config.z_dim), jnp.float32)
+    return z, jax.ShapeDtypeStruct((2,), jnp.int32) if getattr(pair.config, "num_classes", 0) else None
+
+
+def _with_gate(variables: Variables, changes: dict[str, Any]) -> Variables:
+    params = variables["params"]
+    gate = {**params[BRANCH][GATE], **changes}
+    return {**variables, "params": {**params, BRANCH: {**params[BRANCH], GATE: gate}}}
+
+
+def _check(config: AttentionFusionConfig) -> None:
     if min(config.temperature, config.temperature_end) <= 0:
         raise ConfigError(
             f"transfer.temperature {config.temperature:g} and temperature_end {config.temperature_end:g} divide scores; "
@@ -35,23 +98,8 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         )
     if config.attention_width < 1:
         raise ConfigError(f"transfer.attention_width is {config.attention_width}; use 1 or more (16 is usual)")
-
-    def gate(*_: Any) -> Attention:
-        return Attention(len(config.donors), config.attention_width, config.gate, config.temperature)
-
-    def after(before: GanState, state: GanState, turn: Turn) -> GanState:
-        progress = state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
-        now = cooled(config.temperature, config.temperature_end, progress)
-        set_ = lambda variables: _with_temperature(variables, now)
-        carried = {
-            name: set_(getattr(state, name)) for name in ("g", "g_ema", "d") if BRANCH in getattr(state, name)["params"]
-        }
-        return dataclasses.replace(state, **carried)
-
-    return fusion(config, pair, Fusing(gate, after=after))
-
-
-def _with_temperature(variables: Variables, value: Any) -> Variables:
-    params = variables["params"]
-    gate = {**params[BRANCH][GATE], TEMPERATURE: value}
-    return {**variables, "params": {**params, BRANCH: {**params[BRANCH], GATE: gate}}}
+    if config.query != "free" and config.granularity == "channel":
+        raise ConfigError(
+            f"transfer.granularity is channel, but shares that depend on examples (transfer.query {config.query}) are of "
+            "whole leaves; use tensor or coarser, or transfer.query free"
+        )

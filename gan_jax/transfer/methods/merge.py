@@ -9,7 +9,7 @@ distance to the training images. `best` merges nothing and takes the single netw
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -129,5 +129,5 @@ def _grams(pair: Pair, g: Variables, samples: int) -> dict[str, jax.Array]:
     classes = getattr(pair.config, "num_classes", 0)
     labels = jnp.arange(ROWS, dtype=jnp.int32) % classes if classes else None
     one = jax.jit(lambda key: gram(kernel_inputs(pair.g, g, jax.random.normal(key, (ROWS, pair.config.z_dim)), labels)))
-    keys: Sequence[jax.Array] = jax.random.split(jax.random.key(0), max(samples // ROWS, 1))
+    keys: Any = jax.random.split(jax.random.key(0), max(samples // ROWS, 1))
     return mean_gram(one(key) for key in keys)

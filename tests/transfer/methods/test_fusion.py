@@ -73,6 +73,7 @@ CASES = {
     "box, fused D": {"constraint": "box", "start": 0.3, "d": "mix", "granularity": "tensor"},
     "free, best D": {"constraint": "free", "d": "best", "granularity": "channel", "regularise": "distance"},
     "fisher": {"init": "fisher", "fisher_samples": 16, "regularise": "entropy", "granularity": "global"},
+    "preserving": {"preserve": 1.0},
     "matching": {"init": "gradient_matching", "fisher_samples": 16, "donor_dtype": "bfloat16"},
 }
 
@@ -180,6 +181,16 @@ def test_attention_begins_as_the_source_and_cools(donors, tmp_path):
     assert all(len(w) == 2 for w in found["shares"]["g"].values())
 
 
+@pytest.mark.parametrize("per", ["example", "batch"])
+def test_a_query_of_latents_collapses_to_its_mean(donors, tmp_path, per):
+    transfer = AttentionFusionConfig(source=str(donors / "first"), donors=(str(donors / "second"),) * 2, fuse_kimg=0.064,
+                                     fuse_lr=0.05, query="latent", per=per, gate=0.5)  # fmt: skip
+    done = run(config_of(donors, transfer), tmp_path)
+    shares = json.loads((tmp_path / "prepared.json").read_text())["fusion"]["shares"]["g"]
+    assert all(len(w) == 2 and 0 < sum(w) < 1 for w in shares.values())
+    assert set(done.state.g["params"]) == set(build(NET).g.specs()["params"])
+
+
 def test_every_compiler_learns_the_same(monkeypatch):
     net = dataclasses.replace(NET, z_dim=4)
     pair = build(net)
@@ -262,6 +273,10 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
         make_method(AttentionFusionConfig(donors=("a",), temperature=0.0), pair)
     with pytest.raises(ConfigError, match="attention_width is 0"):
         make_method(AttentionFusionConfig(donors=("a",), attention_width=0), pair)
+    with pytest.raises(ConfigError, match="transfer.query is style: MLPConfig has no styles"):
+        make_method(AttentionFusionConfig(donors=("a",), query="style"), pair)
+    with pytest.raises(ConfigError, match="are of whole leaves"):
+        make_method(AttentionFusionConfig(donors=("a",), query="latent", granularity="channel"), pair)
     with pytest.raises(ConfigError, match="slerp is of 2 networks, but there are 3"):
         make_method(MergeConfig(merge="slerp", donors=("a", "b")), pair)
     with pytest.raises(ConfigError, match="must not be longer than train.kimg"):

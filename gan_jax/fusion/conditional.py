@@ -1,0 +1,181 @@
+"""Shares by attention whose query is made of something: latents, styles, classes, or what the target's blocks give.
+
+    a_l(s) = softmax((Q_l s) . k_{l,i} / sqrt(d) / temperature),    s [B, M] of the examples
+
+Per example, every one has weights of its own: the network runs under `vmap`, its batch norms over the examples, its
+convolutions in groups (several times slower; exact). Per batch, the mean of the examples' shares makes one network for all
+of them, at the price of static shares (SMEAR; Muqeeth et al., 2023). Either way the running mean of the shares is kept,
+and is what `bake` collapses to (Zoo-Tuning Lite; Shu et al., ICML 2021).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.fusion.attention import TEMPERATURE
+from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes
+from gan_jax.nets import Net, Pair, build
+from gan_jax.nets.build import Variables
+from gan_jax.trees import Tree, flatten, unflatten
+
+Query = Literal["latent", "style", "class", "features"]
+Per = Literal["example", "batch"]
+MEAN = "mean"
+EXAMPLES = "examples"  # the axis over which a batch is mapped
+MOMENTUM = 0.1  # of the running mean, as published
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditional:
+    """A gate whose shares depend on `s [B, M]`; its `shares` are the running mean of them.
+
+    Attributes:
+      count: of donors.
+      inputs: M.
+      width: d, of queries and keys.
+      gate: where gates begin; 0 = the target.
+      temperature: where it begins.
+    """
+
+    count: int
+    inputs: int
+    width: int = 16
+    gate: float = 0.0
+    temperature: float = 30.0
+
+    def init(self, key: jax.Array, sizes: Sizes) -> Tree:
+        """`query/GROUP [M, d]`, `key/GROUP [K, d]`, `open/GROUP []`, `mean/GROUP [K]`, and the temperature `[]`.
+
+        Raises:
+          ValueError: channels with shares of their own, which only static attention has.
+        """
+        if any(channels is not None for channels in sizes.values()):
+            raise ValueError(
+                "channels have no shares of their own where these depend on examples; use tensor or coarser"
+            )
+        leaves = {TEMPERATURE: jnp.float32(self.temperature)}
+        for group in sizes:
+            keys = jax.random.split(jax.random.fold_in(key, zlib.crc32(group.encode())))
+            leaves[f"query/{group}"] = jax.random.normal(keys[0], (self.inputs, self.width)) / jnp.sqrt(
+                float(self.inputs)
+            )
+            leaves[f"key/{group}"] = jax.random.normal(keys[1], (self.count, self.width))
+            leaves[f"open/{group}"] = jnp.full((), self.gate, jnp.float32)
+            leaves[f"{MEAN}/{group}"] = jnp.full((self.count,), 1 / self.count, jnp.float32)
+        return unflatten(leaves)
+
+    def attention(self, gate: Tree, s: jax.Array) -> Shares:
+        """`a` by group, `[B, K]`, each summing to 1."""
+        queries, keys = flatten(gate["query"]), flatten(gate["key"])
+        scale = gate[TEMPERATURE] * jnp.sqrt(jnp.float32(self.width))
+        return {group: jax.nn.softmax(s @ queries[group] @ keys[group].T / scale, axis=-1) for group in queries}
+
+    def shares(self, gate: Tree) -> Shares:
+        """`gate_l` times the running mean of `a`, `[K]`."""
+        return self.opened(gate, flatten(gate[MEAN]))
+
+    def opened(self, gate: Tree, attention: Shares) -> Shares:
+        """Attention behind the gates."""
+        open_ = flatten(gate["open"])
+        return {group: open_[group] * a for group, a in attention.items()}
+
+    def trains(self, path: str) -> bool:
+        """All but the temperature and the running mean."""
+        return path != TEMPERATURE and not path.startswith(f"{MEAN}/")
+
+    def clamp(self, path: str, leaf: jax.Array) -> jax.Array:
+        """Anywhere."""
+        return leaf
+
+
+def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.Array | None], jax.Array]:
+    """What queries are made of: `(the target's variables, z [B, z_dim], labels) -> s [B, M]`, without gradients.
+
+    Raises:
+      ValueError: styles of a generator that has none, classes of an unconditional one.
+    """
+    net, classes = pair.g, getattr(pair.config, "num_classes", 0)
+    if query == "style" and "map" not in net.parts:
+        raise ValueError(f"{type(pair.config).__name__} has no styles to make a query of; use latent or features")
+    if query == "class" and not classes:
+        raise ValueError("an unconditional generator has no classes to make a query of; use latent or features")
+
+    def source(variables: Variables, z: jax.Array, labels: jax.Array | None) -> jax.Array:
+        if query == "class":
+            assert labels is not None
+            return jax.nn.one_hot(labels, classes)
+        if query == "style":
+            return net.parts["map"](variables, z, labels).mean(1)
+        if query == "features":
+            inside = net.activations(variables, z, labels)
+            pooled = [
+                inside[name].reshape(len(z), -1, inside[name].shape[-1]).mean(1)
+                for name in pair.g_blocks
+                if name in inside
+            ]
+            return jnp.concatenate([part.astype(jnp.float32) for part in pooled], -1)
+        return z
+
+    return lambda *args: jax.lax.stop_gradient(source(*args))
+
+
+def plain_target(variables: Variables) -> Variables:
+    """The target's own variables, as they are below a mixture."""
+    return {**variables, "params": {name: tree for name, tree in variables["params"].items() if name != BRANCH}}
+
+
+def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], per: Per) -> Net:
+    """G with weights for the example, or for the batch; parameters as of `fused`. Its other parts are of the mean.
+
+    Args:
+      pair: of plain networks; its batch norms are synchronised over the axis that it was built for.
+      mixture: whose gate is `Conditional`.
+      source: of `source_of`, of the same pair.
+      per: whose weights.
+    """
+    from gan_jax.fusion.mixture import fused
+
+    gate: Any = mixture.gate
+    axes = () if pair.axis_name is None else (pair.axis_name,)
+    inner = build(pair.config, (EXAMPLES, *axes)).g if per == "example" else pair.g
+
+    def mixed(variables: Variables, shares: Shares) -> Variables:
+        return {**variables, "params": mixture.bake(variables["params"], shares)}
+
+    def apply(
+        variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
+    ) -> tuple[jax.Array, Variables]:
+        tree = variables["params"][BRANCH][GATE]
+        attention = gate.attention(tree, source(plain_target(variables), x, labels))
+        if per == "batch":
+            mean = {group: a.mean(0) for group, a in attention.items()}
+            mean = jax.lax.pmean(mean, axes) if axes else mean
+            return inner.apply(mixed(variables, gate.opened(tree, mean)), x, labels, train, keys, **options)
+
+        def one(x: jax.Array, labels: Any, keys: Any, a: Shares, options: Any) -> tuple[jax.Array, Variables]:
+            lead = lambda leaf: None if leaf is None else leaf[None]
+            more = {name: lead(value) for name, value in options.items()}
+            weights = mixed(variables, gate.opened(tree, a))
+            out, collections = inner.apply(weights, x[None], lead(labels), train, lead(keys), **more)
+            return out[0], collections
+
+        images, collections = jax.vmap(one, axis_name=EXAMPLES)(x, labels, keys, attention, options)
+        return images, jax.tree_util.tree_map(lambda leaf: leaf.mean(0), collections)
+
+    return dataclasses.replace(fused(pair.g, mixture), apply=apply)
+
+
+def remember(mixture: Mixture, params: Tree, s: jax.Array, sync: Callable[[Any], Any]) -> Tree:
+    """Parameters whose running means have moved towards the shares of these examples."""
+    gate: Any = mixture.gate
+    tree = params[BRANCH][GATE]
+    now = sync({group: a.mean(0) for group, a in gate.attention(tree, s).items()})
+    before = flatten(tree[MEAN])
+    moved = unflatten({group: before[group] + MOMENTUM * (now[group] - before[group]) for group in before})
+    return {**params, BRANCH: {**params[BRANCH], GATE: {**tree, MEAN: moved}}}
