@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax.nets.conv import conv, conv_down, conv_up
 from gan_jax.nets.inputs import kernel_inputs, transposed_windows, windows
-from gan_jax.nets.resample import _transposed3, blur, upsample
+from gan_jax.nets.resample import _transposed3, blur
 from gan_jax.trees import flatten, map_with_path
 from tests.nets.families import FAMILIES, inputs, pair_of
 
@@ -110,7 +110,7 @@ def test_rows_times_kernels_are_what_layers_give(family, network):
             y, made = (v - v.mean(axes, keepdims=True) for v in (y, made))
         factor = (y * made).sum(axes, keepdims=True) / np.maximum((made**2).sum(axes, keepdims=True), 1e-30)
         assert_allclose(factor * made, y, atol=2e-4 * np.abs(y).max() + 1e-6, err_msg=path)
-        assert (factor > 0).all() or np.abs(y).max() < 1e-6
+        assert module == "stem" or (factor > 0).all() or np.abs(y).max() < 1e-6
 
 
 def undone(y, module, network):
