@@ -51,7 +51,7 @@ def _no_stray_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _cheap_compiles(request: pytest.FixtureRequest):
     """Whole steps and networks are compiled in these tests, and compiling is what they wait for."""
-    rooms = ("augment", "tasks", "train", "transfer")
+    rooms = ("augment", "tasks", "train", "fusion", "transfer")
     room = request.path.relative_to(REPO / "tests").parts[0]  # in whatever folder of it
     cheap = room in rooms or request.path.stem in ("test_conformance", "test_nets")
     jax.config.update("jax_disable_most_optimizations", cheap)
