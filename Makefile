@@ -16,7 +16,7 @@ help:
 	@echo "make demo    transplant a pretrained pair, adapt it to 100 images, measure, report (DEMO_ARGS='--target emoji')"
 	@echo "make test    lint, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
 	@echo "make test-slow  the long tests: kills, parities, the demo"
-	@echo "make test-peers  parity with pytorch-fid, torch-fidelity, clean-fid, lpips, torchvision, mimicry, in $(PEERS)"
+	@echo "make test-peers  parity with pytorch-fid, torch-fidelity, clean-fid, lpips, torchvision, mimicry, mergekit, in $(PEERS)"
 	@echo "make lint    ruff (rules and format) and the type checker"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make bench   timings side by side with peers (benchmarks/)"
@@ -39,6 +39,7 @@ $(PEERS)/.installed: pyproject.toml constraints.txt tests/peers/requirements.txt
 	@sh tools/venv.sh $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt -r tests/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torch-mimicry==0.1.16  # whose metrics want TensorFlow
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mergekit==0.1.5  # whose loaders want transformers
 	@touch $@
 
 lint: $(VENV)/.installed-dev

@@ -72,7 +72,7 @@ def test_every_kernel_is_listed(family):
 @pytest.mark.parametrize(
     ("family", "network"),
     [("dcgan", "g"), ("dcgan", "d"), ("stylegan2", "g"), ("stylegan2", "d"), ("r3gan", "g"), ("r3gan", "d"),
-     ("biggan-conditional", "g"), ("mlp", "g")],
+     ("resnet", "d"), ("mlp", "g")],
 )  # fmt: skip
 def test_rows_times_kernels_are_what_layers_give(family, network):
     """Up to one factor for each output channel, and for each image where it is demodulated."""
@@ -110,7 +110,7 @@ def test_rows_times_kernels_are_what_layers_give(family, network):
             y, made = (v - v.mean(axes, keepdims=True) for v in (y, made))
         factor = (y * made).sum(axes, keepdims=True) / np.maximum((made**2).sum(axes, keepdims=True), 1e-30)
         assert_allclose(factor * made, y, atol=2e-4 * np.abs(y).max() + 1e-6, err_msg=path)
-        assert (factor > 0).all() or np.abs(y).max() < 1e-6
+        assert module == "stem" or (factor > 0).all() or np.abs(y).max() < 1e-6
 
 
 def undone(y, module, network):

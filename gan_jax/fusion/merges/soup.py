@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gan_jax.fusion.merges.averages import average
-from gan_jax.fusion.merges.leaves import MergeError
+from gan_jax.fusion.merges.leaves import MergeError, float_leaves
 from gan_jax.trees import Tree
 
 
@@ -31,10 +31,9 @@ def greedy_soup(donors: Sequence[Tree], score: Callable[[Tree], float]) -> Soup:
       score: of a tree; lower is better. One that is not finite is worse than all others.
 
     Raises:
-      MergeError: no donor, or none with a finite score.
+      MergeError: no donor, donors that do not fit each other, or none with a finite score.
     """
-    if not donors:
-        raise MergeError("no donors to merge; give at least one tree")
+    float_leaves(donors)  # whether they fit, before scores are waited for
     alone = tuple(float(score(average([donor]))) for donor in donors)
     order = sorted((i for i, s in enumerate(alone) if math.isfinite(s)), key=lambda i: alone[i])
     if not order:

@@ -1,5 +1,7 @@
 """RegMean against least squares on all rows at once, for dense layers and convolutions, in groups too."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ DONORS = [draw(seed, SHAPES) for seed in range(3)]
 EXACT = {"shrink": 1.0, "ridge": 0.0}
 
 
+@functools.cache
 def rows(seed):
     """Inputs of a donor's kernels; the grouped one reads four channels in two runs."""
     rng = np.random.default_rng(seed)
@@ -30,8 +33,9 @@ def rows(seed):
     }
 
 
-ROWS = [rows(seed) for seed in range(3)]
-GRAMS = [gram(of) for of in ROWS]
+@functools.cache
+def grams():
+    return [gram(rows(seed)) for seed in range(3)]
 
 
 def test_by_hand():
@@ -51,9 +55,12 @@ def test_by_hand():
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 5.0]])
 def test_least_squares_over_all_rows(weights):
     """What donors do on their own inputs, as one regression for each layer and group."""
-    merged = regmean(DONORS, GRAMS, weights, **EXACT)
+    merged = regmean(DONORS, grams(), weights, **EXACT)
     for path, groups in (("conv", 1), ("grouped", 2), ("head", 1)):
-        x = [np.asarray(of[f"{path}/kernel"]) * np.sqrt((weights or [1] * 3)[i]) for i, of in enumerate(ROWS)]
+        x = [
+            np.asarray(of[f"{path}/kernel"]) * np.sqrt((weights or [1] * 3)[i])
+            for i, of in enumerate(map(rows, range(3)))
+        ]
         w = [np.asarray(d[path]["kernel"]).reshape(-1, groups, d[path]["kernel"].shape[-1] // groups) for d in DONORS]
         found = np.asarray(merged[path]["kernel"]).reshape(w[0].shape)
         for g in range(groups):
@@ -64,16 +71,16 @@ def test_least_squares_over_all_rows(weights):
 
 
 def test_what_must_hold():
-    close(regmean(DONORS[:1], GRAMS[:1]), DONORS[0], rtol=1e-9)
-    close(regmean([DONORS[0]] * 3, GRAMS), DONORS[0], rtol=1e-9)
+    close(regmean(DONORS[:1], grams()[:1]), DONORS[0], rtol=1e-9)
+    close(regmean([DONORS[0]] * 3, grams()), DONORS[0], rtol=1e-9)
     order = [2, 0, 1]
-    close(regmean([DONORS[i] for i in order], [GRAMS[i] for i in order]), regmean(DONORS, GRAMS), rtol=1e-9)
-    close(regmean(DONORS, [GRAMS[0]] * 3), average(DONORS), rtol=1e-9)  # the same inputs
+    close(regmean([DONORS[i] for i in order], [grams()[i] for i in order]), regmean(DONORS, grams()), rtol=1e-9)
+    close(regmean(DONORS, [grams()[0]] * 3), average(DONORS), rtol=1e-9)  # the same inputs
     close(regmean(DONORS, [{}] * 3), average(DONORS))
-    diagonal = regmean(DONORS, GRAMS, shrink=0.0, ridge=0.0)["head"]["kernel"]
-    d = [np.diagonal(np.asarray(g["head/kernel"])[0])[:, None] for g in GRAMS]
+    diagonal = regmean(DONORS, grams(), shrink=0.0, ridge=0.0)["head"]["kernel"]
+    d = [np.diagonal(np.asarray(g["head/kernel"])[0])[:, None] for g in grams()]
     assert_allclose(diagonal, sum(a * x["head"]["kernel"] for a, x in zip(d, DONORS)) / sum(d), rtol=1e-12)
-    close(jax.jit(regmean)(DONORS, GRAMS), regmean(DONORS, GRAMS), rtol=1e-9)
+    close(jax.jit(regmean)(DONORS, grams()), regmean(DONORS, grams()), rtol=1e-9)
 
 
 def test_few_rows_stay_finite():
@@ -100,30 +107,31 @@ def test_on_a_network():
     with jax.enable_x64(False):
         pair = pair_of("mlp", 16)
         z = inputs(pair.config, 64)[0]
-        donors = [pair.g.init(jax.random.key(i)) for i in range(2)]
-        grams = [gram(kernel_inputs(pair.g, donor, z * (1 + i))) for i, donor in enumerate(donors)]
-        merged = regmean([donor["params"] for donor in donors], grams, shrink=1.0)
-        assert grams[0].keys() == {"fc0/kernel", "fc1/kernel", "to_rgb/kernel"}
+        see = jax.jit(lambda key, z: (v := pair.g.init(key), gram(kernel_inputs(pair.g, v, z))))
+        (one, found), (other, more) = (see(jax.random.key(i), z * (1 + i)) for i in range(2))
+        donors, found = [one, other], [found, more]
+        merged = jax.jit(lambda d, g: regmean(d, g, shrink=1.0))([donor["params"] for donor in donors], found)
+        assert found[0].keys() == {"fc0/kernel", "fc1/kernel", "to_rgb/kernel"}
         w = [np.asarray(donor["params"]["fc0"]["kernel"]) for donor in donors]
         assert_allclose(merged["fc0"]["kernel"], (w[0] + 4 * w[1]) / 5, atol=1e-4)  # the second saw them twice as large
 
 
 @pytest.mark.parametrize(
-    ("grams", "says"),
+    ("change", "says"),
     [
-        (GRAMS[:2], "Gram matrices of 2 donors for 3 donors"),
+        (lambda g: g[:2], "Gram matrices of 2 donors for 3 donors"),
         (
-            [*GRAMS[:2], {k: v for k, v in GRAMS[2].items() if "head" not in k}],
+            lambda g: [*g[:2], {k: v for k, v in g[2].items() if "head" not in k}],
             "donor 2 has no Gram .* 'head/kernel', donor 0",
         ),
-        ([{}, *GRAMS[1:]], "donor 0 has no Gram matrix for 'conv/kernel', donor 1 has"),
-        ([{**g, "hed/kernel": 0} for g in GRAMS], "for 'hed/kernel', which is no leaf .*'head/kernel'"),
+        (lambda g: [{}, *g[1:]], "donor 0 has no Gram matrix for 'conv/kernel', donor 1 has"),
+        (lambda g: [{**one, "hed/kernel": 0} for one in g], "for 'hed/kernel', which is no leaf .*'head/kernel'"),
         (
-            [{**g, "head/kernel": np.eye(4)[None]} for g in GRAMS],
+            lambda g: [{**one, "head/kernel": np.eye(4)[None]} for one in g],
             r"donor 0 for 'head/kernel' is \[1, 4, 4\], for a kernel \[5, 3\] it must be \[groups, 5, 5\]",
         ),
     ],
 )
-def test_refusals(grams, says):
+def test_refusals(change, says):
     with pytest.raises(MergeError, match=says):
-        regmean(DONORS, grams)
+        regmean(DONORS, change(grams()))

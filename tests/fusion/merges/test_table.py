@@ -11,11 +11,13 @@ from tests.fusion.merges.cases import close, draw, leaf
 
 SHAPES = {"b4/conv0/kernel": (2, 4), "b16/conv1/bias": (4,), "to_rgb/kernel": (4,)}
 BASE, DONORS = draw(9, SHAPES), [draw(seed, SHAPES) for seed in range(3)]
-RNG = np.random.default_rng(0)
 FOR_ONE = {"fishers": lambda i: jax.tree.map(jnp.square, draw(20 + i, SHAPES)), "grams": lambda i: gram(i)}
-SUMS_TO_ONE = {"task_arithmetic": {"normalize": True}, "ties": {"density": 1.0},
-               "dare_linear": {"density": 1.0, "normalize": True},
-               "dare_ties": {"density": 1.0, "normalize": True}}  # fmt: skip
+SUMS_TO_ONE = {
+    "task_arithmetic": {"normalize": True},
+    "ties": {"density": 1.0},
+    "dare_linear": {"density": 1.0, "normalize": True},
+    "dare_ties": {"density": 1.0, "normalize": True},
+}
 
 
 def gram(i):
