@@ -1,0 +1,104 @@
+"""The papers' configurations: each can run, its method fits its networks, and its plan takes all that the source has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_jax.cli.arguments import load_experiment
+from gan_jax.config import (
+    Config,
+    FinetuneConfig,
+    ResNetConfig,
+    ScratchConfig,
+    StyleGAN2Config,
+    from_dict,
+    net_to_dict,
+    to_dict,
+)
+from gan_jax.interop.source import Source
+from gan_jax.nets import build
+from gan_jax.train.cost import step_flops
+from gan_jax.transfer import start
+from gan_jax.transfer.dataset import counted
+from gan_jax.transfer.encoders import ENCODERS, Encoder
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods import make_method
+from gan_jax.trees import flatten, match
+from tests.conftest import REPO
+
+PAPERS = REPO / "experiments" / "papers"
+FILES = sorted(path for path in PAPERS.glob("*/*.py"))
+NAMES = [str(path.relative_to(PAPERS)) for path in FILES]
+SOURCES = {  # what the commands of the READMEs leave there
+    "runs/ffhq256": StyleGAN2Config(resolution=256, mapping_layers=8, channel_base=32768),
+    "runs/imagenet64": ResNetConfig(resolution=64, channels=3, z_dim=128, channel_base=32768, channel_max=512),
+}
+
+
+def open_published(path: str) -> Source:
+    """A source of the shapes that the file of this name has; nothing of it can be read."""
+    pair = build(SOURCES[path])
+    leaves = flatten({"g_ema": pair.g.specs(), "d": pair.d.specs()})
+    said = {p: {"dtype": str(leaf.dtype), "shape": list(leaf.shape), "digest": None} for p, leaf in leaves.items()}
+    return Source(path, path, {"net": net_to_dict(pair.config), "leaves": said}, "0", lambda leaf: pytest.fail(leaf))
+
+
+@pytest.fixture(autouse=True)
+def _published(monkeypatch):
+    monkeypatch.setattr(start, "open_source", open_published)
+    words = lambda text: np.array([len(text), 1.0])
+    monkeypatch.setitem(ENCODERS, "clip", lambda: Encoder({}, lambda p, x: x.mean((1, 2))[:, :2], words))
+
+
+def read(path: Path) -> Config:
+    config = load_experiment(path, Config)
+    assert config.validate() is config
+    assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
+    return config
+
+
+def method_of(config: Config) -> Method:
+    return make_method(counted(config.transfer, 10), build(config.net))
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_it_can_run_and_takes_from_its_source_all_that_it_says(path):
+    config = read(path)
+    if isinstance(config.transfer, ScratchConfig):
+        return
+    assert isinstance(config.transfer, FinetuneConfig) and config.net == SOURCES[config.transfer.source]
+    made = method_of(config)
+    plan = start.plan_transfer(config, lambda transfer, pair: made)
+    assert {entry.target.partition("/")[0] for entry in plan.entries} == set(made.starts)
+    for entry in plan.entries:
+        assert bool(entry.sources) != any(match(pattern, entry.target) for pattern in made.fresh), entry.target
+        assert entry.op == "copy" or not entry.sources, entry.target
+    pair = made.grafted(build(config.net))
+    trained = [leaf for n in ("g", "d") for leaf in flatten(getattr(pair, n).specs()["params"]) if made.trains(n)(leaf)]
+    assert trained
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_its_step_can_be_traced(path):
+    """At the size of the paper, batch and groups and all; nothing is compiled."""
+    config = read(path)
+    made = method_of(config)
+    flops = step_flops(
+        config, (made.trains("g"), made.trains("d")), 10,
+        grafted=made.grafted, extension=made.extension, keep=made.keep,
+    )  # fmt: skip
+    assert flops > 1e9
+
+
+def test_every_paper_says_what_is_expected_and_how_to_run_it():
+    folders = sorted(path for path in PAPERS.iterdir() if path.is_dir() and path.name != "__pycache__")
+    table = (PAPERS / "README.md").read_text(encoding="utf-8")
+    for folder in folders:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        assert f"experiments/papers/{folder.name}/config.py" in text and "scaled, not a reproduction" in text
+        assert f"({folder.name}/README.md)" in table
