@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gan_jax.cli import train
 from gan_jax.cli.arguments import load_experiment
 from gan_jax.config import (
     Config,
+    EvalConfig,
     FinetuneConfig,
     ResNetConfig,
     ScratchConfig,
@@ -29,6 +34,8 @@ from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.trees import flatten, match
 from tests.conftest import REPO
+from tests.train.toy import run_config
+from tests.transfer.methods.resumed import NET as MLP
 
 PAPERS = REPO / "experiments" / "papers"
 FILES = sorted(path for path in PAPERS.glob("*/*.py"))
@@ -39,12 +46,21 @@ SOURCES = {  # what the commands of the READMEs leave there
 }
 
 
+@functools.cache
 def open_published(path: str) -> Source:
     """A source of the shapes that the file of this name has; nothing of it can be read."""
     pair = build(SOURCES[path])
     leaves = flatten({"g_ema": pair.g.specs(), "d": pair.d.specs()})
     said = {p: {"dtype": str(leaf.dtype), "shape": list(leaf.shape), "digest": None} for p, leaf in leaves.items()}
     return Source(path, path, {"net": net_to_dict(pair.config), "leaves": said}, "0", lambda leaf: pytest.fail(leaf))
+
+
+COMMANDS = [
+    (path.parent.name, line.strip())
+    for path in sorted(PAPERS.rglob("README.md"))
+    for line in path.read_text(encoding="utf-8").splitlines()
+    if line.startswith("    gan-jax train experiments/")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +115,37 @@ def test_every_paper_says_what_is_expected_and_how_to_run_it():
     folders = sorted(path for path in PAPERS.iterdir() if path.is_dir() and path.name != "__pycache__")
     table = (PAPERS / "README.md").read_text(encoding="utf-8")
     for folder in folders:
-        text = (folder / "README.md").read_text(encoding="utf-8")
+        text = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
         assert f"experiments/papers/{folder.name}/config.py" in text and "scaled, not a reproduction" in text
         assert f"({folder.name}/README.md)" in table
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"), COMMANDS, ids=[f"{folder}-{i}" for i, (folder, _) in enumerate(COMMANDS)]
+)
+def test_commands_are_understood(folder, command, monkeypatch):
+    asked = []
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr(train, "start_run", lambda config, folder, *rest: asked.append((config, folder)) or 0)
+    _, verb, *argv = shlex.split(command)
+    assert verb == "train" and train.main(argv) == 0
+    ((config, out),) = asked
+    assert str(out).startswith("runs/") and config.validate() is config
+    if "--data.source" in argv:
+        assert config.data.source == argv[argv.index("--data.source") + 1]
+
+
+def test_measured_as_the_papers_do(tmp_path, monkeypatch):
+    """Distances to the whole set, clusters around the few images, each under the protocol of what was measured."""
+    monkeypatch.syspath_prepend(str(PAPERS))
+    from measure import measure
+
+    from gan_jax.transfer.run import run
+
+    images = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 1), np.uint8)
+    np.savez(tmp_path / "few.npz", images=images[:10])
+    np.savez(tmp_path / "full.npz", images=images)
+    config = run_config(f"npz:{tmp_path / 'few.npz'}", kimg=0.016)
+    run(dataclasses.replace(config, net=MLP, evaluate=EvalConfig(features=None)), tmp_path / "run")
+    found = measure(tmp_path / "run", f"npz:{tmp_path / 'full.npz'}", "fashion-v1", 80, None, 0)
+    assert "-r100-f80-" in found["protocol"] and any(name.startswith("KID") for name in found)
