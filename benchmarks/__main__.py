@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--out FOLDER]`: one table on the terminal, one JSON file for each benchmark."""
+"""`python -m benchmarks [NAME ...] [--out FOLDER] [--markdown]`: one table on the terminal, one JSON file for each benchmark."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(known)} (default: all)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the JSON files")
+    parser.add_argument("--markdown", action="store_true", help="print tables in Markdown, for a README")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in known]:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(known)}")
     for name in args.names or known:
         module = importlib.import_module(f"benchmarks.{name}")
         rows = module.run()
-        show(module.TITLE, rows)
+        show(module.TITLE, rows, args.markdown)
         args.out.mkdir(parents=True, exist_ok=True)
         record = {"benchmark": name, "title": module.TITLE, "machine": machine(), "rows": rows}
         path = args.out / f"{name}.json"
@@ -42,11 +43,12 @@ def machine() -> dict[str, Any]:
     return {"device": device.device_kind, "platform": device.platform, "cores": os.cpu_count(), "versions": versions}
 
 
-def show(title: str, rows: list[dict[str, Any]]) -> None:
+def show(title: str, rows: list[dict[str, Any]], markdown: bool = False) -> None:
     """Prints rows as one table."""
-    from gan_jax.report.table import Column, Table, print_table
+    from gan_jax.report.table import Column, Table, markdown_table, print_table
 
-    print_table(Table(tuple(Column(key) for key in rows[0]), rows), title)
+    table = Table(tuple(Column(key) for key in rows[0]), rows)
+    print(f"{title}\n\n{markdown_table(table)}") if markdown else print_table(table, title)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python experiments/toy_2d/run.py
 
-Writes results.json and picture.png beside this file, or where `--results` says. About a minute on two cores.
+Writes results.json, table.md and picture.png beside this file, or where `--results` says. About a minute on two cores.
 """
 
 from __future__ import annotations
@@ -18,81 +18,98 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import toy  # noqa: E402
 
-from gan_jax.report.table import Column, Table, interval, print_table  # noqa: E402
-from gan_jax.train.compile import use_all_cores  # noqa: E402
+from gan_jax.metrics import prdc  # noqa: E402
+from gan_jax.report.table import Column, Table, markdown_table, print_table  # noqa: E402
 
-SOURCES: tuple[toy.Mixture, ...] = ("grid", "pair")
-TARGET: toy.Mixture = "ring"
-NETWORKS = {"both": ("g", "d"), "G only": ("g",), "D only": ("d",)}
+SOURCES: tuple[toy.Name, ...] = ("wide", "narrow")
+NETWORKS = {"both": "gd", "G only": "g", "D only": "d"}
 
 
-def run(seeds: int = 4, steps: int = 5000, dispatch: int = 500) -> dict[str, Any]:
-    """All runs: `{"rows": [...], "points": {name: [SCORED, 2] of seed 0}}`, each row a run's scores at each dispatch."""
-    made = toy.make_toy(toy.config(steps, dispatch), seeds)
-    target = toy.draw(TARGET, toy.POINTS, 1)
-    held_out = toy.draw(TARGET, toy.SCORED, 2).reshape(-1, 2)
-    fresh, first = made.fresh(np.arange(seeds)), made.fresh(np.arange(seeds) + 1000)
-    starts: dict[tuple[str, str], tuple[Any, Any]] = {("none", "scratch"): fresh}
-    points: dict[str, np.ndarray] = {}
-    for source in SOURCES:
-        g, d, seen = made.train(*first, toy.draw(source, toy.POINTS, 1))
-        points[f"source {source}"] = seen[-1][0]
+def run(seeds: int = 4, pretrain: int = 15, adapt: int = 6, dispatch: int = 100) -> dict[str, Any]:
+    """All runs: `{"rows": [one for each run], "points": {name: [SCORED, 2] of seed 0}, "floor": W1 of two samples}`.
+
+    Args:
+      seeds: of weights, latents and the order of points; the points are the same.
+      pretrain: dispatches on a source.
+      adapt: dispatches on the target.
+      dispatch: steps of G in a dispatch.
+    """
+    made, several = toy.make_toy(toy.config(dispatch)), np.arange(seeds)
+    fresh, first = made.fresh(several), made.fresh(several + 1000)
+    points = {"target": toy.draw("target", toy.SCORED, 2).reshape(-1, 2)}
+    starts: dict[tuple[str, str], Any] = {("scratch", "–"): fresh}
+    for i, source in enumerate(SOURCES):
+        keys = jax.random.split(jax.random.key(i), seeds)
+        g, d, seen = made.train(*first, keys, toy.draw(source, toy.POINTS, 1), pretrain)
         for name, copied in NETWORKS.items():
-            starts[source, name] = (g if "g" in copied else fresh[0], d if "d" in copied else fresh[1])
-    rows = []
-    for (source, name), start in starts.items():
-        _, _, seen = made.train(*start, target)
-        points[f"{name}, {source}" if source != "none" else name] = seen[-1][0]
+            starts[name, source] = (g if "g" in copied else fresh[0], d if "d" in copied else fresh[1])
+        points[f"source: {source}"] = seen[-1][0]
+
+    rows, keys = [], jax.random.split(jax.random.key(len(SOURCES)), seeds)
+    for (name, source), (g, d) in starts.items():
+        _, _, seen = made.train(g, d, keys, toy.draw("target", toy.POINTS, 1), adapt)
+        points[f"{name}, {source}" if name in NETWORKS else name] = seen[-1][0]
+        ascent = np.asarray(made.ascent(d, seen[0]))
         for seed in range(seeds):
+            modes, near = toy.reached(seen[-1][seed])
             rows.append({
-                "source": source, "copied": name, "seed": seed,
-                "steps": [i * made.config.train.steps_per_dispatch for i in range(len(seen))],
-                "w1": [toy.wasserstein(one[seed], held_out) for one in seen],
-                "modes": [toy.modes(one[seed], TARGET) for one in seen],
+                "copied": name, "source": source, "seed": seed,
+                "recall": prdc(points["target"], seen[0][seed], 5).recall,
+                "guidance": toy.guidance(seen[0][seed], ascent[seed]),
+                "w1": [toy.wasserstein(one[seed], points["target"]) for one in seen],
+                "modes": modes, "near": near,
             })  # fmt: skip
-    floor = toy.wasserstein(toy.draw(TARGET, toy.SCORED, 3).reshape(-1, 2), held_out)
-    return {"rows": rows, "points": points | {"target": held_out}, "floor": floor}
+    floor = toy.wasserstein(toy.draw("target", toy.SCORED, 3).reshape(-1, 2), points["target"])
+    return {"rows": rows, "points": points, "floor": floor, "dispatch": dispatch}
 
 
-def summary(rows: list[dict[str, Any]]) -> Table:
-    """Mean and 95 % interval over seeds, in the middle of the run, at its end, and of the modes that are reached."""
-    names = dict.fromkeys((row["copied"], row["source"]) for row in rows)
+def summary(rows: list[dict[str, Any]], dispatch: int) -> Table:
+    """Every start: what it has, W1 after one dispatch and at the end, and what is reached."""
     table = []
-    for name, source in names:
+    for name, source in dict.fromkeys((row["copied"], row["source"]) for row in rows):
         own = [row for row in rows if (row["copied"], row["source"]) == (name, source)]
-        middle = len(own[0]["w1"]) // 5  # a fifth of the steps
         table.append({
             "copied": name, "source": source,
-            "early": interval([row["w1"][middle] for row in own]),
-            "end": interval([row["w1"][-1] for row in own]),
-            "modes": interval([row["modes"][-1] for row in own]),
+            **{key: [row[key] for row in own] for key in ("recall", "guidance", "near")},
+            "modes": [float(row["modes"]) for row in own],
+            "early": [row["w1"][1] for row in own],
+            "end": [row["w1"][-1] for row in own],
         })  # fmt: skip
+    steps = (len(rows[0]["w1"]) - 1) * dispatch
     columns = (
-        Column("copied"), Column("source"), Column("early", "W1 after a fifth", better="lower"),
-        Column("end", "W1 at the end", better="lower"), Column("modes", "modes of 8", better="higher"),
+        Column("copied"), Column("source"),
+        Column("recall", "recall at the start", better="higher", decimals=2),
+        Column("guidance", "D's guidance at the start", better="higher", decimals=2),
+        Column("early", f"W1 after {dispatch} steps", better="lower", decimals=2),
+        Column("end", f"W1 after {steps:,}", better="lower", decimals=2),
+        Column("modes", f"modes of {toy.MODES}", better="higher", decimals=1),
+        Column("near", "points near a mode", better="higher", decimals=2),
     )  # fmt: skip
-    return Table(columns, table, f"{len({row['seed'] for row in rows})} seeds, mean and 95 % interval.")
+    return Table(columns, table)
 
 
 def picture(path: Path, points: dict[str, np.ndarray]) -> None:
-    """One panel for each set of points, the target grey behind it."""
+    """One panel for each set of points of seed 0, the target grey behind it."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     names = [name for name in points if name != "target"]
-    figure, axes = pyplot.subplots(2, -(-len(names) // 2), figsize=(2.2 * -(-len(names) // 2), 4.7), squeeze=False)
+    order = [*(n for n in names if n.startswith("source")), *(n for n in names if not n.startswith("source"))]
+    wide = -(-len(order) // 2)
+    figure, axes = pyplot.subplots(2, wide, figsize=(2.2 * wide, 4.7), squeeze=False)
     for axis in axes.flat:
-        axis.set(xlim=(-2.4, 2.4), ylim=(-2.4, 2.4), aspect="equal", xticks=[], yticks=[])
+        axis.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal", xticks=[], yticks=[])
         axis.axis("off")
-    for axis, name in zip(axes.flat, names, strict=False):
+    for axis, name in zip(axes.flat, order, strict=False):
         axis.axis("on")
-        axis.scatter(*points["target"].T, s=2, c="0.75")
-        axis.scatter(*points[name].T, s=2, c="#0b6e99")
+        axis.scatter(*points["target"].T, s=4, c="0.7")
+        axis.scatter(*points[name].T, s=1.5, c="#0b6e99")
         axis.set_title(name, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -103,18 +120,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path(__file__).parent)
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=5000)
     args = parser.parse_args()
-    use_all_cores()
-    began = time.monotonic()
-    found = run(args.seeds, args.steps)
-    seconds = round(time.monotonic() - began, 1)
+    began, worked = time.monotonic(), time.process_time()
+    found = run(args.seeds)
+    seconds = {"wall": round(time.monotonic() - began, 1), "cpu": round(time.process_time() - worked, 1)}
     args.results.mkdir(parents=True, exist_ok=True)
-    kept = {"seconds": seconds, "floor": found["floor"], "rows": found["rows"]}
+    kept = {"seconds": seconds, "jax": jax.__version__, **{k: found[k] for k in ("floor", "dispatch", "rows")}}
     (args.results / "results.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
+    table = summary(found["rows"], found["dispatch"])
+    (args.results / "table.md").write_text(markdown_table(table) + "\n", encoding="utf-8")
     picture(args.results / "picture.png", found["points"])
-    print_table(summary(found["rows"]), "Eight Gaussians on a ring")
-    print(f"two sets of {toy.SCORED} target points are {found['floor']:.3f} apart; {seconds} s")
+    print_table(table, "Ten Gaussians on a circle")
+    print(f"two samples of {toy.SCORED} target points are {found['floor']:.2f} apart; {seconds}")
 
 
 if __name__ == "__main__":

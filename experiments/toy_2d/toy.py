@@ -1,10 +1,10 @@
-"""Points in a plane: a source and a target mixture of Gaussians, and a pair that goes from one to the other."""
+"""Points in a plane: two sources and a target, a pair that goes from one to the other, and how good its points are."""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,91 +14,96 @@ from gan_jax.config import Config, EMAConfig, LossConfig, MLPConfig, OptimConfig
 from gan_jax.nets import build
 from gan_jax.tasks import image_task
 from gan_jax.tasks.image import draw_latents
-from gan_jax.train.compile import choose_devices, compile_population
+from gan_jax.train.compile import loop
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.steps import init_state, make_step
 
-Mixture = Literal["grid", "pair", "ring"]
+Name = Literal["wide", "narrow", "target"]
 POINTS = 4096  # in a training set
 SCORED = 512  # points that are matched one to one
-STD = 0.08  # of every Gaussian
+MODES = 10  # of the target
+RADIUS = 2.0
+STD = 0.05  # of the target's Gaussians
+NEAR = 5 * STD  # a point this close to a centre belongs to it; centres are 1.24 apart
 
 
-def centres(mixture: Mixture) -> np.ndarray:
-    """`[K, 2]`: 25 on a grid and 2 close together are sources, 8 on a ring are the target."""
-    if mixture == "grid":
-        ticks = np.linspace(-1.6, 1.6, 5)
-        return np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2)
-    if mixture == "pair":
-        return np.array([[1.3, 0.4], [1.3, -0.4]])
-    angles = 2 * np.pi * np.arange(8) / 8
-    return 1.5 * np.stack([np.cos(angles), np.sin(angles)], -1)
+def centres() -> np.ndarray:
+    """`[MODES, 2]`: the means of the target, on a circle."""
+    angles = 2 * np.pi * np.arange(MODES) / MODES
+    return RADIUS * np.stack([np.cos(angles), np.sin(angles)], -1)
 
 
-def draw(mixture: Mixture, n: int, seed: int) -> np.ndarray:
-    """Points `[n, 1, 1, 2]` float32: images of one pixel with two channels."""
-    rng, means = np.random.default_rng(seed), centres(mixture)
-    points = means[rng.integers(0, len(means), n)] + STD * rng.normal(size=(n, 2))
+def draw(name: Name, n: int, seed: int) -> np.ndarray:
+    """Points `[n, 1, 1, 2]` float32, images of one pixel with two channels.
+
+    "wide" is a ring a fifth of its radius thick, "narrow" has three neighbours of the target's ten Gaussians, twice as
+    wide.
+    """
+    rng = np.random.default_rng(seed)
+    if name == "wide":
+        angles, radii = 2 * np.pi * rng.random(n), RADIUS * (1 + 0.2 * rng.normal(size=n))
+        points = radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], -1)
+    else:
+        count, std = (MODES, STD) if name == "target" else (3, 2 * STD)
+        points = centres()[rng.integers(0, count, n)] + std * rng.normal(size=(n, 2))
     return points.astype(np.float32).reshape(n, 1, 1, 2)
 
 
-def config(steps: int = 5000, dispatch: int = 500) -> Config:
-    """The paper's: width 64, Adam of 2e-4 with betas 0.5 and 0.999, 5,000 steps, the non-saturating loss."""
-    batch = 64
+def config(dispatch: int = 100) -> Config:
+    """The paper's game at a size for a minute: width 64, Adam with betas 0.5 and 0.999, the non-saturating loss."""
+    widths = (64, 64, 64)
     return Config(
-        net=MLPConfig(resolution=1, channels=2, z_dim=8, g_widths=(64, 64), d_widths=(64, 64), bounded=False),
+        net=MLPConfig(resolution=1, channels=2, z_dim=16, g_widths=widths, d_widths=widths, bounded=False),
         loss=LossConfig("non_saturating"),
-        optim=OptimConfig(lr=2e-4, b1=0.5, b2=0.999),
+        optim=OptimConfig(lr=1e-3, b1=0.5, b2=0.999),
         ema=EMAConfig(half_life_kimg=0.0, rampup=None),
-        train=TrainConfig(kimg=steps * batch / 1000, batch=batch, steps_per_dispatch=min(dispatch, steps)),
+        train=TrainConfig(batch=64, d_steps=2, steps_per_dispatch=dispatch),
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Toy:
-    """One compiled program for all that is trained here: it takes variables of several seeds, and data.
+class Toy(NamedTuple):
+    """What is trained here; all variables lead with an axis of seeds.
 
-    Attributes:
-      config: of every run.
-      train: `(g, d, points) -> (g, d, [[G's points [seeds, SCORED, 2] at each dispatch, the start first]])`.
-      fresh: `seeds -> (g, d)`, variables that lead with a seed axis.
+    `train` is `(g, d, keys, points [POINTS, 1, 1, 2], dispatches) -> (g, d, G's points [dispatches + 1, S, SCORED, 2])`,
+    the start first; `fresh` is `seeds [S] -> (g, d)`; `ascent` is `(d, points [S, N, 2]) -> [S, N, 2]`, where D finds
+    points more real.
     """
 
-    config: Config
-    train: Callable[[Any, Any, np.ndarray], tuple[Any, Any, list[np.ndarray]]]
-    fresh: Callable[[np.ndarray], tuple[Any, Any]]
+    train: Callable[..., tuple[Any, Any, np.ndarray]]
+    fresh: Callable[[Any], tuple[Any, Any]]
+    ascent: Callable[[Any, Any], jax.Array]
 
 
-def make_toy(config: Config, seeds: int) -> Toy:
-    """Compiles the step of the library for a population of `seeds` runs."""
+def make_toy(config: Config) -> Toy:
+    """The library's step, vmapped over seeds: what makes that slow for convolutions on CPU does not concern dense layers."""
     pair = build(config.net)
     task, everything = image_task(pair), (lambda path: True, lambda path: True)
-    feed = resident_feed(draw("ring", POINTS, 0), None, mirror=False)  # whose points are an argument of the program
-
-    def make(axis_name: str | None, devices: int) -> Any:
-        return make_step(task, config, feed.draw, everything, axis_name=axis_name, devices=devices)
-
-    program = compile_population(make, config.train.steps_per_dispatch, choose_devices(None, seeds))
-    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(2), seed))(jnp.arange(seeds))
+    feed = resident_feed(draw("target", POINTS, 0), None, mirror=False)  # its points are an argument of the program
+    step = make_step(task, config, feed.draw, everything, axis_name=None, devices=1)
+    one = loop(step, config.train.steps_per_dispatch, resident=True)
+    run = jax.jit(jax.vmap(one, in_axes=(0, None)), donate_argnums=0)
     begin = jax.jit(jax.vmap(lambda key, g, d: init_state(task, config, key, g, d, everything)))
     latents = draw_latents(jax.random.split(jax.random.key(9), SCORED), config.net.z_dim)
     look = jax.jit(jax.vmap(lambda g: pair.g.apply(g, latents)[0].reshape(SCORED, 2)))
-    total = round(config.train.kimg * 1000) // (config.train.batch * config.train.steps_per_dispatch)
 
-    def train(g: Any, d: Any, points: np.ndarray) -> tuple[Any, Any, list[np.ndarray]]:
-        seen = [np.asarray(look(g))]
-        state, data = program.put(begin(keys, g, d)), program.put_data({"image": points})
-        for _ in range(total):
-            state, _metrics = program.run(state, data)
-            seen.append(np.asarray(look(program.get(state).g)))
-        state = jax.tree_util.tree_map(np.asarray, (state.g, state.d))
-        return *state, seen
+    def train(g: Any, d: Any, keys: Any, points: np.ndarray, dispatches: int) -> tuple[Any, Any, np.ndarray]:
+        state, seen = begin(keys, g, d), [np.asarray(look(g))]
+        for _ in range(dispatches):
+            state, _ = run(state, {"image": points})
+            seen.append(np.asarray(look(state.g)))
+        return *jax.tree_util.tree_map(np.asarray, (state.g, state.d)), np.stack(seen)
 
-    def fresh(seeds: np.ndarray) -> tuple[Any, Any]:
-        make = lambda init, salt: jax.vmap(lambda s: init(jax.random.fold_in(jax.random.key(salt), s)))
-        return make(pair.g.init, 0)(jnp.asarray(seeds)), make(pair.d.init, 1)(jnp.asarray(seeds))
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def several(init: Any, salt: int, seeds: jax.Array) -> Any:
+        return jax.vmap(lambda seed: init(jax.random.fold_in(jax.random.key(salt), seed)))(seeds)
 
-    return Toy(config, train, fresh)
+    def fresh(seeds: Any) -> tuple[Any, Any]:
+        return several(pair.g.init, 0, jnp.asarray(seeds)), several(pair.d.init, 1, jnp.asarray(seeds))
+
+    def logits(d: Any, points: jax.Array) -> jax.Array:
+        return pair.d.apply(d, points.reshape(-1, 1, 1, 2))[0].sum()
+
+    return Toy(train, fresh, jax.jit(jax.vmap(jax.grad(logits, argnums=1))))
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
@@ -110,9 +115,16 @@ def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
     return float(cost[linear_sum_assignment(cost)].mean())
 
 
-def modes(points: np.ndarray, mixture: Mixture, within: float = 3 * STD) -> int:
-    """How many Gaussians of a mixture have at least a quarter of their share of the points `[N, 2]` near them."""
-    means = centres(mixture)
-    distance = np.linalg.norm(points[:, None] - means[None], axis=-1)
-    near = np.bincount(distance.argmin(1)[distance.min(1) < within], minlength=len(means))
-    return int((near >= 0.25 * len(points) / len(means)).sum())
+def reached(points: np.ndarray) -> tuple[int, float]:
+    """How many modes have at least a quarter of their share of the points `[N, 2]`, and the share that is near any."""
+    distance = np.linalg.norm(points[:, None] - centres()[None], axis=-1)
+    near = np.bincount(distance.argmin(1)[distance.min(1) < NEAR], minlength=MODES)
+    return int((near >= 0.25 * len(points) / MODES).sum()), float(near.sum() / len(points))
+
+
+def guidance(points: np.ndarray, ascent: np.ndarray) -> float:
+    """Mean cosine between where D sends points and where their nearest modes are, both `[N, 2]`: 1 is a good D."""
+    distance = np.linalg.norm(points[:, None] - centres()[None], axis=-1)
+    way = centres()[distance.argmin(1)] - points
+    lengths = np.linalg.norm(way, axis=-1) * np.linalg.norm(ascent, axis=-1)
+    return float(((way * ascent).sum(-1) / np.maximum(lengths, 1e-12)).mean())

@@ -70,6 +70,8 @@ def test_images_that_grow_alike_are_a_collapse():
     assert warned(wide, wide) == []
     assert warned(wide, narrow) == ["mode collapse", "falling diversity"]
     assert warned({"spread": 0.7}, {"spread": 0.3}) == ["falling diversity"]
+    assert "lie 0.10 times as far apart as real ones" in notes(narrow) and "an earlier checkpoint" in notes(narrow)
+    assert "lie 0.43 times as far apart as at the first evaluation (1 images)" in notes({"spread": 0.7}, {"spread": 0.3})
     assert warned({"spread": 0.3}, {"spread": 0.7}) == []
 
 
@@ -90,6 +92,7 @@ def test_copies_of_training_images_are_told_from_new_ones():
         assert 0.8 < fine["memory"] < 1.25 and 0.35 < fine["memory_closer"] < 0.65
         assert warned(copied) == ["memorisation"] and warned(fine) == []
         assert copied["occupied"] <= 0.5 < fine["occupied"]
+    assert "G copies its training images; use more of them (data.shots)" in notes(copied)
     assert memory.measure(new, train[:1], None) == {}
     assert memory.measure(new, np.repeat(train[:1], 4, 0), None) == {}  # all at distance 0 from each other
 

@@ -14,6 +14,7 @@ from gan_jax.nets.build import NETS, build
 from gan_jax.tasks import image_task
 from gan_jax.train.anneal import cosine
 from gan_jax.transfer.methods.ewc import balanced
+from gan_jax.transfer.methods.feature_distillation import distance
 from gan_jax.transfer.methods.l2_sp import squared_distance
 from gan_jax.trees import flatten, unflatten
 from tests.train.games import host
@@ -144,6 +145,39 @@ def test_features_by_hand_and_annealed():
         _, metrics = ask.dispatch(annealing, annealed, after, feed)
         assert_allclose(metrics["distillation"], left * seen["own"], rtol=1e-5, atol=1e-8)
     assert_allclose(cosine(2.0, 0.0, 0.016, 4), 2 * (1 + np.cos(np.pi / 4)) / 2, rtol=1e-6)
+
+
+@dataclasses.dataclass
+class Looked:
+    """A turn whose D has two linear blocks."""
+
+    d: dict
+    kept: dict
+    seen: jax.Array
+    made: jax.Array
+
+    def look(self, seen, made):
+        see = lambda sample: types.SimpleNamespace(inside={name: sample @ w for name, w in self.d.items()})
+        return see(seen), see(made), None
+
+    @property
+    def inside(self):
+        return tuple(one.inside for one in self.look(self.seen, self.made)[:2])
+
+
+def test_the_gradient_of_distillation_by_hand():
+    draw = np.random.default_rng(2)
+    seen, made = draw.normal(size=(2, 5, 3))
+    now, old = ({"b8": draw.normal(size=(3, 4)), "b4": draw.normal(size=(3, 2))} for _ in range(2))
+    with jax.enable_x64():
+        cast = lambda tree: jax.tree.map(jnp.asarray, tree)
+        value = lambda d: distance(Looked(d, {"d": cast(old)}, jnp.asarray(seen), jnp.asarray(made)))
+        found, slope = jax.value_and_grad(value)(cast(now))
+    each = [(sample, name, sample @ (now[name] - old[name])) for sample in (seen, made) for name in now]
+    assert_allclose(found, np.mean([(apart**2).mean() for *_, apart in each]), rtol=1e-12)
+    for name in now:
+        want = sum(2 * sample.T @ apart / apart.size / 4 for sample, of, apart in each if of == name)
+        assert_allclose(slope[name], want, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

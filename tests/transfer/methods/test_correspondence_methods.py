@@ -59,6 +59,8 @@ def test_anchors_and_patches_take_turns():
 def test_the_same_game_everywhere(name, monkeypatch):
     config = ask.make_config(CASES[name][0], net=NET)
     ask.assert_identity(config)
+    ask.assert_only(config, lambda path: True, times=4)
+    ask.assert_baked(config, times=2)
     if name == "rssa":  # whose L1 distance between maps has a kink at the start: rounding decides its slope
         config = ask.make_config(RSSAConfig(disturbance=0.0), net=NET)
     ask.assert_same_everywhere(config, monkeypatch)

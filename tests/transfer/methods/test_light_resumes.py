@@ -1,8 +1,19 @@
-"""The light methods, killed and gone on with."""
+"""The light methods and those that pay for leaving the source, killed and gone on with."""
 
 import pytest
 
-from gan_jax.config import AdaFMConfig, DCGANConfig, FreezeGConfig, FSGANConfig, KMLConfig, LoRAConfig, ScaleShiftConfig
+from gan_jax.config import (
+    AdaFMConfig,
+    DCGANConfig,
+    EWCConfig,
+    FeatureDistillationConfig,
+    FreezeGConfig,
+    FSGANConfig,
+    KMLConfig,
+    L2SPConfig,
+    LoRAConfig,
+    ScaleShiftConfig,
+)
 from tests.transfer.methods.resumed import NET, assert_resumes
 
 DCGAN = DCGANConfig(resolution=16, channels=1, z_dim=4, channel_max=4)
@@ -12,12 +23,15 @@ METHODS = {
     "kml": (KMLConfig(), NET),
     "freeze_g": (FreezeGConfig(), NET),
     "scale_shift": (ScaleShiftConfig(), NET),
+    "l2_sp": (L2SPConfig(strength=0.1), NET),
+    "ewc": (EWCConfig(samples=16, balance=0.1), NET),
+    "feature_distillation": (FeatureDistillationConfig(anneal_kimg=0.1), NET),
     "adafm": (AdaFMConfig(fresh_blocks=1, d_blocks=0), DCGAN),
 }
 
 
 @pytest.mark.parametrize(
-    "name", [name if name == "fsgan" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+    "name", [name if name in ("fsgan", "ewc") else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 )
 def test_resumes_to_the_bit(name, tmp_path):
     assert_resumes(METHODS[name][0], tmp_path, METHODS[name][1])

@@ -18,6 +18,8 @@ from gan_jax.transfer.methods.nada import FLOOR, directional
 from gan_jax.transfer.styled import corrected
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
+from tests.transfer.methods.resumed import NET as MLP
+from tests.transfer.methods.resumed import assert_resumes
 
 WORDS = {"photo": [1.0, 0.0, 0.0, 0.0], "sketch": [0.0, 2.0, 0.0, 0.0], "again": [3.0, 0.0, 0.0, 0.0]}
 
@@ -41,6 +43,7 @@ ALL = ask.make_config(NADAConfig(clip="stub", layers=0))
 STYLED = StyleGAN2Config(
     resolution=8, channels=1, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4, mbstd_group=2
 )
+STYLED_16 = dataclasses.replace(STYLED, resolution=16)  # the size of the images of a whole run
 ADAPTIVE = ask.make_config(NADAConfig(clip="small", layers=1, layer_batch=4), STYLED, batch=2)
 
 
@@ -127,6 +130,16 @@ def test_only_the_chosen_layers_move_in_a_step_and_the_others_are_equal_to_the_b
         for j in fresh:
             path = f"g/params/synthesis/{order[j]}/{'conv1/' * (j == 0)}kernel"
             assert_allclose(np.abs(after[path] - before[path]).max(), 1e-2, rtol=1e-2, err_msg=f"step {i}")
+
+
+@pytest.mark.parametrize(
+    ("transfer", "net"),
+    [(ALL.transfer, MLP), pytest.param(ADAPTIVE.transfer, STYLED_16, marks=pytest.mark.slow)],
+    ids=["all layers", "chosen layers"],
+)
+def test_a_run_resumes_to_the_bit(transfer, net, tmp_path):
+    transfer = dataclasses.replace(transfer, clip="stub")
+    assert_resumes(transfer, tmp_path, net)
 
 
 @pytest.mark.slow

@@ -1,0 +1,131 @@
+"""What a step of every transfer method costs beside full fine-tuning: operations, and seconds of training.
+
+All methods play one game on one pair in programs of their own; what a method prepares before the run (a probe, a mining
+stage, an estimate of information) is not in it. The methods take turns in every round, so that a busy machine slows all of
+them, and a ratio is that of a method's seconds to fine-tuning's in the same round: the median and the quartiles over rounds.
+Operations are XLA's count of the lowered step, in which what is done in some steps only (RICK's estimates, RSSA's correlations
+between latents) counts as if it were in each; the seconds are those of whole periods.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.config import METHOD_NAMES, AugmentConfig, Config, LossConfig, MethodConfig, ResNetConfig, TrainConfig
+from gan_jax.nets import build
+from gan_jax.tasks import image_task
+from gan_jax.train.compile import use_all_cores
+from gan_jax.train.cost import step_flops
+from gan_jax.train.feed import resident_feed
+from gan_jax.train.fit import compile_phases
+from gan_jax.train.steps import init_state
+from gan_jax.transfer.methods import make_method
+from gan_jax.trees import count, partition
+
+TITLE = "One D and one G update by every method, ResNet pair of 32 px and up to 32 channels, 16 images"
+NET = ResNetConfig(resolution=32, channel_max=32)
+BATCH, SHOTS = 16, 100
+STEPS, DISPATCHES = 8, 6  # 48 steps: whole periods of what is done every 3rd, 4th, 6th and 48th step
+ROUNDS = 7
+OPTIONS: dict[str, dict[str, Any]] = {  # what a method must be told, or is told to have whole periods
+    "adafm": {"d_blocks": 1},
+    "bsa": {"images": SHOTS},
+    "minegan": {"miner_width": 128},
+    "rick": {"every": 48},
+}
+LEFT_OUT = ("scratch", "nada")  # which is fine-tuning from other weights; which wants an encoder
+BASE = "finetune"
+
+
+def run() -> list[dict[str, Any]]:
+    """One row for each method."""
+    use_all_cores()
+    configs = {
+        name: _config(cls(**OPTIONS.get(name, {}))) for name, cls in METHOD_NAMES.items() if name not in LEFT_OUT
+    }
+    costs = {name: _cost(config) for name, config in configs.items()}
+    seconds = time_in_turns({name: _dispatches(config) for name, config in configs.items()}, ROUNDS)
+    steps = STEPS * DISPATCHES
+    return [
+        {
+            "method": name,
+            **costs[name],
+            "flops_ratio": costs[name]["gflop_per_step"] / costs[BASE]["gflop_per_step"],
+            "ms_per_step": 1000 * float(np.median(seconds[name])) / steps,
+            **ratios(seconds[name], seconds[BASE]),
+        }
+        for name in configs
+    ]
+
+
+def ratios(seconds: list[float], base: list[float]) -> dict[str, float]:
+    """The median and the quartiles of a method's seconds over those of the same rounds of another."""
+    low, middle, high = np.quantile(np.divide(seconds, base), (0.25, 0.5, 0.75))
+    return {"time_ratio": float(middle), "lower_quartile": float(low), "upper_quartile": float(high)}
+
+
+def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call in each round; all are called once before, to compile, and every round begins with another."""
+    for call in calls.values():
+        call()
+    names, seconds = list(calls), {name: [] for name in calls}
+    for i in range(rounds):
+        first = i * len(names) // rounds
+        for name in names[first:] + names[:first]:
+            began = time.perf_counter()
+            calls[name]()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def _config(transfer: MethodConfig) -> Config:
+    return Config(
+        net=NET,
+        loss=LossConfig("relativistic"),
+        augment=AugmentConfig(policy=("translation",)),
+        train=TrainConfig(batch=BATCH, steps_per_dispatch=STEPS),
+        transfer=transfer,
+    )
+
+
+def _cost(config: Config) -> dict[str, float]:
+    """Trained parameters, and operations of a step on one device."""
+    made, bare = make_method(config.transfer, build(config.net)), build(config.net)
+    pair, trains = made.grafted(bare), (made.trains("g"), made.trains("d"))
+    trained = [count(partition(net.specs()["params"], own)[0]) for net, own in zip((pair.g, pair.d), trains)]
+    if not made.extension.plays:
+        trained[1] = 0
+    flops = step_flops(config, trains, SHOTS, grafted=made.grafted, extension=made.extension, keep=made.keep)
+    return {"trained_g": trained[0], "trained_d": trained[1], "gflop_per_step": flops / 1e9}
+
+
+def _dispatches(config: Config) -> Callable[[], None]:
+    """Runs some dispatches to their end and carries the state to the next call."""
+    made, bare = make_method(config.transfer, build(config.net)), build(config.net)
+    images = np.random.default_rng(0).integers(0, 256, (SHOTS, NET.resolution, NET.resolution, NET.channels), np.uint8)
+    feed, trains = resident_feed(images, None, mirror=False), (made.trains("g"), made.trains("d"))
+    task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
+    program = compile_phases(config, task_of, feed, trains, made.extension)["both"]
+
+    @jax.jit
+    def begin(key: jax.Array) -> Any:
+        g, d = (
+            made.attach(name, net.init(k), k)
+            for name, net, k in zip(("g", "d"), (bare.g, bare.d), jax.random.split(key), strict=True)
+        )
+        return init_state(task_of(None), config, key, g, d, trains, made.extension, made.keep(g, d))
+
+    state, data = program.put(begin(jax.random.key(0))), program.put_data(feed.resident or {})
+
+    def call() -> None:
+        nonlocal state
+        for _ in range(DISPATCHES):
+            state, metrics = program.run(state, data)
+            jax.block_until_ready(metrics)
+
+    return call
