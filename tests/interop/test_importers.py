@@ -52,10 +52,10 @@ def test_a_real_generator_from_the_command_line(tmp_path, capsys):
 CONFIG = DCGANConfig(resolution=32, channels=1, z_dim=7, channel_base=64, channel_max=16)
 
 
-def state(network: str):
-    rng, pair = np.random.default_rng(0), build(CONFIG)
+def state(network: str, config: DCGANConfig = CONFIG):
+    rng, pair = np.random.default_rng(0), build(config)
     specs = flatten(getattr(pair, network).specs())
-    links = {"g": dcgan.generator_links, "d": dcgan.discriminator_links}[network](CONFIG)
+    links = {"g": dcgan.generator_links, "d": dcgan.discriminator_links}[network](config)
     return export_tensors({p: rng.standard_normal(s.shape).astype("f4") for p, s in specs.items()}, links), links
 
 
@@ -72,6 +72,29 @@ def test_names_of_others_by_order(tmp_path):
         np.testing.assert_array_equal(flatten(b.variables)[path], leaf)
     back = export_tensors(flatten(a.variables["g_ema"]), links)
     assert back.keys() == tensors.keys() and all((back[name] == tensors[name]).all() for name in tensors)
+
+
+@pytest.mark.parametrize("resolution", [64, 128])
+@pytest.mark.parametrize("name", ["main.{}", "conv{}"])
+def test_layers_of_two_digits_in_files_that_sort_names(tmp_path, resolution, name):
+    """safetensors files have `main.12` before `main.3`."""
+    config = DCGANConfig(resolution=resolution, z_dim=7, channel_base=4 * resolution, channel_max=resolution // 2)
+    for net in ("g", "d"):
+        tensors, _ = state(net, config)
+        places = lambda key: name.format(key.split(".")[1]) + "." + key.split(".")[2]
+        save_file({places(key): array for key, array in tensors.items()}, tmp_path / f"{net}.safetensors")
+    found = import_file(tmp_path / "g.safetensors", "dcgan", tmp_path / "d.safetensors")
+    assert found.config == config
+    for root, net in (("g_ema", "g"), ("d", "d")):
+        tensors, links = state(net, config)
+        back = export_tensors(flatten(found.variables[root]), links)
+        assert back.keys() == tensors.keys() and all((back[key] == tensors[key]).all() for key in tensors)
+
+
+def test_a_discriminator_alone_is_told_what_to_do(tmp_path):
+    save_file(state("d")[0], tmp_path / "d.safetensors")
+    with pytest.raises(ForeignLayoutError, match="discriminator without its generator.*name this one in --d"):
+        import_file(tmp_path / "d.safetensors")
 
 
 def test_other_names_of_both(tmp_path):

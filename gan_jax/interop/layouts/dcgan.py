@@ -6,6 +6,7 @@ Running variances are the unbiased ones there; they are taken as they are, which
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -45,7 +46,7 @@ def guess_config(g: Mapping[str, np.ndarray]) -> DCGANConfig:
     Raises:
       ForeignLayoutError: this is no such generator, or its widths are not halved from layer to layer.
     """
-    kernels = [array for array in g.values() if array.ndim == 4]
+    kernels = [g[name] for name in sorted(g, key=_numbered) if g[name].ndim == 4]
     if "main.0.weight" not in g or any(kernel.shape[2:] != (4, 4) for kernel in kernels):
         raise ForeignLayoutError("these are no tensors of a DCGAN generator (main.0.weight, 4x4 kernels)")
     widest, channels = kernels[0].shape[1], kernels[-1].shape[1]
@@ -62,11 +63,17 @@ def _norm(place: int, r: int) -> dict[str, Link]:
     return {f"main.{place}.{theirs}": Link(ours.format(f"norm{r}")) for theirs, ours in names.items()}
 
 
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names by the numbers in them: a file may have sorted `main.12` before `main.3`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,9})", name)]
+
+
 def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same tensors under the tutorial's names, where a file has another name for each layer but the same layers.
 
     Layers are known by their order: a 4x4 kernel, then its norm's tensors. `convTr1.weight, batchNorm1.weight, ..`
-    become `main.0.weight, main.1.weight, ..`.
+    become `main.0.weight, main.1.weight, ..`. The order is the file's, or that of the numbers in the names where kernels
+    do not follow each other in the file's.
     """
     if any(re.match(r"main\.\d+\.", name) for name in tensors):
         return dict(tensors)
@@ -77,6 +84,9 @@ def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     if bare not in (1, 2) or set(modules) != {*kernels, *norms}:
         return dict(tensors)
     first = 0 if bare == 1 else -1
+    sides = [tensors[f"{m}.weight"].shape[:2][:: 1 if bare == 1 else -1] for m in kernels]  # what is read, what is made
+    if any(made != read for (_, made), (read, _) in itertools.pairwise(sides)):
+        kernels, norms = sorted(kernels, key=_numbered), sorted(norms, key=_numbered)
     places = {m: f"main.{max(0, 3 * i + first)}" for i, m in enumerate(kernels)}
     places |= {m: f"main.{3 * (i + bare - 1) + (1 if bare == 1 else 0)}" for i, m in enumerate(norms)}
     renamed = lambda name: f"{places[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
@@ -98,6 +108,12 @@ def find(tensors: Tensors) -> Found:
         config = guess_config(named)
         parts["g_ema"] = _part(prefix, found, generator_links(config))
     if config is None:
+        judges = [under(tensors, prefix) for prefix in prefixes]
+        if any({"main.0.weight", "main.2.weight", "main.3.running_mean"} <= {*in_tutorial_names(d)} for d in judges):
+            raise ForeignLayoutError(
+                "a discriminator without its generator, whose shapes alone do not tell the size of its images; import the "
+                "generator's file, and name this one in --d"
+            )
         raise ForeignLayoutError("no generator (main.0.weight and its norm main.1) among the tensors")
     for prefix in prefixes - {parts["g_ema"].prefix}:
         parts["d"] = _part(prefix, under(tensors, prefix), discriminator_links(config))
