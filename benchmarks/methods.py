@@ -45,9 +45,7 @@ BASE = "finetune"
 def run() -> list[dict[str, Any]]:
     """One row for each method."""
     use_all_cores()
-    configs = {
-        name: _config(cls(**OPTIONS.get(name, {}))) for name, cls in METHOD_NAMES.items() if name not in LEFT_OUT
-    }
+    configs = {name: _config(cls(**OPTIONS.get(name, {}))) for name, cls in METHOD_NAMES.items() if name in compared()}
     costs = {name: _cost(config) for name, config in configs.items()}
     seconds = time_in_turns({name: _dispatches(config) for name, config in configs.items()}, ROUNDS)
     steps = STEPS * DISPATCHES
@@ -61,6 +59,12 @@ def run() -> list[dict[str, Any]]:
         }
         for name in configs
     ]
+
+
+def compared() -> list[str]:
+    """The methods that have a step of their own: after a fusion it is fine-tuning's, `benchmarks.fusion` has the stage."""
+    fuses = lambda name: name != "minegan" and hasattr(METHOD_NAMES[name](), "donors")
+    return [name for name in METHOD_NAMES if name not in LEFT_OUT and not fuses(name)]
 
 
 def ratios(seconds: list[float], base: list[float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from numpy.testing import assert_allclose
 
-from benchmarks import methods
+from benchmarks import fusion, methods
 from benchmarks.__main__ import show
 from gan_jax.config import METHOD_NAMES, MLPConfig
 
@@ -30,7 +30,7 @@ def test_rows_of_methods(names, monkeypatch, capsys):
     net = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8, 8), d_widths=(8, 8, 8))
     if names is None:  # AdaFM, CDC and RSSA want maps
         net = methods.ResNetConfig(resolution=16, z_dim=4, channel_base=64, channel_max=4)
-        names = tuple(name for name in METHOD_NAMES if name not in methods.LEFT_OUT)
+        names = tuple(methods.compared())
     for key, value in {"NET": net, "BATCH": 8, "SHOTS": 12, "STEPS": 1, "DISPATCHES": 2, "ROUNDS": 2}.items():
         monkeypatch.setattr(methods, key, value)
     monkeypatch.setitem(methods.OPTIONS, "bsa", {"images": 12})
@@ -42,3 +42,14 @@ def test_rows_of_methods(names, monkeypatch, capsys):
     assert 0 < other["trained_g"] < base["trained_g"] and other["time_ratio"] > 0
     show(methods.TITLE, rows, markdown=True)
     assert "| finetune |" in capsys.readouterr().out
+
+
+def test_rows_of_fusion(monkeypatch):
+    net = MLPConfig(resolution=16, channels=1, z_dim=64, g_widths=(8,), d_widths=(8,))
+    for key, value in {"NET": net, "BATCH": 8, "SHOTS": 12, "STEPS": 1, "DISPATCHES": 1, "ROUNDS": 2}.items():
+        monkeypatch.setattr(fusion, key, value)
+    monkeypatch.setattr(fusion, "GATES", {name: fusion.GATES[name] for name in ("2 donors", "4 donors, channels")})
+    plain, two, channels = fusion.run()
+    assert (plain["stage"], plain["time_ratio"]) == ("fine-tuning", 1.0)
+    assert two["trained_g"] == 2 * 3  # two groups of leaves, logits of the source and of two donors
+    assert two["trained_g"] < channels["trained_g"] < plain["trained_g"]

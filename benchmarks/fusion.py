@@ -1,0 +1,111 @@
+"""What a step costs while shares of donors are learned, beside a step of plain fine-tuning: seconds and operations.
+
+The stage of weight-space fusion trains shares (and D) through `theta_T + sum_i w_i (theta_i - theta_T)`, donors stacked on a
+leading axis; plain fine-tuning trains all of G and D. Programs take turns in every round (`benchmarks.methods`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.methods import BATCH, DISPATCHES, NET, ROUNDS, SHOTS, STEPS, ratios, time_in_turns
+from gan_jax.config import AugmentConfig, Config, LossConfig, TrainConfig
+from gan_jax.fusion.attention import Attention
+from gan_jax.fusion.conditional import Conditional, conditional, source_of
+from gan_jax.fusion.gradient import Coefficients
+from gan_jax.fusion.mixture import Mixture, fused, grouping
+from gan_jax.nets import Net, Pair, build
+from gan_jax.tasks import image_task
+from gan_jax.train.compile import use_all_cores
+from gan_jax.train.feed import resident_feed
+from gan_jax.train.fit import compile_phases
+from gan_jax.train.steps import init_state
+from gan_jax.trees import count, partition
+
+TITLE = (
+    "One D and one G update while shares of donors are learned, ResNet pair of 32 px and up to 32 channels, 16 images"
+)
+GATES: dict[str, Any] = {
+    "1 donor": (Coefficients(1), None),
+    "2 donors": (Coefficients(2), None),
+    "4 donors": (Coefficients(4), None),
+    "8 donors": (Coefficients(8), None),
+    "4 donors, channels": (Coefficients(4), "channel"),
+    "4 donors, attention": (Attention(4), None),
+    "4 donors, attention by latents, of a batch": (Conditional(4, NET.z_dim), "batch"),
+    "4 donors, attention by latents, of each example": (Conditional(4, NET.z_dim), "example"),
+}
+
+
+def run() -> list[dict[str, Any]]:
+    """One row for each number of donors and each kind of gate; the first is plain fine-tuning."""
+    use_all_cores()
+    calls, trained = {"fine-tuning": None}, {}
+    calls["fine-tuning"], trained["fine-tuning"] = _program(None, None)
+    for name, (gate, how) in GATES.items():
+        calls[name], trained[name] = _program(gate, how)
+    seconds = time_in_turns(calls, ROUNDS)
+    return [
+        {
+            "stage": name,
+            "trained_g": trained[name],
+            "ms_per_step": 1000 * float(np.median(seconds[name])) / (STEPS * DISPATCHES),
+            **ratios(seconds[name], seconds["fine-tuning"]),
+        }
+        for name in calls
+    ]
+
+
+def _program(gate: Any, how: str | None) -> tuple[Callable[[], None], int]:
+    """A call that runs some dispatches to their end, and how many of G's values it trains."""
+    config = Config(
+        net=NET, loss=LossConfig("relativistic"), augment=AugmentConfig(policy=("translation",)),
+        train=TrainConfig(batch=BATCH, steps_per_dispatch=STEPS),
+    )  # fmt: skip
+    bare = build(NET)
+    grain = "channel" if how == "channel" else "block"
+    mixture = None if gate is None else Mixture(gate, grouping(grain, bare.g_blocks), grain == "channel", jnp.float32)
+
+    def net(pair: Pair) -> Net:
+        if mixture is None:
+            return pair.g
+        if how in ("batch", "example"):
+            return conditional(pair, mixture, source_of("latent", pair), how)
+        return fused(pair.g, mixture)
+
+    everything = lambda path: True
+    trains = everything if mixture is None else mixture.trains, everything
+    task_of = lambda axis: image_task(_with(build(NET, axis), net), config.augment)
+    images = np.random.default_rng(0).integers(0, 256, (SHOTS, NET.resolution, NET.resolution, NET.channels), np.uint8)
+    feed = resident_feed(images, None, mirror=False)
+    program = compile_phases(config, task_of, feed, trains)["both"]
+
+    @jax.jit
+    def begin(key: jax.Array) -> Any:
+        keys = jax.random.split(key, 10)
+        g = bare.g.init(keys[0])
+        if mixture is not None:
+            donors = [bare.g.init(keys[2 + i])["params"] for i in range(gate.count)]
+            g = {**g, "params": mixture.attach(g["params"], keys[9], donors)}
+        return init_state(task_of(None), config, key, g, bare.d.init(keys[1]), trains)
+
+    state, data = program.put(begin(jax.random.key(0))), program.put_data(feed.resident or {})
+    own = count(partition(jax.eval_shape(begin, jax.random.key(0)).g["params"], trains[0])[0])
+
+    def call() -> None:
+        nonlocal state
+        for _ in range(DISPATCHES):
+            state, metrics = program.run(state, data)
+            jax.block_until_ready(metrics)
+
+    return call, own
+
+
+def _with(pair: Pair, net: Callable[[Pair], Net]) -> Pair:
+    return dataclasses.replace(pair, g=net(pair))
