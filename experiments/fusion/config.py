@@ -73,7 +73,7 @@ def methods(donors: tuple[str, ...] = (HIGH,)) -> dict[str, MethodConfig]:
         "uniform": merge,
         "uniform_as_they_are": dataclasses.replace(merge, align="none", scales=False),
         "slerp": dataclasses.replace(merge, merge="slerp"),
-        "task_arithmetic": dataclasses.replace(merge, merge="task_arithmetic", base="embedded:fashion16"),
+        "task_arithmetic": dataclasses.replace(merge, merge="task_arithmetic", base="embedded:fashion16", lam=0.4),
         "ties": dataclasses.replace(merge, merge="ties", base="embedded:fashion16"),
         "fisher": dataclasses.replace(merge, merge="fisher"),
         "regmean": dataclasses.replace(merge, merge="regmean"),

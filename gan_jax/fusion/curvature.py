@@ -13,13 +13,14 @@ import jax.numpy as jnp
 
 from gan_jax.trees import Tree, flatten
 
-FLOOR = 1e-6  # of an information, so that weights that matter to nobody are shared alike
+FLOOR = 1e-6  # of a leaf's mean information, so that weights that matter to nobody are shared alike
 
 
 def fisher_shares(target: jax.Array, donors: Sequence[jax.Array]) -> list[jax.Array]:
     """`F_i / sum F` of every weight (Matena and Raffel, 2022): arrays like the informations, one for each donor."""
-    whole = sum((one + FLOOR for one in donors), start=target + FLOOR)
-    return [(one + FLOOR) / whole for one in donors]
+    floor = _floor(target, donors)
+    whole = sum((one + floor for one in donors), start=target + floor)
+    return [(one + floor) / whole for one in donors]
 
 
 def matching_shares(target: jax.Array, donors: Sequence[jax.Array]) -> list[jax.Array]:
@@ -27,9 +28,14 @@ def matching_shares(target: jax.Array, donors: Sequence[jax.Array]) -> list[jax.
 
     With equal informations it is task arithmetic with the factor `2 a / (1 + K a)`.
     """
-    a = 1 / (len(donors) + 1)
-    whole = target + FLOOR + sum((a * (one + FLOOR) for one in donors), start=jnp.zeros_like(target))
-    return [a * (target + one + 2 * FLOOR) / whole for one in donors]
+    a, floor = 1 / (len(donors) + 1), _floor(target, donors)
+    whole = target + floor + sum((a * (one + floor) for one in donors), start=jnp.zeros_like(target))
+    return [a * (target + one + 2 * floor) / whole for one in donors]
+
+
+def _floor(target: jax.Array, donors: Sequence[jax.Array]) -> jax.Array:
+    """Informations of GANs may be of any scale: the loss of a D that is sure of everything has next to none."""
+    return FLOOR * jnp.stack([target, *donors]).mean() + 1e-30
 
 
 def group_shares(

@@ -108,6 +108,8 @@ def _merge(
     )
     if "fishers" in needs:
         given["fishers"] = [informed(one) for one in whole]
+    if kind == "fisher":
+        given["normalize"] = True  # D is sure of one donor's images and not of another's: their scales differ
     if kind == "gradient_matching":
         given["base_fisher"] = informed({**own, "params": base})
     if "grams" in needs:
