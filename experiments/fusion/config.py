@@ -84,15 +84,16 @@ def methods(donors: tuple[str, ...] = (HIGH,)) -> dict[str, MethodConfig]:
         "attention": attention,
     }
     ablations: dict[str, MethodConfig] = {
+        "gradient_as_they_are": dataclasses.replace(gradient, align="none", scales=False),
+        "gradient_own_scales": dataclasses.replace(gradient, scales=False),
         "gradient_global": dataclasses.replace(gradient, granularity="global"),
         "gradient_tensor": dataclasses.replace(gradient, granularity="tensor"),
         "gradient_channel": dataclasses.replace(gradient, granularity="channel"),
-        "gradient_box": dataclasses.replace(gradient, constraint="box", start=0.3),
         "gradient_free": dataclasses.replace(gradient, constraint="free", start=0.5),
+        "gradient_box": dataclasses.replace(gradient, constraint="box", start=0.3),
         "gradient_fisher": dataclasses.replace(gradient, init="fisher"),
-        "gradient_as_they_are": dataclasses.replace(gradient, align="none", scales=False),
-        "gradient_own_scales": dataclasses.replace(gradient, scales=False),
         "gradient_fused_d": dataclasses.replace(gradient, d="mix"),
+        "attention_latent": dataclasses.replace(attention, query="latent", per="batch"),
         "attention_tensor": dataclasses.replace(attention, granularity="tensor"),
     }
     return made | ablations
