@@ -71,7 +71,9 @@ def test_images_that_grow_alike_are_a_collapse():
     assert warned(wide, narrow) == ["mode collapse", "falling diversity"]
     assert warned({"spread": 0.7}, {"spread": 0.3}) == ["falling diversity"]
     assert "lie 0.10 times as far apart as real ones" in notes(narrow) and "an earlier checkpoint" in notes(narrow)
-    assert "lie 0.43 times as far apart as at the first evaluation (1 images)" in notes({"spread": 0.7}, {"spread": 0.3})
+    assert "lie 0.43 times as far apart as at the first evaluation (1 images)" in notes(
+        {"spread": 0.7}, {"spread": 0.3}
+    )
     assert warned({"spread": 0.3}, {"spread": 0.7}) == []
 
 
