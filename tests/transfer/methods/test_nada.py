@@ -132,10 +132,9 @@ def test_only_the_chosen_layers_move_in_a_step_and_the_others_are_equal_to_the_b
             assert_allclose(np.abs(after[path] - before[path]).max(), 1e-2, rtol=1e-2, err_msg=f"step {i}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("transfer", "net"),
-    [(ALL.transfer, MLP), pytest.param(ADAPTIVE.transfer, STYLED_16, marks=pytest.mark.slow)],
-    ids=["all layers", "chosen layers"],
+    ("transfer", "net"), [(ALL.transfer, MLP), (ADAPTIVE.transfer, STYLED_16)], ids=["all layers", "chosen layers"]
 )
 def test_a_run_resumes_to_the_bit(transfer, net, tmp_path):
     transfer = dataclasses.replace(transfer, clip="stub")

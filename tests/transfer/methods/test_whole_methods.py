@@ -42,7 +42,8 @@ def test_what_starts_from_the_source_is_what_was_asked_for():
         assert all(scratch.trains(name)(path) for path in flatten(net.specs()["params"]))
 
 
-@pytest.mark.parametrize("name", ["freeze_d", pytest.param("finetune", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["freeze_d", "finetune"])
 def test_resumes_to_the_bit(name, tmp_path):
     left = assert_resumes({"freeze_d": FREEZE_D, "finetune": FinetuneConfig(d_warmup_kimg=0.032)}[name], tmp_path)
     source = build(NET).d.init(jax.random.key(1))["params"]
