@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gan_jax.interop.links import Links, export_tensors, import_tensors
 from gan_jax.trees import Tree, flatten, unflatten
@@ -23,6 +24,15 @@ def golden(name: str) -> dict[str, np.ndarray]:
     """The arrays of a file; skips the test where the folder is absent."""
     with np.load(extra_data("..", "golden", name)) as file:
         return dict(file)
+
+
+def golden_files(kind: str, one: str) -> list[str]:
+    """Names of all files of a kind, `r3gan_*.npz`; where the folder is absent `one`, whose test then skips."""
+    try:
+        folder = extra_data("..", "golden")
+    except pytest.skip.Exception:
+        return [one]
+    return sorted(file.name for file in folder.glob(kind)) or [one]
 
 
 def under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -108,6 +108,11 @@ def test_another_member_of_a_union_is_a_difference():
 # -- validate --------------------------------------------------------------------------------------------
 
 
+def test_families_that_begin_at_4_px_may_be_of_8_px():
+    for net in (c.StyleGAN2Config(resolution=8), c.R3GANConfig(resolution=8)):
+        assert Config(net=net).validate().net.resolution == 8
+
+
 def test_the_defaults_are_valid():
     config = Config()
     assert config.validate() is config
@@ -121,6 +126,7 @@ def test_every_kind_of_network_is_checked():
 WRONG = {
     "net.resolution is 24": Config(net=c.ResNetConfig(resolution=24)),
     "net.resolution is 8": Config(net=c.ResNetConfig(resolution=8)),
+    "net.resolution is 4; use a power of two from 8": Config(net=c.StyleGAN2Config(resolution=4)),
     "net.channels is 2": Config(net=c.ResNetConfig(channels=2)),
     "net.z_dim": Config(net=c.ResNetConfig(z_dim=0)),
     "leaves no channel at 2048 px": Config(net=c.ResNetConfig(resolution=2048)),

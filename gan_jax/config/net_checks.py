@@ -29,8 +29,9 @@ def net_problems(net: NetConfig) -> Iterator[str]:
 
 
 def _doubled(net: Any) -> Iterator[str]:
-    if net.resolution < 16 or net.resolution & (net.resolution - 1):
-        yield f"net.resolution is {net.resolution}; use a power of two from 16"
+    least = 8 if isinstance(net, StyleGAN2Config | R3GANConfig) else 16
+    if net.resolution < least or net.resolution & (net.resolution - 1):
+        yield f"net.resolution is {net.resolution}; use a power of two from {least}"
 
 
 def _channels(net: Any) -> Iterator[str]:

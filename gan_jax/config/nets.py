@@ -50,7 +50,7 @@ class StyleGAN2Config:
     d_mapping_layers: int = 8  # of D's mapping network, where conditional
     mbstd_group: int = 4  # examples in a group of minibatch standard deviation; 0 = off
     clamp: float | None = None  # cut activations at +- this; 256 where dtype is bfloat16
-    low_precision: int = 4  # how many of the highest resolutions compute in dtype
+    low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
 
 

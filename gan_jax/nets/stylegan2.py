@@ -35,8 +35,12 @@ def num_ws(config: StyleGAN2Config) -> int:
 
 
 def dtype_at(config: StyleGAN2Config, r: int) -> str:
-    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below."""
-    return config.dtype if r > config.resolution >> config.low_precision else "float32"
+    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below and at 4 px.
+
+    What is no lower precision than float32 holds everywhere.
+    """
+    lower = jnp.dtype(config.dtype).itemsize < 4
+    return "float32" if lower and r <= max(4, config.resolution >> config.low_precision) else config.dtype
 
 
 class Mapping(nn.Module):

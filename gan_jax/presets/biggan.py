@@ -1,5 +1,6 @@
 """BigGAN (Brock et al., ICLR 2019): the configurations of the BigGAN-PyTorch implementation.
 
+On ImageNet D has the paper's two updates for each of G, where the scripts of that implementation have one.
 Hinge loss, Adam with betas 0 and 0.999. An update of G counts batch x D steps images here, since each of D's updates
 sees other ones; half-lives and lengths follow from that. The moving average of G forgets its first weights long before
 the end, so that it need not begin late (after 20 thousand updates there).

@@ -2,8 +2,7 @@
 
 Relativistic pairing loss, R1 and R2 in every update, Adam with beta 1 of 0; G's average starts with no half-life. Along
 half a cosine, over the length of the run: the step size 2e-4 -> 5e-5, beta 2 .9 -> .99, gamma to a tenth, the average's
-half-life and ADA's strength up from 0. Not read but recalled: the half-life for ImageNet, 50 million images. Lengths of
-FFHQ's schedules are those of CIFAR, and what is not known at 256 px or of ImageNet at 64 px is as at the smaller size.
+half-life and ADA's strength up from 0. A run is as long as its schedules, 20 million images, or 200 for ImageNet.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from gan_jax.interop.layouts.biggan_config import guess_config
 from gan_jax.interop.links import ForeignLayoutError, Link, export_tensors
 from gan_jax.nets import build
 from gan_jax.trees import flatten
-from tests.golden import close, golden, imported, nhwc, there_and_back, under
+from tests.golden import close, golden, golden_files, imported, nhwc, there_and_back, under
 
 IGNORED = {".sv0": "worked out anew"}
 SMALL = BigGANConfig(
@@ -25,19 +25,19 @@ SMALL = BigGANConfig(
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
-@pytest.fixture(scope="module")
-def case():
-    arrays = golden("biggan_64.npz")
+@pytest.fixture(params=golden_files("biggan_*.npz", "biggan_64.npz"), scope="module")
+def case(request):
+    arrays = golden(request.param)
     meta = json.loads(str(arrays["meta"]))
     config = guess_config(under(arrays, "G/"), under(arrays, "D/"))
-    assert config == BigGANConfig(
+    assert dataclasses.replace(config, d_attention=None) == BigGANConfig(
         resolution=meta["resolution"],
         num_classes=meta["n_classes"],
         z_dim=meta["dim_z"],
         width=meta["ch"],
         shared_dim=meta["shared_dim"],
         hierarchical=meta["hier"],
-        attention=(int(meta["attention"]),),
+        attention=tuple(int(size) for size in meta["attention"].split("_") if size != "0"),
     )
     return arrays, config, build(config)
 

@@ -14,12 +14,13 @@ from gan_jax.cli.main import main
 from gan_jax.config import DCGANConfig
 from gan_jax.interop.importers import ForeignError, ForeignLayoutError, import_file
 from gan_jax.interop.layouts import dcgan
+from gan_jax.interop.layouts.stylegan2 import IGNORED, discriminator_links, generator_links
 from gan_jax.interop.links import export_tensors
 from gan_jax.interop.weights import load_manifest
 from gan_jax.nets import build
 from gan_jax.trees import flatten
 from tests.conftest import extra_data
-from tests.golden import golden
+from tests.golden import golden, imported, under
 
 
 def test_official_pickle():
@@ -29,6 +30,13 @@ def test_official_pickle():
     assert (found.layout, found.files[""].format) == ("stylegan2-ada", "stylegan torch pickle")
     assert set(found.variables) == {"g_ema", "d"}
     make = build(found.config).g.parts["synthesise"]
+    for root, prefix, links in (("g_ema", "G/", generator_links), ("d", "D/", discriminator_links)):
+        pair = build(found.config)
+        net = pair.d if root == "d" else pair.g
+        of_npz = flatten(imported(under(arrays, prefix), links(found.config), IGNORED, net.specs()))
+        assert of_npz.keys() == flatten(found.variables[root]).keys()
+        for path, leaf in flatten(found.variables[root]).items():
+            np.testing.assert_array_equal(leaf, of_npz[path])
     image = jax.jit(make)(found.variables["g_ema"], jnp.asarray(arrays["out/ws"]))
     np.testing.assert_allclose(image, arrays["out/img"].transpose(0, 2, 3, 1), atol=1e-4)
     reasons = set(found.account.ignored.values())

@@ -14,7 +14,7 @@ from gan_jax.interop.links import ForeignLayoutError, export_tensors
 from gan_jax.losses import LOSSES, squared_gradient
 from gan_jax.nets import build
 from gan_jax.trees import flatten
-from tests.golden import close, golden, imported, nhwc, there_and_back, under
+from tests.golden import close, golden, golden_files, imported, nhwc, there_and_back, under
 
 SMALL = R3GANConfig(
     resolution=16, z_dim=5, widths=(8, 8, 6), cardinality=(4, 2, 3), blocks=(2, 1, 2), expansion=3, d_embed=None
@@ -30,11 +30,13 @@ def close_gradients(found, arrays, prefix, links):
         close(gradient, expected[path], 1e-3, path)
 
 
-@pytest.fixture(scope="module")
-def case():
-    arrays = golden("r3gan_32_cond.npz")
+@pytest.fixture(params=golden_files("r3gan_*.npz", "r3gan_32_cond.npz"), scope="module")
+def case(request):
+    arrays = golden(request.param)
     meta = json.loads(str(arrays["meta"]))
     config = guess_config(under(arrays, "G/"), under(arrays, "D/"))
+    embeds = {} if not meta["c_dim"] else {"g_embed": meta["c_embed"], "d_embed": meta["c_embed"]}
+    defaults = {"g_embed": meta["z_dim"], "d_embed": meta["widths_low_to_high"][0]}
     assert config == R3GANConfig(
         resolution=meta["resolution"],
         num_classes=meta["c_dim"],
@@ -43,13 +45,12 @@ def case():
         cardinality=tuple(meta["cardinality"]),
         blocks=tuple(meta["blocks"]),
         expansion=meta["expansion"],
-        g_embed=meta["c_embed"],
-        d_embed=meta["c_embed"],
+        **{name: size for name, size in embeds.items() if size != defaults[name]},
     )
     pair = build(config)
     g = imported(under(arrays, "G/"), generator_links(config), IGNORED, pair.g.specs())
     d = imported(under(arrays, "D/"), discriminator_links(config), IGNORED, pair.d.specs())
-    return arrays, meta, pair, g, d, jnp.asarray(arrays["in/c"].argmax(1), jnp.int32)
+    return arrays, meta, pair, g, d, jnp.asarray(arrays["in/c"].argmax(1), jnp.int32) if meta["c_dim"] else None
 
 
 def test_discriminator_game(case):

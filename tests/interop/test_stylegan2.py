@@ -1,5 +1,6 @@
 """StyleGAN2 as the published implementation computes it: outputs, R1, path lengths, and their gradients."""
 
+import dataclasses
 import json
 
 import jax
@@ -13,12 +14,12 @@ from gan_jax.interop.links import ForeignLayoutError, export_tensors, import_ten
 from gan_jax.losses import path_lengths, squared_gradient
 from gan_jax.nets import build
 from gan_jax.trees import flatten
-from tests.golden import close, golden, imported, nhwc, there_and_back, under
+from tests.golden import close, golden, golden_files, imported, nhwc, there_and_back, under
 
-FILES = ("stylegan2_ada_32_uncond.npz", "stylegan2_ada_64_cond.npz")
+THEIRS = {"residual": "resnet", "skip": "skip", "orig": "orig"}
 
 
-@pytest.fixture(params=FILES, ids=["uncond", "cond"], scope="module")
+@pytest.fixture(params=golden_files("stylegan2_ada_*.npz", "stylegan2_ada_32_uncond.npz"), scope="module")
 def case(request):
     arrays = golden(request.param)
     meta = json.loads(str(arrays["meta"]))
@@ -26,6 +27,8 @@ def case(request):
     known = {name: meta[name] for name in ("resolution", "z_dim", "w_dim", "channel_base", "channel_max")}
     assert {name: getattr(config, name) for name in known} == known
     assert (config.num_classes, config.mapping_layers) == (meta["c_dim"], meta["num_mapping_layers"])
+    assert THEIRS[config.discriminator] == meta["d_architecture"]
+    config = dataclasses.replace(config, mbstd_group=meta["mbstd_group_size"])  # which no shape tells
     pair = build(config)
     g = imported(under(arrays, "G/"), generator_links(config), IGNORED, pair.g.specs())
     d = imported(under(arrays, "D/"), discriminator_links(config), IGNORED, pair.d.specs())
@@ -60,6 +63,7 @@ def test_discriminator_and_r1(case):
     close(logits, arrays["out/logits"][:, 0], 1e-4)
     close(penalty, arrays["out/r1"], 1e-4)
     expected = imported_gradients(arrays, "grad_d/", discriminator_links(pair.config))
+    assert expected.keys() == flatten({"params": gradients}).keys()
     for path, gradient in flatten({"params": gradients}).items():
         close(gradient, expected[path], 1e-3)
 
@@ -79,6 +83,7 @@ def test_path_lengths(case):
     gradients, values = jax.jit(jax.grad(found, has_aux=True))(g["params"])
     close(values, arrays["out/pl_lengths"], 1e-4)
     expected = imported_gradients(arrays, "grad_g_pl/", generator_links(pair.config))
+    assert expected.keys() <= flatten({"params": gradients}).keys()
     for path, gradient in flatten({"params": gradients}).items():
         if path in expected:
             close(gradient, expected[path], 1e-3)
@@ -87,6 +92,7 @@ def test_path_lengths(case):
 
 
 def imported_gradients(arrays, prefix, links):
+    """By the paths of our leaves."""
     return {links[name].path: links[name].read(array) for name, array in under(arrays, prefix).items()}
 
 
