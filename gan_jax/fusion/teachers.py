@@ -99,7 +99,7 @@ def taught(net: Net, lesson: Lesson, teacher: Net | None = None) -> Net:
             pairs = [(inside[path], _of_each(who, [seen[path] for *_, seen in answers])) for path in lesson.points]
             told["features"] = jnp.stack([relative(h, t) for h, t in pairs]).mean()
         if lesson.perceptual is not None:
-            told["perceptual"] = lesson.perceptual(branch[LPIPS], out, target).mean()
+            told["perceptual"] = lesson.perceptual(jax.lax.stop_gradient(branch[LPIPS]), out, target).mean()
         return out, {**collections, DISTANCES: told}
 
     def through(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,8 +28,8 @@ class FeatureFusionConfig(DistillationConfig):
     """G attends to the features of frozen donors, which is distilled into a plain G, then all is fine-tuned."""
 
     feature_weight: float = 1.0  # weight of the distance between features at `points`, each relative to its size
-    kind: Literal["attention", "aff"] = "attention"  # softmax over donors and G; or AFF's gate, of one donor
-    width: int = 16  # of queries and keys
+    way: Literal["attention", "aff"] = "attention"  # softmax over donors and G; or AFF's gate, of one donor
+    attention_width: int = 16  # of queries and keys
     fuse_kimg: float = 1.0  # real images shown while donors are there, thousands; part of train.kimg
     finetune: bool = True  # train G's own leaves beside the attention
     wean: float = 0.1  # weight of -log of G's own share, so that donors are needed less and less; 0 = keep them
