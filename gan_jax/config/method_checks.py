@@ -38,11 +38,22 @@ def method_problems(config: Config) -> Iterator[str]:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
     if isinstance(transfer, MineGANConfig) and 0 < config.train.kimg <= transfer.mine_kimg:
         yield f"transfer.mine_kimg {transfer.mine_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
-    fuse_kimg = getattr(transfer, "fuse_kimg", 0.0)
-    if 0 < config.train.kimg < fuse_kimg:
-        yield f"transfer.fuse_kimg {fuse_kimg:g} must not be longer than train.kimg {config.train.kimg:g}"
+    yield from _stages(config)
     if isinstance(transfer, BSAConfig):
         yield from _bsa(config)
+
+
+def _stages(config: Config) -> Iterator[str]:
+    """Whether there is time for the stages before the run proper."""
+    transfer: Any = config.transfer
+    names = [name for name in ("fuse_kimg", "distil_kimg") if hasattr(transfer, name)]
+    told = " and ".join(f"transfer.{name} {getattr(transfer, name):g}" for name in names)
+    total = sum(getattr(transfer, name) for name in names)
+    if (root := getattr(transfer, "root_kimg", None)) is not None:
+        total = root * len(transfer.donors)
+        told = f"transfer.root_kimg {root:g} for each of {len(transfer.donors)} donors"
+    if 0 < config.train.kimg < total:
+        yield f"{told} must not be longer than train.kimg {config.train.kimg:g}"
 
 
 def _frozen_networks(transfer: FinetuneConfig) -> str:

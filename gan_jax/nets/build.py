@@ -22,6 +22,7 @@ from gan_jax.config import (
     StyleGAN2Config,
 )
 from gan_jax.nets import biggan, biggan_d, dcgan, mlp, r3gan, r3gan_d, resnet, sngan, stylegan2, stylegan2_d
+from gan_jax.nets.changes import Changes, changed
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
 
@@ -39,6 +40,9 @@ class Net:
     (StyleGAN2's noise and style mixing, which takes `mixing [N]` too), others do without. `activations(variables, x, labels=None,
     train=False) -> {module path: output}` is what every module inside gives, such as `b8/conv0: [N, 8, 8, C]`. `look`, with
     the arguments of `apply`, gives both in one pass: `(output, collections, {module path: output})`.
+
+    All of them, and `parts`, take `changes={module path: output -> output}` too: what modules inside give is changed
+    before the next ones read it (`nets.changes`); an empty one changes nothing.
     """
 
     init: Callable[[jax.Array], Variables]
@@ -100,19 +104,23 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
         labels: jax.Array | None = None,
         train: bool = False,
         keys: jax.Array | None = None,
+        changes: Changes | None = None,
         **options: Any,
     ) -> tuple[jax.Array, Variables]:
         collections = {k: v for k, v in variables.items() if k != "params"}
-        if not train:
-            return cast(jax.Array, module.apply(variables, x, labels, train=False)), collections
-        drawn: dict[str, Any] = {"keys": keys, **options} if draws else {}
-        out, updated = cast(Any, module.apply(variables, x, labels, train=True, mutable=list(collections), **drawn))
+        with changed(changes):
+            if not train:
+                return cast(jax.Array, module.apply(variables, x, labels, train=False)), collections
+            drawn: dict[str, Any] = {"keys": keys, **options} if draws else {}
+            out, updated = cast(Any, module.apply(variables, x, labels, train=True, mutable=list(collections), **drawn))
         return out, dict(updated)
 
-    def statistics(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Variables:
+    def statistics(
+        variables: Variables, x: jax.Array, labels: jax.Array | None = None, changes: Changes | None = None
+    ) -> Variables:
         # An average that starts from zero holds (1 - momentum) times the statistics of its first batch.
         zeros = jax.tree_util.tree_map(jnp.zeros_like, variables.get("batch_stats", {}))
-        _, updated = apply({**variables, "batch_stats": zeros}, x, labels, train=True)
+        _, updated = apply({**variables, "batch_stats": zeros}, x, labels, train=True, changes=changes)
         return jax.tree_util.tree_map(lambda v: v / (1 - MOMENTUM), updated.get("batch_stats", {}))
 
     def look(
@@ -121,27 +129,37 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
         labels: jax.Array | None = None,
         train: bool = False,
         keys: jax.Array | None = None,
+        changes: Changes | None = None,
+        **options: Any,
     ) -> tuple[jax.Array, Variables, dict[str, jax.Array]]:
         collections = {k: v for k, v in variables.items() if k != "params"}
         mutable = ["intermediates", *(collections if train else ())]
-        drawn: dict[str, Any] = {"keys": keys} if draws and train and keys is not None else {}
-        out, updated = cast(
-            Any, module.apply(variables, x, labels, train=train, mutable=mutable, capture_intermediates=True, **drawn)
-        )
+        drawn: dict[str, Any] = {"keys": keys, **options} if draws and train and keys is not None else {}
+        with changed(changes):
+            out, updated = cast(
+                Any,
+                module.apply(variables, x, labels, train=train, mutable=mutable, capture_intermediates=True, **drawn),
+            )
         updated = dict(updated)
         outputs = {path.rpartition("/__call__")[0]: y for path, y in flatten(updated.pop("intermediates")).items()}
         inside = {path: y for path, y in outputs.items() if path}  # the network's own output has no name
         return out, collections | updated, inside
 
     def activations(
-        variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False
+        variables: Variables,
+        x: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        changes: Changes | None = None,
     ) -> dict[str, jax.Array]:
-        return look(variables, x, labels, train)[2]
+        return look(variables, x, labels, train, changes=changes)[2]
 
     def part(method: str) -> Callable[..., jax.Array]:
-        return lambda variables, *args, **options: cast(
-            jax.Array, module.apply(variables, *args, method=method, **options)
-        )
+        def run(variables: Variables, *args: Any, changes: Changes | None = None, **options: Any) -> jax.Array:
+            with changed(changes):
+                return cast(jax.Array, module.apply(variables, *args, method=method, **options))
+
+        return run
 
     return Net(init, apply, statistics, activations, look, {name: part(method) for name, method in parts.items()})
 

@@ -31,6 +31,7 @@ class Purpose(enum.IntEnum):
     CHOICE = 15  # which of several layers a method looks at
     PROBE_LATENTS = 16  # of what a method estimates importance on
     COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
+    DONOR_LATENTS = 18  # of what a donor makes to be taken for real images
 
 
 def example_index(per_device: int, axis_name: str | None) -> jax.Array:

@@ -126,7 +126,7 @@ def make_step(
     def play_g(turn: Turn) -> Played:
         fake, collections = task.generate(turn.g, turn.batch, turn.latents, True)
         if not extension.plays:
-            return Played(jnp.zeros(()), dataclasses.replace(turn, fake=fake), collections, {})
+            return Played(jnp.zeros(()), dataclasses.replace(turn, fake=fake, left=collections), collections, {})
         made = turn.augmented(fake, Purpose.AUGMENT_FAKE)
         if loss.name in G_SEES_REAL:
             of_real, of_fake, _ = turn.look(turn.augmented(turn.real, Purpose.AUGMENT_REAL), made)
@@ -138,7 +138,7 @@ def make_step(
         value = adversarial(logits_real, logits_fake)[1].mean()
         more = task.terms(turn.g, fake, turn.batch, turn.latents)
         value = value if more is None else value + more.mean()
-        turn = dataclasses.replace(turn, fake=fake, inside=({}, of_fake.inside))
+        turn = dataclasses.replace(turn, fake=fake, left=collections, inside=({}, of_fake.inside))
         return Played(value * extension.weight(turn, "g"), turn, collections, {"loss_g": value})
 
     def update_d(state: GanState, data: Any, i: Any) -> tuple[GanState, Metrics]:

@@ -42,6 +42,7 @@ class Turn:
       sync: the mean of a tree over devices.
       now: `(name, start) -> value` of what is annealed, as it is at this time.
       fake: what G made: in G's turn it depends on G, in D's it does not.
+      left: the collections that G's pass left, in G's turn; they depend on G too.
       seen, made: real and generated samples as D saw them; None in updates of a regulariser alone, as `logits`.
       logits: `([B], [B])` of the two.
       inside: what modules of D gave in the same pass, of the two; in G's turn of the generated side alone.
@@ -65,6 +66,7 @@ class Turn:
     sync: Callable[[Any], Any]
     now: Callable[[str, float], float | jax.Array]
     fake: Sample = None
+    left: Variables | None = None
     seen: Sample = None
     made: Sample = None
     logits: tuple[jax.Array, jax.Array] | None = None

@@ -12,6 +12,7 @@ from gan_jax.config.methods.anchored import (
     L2SPConfig,
     RSSAConfig,
 )
+from gan_jax.config.methods.fused_features import DistillationConfig, FeatureFusionConfig, RootingConfig
 from gan_jax.config.methods.fusion import AttentionFusionConfig, GradientFusionConfig, MergeConfig
 from gan_jax.config.methods.importance import AdAMConfig, RICKConfig
 from gan_jax.config.methods.latent import MineGANConfig
@@ -43,6 +44,9 @@ MethodConfig = (
     | GradientFusionConfig
     | AttentionFusionConfig
     | MergeConfig
+    | FeatureFusionConfig
+    | DistillationConfig
+    | RootingConfig
 )
 
 MethodName = Literal[
@@ -69,6 +73,9 @@ MethodName = Literal[
     "gradient_fusion",
     "attention_fusion",
     "merge",
+    "feature_fusion",
+    "distillation",
+    "cocktail",
 ]  # of METHOD_NAMES
 METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "scratch": ScratchConfig,
@@ -94,6 +101,9 @@ METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "gradient_fusion": GradientFusionConfig,
     "attention_fusion": AttentionFusionConfig,
     "merge": MergeConfig,
+    "feature_fusion": FeatureFusionConfig,
+    "distillation": DistillationConfig,
+    "cocktail": RootingConfig,
 }
 
 __all__ = [
@@ -104,7 +114,9 @@ __all__ = [
     "CDCConfig",
     "DCLConfig",
     "EWCConfig",
+    "DistillationConfig",
     "FSGANConfig",
+    "FeatureFusionConfig",
     "FeatureDistillationConfig",
     "FinetuneConfig",
     "FreezeDConfig",
@@ -121,6 +133,7 @@ __all__ = [
     "NADAConfig",
     "RICKConfig",
     "RSSAConfig",
+    "RootingConfig",
     "ScaleShiftConfig",
     "ScratchConfig",
 ]

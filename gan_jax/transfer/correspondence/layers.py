@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import math
 
-import jax
-import jax.numpy as jnp
-
 from gan_jax.config import ConfigError
 from gan_jax.nets import Pair
+from gan_jax.nets.inside import Shapes, shapes_inside
 from gan_jax.trees import match
-
-Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's output
-
-
-def shapes_inside(pair: Pair, network: str) -> Shapes:
-    """What every module of `g` or `d` gives; nothing is computed."""
-    c = pair.config
-    labels = jnp.zeros((2,), jnp.int32) if getattr(c, "num_classes", 0) else None
-    inputs = {"g": (2, c.z_dim), "d": (2, c.resolution, c.resolution, c.channels)}
-    net = {"g": pair.g, "d": pair.d}[network]
-    found = jax.eval_shape(net.activations, net.specs(), jnp.zeros(inputs[network]), labels)
-    return {path: leaf.shape[1:] for path, leaf in found.items()}
 
 
 def g_layers(pair: Pair) -> Shapes:

@@ -13,8 +13,10 @@ from gan_jax.config import (
     CDCConfig,
     ConfigError,
     DCLConfig,
+    DistillationConfig,
     EWCConfig,
     FeatureDistillationConfig,
+    FeatureFusionConfig,
     FinetuneConfig,
     FreezeDConfig,
     FreezeGConfig,
@@ -27,6 +29,7 @@ from gan_jax.config import (
     MineGANConfig,
     NADAConfig,
     RICKConfig,
+    RootingConfig,
     RSSAConfig,
     ScaleShiftConfig,
     ScratchConfig,
@@ -38,9 +41,12 @@ from gan_jax.transfer.methods.adam import adam
 from gan_jax.transfer.methods.attention_fusion import attention_fusion
 from gan_jax.transfer.methods.bsa import bsa
 from gan_jax.transfer.methods.cdc import cdc
+from gan_jax.transfer.methods.cocktail import cocktail
 from gan_jax.transfer.methods.dcl import dcl
+from gan_jax.transfer.methods.distillation import distillation
 from gan_jax.transfer.methods.ewc import ewc
 from gan_jax.transfer.methods.feature_distillation import feature_distillation
+from gan_jax.transfer.methods.feature_fusion import feature_fusion
 from gan_jax.transfer.methods.finetune import finetune
 from gan_jax.transfer.methods.freeze_d import freeze_d
 from gan_jax.transfer.methods.freeze_g import freeze_g
@@ -92,4 +98,7 @@ METHODS: dict[type, MakeMethod] = {
     GradientFusionConfig: gradient_fusion,
     AttentionFusionConfig: attention_fusion,
     MergeConfig: merged,
+    FeatureFusionConfig: feature_fusion,
+    DistillationConfig: distillation,
+    RootingConfig: cocktail,
 }

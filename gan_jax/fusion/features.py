@@ -1,0 +1,119 @@
+"""Fusion in feature space: a generator that takes from donors' features at some of its modules, donors run frozen.
+
+The donors have the generator's architecture and run on the same latents, labels, noise and mixed styles, in the same
+mode. What the fused generator carries for it: `carried`; what happens at a point: `feature_attention`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.fusion.carried import BRANCH, DONORS, LEANING, SHARES, WAYS_OF, Fusion, name_of, plain, summary
+from gan_jax.fusion.feature_attention import WAYS
+from gan_jax.nets.build import Net, Variables
+from gan_jax.nets.changes import Changes
+from gan_jax.nets.fronts import Styled
+
+
+def fused(net: Net, fusion: Fusion) -> Net:
+    """The generator that computes with everything that `attach` gave it. Its `init` is that of the plain one.
+
+    It has one more part, `shares`: `(variables, z, labels=None) -> {point: [N, ..., K + 1]}` in evaluation mode.
+    """
+
+    def features(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> dict[str, jax.Array]:
+        donors = variables["params"][BRANCH][DONORS]
+        seen = [net.look(donors[f"g{i}"], x, *args, **options)[2] for i in range(1, len(donors) + 1)]
+        return {point: jax.lax.stop_gradient(jnp.stack([one[point] for one in seen])) for point in fusion.points}
+
+    def changes(variables: Variables, donors: Mapping[str, jax.Array], shares: dict[str, jax.Array]) -> Changes:
+        """What happens at the points; the shares are put into the last argument when it does."""
+
+        def at(point: str) -> Callable[[jax.Array], jax.Array]:
+            def change(h: jax.Array) -> jax.Array:
+                way = variables["params"][BRANCH][WAYS_OF][name_of(point)]
+                new, shares[point] = WAYS[fusion.kind].fuse(way, h, donors[point])
+                return new
+
+            return change
+
+        return {point: at(point) for point in fusion.points}
+
+    def apply(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> tuple[jax.Array, Variables]:
+        out, collections, _ = _pass(net.apply, variables, x, *args, **options)
+        return out, collections
+
+    def look(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> Any:
+        out, collections, more = _pass(net.look, variables, x, *args, **options)
+        return out, collections, *more
+
+    def _pass(
+        function: Callable[..., Any],
+        variables: Variables,
+        x: jax.Array,
+        labels: jax.Array | None = None,
+        train: bool = False,
+        keys: jax.Array | None = None,
+        **options: Any,
+    ) -> tuple[jax.Array, Variables, Sequence[Any]]:
+        shares: dict[str, jax.Array] = {}
+        given = changes(variables, features(variables, x, labels, train, keys, **options), shares)
+        out, collections, *more = function(plain(variables), x, labels, train, keys, changes=given, **options)
+        told = summary(shares) if train else {name: variables[name] for name in (SHARES, LEANING) if name in variables}
+        return out, {**collections, **told}, more
+
+    def told(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Any:
+        shares: dict[str, jax.Array] = {}
+        given = changes(variables, features(variables, x, labels), shares)
+        net.apply(plain(variables), x, labels, changes=given)
+        return shares
+
+    def statistics(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Variables:
+        given = changes(variables, features(variables, x, labels, True), {})
+        return net.statistics(plain(variables), x, labels, changes=given)
+
+    def styled(part: Callable[..., Any]) -> Callable[..., Any]:
+        def run(variables: Variables, x: jax.Array, labels: Any = None, keys: Any = None, **options: Any) -> Styled:
+            donors = features(variables, x, labels, keys is not None, keys)
+            args = () if keys is None else (keys,)
+            return Styled(part(plain(variables), x, labels, *args, **options), {BRANCH: donors})
+
+        return run
+
+    def synthesise(part: Callable[..., Any]) -> Callable[..., Any]:
+        def run(variables: Variables, styles: Styled, *args: Any, **options: Any) -> Any:
+            given = changes(variables, styles.beside[BRANCH], {})
+            return part(plain(variables), styles.ws, *args, changes=given, **options)
+
+        return run
+
+    wrap = lambda name, part: synthesise(part) if name == "synthesise" else styled(part)
+    return Net(
+        net.init,
+        apply,
+        statistics,
+        lambda *args, **options: look(*args, **options)[2],
+        look,
+        {name: wrap(name, part) for name, part in net.parts.items()} | {SHARES: told},
+    )
+
+
+def attention_maps(
+    net: Net, fusion: Fusion, g: Variables, z: jax.Array, labels: jax.Array | None = None
+) -> dict[str, jax.Array]:
+    """Who is attended to: `{point: [N, H, W, K + 1]}` in evaluation mode, the generator's own share first.
+
+    Args:
+      net: the plain generator.
+      fusion: where and how.
+      g: variables of the fused one.
+      z: `[N, z_dim]` latents.
+      labels: `[N]`, where it is conditional.
+    """
+    shares = fused(net, fusion).parts[SHARES](g, z, labels)
+    maps = lambda a: a if a.ndim == 4 else a.reshape(len(a), 1, -1, a.shape[-1])
+    return {point: maps(shares[point]) for point in fusion.points}

@@ -1,0 +1,45 @@
+"""What attention to donors came to: numbers and small maps as JSON values, for a record and a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.fusion.carried import BRANCH, WAYS_OF, Fusion, name_of
+from gan_jax.fusion.features import attention_maps
+from gan_jax.nets.build import Pair, Variables
+
+PROBES = 64  # latents that attention is measured on
+MAP_PX = 16  # the largest map that is kept
+
+
+def measure_attention(pair: Pair, fusion: Fusion, g: Variables) -> dict[str, Any]:
+    """Of a fused generator in evaluation mode, by point, over the same latents always.
+
+    Returns:
+      `shares`: `[K + 1]`, means over examples and positions, the generator's own first; `gates`: a number; `counts`:
+      `[K]`, the size of gate x share; `maps`: `[H, W, K + 1]` lists, means over examples, of at most `MAP_PX`.
+    """
+    z = jax.random.normal(jax.random.key(0), (PROBES, pair.config.z_dim))
+    classes = getattr(pair.config, "num_classes", 0)
+    labels = jnp.arange(PROBES, dtype=jnp.int32) % classes if classes else None
+    maps = jax.jit(lambda v: {p: a.mean(0) for p, a in attention_maps(pair.g, fusion, v, z, labels).items()})(g)
+    gates = {point: float(g["params"][BRANCH][WAYS_OF][name_of(point)]["gate"]) for point in fusion.points}
+    shares = {point: np.asarray(a, np.float64).mean((0, 1)) for point, a in maps.items()}
+    listed = lambda values: np.round(np.asarray(values, np.float64), 6).tolist()
+    return {
+        "shares": {point: listed(row) for point, row in shares.items()},
+        "gates": gates,
+        "counts": {point: listed(abs(gates[point]) * row[1:]) for point, row in shares.items()},
+        "maps": {point: listed(smaller(np.asarray(a))) for point, a in maps.items()},
+    }
+
+
+def smaller(a: np.ndarray, most: int = MAP_PX) -> np.ndarray:
+    """`[H, W, C]` with means of neighbours until it has at most so many rows and columns."""
+    while max(a.shape[:2]) > most and a.shape[0] % 2 == a.shape[1] % 2 == 0:
+        a = a.reshape(a.shape[0] // 2, 2, a.shape[1] // 2, 2, -1).mean((1, 3))
+    return a

@@ -1,0 +1,80 @@
+"""GAN Cocktail (Avrahami, Lischinski, Fried, ECCV 2022): donors rooted in one of them, averaged, fine-tuned.
+
+Networks that were trained apart cannot be averaged; those that were fine-tuned from one root can. The root is `source`,
+G and D. For each donor a copy of it plays the game against images that this donor's G makes, without real data, for
+`root_kimg`; then the root and all copies are averaged, every leaf and running value alike. The run proper fine-tunes the
+average on the target; the paper makes it class-conditional on the donor and goes on with generated images.
+
+Running values are measured anew on the averaged weights, where the paper averages them: the mean of batch statistics is
+not the statistics of the mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ConfigError, RootingConfig
+from gan_jax.fusion.rooting import DONOR, average, deal_generated
+from gan_jax.nets import Pair
+from gan_jax.surgery.align import singular_vectors
+from gan_jax.surgery.families import layouts
+from gan_jax.surgery.provenance import fused_history
+from gan_jax.tasks.sample import make_restatistics
+from gan_jax.train.extension import Extension
+from gan_jax.train.state import Variables
+from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.teaching import check_donors
+
+STATS = 8, 128  # batches and their size, that statistics of the average are measured on
+
+
+def cocktail(config: RootingConfig, pair: Pair) -> Method:
+    """Copies of the source learn the donors for `root_kimg` each, and their average is fine-tuned.
+
+    Raises:
+      ConfigError: no donors, or a G or D that is not the source's.
+    """
+    check_donors(config)
+    if config.networks != "both":
+        raise ConfigError(f"transfer.networks is {config.networks}, but the root is a G and a D; use both")
+
+    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+        made, rows, histories, images = [(g, d)], [], [], 0
+        for i, name in enumerate(config.donors, 1):
+            donor, seen = ground.donor(name), []
+            copy = jax.tree_util.tree_map(jnp.array, (g, d))  # a stage takes what it is given apart
+            state = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, i)).train(
+                *copy, config.root_kimg,
+                trains=(lambda path: True, lambda path: True),
+                extension=Extension(deal=deal_generated),
+                kept={DONOR: donor.g},
+                row=lambda at, metrics, seen=seen: seen.append({"images": at, **metrics}),
+            )  # fmt: skip
+            made.append((state.g, state.d))
+            rows.append({"donor": name, "rooted": seen})
+            histories.append(donor.history)
+            images += int(state.images)
+        count = len(made)
+        g, d = _measured(pair, ground.key, *(average([one[k] for one in made]) for k in range(2)))
+        shares = {network: {"all": [1 / count] * (count - 1)} for network in ("g", "d")}
+        words = f"the average of {config.source} and of copies of it that learned {', '.join(config.donors)}"
+        history = fused_history(ground.start.history, config.donors, histories, shares, words)
+        found = {"target": config.source, "by": "none", "donors": rows, "shares": shares}
+        return Prepared(g, d, kept, images, history, {"fusion": found}, (f"G and D are {words}",))
+
+    return Method(starts=("g", "d"), prepare=prepare)
+
+
+def _measured(pair: Pair, key: jax.Array, g: Variables, d: Variables) -> tuple[Variables, Variables]:
+    """Both with running values of their weights as they are: batch statistics of G, singular vectors of D."""
+    batches, size = STATS
+    g = make_restatistics(pair, size)(g, key, batches)
+    if "spectral" not in d:
+        return g, d
+    fresh = singular_vectors(layouts(pair.config)["d"], jax.device_get(d))
+    return g, jax.tree_util.tree_map(jnp.asarray, fresh)

@@ -1,0 +1,124 @@
+"""Attention-based fusion in feature space (AF-F): a G that takes from frozen donors what it attends to, then distilled.
+
+In the first stage (`fuse_kimg`) the source's G attends to donors at `points`, one in each block by default, and its
+attention, its own leaves (with `finetune`) and D are trained by the target's game. What is attended, and AFF: in
+`fusion.feature_attention`. As in Knowledge Flow (Liu et al., ICLR 2019) G pays `wean x -log(its own share)`, a mean over
+positions and points, at a weight that grows from 0 after the part `wean_from` of the stage: it learns what donors know
+while it has them, and then to do without.
+
+In the second (`distil_kimg`) a plain G, which begins with the fused one's own leaves, learns to make what the fused one
+makes. Donors that count less than `drop` everywhere have no part in it; where none counts the plain G is taken as it is.
+The run proper fine-tunes a plain pair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ConfigError, FeatureFusionConfig
+from gan_jax.fusion.carried import BRANCH, LEANING, SHARES, WAYS_OF, Fusion, attach, plain, trains, without
+from gan_jax.fusion.features import fused
+from gan_jax.fusion.points import choose_points
+from gan_jax.fusion.told import measure_attention
+from gan_jax.nets import Pair
+from gan_jax.surgery.provenance import fused_history
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Extras, Regulariser
+from gan_jax.train.state import GanState, Variables
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.teaching import Rows, check_lesson, teach
+
+DISTIL = 1  # what the preparation's key is folded with for the second stage
+
+
+def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
+    """G attends to donors for `fuse_kimg`, is distilled for `distil_kimg`, then everything is fine-tuned.
+
+    Raises:
+      ConfigError: as `check_lesson`; AFF of several donors, a D that is not the source's, points that are not there.
+    """
+    _check(config, pair)
+    shapes = choose_points(pair, config.points)
+    fusion = Fusion({path: shape[-1] for path, shape in shapes.items()}, config.way, config.attention_width)
+    carried = lambda pair: dataclasses.replace(pair, g=fused(pair.g, fusion))
+
+    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+        starts, rows = [ground.donor(name) for name in config.donors], []
+        state = ground.train(
+            attach(fusion, g, [one.g for one in starts], ground.key), d, config.fuse_kimg,
+            trains=(trains(config.finetune), lambda path: True),
+            grafted=carried,
+            extension=attending(config),
+            row=lambda images, metrics: rows.append({"images": images, **metrics}),
+        )  # fmt: skip
+        told = measure_attention(pair, fusion, state.g)
+        counts = [max(row[i] for row in told["counts"].values()) for i in range(len(starts))]
+        dropped = [i for i, most in enumerate(counts) if most < config.drop]
+        g, d, images, lessons = _distilled(ground, config, fusion, state, dropped)
+        words = "G took from donors, on average over points " + ", ".join(
+            f"{sum(row[i] for row in told['counts'].values()) / len(shapes):.3f} of {name}"
+            for i, name in enumerate(config.donors)
+        )
+        shares = {"g": {point: row[1:] for point, row in told["shares"].items()}}
+        history = fused_history(ground.start.history, config.donors, [one.history for one in starts], shares, words)
+        found = {"target": config.source, "by": "none", "donors": [{"donor": name} for name in config.donors], "learned": rows,
+                 **told, "shares": shares, "dropped": [config.donors[i] for i in dropped], "taught": lessons}  # fmt: skip
+        return Prepared(g, d, kept, int(state.images) + images, history, {"fusion": found}, (words,))
+
+    return Method(starts=("g", "d"), prepare=prepare)
+
+
+def attending(config: FeatureFusionConfig) -> Extension:
+    """What the first stage adds to the game: what leaning on donors costs, and the shares in the rows of the log."""
+    begin, end = config.wean_from * config.fuse_kimg * 1000, config.fuse_kimg * 1000
+
+    def wean(turn: Turn) -> tuple[jax.Array, Extras]:
+        assert turn.left is not None
+        part = jnp.clip((jnp.asarray(turn.images, jnp.float32) - begin) / (end - begin), 0, 1)
+        return config.wean * part * jnp.stack(list(turn.left[LEANING].values())).mean(), {}
+
+    def shows(state: GanState) -> dict[str, jax.Array]:
+        shares, ways = state.g[SHARES], state.g["params"][BRANCH][WAYS_OF]
+        mean = jnp.stack(list(shares.values())).mean(0)
+        each = {f"share{i}/{name}": share[i] for name, share in shares.items() for i in range(1, len(share))}
+        gates = {f"gate/{name}": way["gate"] for name, way in ways.items()}
+        return {f"share{i}": mean[i] for i in range(1, len(mean))} | each | gates
+
+    return Extension(terms=(Regulariser("wean", "g", wean),) if config.wean else (), shows=shows)
+
+
+def _distilled(
+    ground: Ground, config: FeatureFusionConfig, fusion: Fusion, state: GanState, dropped: list[int]
+) -> tuple[Variables, Variables, int, Rows]:
+    """`(g, d, images, rows)` of the plain pair."""
+    if config.distil_kimg == 0 or len(dropped) == len(config.donors):
+        return plain(state.g), state.d, 0, []
+    teacher = without(state.g, dropped) if dropped else state.g
+    later = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, DISTIL))
+    pupil = jax.tree_util.tree_map(jnp.array, plain(state.g))
+    return teach(later, config, pupil, state.d, [teacher], [1.0], tuple(fusion.points), lambda net: fused(net, fusion))
+
+
+def _check(config: FeatureFusionConfig, pair: Pair) -> None:
+    check_lesson(config, pair)
+    if config.networks != "both":
+        raise ConfigError(
+            f"transfer.networks is {config.networks}, but attention is trained against a D that knows images: the "
+            "source's; use both"
+        )
+    if config.way == "aff" and len(config.donors) > 1:
+        raise ConfigError(f"transfer.way aff fuses G with one donor, but there are {len(config.donors)}; use attention")
+    if config.fuse_kimg <= 0:
+        raise ConfigError(f"transfer.fuse_kimg is {config.fuse_kimg:g}, so that nothing is fused; use 0.5 or more")
+    if not 0 <= config.wean_from < 1:
+        raise ConfigError(f"transfer.wean_from is {config.wean_from:g}; use a part of the stage in [0, 1)")
+    if config.shares or config.by != "latent":
+        raise ConfigError(
+            "transfer.shares and transfer.by divide examples between teachers, but feature_fusion has one"
+        )

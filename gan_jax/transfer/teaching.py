@@ -1,0 +1,110 @@
+"""The stage in which a plain G learns to make what its teachers make, without data and without D."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gan_jax.config import ConfigError, DistillationConfig
+from gan_jax.fusion.teachers import DISTANCES, Lesson, attach, plain, taught, trains
+from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
+from gan_jax.metrics.perceptual import load_perceptual
+from gan_jax.nets import Pair
+from gan_jax.nets.build import Net, Variables
+from gan_jax.nets.features.perceptual import lpips
+from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Regulariser
+from gan_jax.train.turn import Turn
+from gan_jax.transfer.ground import Ground
+
+Rows = list[dict[str, Any]]
+
+
+def teach(
+    ground: Ground,
+    config: DistillationConfig,
+    g: Variables,
+    d: Variables,
+    teachers: Sequence[Variables],
+    shares: Sequence[float],
+    points: Sequence[str],
+    teacher: Callable[[Net], Net] = lambda net: net,
+) -> tuple[Variables, Variables, int, Rows]:
+    """`(g, d, images, rows)`: a G that makes what its teachers make, and D as it was.
+
+    Args:
+      ground: of the preparation.
+      config: how long, by whom an example is taught, and what counts how much.
+      g: variables of the pupil.
+      d: variables of D, which does not play.
+      teachers: their variables.
+      shares: of the examples that each has.
+      points: modules whose features are compared, where they count.
+      teacher: plain G -> the network of the teachers.
+    """
+    lesson = Lesson(
+        tuple(float(share) for share in shares),
+        tuple(points) if config.feature_weight else (),
+        config.by,
+        None if not _perceptual(config) else functools.partial(_lpips, config.lpips),
+    )
+    weights = {"l1": config.l1, "features": config.feature_weight, "perceptual": config.perceptual}
+    params = load_perceptual(config.lpips).params if config.lpips and _perceptual(config) else None
+    carried = attach(lesson, g, teachers, params)
+    rows: Rows = []
+    state = ground.train(
+        carried, d, config.distil_kimg,
+        trains=(trains, lambda path: False),
+        grafted=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair.g))),
+        extension=Extension(plays=False, terms=tuple(_term(name, weights[name]) for name in carried[DISTANCES])),
+        row=lambda images, metrics: rows.append({"images": images, **metrics}),
+    )  # fmt: skip
+    return plain(state.g), state.d, int(state.images), rows
+
+
+def check_lesson(config: DistillationConfig, pair: Pair) -> None:
+    """Whether there is something to learn and somebody to learn it from.
+
+    Raises:
+      ConfigError: no donors, a G that starts from no source, nothing that counts, or images too small for LPIPS.
+    """
+    check_donors(config)
+    if config.l1 == 0 and config.feature_weight == 0 and not _perceptual(config):
+        raise ConfigError(
+            "transfer.l1 and transfer.feature_weight are 0 and there is no LPIPS, so that nothing is learned; use l1 1"
+        )
+    if _perceptual(config) and pair.config.resolution < (least := NETWORKS[config.lpips or ""].least):
+        raise ConfigError(
+            f"transfer.lpips {config.lpips} wants images of at least {least} px, not {pair.config.resolution}; "
+            "use another network, or None"
+        )
+
+
+def check_donors(config: Any) -> None:
+    """Raises ConfigError: no donors, or a G that starts from no source."""
+    if not config.donors:
+        raise ConfigError("transfer.donors is empty: name at least one source beside transfer.source")
+    if config.networks == "d":
+        raise ConfigError("transfer.networks is d, but several pretrained Gs are made one; use both or g")
+
+
+def _term(name: str, weight: float) -> Regulariser:
+    def value(turn: Turn) -> tuple[jax.Array, dict[str, Any]]:
+        assert turn.left is not None
+        return weight * turn.left[DISTANCES][name], {}
+
+    return Regulariser(name, "g", value)
+
+
+def _perceptual(config: DistillationConfig) -> bool:
+    return config.lpips is not None and config.perceptual > 0
+
+
+def _lpips(network: str, params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    rgb = lambda images: jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))
+    return lpips(params, PERCEPTUAL[network], rgb(a), rgb(b))

@@ -1,0 +1,106 @@
+"""A taught generator: distances by hand, who teaches whom, no gradient to teachers, the plain one otherwise."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from gan_jax.config import MLPConfig
+from gan_jax.fusion import teachers as teaching
+from gan_jax.fusion.teachers import DISTANCES, Lesson, choose, taught
+from gan_jax.nets import build
+from gan_jax.nets.inside import g_maps_by_block
+from gan_jax.trees import flatten
+from tests.nets.families import FAMILIES, inputs, pair_of
+
+MLP = MLPConfig(resolution=4, channels=1, z_dim=3, g_widths=(5, 6), d_widths=(4,))
+LESSON = Lesson(
+    (0.25, 0.75), ("fc0", "fc1"), perceptual=lambda params, a, b: params * jnp.square(a - b).mean((1, 2, 3))
+)
+
+
+def made(lesson=LESSON, params=3.0):
+    net = build(MLP).g
+    g, *others = (net.init(jax.random.key(i)) for i in range(len(lesson.shares) + 1))
+    return net, taught(net, lesson), g, others, teaching.attach(lesson, g, others, jnp.float32(params))
+
+
+@pytest.mark.parametrize("by", ["latent", "chance"])
+def test_teachers_have_their_shares_of_the_examples(by):
+    lesson = Lesson((0.2, 0.5, 0.3), by=by)
+    z = jnp.asarray(np.random.default_rng(0).standard_normal((4000, 2), np.float32))
+    keys = jax.random.split(jax.random.key(0), len(z))
+    who = np.asarray(jax.jit(lambda z, keys: choose(lesson, z, keys))(z, keys))
+    counts = np.bincount(who, minlength=3) / len(who)
+    assert_allclose(counts, lesson.shares, atol=3 * np.sqrt(0.25 / len(z)))
+    again = np.asarray(jax.jit(lambda z, keys: choose(lesson, z, keys))(z, keys[::-1]))
+    assert (who != again).mean() == (0 if by == "latent" else pytest.approx(0.62, abs=0.05))
+    if by == "latent":
+        assert z[who == 0, 0].max() <= z[who == 1, 0].min() and z[who == 1, 0].max() <= z[who == 2, 0].min()
+        assert_array_equal(choose(lesson, z[:7], None), who[:7])  # an example's teacher is its own
+
+
+def test_distances_by_hand():
+    net, pupil, g, others, carried = made()
+    z = jnp.asarray(np.random.default_rng(1).standard_normal((6, 3), np.float32))
+    out, collections = jax.jit(lambda v, z: pupil.apply(v, z, train=True))(carried, z)
+    who = np.asarray(choose(LESSON, z, None))
+    assert set(who) == {0, 1}
+    see = jax.jit(net.look)
+    own, _, inside = see(g, z)
+    answers = [see(one, z) for one in others]
+    of_each = lambda parts: np.stack([np.asarray(parts[w][i], np.float64) for i, w in enumerate(who)])
+    target = of_each([image for image, _, _ in answers])
+    assert_array_equal(out, own)
+    far = np.asarray(own, np.float64) - target
+    assert_allclose(collections[DISTANCES]["l1"], abs(far).mean(), rtol=1e-5)
+    assert_allclose(collections[DISTANCES]["perceptual"], 3 * np.square(far).mean(), rtol=1e-5)
+    parts = []
+    for path in LESSON.points:
+        t = of_each([seen[path] for *_, seen in answers])
+        parts.append(np.square(np.asarray(inside[path], np.float64) - t).mean() / np.square(t).mean())
+    assert_allclose(collections[DISTANCES]["features"], np.mean(parts), rtol=1e-5)
+
+
+def test_only_the_pupil_learns_and_it_is_the_plain_one_otherwise():
+    net, pupil, g, _, carried = made()
+    z = jnp.asarray(np.random.default_rng(1).standard_normal((6, 3), np.float32))
+    loss = lambda p: sum(pupil.apply({**carried, "params": p}, z, train=True)[1][DISTANCES].values())
+    slopes = flatten(jax.jit(jax.grad(loss))(carried["params"]))
+    for path, slope in slopes.items():
+        assert np.any(slope) == (teaching.trains(path)), path
+    assert sum(map(teaching.trains, slopes)) == len(flatten(g["params"]))
+    out, collections = jax.jit(pupil.apply)(carried, z)
+    assert_array_equal(out, jax.jit(net.apply)(g, z)[0])
+    assert jax.tree.structure(collections) == jax.tree.structure({DISTANCES: carried[DISTANCES]})
+    jax.tree.map(assert_array_equal, teaching.plain(carried), g)
+
+
+def test_a_pupil_that_equals_its_teachers_is_not_far():
+    lesson = Lesson((0.5, 0.5), ("fc0",))
+    net = build(MLP).g
+    g = net.init(jax.random.key(0))
+    carried = teaching.attach(lesson, g, [g, g])
+    told = jax.jit(lambda v: taught(net, lesson).apply(v, jnp.ones((4, 3)), train=True)[1][DISTANCES])(carried)
+    assert told == {"l1": 0, "features": 0} and set(carried[DISTANCES]) == set(told)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_taught_by_shapes_alone(family):
+    pair = pair_of(family, FAMILIES[family].resolutions[0], "bfloat16")
+    z, images, labels = inputs(pair.config)
+    lesson = Lesson((0.5, 0.5), tuple(g_maps_by_block(pair)), "chance")
+    carried = jax.eval_shape(lambda g: teaching.attach(lesson, g, [g, g]), pair.g.specs())
+    keys = jax.random.split(jax.random.key(0), len(z))
+    out, told = jax.eval_shape(lambda v: taught(pair.g, lesson).apply(v, z, labels, train=True, keys=keys), carried)
+    assert (out.shape, out.dtype) == (images.shape, jnp.float32)
+    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert shapes(told) == shapes({k: v for k, v in carried.items() if k != "params"})
+
+
+def test_a_teacher_without_a_share_is_an_error():
+    with pytest.raises(ValueError, match="3 teachers have 2 shares; give one to each"):
+        teaching.attach(LESSON, {}, [{}, {}, {}])

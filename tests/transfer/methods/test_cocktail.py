@@ -1,0 +1,128 @@
+"""GAN Cocktail: the game against what a donor makes, the average of root and copies, what is measured anew."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from gan_jax.config import ConfigError, MLPConfig, ResNetConfig, RootingConfig
+from gan_jax.fusion.rooting import DONOR, average, deal_generated
+from gan_jax.nets.build import NETS, build
+from gan_jax.tasks.image import draw_latents
+from gan_jax.tasks.sample import make_restatistics
+from gan_jax.train.draws import Purpose, example_keys
+from gan_jax.train.extension import Extension
+from gan_jax.train.feed import resident_feed
+from gan_jax.transfer import start as start_room
+from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods.cocktail import cocktail
+from gan_jax.transfer.start import Start, make_ready
+from tests.train.toy import NET, build_toy, images
+from tests.transfer.methods import conformance as ask
+
+MLP = MLPConfig(resolution=4, channels=1, z_dim=3, g_widths=(5,), d_widths=(8,))
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+
+
+def test_a_copy_plays_against_what_the_donor_makes(toy, monkeypatch):
+    """D's logits on the real side, by hand; every compiler plays the same game."""
+    pair = build(NET)
+    donor = jax.jit(pair.g.init)(jax.random.key(10))
+    donor["params"]["to_rgb"]["bias"] += 3.0  # bright, whatever the latent
+    method = Method(extension=Extension(deal=deal_generated), keep=lambda g, d: {DONOR: donor})
+    config = ask.make_config(RootingConfig())
+    made, state, feed, _ = ask.begin(config, method)
+    _, metrics = ask.dispatch(config, made, state, feed)
+    z = draw_latents(example_keys(state, Purpose.DONOR_LATENTS, 0, jnp.arange(8)), NET.z_dim)
+    real = jnp.clip(jax.jit(lambda v, z: pair.g.apply(v, z)[0])(donor, z), -1, 1)
+    assert real.min() > 0.5
+    want = jax.jit(lambda v, x: pair.d.apply(v, x, train=True)[0])(state.d, real).mean()
+    assert_allclose(metrics["logits_real"], want, rtol=1e-4, atol=1e-6)
+    ask.assert_same_everywhere(config, monkeypatch, method, runs=[("pmap", 2)])
+
+
+def test_the_average_is_uniform_over_root_and_copies(toy, monkeypatch):
+    """By a stage that moves every leaf by 1, then by 2: the average is the root and 1; with keys of their own."""
+    pair, transfer = build(NET), RootingConfig(source="root", donors=("a", "b"), root_kimg=0.1)
+    init = jax.jit(lambda key: (pair.g.init(key), pair.d.init(jax.random.fold_in(key, 1))))
+    step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
+    starts = {name: Start(*init(jax.random.key(i)), history=step(name)) for i, name in enumerate(("root", "a", "b"))}
+    monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
+    calls: list[Any] = []
+
+    @dataclasses.dataclass
+    class Left:
+        g: Any
+        d: Any
+        images: int = 96
+
+    def train(self, g, d, kimg, **rest):
+        calls.append((jax.random.key_data(self.key), rest["kept"][DONOR], kimg, g))
+        rest["row"](96, {"loss_g": 1.0})
+        moved = lambda tree: jax.tree.map(lambda x: x + len(calls), tree)
+        return Left(moved(g), moved(d))
+
+    monkeypatch.setattr(Ground, "train", train)
+    ground = Ground(
+        ask.make_config(transfer), resident_feed(images()[0], None, mirror=False), jax.random.key(7), lambda p: p
+    )
+    ready = make_ready(ground, starts["root"], cocktail(transfer, pair))
+    jax.tree.map(
+        lambda new, old: assert_allclose(new, old + 1, rtol=1e-6), ready.g["params"], starts["root"].g["params"]
+    )
+    jax.tree.map(
+        lambda new, old: assert_allclose(new, old + 1, rtol=1e-6), ready.d["params"], starts["root"].d["params"]
+    )
+    want = make_restatistics(pair, 128)({**ready.g}, ground.key, 8)
+    jax.tree.map(lambda x, y: assert_allclose(x, y, rtol=1e-5), ready.g["batch_stats"], want["batch_stats"])
+    for u in jax.tree.leaves(ready.d["spectral"]):
+        assert_allclose(jnp.linalg.norm(u), 1, rtol=1e-4)
+    assert (calls[0][0] != calls[1][0]).any() and [call[2] for call in calls] == [0.1, 0.1]
+    for (_, donor, _, g), name in zip(calls, ("a", "b")):
+        jax.tree.map(assert_array_equal, donor, starts[name].g)
+        jax.tree.map(assert_array_equal, g, starts["root"].g)  # each copy begins at the root
+    assert ready.images == 192 and ready.kept == {}
+    found = ready.found["fusion"]
+    assert [one["donor"] for one in found["donors"]] == ["a", "b"] and found["donors"][0]["rooted"][0]["images"] == 96
+    assert_allclose(found["shares"]["d"]["all"], [1 / 3, 1 / 3])
+    assert ready.history is not None and [one["name"] for one in ready.history[-1]["donors"]] == ["a", "b"]
+    assert ready.notes == ("G and D are the average of root and of copies of it that learned a, b",)
+
+
+def test_averages_by_hand():
+    trees = [{"a": jnp.full(3, float(x)), "b": {"c": jnp.array([[x, 1.0]])}} for x in (1.0, 2.0, 6.0)]
+    made = average(trees)
+    assert_allclose(made["a"], 3.0)
+    assert_allclose(made["b"]["c"], [[3.0, 1.0]])
+    jax.tree.map(assert_array_equal, average(trees[:1]), trees[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "transfer.donors is empty: name at least one source"),
+        (
+            {"donors": ("b",), "networks": "g", "d_warmup_kimg": 0.1},
+            "networks is g, but the root is a G and a D; use both",
+        ),
+    ],
+)
+def test_what_cannot_be_is_an_error(options, message):
+    with pytest.raises(ConfigError, match=message):
+        cocktail(RootingConfig(**options), build(MLP))
+
+
+def test_the_roots_fit_into_the_run():
+    config = ask.make_config(RootingConfig(donors=("a", "b", "c"), root_kimg=0.4), net=MLP)
+    with pytest.raises(ConfigError, match="root_kimg 0.4 for each of 3 donors must not be longer than train.kimg 1"):
+        config.validate()
