@@ -12,8 +12,10 @@ from gan_jax.config import (
     AugmentConfig,
     Config,
     DataConfig,
+    DistillationConfig,
     EMAConfig,
     EvalConfig,
+    FeatureFusionConfig,
     FinetuneConfig,
     GradientFusionConfig,
     LogConfig,
@@ -22,6 +24,7 @@ from gan_jax.config import (
     MethodConfig,
     MineGANConfig,
     OptimConfig,
+    RootingConfig,
     ScratchConfig,
     TrainConfig,
 )
@@ -80,8 +83,11 @@ def methods(donors: tuple[str, ...] = (HIGH,)) -> dict[str, MethodConfig]:
         "greedy_soup": dataclasses.replace(merge, merge="greedy_soup"),
         "layer_swap": dataclasses.replace(merge, merge="layer_swap", mid_px=4, transition=1.0),
         "minegan": MineGANConfig(donors=donors, mine_kimg=1.024, miner_width=128),
+        "distillation": DistillationConfig(donors=donors, distil_kimg=1.024),
+        "cocktail": RootingConfig(donors=donors, root_kimg=1.024),
         "gradient": gradient,
         "attention": attention,
+        "feature_fusion": FeatureFusionConfig(donors=donors, fuse_kimg=0.512, distil_kimg=0.512),
     }
     ablations: dict[str, MethodConfig] = {
         "gradient_as_they_are": dataclasses.replace(gradient, align="none", scales=False),
