@@ -1,4 +1,4 @@
-"""Clothing to boots (near) and to Kuzushiji (far) at 16 px: every method, 100 images, four seeds; for two CPU cores."""
+"""Clothing to boots (near) and to Kuzushiji (far) at 16 px: every method, 10 and 100 images, four seeds; for two CPU cores."""
 
 from __future__ import annotations
 
@@ -21,5 +21,6 @@ def config() -> BenchmarkConfig:
             "kmnist": Target(DataConfig(source=KMNIST, reference=2000), "far"),
         },
         methods=methods(),
+        shots=(10, 100),
         seeds=(0, 1, 2, 3),
     )

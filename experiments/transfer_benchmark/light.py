@@ -1,0 +1,21 @@
+"""`config.py` for methods that train few values, at ten times the step size: whether they are slow, or cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from config import config as of_all
+
+from gan_jax.transfer.benchmark import BenchmarkConfig
+
+LIGHT = ("scale_shift", "fsgan", "lora", "kml", "adam")
+
+
+def config() -> BenchmarkConfig:
+    """The same targets, seeds and budget; the protocol ids are those of `config.py`."""
+    whole = of_all()
+    base = dataclasses.replace(whole.base, optim=dataclasses.replace(whole.base.optim, lr=5e-3, d_lr=5e-4))
+    methods = {name: whole.methods[name] for name in LIGHT}
+    return dataclasses.replace(
+        whole, title=f"{whole.title}: light methods at lr 5e-3", base=base, methods=methods, baseline=None
+    )
