@@ -20,17 +20,16 @@ import jax.numpy as jnp
 from gan_jax.config import ConfigError, RootingConfig
 from gan_jax.fusion.rooting import DONOR, average, deal_generated
 from gan_jax.nets import Pair
-from gan_jax.surgery.align import singular_vectors
-from gan_jax.surgery.families import layouts
 from gan_jax.surgery.provenance import fused_history
-from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.extension import Extension
+from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
+from gan_jax.transfer.donors import settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.teaching import check_donors
 
-STATS = 8, 128  # batches and their size, that statistics of the average are measured on
+NETWORKS: tuple[Network, ...] = ("g", "d")
 
 
 def cocktail(config: RootingConfig, pair: Pair) -> Method:
@@ -60,7 +59,9 @@ def cocktail(config: RootingConfig, pair: Pair) -> Method:
             histories.append(donor.history)
             images += int(state.images)
         count = len(made)
-        g, d = _measured(pair, ground.key, *(average([one[k] for one in made]) for k in range(2)))
+        g, d = (
+            settled(pair, network, average([one[k] for one in made]), ground.key) for k, network in enumerate(NETWORKS)
+        )
         shares = {network: {"all": [1 / count] * (count - 1)} for network in ("g", "d")}
         words = f"the average of {config.source} and of copies of it that learned {', '.join(config.donors)}"
         history = fused_history(ground.start.history, config.donors, histories, shares, words)
@@ -68,13 +69,3 @@ def cocktail(config: RootingConfig, pair: Pair) -> Method:
         return Prepared(g, d, kept, images, history, {"fusion": found}, (f"G and D are {words}",))
 
     return Method(starts=("g", "d"), prepare=prepare)
-
-
-def _measured(pair: Pair, key: jax.Array, g: Variables, d: Variables) -> tuple[Variables, Variables]:
-    """Both with running values of their weights as they are: batch statistics of G, singular vectors of D."""
-    batches, size = STATS
-    g = make_restatistics(pair, size)(g, key, batches)
-    if "spectral" not in d:
-        return g, d
-    fresh = singular_vectors(layouts(pair.config)["d"], jax.device_get(d))
-    return g, jax.tree_util.tree_map(jnp.asarray, fresh)

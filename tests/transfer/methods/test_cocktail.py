@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import jax
@@ -14,7 +15,6 @@ from gan_jax.config import ConfigError, MLPConfig, ResNetConfig, RootingConfig
 from gan_jax.fusion.rooting import DONOR, average, deal_generated
 from gan_jax.nets.build import NETS, build
 from gan_jax.tasks.image import draw_latents
-from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.draws import Purpose, example_keys
 from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
@@ -51,9 +51,9 @@ def test_a_copy_plays_against_what_the_donor_makes(toy, monkeypatch):
     ask.assert_same_everywhere(config, monkeypatch, method, runs=[("pmap", 2)])
 
 
-def test_the_average_is_uniform_over_root_and_copies(toy, monkeypatch):
+def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
     """By a stage that moves every leaf by 1, then by 2: the average is the root and 1; with keys of their own."""
-    pair, transfer = build(NET), RootingConfig(source="root", donors=("a", "b"), root_kimg=0.1)
+    pair, transfer = build(MLP), RootingConfig(source="root", donors=("a", "b"), root_kimg=0.1)
     init = jax.jit(lambda key: (pair.g.init(key), pair.d.init(jax.random.fold_in(key, 1))))
     step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
     starts = {name: Start(*init(jax.random.key(i)), history=step(name)) for i, name in enumerate(("root", "a", "b"))}
@@ -72,6 +72,9 @@ def test_the_average_is_uniform_over_root_and_copies(toy, monkeypatch):
         moved = lambda tree: jax.tree.map(lambda x: x + len(calls), tree)
         return Left(moved(g), moved(d))
 
+    settled: list[str] = []
+    record = lambda pair, network, variables, key: settled.append(network) or variables
+    monkeypatch.setattr(sys.modules[cocktail.__module__], "settled", record)
     monkeypatch.setattr(Ground, "train", train)
     ground = Ground(
         ask.make_config(transfer), resident_feed(images()[0], None, mirror=False), jax.random.key(7), lambda p: p
@@ -83,10 +86,7 @@ def test_the_average_is_uniform_over_root_and_copies(toy, monkeypatch):
     jax.tree.map(
         lambda new, old: assert_allclose(new, old + 1, rtol=1e-6), ready.d["params"], starts["root"].d["params"]
     )
-    want = make_restatistics(pair, 128)({**ready.g}, ground.key, 8)
-    jax.tree.map(lambda x, y: assert_allclose(x, y, rtol=1e-5), ready.g["batch_stats"], want["batch_stats"])
-    for u in jax.tree.leaves(ready.d["spectral"]):
-        assert_allclose(jnp.linalg.norm(u), 1, rtol=1e-4)
+    assert settled == ["g", "d"]  # what goes beside the weights is measured anew
     assert (calls[0][0] != calls[1][0]).any() and [call[2] for call in calls] == [0.1, 0.1]
     for (_, donor, _, g), name in zip(calls, ("a", "b")):
         jax.tree.map(assert_array_equal, donor, starts[name].g)
