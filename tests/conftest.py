@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -10,12 +13,22 @@ import pytest
 # Tests are for CPUs unless told otherwise: JAX_PLATFORMS=cuda pytest -m gpu
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# Compiling is what these tests wait for, and XLA does it in half the time where little is optimised. As users compile,
+# but for the rooms of whole steps: GAN_JAX_TEST_OPTIMISED=1
+CHEAP = os.environ["JAX_PLATFORMS"] == "cpu" and os.environ.get("GAN_JAX_TEST_OPTIMISED") != "1"
+if CHEAP and metadata.version("jaxlib").startswith("0.10."):  # an XLA that does not know a flag ends the process
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+
 import jax  # noqa: E402
 
 # Before the first device is asked for. A config value, not XLA_FLAGS: child processes must not inherit it.
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_disable_most_optimizations", CHEAP)  # here, so that fixtures of modules are cheap too
+# Every program goes into the folder of `pytest_configure`.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -34,6 +47,16 @@ def extra_data(*parts: str) -> Path:
     return path
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A run that is resumed or made again compiles the same programs: each is compiled once in a process of tests.
+
+    The folder is not shared between processes, since JAX writes into it such that another could read half a program.
+    """
+    folder = tempfile.mkdtemp(prefix="gan_jax_compiled_")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    jax.config.update("jax_compilation_cache_dir", folder)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if "gpu" in item.keywords]
     if marked and jax.default_backend() == "cpu":  # asked only when needed: it starts the backend
@@ -50,10 +73,10 @@ def _no_stray_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _cheap_compiles(request: pytest.FixtureRequest):
-    """Whole steps and networks are compiled in these tests, and compiling is what they wait for."""
+    """Whole steps and networks are compiled in some rooms; they are cheap there in any case."""
     rooms = ("augment", "fusion", "tasks", "train", "transfer")
     room = request.path.relative_to(REPO / "tests").parts[0]  # in whatever folder of it
-    cheap = room in rooms or request.path.stem in ("test_conformance", "test_nets")
+    cheap = CHEAP or room in rooms or request.path.stem in ("test_conformance", "test_nets")
     jax.config.update("jax_disable_most_optimizations", cheap)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", CHEAP)
