@@ -96,7 +96,7 @@ def methods(donors: tuple[str, ...] = (HIGH,)) -> dict[str, MethodConfig]:
         "gradient_tensor": dataclasses.replace(gradient, granularity="tensor"),
         "gradient_channel": dataclasses.replace(gradient, granularity="channel"),
         "gradient_free": dataclasses.replace(gradient, constraint="free", start=0.5),
-        "gradient_box": dataclasses.replace(gradient, constraint="box", start=0.3),
+        "gradient_box": dataclasses.replace(gradient, constraint="box", start=0.0),
         "gradient_fisher": dataclasses.replace(gradient, init="fisher"),
         "gradient_fused_d": dataclasses.replace(gradient, d="mix"),
         "attention_latent": dataclasses.replace(attention, query="latent", per="batch"),
