@@ -5,7 +5,7 @@ styles, in training mode as the pupil does. In the parameters, below `teachers`:
 perceptual network's, none of which train. A training pass leaves the collection `distances`:
 
     l1          mean |x - t|
-    features    mean over points of  mean (h - h_t)^2 / mean h_t^2
+    features    mean over points and examples of  mean (h - h_t)^2 / mean h_t^2
     perceptual  LPIPS(x, t)
 
 of images x and t and features h and h_t of pupil and teacher. Each example has one teacher. Two teachers who answer the
@@ -133,9 +133,10 @@ def choose(lesson: Lesson, z: jax.Array, keys: jax.Array | None) -> jax.Array:
 
 
 def relative(h: jax.Array, target: jax.Array) -> jax.Array:
-    """The mean squared distance of features from a target's, over the target's mean square: `[]` float32."""
-    h, target = h.astype(jnp.float32), target.astype(jnp.float32)
-    return jnp.square(h - target).mean() / (jnp.square(target).mean() + TINY)
+    """The mean squared distance of features from a target's, over the target's mean square, mean over examples: `[]`."""
+    h, target = (x.astype(jnp.float32).reshape(len(x), -1) for x in (h, target))
+    # Each example's own, so that the value is the mean over devices of theirs.
+    return (jnp.square(h - target).mean(1) / (jnp.square(target).mean(1) + TINY)).mean()
 
 
 def _of_each(who: jax.Array, answers: Sequence[jax.Array]) -> jax.Array:

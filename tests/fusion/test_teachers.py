@@ -61,7 +61,7 @@ def test_distances_by_hand():
     parts = []
     for path in LESSON.points:
         t = of_each([seen[path] for *_, seen in answers])
-        parts.append(np.square(np.asarray(inside[path], np.float64) - t).mean() / np.square(t).mean())
+        parts.append((np.square(np.asarray(inside[path], np.float64) - t).mean(1) / np.square(t).mean(1)).mean())
     assert_allclose(collections[DISTANCES]["features"], np.mean(parts), rtol=1e-5)
 
 

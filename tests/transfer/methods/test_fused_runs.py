@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gan_jax import load, provenance
+from gan_jax.cli.fuse import show
 from gan_jax.config import DistillationConfig, FeatureFusionConfig, MLPConfig, RootingConfig
 from gan_jax.nets.build import build
 from gan_jax.tasks.model import save
@@ -53,6 +54,10 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
     assert whole.state.kept == {}
     text = provenance(tmp_path / "whole", "g_ema/params/fc0/kernel")
     assert "fused with" in text and "second" in text
+    lines = show(tmp_path / "whole")
+    assert lines[0] == "donors were taken in the order of their own channels" and "heat map" in "".join(lines)
+    assert (tmp_path / "whole" / "fusion.png").exists()
+    assert (tmp_path / "whole" / "shares.png").exists() == (name in ("features", "aff"))
     assert load(tmp_path / "whole").sample(jax.random.key(0), 2).shape == (2, 16, 16, 1)
     if name != "features":
         return
