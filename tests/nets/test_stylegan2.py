@@ -95,7 +95,7 @@ def test_noise_and_mixing_are_drawn_by_example():
     assert (np.abs(other - alone).max((1, 2, 3)) > 1e-4).all()
     some = jnp.array([True, False, False, True])
     chosen = jax.jit(lambda z, keys: mixed.g.apply(variables, z, None, True, keys, mixing=some)[0])(z, keys)
-    np.testing.assert_allclose(chosen, np.where(some[:, None, None, None], other, alone), atol=1e-5)
+    np.testing.assert_allclose(chosen, np.where(some[:, None, None, None], other, alone), rtol=1e-5, atol=1e-5)
 
 
 def test_the_average_of_w_follows_training_only():
