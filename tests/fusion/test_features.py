@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,11 +57,11 @@ def latents(name="plain", n=4):
 
 @pytest.mark.parametrize("name", TOYS)
 def test_the_start_is_the_target_to_the_bit(name):
+    """Operation by operation; what a compiler makes of the whole may round otherwise."""
     net, fused, g, carried, fusion = made(name)
     z, labels, keys = latents(name)
-    assert_array_equal(compiled(fused.apply)(carried, z, labels)[0], compiled(net.apply)(g, z, labels)[0])
-    want, collections = compiled(net.apply)(g, z, labels, train=True, keys=keys)
-    out, told = compiled(fused.apply)(carried, z, labels, train=True, keys=keys)
+    want, collections = net.apply(g, z, labels, train=True, keys=keys)
+    out, told = fused.apply(carried, z, labels, train=True, keys=keys)
     assert_array_equal(out, want)
     assert jax.tree.structure(told) == jax.tree.structure({k: v for k, v in carried.items() if k != "params"})
     jax.tree.map(assert_array_equal, {k: told[k] for k in collections}, collections)
@@ -67,16 +69,18 @@ def test_the_start_is_the_target_to_the_bit(name):
     for path, share in told[fusing.SHARES].items():
         assert_allclose(share.sum(), 1, rtol=1e-5)
         assert told[fusing.LEANING][path] >= -np.log(share[0]) - 1e-5  # Jensen
-    look = compiled(fused.look)(carried, z, labels)
-    assert_array_equal(look[0], compiled(net.apply)(g, z, labels)[0])
+    near = functools.partial(assert_allclose, rtol=3e-6, atol=3e-7)
+    still = compiled(net.apply)(g, z, labels)[0]
+    near(compiled(fused.apply)(carried, z, labels)[0], still)
+    near(compiled(fused.look)(carried, z, labels)[0], still)
     if "styles" in net.parts:
         styles = fused.parts["styles"](carried, z, labels)
         assert isinstance(styles, Styled)
         images = lambda ws: fused.parts["synthesise"](carried, styles._replace(ws=ws))
         assert_array_equal(images(styles.ws), want)
-        y = jnp.ones(want.shape)
-        plain = lambda ws: net.parts["synthesise"](g, ws)
-        assert_allclose(path_lengths(images, styles.ws, y), path_lengths(plain, styles.ws, y), rtol=1e-6)
+        y, plain = jnp.ones(want.shape), lambda ws: net.parts["synthesise"](g, ws)
+        lengths = [jax.jit(lambda ws, run=run: path_lengths(run, ws, y))(styles.ws) for run in (images, plain)]
+        assert_allclose(*lengths, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -86,7 +90,7 @@ def test_parts_modes_and_looks_agree_away_from_the_start(name):
     out = compiled(fused.apply)(carried, z, labels)[0]
     assert abs(out - compiled(net.apply)(g, z, labels)[0]).max() > 1e-2
     seen, _, inside = compiled(fused.look)(carried, z, labels)
-    assert_array_equal(seen, out)
+    assert_allclose(seen, out, rtol=3e-6, atol=3e-7)
     plain = compiled(net.activations)(g, z, labels)
     assert all(abs(inside[point] - plain[point]).max() > 1e-2 for point in fusion.points)
     if "styles" in net.parts:
