@@ -51,7 +51,7 @@ def teach(
         tuple(float(share) for share in shares),
         tuple(points) if config.feature_weight else (),
         config.by,
-        None if not _perceptual(config) else functools.partial(_lpips, config.lpips),
+        functools.partial(_lpips, config.lpips) if config.lpips and _perceptual(config) else None,
     )
     weights = {"l1": config.l1, "features": config.feature_weight, "perceptual": config.perceptual}
     params = load_perceptual(config.lpips).params if config.lpips and _perceptual(config) else None

@@ -46,9 +46,9 @@ def cocktail(config: RootingConfig, pair: Pair) -> Method:
         made, rows, histories, images = [(g, d)], [], [], 0
         for i, name in enumerate(config.donors, 1):
             donor, seen = ground.donor(name), []
-            copy = jax.tree_util.tree_map(jnp.array, (g, d))  # a stage takes what it is given apart
+            copies = [jax.tree_util.tree_map(jnp.array, one) for one in (g, d)]  # a stage takes what it is given apart
             state = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, i)).train(
-                *copy, config.root_kimg,
+                copies[0], copies[1], config.root_kimg,
                 trains=(lambda path: True, lambda path: True),
                 extension=Extension(deal=deal_generated),
                 kept={DONOR: donor.g},
