@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.nets import equalised
+from gan_jax.nets import build, equalised
 from gan_jax.nets.conv import conv
 from gan_jax.nets.r3gan import Stem
 from gan_jax.nets.r3gan_d import Head
@@ -23,7 +24,7 @@ from gan_jax.surgery.ops import run_steps, shape_of_steps
 from gan_jax.surgery.ops.arrays import OpError
 from gan_jax.surgery.ops.forms import SLOPE, modulated_shape, rank_one_shape, residual_shape, spread_shape
 from gan_jax.trees import flatten
-from tests.surgery.pairs import SMALL_R3GAN, SMALL_STYLEGAN2, shapes
+from tests.surgery.pairs import SMALL_R3GAN, SMALL_STYLEGAN2
 
 C = 6  # channels of the small networks at all but R3GAN's highest resolution
 draw = lambda *shape: np.random.default_rng([*shape, 5]).standard_normal(shape)
@@ -39,6 +40,14 @@ def _float64():
 def role(config: Any, name: str) -> Part:
     net, _, name = name.partition(" ")
     return ROLES[type(config)](config)[net][name]
+
+
+@functools.cache
+def shapes(config: Any) -> dict:
+    """Of a pair that is built without float64, which R3GAN's D does not take for its latents and images."""
+    with jax.enable_x64(False):
+        pair = build(config)
+        return {"g": pair.g.specs(), "d": pair.d.specs()}
 
 
 def plain(config: Any, name: str, *leaves: Any) -> np.ndarray:
