@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.methods import BATCH, DISPATCHES, NET, ROUNDS, SHOTS, STEPS, ratios, time_in_turns
-from gan_jax.config import AugmentConfig, Config, LossConfig, TrainConfig
+from benchmarks import methods
+from gan_jax.config import ScratchConfig
 from gan_jax.fusion.attention import Attention
 from gan_jax.fusion.conditional import Conditional, conditional, source_of
 from gan_jax.fusion.gradient import Coefficients
@@ -23,8 +23,6 @@ from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import Net, Pair, build
 from gan_jax.tasks import image_task
 from gan_jax.train.compile import use_all_cores
-from gan_jax.train.feed import resident_feed
-from gan_jax.train.fit import compile_phases
 from gan_jax.train.steps import init_state
 from gan_jax.trees import count, partition
 
@@ -38,8 +36,8 @@ GATES: dict[str, Any] = {
     "8 donors": (Coefficients(8), None),
     "4 donors, channels": (Coefficients(4), "channel"),
     "4 donors, attention": (Attention(4), None),
-    "4 donors, attention by latents, of a batch": (Conditional(4, NET.z_dim), "batch"),
-    "4 donors, attention by latents, of each example": (Conditional(4, NET.z_dim), "example"),
+    "4 donors, attention by latents, of a batch": (Conditional(4, methods.NET.z_dim), "batch"),
+    "4 donors, attention by latents, of each example": (Conditional(4, methods.NET.z_dim), "example"),
 }
 
 
@@ -50,13 +48,13 @@ def run() -> list[dict[str, Any]]:
     calls["fine-tuning"], trained["fine-tuning"] = _program(None, None)
     for name, (gate, how) in GATES.items():
         calls[name], trained[name] = _program(gate, how)
-    seconds = time_in_turns(calls, ROUNDS)
+    seconds = methods.time_in_turns(calls, methods.ROUNDS)
     return [
         {
             "stage": name,
             "trained_g": trained[name],
-            "ms_per_step": 1000 * float(np.median(seconds[name])) / (STEPS * DISPATCHES),
-            **ratios(seconds[name], seconds["fine-tuning"]),
+            "ms_per_step": 1000 * float(np.median(seconds[name])) / (methods.STEPS * methods.DISPATCHES),
+            **methods.ratios(seconds[name], seconds["fine-tuning"]),
         }
         for name in calls
     ]
@@ -64,11 +62,8 @@ def run() -> list[dict[str, Any]]:
 
 def _program(gate: Any, how: str | None) -> tuple[Callable[[], None], int]:
     """A call that runs some dispatches to their end, and how many of G's values it trains."""
-    config = Config(
-        net=NET, loss=LossConfig("relativistic"), augment=AugmentConfig(policy=("translation",)),
-        train=TrainConfig(batch=BATCH, steps_per_dispatch=STEPS),
-    )  # fmt: skip
-    bare = build(NET)
+    config = methods.config_of(ScratchConfig())
+    bare = build(config.net)
     grain = "channel" if how == "channel" else "block"
     mixture = None if gate is None else Mixture(gate, grouping(grain, bare.g_blocks), grain == "channel", jnp.float32)
 
@@ -81,12 +76,8 @@ def _program(gate: Any, how: str | None) -> tuple[Callable[[], None], int]:
 
     everything = lambda path: True
     trains = everything if mixture is None else mixture.trains, everything
-    task_of = lambda axis: image_task(_with(build(NET, axis), net), config.augment)
-    images = np.random.default_rng(0).integers(0, 256, (SHOTS, NET.resolution, NET.resolution, NET.channels), np.uint8)
-    feed = resident_feed(images, None, mirror=False)
-    program = compile_phases(config, task_of, feed, trains)["both"]
+    task_of = lambda axis: image_task(_with(build(config.net, axis), net), config.augment)
 
-    @jax.jit
     def begin(key: jax.Array) -> Any:
         keys = jax.random.split(key, 10)
         g = bare.g.init(keys[0])
@@ -95,16 +86,8 @@ def _program(gate: Any, how: str | None) -> tuple[Callable[[], None], int]:
             g = {**g, "params": mixture.attach(g["params"], keys[9], donors)}
         return init_state(task_of(None), config, key, g, bare.d.init(keys[1]), trains)
 
-    state, data = program.put(begin(jax.random.key(0))), program.put_data(feed.resident or {})
     own = count(partition(jax.eval_shape(begin, jax.random.key(0)).g["params"], trains[0])[0])
-
-    def call() -> None:
-        nonlocal state
-        for _ in range(DISPATCHES):
-            state, metrics = program.run(state, data)
-            jax.block_until_ready(metrics)
-
-    return call, own
+    return methods.runner(config, task_of, trains, begin), own
 
 
 def _with(pair: Pair, net: Callable[[Pair], Net]) -> Pair:

@@ -16,14 +16,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.config import METHOD_NAMES, AugmentConfig, Config, LossConfig, MethodConfig, ResNetConfig, TrainConfig
+from gan_jax.config import (
+    FUSIONS,
+    METHOD_NAMES,
+    AugmentConfig,
+    Config,
+    LossConfig,
+    MethodConfig,
+    ResNetConfig,
+    TrainConfig,
+)
 from gan_jax.nets import build
 from gan_jax.tasks import image_task
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.cost import step_flops
+from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import resident_feed
-from gan_jax.train.fit import compile_phases
+from gan_jax.train.fit import TaskOf, compile_phases
 from gan_jax.train.steps import init_state
+from gan_jax.train.update import Chosen
 from gan_jax.transfer.methods import make_method
 from gan_jax.trees import count, partition
 
@@ -45,7 +56,7 @@ BASE = "finetune"
 def run() -> list[dict[str, Any]]:
     """One row for each method."""
     use_all_cores()
-    configs = {name: _config(cls(**OPTIONS.get(name, {}))) for name, cls in METHOD_NAMES.items() if name in compared()}
+    configs = {name: config_of(METHOD_NAMES[name](**OPTIONS.get(name, {}))) for name in compared()}
     costs = {name: _cost(config) for name, config in configs.items()}
     seconds = time_in_turns({name: _dispatches(config) for name, config in configs.items()}, ROUNDS)
     steps = STEPS * DISPATCHES
@@ -63,8 +74,7 @@ def run() -> list[dict[str, Any]]:
 
 def compared() -> list[str]:
     """The methods that have a step of their own: after a fusion it is fine-tuning's, `benchmarks.fusion` has the stage."""
-    fuses = lambda name: name != "minegan" and hasattr(METHOD_NAMES[name](), "donors")
-    return [name for name in METHOD_NAMES if name not in LEFT_OUT and not fuses(name)]
+    return [name for name in METHOD_NAMES if name not in LEFT_OUT and name not in FUSIONS]
 
 
 def ratios(seconds: list[float], base: list[float]) -> dict[str, float]:
@@ -87,7 +97,8 @@ def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[s
     return seconds
 
 
-def _config(transfer: MethodConfig) -> Config:
+def config_of(transfer: MethodConfig) -> Config:
+    """The run of a method."""
     return Config(
         net=NET,
         loss=LossConfig("relativistic"),
@@ -111,12 +122,9 @@ def _cost(config: Config) -> dict[str, float]:
 def _dispatches(config: Config) -> Callable[[], None]:
     """Runs some dispatches to their end and carries the state to the next call."""
     made, bare = make_method(config.transfer, build(config.net)), build(config.net)
-    images = np.random.default_rng(0).integers(0, 256, (SHOTS, NET.resolution, NET.resolution, NET.channels), np.uint8)
-    feed, trains = resident_feed(images, None, mirror=False), (made.trains("g"), made.trains("d"))
+    trains = made.trains("g"), made.trains("d")
     task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
-    program = compile_phases(config, task_of, feed, trains, made.extension)["both"]
 
-    @jax.jit
     def begin(key: jax.Array) -> Any:
         g, d = (
             made.attach(name, net.init(k), k)
@@ -124,7 +132,30 @@ def _dispatches(config: Config) -> Callable[[], None]:
         )
         return init_state(task_of(None), config, key, g, d, trains, made.extension, made.keep(g, d))
 
-    state, data = program.put(begin(jax.random.key(0))), program.put_data(feed.resident or {})
+    return runner(config, task_of, trains, begin, made.extension)
+
+
+def runner(
+    config: Config,
+    task_of: TaskOf,
+    trains: tuple[Chosen, Chosen],
+    begin: Callable[[jax.Array], Any],
+    extension: Extension = NO_EXTENSION,
+) -> Callable[[], None]:
+    """A call that trains for some dispatches on noise and waits for their end, and goes on from there when called again.
+
+    Args:
+      config: of the run.
+      task_of: the game, by the axis over which its batch statistics are synchronised.
+      trains: which leaves of G and of D train.
+      begin: `key -> state`.
+      extension: what is added to the game.
+    """
+    net = config.net
+    images = np.random.default_rng(0).integers(0, 256, (SHOTS, net.resolution, net.resolution, net.channels), np.uint8)
+    feed = resident_feed(images, None, mirror=False)
+    program = compile_phases(config, task_of, feed, trains, extension)["both"]
+    state, data = program.put(jax.jit(begin)(jax.random.key(0))), program.put_data(feed.resident or {})
 
     def call() -> None:
         nonlocal state

@@ -47,7 +47,7 @@ def test_rows_of_methods(names, monkeypatch, capsys):
 def test_rows_of_fusion(monkeypatch):
     net = MLPConfig(resolution=16, channels=1, z_dim=64, g_widths=(8,), d_widths=(8,))
     for key, value in {"NET": net, "BATCH": 8, "SHOTS": 12, "STEPS": 1, "DISPATCHES": 1, "ROUNDS": 2}.items():
-        monkeypatch.setattr(fusion, key, value)
+        monkeypatch.setattr(methods, key, value)
     monkeypatch.setattr(fusion, "GATES", {name: fusion.GATES[name] for name in ("2 donors", "4 donors, channels")})
     plain, two, channels = fusion.run()
     assert (plain["stage"], plain["time_ratio"]) == ("fine-tuning", 1.0)

@@ -9,26 +9,19 @@ from donor import NET
 
 from gan_jax.config import (
     AttentionFusionConfig,
-    AugmentConfig,
-    Config,
     DataConfig,
     DistillationConfig,
-    EMAConfig,
-    EvalConfig,
     FeatureFusionConfig,
     FinetuneConfig,
     GradientFusionConfig,
-    LogConfig,
-    LossConfig,
     MergeConfig,
     MethodConfig,
     MineGANConfig,
-    OptimConfig,
     RootingConfig,
     ScratchConfig,
-    TrainConfig,
 )
 from gan_jax.transfer.benchmark import BenchmarkConfig, Target
+from gan_jax.transfer.recipes import short
 
 LOW, HIGH = "runs/fusion/low", "runs/fusion/high"  # what donor.py leaves: digits 0 to 4, and 5 to 9
 KMNIST = "npz:$GAN_JAX_DATA/kmnist-test/kmnist-test-imgs.npz"
@@ -38,7 +31,7 @@ def config() -> BenchmarkConfig:
     """Every method begins with the donor of low digits; the others have the other one beside it."""
     return BenchmarkConfig(
         title="Two donors of disjoint digits: one pair of all of them, and of Kuzushiji",
-        base=base(),
+        base=short(NET, kimg=5.12),
         sources={"low": LOW},
         targets={
             "digits": Target(DataConfig(source="idx:$GAN_JAX_DATA/mnist:test", reference=5000), "near"),
@@ -47,20 +40,6 @@ def config() -> BenchmarkConfig:
         methods=methods(),
         seeds=(0, 1, 2),
         baseline="finetune",
-    )
-
-
-def base(kimg: float = 5.12) -> Config:
-    """The recipe of experiments/transfer_benchmark."""
-    return Config(
-        net=NET,
-        loss=LossConfig(name="relativistic"),
-        augment=AugmentConfig(policy=("translation",)),
-        optim=OptimConfig(lr=5e-4, b1=0.0, b2=0.9, schedule="linear"),
-        ema=EMAConfig(half_life_kimg=1.0, rampup=0.3),
-        train=TrainConfig(kimg=kimg, batch=16, steps_per_dispatch=16),
-        evaluate=EvalConfig(every_kimg=kimg / 5, n_fake=1000, stats_batches=8),
-        log=LogConfig(tensorboard=False),
     )
 
 

@@ -5,47 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gan_jax.config import (
-    METHOD_NAMES,
-    AugmentConfig,
-    Config,
-    EMAConfig,
-    EvalConfig,
-    LogConfig,
-    LossConfig,
-    MethodConfig,
-    NetConfig,
-    OptimConfig,
-    TrainConfig,
-)
-from gan_jax.transfer.methods import METHODS
+from gan_jax.config import FUSIONS, METHOD_NAMES, MethodConfig
+from gan_jax.transfer.recipes import short as base
 
-
-def base(net: NetConfig, kimg: float, batch: int = 16, features: str = "fashion-v1", n_fake: int = 1000) -> Config:
-    """The quickstart's recipe in the source's own architecture; five evaluations.
-
-    Args:
-      net: of the source and of every cell.
-      kimg: real images shown to D in a cell, thousands, a method's preparation counted.
-      batch: images in a batch.
-      features: network that samples are measured with.
-      n_fake: samples that are measured.
-    """
-    return Config(
-        net=net,
-        loss=LossConfig(name="relativistic"),
-        augment=AugmentConfig(policy=("translation",)),
-        optim=OptimConfig(lr=5e-4, b1=0.0, b2=0.9, schedule="linear"),
-        ema=EMAConfig(half_life_kimg=1.0, rampup=0.3),
-        train=TrainConfig(kimg=kimg, batch=batch, steps_per_dispatch=16),
-        evaluate=EvalConfig(every_kimg=kimg / 5, n_fake=n_fake, stats_batches=8, features=features),
-        log=LogConfig(tensorboard=False),
-    )
+__all__ = ["base", "methods"]
 
 
 def methods() -> dict[str, MethodConfig]:
-    """Every method of the table, but for adaptation to a text, with what this scale asks for."""
-    made: dict[str, Any] = {name: cls() for name, cls in METHOD_NAMES.items() if cls in METHODS and name != "nada"}
+    """Every method of one source, but for adaptation to a text, with what this scale asks for."""
+    made: dict[str, Any] = {name: cls() for name, cls in METHOD_NAMES.items() if name != "nada" and name not in FUSIONS}
     return {name: dataclasses.replace(one, **SCALE.get(name, {})) for name, one in made.items()}
 
 

@@ -11,6 +11,7 @@ import dataclasses
 
 from gan_jax.config.diagnostics import DiagnoseConfig
 from gan_jax.config.methods import (
+    FUSIONS,
     METHOD_NAMES,
     AdaFMConfig,
     AdAMConfig,
@@ -94,6 +95,7 @@ class Config:
 
 
 __all__ = [
+    "FUSIONS",
     "METHOD_NAMES",
     "AttentionFusionConfig",
     "MergeConfig",

@@ -1,7 +1,8 @@
-"""Ready configurations of the few-shot transfer that the demo and the quickstart experiment run."""
+"""Ready configurations: a run of minutes, and the few-shot transfer that the demo and the quickstart experiment run."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 from gan_jax.config import (
@@ -14,6 +15,7 @@ from gan_jax.config import (
     FinetuneConfig,
     LogConfig,
     LossConfig,
+    NetConfig,
     OptimConfig,
     ResNetConfig,
     ScratchConfig,
@@ -31,6 +33,28 @@ TARGETS: dict[Target, tuple[DataConfig, int]] = {  # data, image channels
 SOURCE = "embedded:fashion16"  # 16 px, 24 channels, grey; never saw coats, ankle boots or emoji
 
 
+def short(net: NetConfig, kimg: float, batch: int = 16, features: str = "fashion-v1", n_fake: int = 1000) -> Config:
+    """A run of minutes: relativistic loss, translation, Adam 5e-4 decaying to 0; five evaluations.
+
+    Args:
+      net: networks.
+      kimg: real images shown to D, thousands.
+      batch: images in a batch.
+      features: network that samples are measured with.
+      n_fake: samples that are measured.
+    """
+    return Config(
+        net=net,
+        loss=LossConfig(name="relativistic"),
+        augment=AugmentConfig(policy=("translation",)),
+        optim=OptimConfig(lr=5e-4, b1=0.0, b2=0.9, schedule="linear"),
+        ema=EMAConfig(half_life_kimg=1.0, rampup=0.3),
+        train=TrainConfig(kimg=kimg, batch=batch, steps_per_dispatch=16),
+        evaluate=EvalConfig(every_kimg=kimg / 5, n_fake=n_fake, stats_batches=8, features=features),
+        log=LogConfig(tensorboard=False),
+    )
+
+
 def few_shot(target: Target, *, transfer: bool, seed: int = 0, kimg: float = 8.192) -> Config:
     """100 images of a target, a wider pair at twice the source's resolution, a budget for two CPU cores.
 
@@ -41,16 +65,12 @@ def few_shot(target: Target, *, transfer: bool, seed: int = 0, kimg: float = 8.1
       kimg: real images shown to D, thousands.
     """
     data, channels = TARGETS[target]
-    return Config(
-        data=DataConfig(**{**vars(data), "subset_seed": seed}),
-        net=ResNetConfig(resolution=32, channels=channels, z_dim=64, channel_base=1024, channel_max=32),
-        loss=LossConfig(name="relativistic"),
-        augment=AugmentConfig(policy=("translation",)),
-        optim=OptimConfig(lr=5e-4, b1=0.0, b2=0.9, schedule="linear"),
-        ema=EMAConfig(half_life_kimg=1.0, rampup=0.3),
-        train=TrainConfig(kimg=kimg, batch=16, steps_per_dispatch=16, seed=seed),
+    base = short(ResNetConfig(resolution=32, channels=channels, z_dim=64, channel_base=1024, channel_max=32), kimg)
+    return dataclasses.replace(
+        base,
+        data=dataclasses.replace(data, subset_seed=seed),
+        train=dataclasses.replace(base.train, seed=seed),
         transfer=FinetuneConfig(source=SOURCE) if transfer else ScratchConfig(),
         checkpoint=CheckpointConfig(every_kimg=None),
-        evaluate=EvalConfig(every_kimg=2.048, n_fake=1000, stats_batches=8),
-        log=LogConfig(tensorboard=False),
+        evaluate=dataclasses.replace(base.evaluate, every_kimg=2.048),
     )

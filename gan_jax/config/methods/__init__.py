@@ -106,6 +106,10 @@ METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "cocktail": RootingConfig,
 }
 
+FUSIONS = {  # methods that make one pair of several sources, and want donors
+    "gradient_fusion", "attention_fusion", "merge", "feature_fusion", "distillation", "cocktail",
+}  # fmt: skip
+
 __all__ = [
     "AdAMConfig",
     "AdaFMConfig",
@@ -116,6 +120,7 @@ __all__ = [
     "EWCConfig",
     "DistillationConfig",
     "FSGANConfig",
+    "FUSIONS",
     "FeatureFusionConfig",
     "FeatureDistillationConfig",
     "FinetuneConfig",
