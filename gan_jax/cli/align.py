@@ -98,11 +98,10 @@ def match_by_activations(a: Any, b: Any, found: Any, roots: dict[str, str], args
     import jax.numpy as jnp
 
     from gan_jax.surgery.align import match_activations
+    from gan_jax.tasks.image import probes
 
     pair = a.pair
-    z = jax.random.normal(jax.random.key(args.seed), (args.n, a.config.z_dim))
-    classes = getattr(a.config, "num_classes", 0)
-    labels = jnp.arange(args.n, dtype=jnp.int32) % classes if classes else None
+    z, labels = probes(a.config, jax.random.key(args.seed), args.n)
     generate = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])
     images = jnp.concatenate([generate(model.variables["g_ema"])[i::2] for i, model in enumerate((a, b))])
     # the images of one latent are of one class in both, so that every other label stays right

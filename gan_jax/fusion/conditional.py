@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.fusion.attention import TEMPERATURE
-from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes
+from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes, fused
 from gan_jax.nets import Net, Pair, build
 from gan_jax.nets.build import Variables
 from gan_jax.trees import Tree, flatten, unflatten
@@ -139,8 +139,6 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
       source: of `source_of`, of the same pair.
       per: whose weights.
     """
-    from gan_jax.fusion.mixture import fused
-
     gate: Any = mixture.gate
     axes = () if pair.axis_name is None else (pair.axis_name,)
     inner = build(pair.config, (EXAMPLES, *axes)).g if per == "example" else pair.g

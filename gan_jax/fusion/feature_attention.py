@@ -29,6 +29,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gan_jax.nets.layers import at_least_float32
 from gan_jax.trees import Tree
 
 Kind = Literal["attention", "aff"]
@@ -62,7 +63,7 @@ def init_attention(key: jax.Array, channels: int, donors: int, width: int) -> Tr
 
 def attend(params: Tree, h: jax.Array, donors: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Features after attention to donors, and the shares of all slots."""
-    own, others = _wide(h), _wide(donors)
+    own, others = at_least_float32(h), at_least_float32(donors)
     slots = jnp.concatenate([own[None], others])
     query = _unit(own) @ params["query"]
     keys = jnp.einsum("k...c,kcd->k...d", _unit(slots), params["keys"])
@@ -97,8 +98,8 @@ def init_aff(key: jax.Array, channels: int, donors: int, width: int) -> Tree:
 
 def fuse_two(params: Tree, h: jax.Array, donors: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Features after AFF with one donor, and both shares, means over channels."""
-    own = _wide(h)
-    other = _wide(donors[0]) @ params["value"]
+    own = at_least_float32(h)
+    other = at_least_float32(donors[0]) @ params["value"]
     both = _unit(own + other)
     everywhere = both.mean(tuple(range(1, h.ndim - 1)), keepdims=True)
     m = jax.nn.sigmoid(_bottleneck(params["local"], both) + _bottleneck(params["global"], everywhere))
@@ -119,10 +120,6 @@ def _unit(h: jax.Array) -> jax.Array:
 
 def _moved(h: jax.Array, gate: jax.Array, by: jax.Array) -> jax.Array:
     return h + (gate * by).astype(h.dtype)
-
-
-def _wide(h: jax.Array) -> jax.Array:
-    return h if h.dtype.itemsize >= 4 else h.astype(jnp.float32)
 
 
 WAYS: dict[str, Way] = {"attention": Way(init_attention, attend), "aff": Way(init_aff, fuse_two)}

@@ -1,16 +1,14 @@
-"""GAN Cocktail's parts (Avrahami, Lischinski, Fried, ECCV 2022): a game against what a donor makes, and the average."""
+"""GAN Cocktail's game (Avrahami, Lischinski, Fried, ECCV 2022): against what a donor makes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.train.draws import Purpose
 from gan_jax.train.turn import Turn
-from gan_jax.trees import Tree
 
 DONOR = "donor"  # in what the stage keeps
 
@@ -24,8 +22,3 @@ def deal_generated(turn: Turn) -> Turn:
     images = turn.task.generate(turn.kept[DONOR], turn.batch, latents, False)[0]
     real = jax.lax.stop_gradient(jnp.clip(images, -1, 1))
     return dataclasses.replace(turn, batch={**turn.batch, "image": real})
-
-
-def average(trees: Sequence[Tree]) -> Tree:
-    """The uniform average of every leaf, running values too."""
-    return jax.tree_util.tree_map(lambda *leaves: sum(leaves[1:], leaves[0]) / len(leaves), *trees)

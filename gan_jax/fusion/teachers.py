@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.nets.build import Net, Variables
+from gan_jax.nets.derived import derived
 from gan_jax.trees import Tree
 
 BRANCH, DISTANCES, LPIPS = "teachers", "distances", "lpips"
@@ -102,17 +103,7 @@ def taught(net: Net, lesson: Lesson, teacher: Net | None = None) -> Net:
             told["perceptual"] = lesson.perceptual(jax.lax.stop_gradient(branch[LPIPS]), out, target).mean()
         return out, {**collections, DISTANCES: told}
 
-    def through(function: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda variables, *args, **options: function(plain(variables), *args, **options)
-
-    return Net(
-        net.init,
-        apply,
-        through(net.statistics),
-        through(net.activations),
-        through(net.look),
-        {name: through(part) for name, part in net.parts.items()},
-    )
+    return dataclasses.replace(derived(net, plain, net.init), apply=apply)
 
 
 def choose(lesson: Lesson, z: jax.Array, keys: jax.Array | None) -> jax.Array:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.fusion.carried import BRANCH, WAYS_OF, Fusion, name_of
 from gan_jax.fusion.features import attention_maps
 from gan_jax.nets.build import Pair, Variables
+from gan_jax.tasks.image import probes
 
 PROBES = 64  # latents that attention is measured on
 MAP_PX = 16  # the largest map that is kept
@@ -23,9 +23,7 @@ def measure_attention(pair: Pair, fusion: Fusion, g: Variables) -> dict[str, Any
       `shares`: `[K + 1]`, means over examples and positions, the generator's own first; `gates`: a number; `counts`:
       `[K]`, the size of gate x share; `maps`: `[H, W, K + 1]` lists, means over examples, of at most `MAP_PX`.
     """
-    z = jax.random.normal(jax.random.key(0), (PROBES, pair.config.z_dim))
-    classes = getattr(pair.config, "num_classes", 0)
-    labels = jnp.arange(PROBES, dtype=jnp.int32) % classes if classes else None
+    z, labels = probes(pair.config, jax.random.key(0), PROBES)
     maps = jax.jit(lambda v: {p: a.mean(0) for p, a in attention_maps(pair.g, fusion, v, z, labels).items()})(g)
     gates = {point: float(g["params"][BRANCH][WAYS_OF][name_of(point)]["gate"]) for point in fusion.points}
     shares = {point: np.asarray(a, np.float64).mean((0, 1)) for point, a in maps.items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 from gan_jax.augment import ada, diff_augment
-from gan_jax.config import AugmentConfig
+from gan_jax.config import AugmentConfig, NetConfig
 from gan_jax.losses import path_lengths
 from gan_jax.nets import Pair
 from gan_jax.nets.fronts import Styled
@@ -23,6 +24,13 @@ def draw_latents(keys: jax.Array, z_dim: int, threshold: float | None = None) ->
     if threshold is None:
         return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
     return jax.vmap(lambda key: jax.random.truncated_normal(key, -threshold, threshold, (z_dim,)))(keys)
+
+
+def probes(config: NetConfig, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array | None]:
+    """Latents `[n, z_dim]` to look at a generator with, and its classes dealt out in turn `[n]`; None without classes."""
+    classes = getattr(config, "num_classes", 0)
+    z = jax.random.normal(key, (n, config.z_dim))
+    return z, jnp.arange(n, dtype=jnp.int32) % classes if classes else None
 
 
 def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:

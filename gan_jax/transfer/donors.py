@@ -13,6 +13,7 @@ from gan_jax.fusion.donors import align_donor
 from gan_jax.nets import Pair
 from gan_jax.surgery.align import singular_vectors
 from gan_jax.surgery.families import layouts
+from gan_jax.tasks.image import probes
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
@@ -81,23 +82,25 @@ def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) 
 
 
 def check_donors(config: Any) -> None:
-    """Raises ConfigError where there is nothing to fuse, or no D to fuse or to choose."""
+    """Raises ConfigError where there is nothing to fuse, no G to fuse it with, or no D to fuse or to choose."""
     if not config.donors:
-        raise ConfigError("transfer.donors is empty: a fusion wants at least one source beside transfer.source")
+        raise ConfigError("transfer.donors is empty: name at least one source beside transfer.source")
     if "g" not in networks_of(config.networks):
-        raise ConfigError("transfer.networks is d, but fusion mixes pretrained Gs; use both or g")
-    if config.networks != "both" and config.d != "base":
         raise ConfigError(
-            f"transfer.d is {config.d}, which wants a D of every donor and of the source, but transfer.networks is "
+            "transfer.networks is d, but several pretrained Gs are made one: fusion mixes pretrained Gs, and Ds beside them "
+            "at most; use both or g"
+        )
+    d = getattr(config, "d", "base")  # of methods that leave D as it is there is no such choice
+    if config.networks != "both" and d != "base":
+        raise ConfigError(
+            f"transfer.d is {d}, which wants a D of every donor and of the source, but transfer.networks is "
             f"{config.networks}; use both, or transfer.d base"
         )
 
 
 def _activations(pair: Pair, g: Variables) -> dict[str, Any]:
     """What G's modules give on the same latents, and D's on the images that the target makes of them."""
-    z = jax.random.normal(jax.random.key(0), (PROBES, pair.config.z_dim))
-    classes = getattr(pair.config, "num_classes", 0)
-    labels = jnp.arange(PROBES, dtype=jnp.int32) % classes if classes else None
+    z, labels = probes(pair.config, jax.random.key(0), PROBES)
     images = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])(g)
     of_g = jax.jit(lambda v: pair.g.activations(v, z, labels))
     return {"g": of_g, "d": jax.jit(lambda v: pair.d.activations(v, images, labels))}

@@ -76,6 +76,11 @@ def game_fisher(
     return fisher(loss, params, examples(turn), sync=turn.sync)
 
 
+def g_information(ground: Ground, g: Variables, d: Variables, samples: int) -> Tree:
+    """Fisher information of G's parameters: the mean over so many of its images of the squared gradient of log D(G(z))."""
+    return estimate(ground, g, d, samples, source_fisher, like=g["params"])
+
+
 def source_fisher(turn: Turn) -> Tree:
     """Fisher information of the parameters of the kept G, on the latents of a turn."""
     g, d, task = turn.kept["g"], turn.kept["d"], turn.task

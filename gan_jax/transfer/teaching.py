@@ -20,6 +20,7 @@ from gan_jax.nets.features.perceptual import lpips
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.train.turn import Turn
+from gan_jax.transfer.donors import check_donors
 from gan_jax.transfer.ground import Ground
 
 Rows = list[dict[str, Any]]
@@ -83,14 +84,6 @@ def check_lesson(config: DistillationConfig, pair: Pair) -> None:
             f"transfer.lpips {config.lpips} wants images of at least {least} px, not {pair.config.resolution}; "
             "use another network, or None"
         )
-
-
-def check_donors(config: Any) -> None:
-    """Raises ConfigError: no donors, or a G that starts from no source."""
-    if not config.donors:
-        raise ConfigError("transfer.donors is empty: name at least one source beside transfer.source")
-    if config.networks == "d":
-        raise ConfigError("transfer.networks is d, but several pretrained Gs are made one; use both or g")
 
 
 def _term(name: str, weight: float) -> Regulariser:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 
-import jax
 import numpy as np
 import pytest
 
 from gan_jax.cli.fuse import full_names
 from gan_jax.config import MLPConfig
-from gan_jax.nets import build
 from gan_jax.report.fusion import alignment_lines, shares_chart, shares_table, source_names
-from gan_jax.tasks.model import save
-from tests.train.toy import images
+from tests.train.toy import save_pairs
 
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
 WORDS = "--net mlp --net.resolution 16 --net.channels 1 --net.z-dim 4 --net.g-widths 8 --net.d-widths 8".split()
@@ -24,10 +21,7 @@ QUIET = "--evaluate.features None --log.no-tensorboard --log.grid-every-kimg Non
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    np.savez(folder / "data.npz", images=images()[0])
-    pair = build(NET)
-    for i, name in enumerate(("a", "b")):
-        save(folder / name, NET, {"g_ema": pair.g.init(jax.random.key(i)), "d": pair.d.init(jax.random.key(5 + i))}, {})
+    save_pairs(folder, NET, ("a", "b"))
     return folder
 
 

@@ -3,6 +3,8 @@ spectral norm, class-conditional layers. Installed in place of the ResNet, it ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -22,6 +24,7 @@ from gan_jax.config import (
 )
 from gan_jax.nets.build import NETS, Pair, make_net
 from gan_jax.nets.layers import Dense, Embed, Norm
+from gan_jax.tasks.model import save
 
 STYLED = StyleGAN2Config(resolution=16, channels=1, z_dim=4)
 NET = ResNetConfig(resolution=16, channels=1, z_dim=4, channel_base=64, channel_max=4)
@@ -103,6 +106,14 @@ assert nets.build  # the table that `build` reads is the one above
 def images(n: int = 24, classes: int = 0) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(0)
     return draw.integers(0, 256, (n, 16, 16, 1), np.uint8), draw.integers(0, max(classes, 1), n).astype(np.int32)
+
+
+def save_pairs(folder: Path, net: Any, names: Sequence[str] = ("first", "second")) -> None:
+    """Fresh weights of a pair under each name, of seeds of their own, and the images as `data.npz`."""
+    np.savez(folder / "data.npz", images=images()[0])
+    pair = nets.build(net)
+    for i, name in enumerate(names):
+        save(folder / name, net, {"g_ema": pair.g.init(jax.random.key(i)), "d": pair.d.init(jax.random.key(5 + i))}, {})
 
 
 def run_config(source: str, **train: Any) -> Config:

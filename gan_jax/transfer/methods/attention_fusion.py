@@ -17,9 +17,9 @@ import jax.numpy as jnp
 
 from gan_jax.config import AttentionFusionConfig, ConfigError
 from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
-from gan_jax.fusion.conditional import Conditional, conditional, plain_target, remember, source_of
+from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, remember, source_of
 from gan_jax.fusion.mixture import BRANCH, GATE, Gate, Mixture
-from gan_jax.nets import Net, Pair
+from gan_jax.nets import Pair
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
@@ -39,7 +39,6 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
     """
     _check(config)
     base = {"width": config.attention_width, "gate": config.gate, "temperature": config.temperature}
-    free = config.query == "free"
     try:
         source = None if config.query == "free" else source_of(config.query, pair)
     except ValueError as error:
@@ -64,19 +63,19 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         if source is not None:
             z = draw_latents(turn.latents, pair.config.z_dim)
             s = source(plain_target(state.g), z, turn.batch.get("label"))
-            means = remember(mixture, state.g["params"], s, turn.sync)[BRANCH][GATE]["mean"]
+            means = remember(mixture, state.g["params"], s, turn.sync)[BRANCH][GATE][MEAN]
         carried = {}
         for name in ("g", "g_ema", "d"):
             variables = getattr(state, name)
             if BRANCH in variables["params"]:
-                changes = {TEMPERATURE: now} | ({"mean": means} if source is not None and name != "d" else {})
+                changes = {TEMPERATURE: now} | ({MEAN: means} if source is not None and name != "d" else {})
                 carried[name] = _with_gate(variables, changes)
         return dataclasses.replace(state, **carried)
 
-    def net(pair: Pair, mixture: Mixture) -> Net:
-        return conditional(pair, mixture, source_of(config.query, pair), config.per)  # type: ignore[arg-type]
-
-    return fusion(config, pair, Fusing(gate, after=after) if free else Fusing(gate, after=after, net=net))
+    if source is None:
+        return fusion(config, pair, Fusing(gate, after=after))
+    net = lambda pair, mixture: conditional(pair, mixture, source, config.per)
+    return fusion(config, pair, Fusing(gate, after=after, net=net))
 
 
 def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:

@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, RootingConfig
-from gan_jax.fusion.rooting import DONOR, average, deal_generated
+from gan_jax.fusion.merges.averages import average
+from gan_jax.fusion.rooting import DONOR, deal_generated
 from gan_jax.nets import Pair
 from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
-from gan_jax.transfer.donors import settled
+from gan_jax.transfer.donors import check_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.teaching import check_donors
 
 NETWORKS: tuple[Network, ...] = ("g", "d")
 

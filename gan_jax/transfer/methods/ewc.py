@@ -21,7 +21,7 @@ from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import Variables
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.ground import Ground, Prepared
-from gan_jax.transfer.importance import estimate, source_fisher
+from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.l2_sp import squared_distance
 from gan_jax.trees import Tree
@@ -49,7 +49,7 @@ def ewc(config: EWCConfig, pair: Pair) -> Method:
         }
 
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Tree]) -> Prepared:
-        found = estimate(ground, g, d, config.samples, source_fisher, like=g["params"])
+        found = g_information(ground, g, d, config.samples)
         strength = kept["strength"] if config.balance is None else balanced(config.balance, found, g["params"])
         return Prepared(g, d, {**kept, "fisher": found, "strength": strength})
 

@@ -25,7 +25,7 @@ from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.fusing import Fusing, fusion
 from gan_jax.transfer.ground import Ground
-from gan_jax.transfer.importance import estimate, source_fisher
+from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method
 from gan_jax.trees import Tree
 
@@ -46,7 +46,9 @@ def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
     ) -> Coefficients:
         starts = None
         if config.init != "start" and network == "g":
-            informed = lambda params: (params, _information(ground, config, start, params))
+            informed = lambda params: (
+                params, g_information(ground, {**start["g"], "params": params}, start["d"], config.fisher_samples)
+            )  # fmt: skip
             rule = RULES[config.init]
             starts = group_shares(rule, group, informed(start["g"]["params"]), [informed(one) for one in donors])
         return Coefficients(count, config.constraint, config.start, starts)
@@ -63,12 +65,6 @@ def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
         return (Regulariser("shares", "g", value),)
 
     return fusion(config, pair, Fusing(gate, terms))
-
-
-def _information(ground: Ground, config: GradientFusionConfig, start: dict[str, Any], params: Tree) -> Tree:
-    """Fisher information of a G's parameters under the source's D."""
-    g = {**start["g"], "params": params}
-    return estimate(ground, g, start["d"], config.fisher_samples, source_fisher, like=params)
 
 
 def _check(config: GradientFusionConfig) -> None:

@@ -9,11 +9,9 @@ distance to the training images. `best` merges nothing and takes the single netw
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.config import ConfigError, MergeConfig
@@ -23,13 +21,14 @@ from gan_jax.fusion.merges.regmean import gram, mean_gram
 from gan_jax.nets import Pair, build
 from gan_jax.nets.inputs import kernel_inputs
 from gan_jax.surgery.provenance import fused_history
+from gan_jax.tasks.image import probes
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.distance import make_distance
 from gan_jax.transfer.donors import Donors, check_donors, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
-from gan_jax.transfer.importance import estimate, source_fisher
+from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import Tree
 
@@ -42,9 +41,14 @@ def merged(config: MergeConfig, pair: Pair) -> Method:
     """Networks are merged, or one is chosen, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `donors.check_donors`; another number of donors than the merge is of.
+      ConfigError: as `donors.check_donors`; another number of donors than the merge is of; a D to be mixed
+        where nothing is merged.
     """
     check_donors(config)
+    if config.merge == "best" and config.d == "mix":
+        raise ConfigError(
+            "transfer.merge best merges nothing, so that there is no D to mix alike; use transfer.d base or best"
+        )
     counted = MERGES[config.merge].count if config.merge != "best" else None
     if counted is not None and 1 + len(config.donors) != counted:
         raise ConfigError(
@@ -103,9 +107,7 @@ def _merge(
     if over and config.base is not None:
         ancestor = getattr(ground.donor(config.base, (network,)), network)
         base, whole = ancestor["params"], [own, *others]
-    informed: Callable[[Variables], Tree] = lambda one: estimate(
-        ground, one, d, config.samples, source_fisher, like=one["params"]
-    )
+    informed = lambda one: g_information(ground, one, d, config.samples)
     if "fishers" in needs:
         given["fishers"] = [informed(one) for one in whole]
     if kind == "fisher":
@@ -128,8 +130,6 @@ def _merge(
 
 def _grams(pair: Pair, g: Variables, samples: int) -> dict[str, jax.Array]:
     """Gram matrices of what G's kernels read, on latents."""
-    classes = getattr(pair.config, "num_classes", 0)
-    labels = jnp.arange(ROWS, dtype=jnp.int32) % classes if classes else None
-    one = jax.jit(lambda key: gram(kernel_inputs(pair.g, g, jax.random.normal(key, (ROWS, pair.config.z_dim)), labels)))
+    one = jax.jit(lambda key: gram(kernel_inputs(pair.g, g, *probes(pair.config, key, ROWS))))
     keys: Any = jax.random.split(jax.random.key(0), max(samples // ROWS, 1))
     return mean_gram(one(key) for key in keys)

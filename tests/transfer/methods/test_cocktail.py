@@ -12,7 +12,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, MLPConfig, ResNetConfig, RootingConfig
-from gan_jax.fusion.rooting import DONOR, average, deal_generated
+from gan_jax.fusion.merges.averages import average
+from gan_jax.fusion.rooting import DONOR, deal_generated
 from gan_jax.nets.build import NETS, build
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.draws import Purpose, example_keys

@@ -6,17 +6,15 @@ import dataclasses
 import json
 
 import jax
-import numpy as np
 import pytest
 
 from gan_jax import load, provenance
 from gan_jax.cli.fuse import show
 from gan_jax.config import DistillationConfig, FeatureFusionConfig, MLPConfig, RootingConfig
 from gan_jax.nets.build import build
-from gan_jax.tasks.model import save
 from gan_jax.transfer.run import run
 from tests.train.checkpoint_states import assert_same
-from tests.train.toy import images, run_config
+from tests.train.toy import run_config, save_pairs
 from tests.transfer.methods.resumed import Stops
 
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
@@ -31,10 +29,7 @@ METHODS = {
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
-    np.savez(folder / "data.npz", images=images()[0])
-    pair = build(NET)
-    for i, name in enumerate(("first", "second")):
-        save(folder / name, NET, {"g_ema": pair.g.init(jax.random.key(i)), "d": pair.d.init(jax.random.key(5 + i))}, {})
+    save_pairs(folder, NET)
     return folder
 
 

@@ -29,7 +29,7 @@ from gan_jax.transfer.run import run
 from gan_jax.transfer.start import make_ready, make_start
 from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same
-from tests.train.toy import images, run_config
+from tests.train.toy import images, run_config, save_pairs
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.test_minegan_run import _Stops
 
@@ -40,17 +40,13 @@ NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8, 6), d_widths=(8
 def donors(tmp_path_factory):
     """Weights of three networks; the last is the first with its channels in another order."""
     folder = tmp_path_factory.mktemp("donors")
-    np.savez(folder / "data.npz", images=images()[0])
-    pair, found = build(NET), layouts(NET)
-    for i, name in enumerate(("first", "second")):
-        variables = {"g_ema": pair.g.init(jax.random.key(i)), "d": pair.d.init(jax.random.key(5 + i))}
-        save(folder / name, NET, variables, {})
-        if name == "first":
-            turned = {
-                root: permute(found[net], variables[root], {g: np.arange(n)[::-1] for g, n in groups(net).items()})
-                for root, net in (("g_ema", "g"), ("d", "d"))
-            }
-            save(folder / "turned", NET, turned, {})
+    save_pairs(folder, NET)
+    found, first = layouts(NET), load(folder / "first").variables
+    turned = {
+        root: permute(found[net], first[root], {g: np.arange(n)[::-1] for g, n in groups(net).items()})
+        for root, net in (("g_ema", "g"), ("d", "d"))
+    }
+    save(folder / "turned", NET, turned, {})
     return folder
 
 
@@ -277,6 +273,8 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
         make_method(AttentionFusionConfig(donors=("a",), query="style"), pair)
     with pytest.raises(ConfigError, match="are of whole leaves"):
         make_method(AttentionFusionConfig(donors=("a",), query="latent", granularity="channel"), pair)
+    with pytest.raises(ConfigError, match="best merges nothing"):
+        make_method(MergeConfig(merge="best", d="mix", donors=("a",)), pair)
     with pytest.raises(ConfigError, match="slerp is of 2 networks, but there are 3"):
         make_method(MergeConfig(merge="slerp", donors=("a", "b")), pair)
     with pytest.raises(ConfigError, match="must not be longer than train.kimg"):

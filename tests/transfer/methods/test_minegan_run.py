@@ -17,12 +17,11 @@ from gan_jax.interop.exporters import ExportError, export_file
 from gan_jax.interop.sampler import sampler_of
 from gan_jax.nets.build import build
 from gan_jax.surgery import PlanError
-from gan_jax.tasks.model import save
 from gan_jax.tasks.sample import make_sampler
 from gan_jax.transfer.methods.minegan import minegan
 from gan_jax.transfer.run import Callbacks, plan_transfer, run
 from tests.train.checkpoint_states import assert_same
-from tests.train.toy import images, run_config
+from tests.train.toy import run_config, save_pairs
 
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
 
@@ -31,11 +30,7 @@ NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,)
 def finished(tmp_path_factory):
     """A run with two donors, and the same run that was stopped on its way and went on."""
     folder = tmp_path_factory.mktemp("mined")
-    np.savez(folder / "data.npz", images=images()[0])
-    pair = build(NET)
-    for i, name in enumerate(("first", "second")):
-        variables = {"g_ema": pair.g.init(jax.random.key(i)), "d": pair.d.init(jax.random.key(5 + i))}
-        save(folder / name, NET, variables, {})
+    save_pairs(folder, NET)
     transfer = MineGANConfig(
         source=str(folder / "first"),
         donors=(str(folder / "second"),),
