@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan_jax.metrics.classes import class_kl, class_shares
 from gan_jax.metrics.clusters import IntraCluster, evaluate_intra_cluster, intra_cluster
 from gan_jax.metrics.evaluate import evaluate_features
 from gan_jax.metrics.extraction import extract, extract_batches
@@ -15,6 +16,8 @@ from gan_jax.metrics.protocol import Protocol, make_protocol
 from gan_jax.metrics.statistics import MetricError, Statistics, empty_statistics, summarise
 
 __all__ = [
+    "class_kl",
+    "class_shares",
     "KID",
     "PRDC",
     "FeatureNet",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan_jax.metrics.classes import class_kl
 from gan_jax.metrics.features import Features
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.inception_score import inception_score
@@ -20,7 +21,7 @@ def evaluate_features(real: Features, fake: Features, protocol: Protocol) -> dic
       protocol: says how; its `id` belongs beside the numbers, its `title` names them.
 
     Returns:
-      fd, kid, kid_std, precision, recall, density, coverage; with logits also is and is_std.
+      fd, kid, kid_std, precision, recall, density, coverage; with logits also is, is_std and class_kl.
 
     Raises:
       MetricError: features that are not what the protocol says, or that cannot be measured.
@@ -45,6 +46,8 @@ def evaluate_features(real: Features, fake: Features, protocol: Protocol) -> dic
     if fake.logits is not None:
         score = inception_score(fake.logits, protocol.is_splits)
         numbers |= {"is": score.mean, "is_std": score.std}
+        if real.logits is not None:
+            numbers["class_kl"] = class_kl(real.logits, fake.logits)
     return numbers
 
 

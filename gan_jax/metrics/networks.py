@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from gan_jax.data.convert import to_float
 from gan_jax.metrics.resizing import FID_RESIZES, IN_NETWORK
 from gan_jax.metrics.statistics import MetricError
-from gan_jax.nets.features import inception_v3, mobilenet, perceptual
+from gan_jax.nets.features import inception_v3, lenet, mobilenet, perceptual
 from gan_jax.nets.features.leaves import fold
 
 Outputs = tuple[jax.Array, jax.Array | None]
@@ -98,6 +98,10 @@ def _symmetric_pixels(x: jax.Array, resize: str) -> jax.Array:
     return to_float(x)
 
 
+def _grey_pixels(x: jax.Array, resize: str) -> jax.Array:
+    return x.mean(-1, keepdims=True) / 255
+
+
 def _last_layer(stages: Any) -> Callable[[Any, jax.Array], Outputs]:
     """The mean over pixels of the last layer that LPIPS compares."""
     return lambda params, x: (perceptual.perceptual_layers(params, stages, x)[-1].mean((1, 2)), None)
@@ -123,6 +127,10 @@ NETWORKS: dict[str, Network] = {
     "alexnet": Network(
         "AlexNet", _last_layer(perceptual.ALEXNET), partial(perceptual.perceptual_specs, perceptual.ALEXNET),
         dict, _symmetric_pixels, 256, 0, 224, least=32,
+    ),
+    "lenet-mnist": Network(
+        "LeNet-5 (MNIST)", lenet.apply_lenet, lenet.lenet_specs, dict, _grey_pixels, lenet.FEATURES, lenet.CLASSES, 32,
+        least=32, batch=256,
     ),
     FID_NETWORK: Network(
         "FID Inception", inception_v3.apply_inception_v3, inception_v3.inception_v3_specs,

@@ -149,6 +149,7 @@ TITLES = {
     "coverage": "coverage",
     "is": "IS",
     "is_std": "IS spread",
+    "class_kl": "KL of classes",
     "intra_lpips": "intra-cluster LPIPS",
     "clusters": "occupied clusters",
 }

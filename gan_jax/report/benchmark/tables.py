@@ -17,6 +17,7 @@ MEASURES: dict[str, Any] = {  # key of a line's `end`: what it is called, which 
     "recall": ("recall", "higher", 3),
     "density": ("density", "higher", 3),
     "coverage": ("coverage", "higher", 3),
+    "class_kl": ("KL of classes", "lower", 3),
     "intra_lpips": ("intra-cluster LPIPS", "higher", 3),
     "clusters": ("occupied clusters", "higher", 1),
     "memorisation": ("distance to training images", None, 2),
@@ -27,6 +28,8 @@ MEASURES: dict[str, Any] = {  # key of a line's `end`: what it is called, which 
 def quality(block: Block) -> Table:
     """One row for each method: everything that was measured at the end, over seeds."""
     there = [key for key in MEASURES if any(block.ends(method, key) for method in block.rows)]
+    if block.first["relative_only"] and "class_kl" in there:
+        there.remove("class_kl")  # the classes are not the target's
     columns = [Column("method"), *(Column(key, *_named(block, key)) for key in there)]
     rows = [{"method": name, **{key: block.ends(name, key) or None for key in there}} for name in block.rows]
     first = block.first

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.nets.features import inception_v3, mobilenet, perceptual
+from gan_jax.nets.features import inception_v3, lenet, mobilenet, perceptual
 from gan_jax.nets.features.leaves import convs, fold, leaf_specs, width_of
 from gan_jax.nets.features.steps import Conv, Pool, Residual, run_steps
 from gan_jax.nets.features.windows import convolve, max_pool, mean_pool
@@ -21,6 +21,7 @@ TRAINED = {  # values that were trained, and tensors of the state dict, as the r
     "efficientnet-lite0": (mobilenet.efficientnet_lite0_specs, 4_652_008, 296),
     "alexnet": (lambda: perceptual.perceptual_specs(perceptual.ALEXNET), 2_469_696 + 1_152, 15),
     "vgg16": (lambda: perceptual.perceptual_specs(perceptual.VGG16), 14_714_688 + 1_472, 31),
+    "lenet": (lenet.lenet_specs, 61_706, 10),
 }
 
 

@@ -1,0 +1,36 @@
+"""Which classes generated images are of, beside those of the reference: dropped modes, and favoured ones.
+
+As for stacked MNIST (Srivastava et al., VEEGAN, 2017; Lin et al., PacGAN, 2018): every image counts for the class of its
+largest logit, and the two histograms are compared. It says nothing about how good the images are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gan_jax.metrics.statistics import MetricError, check_features
+
+
+def class_shares(logits: Any) -> np.ndarray:
+    """The share of images of each class, `[K]` float64, of logits `[N, K]`."""
+    logits = check_features(logits, "logits")
+    return np.bincount(logits.argmax(1), minlength=logits.shape[1]) / len(logits)
+
+
+def class_kl(real_logits: Any, fake_logits: Any) -> float:
+    """`KL(p || q)` in nats, p the generated histogram and q the reference's, one image added to each class of q.
+
+    0 is the reference's histogram; log K all images of one of K classes that the reference has alike.
+
+    Args:
+      real_logits: `[N, K]` of a classifier on the reference.
+      fake_logits: `[M, K]` on generated images.
+    """
+    p, q = class_shares(fake_logits), class_shares(real_logits)
+    if len(p) != len(q):
+        raise MetricError(f"{len(p)} classes of generated images, but {len(q)} of the reference; use one classifier")
+    q = (q * len(real_logits) + 1) / (len(real_logits) + len(q))
+    made = p > 0
+    return float((p[made] * np.log(p[made] / q[made])).sum())
