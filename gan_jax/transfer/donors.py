@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError
-from gan_jax.fusion.donors import align_donor
+from gan_jax.fusion.donors import Aligned, align_donor
 from gan_jax.nets import Pair
 from gan_jax.surgery.align import singular_vectors
 from gan_jax.surgery.families import layouts
@@ -50,8 +51,7 @@ def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variab
       AlignError: as `fusion.donors.align_donor`.
     """
     networks: tuple[Network, ...] = ("g",) if config.d == "base" else ("g", "d")
-    targets, found_layouts = {"g": g, "d": d}, layouts(pair.config)
-    activations = _activations(pair, g) if config.align == "activations" else {}
+    bring = aligner(config, pair, g, d)
     made: dict[str, list[Variables]] = {"g": [], "d": []}
     alike: list[dict[str, Any]] = []
     histories = []
@@ -59,15 +59,33 @@ def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variab
         start = ground.donor(name, networks)
         row: dict[str, Any] = {"donor": name}
         for network in networks:
-            aligned = align_donor(
-                found_layouts[network], jax.device_get(targets[network]), jax.device_get(getattr(start, network)),
-                by=config.align, scales=config.scales, activations=activations.get(network),
-            )  # fmt: skip
-            made[network].append(jax.tree_util.tree_map(jnp.asarray, aligned.variables))
+            aligned = bring(network, getattr(start, network))
+            made[network].append(aligned.variables)
             row[network] = [aligned.before, aligned.after]
         alike.append(row)
         histories.append(start.history)
     return Donors(tuple(config.donors), made["g"], made["d"], {"by": config.align, "donors": alike}, histories)
+
+
+def aligner(config: Any, pair: Pair, g: Variables, d: Variables) -> Callable[[Network, Variables], Aligned]:
+    """`(network, another's variables) -> ` these in the order and the scales of this pair's, on the device.
+
+    Args:
+      config: says by what, and whether scales follow.
+      pair: of plain networks.
+      g, d: variables of what is aligned with.
+    """
+    targets, found = jax.device_get({"g": g, "d": d}), layouts(pair.config)
+    activations = _activations(pair, g) if config.align == "activations" else {}
+
+    def bring(network: Network, other: Variables) -> Aligned:
+        aligned = align_donor(
+            found[network], targets[network], jax.device_get(other),
+            by=config.align, scales=config.scales, activations=activations.get(network),
+        )  # fmt: skip
+        return dataclasses.replace(aligned, variables=jax.tree_util.tree_map(jnp.asarray, aligned.variables))
+
+    return bring
 
 
 def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:

@@ -26,7 +26,7 @@ from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.distance import make_distance
-from gan_jax.transfer.donors import Donors, check_donors, open_donors, settled
+from gan_jax.transfer.donors import Donors, aligner, check_donors, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method, networks_of
@@ -106,7 +106,9 @@ def _merge(
     base = own["params"]
     if over and config.base is not None:
         ancestor = getattr(ground.donor(config.base, (network,)), network)
-        base, whole = ancestor["params"], [own, *others]
+        # As the donors: what is left of a difference between orders and scales would pass for something learned.
+        base = aligner(config, pair, g, d)(network, ancestor).variables["params"]
+        whole = [own, *others]
     informed = lambda one: g_information(ground, one, d, config.samples)
     if "fishers" in needs:
         given["fishers"] = [informed(one) for one in whole]

@@ -121,6 +121,20 @@ def test_merges_are_where_a_run_starts(donors, kind):
     assert ready.history[-1]["kind"] == "fuse" and kind in (ready.history[-1]["words"] + "best")
 
 
+def test_a_base_in_an_order_of_its_own_is_brought_into_the_sources(donors):
+    """Of the source, a donor and the source's own copy in another order, nothing but the donor's difference is a task."""
+    first = str(donors / "first")
+    merging = MergeConfig(
+        source=first, donors=(str(donors / "second"),), merge="task_arithmetic", lam=0.5, scales=False, d="base"
+    )
+    want = prepared(config_of(donors, dataclasses.replace(merging, base=first))).g
+    got = prepared(config_of(donors, dataclasses.replace(merging, base=str(donors / "turned")))).g
+    apart = prepared(config_of(donors, dataclasses.replace(merging, base=str(donors / "turned"), align="none"))).g
+    for path, leaf in flatten(want["params"]).items():
+        assert_allclose(flatten(got["params"])[path], leaf, atol=1e-6, err_msg=path)
+    assert np.abs(flatten(apart["params"])["fc0/kernel"] - flatten(want["params"])["fc0/kernel"]).max() > 0.01
+
+
 def prepared(config):
     bare = build(config.net)
     made = make_method(config.transfer, bare)
