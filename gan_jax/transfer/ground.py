@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from gan_jax.config import Config, ScratchConfig
+from gan_jax.config import Config, OptimConfig, ScratchConfig
 from gan_jax.nets import Pair, build
 from gan_jax.tasks import Task
 from gan_jax.tasks.image import image_task
@@ -78,9 +78,10 @@ class Ground:
         grafted: Callable[[Pair], Pair] | None = None,
         extension: Extension = NO_EXTENSION,
         kept: dict[str, Any] | None = None,
+        optim: OptimConfig | None = None,
         row: Callable[[int, dict[str, float]], None] = Hooks.row,
     ) -> GanState:
-        """A stage of training before the run proper, with optimisers of its own and a constant learning rate.
+        """A stage of training before the run proper, with optimisers of its own.
 
         Args:
           g, d: variables of the pair.
@@ -89,10 +90,11 @@ class Ground:
           grafted: the pair of the stage, where it is not the run's.
           extension: what the stage adds to the game.
           kept: what it reads in its turns.
+          optim: of the stage; None = as the run's, at a constant learning rate.
           row: `(images, metrics)` of each logged dispatch.
         """
         train = dataclasses.replace(self.config.train, kimg=max(kimg, dispatch_images(self.config) / 1000))
-        optim = dataclasses.replace(self.config.optim, schedule="constant")
+        optim = optim or dataclasses.replace(self.config.optim, schedule="constant")
         config = dataclasses.replace(self.config, train=train, optim=optim, transfer=ScratchConfig())
         task_of = lambda axis: self.task(axis, grafted)
         key = jax.random.fold_in(self.key, STAGE_KEY)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import ConfigError, DistillationConfig
+from gan_jax.config import ConfigError, DistillationConfig, OptimConfig
 from gan_jax.fusion.teachers import DISTANCES, Lesson, attach, plain, taught, trains
 from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
 from gan_jax.metrics.perceptual import load_perceptual
@@ -62,10 +62,16 @@ def teach(
         carried, d, config.distil_kimg,
         trains=(trains, lambda path: False),
         grafted=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair.g))),
+        optim=lesson_optim(ground.config.optim, config.distil_lr),
         extension=Extension(plays=False, terms=tuple(_term(name, weights[name]) for name in carried[DISTANCES])),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
     )  # fmt: skip
     return plain(state.g), state.d, int(state.images), rows
+
+
+def lesson_optim(optim: OptimConfig, lr: float) -> OptimConfig:
+    """As the run's, with the usual moments and a rate that falls to 0: a lesson is no game, and is over when it is over."""
+    return dataclasses.replace(optim, lr=lr, b1=0.9, b2=0.999, schedule="linear")
 
 
 def check_lesson(config: DistillationConfig, pair: Pair) -> None:

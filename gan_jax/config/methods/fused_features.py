@@ -14,6 +14,7 @@ class DistillationConfig(FinetuneConfig):
 
     donors: tuple[str, ...] = ()  # further sources beside `source`; all of them teach
     distil_kimg: float = 1.0  # images that G makes with teachers, thousands; part of train.kimg
+    distil_lr: float = 5e-3  # step size of G while it is taught
     shares: tuple[float, ...] = ()  # of the examples that each teacher has, the source's first; empty = all the same
     by: Literal["latent", "chance"] = "latent"  # who teaches: told by the latent, for good; or drawn anew each time
     l1: float = 1.0  # weight of the distance between images
