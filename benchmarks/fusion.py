@@ -36,8 +36,8 @@ GATES: dict[str, Any] = {
     "8 donors": (Coefficients(8), None),
     "4 donors, channels": (Coefficients(4), "channel"),
     "4 donors, attention": (Attention(4), None),
-    "4 donors, attention by latents, of a batch": (Conditional(4, methods.NET.z_dim), "batch"),
-    "4 donors, attention by latents, of each example": (Conditional(4, methods.NET.z_dim), "example"),
+    "4 donors, attention by latents, of a batch": (Conditional(4, inputs=methods.NET.z_dim), "batch"),
+    "4 donors, attention by latents, of each example": (Conditional(4, inputs=methods.NET.z_dim), "example"),
 }
 
 

@@ -46,7 +46,8 @@ def method_problems(config: Config) -> Iterator[str]:
 def _stages(config: Config) -> Iterator[str]:
     """Whether there is time for the stages before the run proper."""
     transfer: Any = config.transfer
-    names = [name for name in ("fuse_kimg", "distil_kimg") if hasattr(transfer, name)]
+    stages = ("fuse_kimg",) if getattr(transfer, "collapse", "distil") == "mean" else ("fuse_kimg", "distil_kimg")
+    names = [name for name in stages if hasattr(transfer, name)]
     told = " and ".join(f"transfer.{name} {getattr(transfer, name):g}" for name in names)
     total = sum(getattr(transfer, name) for name in names)
     if (root := getattr(transfer, "root_kimg", None)) is not None:

@@ -5,20 +5,20 @@
 Per example, every one has weights of its own: the network runs under `vmap`, its batch norms over the examples, its
 convolutions in groups (several times slower; exact). Per batch, the mean of the examples' shares makes one network for all
 of them, at the price of static shares (SMEAR; Muqeeth et al., 2023). Either way the running mean of the shares is kept,
-and is what `bake` collapses to (Zoo-Tuning Lite; Shu et al., ICML 2021).
+and is what `bake` collapses to (Zoo-Tuning Lite; Shu et al., ICML 2021). Where latents choose between networks, their mean
+is none of them; a plain network can be taught what the mixture makes instead (`transfer.fusing`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from gan_jax.fusion.attention import TEMPERATURE
+from gan_jax.fusion.attention import Slots
 from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes, fused
 from gan_jax.nets import Net, Pair, build
 from gan_jax.nets.build import Variables
@@ -32,25 +32,17 @@ MOMENTUM = 0.1  # of the running mean, as published
 
 
 @dataclasses.dataclass(frozen=True)
-class Conditional:
+class Conditional(Slots):
     """A gate whose shares depend on `s [B, M]`; its `shares` are the running mean of them.
 
     Attributes:
-      count: of donors.
       inputs: M.
-      width: d, of queries and keys.
-      gate: where gates begin; 0 = the target.
-      temperature: where it begins.
     """
 
-    count: int
-    inputs: int
-    width: int = 16
-    gate: float = 0.0
-    temperature: float = 30.0
+    inputs: int = dataclasses.field(kw_only=True)
 
     def init(self, key: jax.Array, sizes: Sizes) -> Tree:
-        """`query/GROUP [M, d]`, `key/GROUP [K, d]`, `open/GROUP []`, `mean/GROUP [K]`, and the temperature `[]`.
+        """As of `Slots`, and `mean/GROUP [S]`.
 
         Raises:
           ValueError: channels with shares of their own, which only static attention has.
@@ -59,39 +51,25 @@ class Conditional:
             raise ValueError(
                 "channels have no shares of their own where these depend on examples; use tensor or coarser"
             )
-        leaves = {TEMPERATURE: jnp.float32(self.temperature)}
-        for group in sizes:
-            keys = jax.random.split(jax.random.fold_in(key, zlib.crc32(group.encode())))
-            leaves[f"query/{group}"] = jax.random.normal(keys[0], (self.inputs, self.width)) / jnp.sqrt(
-                float(self.inputs)
-            )
-            leaves[f"key/{group}"] = jax.random.normal(keys[1], (self.count, self.width))
-            leaves[f"open/{group}"] = jnp.full((), self.gate, jnp.float32)
-            leaves[f"{MEAN}/{group}"] = jnp.full((self.count,), 1 / self.count, jnp.float32)
-        return unflatten(leaves)
+        even = jnp.full((self.slots,), 1 / self.slots, jnp.float32)
+        return {**super().init(key, sizes), MEAN: unflatten(dict.fromkeys(sizes, even))}
+
+    def query(self, key: jax.Array, channels: int | None) -> jax.Array:
+        """A map of s, `[M, d]`."""
+        return jax.random.normal(key, (self.inputs, self.width)) / jnp.sqrt(float(self.inputs))
 
     def attention(self, gate: Tree, s: jax.Array) -> Shares:
-        """`a` by group, `[B, K]`, each summing to 1."""
-        queries, keys = flatten(gate["query"]), flatten(gate["key"])
-        scale = gate[TEMPERATURE] * jnp.sqrt(jnp.float32(self.width))
+        """`a` by group, `[B, S]`, each summing to 1."""
+        queries, keys, scale = flatten(gate["query"]), self.keys(gate), self.scale(gate)
         return {group: jax.nn.softmax(s @ queries[group] @ keys[group].T / scale, axis=-1) for group in queries}
 
     def shares(self, gate: Tree) -> Shares:
-        """`gate_l` times the running mean of `a`, `[K]`."""
+        """`gate_l` times the running mean of `a`, the donors' part of it: `[K]`."""
         return self.opened(gate, flatten(gate[MEAN]))
 
-    def opened(self, gate: Tree, attention: Shares) -> Shares:
-        """Attention behind the gates."""
-        open_ = flatten(gate["open"])
-        return {group: open_[group] * a for group, a in attention.items()}
-
     def trains(self, path: str) -> bool:
-        """All but the temperature and the running mean."""
-        return path != TEMPERATURE and not path.startswith(f"{MEAN}/")
-
-    def clamp(self, path: str, leaf: jax.Array) -> jax.Array:
-        """Anywhere."""
-        return leaf
+        """All but the running mean, and what never does."""
+        return super().trains(path) and not path.startswith(f"{MEAN}/")
 
 
 def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.Array | None], jax.Array]:
@@ -131,7 +109,9 @@ def plain_target(variables: Variables) -> Variables:
 
 
 def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], per: Per) -> Net:
-    """G with weights for the example, or for the batch; parameters as of `fused`. Its other parts are of the mean.
+    """G with weights for the example, or for the batch, in `apply` and `look`; parameters as of `fused`.
+
+    Its other functions and parts are of the mean.
 
     Args:
       pair: of plain networks; its batch norms are synchronised over the axis that it was built for.
@@ -146,27 +126,38 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
     def mixed(variables: Variables, shares: Shares) -> Variables:
         return {**variables, "params": mixture.bake(variables["params"], shares)}
 
-    def apply(
-        variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
-    ) -> tuple[jax.Array, Variables]:
-        tree = variables["params"][BRANCH][GATE]
-        attention = gate.attention(tree, source(plain_target(variables), x, labels))
-        if per == "batch":
-            mean = {group: a.mean(0) for group, a in attention.items()}
-            mean = jax.lax.pmean(mean, axes) if axes else mean
-            return inner.apply(mixed(variables, gate.opened(tree, mean)), x, labels, train, keys, **options)
+    def of_all(function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` of a network with the weights of the examples that it is shown."""
 
-        def one(x: jax.Array, labels: Any, keys: Any, a: Shares, options: Any) -> tuple[jax.Array, Variables]:
-            lead = lambda leaf: None if leaf is None else leaf[None]
-            more = {name: lead(value) for name, value in options.items()}
-            weights = mixed(variables, gate.opened(tree, a))
-            out, collections = inner.apply(weights, x[None], lead(labels), train, lead(keys), **more)
-            return out[0], collections
+        def run(
+            variables: Variables,
+            x: jax.Array,
+            labels: Any = None,
+            train: bool = False,
+            keys: Any = None,
+            **options: Any,
+        ) -> Any:
+            tree = variables["params"][BRANCH][GATE]
+            attention = gate.attention(tree, source(plain_target(variables), x, labels))
+            if per == "batch":
+                mean = {group: a.mean(0) for group, a in attention.items()}
+                mean = jax.lax.pmean(mean, axes) if axes else mean
+                return function(mixed(variables, gate.opened(tree, mean)), x, labels, train, keys, **options)
 
-        images, collections = jax.vmap(one, axis_name=EXAMPLES)(x, labels, keys, attention, options)
-        return images, jax.tree_util.tree_map(lambda leaf: leaf.mean(0), collections)
+            def one(x: jax.Array, labels: Any, keys: Any, a: Shares, options: Any) -> Any:
+                lead = lambda leaf: None if leaf is None else leaf[None]
+                more = {name: lead(value) for name, value in options.items()}
+                weights = mixed(variables, gate.opened(tree, a))
+                return function(weights, x[None], lead(labels), train, lead(keys), **more)
 
-    return dataclasses.replace(fused(pair.g, mixture), apply=apply)
+            out, collections, *inside = jax.vmap(one, axis_name=EXAMPLES)(x, labels, keys, attention, options)
+            joined = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # each example was a batch of one
+            out, inside = jax.tree_util.tree_map(joined, (out, inside))
+            return out, jax.tree_util.tree_map(lambda leaf: leaf.mean(0), collections), *inside
+
+        return run
+
+    return dataclasses.replace(fused(pair.g, mixture), apply=of_all(inner.apply), look=of_all(inner.look))
 
 
 def remember(mixture: Mixture, params: Tree, s: jax.Array, sync: Callable[[Any], Any]) -> Tree:

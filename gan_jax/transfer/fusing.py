@@ -1,4 +1,4 @@
-"""The stage in which a fusion's shares are learned: donors mixed, trained by the target's loss, baked.
+"""The stage in which a fusion's shares are learned: donors mixed, trained by the target's loss, baked or distilled.
 
 It is a method's preparation, so that the run proper knows of no donor: what is fine-tuned is a plain pair, with an
 optimiser and an average that begin from it.
@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import ConfigError
+from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.mixture import Gate, Mixture, Shares, fused, grouping
+from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Net, Pair, build
 from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
@@ -27,6 +28,7 @@ from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.donors import check_donors, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.teaching import distil
 from gan_jax.trees import Tree
 
 
@@ -39,12 +41,14 @@ class Fusing:
       terms: `(G's mixture, its shares at the start) ->` what is paid beside the game.
       after: what happens to the state after each step, as an extension's, G's mixture first.
       net: `(pair, G's mixture) ->` the G of the stage.
+      lesson: how a plain G that begins baked is then taught what that G makes; None = it is what was baked.
     """
 
     gate: Callable[[Ground, Callable[[str], str], dict[str, Variables], Sequence[Tree], Network], Gate]
     terms: Callable[[Mixture, Shares], Sequence[Regulariser]] = lambda mixture, start: ()
     after: Callable[[Mixture, GanState, GanState, Turn], GanState] | None = None
     net: Callable[[Pair, Mixture], Net] = lambda pair, mixture: fused(pair.g, mixture)
+    lesson: DistillationConfig | None = None
 
 
 def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
@@ -77,14 +81,21 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         state, rows = _learn(ground, config, start, mixtures, fusing)
         learned = {"g": state.g_ema, "d": state.d}  # G's average: shares that swing are taken in their middle
         shares = {name: mixture.shares(learned[name]["params"]) for name, mixture in mixtures.items()}
+        teacher, images = learned["g"], int(state.images)
         for name, mixture in mixtures.items():
             plain = {**learned[name], "params": mixture.bake(learned[name]["params"])}
             learned[name] = settled(bare, name, plain, ground.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
         found = donors.found | {"target": config.source, "shares": listed, "learned": rows}
+        if fusing.lesson is not None:
+            net = lambda pair: fusing.net(pair, mixtures["g"])
+            points = tuple(choose_points(bare))
+            g, d, seen, lessons = distil(ground, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
+            learned, images, found = {"g": g, "d": d}, images + seen, found | {"taught": lessons}
+            words += "; then taught what the mixture makes of each latent"
         history = fused_history(ground.start.history, donors.names, donors.histories, listed, words)
         kept = {"fused": learned["g"]} if config.preserve else kept
-        return Prepared(learned["g"], learned["d"], kept, int(state.images), history, {"fusion": found}, (words,))
+        return Prepared(learned["g"], learned["d"], kept, images, history, {"fusion": found}, (words,))
 
     return Method(
         starts=tuple(networks_of(config.networks)),

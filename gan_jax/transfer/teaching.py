@@ -24,6 +24,7 @@ from gan_jax.transfer.donors import check_donors
 from gan_jax.transfer.ground import Ground
 
 Rows = list[dict[str, Any]]
+LATER = 1  # what the preparation's key is folded with for a second stage
 
 
 def teach(
@@ -34,7 +35,7 @@ def teach(
     teachers: Sequence[Variables],
     shares: Sequence[float],
     points: Sequence[str],
-    teacher: Callable[[Net], Net] = lambda net: net,
+    teacher: Callable[[Pair], Net] = lambda pair: pair.g,
 ) -> tuple[Variables, Variables, int, Rows]:
     """`(g, d, images, rows)`: a G that makes what its teachers make, and D as it was.
 
@@ -46,7 +47,7 @@ def teach(
       teachers: their variables.
       shares: of the examples that each has.
       points: modules whose features are compared, where they count.
-      teacher: plain G -> the network of the teachers.
+      teacher: the plain pair of the stage -> the network of the teachers.
     """
     lesson = Lesson(
         tuple(float(share) for share in shares),
@@ -61,7 +62,7 @@ def teach(
     state = ground.train(
         carried, d, config.distil_kimg,
         trains=(trains, lambda path: False),
-        grafted=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair.g))),
+        grafted=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair))),
         optim=lesson_optim(ground.config.optim, config.distil_lr),
         extension=Extension(plays=False, terms=tuple(_term(name, weights[name]) for name in carried[DISTANCES])),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
@@ -69,9 +70,25 @@ def teach(
     return plain(state.g), state.d, int(state.images), rows
 
 
-def lesson_optim(optim: OptimConfig, lr: float) -> OptimConfig:
-    """As the run's, with the usual moments and a rate that falls to 0: a lesson is no game, and is over when it is over."""
-    return dataclasses.replace(optim, lr=lr, b1=0.9, b2=0.999, schedule="linear")
+def distil(
+    ground: Ground,
+    config: DistillationConfig,
+    g: Variables,
+    d: Variables,
+    fused: Variables,
+    points: Sequence[str],
+    net: Callable[[Pair], Net],
+) -> tuple[Variables, Variables, int, Rows]:
+    """`teach` as the second stage of a fusion: G learns what the frozen fused one makes, `(g, d, images, rows)`.
+
+    Args:
+      ground, config, d, points: as `teach` has them.
+      g: of the pupil; it may share arrays with the fused one.
+      fused: variables of the fused one.
+      net: plain pair -> its network.
+    """
+    later = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, LATER))
+    return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
 
 
 def check_lesson(config: DistillationConfig, pair: Pair) -> None:

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax.config import MLPConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.fusion.conditional import Conditional, conditional, plain_target, remember, source_of
-from gan_jax.fusion.mixture import Mixture, grouping
+from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import build
 from gan_jax.trees import flatten, unflatten
 
@@ -21,21 +21,24 @@ NORMED = ResNetConfig(resolution=8, channels=1, z_dim=3, channel_base=16, channe
 N = 4
 
 
-def made(config, query="latent", gate=0.7, temperature=0.2):
+def made(config, query="latent", gate=0.7, temperature=0.2, with_source=False):
     pair = build(config)
     source = source_of(query, pair)
     target, *donors = (jax.jit(pair.g.init)(jax.random.key(seed)) for seed in range(3))
     z = jax.random.normal(jax.random.key(5), (N, config.z_dim))
     labels = jnp.arange(N, dtype=jnp.int32) % 3 if getattr(config, "num_classes", 0) else None
     inputs = source(target, z, labels).shape[-1]
-    mixture = Mixture(Conditional(2, inputs, 4, gate, temperature), grouping("block", pair.g_blocks))
+    mixture = Mixture(
+        Conditional(2, 4, gate, temperature, with_source, inputs=inputs), grouping("block", pair.g_blocks)
+    )
     params = mixture.attach(target["params"], jax.random.key(1), [one["params"] for one in donors])
     return pair, mixture, source, {**target, "params": params}, z, labels
 
 
+@pytest.mark.parametrize("with_source", [False, True])
 @pytest.mark.parametrize("query", ["latent", "class", "features"])
-def test_each_example_has_the_weights_of_its_shares(query):
-    pair, mixture, source, variables, z, labels = made(MLP, query)
+def test_each_example_has_the_weights_of_its_shares(query, with_source):
+    pair, mixture, source, variables, z, labels = made(MLP, query, with_source=with_source)
     net = conditional(pair, mixture, source, "example")
     got = jax.jit(net.apply)(variables, z, labels)[0]
     tree = variables["params"]["adapter"]["gate"]
@@ -44,7 +47,7 @@ def test_each_example_has_the_weights_of_its_shares(query):
         assert_allclose(np.asarray(a).sum(-1), 1, rtol=1e-5)
         assert len(np.unique(np.asarray(a).round(5), axis=0)) > 1, group
     for i in range(N):
-        shares = {group: 0.7 * a[i] for group, a in attention.items()}
+        shares = {group: 0.7 * a[i, int(with_source) :] for group, a in attention.items()}
         plain = {**variables, "params": mixture.bake(variables["params"], shares)}
         assert_allclose(got[i], pair.g.apply(plain, z[i : i + 1], labels[i : i + 1])[0][0], rtol=1e-4, atol=1e-5)
 
@@ -84,6 +87,61 @@ def test_what_is_remembered_is_what_it_collapses_to():
     assert set(mixture.bake(params)) == set(pair.g.specs()["params"])
 
 
+def routed(with_source=True, temperature=0.01):
+    """One donor; the first number of a latent, positive or not, says whether it or the source makes the image."""
+    pair = build(MLP)
+    gate = Conditional(1, 2, 1.0, temperature, with_source, inputs=MLP.z_dim)
+    mixture = Mixture(gate, grouping("global", pair.g_blocks))
+    source, donor = (jax.jit(pair.g.init)(jax.random.key(seed)) for seed in range(2))
+    params = mixture.attach(source["params"], jax.random.key(1), [donor["params"]])
+    tree = params["adapter"]["gate"]
+    tree["query"]["all"] = jnp.asarray([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    tree["key"]["all"] = jnp.asarray([[-1.0, 0.0], [1.0, 0.0]])[1 - with_source :]
+    return pair, mixture, source, donor, {**source, "params": params}
+
+
+def test_a_latent_decides_whether_the_source_makes_it_or_the_donor():
+    pair, mixture, source, donor, variables = routed()
+    z = jnp.asarray([[0.5, 1.0, 0.0], [-0.5, 1.0, 0.0], [2.0, 0.0, 1.0], [-0.1, 0.0, 1.0]])
+    labels = jnp.asarray([0, 1, 2, 0], jnp.int32)
+    a = mixture.gate.attention(variables["params"]["adapter"]["gate"], z)["all"]
+    own = np.asarray([0.0, 1.0, 0.0, 1.0])
+    assert_allclose(a, np.stack([own, 1 - own], 1), atol=1e-5)
+    see = jax.jit(pair.g.look)
+    theirs = [see(one, z, labels) for one in (source, donor)]
+    net = conditional(pair, mixture, source_of("latent", pair), "example")
+    images, _, inside = jax.jit(net.look)(variables, z, labels)
+    assert_allclose(images, jax.jit(net.apply)(variables, z, labels)[0], rtol=1e-6, atol=1e-6)
+    for i in range(N):
+        assert_allclose(images[i], theirs[int(1 - own[i])][0][i], rtol=1e-5, atol=1e-5)
+        assert_allclose(inside["fc0"][i], theirs[int(1 - own[i])][2]["fc0"][i], rtol=1e-5, atol=1e-5)
+    params = variables["params"]
+    for _ in range(150):
+        params = remember(mixture, params, z, lambda tree: tree)
+    assert_allclose(mixture.shares(params)["all"], [0.5], atol=1e-4)
+    mean = fused(pair.g, mixture).apply({**variables, "params": params}, z, labels)[0]
+    assert_allclose(mean, pair.g.apply({**source, "params": mixture.bake(params)}, z, labels)[0], rtol=1e-5, atol=1e-5)
+    assert all(np.abs(mean - images).max((1, 2, 3)) > 0.01), "the mean is none of them"
+
+
+def test_one_donor_alone_leaves_nothing_to_decide():
+    _, mixture, *_, variables = routed(with_source=False)
+    a = mixture.gate.attention(variables["params"]["adapter"]["gate"], jnp.ones((N, 3)))["all"]
+    assert_allclose(a, np.ones((N, 1)))
+
+
+@pytest.mark.parametrize("per", ["example", "batch"])
+def test_looking_inside_is_of_the_same_weights(per):
+    pair, mixture, source, variables, z, _ = made(NORMED)
+    net = conditional(pair, mixture, source, per)
+    want, updated = jax.jit(lambda v: net.apply(v, z, None, True))(variables)
+    got, collections, inside = jax.jit(lambda v: net.look(v, z, None, True))(variables)
+    assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-5, atol=1e-6), collections, updated)
+    shapes = jax.eval_shape(lambda v: pair.g.look(v, z, None, True)[2], plain_target(variables))
+    assert {path: leaf.shape for path, leaf in inside.items()} == {path: leaf.shape for path, leaf in shapes.items()}
+
+
 def test_every_query_and_key_has_a_gradient_through_the_examples():
     pair, mixture, source, variables, z, labels = made(MLP)
     net = conditional(pair, mixture, source, "example")
@@ -118,4 +176,4 @@ def test_what_cannot_be_asked_is_said():
     with pytest.raises(ValueError, match="no classes to make a query of"):
         source_of("class", build(dataclasses.replace(MLP, num_classes=0)))
     with pytest.raises(ValueError, match="channels have no shares of their own"):
-        Conditional(2, 3).init(jax.random.key(0), {"a": 5})
+        Conditional(2, inputs=3).init(jax.random.key(0), {"a": 5})

@@ -20,6 +20,7 @@ from tests.nets.families import FAMILIES, pair_of
 
 NAMES = [name for name in FAMILIES if not name.endswith("-deep")]
 GRAINS = ("global", "tensor", "channel")
+ATTENTIONS = (Attention(2, gate=0.5), Attention(1, gate=0.5, with_source=True))
 
 
 def pair(name):
@@ -68,8 +69,9 @@ def test_no_share_is_the_target_and_a_whole_share_is_that_donor(name, grain):
     same(mixture.bake(params), target)
     one = with_gate(params, lambda path, leaf: leaf.at[1].set(1.0))
     same(mixture.bake(one), donors[1], rtol=1e-6)
-    mixture, target, _, params = make(name, Attention(2, gate=0.0), grain)
-    same(mixture.bake(params), target)
+    for with_source in (False, True):
+        mixture, target, _, params = make(name, Attention(2, gate=0.0, with_source=with_source), grain)
+        same(mixture.bake(params), target)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +84,7 @@ def test_the_numbers_of_donors_are_only_names(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_identical_donors_are_the_donor_whatever_the_shares(name):
-    for gate in (Coefficients(3, "simplex"), Attention(3, gate=1.0)):
+    for gate in (Coefficients(3, "simplex"), Attention(3, gate=1.0), Attention(3, gate=1.0, with_source=True)):
         made = pair(name)
         mixture, target = Mixture(gate, grouping("tensor", made.g_blocks)), drawn(made.g, 0)["params"]
         params = mixture.attach(target, jax.random.key(0), [target] * 3)
@@ -98,9 +100,9 @@ def test_identical_donors_are_the_donor_whatever_the_shares(name):
 
 
 @pytest.mark.parametrize("name", ["mlp", "stylegan2"])
-@pytest.mark.parametrize("gate", [Coefficients(2, "simplex"), Coefficients(2, "box", 0.3), Attention(2, gate=0.5)])
+@pytest.mark.parametrize("gate", [Coefficients(2, "simplex"), Coefficients(2, "box", 0.3), *ATTENTIONS])
 def test_every_number_of_the_gate_has_a_gradient(name, gate):
-    mixture, _, _, params = make(name, gate)
+    mixture, _, _, params = make(name, gate, count=gate.count)
     weigh = {path: np.random.default_rng(7).normal(size=leaf.shape).astype(leaf.dtype) for path, leaf in
              flatten(mixture.bake(params)).items()}  # fmt: skip
 
@@ -193,6 +195,7 @@ def test_attention_by_hand():
     scores = np.asarray([0.5, 3.0]) / (2 * np.sqrt(2))
     a = np.exp(scores) / np.exp(scores).sum()
     assert_allclose(Attention(2, width=2).shares(gate)["all"], 0.4 * a, rtol=1e-6)
+    assert_allclose(Attention(1, width=2, with_source=True).shares(gate)["all"], 0.4 * a[1:], rtol=1e-6)
     assert_allclose(
         [cooled(30.0, 1.0, jnp.float32(p)) for p in (0.0, 0.5, 1.0, 2.0)], [30, np.sqrt(30), 1, 1], rtol=1e-5
     )

@@ -3,7 +3,12 @@
 What the shares are made of: `fusion.attention`. Gates are shut at first, so that the stage begins as the source to the
 bit; the softmax's temperature falls over the stage, so that shares stay alike until D has said something. A free query
 collapses into plain weights exactly. One that is made of latents, styles, classes or features (`fusion.conditional`) has
-shares for every example while it learns, and collapses to their running mean. Then everything is fine-tuned.
+shares for every example while it learns. It collapses to their running mean; with `collapse` distil that is where a plain
+G begins, which is taught for `distil_kimg` to make what the frozen mixture makes of the same latents, by the distance
+between images. Then everything is fine-tuned.
+
+A softmax over one donor is 1 whatever the query. `with_source` makes the source a slot of it: with `gate` 1, a low
+temperature and `granularity` global a latent decides whether the source or a donor makes its image.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import AttentionFusionConfig, ConfigError
+from gan_jax.config import AttentionFusionConfig, ConfigError, DistillationConfig
 from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
 from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, remember, source_of
 from gan_jax.fusion.mixture import BRANCH, GATE, Gate, Mixture
@@ -35,10 +40,14 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
 
     Raises:
       ConfigError: as `fusion`; a temperature that is not above 0; a width below 1; a query of what these networks lack;
-        channels with shares of their own that depend on examples.
+        channels with shares of their own that depend on examples; a lesson where no latent has weights of
+        its own, or of no images.
     """
     _check(config)
-    base = {"width": config.attention_width, "gate": config.gate, "temperature": config.temperature}
+    base: dict[str, Any] = {
+        "width": config.attention_width, "gate": config.gate, "temperature": config.temperature,
+        "with_source": config.with_source,
+    }  # fmt: skip
     try:
         source = None if config.query == "free" else source_of(config.query, pair)
     except ValueError as error:
@@ -54,7 +63,7 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         if source is None or network == "d":
             return Attention(len(donors), **base)
         inputs = jax.eval_shape(source, start["g"], *_inputs(pair)).shape[-1]
-        return Conditional(len(donors), inputs, **base)
+        return Conditional(len(donors), inputs=inputs, **base)
 
     def after(mixture: Mixture, before: GanState, state: GanState, turn: Turn) -> GanState:
         now = cooled(
@@ -75,7 +84,9 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
     if source is None:
         return fusion(config, pair, Fusing(gate, after=after))
     net = lambda pair, mixture: conditional(pair, mixture, source, config.per)
-    return fusion(config, pair, Fusing(gate, after=after, net=net))
+    taught = DistillationConfig(distil_kimg=config.distil_kimg, distil_lr=config.distil_lr)
+    lesson = taught if config.collapse == "distil" else None
+    return fusion(config, pair, Fusing(gate, after=after, net=net, lesson=lesson))
 
 
 def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
@@ -102,3 +113,19 @@ def _check(config: AttentionFusionConfig) -> None:
             f"transfer.granularity is channel, but shares that depend on examples (transfer.query {config.query}) are of "
             "whole leaves; use tensor or coarser, or transfer.query free"
         )
+    if config.collapse == "distil":
+        if config.query == "free":
+            raise ConfigError(
+                "transfer.collapse is distil, but a free query collapses into plain weights exactly, so that there is nothing "
+                "to teach; use mean, or a transfer.query of latents, styles, classes or features"
+            )
+        if config.per == "batch":
+            raise ConfigError(
+                "transfer.collapse is distil, but with transfer.per batch one network makes all of a batch, so that a latent "
+                "alone does not say what; use per example, or collapse mean"
+            )
+        if config.distil_kimg <= 0:
+            raise ConfigError(
+                f"transfer.distil_kimg is {config.distil_kimg:g}, so that nothing is taught; use 0.5 or more, or "
+                "transfer.collapse mean"
+            )

@@ -32,9 +32,7 @@ from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.teaching import Rows, check_lesson, teach
-
-DISTIL = 1  # what the preparation's key is folded with for the second stage
+from gan_jax.transfer.teaching import Rows, check_lesson, distil
 
 
 def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
@@ -100,9 +98,8 @@ def _distilled(
     if config.distil_kimg == 0 or len(dropped) == len(config.donors):
         return plain(state.g), state.d, 0, []
     teacher = without(state.g, dropped) if dropped else state.g
-    later = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, DISTIL))
-    pupil = jax.tree_util.tree_map(jnp.array, plain(state.g))
-    return teach(later, config, pupil, state.d, [teacher], [1.0], tuple(fusion.points), lambda net: fused(net, fusion))
+    net = lambda pair: fused(pair.g, fusion)
+    return distil(ground, config, plain(state.g), state.d, teacher, tuple(fusion.points), net)
 
 
 def _check(config: FeatureFusionConfig, pair: Pair) -> None:

@@ -114,7 +114,7 @@ def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     teacher["params"][carried.BRANCH] = {**branch, carried.WAYS_OF: ways}
     pupil, d, seen, rows = teach(
         ground, config, jax.tree.map(jnp.array, g), starts["first"].d, [teacher], [1.0], tuple(fusion.points),
-        lambda net: fused(net, fusion),
+        lambda pair: fused(pair.g, fusion),
     )  # fmt: skip
     assert seen == 6400 and rows[-1]["features"] < rows[0]["features"] / 4 and rows[-1]["l1"] < rows[0]["l1"] / 2
     z = jax.random.normal(jax.random.key(11), (256, 3))

@@ -191,12 +191,15 @@ def test_attention_begins_as_the_source_and_cools(donors, tmp_path):
     assert all(len(w) == 2 for w in found["shares"]["g"].values())
 
 
-@pytest.mark.parametrize("per", ["example", "batch"])
-def test_a_query_of_latents_collapses_to_its_mean(donors, tmp_path, per):
+@pytest.mark.parametrize("per, collapse", [("example", "mean"), ("batch", "mean"), ("example", "distil")])
+def test_a_query_of_latents_collapses(donors, tmp_path, per, collapse):
     transfer = AttentionFusionConfig(source=str(donors / "first"), donors=(str(donors / "second"),) * 2, fuse_kimg=0.064,
-                                     fuse_lr=0.05, query="latent", per=per, gate=0.5)  # fmt: skip
+                                     fuse_lr=0.05, query="latent", per=per, gate=0.5, collapse=collapse,
+                                     distil_kimg=0.032)  # fmt: skip
     done = run(config_of(donors, transfer), tmp_path)
-    shares = json.loads((tmp_path / "prepared.json").read_text())["fusion"]["shares"]["g"]
+    found = json.loads((tmp_path / "prepared.json").read_text())["fusion"]
+    shares = found["shares"]["g"]
+    assert ("taught" in found) == (collapse == "distil") and int(done.state.images) == 128
     assert all(len(w) == 2 and 0 < sum(w) < 1 for w in shares.values())
     assert set(done.state.g["params"]) == set(build(NET).g.specs()["params"])
 

@@ -1,0 +1,86 @@
+"""Attention fusion as a preparation: a conditional mixture distilled into a plain G."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from gan_jax.config import AttentionFusionConfig, ConfigError
+from gan_jax.fusion.attention import TEMPERATURE
+from gan_jax.fusion.mixture import BRANCH, DONORS, GATE
+from gan_jax.nets.build import build
+from gan_jax.transfer import fusing
+from gan_jax.transfer.methods.attention_fusion import attention_fusion
+from gan_jax.trees import flatten
+from tests.transfer.methods import conformance as ask
+from tests.transfer.methods.test_feature_fusion import MLP, prepared
+
+BASE = AttentionFusionConfig(
+    source="first", donors=("second",), align="none", scales=False, query="latent", with_source=True, gate=1.0,
+    granularity="global", temperature=0.3, temperature_end=0.03, fuse_kimg=0.064, distil_kimg=6.4, collapse="distil",
+)  # fmt: skip
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What the lesson of a fusion was given."""
+    given, distil = {}, fusing.distil
+
+    def spy(ground, config, g, d, teacher, points, net):
+        given.update(jax.device_get({"pupil": g, "d": d, "teacher": teacher}), net=net)
+        return distil(ground, config, g, d, teacher, points, net)
+
+    monkeypatch.setattr(fusing, "distil", spy)
+    return given
+
+
+def test_a_plain_generator_learns_what_the_mixture_makes_of_each_latent(monkeypatch, seen):
+    """From the mean of shares it comes to less than half as far from the mixture, which stays as its stage left it."""
+    ready, starts, _ = prepared(monkeypatch, BASE, attention_fusion)
+    pair, found = build(MLP), ready.found["fusion"]
+    assert jax.tree.structure(ready.g) == jax.tree.structure(starts["first"].g)
+    assert ready.images == 64 + 6400 and found["learned"][-1]["images"] == 64
+    rows = found["taught"]
+    assert rows[-1]["images"] == 6400 and "share1" not in rows[0] and "d_loss" not in rows[0]
+    jax.tree.map(assert_array_equal, ready.d, seen["d"])
+    branch = seen["teacher"]["params"][BRANCH]
+    assert_allclose(branch[GATE][TEMPERATURE], 0.03, rtol=1e-5)
+    jax.tree.map(lambda leaf, donor: assert_array_equal(leaf[0], donor), branch[DONORS], starts["second"].g["params"])
+    z = jax.random.normal(jax.random.key(11), (128, 3))
+    want = jax.jit(seen["net"](pair).apply)(seen["teacher"], z)[0]
+    far = lambda v: float(abs(jax.jit(pair.g.apply)(v, z)[0] - want).mean())
+    assert far(ready.g) < 0.5 * far(seen["pupil"])
+    assert "then taught what the mixture makes" in ready.notes[0]
+
+
+def test_the_lesson_begins_at_the_running_mean(monkeypatch, seen):
+    mean, _, _ = prepared(monkeypatch, dataclasses.replace(BASE, collapse="mean"), attention_fusion)
+    assert not seen and "taught" not in mean.found["fusion"]
+    taught, _, _ = prepared(monkeypatch, dataclasses.replace(BASE, distil_kimg=0.032), attention_fusion)
+    assert mean.found["fusion"]["shares"] == taught.found["fusion"]["shares"]
+    assert (mean.images, taught.images) == (64, 96)
+    jax.tree.map(assert_array_equal, seen["pupil"], mean.g)
+    assert all((flatten(taught.g)[path] != leaf).any() for path, leaf in flatten(mean.g).items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"query": "free"}, "a free query collapses into plain weights exactly"),
+        ({"per": "batch"}, "one network makes all of a batch"),
+        ({"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is taught"),
+    ],
+)
+def test_what_cannot_be_is_an_error(options, message):
+    with pytest.raises(ConfigError, match=message):
+        attention_fusion(dataclasses.replace(BASE, **options), build(MLP))
+
+
+def test_a_lesson_that_is_not_given_takes_no_time():
+    config = ask.make_config(dataclasses.replace(BASE, fuse_kimg=0.6, distil_kimg=0.5), net=MLP)
+    with pytest.raises(ConfigError, match="transfer.fuse_kimg 0.6 and transfer.distil_kimg 0.5 must not be longer"):
+        config.validate()
+    dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, collapse="mean")).validate()
