@@ -91,6 +91,11 @@ def distil(
     return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
 
 
+def lesson_optim(optim: OptimConfig, lr: float) -> OptimConfig:
+    """As the run's, with the usual moments and a rate that falls to 0: a lesson is no game, and is over when it is over."""
+    return dataclasses.replace(optim, lr=lr, b1=0.9, b2=0.999, schedule="linear")
+
+
 def check_lesson(config: DistillationConfig, pair: Pair) -> None:
     """Whether there is something to learn and somebody to learn it from.
 
