@@ -1,53 +1,31 @@
 """Which digits the pairs of the experiment make: a classifier's histogram over the samples of every finished cell.
 
-    python experiments/fusion/coverage.py runs/fusion/bench --lenet DATA/mnist-gan-pretrained/lenet_acc0.991.pth
+    gan-jax weights get lenet-mnist
+    python experiments/fusion/coverage.py runs/fusion/digits
 
-The classifier is a LeNet-5 (32 px, images in [0, 1]) of csinva/gan-vae-pretrained-pytorch, read as a foreign file. Writes
-coverage.json beside the cells and prints a table: share of samples that are of high digits (the second donor's), and the
-entropy of the histogram in units of that of all ten digits alike.
+Writes coverage.json and coverage.png (methods by digit) beside the cells and prints a table: share of samples that are of
+high digits (the second donor's), and the entropy of the histogram in units of that of all ten digits alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.interop.foreign import read_foreign
+from gan_jax.metrics import extract, load_features
 from gan_jax.report.table import Column, Table, markdown_table
-
-
-def lenet(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """`images uint8 [N, H, W, 1] -> classes [N]`."""
-    t = {name: jnp.asarray(value) for name, value in read_foreign(path).tensors.items()}
-
-    @jax.jit
-    def classify(images: jax.Array) -> jax.Array:
-        x = jax.image.resize(images.astype(jnp.float32) / 255, (len(images), 32, 32, 1), "bilinear")
-        for name in ("c1", "c3", "c5"):
-            kernel = jnp.transpose(t[f"convnet.{name}.weight"], (2, 3, 1, 0))
-            x = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-            x = jax.nn.relu(x + t[f"convnet.{name}.bias"])
-            if name != "c5":
-                x = x.reshape(len(x), x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).max((2, 4))
-        x = jax.nn.relu(x.reshape(len(x), -1) @ t["fc.f6.weight"].T + t["fc.f6.bias"])
-        return (x @ t["fc.f7.weight"].T + t["fc.f7.bias"]).argmax(-1)
-
-    return lambda images: np.asarray(classify(jnp.asarray(images)))
 
 
 def main() -> None:
     """Reads the samples of all cells on digits."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bench", type=Path)
-    parser.add_argument("--lenet", type=Path, required=True)
     args = parser.parse_args()
-    classify, found = lenet(args.lenet), {}
+    net, found = load_features("lenet-mnist"), {}
+    classify = lambda images: extract(net, images).logits.argmax(1)
     real = classify(np.load(args.bench / "samples" / "real-digits.npy"))
     for path in sorted((args.bench / "samples").glob("*-digits-*.npy")):
         method = path.stem.split("-digits-")[1].rpartition("-100-")[0]
@@ -70,6 +48,23 @@ def main() -> None:
     n = sum(next(iter(found.values()))[0])
     caption = f"{n} samples of each run; of as many real images {np.mean(real >= 5):.2f} are 5 to 9."
     print(markdown_table(Table(columns, rows, caption)))
+    draw(args.bench / "coverage.png", {name: np.mean(counts, 0) / n for name, counts in found.items()})
+
+
+def draw(path: Path, shares: dict[str, np.ndarray]) -> None:
+    """A heat map: methods by digit, means over seeds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 1.2 + 0.26 * len(shares)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    image = axes.imshow(np.stack(list(shares.values())), aspect="auto", cmap="viridis", vmin=0, vmax=0.3)
+    axes.set_xticks(range(10))
+    axes.set_yticks(range(len(shares)), list(shares), fontsize=8)
+    axes.set_title("share of the samples that are of each digit (a tenth is even)", fontsize=10)
+    figure.colorbar(image, ax=axes, extend="max")
+    figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

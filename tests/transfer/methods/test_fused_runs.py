@@ -7,12 +7,15 @@ import json
 
 import jax
 import pytest
+from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
 from gan_jax.cli.fuse import show
-from gan_jax.config import DistillationConfig, FeatureFusionConfig, MLPConfig, RootingConfig
+from gan_jax.config import DistillationConfig, FeatureFusionConfig, MLPConfig, OptimConfig, RootingConfig
 from gan_jax.nets.build import build
 from gan_jax.transfer.run import run
+from gan_jax.transfer.teaching import lesson_optim
+from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import run_config, save_pairs
 from tests.transfer.methods.resumed import Stops
@@ -63,3 +66,24 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
         assert_same(run(config, tmp_path / "cut").state, whole.state)  # a resumed run reads no donor
     finally:
         (sources / "moved").rename(sources / "second")
+
+
+def test_a_lesson_has_a_step_size_of_its_own(sources, tmp_path):
+    """The run's would teach nothing here, and D, which does not play, stays; then everything goes at the run's."""
+    names = {"source": str(sources / "first"), "donors": (str(sources / "second"),)}
+    transfer = DistillationConfig(**names, distil_kimg=0.256, distil_lr=0.01, by="chance")
+    config = run_config(f"npz:{sources / 'data.npz'}", kimg=0.272, devices=1)
+    config = dataclasses.replace(config, net=NET, transfer=transfer, optim=dataclasses.replace(config.optim, lr=1e-12))
+    done = run(config, tmp_path)
+    rows = json.loads((tmp_path / "prepared.json").read_text())["fusion"]["taught"]
+    assert rows[-1]["l1"] < 0.9 * rows[0]["l1"]
+    source = load(sources / "first").variables
+    for path, leaf in flatten(done.state.d["params"]).items():
+        assert_allclose(leaf, flatten(source["d"]["params"])[path], atol=1e-6)
+
+
+def test_a_lesson_ends_slowly_and_a_game_has_its_own_moments():
+    game = OptimConfig(lr=3e-4, b1=0.0, b2=0.9, warmup_kimg=1.0)
+    lesson = lesson_optim(game, 5e-3)
+    assert (lesson.lr, lesson.b1, lesson.b2, lesson.schedule) == (5e-3, 0.9, 0.999, "linear")
+    assert lesson.warmup_kimg == game.warmup_kimg and game.b1 == 0.0
