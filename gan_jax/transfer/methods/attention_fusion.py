@@ -8,7 +8,8 @@ G begins, which is taught for `distil_kimg` to make what the frozen mixture make
 between images. Then everything is fine-tuned.
 
 A softmax over one donor is 1 whatever the query. `with_source` makes the source a slot of it: with `gate` 1, a low
-temperature and `granularity` global a latent decides whether the source or a donor makes its image.
+temperature and `granularity` global a latent decides whether the source or a donor makes its image. `aligner` is A of the
+formula in `fusion.aligner`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps baked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import AttentionFusionConfig, ConfigError, DistillationConfig
+from gan_jax.fusion.aligner import spatial_kernels
 from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
 from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, remember, source_of
 from gan_jax.fusion.mixture import BRANCH, GATE, Gate, Mixture
@@ -41,9 +43,14 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
     Raises:
       ConfigError: as `fusion`; a temperature that is not above 0; a width below 1; a query of what these networks lack;
         channels with shares of their own that depend on examples; a lesson where no latent has weights of
-        its own, or of no images.
+        its own, or of no images; an aligner without kernels for it.
     """
     _check(config)
+    if config.aligner and not spatial_kernels(pair.g.specs()["params"]):
+        raise ConfigError(
+            f"transfer.aligner maps the output channels of kernels above 1x1, but {type(pair.config).__name__} has none; use "
+            "False"
+        )
     base: dict[str, Any] = {
         "width": config.attention_width, "gate": config.gate, "temperature": config.temperature,
         "with_source": config.with_source,
@@ -81,11 +88,12 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
                 carried[name] = _with_gate(variables, changes)
         return dataclasses.replace(state, **carried)
 
+    fusing = Fusing(gate, after=after, aligner=config.aligner)
     if source is None:
-        return fusion(config, pair, Fusing(gate, after=after))
+        return fusion(config, pair, fusing)
     net = lambda pair, mixture: conditional(pair, mixture, source, config.per)
     lesson = DistillationConfig(distil_kimg=config.distil_kimg) if config.collapse == "distil" else None
-    return fusion(config, pair, Fusing(gate, after=after, net=net, lesson=lesson))
+    return fusion(config, pair, dataclasses.replace(fusing, net=net, lesson=lesson))
 
 
 def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
