@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,12 @@ from tests.nets.families import FAMILIES, pair_of
 
 NAMES = [name for name in FAMILIES if not name.endswith("-deep")]
 GRAINS = ("global", "tensor", "channel")
-ATTENTIONS = (Attention(2, gate=0.5), Attention(1, gate=0.5, with_source=True))
+DESCRIBED = np.asarray([[1.0, -0.5, 0.3], [-1.0, 0.25, 0.7], [0.5, 0.25, -1.0]], np.float32)
+ATTENTIONS = (
+    Attention(2, gate=0.5),
+    Attention(1, gate=0.5, with_source=True),
+    Attention(2, gate=0.5, with_source=True, descriptors=DESCRIBED),
+)
 
 
 def pair(name):
@@ -72,8 +79,8 @@ def test_no_share_is_the_target_and_a_whole_share_is_that_donor(name, grain, ali
     same(mixture.bake(params), target)
     one = with_gate(params, lambda path, leaf: leaf.at[1].set(1.0))
     same(mixture.bake(one), donors[1], rtol=1e-6)
-    for with_source in (False, True):
-        mixture, target, _, params = make(name, Attention(2, gate=0.0, with_source=with_source), grain, aligner=aligner)
+    for gate in (Attention(2), Attention(2, with_source=True), Attention(2, descriptors=DESCRIBED[:2])):
+        mixture, target, _, params = make(name, gate, grain, aligner=aligner)
         same(mixture.bake(params), target)
 
 
@@ -149,6 +156,21 @@ def test_an_aligner_by_hand():
         leaf, shares = array(donors[0] + 1), array(np.asarray([0.25, 0.5], np.float32))
         assert_allclose(mix(leaf, array(donors), shares, array(maps)), 0.25 * leaf + 0.25 * want[0] + 0.5 * want[1],
                         rtol=1e-4, atol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [None, 5])
+def test_who_is_alike_has_the_same_share_and_numbers_are_only_names(channels):
+    rows = jnp.asarray(DESCRIBED)[jnp.asarray([0, 1, 0, 2])]
+    gate = Attention(3, gate=1.0, temperature=0.3, with_source=True, descriptors=rows)
+    tree = gate.init(jax.random.key(0), {"all": channels})
+    shares = gate.shares(tree)["all"]
+    assert_allclose(gate.attention(tree)["all"][0], shares[1], rtol=1e-6)  # the source and donor 2
+    assert (np.abs(np.asarray(shares[0] - shares[1])) > 0.01).all()
+    turned = {**tree, "descriptors": rows[jnp.asarray([0, 3, 1, 2])]}
+    assert_allclose(gate.shares(turned)["all"], shares[jnp.asarray([2, 0, 1])], rtol=1e-6)
+    assert not gate.trains("descriptors") and gate.trains("key/all")
+    with pytest.raises(ValueError, match="3 descriptors are not one for each of 4 slots"):
+        dataclasses.replace(gate, descriptors=rows[:3]).init(jax.random.key(0), {"all": None})
 
 
 def test_a_shut_gate_moves_first_and_alone():

@@ -50,6 +50,7 @@ class AttentionFusionConfig(FusionConfig):
 
     query: Literal["free", "latent", "style", "class", "features"] = "free"  # what queries are made of; free = nothing
     per: Literal["example", "batch"] = "example"  # whose shares, where they depend on something; batch = their mean
+    keys: Literal["free", "descriptor"] = "free"  # what keys are made of; descriptor = what a donor's images are like
     with_source: bool = False  # whether the source is chosen among the donors; with gate 1 it has what they leave
     collapse: Literal["mean", "distil"] = "mean"  # of shares that depend on something: their mean; a G taught by all
     distil_kimg: float = 0.5  # images on which distil teaches it, thousands; part of train.kimg

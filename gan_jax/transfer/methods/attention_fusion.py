@@ -10,12 +10,14 @@ between images. Then everything is fine-tuned.
 A softmax over one donor is 1 whatever the query. `with_source` makes the source a slot of it: with `gate` 1, a low
 temperature and `granularity` global a latent decides whether the source or a donor makes its image. `aligner` is A of the
 formula in `fusion.aligner`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps baked.
+With `keys` descriptor a donor's key is a trained map of what its images are like (`fusion.descriptors`), so that donors
+that are alike have shares that are alike.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,10 +33,10 @@ from gan_jax.tasks.image import draw_latents
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
+from gan_jax.transfer.donors import Donors, descriptors
 from gan_jax.transfer.fusing import Fusing, fusion
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
-from gan_jax.trees import Tree
 
 
 def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
@@ -64,13 +66,16 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         ground: Ground,
         group: Callable[[str], str],
         start: dict[str, Variables],
-        donors: Sequence[Tree],
+        donors: Donors,
         network: Network,
     ) -> Gate:
+        count, options = len(donors.names), dict(base)
+        if config.keys == "descriptor":  # of Gs, for Ds too
+            options["descriptors"] = descriptors(pair, [start["g"], *donors.g])[0 if config.with_source else 1 :]
         if source is None or network == "d":
-            return Attention(len(donors), **base)
+            return Attention(count, **options)
         inputs = jax.eval_shape(source, start["g"], *_inputs(pair)).shape[-1]
-        return Conditional(len(donors), inputs=inputs, **base)
+        return Conditional(count, inputs=inputs, **options)
 
     def after(mixture: Mixture, before: GanState, state: GanState, turn: Turn) -> GanState:
         now = cooled(

@@ -1,4 +1,4 @@
-"""Attention fusion as a preparation: a conditional mixture distilled into a plain G, channels that are aligned."""
+"""Attention fusion as a preparation: a conditional mixture distilled into a plain G, maps of channels, keys."""
 
 from __future__ import annotations
 
@@ -94,6 +94,26 @@ def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
         source, donor = (flatten(starts[name].g["params"])[path] for name in ("first", "second"))
         apart = np.abs(flatten(ready.g["params"])[path] - (source + bare * (donor - source))).max()
         assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.g_ema["params"][BRANCH])), path
+
+
+@pytest.mark.parametrize("keys", ["descriptor", "free"])
+def test_keys_of_descriptors_give_the_same_donor_the_same_share(monkeypatch, keys):
+    transfer = dataclasses.replace(
+        BASE,
+        donors=("second", "third", "second"),
+        query="free",
+        collapse="mean",
+        keys=keys,
+        d="mix",
+        granularity="block",
+        temperature=5.0,
+        temperature_end=3.0,
+    )
+    ready, *_ = prepared(monkeypatch, transfer, attention_fusion)
+    found = ready.found["fusion"]["shares"]
+    for network in ("g", "d"):
+        for group, (a, other, b) in found[network].items():
+            assert (a == pytest.approx(b, abs=1e-5)) == (keys == "descriptor") and a != pytest.approx(other), group
 
 
 def attention_shares(params):
