@@ -1,7 +1,8 @@
 """A mixture in the space of weights: `theta_T + sum_i w_i (theta_i - theta_T)`, the shares w learned, all else frozen.
 
 The target's own leaves stay as they are. Beside them, below `adapter/`, stand the donors, stacked on a leading axis
-(`donors/PATH [K, ...]`, not trained), and whatever a gate makes its shares of (`gate/...`, trained). A mixture is an
+(`donors/PATH [K, ...]`, not trained), and whatever a gate makes its shares of (`gate/...`, trained); with an aligner, maps
+of the donors' output channels too (`align/PATH [K, C, C]` of spatial kernels, trained: `fusion.aligner`). A mixture is an
 adapter: networks and steps do not know of it, and `bake` leaves a plain tree.
 """
 
@@ -12,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import jax
-import numpy as np
 
+from gan_jax.fusion.aligner import aligned, einsum, first_aligner, spatial_kernels
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
 from gan_jax.surgery.ops.arrays import xp_of
 from gan_jax.trees import Tree, TreeError, flatten, unflatten
 
 BRANCH = "adapter"  # as of every adapter
-DONORS, GATE = "donors", "gate"  # below it
+DONORS, GATE, ALIGN = "donors", "gate", "align"  # below it
 
 Granularity = Literal["global", "block", "tensor", "channel"]
 Sizes = Mapping[str, int | None]  # group of leaves -> channels that have shares of their own; None = all have the same
@@ -61,12 +62,14 @@ class Mixture:
       group: `path of a leaf -> the group that it has its shares with`.
       channelwise: whether every channel (last axis) has shares of its own.
       dtype: of the stacked donors; None = that of the target's leaves. They are mixed in the target's.
+      aligner: whether donors' spatial kernels have trained maps of their output channels.
     """
 
     gate: Gate
     group: Callable[[str], str]
     channelwise: bool = False
     dtype: Any = None
+    aligner: bool = False
 
     def sizes(self, params: Tree) -> dict[str, int | None]:
         """The groups of a plain tree of parameters."""
@@ -94,6 +97,9 @@ class Mixture:
         stacked = {
             f"{DONORS}/{path}": self._stack(leaf, [one[path] for one in others]) for path, leaf in leaves.items()
         }
+        if self.aligner:
+            paths = spatial_kernels(params)
+            stacked |= {f"{ALIGN}/{path}": first_aligner(leaves[path], self.gate.count) for path in paths}
         branch = unflatten(stacked) | {GATE: self.gate.init(key, self.sizes(params))}
         return {**params, BRANCH: branch}
 
@@ -111,8 +117,11 @@ class Mixture:
             raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
         plain = {name: tree for name, tree in params.items() if name != BRANCH}
         shares = self.shares(params) if shares is None else shares
-        donors = flatten(params[BRANCH][DONORS])
-        mixed = {path: mix(leaf, donors[path], shares[self.group(path)]) for path, leaf in flatten(plain).items()}
+        donors, maps = flatten(params[BRANCH][DONORS]), flatten(params[BRANCH].get(ALIGN, {}))
+        mixed = {
+            path: mix(leaf, donors[path], shares[self.group(path)], maps.get(path))
+            for path, leaf in flatten(plain).items()
+        }
         return unflatten(mixed, like=plain)
 
     def shares(self, params: Tree) -> Shares:
@@ -120,9 +129,11 @@ class Mixture:
         return self.gate.shares(params[BRANCH][GATE])
 
     def trains(self, path: str) -> bool:
-        """Whether a leaf of the fused network's `params` is trained: those of the gate alone."""
+        """Whether a leaf of the fused network's `params` is trained: those of the gate and the aligner alone."""
         prefix = f"{BRANCH}/{GATE}/"
-        return path.startswith(prefix) and self.gate.trains(path.removeprefix(prefix))
+        if path.startswith(prefix):
+            return self.gate.trains(path.removeprefix(prefix))
+        return path.startswith(f"{BRANCH}/{ALIGN}/")
 
     def clamp(self, trained: Tree) -> Tree:
         """Trained leaves after an update. It is done after the step: within the graph, a bound ends the gradient."""
@@ -140,17 +151,16 @@ class Mixture:
         return xp_of(leaf).stack([one.astype(dtype) for one in donors])
 
 
-def mix(leaf: Any, donors: Any, shares: Any) -> Any:
+def mix(leaf: Any, donors: Any, shares: Any, aligner: Any = None) -> Any:
     """`(1 - sum w) leaf + sum_i w_i donor_i`: leaf `[..., C]`, donors `[K, ..., C]`, shares `[K]` or `[K, C]`.
 
-    With shares of 0 the leaf to the bit, with a share of 1 and else 0 that donor. NumPy arrays are mixed on the host.
+    With shares of 0 the leaf to the bit, with a share of 1 and else 0 that donor. NumPy arrays are mixed on the host. With
+    an aligner, `[K, C, C]`, donors' channels are mapped by it first.
     """
-    xp = xp_of(leaf)
-    donors, shares = donors.astype(leaf.dtype), xp.asarray(shares).astype(leaf.dtype)
+    donors, shares = donors.astype(leaf.dtype), xp_of(leaf).asarray(shares).astype(leaf.dtype)
+    donors = donors if aligner is None else aligned(donors, aligner)
     what, own = ("k,k...->...", 1 - shares.sum(0)) if shares.ndim == 1 else ("kc,k...c->...c", _along(shares, leaf))
-    # Accelerators would round the factors to 10 bits.
-    precise = {} if xp is np else {"precision": jax.lax.Precision.HIGHEST}
-    return own * leaf + xp.einsum(what, shares, donors, **precise)
+    return own * leaf + einsum(what, shares, donors)
 
 
 def _along(shares: Any, leaf: Any) -> Any:

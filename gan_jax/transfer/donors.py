@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError
+from gan_jax.fusion.descriptors import describe, standardised
 from gan_jax.fusion.donors import Aligned, align_donor
 from gan_jax.nets import Pair
 from gan_jax.surgery.align import singular_vectors
@@ -21,7 +22,7 @@ from gan_jax.train.state import Variables
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import networks_of
 
-PROBES = 256  # latents that donors are aligned by
+PROBES = 256  # latents that donors are aligned by, and described
 STATS = 8, 128  # batches and their size, that statistics of mixed weights are measured on
 
 
@@ -86,6 +87,18 @@ def aligner(config: Any, pair: Pair, g: Variables, d: Variables) -> Callable[[Ne
         return dataclasses.replace(aligned, variables=jax.tree_util.tree_map(jnp.asarray, aligned.variables))
 
     return bring
+
+
+def descriptors(pair: Pair, every: Sequence[Variables]) -> jax.Array:
+    """`[N, M]` of N generators: what tells them apart by what they make of the same latents, standardised over them.
+
+    Args:
+      pair: of plain networks.
+      every: their variables.
+    """
+    z, labels = probes(pair.config, jax.random.key(0), PROBES)
+    make = jax.jit(lambda g: describe(pair.g.apply(g, z, labels)[0]))
+    return standardised(jnp.stack([make(g) for g in every]))
 
 
 def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:

@@ -25,7 +25,7 @@ from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.discriminators import best_discriminator
-from gan_jax.transfer.donors import check_donors, open_donors, settled
+from gan_jax.transfer.donors import Donors, check_donors, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.teaching import distil
@@ -37,17 +37,19 @@ class Fusing:
     """What a fusion brings to the stage.
 
     Attributes:
-      gate: `(ground, path of a leaf -> its group, {"g", "d"}: the target's variables, donors' parameters, network) -> gate`.
+      gate: `(ground, path of a leaf -> its group, {"g", "d"}: the target's variables, donors, network) -> gate`.
       terms: `(G's mixture, its shares at the start) ->` what is paid beside the game.
       after: what happens to the state after each step, as an extension's, G's mixture first.
       net: `(pair, G's mixture) ->` the G of the stage.
+      aligner: whether donors' channels have trained maps.
       lesson: how a plain G that begins baked is then taught what that G makes; None = it is what was baked.
     """
 
-    gate: Callable[[Ground, Callable[[str], str], dict[str, Variables], Sequence[Tree], Network], Gate]
+    gate: Callable[[Ground, Callable[[str], str], dict[str, Variables], Donors, Network], Gate]
     terms: Callable[[Mixture, Shares], Sequence[Regulariser]] = lambda mixture, start: ()
     after: Callable[[Mixture, GanState, GanState, Turn], GanState] | None = None
     net: Callable[[Pair, Mixture], Net] = lambda pair, mixture: fused(pair.g, mixture)
+    aligner: bool = False
     lesson: DistillationConfig | None = None
 
 
@@ -73,8 +75,9 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             others["d"] = [one["params"] for one in donors.d]
         for network, given in others.items():
             group = grouping(config.granularity, pair.g_blocks if network == "g" else pair.d_blocks)
-            gate = fusing.gate(ground, group, {"g": g, "d": d}, given, network)
-            mixture = Mixture(gate, group, config.granularity == "channel", jnp.dtype(config.donor_dtype))
+            gate = fusing.gate(ground, group, {"g": g, "d": d}, donors, network)
+            dtype = jnp.dtype(config.donor_dtype)
+            mixture = Mixture(gate, group, config.granularity == "channel", dtype, fusing.aligner)
             key = jax.random.fold_in(ground.key, len(mixtures))
             start[network] = {**start[network], "params": mixture.attach(start[network]["params"], key, given)}
             mixtures[network] = mixture
@@ -118,7 +121,7 @@ def _preserved(config: Any) -> Regulariser:
 def _learn(
     ground: Ground, config: Any, start: dict[str, Variables], mixtures: dict[str, Mixture], fusing: Fusing
 ) -> tuple[GanState, list[dict[str, Any]]]:
-    """The stage: only gates are trained, and D where it is no mixture itself."""
+    """The stage: only gates and aligners are trained, and D where it is no mixture itself."""
     mixture, first = mixtures["g"], mixtures["g"].shares(start["g"]["params"])
 
     def grafted(pair: Pair) -> Pair:

@@ -124,6 +124,15 @@ def test_a_latent_decides_whether_the_source_makes_it_or_the_donor():
     assert all(np.abs(mean - images).max((1, 2, 3)) > 0.01), "the mean is none of them"
 
 
+def test_donors_of_the_same_images_have_the_same_shares_for_every_example():
+    rows = jnp.asarray([[0.5, -1.0], [1.0, 0.3], [0.5, -1.0]])
+    gate = Conditional(3, temperature=0.1, descriptors=rows, inputs=2)
+    a = gate.attention(gate.init(jax.random.key(0), {"all": None}), jnp.asarray([[1.0, 0.5], [-1.0, -0.5]]))["all"]
+    assert_allclose(a[:, 0], a[:, 2], rtol=1e-6)
+    assert (np.abs(np.asarray(a[:, 0] - a[:, 1])) > 0.01).all() and abs(a[0, 0] - a[1, 0]) > 0.01
+    assert not gate.trains("descriptors")
+
+
 def test_one_donor_alone_leaves_nothing_to_decide():
     _, mixture, *_, variables = routed(with_source=False)
     a = mixture.gate.attention(variables["params"]["adapter"]["gate"], jnp.ones((N, 3)))["all"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from gan_jax.fusion.aligner import aligned, spatial_kernels
 from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
 from gan_jax.fusion.donors import align_donor
 from gan_jax.fusion.gradient import Coefficients, distance, entropy
@@ -20,7 +23,12 @@ from tests.nets.families import FAMILIES, pair_of
 
 NAMES = [name for name in FAMILIES if not name.endswith("-deep")]
 GRAINS = ("global", "tensor", "channel")
-ATTENTIONS = (Attention(2, gate=0.5), Attention(1, gate=0.5, with_source=True))
+DESCRIBED = np.asarray([[1.0, -0.5, 0.3], [-1.0, 0.25, 0.7], [0.5, 0.25, -1.0]], np.float32)
+ATTENTIONS = (
+    Attention(2, gate=0.5),
+    Attention(1, gate=0.5, with_source=True),
+    Attention(2, gate=0.5, with_source=True, descriptors=DESCRIBED),
+)
 
 
 def pair(name):
@@ -37,10 +45,10 @@ def drawn(net, seed):
     )
 
 
-def make(name, gate, grain="block", network="g", count=2):
+def make(name, gate, grain="block", network="g", count=2, aligner=False):
     made = pair(name)
     net, blocks = getattr(made, network), getattr(made, f"{network}_blocks")
-    mixture = Mixture(gate, grouping(grain, blocks), grain == "channel")
+    mixture = Mixture(gate, grouping(grain, blocks), grain == "channel", aligner=aligner)
     target, *donors = (drawn(net, seed)["params"] for seed in range(count + 1))
     return mixture, target, donors, mixture.attach(target, jax.random.key(0), donors)
 
@@ -61,16 +69,18 @@ def same(tree, other, **close):
         )
 
 
+@pytest.mark.parametrize("aligner", [False, True])
 @pytest.mark.parametrize(
     "name, grain", [*((name, "block") for name in NAMES), *(("stylegan2", grain) for grain in GRAINS)]
 )
-def test_no_share_is_the_target_and_a_whole_share_is_that_donor(name, grain):
-    mixture, target, donors, params = make(name, Coefficients(2, "box", 0.0), grain)
+def test_no_share_is_the_target_and_a_whole_share_is_that_donor(name, grain, aligner):
+    """An aligner is the identity at first, whose donors are as they are."""
+    mixture, target, donors, params = make(name, Coefficients(2, "box", 0.0), grain, aligner=aligner)
     same(mixture.bake(params), target)
     one = with_gate(params, lambda path, leaf: leaf.at[1].set(1.0))
     same(mixture.bake(one), donors[1], rtol=1e-6)
-    for with_source in (False, True):
-        mixture, target, _, params = make(name, Attention(2, gate=0.0, with_source=with_source), grain)
+    for gate in (Attention(2), Attention(2, with_source=True), Attention(2, descriptors=DESCRIBED[:2])):
+        mixture, target, _, params = make(name, gate, grain, aligner=aligner)
         same(mixture.bake(params), target)
 
 
@@ -99,21 +109,68 @@ def test_identical_donors_are_the_donor_whatever_the_shares(name):
         same(mixture.bake(params), target, rtol=2e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mlp", "stylegan2"])
+@pytest.mark.parametrize("name, aligner", [("mlp", False), ("stylegan2", False), ("stylegan2", True), ("r3gan", True)])
 @pytest.mark.parametrize("gate", [Coefficients(2, "simplex"), Coefficients(2, "box", 0.3), *ATTENTIONS])
-def test_every_number_of_the_gate_has_a_gradient(name, gate):
-    mixture, _, _, params = make(name, gate, count=gate.count)
+def test_every_trained_number_has_a_gradient(name, aligner, gate):
+    mixture, _, _, params = make(name, gate, count=gate.count, aligner=aligner)
     weigh = {path: np.random.default_rng(7).normal(size=leaf.shape).astype(leaf.dtype) for path, leaf in
              flatten(mixture.bake(params)).items()}  # fmt: skip
+    branch = params["adapter"]
+    beside = {name: tree for name, tree in branch.items() if name != "donors"}
 
-    def value(gate_leaves):
-        baked = flatten(mixture.bake({**params, "adapter": {**params["adapter"], "gate": gate_leaves}}))
+    def value(beside):
+        baked = flatten(mixture.bake({**params, "adapter": {**branch, **beside}}))
         return sum((leaf * weigh[path]).sum() for path, leaf in baked.items())
 
-    for path, slope in flatten(jax.jit(jax.grad(value))(params["adapter"]["gate"])).items():
+    for path, slope in flatten(jax.jit(jax.grad(value))(beside)).items():
         assert np.isfinite(slope).all(), path
-        if mixture.gate.trains(path):
+        if mixture.trains(f"adapter/{path}"):
             assert (np.asarray(slope) != 0).all(), path
+
+
+@pytest.mark.parametrize("network", ["g", "d"])
+@pytest.mark.parametrize("name", NAMES)
+def test_aligners_are_of_spatial_kernels_whose_outputs_are_last(name, network):
+    made = pair(name)
+    params, layout = getattr(made, network).specs()["params"], layouts(made.config)[network]
+    paths = spatial_kernels(params)
+    assert bool(paths) == (not name.startswith("mlp"))
+    for path, text in layout.text.items():
+        read, _, written = text.partition("->")
+        place = path.removeprefix("params/")
+        kernel = read.split()[:2] == ["h", "w"] and place.endswith("/kernel")
+        spatial = kernel and max(flatten(params)[place].shape[:2]) > 1
+        assert (place in paths) == spatial, path
+        if spatial:
+            assert written.strip() and (written.count(")") == 1 or len(written.split()) == 1), path
+
+
+def test_an_aligner_by_hand():
+    donors = np.random.default_rng(0).normal(size=(2, 3, 3, 4, 2)).astype(np.float32)
+    maps = np.random.default_rng(1).normal(size=(2, 2, 2)).astype(np.float32)
+    a = np.eye(2) + maps / 2
+    want = np.stack([one @ by for one, by in zip(donors, a, strict=True)])
+    for array in (np.asarray, jnp.asarray):
+        assert_allclose(aligned(array(donors), array(maps)), want, rtol=1e-5, atol=1e-6)
+        assert_array_equal(aligned(array(donors), array(np.zeros_like(maps))), donors)
+        leaf, shares = array(donors[0] + 1), array(np.asarray([0.25, 0.5], np.float32))
+        assert_allclose(mix(leaf, array(donors), shares, array(maps)), 0.25 * leaf + 0.25 * want[0] + 0.5 * want[1],
+                        rtol=1e-4, atol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [None, 5])
+def test_who_is_alike_has_the_same_share_and_numbers_are_only_names(channels):
+    rows = jnp.asarray(DESCRIBED)[jnp.asarray([0, 1, 0, 2])]
+    gate = Attention(3, gate=1.0, temperature=0.3, with_source=True, descriptors=rows)
+    tree = gate.init(jax.random.key(0), {"all": channels})
+    shares = gate.shares(tree)["all"]
+    assert_allclose(gate.attention(tree)["all"][0], shares[1], rtol=1e-6)  # the source and donor 2
+    assert (np.abs(np.asarray(shares[0] - shares[1])) > 0.01).all()
+    turned = {**tree, "descriptors": rows[jnp.asarray([0, 3, 1, 2])]}
+    assert_allclose(gate.shares(turned)["all"], shares[jnp.asarray([2, 0, 1])], rtol=1e-6)
+    assert not gate.trains("descriptors") and gate.trains("key/all")
+    with pytest.raises(ValueError, match="3 descriptors are not one for each of 4 slots"):
+        dataclasses.replace(gate, descriptors=rows[:3]).init(jax.random.key(0), {"all": None})
 
 
 def test_a_shut_gate_moves_first_and_alone():
@@ -131,16 +188,22 @@ def test_a_shut_gate_moves_first_and_alone():
 
 
 @pytest.mark.parametrize("network", ["g", "d"])
-@pytest.mark.parametrize("name", ["resnet", "mlp-conditional"])
-def test_the_fused_network_computes_with_the_baked_weights(name, network):
+@pytest.mark.parametrize("name, aligner", [("resnet", True), ("mlp-conditional", False)])
+def test_the_fused_network_computes_with_the_baked_weights(name, aligner, network):
     made = pair(name)
     net = getattr(made, network)
-    mixture = Mixture(Coefficients(2, "simplex"), grouping("block", getattr(made, f"{network}_blocks")))
+    group = grouping("block", getattr(made, f"{network}_blocks"))
+    mixture = Mixture(Coefficients(2, "simplex"), group, aligner=aligner)
     target, *donors = (jax.jit(net.init)(jax.random.key(seed)) for seed in range(3))
     variables = {
         **target,
         "params": mixture.attach(target["params"], jax.random.key(0), [one["params"] for one in donors]),
     }
+    if aligner:  # moved, or it would be the identity
+        branch = variables["params"]["adapter"]
+        branch["align"] = jax.tree.map(
+            lambda x: x + jnp.arange(x.size, dtype=x.dtype).reshape(x.shape) / x.size, branch["align"]
+        )
     baked = {**target, "params": mixture.bake(variables["params"])}
     config = made.config
     x = jax.random.normal(

@@ -50,10 +50,12 @@ class AttentionFusionConfig(FusionConfig):
 
     query: Literal["free", "latent", "style", "class", "features"] = "free"  # what queries are made of; free = nothing
     per: Literal["example", "batch"] = "example"  # whose shares, where they depend on something; batch = their mean
+    keys: Literal["free", "descriptor"] = "free"  # what keys are made of; descriptor = what a donor's images are like
     with_source: bool = False  # whether the source is chosen among the donors; with gate 1 it has what they leave
     collapse: Literal["mean", "distil"] = "mean"  # of shares that depend on something: their mean; a G taught by all
     distil_kimg: float = 0.5  # images on which distil teaches it, thousands; part of train.kimg
     distil_lr: float = 5e-3  # step size of that G while it is taught
+    aligner: bool = False  # donors' kernels above 1x1 have trained maps of their output channels, at fuse_lr
     attention_width: int = 16  # of queries and keys
     gate: float = 0.0  # where gates begin; 0 = the source as it is, 1 = the donors alone
     temperature: float = 30.0  # of the softmax at the start of the stage

@@ -8,19 +8,23 @@ G begins, which is taught for `distil_kimg` to make what the frozen mixture make
 between images. Then everything is fine-tuned.
 
 A softmax over one donor is 1 whatever the query. `with_source` makes the source a slot of it: with `gate` 1, a low
-temperature and `granularity` global a latent decides whether the source or a donor makes its image.
+temperature and `granularity` global a latent decides whether the source or a donor makes its image. `aligner` is A of the
+formula in `fusion.aligner`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps baked.
+With `keys` descriptor a donor's key is a trained map of what its images are like (`fusion.descriptors`), so that donors
+that are alike have shares that are alike.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.config import AttentionFusionConfig, ConfigError, DistillationConfig
+from gan_jax.fusion.aligner import spatial_kernels
 from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
 from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, remember, source_of
 from gan_jax.fusion.mixture import BRANCH, GATE, Gate, Mixture
@@ -29,10 +33,10 @@ from gan_jax.tasks.image import draw_latents
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
+from gan_jax.transfer.donors import Donors, descriptors
 from gan_jax.transfer.fusing import Fusing, fusion
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
-from gan_jax.trees import Tree
 
 
 def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
@@ -41,9 +45,14 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
     Raises:
       ConfigError: as `fusion`; a temperature that is not above 0; a width below 1; a query of what these networks lack;
         channels with shares of their own that depend on examples; a lesson where no latent has weights of
-        its own, or of no images.
+        its own, or of no images; an aligner without kernels for it.
     """
     _check(config)
+    if config.aligner and not spatial_kernels(pair.g.specs()["params"]):
+        raise ConfigError(
+            f"transfer.aligner maps the output channels of kernels above 1x1, but {type(pair.config).__name__} has none; use "
+            "False"
+        )
     base: dict[str, Any] = {
         "width": config.attention_width, "gate": config.gate, "temperature": config.temperature,
         "with_source": config.with_source,
@@ -57,13 +66,16 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         ground: Ground,
         group: Callable[[str], str],
         start: dict[str, Variables],
-        donors: Sequence[Tree],
+        donors: Donors,
         network: Network,
     ) -> Gate:
+        count, options = len(donors.names), dict(base)
+        if config.keys == "descriptor":  # of Gs, for Ds too
+            options["descriptors"] = descriptors(pair, [start["g"], *donors.g])[0 if config.with_source else 1 :]
         if source is None or network == "d":
-            return Attention(len(donors), **base)
+            return Attention(count, **options)
         inputs = jax.eval_shape(source, start["g"], *_inputs(pair)).shape[-1]
-        return Conditional(len(donors), inputs=inputs, **base)
+        return Conditional(count, inputs=inputs, **options)
 
     def after(mixture: Mixture, before: GanState, state: GanState, turn: Turn) -> GanState:
         now = cooled(
@@ -81,12 +93,13 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
                 carried[name] = _with_gate(variables, changes)
         return dataclasses.replace(state, **carried)
 
+    fusing = Fusing(gate, after=after, aligner=config.aligner)
     if source is None:
-        return fusion(config, pair, Fusing(gate, after=after))
+        return fusion(config, pair, fusing)
     net = lambda pair, mixture: conditional(pair, mixture, source, config.per)
     taught = DistillationConfig(distil_kimg=config.distil_kimg, distil_lr=config.distil_lr)
     lesson = taught if config.collapse == "distil" else None
-    return fusion(config, pair, Fusing(gate, after=after, net=net, lesson=lesson))
+    return fusion(config, pair, dataclasses.replace(fusing, net=net, lesson=lesson))
 
 
 def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:

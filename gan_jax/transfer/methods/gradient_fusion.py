@@ -23,11 +23,11 @@ from gan_jax.fusion.mixture import Mixture, Shares
 from gan_jax.nets import Pair
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.turn import Turn
+from gan_jax.transfer.donors import Donors
 from gan_jax.transfer.fusing import Fusing, fusion
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method
-from gan_jax.trees import Tree
 
 RULES = {"fisher": fisher_shares, "gradient_matching": matching_shares}
 
@@ -42,7 +42,7 @@ def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
     _check(config)
 
     def gate(
-        ground: Ground, group: Callable[[str], str], start: dict[str, Any], donors: Sequence[Tree], network: str
+        ground: Ground, group: Callable[[str], str], start: dict[str, Any], donors: Donors, network: str
     ) -> Coefficients:
         starts = None
         if config.init != "start" and network == "g":
@@ -50,7 +50,9 @@ def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
                 params, g_information(ground, {**start["g"], "params": params}, start["d"], config.fisher_samples)
             )  # fmt: skip
             rule = RULES[config.init]
-            starts = group_shares(rule, group, informed(start["g"]["params"]), [informed(one) for one in donors])
+            starts = group_shares(
+                rule, group, informed(start["g"]["params"]), [informed(one["params"]) for one in donors.g]
+            )
         return Coefficients(count, config.constraint, config.start, starts)
 
     def terms(mixture: Mixture, first: Shares) -> Sequence[Regulariser]:

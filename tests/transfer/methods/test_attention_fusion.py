@@ -1,16 +1,17 @@
-"""Attention fusion as a preparation: a conditional mixture distilled into a plain G."""
+"""Attention fusion as a preparation: a conditional mixture distilled into a plain G, maps of channels, keys."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import jax
+import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import AttentionFusionConfig, ConfigError
-from gan_jax.fusion.attention import TEMPERATURE
-from gan_jax.fusion.mixture import BRANCH, DONORS, GATE
+from gan_jax.config import AttentionFusionConfig, ConfigError, ResNetConfig
+from gan_jax.fusion.attention import TEMPERATURE, Attention
+from gan_jax.fusion.mixture import ALIGN, BRANCH, DONORS, GATE
 from gan_jax.nets.build import build
 from gan_jax.transfer import fusing
 from gan_jax.transfer.methods.attention_fusion import attention_fusion
@@ -22,6 +23,8 @@ BASE = AttentionFusionConfig(
     source="first", donors=("second",), align="none", scales=False, query="latent", with_source=True, gate=1.0,
     granularity="global", temperature=0.3, temperature_end=0.03, fuse_kimg=0.064, distil_kimg=6.4, collapse="distil",
 )  # fmt: skip
+
+CONVOLVED = ResNetConfig(resolution=8, channels=1, z_dim=3, channel_base=16, channel_max=4)
 
 
 @pytest.fixture
@@ -66,11 +69,64 @@ def test_the_lesson_begins_at_the_running_mean(monkeypatch, seen):
     assert all((flatten(taught.g)[path] != leaf).any() for path, leaf in flatten(mean.g).items())
 
 
+def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
+    states, learn = [], fusing._learn
+
+    def spy(*args):
+        states.append(learn(*args))
+        return states[-1]
+
+    monkeypatch.setattr(fusing, "_learn", spy)
+    transfer = dataclasses.replace(BASE, query="free", collapse="mean", aligner=True, gate=0.5)
+    ready, starts, _ = prepared(monkeypatch, transfer, attention_fusion, CONVOLVED)
+    state, _ = states[0]
+    for g in (state.g, state.g_ema):
+        branch = g["params"][BRANCH]
+        assert branch[ALIGN] and all((leaf != 0).any() for leaf in flatten(branch[ALIGN]).values())
+        donor = starts["second"].g["params"]
+        jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
+    moments = flatten(state.opt_g)
+    assert any(f"/{BRANCH}/{ALIGN}/" in f"/{path}" for path in moments)
+    assert jax.tree.structure(ready.g) == jax.tree.structure(starts["first"].g)
+    bare = attention_shares(state.g_ema["params"])
+    kernel, other = "b8/conv0/kernel", "to_rgb/kernel"
+    for path in (kernel, other):
+        source, donor = (flatten(starts[name].g["params"])[path] for name in ("first", "second"))
+        apart = np.abs(flatten(ready.g["params"])[path] - (source + bare * (donor - source))).max()
+        assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.g_ema["params"][BRANCH])), path
+
+
+@pytest.mark.parametrize("keys", ["descriptor", "free"])
+def test_keys_of_descriptors_give_the_same_donor_the_same_share(monkeypatch, keys):
+    transfer = dataclasses.replace(
+        BASE,
+        donors=("second", "third", "second"),
+        query="free",
+        collapse="mean",
+        keys=keys,
+        d="mix",
+        granularity="block",
+        temperature=5.0,
+        temperature_end=3.0,
+    )
+    ready, *_ = prepared(monkeypatch, transfer, attention_fusion)
+    found = ready.found["fusion"]["shares"]
+    for network in ("g", "d"):
+        for group, (a, other, b) in found[network].items():
+            assert (a == pytest.approx(b, abs=1e-5)) == (keys == "descriptor") and a != pytest.approx(other), group
+
+
+def attention_shares(params):
+    """The one donor's share of the one group."""
+    return float(Attention(1, with_source=True).shares(params[BRANCH][GATE])["all"][0])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"query": "free"}, "a free query collapses into plain weights exactly"),
         ({"per": "batch"}, "one network makes all of a batch"),
+        ({"aligner": True}, "MLPConfig has none; use False"),
         ({"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is taught"),
     ],
 )
