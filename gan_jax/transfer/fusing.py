@@ -28,7 +28,7 @@ from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.donors import Donors, check_donors, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
-from gan_jax.transfer.teaching import distil
+from gan_jax.transfer.teaching import distil, nearest
 from gan_jax.trees import Tree
 
 
@@ -92,10 +92,14 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         found = donors.found | {"target": config.source, "shares": listed, "learned": rows}
         if fusing.lesson is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
+            # Where a latent chooses between networks their mean is like none of them, and one of them a better begin.
+            pupils = {"mean": learned["g"], config.source: g, **dict(zip(donors.names, donors.g, strict=True))}
+            pupil, distances = nearest(bare, net(bare), teacher, pupils)
             points = tuple(choose_points(bare))
-            g, d, seen, lessons = distil(ground, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
-            learned, images, found = {"g": g, "d": d}, images + seen, found | {"taught": lessons}
-            words += "; then taught what the mixture makes of each latent"
+            g, d, seen, lessons = distil(ground, fusing.lesson, pupils[pupil], learned["d"], teacher, points, net)
+            learned, images = {"g": g, "d": d}, images + seen
+            found |= {"taught": lessons, "pupils": distances}
+            words += f"; then {'it' if pupil == 'mean' else pupil} was taught what the mixture makes of each latent"
         history = fused_history(ground.start.history, donors.names, donors.histories, listed, words)
         kept = {"fused": learned["g"]} if config.preserve else kept
         return Prepared(learned["g"], learned["d"], kept, images, history, {"fusion": found}, (words,))
