@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax.config import ConfigError
 from gan_jax.fusion.donors import align_donor
@@ -45,6 +46,8 @@ class Donors:
 def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variables) -> Donors:
     """Reads the donors, one after the other, and brings each into the target's order and scales.
 
+    Their arrays are on the host with `shard_donors`, else on the device.
+
     Raises:
       PlanError, WeightsError: a donor that cannot be read into the target's shape; with the leaf.
       AlignError: as `fusion.donors.align_donor`.
@@ -52,6 +55,7 @@ def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variab
     networks: tuple[Network, ...] = ("g",) if config.d == "base" else ("g", "d")
     targets, found_layouts = {"g": g, "d": d}, layouts(pair.config)
     activations = _activations(pair, g) if config.align == "activations" else {}
+    place = np.asarray if getattr(config, "shard_donors", False) else jnp.asarray
     made: dict[str, list[Variables]] = {"g": [], "d": []}
     alike: list[dict[str, Any]] = []
     histories = []
@@ -63,7 +67,7 @@ def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variab
                 found_layouts[network], jax.device_get(targets[network]), jax.device_get(getattr(start, network)),
                 by=config.align, scales=config.scales, activations=activations.get(network),
             )  # fmt: skip
-            made[network].append(jax.tree_util.tree_map(jnp.asarray, aligned.variables))
+            made[network].append(jax.tree_util.tree_map(place, aligned.variables))
             row[network] = [aligned.before, aligned.after]
         alike.append(row)
         histories.append(start.history)
