@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,11 +15,12 @@ from gan_jax.fusion.donors import align_donor
 from gan_jax.nets import Pair
 from gan_jax.surgery.align import singular_vectors
 from gan_jax.surgery.families import layouts
+from gan_jax.surgery.provenance import fused_history
 from gan_jax.tasks.image import probes
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import networks_of
 
 PROBES = 256  # latents that donors are aligned by
@@ -72,6 +74,39 @@ def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variab
         alike.append(row)
         histories.append(start.history)
     return Donors(tuple(config.donors), made["g"], made["d"], {"by": config.align, "donors": alike}, histories)
+
+
+def donors_as_they_are(ground: Ground, names: Sequence[str]) -> Donors:
+    """The donors' Gs, one after the other, in the order of their own channels."""
+    starts = [ground.donor(name) for name in names]
+    found = {"by": "none", "donors": [{"donor": name} for name in names]}
+    return Donors(tuple(names), [one.g for one in starts], [], found, [one.history for one in starts])
+
+
+def fused_pair(
+    ground: Ground,
+    pair: tuple[Variables, Variables],
+    kept: dict[str, Any],
+    donors: Donors,
+    shares: dict[str, Any],
+    words: str,
+    *,
+    images: int = 0,
+    **found: Any,
+) -> Prepared:
+    """What a fusion leaves to the run: a pair, whose history keeps the donors', and the record under `fusion`.
+
+    Args:
+      ground, kept, images: as of `Prepared` and what made it.
+      pair: G's and D's variables.
+      donors: what was fused with the source.
+      shares: network -> group of leaves -> the donors' shares, for the networks that were fused; `words` says it.
+      found: more for the record, JSON values.
+    """
+    config: Any = ground.config.transfer
+    history = fused_history(ground.start.history, donors.names, donors.histories, shares, words)
+    record = {**donors.found, "target": config.source, "shares": shares, **found}
+    return Prepared(*pair, kept, images, history, {"fusion": record}, (words,))
 
 
 def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:

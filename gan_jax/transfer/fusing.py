@@ -18,13 +18,12 @@ import numpy as np
 from gan_jax.config import ConfigError
 from gan_jax.fusion.mixture import BRANCH, DONORS, Gate, Mixture, Shares, cut_axis, fused, grouping
 from gan_jax.nets import Net, Pair, build
-from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.discriminators import best_discriminator
-from gan_jax.transfer.donors import check_donors, open_donors, settled
+from gan_jax.transfer.donors import check_donors, fused_pair, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import Tree
@@ -94,10 +93,9 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             plain = {**learned[name], "params": mixture.bake({**params, BRANCH: branch})}
             learned[name] = settled(bare, name, plain, ground.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
-        found = donors.found | {"target": config.source, "shares": listed, "learned": rows}
-        history = fused_history(ground.start.history, donors.names, donors.histories, listed, words)
         kept = {"fused": learned["g"]} if config.preserve else kept
-        return Prepared(learned["g"], learned["d"], kept, int(state.images), history, {"fusion": found}, (words,))
+        made, images = (learned["g"], learned["d"]), int(state.images)
+        return fused_pair(ground, made, kept, donors, listed, words, images=images, learned=rows)
 
     return Method(
         starts=tuple(networks_of(config.networks)),
