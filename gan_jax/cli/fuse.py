@@ -28,11 +28,12 @@ class Fuse:
 
     The first donor is the target's start: the others are brought into its shape, the order of its channels and its
     scales (printed), mixed with it by the method, baked into plain weights, and these are fine-tuned on --target. What
-    was learned is in prepared.json of the run, and drawn in fusion.png (shares by block and donor) and shares.png.
+    was learned is in prepared.json of the run, and drawn: shares by block and donor in fusion.png, over the stage in
+    shares.png, and for a G that attends to donors' features where in the image it does, in attention.png.
 
-    METHOD is gradient_fusion (shares learned by the target's gradient), attention_fusion, merge (--transfer.merge
-    uniform, ties, fisher, ...), or another transfer method that takes donors. A shorter name that only one begins with
-    is enough: gradient.
+    METHOD is gradient_fusion (shares learned by the target's gradient), attention_fusion, feature_fusion, merge
+    (--transfer.merge uniform, ties, fisher, ...), or another transfer method that takes donors. A shorter name that only
+    one begins with is enough: gradient.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
@@ -89,7 +90,13 @@ def full_names(argv: Sequence[str]) -> list[str]:
 def show(folder: Path) -> list[str]:
     """What the stage found, and the names of its drawings."""
     from gan_jax.report.curves import write_curves
-    from gan_jax.report.fusion import alignment_lines, shares_chart, shares_table, write_heat_map
+    from gan_jax.report.fusion import (
+        alignment_lines,
+        shares_chart,
+        shares_table,
+        write_attention_maps,
+        write_heat_map,
+    )
     from gan_jax.report.table import markdown_table
 
     found = json.loads((folder / "prepared.json").read_text(encoding="utf-8")).get("fusion")
@@ -102,4 +109,7 @@ def show(folder: Path) -> list[str]:
     if "learned" in found:
         write_curves(folder / "shares.png", shares_chart(found))
         lines.append(f"shares over the stage: {folder / 'shares.png'}")
+    if found.get("maps"):
+        write_attention_maps(folder / "attention.png", found)
+        lines.append(f"attention by position: {folder / 'attention.png'}")
     return lines

@@ -83,6 +83,7 @@ VERBS = {
     "import": "read weights that another program wrote",
     "export": "write a pair for another program, or its sampler as StableHLO or ONNX",
     "align": "bring weights into the channel order and scales of others, for averaging",
+    "merge": "make one of several weights in closed form, leaf by leaf, without training",
     "plan": "show where every leaf of a transfer would come from",
     "sample": "draw images from a run, a weights folder or an embedded pair",
     "evaluate": "measure a generator against data under one named protocol",

@@ -63,6 +63,7 @@ class Mixture:
       channelwise: whether every channel (last axis) has shares of its own.
       dtype: of the stacked donors; None = that of the target's leaves. They are mixed in the target's.
       aligner: whether donors' spatial kernels have trained maps of their output channels.
+      axis_name: the mapped axis of devices where each has a part of the donors (`cut_axis`); None = all have them whole.
     """
 
     gate: Gate
@@ -70,6 +71,7 @@ class Mixture:
     channelwise: bool = False
     dtype: Any = None
     aligner: bool = False
+    axis_name: str | None = None
 
     def sizes(self, params: Tree) -> dict[str, int | None]:
         """The groups of a plain tree of parameters."""
@@ -118,10 +120,12 @@ class Mixture:
         plain = {name: tree for name, tree in params.items() if name != BRANCH}
         shares = self.shares(params) if shares is None else shares
         donors, maps = flatten(params[BRANCH][DONORS]), flatten(params[BRANCH].get(ALIGN, {}))
-        mixed = {
-            path: mix(leaf, donors[path], shares[self.group(path)], maps.get(path))
-            for path, leaf in flatten(plain).items()
-        }
+
+        def one(path: str, leaf: Any) -> Any:
+            given = leaf, donors[path], shares[self.group(path)]
+            return mix(*given, maps.get(path)) if self.axis_name is None else mix_parts(*given, self.axis_name)
+
+        mixed = {path: one(path, leaf) for path, leaf in flatten(plain).items()}
         return unflatten(mixed, like=plain)
 
     def shares(self, params: Tree) -> Shares:
@@ -148,7 +152,7 @@ class Mixture:
 
     def _stack(self, leaf: jax.Array, donors: Sequence[jax.Array]) -> jax.Array:
         dtype = leaf.dtype if self.dtype is None else self.dtype
-        return xp_of(leaf).stack([one.astype(dtype) for one in donors])
+        return xp_of(*donors).stack([one.astype(dtype) for one in donors])  # what is on the host stays there
 
 
 def mix(leaf: Any, donors: Any, shares: Any, aligner: Any = None) -> Any:
@@ -161,6 +165,34 @@ def mix(leaf: Any, donors: Any, shares: Any, aligner: Any = None) -> Any:
     donors = donors if aligner is None else aligned(donors, aligner)
     what, own = ("k,k...->...", 1 - shares.sum(0)) if shares.ndim == 1 else ("kc,k...c->...c", _along(shares, leaf))
     return own * leaf + einsum(what, shares, donors)
+
+
+def mix_parts(leaf: Any, donors: Any, shares: Any, axis_name: str) -> Any:
+    """`mix`, where donors may be a device's part along one axis of the leaf: parts are mixed, and what they make is gathered.
+
+    So no device has a whole donor, or keeps one for the backward pass.
+    """
+    cut = [axis for axis, sizes in enumerate(zip(leaf.shape, donors.shape[1:], strict=True)) if len(set(sizes)) > 1]
+    if not cut:
+        return mix(leaf, donors, shares)
+    axis, size = cut[0], donors.shape[1 + cut[0]]
+    part = lambda x, axis: jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(axis_name) * size, size, axis)
+    own = part(shares, 1) if shares.ndim > 1 and axis == leaf.ndim - 1 else shares
+    return jax.lax.all_gather(mix(part(leaf, axis), donors, own), axis_name, axis=axis, tiled=True)
+
+
+def cut_axis(path: str, shape: Sequence[int], devices: int) -> int | None:
+    """Along which axis a leaf of a state is cut, so that devices share the donors: the longest that they divide.
+
+    Args:
+      path: of the leaf; all but donors stay whole.
+      shape: `[K, ...]`; never along K, of which a mixture needs all.
+      devices: how many.
+    """
+    if f"/{BRANCH}/{DONORS}/" not in f"/{path}":
+        return None
+    fits = [axis for axis, size in enumerate(shape) if axis and size and size % devices == 0]
+    return max(fits, key=lambda axis: shape[axis]) if fits else None
 
 
 def _along(shares: Any, leaf: Any) -> Any:

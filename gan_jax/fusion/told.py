@@ -26,6 +26,7 @@ def measure_attention(pair: Pair, fusion: Fusion, g: Variables) -> dict[str, Any
     z, labels = probes(pair.config, jax.random.key(0), PROBES)
     maps = jax.jit(lambda v: {p: a.mean(0) for p, a in attention_maps(pair.g, fusion, v, z, labels).items()})(g)
     gates = {point: float(g["params"][BRANCH][WAYS_OF][name_of(point)]["gate"]) for point in fusion.points}
+    maps = {point: maps[point] for point in fusion.points}  # from the latents on, where `jit` sorts by name
     shares = {point: np.asarray(a, np.float64).mean((0, 1)) for point, a in maps.items()}
     listed = lambda values: np.round(np.asarray(values, np.float64), 6).tolist()
     return {

@@ -36,30 +36,43 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
       the folder.
     """
     safetensors = require("safetensors.numpy", extra="weights")
-    if clash := [key for key in manifest if key in OURS]:
-        raise WeightsError(f"manifest key {clash[0]!r} is written by save_weights itself; use another name")
     # safetensors writes the memory of a transposed view under the view's shape: wrong values, no error
     arrays = {path: np.ascontiguousarray(leaf).reshape(leaf.shape) for path, leaf in _flat(trees).items()}
+    text = manifest_text(
+        manifest, {path: leaf_entry(array) for path, array in arrays.items()}
+    )  # before anything is written
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
+    replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
+    return folder
+
+
+def manifest_text(manifest: Mapping[str, Any], leaves: Mapping[str, Any]) -> str:
+    """A manifest's file: what the caller says, and of each leaf its `leaf_entry`.
+
+    Raises:
+      WeightsError: a name that is written here, or values that JSON does not have.
+    """
+    if clash := [key for key in manifest if key in OURS]:
+        raise WeightsError(f"manifest key {clash[0]!r} is written by save_weights itself; use another name")
     whole = {
         "format": FORMAT,
         "version": VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(PACKAGES, python=False),
         **manifest,
-        "leaves": {
-            path: {"dtype": str(array.dtype), "shape": list(array.shape), "digest": digest(array)}
-            for path, array in arrays.items()
-        },
+        "leaves": dict(leaves),
     }
-    try:  # before anything is written
-        text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+    try:
+        return json.dumps(whole, indent=1, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise WeightsError(f"the manifest cannot be written as JSON: {error}") from error
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
-    replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
-    return folder
+
+
+def leaf_entry(array: np.ndarray) -> dict[str, Any]:
+    """What a manifest says of a leaf."""
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "digest": digest(array)}
 
 
 def _flat(trees: Mapping[str, Tree]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What a fusion learned, drawn: a heat map of shares (group of leaves x donor), and shares over the stage."""
+"""What a fusion learned, drawn: shares as a heat map (group of leaves x donor) and over the stage, and maps of attention."""
 
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ NUMBERED = 400  # fields of a heat map that are given as numbers too
 
 
 def source_names(found: Mapping[str, Any]) -> list[str]:
-    """The target and the donors, each by the shortest end of its path that tells it from the others."""
+    """The target and the donors, by the last names of their paths if these differ, else by their paths; copies are numbered."""
     names = [found["target"], *(one["donor"] for one in found["donors"])]
     tails = [name.rstrip("/").rpartition("/")[2] for name in names]
-    return tails if len(set(tails)) == len(tails) else names
+    names = tails if len(set(tails)) == len(tails) else names
+    return [f"{name} ({i})" if (i := names[: at + 1].count(name)) > 1 else name for at, name in enumerate(names)]
 
 
 def shares_table(found: Mapping[str, Any], network: str = "g") -> Table:
@@ -65,6 +67,41 @@ def write_heat_map(path: str | Path, found: Mapping[str, Any], network: str = "g
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
     figure.colorbar(image, ax=axes, label="share")
     axes.set_title(f"What of {network.upper()} comes from where", fontsize=10)
+    return _write(path, figure)
+
+
+def write_attention_maps(path: str | Path, found: Mapping[str, Any]) -> Path:
+    """A PNG: where in the image which source is attended to, one row for each point, the network's own share first.
+
+    Args:
+      path: of the file.
+      found: its `maps` are `{point: [H, W, K + 1]}` lists of shares, drawn on one scale from 0 to 1.
+    """
+    require("matplotlib", extra="report")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names, maps, gates = source_names(found), found["maps"], found.get("gates", {})
+    figure = Figure(figsize=(2.4 + 1.5 * len(names), 0.7 + 1.6 * len(maps)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots(len(maps), len(names), squeeze=False)
+    for row, (point, values) in zip(axes, maps.items(), strict=True):
+        values = np.asarray(values)
+        height, width, _ = values.shape
+        gate = f", gate {gates[point]:.3f}" if point in gates else ""
+        row[0].set_ylabel(f"{point}\n{height} x {width}{gate}", fontsize=8)
+        for i, one in enumerate(row):
+            image = one.imshow(values[..., i], cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+            one.set_xticks([])
+            one.set_yticks([])
+            one.set_xlabel(f"mean {values[..., i].mean():.2f}", fontsize=8)
+    for one, name in zip(axes[0], names, strict=True):
+        one.set_title(textwrap.fill(name, 22), fontsize=9)
+    figure.colorbar(image, ax=axes, label="share of attention")
+    return _write(path, figure)
+
+
+def _write(path: str | Path, figure: Any) -> Path:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return write_atomically(path, buffer.getvalue())

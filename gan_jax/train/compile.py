@@ -19,8 +19,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gan_jax.config import ConfigError
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import Metrics, Step
+from gan_jax.trees import map_with_path
 
 AXIS = "batch"
+Cuts = Callable[[str, tuple[int, ...], int], int | None]  # as `Extension.cuts`
 Device = Any  # jax.Device, which type checkers take for a variable
 
 
@@ -30,12 +32,13 @@ class Program:
 
     Attributes:
       run: `(state, data) -> (state, metrics)`; the state that goes in is donated.
-      put: places a host state for `run`; `get`: the inverse, a state without device axis (arrays stay on devices).
+      put: places a host state, or a tree of its parts, for `run`; `get`: the inverse, a state without device axis (arrays
+        stay on devices).
       put_data: places resident arrays, or a stack of batches `[K, d_steps, B, ...]` of this process.
     """
 
     run: Callable[[Any, Any], tuple[Any, Metrics]]
-    put: Callable[[GanState], Any]
+    put: Callable[[Any], Any]
     get: Callable[[Any], GanState]
     put_data: Callable[[dict[str, np.ndarray]], Any]
 
@@ -95,7 +98,9 @@ def loop(step: Step, steps: int, resident: bool) -> Callable[[GanState, Any], tu
     return run
 
 
-def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool) -> Program:
+def compile_jit(
+    make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool, cuts: Cuts | None = None
+) -> Program:
     """One program over a mesh of devices; the state is replicated and the batch is cut.
 
     Args:
@@ -103,26 +108,36 @@ def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[Device]
       steps: steps in a dispatch.
       devices: of all processes.
       resident: whether the data stay on the device.
+      cuts: which leaves of the state are cut too, and along which axis; the step sees a device's part of these.
     """
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
     body = loop(make(axis_name=AXIS, devices=len(devices)), steps, resident)
     everywhere = PartitionSpec()
     cut = everywhere if resident else PartitionSpec(None, None, AXIS)
-    # check_vma would sum gradients of replicated parameters by itself, before the body's own mean.
-    mapped = jax.shard_map(
-        body, mesh=mesh, in_specs=(everywhere, cut), out_specs=(everywhere, everywhere), check_vma=False
-    )
     replicated, divided = NamedSharding(mesh, everywhere), NamedSharding(mesh, cut)
+
+    def spec(path: str, leaf: Any) -> PartitionSpec:
+        axis = None if cuts is None else cuts(path, leaf.shape, len(devices))
+        return everywhere if axis is None else PartitionSpec(*[None] * axis, AXIS)
+
+    def mapped(state: GanState, data: Any) -> tuple[GanState, Metrics]:
+        specs = everywhere if cuts is None else map_with_path(spec, state)
+        # check_vma would sum gradients of replicated parameters by itself, before the body's own mean.
+        run = jax.shard_map(body, mesh=mesh, in_specs=(specs, cut), out_specs=(specs, everywhere), check_vma=False)
+        return run(state, data)
+
     place = functools.partial(jax.make_array_from_process_local_data, divided)
 
     def put(state: Any) -> Any:
         if replicated.is_fully_addressable:
-            return jax.device_put(state, replicated)
-        return jax.tree_util.tree_map(functools.partial(_everywhere, replicated), state)
+            where = lambda path, leaf: NamedSharding(mesh, spec(path, leaf))
+            return jax.device_put(state, replicated if cuts is None else map_with_path(where, state))
+        return map_with_path(lambda path, leaf: _spread(NamedSharding(mesh, spec(path, leaf)), leaf), state)
 
     def get(state: Any) -> Any:
-        # What follows (samples, metrics, saves) is each process's own work, on its own copy.
-        return jax.tree_util.tree_map(lambda x: x if x.is_fully_addressable else x.addressable_data(0), state)
+        # What follows (samples, metrics, saves) is each process's own work, on its own copy. What is cut stays cut.
+        own = lambda x: x.is_fully_addressable or not x.is_fully_replicated
+        return jax.tree_util.tree_map(lambda x: x if own(x) else x.addressable_data(0), state)
 
     return Program(
         run=jax.jit(mapped, donate_argnums=0),
@@ -132,18 +147,27 @@ def compile_jit(make: Callable[..., Step], steps: int, devices: Sequence[Device]
     )
 
 
-def _everywhere(replicated: NamedSharding, x: jax.Array) -> jax.Array:
+def _spread(sharding: NamedSharding, x: jax.Array) -> jax.Array:
     """A value that every process has, as one array over the devices of all."""
+    if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
+        return x  # it was cut before
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-        data = _everywhere(replicated, jax.random.key_data(x))
+        data = _spread(sharding, jax.random.key_data(x))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-    return jax.make_array_from_process_local_data(replicated, np.array(x))
+    value = np.array(x)
+    return jax.make_array_from_process_local_data(sharding, value, value.shape)
 
 
-def compile_pmap(make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool) -> Program:
-    """The same by `pmap`: every leaf of the state has a leading axis of devices. For one process only."""
+def compile_pmap(
+    make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool, cuts: Cuts | None = None
+) -> Program:
+    """The same by `pmap`: every leaf of the state has a leading axis of devices. For one process only, and nothing is cut."""
     if jax.process_count() > 1:
         raise ConfigError("train.compile pmap is for one process; several want jit, which computes the same")
+    if cuts is not None:
+        raise ConfigError(
+            "train.compile pmap keeps every leaf whole on each device; to cut donors (shard_donors) use jit"
+        )
     n = len(devices)
     body = loop(make(axis_name=AXIS, devices=n), steps, resident)
     mapped = jax.pmap(body, axis_name=AXIS, devices=devices, donate_argnums=0, in_axes=(0, 0))

@@ -54,6 +54,8 @@ class Extension:
       shows: `state -> {name: []}`, what of the state after a step goes to the metrics.
       plays: whether there is a game at all; without one D is neither asked nor trained.
       begin: `(g, d) -> extras`: running values that the others keep, at the start.
+      cuts: `(path in the state, shape, devices) -> axis` that devices have parts of, None = each has all of it; the step
+        sees the part. For frozen leaves that are too many to be everywhere. None = every leaf is everywhere.
     """
 
     terms: tuple[Regulariser, ...] = ()
@@ -66,6 +68,7 @@ class Extension:
     shows: Callable[[GanState], dict[str, jax.Array]] = _no_metrics
     plays: bool = True
     begin: Callable[[Variables, Variables], Extras] = _nothing
+    cuts: Callable[[str, tuple[int, ...], int], int | None] | None = None
 
 
 NO_EXTENSION = Extension()

@@ -66,7 +66,9 @@ def compile_phases(
                 task, config, feed.draw, trains, axis_name=axis_name, devices=devices, phase=phase, extension=extension
             )
 
-        return COMPILERS[train.compile](make, train.steps_per_dispatch, devices, feed.resident is not None)
+        return COMPILERS[train.compile](
+            make, train.steps_per_dispatch, devices, feed.resident is not None, extension.cuts
+        )
 
     phases: list[Phase] = ["d", "both"] if warmup_images(config) else ["both"]
     return {phase: program(phase) for phase in phases}

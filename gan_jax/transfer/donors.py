@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax.config import ConfigError
 from gan_jax.fusion.descriptors import describe, standardised
@@ -15,11 +16,12 @@ from gan_jax.fusion.donors import Aligned, align_donor
 from gan_jax.nets import Pair
 from gan_jax.surgery.align import singular_vectors
 from gan_jax.surgery.families import layouts
+from gan_jax.surgery.provenance import fused_history
 from gan_jax.tasks.image import probes
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import networks_of
 
 PROBES = 256  # latents that donors are aligned by, and described
@@ -69,7 +71,9 @@ def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variab
 
 
 def aligner(config: Any, pair: Pair, g: Variables, d: Variables) -> Callable[[Network, Variables], Aligned]:
-    """`(network, another's variables) -> ` these in the order and the scales of this pair's, on the device.
+    """`(network, another's variables) -> ` these in the order and the scales of this pair's.
+
+    Their arrays are on the host with `shard_donors`, else on the device.
 
     Args:
       config: says by what, and whether scales follow.
@@ -78,13 +82,14 @@ def aligner(config: Any, pair: Pair, g: Variables, d: Variables) -> Callable[[Ne
     """
     targets, found = jax.device_get({"g": g, "d": d}), layouts(pair.config)
     activations = _activations(pair, g) if config.align == "activations" else {}
+    place = np.asarray if getattr(config, "shard_donors", False) else jnp.asarray
 
     def bring(network: Network, other: Variables) -> Aligned:
         aligned = align_donor(
             found[network], targets[network], jax.device_get(other),
             by=config.align, scales=config.scales, activations=activations.get(network),
         )  # fmt: skip
-        return dataclasses.replace(aligned, variables=jax.tree_util.tree_map(jnp.asarray, aligned.variables))
+        return dataclasses.replace(aligned, variables=jax.tree_util.tree_map(place, aligned.variables))
 
     return bring
 
@@ -99,6 +104,39 @@ def descriptors(pair: Pair, every: Sequence[Variables]) -> jax.Array:
     z, labels = probes(pair.config, jax.random.key(0), PROBES)
     make = jax.jit(lambda g: describe(pair.g.apply(g, z, labels)[0]))
     return standardised(jnp.stack([make(g) for g in every]))
+
+
+def donors_as_they_are(ground: Ground, names: Sequence[str]) -> Donors:
+    """The donors' Gs, one after the other, in the order of their own channels."""
+    starts = [ground.donor(name) for name in names]
+    found = {"by": "none", "donors": [{"donor": name} for name in names]}
+    return Donors(tuple(names), [one.g for one in starts], [], found, [one.history for one in starts])
+
+
+def fused_pair(
+    ground: Ground,
+    pair: tuple[Variables, Variables],
+    kept: dict[str, Any],
+    donors: Donors,
+    shares: dict[str, Any],
+    words: str,
+    *,
+    images: int = 0,
+    **found: Any,
+) -> Prepared:
+    """What a fusion leaves to the run: a pair, whose history keeps the donors', and the record under `fusion`.
+
+    Args:
+      ground, kept, images: as of `Prepared` and what made it.
+      pair: G's and D's variables.
+      donors: what was fused with the source.
+      shares: network -> group of leaves -> the donors' shares, for the networks that were fused; `words` says it.
+      found: more for the record, JSON values.
+    """
+    config: Any = ground.config.transfer
+    history = fused_history(ground.start.history, donors.names, donors.histories, shares, words)
+    record = {**donors.found, "target": config.source, "shares": shares, **found}
+    return Prepared(*pair, kept, images, history, {"fusion": record}, (words,))
 
 
 def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:

@@ -16,16 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.config import ConfigError, DistillationConfig
-from gan_jax.fusion.mixture import Gate, Mixture, Shares, fused, grouping
+from gan_jax.fusion.mixture import BRANCH, DONORS, Gate, Mixture, Shares, cut_axis, fused, grouping
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Net, Pair, build
-from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.discriminators import best_discriminator
-from gan_jax.transfer.donors import Donors, check_donors, open_donors, settled
+from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.teaching import distil, nearest
@@ -57,13 +56,24 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
     """The method: both networks start from the source, G as a mixture with the donors until it is baked.
 
     Raises:
-      ConfigError: no donors; a D that is to be fused or chosen, but is fresh; no stage.
+      ConfigError: no donors; a D that is to be fused or chosen, but is fresh; no stage; donors that are to be cut where
+        each example has weights of its own, or by a compiler that cuts nothing.
     """
     check_donors(config)
     if config.fuse_kimg <= 0:
         raise ConfigError(f"transfer.fuse_kimg is {config.fuse_kimg:g}, so that no share is learned; use 0.5 or more")
 
+    if config.shard_donors and getattr(config, "query", "free") != "free" and config.per == "example":
+        raise ConfigError(
+            f"transfer.shard_donors cuts donors, of which one mixture is made, but with transfer.query {config.query} every "
+            "example has its own; use transfer.per batch, or shard_donors off"
+        )
+
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+        if config.shard_donors and ground.config.train.compile != "jit":
+            raise ConfigError(
+                f"transfer.shard_donors wants train.compile jit, not {ground.config.train.compile}, which cuts nothing"
+            )
         bare = build(ground.config.net)
         donors = open_donors(ground, config, bare, g, d)
         if config.d == "best":
@@ -86,10 +96,12 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         shares = {name: mixture.shares(learned[name]["params"]) for name, mixture in mixtures.items()}
         teacher, images = learned["g"], int(state.images)
         for name, mixture in mixtures.items():
-            plain = {**learned[name], "params": mixture.bake(learned[name]["params"])}
+            params = learned[name]["params"]  # and donors as they were before they were cut
+            branch = {**params[BRANCH], DONORS: start[name]["params"][BRANCH][DONORS]}
+            plain = {**learned[name], "params": mixture.bake({**params, BRANCH: branch})}
             learned[name] = settled(bare, name, plain, ground.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
-        found = donors.found | {"target": config.source, "shares": listed, "learned": rows}
+        more: dict[str, Any] = {"learned": rows}
         if fusing.lesson is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
             # Where a latent chooses between networks their mean is like none of them, and one of them a better begin.
@@ -98,11 +110,11 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             points = tuple(choose_points(bare))
             g, d, seen, lessons = distil(ground, fusing.lesson, pupils[pupil], learned["d"], teacher, points, net)
             learned, images = {"g": g, "d": d}, images + seen
-            found |= {"taught": lessons, "pupils": distances}
+            more |= {"taught": lessons, "pupils": distances}
             words += f"; then {'it' if pupil == 'mean' else pupil} was taught what the mixture makes of each latent"
-        history = fused_history(ground.start.history, donors.names, donors.histories, listed, words)
         kept = {"fused": learned["g"]} if config.preserve else kept
-        return Prepared(learned["g"], learned["d"], kept, images, history, {"fusion": found}, (words,))
+        made = learned["g"], learned["d"]
+        return fused_pair(ground, made, kept, donors, listed, words, images=images, **more)
 
     return Method(
         starts=tuple(networks_of(config.networks)),
@@ -129,8 +141,10 @@ def _learn(
     mixture, first = mixtures["g"], mixtures["g"].shares(start["g"]["params"])
 
     def grafted(pair: Pair) -> Pair:
-        d = fused(pair.d, mixtures["d"]) if "d" in mixtures else pair.d
-        return dataclasses.replace(pair, g=fusing.net(pair, mixture), d=d)
+        axis = pair.axis_name if config.shard_donors else None
+        on = {name: dataclasses.replace(one, axis_name=axis) for name, one in mixtures.items()}
+        d = fused(pair.d, on["d"]) if "d" in on else pair.d
+        return dataclasses.replace(pair, g=fusing.net(pair, on["g"]), d=d)
 
     def settle(turn: Turn, network: Network, before: Any, after: Any) -> Any:
         trained, opt = after
@@ -151,7 +165,8 @@ def _learn(
         trains=(mixture.trains, mixtures["d"].trains if "d" in mixtures else lambda path: True),
         grafted=grafted,
         extension=Extension(
-            terms=tuple(fusing.terms(mixture, first)), settle=settle, after=after, shows=shows
+            terms=tuple(fusing.terms(mixture, first)), settle=settle, after=after, shows=shows,
+            cuts=cut_axis if config.shard_donors else None,
         ),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
     )  # fmt: skip

@@ -92,13 +92,19 @@ class Ground:
           kept: what it reads in its turns.
           optim: of the stage; None = as the run's, at a constant learning rate.
           row: `(images, metrics)` of each logged dispatch.
+
+        Returns:
+          the state at the end on one device, as the start is; leaves that the extension cuts stay cut.
         """
         train = dataclasses.replace(self.config.train, kimg=max(kimg, dispatch_images(self.config) / 1000))
         optim = optim or dataclasses.replace(self.config.optim, schedule="constant")
         config = dataclasses.replace(self.config, train=train, optim=optim, transfer=ScratchConfig())
         task_of = lambda axis: self.task(axis, grafted)
         key = jax.random.fold_in(self.key, STAGE_KEY)
-        begin = lambda g, d, kept: init_state(task_of(None), config, key, g, d, trains, extension, kept)
+        begin = lambda g, d, kept, key: init_state(task_of(None), config, key, g, d, trains, extension, kept)
         programs = compile_phases(config, task_of, self.feed, trains, extension)
-        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d, kept), Hooks(row=row))[0]
-        return jax.tree_util.tree_map(lambda leaf: leaf.addressable_data(0), state)  # as the start is, on one device
+        if extension.cuts is not None:  # before anything is made of it, or one device would hold all
+            g, d, kept, key = programs["both"].put((g, d, kept, key))
+        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d, kept, key), Hooks(row=row))[0]
+        here = lambda leaf: leaf.addressable_data(0) if leaf.is_fully_replicated else leaf
+        return jax.tree_util.tree_map(here, state)

@@ -25,19 +25,36 @@ def pairs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("method", ["gradient", "merge"])
+METHODS = {
+    "gradient": ("--transfer.fuse-kimg 0.032", {"fusion", "shares"}),
+    "merge": ("--transfer.merge ties", set()),
+    "feature_fusion": ("--transfer.fuse-kimg 0.032 --transfer.distil-kimg 0.016", {"fusion", "shares", "attention"}),
+    "distillation": ("--transfer.distil-kimg 0.016", {"fusion"}),
+    "cocktail": ("--transfer.root-kimg 0.016", {"fusion"}),
+}  # what is learned, and what is drawn of it
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_two_pairs_become_one(cli, pairs, tmp_path, method):
-    stage = ["--transfer.fuse-kimg", "0.032"] if method == "gradient" else ["--transfer.merge", "ties"]
+    stage, drawn = METHODS[method][0].split(), METHODS[method][1]
     code = cli("fuse", *WORDS, "--method", method, "--donors", str(pairs / "a"), str(pairs / "b"),
                "--target", f"npz:{pairs / 'data.npz'}", "--out", str(tmp_path / "run"), *stage, *RUN.split(), *QUIET)  # fmt: skip
     assert code == 0, cli.err
     assert "g/params/fc0/kernel" in cli.out, "the plan"
-    assert "G of" in cli.out and "cosine of weights" in cli.out
-    learned = method == "gradient"
-    assert ("heat map" in cli.out) == learned == (tmp_path / "run" / "fusion.png").exists()
-    assert (tmp_path / "run" / "shares.png").exists() == learned
-    if learned:
-        assert "| `fc0`" in cli.out and "| a |" in cli.out.replace("  ", " ").replace("| a  |", "| a |")
+    if method in ("gradient", "merge"):
+        assert "G of" in cli.out and "cosine of weights" in cli.out
+    else:
+        assert "in the order of their own channels" in cli.out
+    assert {path.stem for path in (tmp_path / "run").glob("*.png")} == drawn
+    for name, said in {
+        "fusion": "heat map",
+        "shares": "shares over the stage",
+        "attention": "attention by position",
+    }.items():
+        assert (f"{said}: {tmp_path / 'run' / name}.png" in cli.out) == (name in drawn)
+    if "fusion" in drawn:
+        group = "all" if method in ("distillation", "cocktail") else "fc0"
+        assert f"| `{group}`" in cli.out and "| a |" in cli.out.replace("  ", " ").replace("| a  |", "| a |")
     assert cli("sample", str(tmp_path / "run"), "--n", "4", "--out", str(tmp_path / "x.png")) == 0
     assert cli("inspect", str(tmp_path / "run"), "--provenance") == 0, cli.err
     assert "fused with" in cli.out

@@ -26,6 +26,9 @@ class FusionConfig(DonorsConfig):
     fuse_lr: float = 1e-2  # step size of the shares
     granularity: Literal["global", "block", "tensor", "channel"] = "block"  # what has a share of its own
     donor_dtype: Literal["float32", "bfloat16"] = "float32"  # in which donors are kept while shares are learned
+    shard_donors: bool = (
+        False  # every device holds its part of each donor meanwhile, and not all; with train.compile jit
+    )
     preserve: float = 0.0  # after the stage: weight of the distance to the images that the fused G made; 0 = none
     give_way: bool = True  # whether that gives way to the target's gradient where the two conflict (PCGrad)
 

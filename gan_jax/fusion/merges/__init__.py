@@ -18,13 +18,13 @@ from typing import Any
 
 from gan_jax.fusion.merges.averages import average
 from gan_jax.fusion.merges.blend import blend
-from gan_jax.fusion.merges.dare import dare
+from gan_jax.fusion.merges.dare import dare, dare_votes
 from gan_jax.fusion.merges.fisher import fisher_merge, gradient_matching
 from gan_jax.fusion.merges.leaves import MergeError
 from gan_jax.fusion.merges.regmean import regmean
 from gan_jax.fusion.merges.soup import greedy_soup
 from gan_jax.fusion.merges.spherical import karcher, slerp
-from gan_jax.fusion.merges.task_vectors import task_arithmetic, ties
+from gan_jax.fusion.merges.task_vectors import task_arithmetic, ties, ties_votes
 from gan_jax.trees import Tree, did_you_mean
 
 NEEDS = {
@@ -46,12 +46,16 @@ class Merge:
       needs: what must be given; of `NEEDS`.
       count: how many donors there must be; None = any number.
       symmetric: whether donors and what belongs to each may be relabelled.
+      leafwise: whether a leaf is made of the same leaf of the others alone, so that a part of the trees gives that part.
+      votes: of merges that elect signs, what parts have to add up before they are merged: `majority` is its sign.
     """
 
     function: Callable[..., Tree]
     needs: tuple[str, ...] = ()
     count: int | None = None
     symmetric: bool = True
+    leafwise: bool = False
+    votes: Callable[..., Any] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -101,8 +105,12 @@ def _dare(combine: Any) -> Callable[..., Tree]:
         density: float = 0.1,
         lam: Any = 1.0,
         normalize: bool = False,
+        majority: Any = None,
     ) -> Tree:
-        return dare(base, donors, weights, key=key, density=density, combine=combine, lam=lam, normalize=normalize)
+        return dare(
+            base, donors, weights, key=key, density=density, combine=combine, lam=lam, normalize=normalize,
+            majority=majority,
+        )  # fmt: skip
 
     return thinned
 
@@ -112,14 +120,14 @@ def _soup(donors: Sequence[Tree], score: Callable[[Tree], float]) -> Tree:
 
 
 MERGES: dict[str, Merge] = {
-    "uniform": Merge(_uniform),
-    "average": Merge(average),
-    "slerp": Merge(slerp, count=2),
-    "karcher": Merge(karcher),
-    "task_arithmetic": Merge(task_arithmetic, ("base",)),
-    "ties": Merge(ties, ("base",)),
-    "dare_linear": Merge(_dare("linear"), ("base", "key"), symmetric=False),
-    "dare_ties": Merge(_dare("ties"), ("base", "key"), symmetric=False),
+    "uniform": Merge(_uniform, leafwise=True),
+    "average": Merge(average, leafwise=True),
+    "slerp": Merge(slerp, count=2, leafwise=True),
+    "karcher": Merge(karcher, leafwise=True),
+    "task_arithmetic": Merge(task_arithmetic, ("base",), leafwise=True),
+    "ties": Merge(ties, ("base",), leafwise=True, votes=ties_votes),
+    "dare_linear": Merge(_dare("linear"), ("base", "key"), symmetric=False, leafwise=True),
+    "dare_ties": Merge(_dare("ties"), ("base", "key"), symmetric=False, leafwise=True, votes=dare_votes),
     "fisher": Merge(fisher_merge, ("fishers",)),
     "gradient_matching": Merge(gradient_matching, ("base", "fishers")),
     "regmean": Merge(regmean, ("grams",)),

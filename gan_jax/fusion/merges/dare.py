@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.fusion.merges.leaves import MergeError, Weights, check_fit
-from gan_jax.fusion.merges.task_vectors import add, check_density, vectors_of
+from gan_jax.fusion.merges.task_vectors import Vectors, add, check_density, vectors_of, votes
 from gan_jax.trees import Tree, flatten, map_with_path
 
 
@@ -29,6 +29,7 @@ def dare(
     combine: Literal["linear", "ties"] = "linear",
     lam: float | jax.Array = 1.0,
     normalize: bool = False,
+    majority: Any = None,
 ) -> Tree:
     """Keeps each value of tau with the probability `density` and divides it by that, so that its mean stays.
 
@@ -42,10 +43,25 @@ def dare(
       combine: "linear" adds what is left, "ties" elects signs first and takes those that agree.
       lam: of the sum.
       normalize: divide by the weights' sum (of those that agree).
+      majority: as of `ties`.
 
     Raises:
       MergeError: neither key nor masks, or both; masks that do not fit; a density that is not in (0, 1].
     """
+    thinned = _thinned(base, donors, key, masks, density)
+    return add(base, donors, thinned, weights, lam, normalize, elect=combine == "ties", majority=majority)
+
+
+def dare_votes(
+    base: Tree, donors: Sequence[Tree], weights: Weights = None, *, key: jax.Array, density: float = 0.1
+) -> jax.Array:
+    """`task_vectors.votes` of what is left."""
+    return votes(_thinned(base, donors, key, None, density), weights, len(donors))
+
+
+def _thinned(
+    base: Tree, donors: Sequence[Tree], key: jax.Array | None, masks: Sequence[Tree] | None, density: float
+) -> Vectors:
     check_density(density)
     vectors = vectors_of(base, donors)
     if (key is None) == (masks is None):
@@ -58,11 +74,10 @@ def dare(
     kept = [flatten(mask) for mask in masks]
     for i, mask in enumerate(kept):
         check_fit(mask, flatten(base), f"the mask of donor {i}", "the base", floats=True)
-    thinned = {
+    return {
         path: [jnp.where(jnp.asarray(kept[i][path], bool), tau / density, 0.0) for i, tau in enumerate(taus)]
         for path, taus in vectors.items()
     }
-    return add(base, donors, thinned, weights, lam, normalize, elect=combine == "ties")
 
 
 def draw_masks(key: jax.Array, donors: Sequence[Tree], density: float) -> list[Tree]:

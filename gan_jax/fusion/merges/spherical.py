@@ -5,6 +5,7 @@ A mean of two weights that have little in common is shorter than both, as their 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,11 +67,16 @@ def karcher(donors: Sequence[Tree], weights: Weights = None, *, iterations: int 
         whole = sum(parts, jnp.zeros((), xs[0].dtype))
         parts = [part / jnp.where(whole > 0, whole, 1.0) for part in parts]
         start = weighted_sum(parts, units)
-        found = jax.lax.fori_loop(0, iterations, lambda i, at: _step(at, parts, units), _unit(start))
+        found = _search(_unit(start), parts, units, iterations)
         cancel = _norm(start) < 1e-6
         return jnp.where(cancel, weighted_sum(w, xs), weighted_sum(w, lengths) * found)
 
     return each_leaf(mean, donors)
+
+
+@functools.partial(jax.jit, static_argnames="iterations")  # or every leaf would leave a program of its own
+def _search(at: jax.Array, parts: Sequence[jax.Array], units: Sequence[jax.Array], iterations: int) -> jax.Array:
+    return jax.lax.fori_loop(0, iterations, lambda i, at: _step(at, parts, units), at)
 
 
 def _step(at: jax.Array, parts: Sequence[jax.Array], units: Sequence[jax.Array]) -> jax.Array:

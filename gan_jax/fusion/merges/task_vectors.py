@@ -53,6 +53,7 @@ def ties(
     density: float = 0.2,
     lam: float | jax.Array = 1.0,
     normalize: bool = True,
+    majority: Any = None,
 ) -> Tree:
     """Trim, elect signs, merge what agrees: `base + lam mean of the tau_i whose sign is that of sum_i w_i tau_i`.
 
@@ -65,13 +66,22 @@ def ties(
       density: part of each leaf of tau that is kept, the largest; at least one value, and all that are as large as it.
       lam: of the mean.
       normalize: the mean of those that agree; False = their sum.
+      majority: `[]` the sign of most signs, where `base` and `donors` are parts of trees; None = these are whole.
 
     Raises:
       MergeError: a density that is not in (0, 1].
     """
+    return add(base, donors, _trimmed(base, donors, density), weights, lam, normalize, elect=True, majority=majority)
+
+
+def ties_votes(base: Tree, donors: Sequence[Tree], weights: Weights = None, *, density: float = 0.2) -> jax.Array:
+    """`votes` of what TIES has trimmed."""
+    return votes(_trimmed(base, donors, density), weights, len(donors))
+
+
+def _trimmed(base: Tree, donors: Sequence[Tree], density: float) -> Vectors:
     check_density(density)
-    trimmed = {path: [_trim(tau, density) for tau in taus] for path, taus in vectors_of(base, donors).items()}
-    return add(base, donors, trimmed, weights, lam, normalize, elect=True)
+    return {path: [_trim(tau, density) for tau in taus] for path, taus in vectors_of(base, donors).items()}
 
 
 def vectors_of(base: Tree, donors: Sequence[Tree]) -> Vectors:
@@ -98,17 +108,24 @@ def add(
     normalize: bool,
     *,
     elect: bool,
+    majority: Any = None,
 ) -> Tree:
-    """The base and lam times the sum or the disjoint mean of weighted vectors."""
+    """The base and lam times the sum or the disjoint mean of weighted vectors; `majority` as of `ties`."""
     w = coefficients(weights, len(donors), normalize=normalize and not elect)
     own = flatten(base)
     sums = {path: weighted_sum(w, taus) for path, taus in vectors.items()}
     if elect:
-        signs = [jnp.sign(total).sum().astype(jnp.float32) for total in sums.values()]
-        majority = jnp.sign(sum(signs, jnp.zeros((), jnp.float32)))
-        sums = {path: _agreed(vectors[path], w, total, majority, normalize) for path, total in sums.items()}
+        most = jnp.sign(votes(vectors, weights, len(donors))) if majority is None else jnp.asarray(majority)
+        sums = {path: _agreed(vectors[path], w, total, most, normalize) for path, total in sums.items()}
     step = {path: total * jnp.asarray(lam, total.dtype) for path, total in sums.items()}
     return rebuild({path: jnp.asarray(own[path], x.dtype) + x for path, x in step.items()}, base)
+
+
+def votes(vectors: Vectors, weights: Weights, count: int) -> jax.Array:
+    """`[]` float32: how many more values of the weighted sums are above zero than below. Of parts they add up."""
+    w = coefficients(weights, count, normalize=False)
+    signs = [jnp.sign(weighted_sum(w, taus)).sum().astype(jnp.float32) for taus in vectors.values()]
+    return sum(signs, jnp.zeros((), jnp.float32))
 
 
 def _agreed(

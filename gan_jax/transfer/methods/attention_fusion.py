@@ -114,6 +114,11 @@ def _with_gate(variables: Variables, changes: dict[str, Any]) -> Variables:
 
 
 def _check(config: AttentionFusionConfig) -> None:
+    if config.aligner and config.shard_donors:
+        raise ConfigError(
+            "transfer.aligner maps all output channels of a donor, of which with transfer.shard_donors no device has all; "
+            "use one of the two"
+        )
     if min(config.temperature, config.temperature_end) <= 0:
         raise ConfigError(
             f"transfer.temperature {config.temperature:g} and temperature_end {config.temperature_end:g} divide scores; "

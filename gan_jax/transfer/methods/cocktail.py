@@ -21,11 +21,10 @@ from gan_jax.config import ConfigError, RootingConfig
 from gan_jax.fusion.merges.averages import average
 from gan_jax.fusion.rooting import DONOR, deal_generated
 from gan_jax.nets import Pair
-from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
-from gan_jax.transfer.donors import check_donors, settled
+from gan_jax.transfer.donors import Donors, check_donors, fused_pair, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
 
@@ -64,8 +63,7 @@ def cocktail(config: RootingConfig, pair: Pair) -> Method:
         )
         shares = {network: {"all": [1 / count] * (count - 1)} for network in ("g", "d")}
         words = f"the average of {config.source} and of copies of it that learned {', '.join(config.donors)}"
-        history = fused_history(ground.start.history, config.donors, histories, shares, words)
-        found = {"target": config.source, "by": "none", "donors": rows, "shares": shares}
-        return Prepared(g, d, kept, images, history, {"fusion": found}, (f"G and D are {words}",))
+        donors = Donors(tuple(config.donors), [], [], {"by": "none", "donors": rows}, histories)
+        return fused_pair(ground, (g, d), kept, donors, shares, f"G and D are {words}", images=images)
 
     return Method(starts=("g", "d"), prepare=prepare)

@@ -14,8 +14,8 @@ from typing import Any
 from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Pair
-from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.state import Variables
+from gan_jax.transfer.donors import donors_as_they_are, fused_pair
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.teaching import check_lesson, teach
@@ -33,20 +33,16 @@ def distillation(config: DistillationConfig, pair: Pair) -> Method:
         raise ConfigError("transfer.distil_kimg is 0, so that nothing is learned of the donors; use 0.5 or more")
 
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        starts = [ground.donor(name) for name in config.donors]
-        every = [(one, share) for one, share in zip([g, *(s.g for s in starts)], shares, strict=True) if share > 0]
+        donors = donors_as_they_are(ground, config.donors)
+        every = [(one, share) for one, share in zip([g, *donors.g], shares, strict=True) if share > 0]
         g, d, images, rows = teach(ground, config, g, d, [one for one, _ in every], [s for _, s in every], points)
         words = "G was taught by " + ", ".join(
             f"{name} ({share:.3g} of the examples)"
             for name, share in zip([config.source, *config.donors], shares)
             if share > 0
         )
-        found = {"target": config.source, "by": "none", "donors": [{"donor": name} for name in config.donors],
-                 "shares": {"g": {"all": list(shares[1:])}}, "taught": rows}  # fmt: skip
-        history = fused_history(
-            ground.start.history, config.donors, [one.history for one in starts], found["shares"], words
-        )
-        return Prepared(g, d, kept, images, history, {"fusion": found}, (words,))
+        told = {"g": {"all": list(shares[1:])}}
+        return fused_pair(ground, (g, d), kept, donors, told, words, images=images, taught=rows)
 
     return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
 

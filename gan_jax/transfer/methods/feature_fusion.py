@@ -25,11 +25,11 @@ from gan_jax.fusion.features import fused
 from gan_jax.fusion.points import choose_points
 from gan_jax.fusion.told import measure_attention
 from gan_jax.nets import Pair
-from gan_jax.surgery.provenance import fused_history
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.turn import Turn
+from gan_jax.transfer.donors import donors_as_they_are, fused_pair
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.teaching import Rows, check_lesson, distil
@@ -47,16 +47,16 @@ def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
     carried = lambda pair: dataclasses.replace(pair, g=fused(pair.g, fusion))
 
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        starts, rows = [ground.donor(name) for name in config.donors], []
+        donors, rows = donors_as_they_are(ground, config.donors), []
         state = ground.train(
-            attach(fusion, g, [one.g for one in starts], ground.key), d, config.fuse_kimg,
+            attach(fusion, g, donors.g, ground.key), d, config.fuse_kimg,
             trains=(trains(config.finetune), lambda path: True),
             grafted=carried,
             extension=attending(config),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
         )  # fmt: skip
         told = measure_attention(pair, fusion, state.g)
-        counts = [max(row[i] for row in told["counts"].values()) for i in range(len(starts))]
+        counts = [max(row[i] for row in told["counts"].values()) for i in range(len(donors.g))]
         dropped = [i for i, most in enumerate(counts) if most < config.drop]
         g, d, images, lessons = _distilled(ground, config, fusion, state, dropped)
         words = "G took from donors, on average over points " + ", ".join(
@@ -64,10 +64,11 @@ def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
             for i, name in enumerate(config.donors)
         )
         shares = {"g": {point: row[1:] for point, row in told["shares"].items()}}
-        history = fused_history(ground.start.history, config.donors, [one.history for one in starts], shares, words)
-        found = {"target": config.source, "by": "none", "donors": [{"donor": name} for name in config.donors], "learned": rows,
-                 **told, "shares": shares, "dropped": [config.donors[i] for i in dropped], "taught": lessons}  # fmt: skip
-        return Prepared(g, d, kept, int(state.images) + images, history, {"fusion": found}, (words,))
+        found = {name: value for name, value in told.items() if name != "shares"}
+        return fused_pair(
+            ground, (g, d), kept, donors, shares, words, images=int(state.images) + images, learned=rows,
+            dropped=[config.donors[i] for i in dropped], taught=lessons, **found,
+        )  # fmt: skip
 
     return Method(starts=("g", "d"), prepare=prepare)
 

@@ -20,13 +20,12 @@ from gan_jax.fusion.merges.blend import position
 from gan_jax.fusion.merges.regmean import gram, mean_gram
 from gan_jax.nets import Pair, build
 from gan_jax.nets.inputs import kernel_inputs
-from gan_jax.surgery.provenance import fused_history
 from gan_jax.tasks.image import probes
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.distance import make_distance
-from gan_jax.transfer.donors import Donors, aligner, check_donors, open_donors, settled
+from gan_jax.transfer.donors import Donors, aligner, check_donors, fused_pair, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method, networks_of
@@ -65,7 +64,7 @@ def merged(config: MergeConfig, pair: Pair) -> Method:
         if config.d == "best":
             d, losses = best_discriminator(ground, [d, *donors.d], g)
             donors.found["d"] = dict(zip(names, losses, strict=True))
-        found = donors.found | {"target": config.source, "kind": config.merge}
+        found: dict[str, Any] = {"kind": config.merge}
         if config.merge == "best":
             score = make_distance(ground, bare, config.samples)
             scores = [score(one) for one in (g, *donors.g)]
@@ -81,8 +80,7 @@ def merged(config: MergeConfig, pair: Pair) -> Method:
             d = {**d, "params": _merge(ground, config, bare, "d", g, d, donors, kind)}
             d, shares = settled(bare, "d", d, ground.key), shares | {"d": {}}
         g = settled(bare, "g", g, ground.key)
-        history = fused_history(ground.start.history, donors.names, donors.histories, shares, words)
-        return Prepared(g, d, kept, history=history, found={"fusion": found}, notes=(words,))
+        return fused_pair(ground, (g, d), kept, donors, shares, words, **found)
 
     return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
 

@@ -45,7 +45,7 @@ def order_of(kind):
 
 def test_needs_are_explained():
     assert {name for row in MERGES.values() for name in row.needs} == NEEDS.keys()
-    assert MERGES["ties"].options == {"weights": None, "density": 0.2, "lam": 1.0, "normalize": True}
+    assert MERGES["ties"].options == {"weights": None, "density": 0.2, "lam": 1.0, "normalize": True, "majority": None}
     assert MERGES["dare_ties"].options["density"] == 0.1 and not MERGES["uniform"].options
 
 

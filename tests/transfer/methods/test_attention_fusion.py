@@ -134,6 +134,7 @@ def attention_shares(params):
         ({"query": "free"}, "a free query collapses into plain weights exactly"),
         ({"per": "batch"}, "one network makes all of a batch"),
         ({"aligner": True}, "MLPConfig has none; use False"),
+        ({"aligner": True, "shard_donors": True, "per": "batch", "collapse": "mean"}, "use one of the two"),
         ({"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is taught"),
     ],
 )
