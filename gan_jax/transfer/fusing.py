@@ -27,7 +27,7 @@ from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, settled
 from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
-from gan_jax.transfer.teaching import distil, nearest
+from gan_jax.transfer.teaching import distil
 from gan_jax.trees import Tree
 
 
@@ -104,14 +104,10 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         more: dict[str, Any] = {"learned": rows}
         if fusing.lesson is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
-            # Where a latent chooses between networks their mean is like none of them, and one of them a better begin.
-            pupils = {"mean": learned["g"], config.source: g, **dict(zip(donors.names, donors.g, strict=True))}
-            pupil, distances = nearest(bare, net(bare), teacher, pupils)
             points = tuple(choose_points(bare))
-            g, d, seen, lessons = distil(ground, fusing.lesson, pupils[pupil], learned["d"], teacher, points, net)
-            learned, images = {"g": g, "d": d}, images + seen
-            more |= {"taught": lessons, "pupils": distances}
-            words += f"; then {'it' if pupil == 'mean' else pupil} was taught what the mixture makes of each latent"
+            g, d, seen, lessons = distil(ground, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
+            learned, images, more = {"g": g, "d": d}, images + seen, more | {"taught": lessons}
+            words += "; then it was taught what the mixture makes of each latent"
         kept = {"fused": learned["g"]} if config.preserve else kept
         made = learned["g"], learned["d"]
         return fused_pair(ground, made, kept, donors, listed, words, images=images, **more)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,14 +17,11 @@ from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.features.perceptual import lpips
-from gan_jax.tasks.image import probes
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.train.turn import Turn
 from gan_jax.transfer.donors import check_donors
 from gan_jax.transfer.ground import Ground
-
-PROBES = 256  # latents that pupils are compared on
 
 Rows = list[dict[str, Any]]
 LATER = 1  # what the preparation's key is folded with for a second stage
@@ -92,25 +89,6 @@ def distil(
     """
     later = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, LATER))
     return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
-
-
-def nearest(pair: Pair, net: Net, fused: Variables, choices: Mapping[str, Variables]) -> tuple[str, dict[str, float]]:
-    """Which plain G makes what is most like the fused one's images of the same latents, and the distances of all.
-
-    Args:
-      pair: of plain networks.
-      net: the fused network.
-      fused: its variables.
-      choices: by name, variables of the plain G.
-
-    Returns:
-      the name of the least mean |x - t|, and that of each.
-    """
-    z, labels = probes(pair.config, jax.random.key(0), PROBES)
-    images = jax.jit(lambda v: net.apply(v, z, labels)[0])(fused)
-    far = jax.jit(lambda v: jnp.abs(pair.g.apply(v, z, labels)[0] - images).mean())
-    distances = {name: float(far(one)) for name, one in choices.items()}
-    return min(distances, key=distances.__getitem__), distances
 
 
 def lesson_optim(optim: OptimConfig, lr: float) -> OptimConfig:
