@@ -12,14 +12,14 @@ is none of them; a plain network can be taught what the mixture makes instead (`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.fusion.attention import Slots
-from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes, fused
+from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes, fused, mix
 from gan_jax.nets import Net, Pair, build
 from gan_jax.nets.build import Variables
 from gan_jax.trees import Tree, flatten, unflatten
@@ -28,6 +28,7 @@ Query = Literal["latent", "style", "class", "features"]
 Per = Literal["example", "batch"]
 MEAN = "mean"
 EXAMPLES = "examples"  # the axis over which a batch is mapped
+STATISTICS = "donors_batch_stats"  # collection: donors' batch statistics, stacked
 MOMENTUM = 0.1  # of the running mean, as published
 
 
@@ -124,7 +125,14 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
     inner = build(pair.config, (EXAMPLES, *axes)).g if per == "example" else pair.g
 
     def mixed(variables: Variables, shares: Shares) -> Variables:
-        return {**variables, "params": mixture.bake(variables["params"], shares)}
+        plain = {**variables, "params": mixture.bake(variables["params"], shares)}
+        donors = flatten(plain.pop(STATISTICS, {}))
+        if donors:
+            own, beside = flatten(variables["batch_stats"]), _groups_of(donors, mixture, variables["params"])
+            plain["batch_stats"] = unflatten(
+                {path: mix(own[path], donors[path], shares[beside[path]]) for path in donors}
+            )
+        return plain
 
     def of_all(function: Callable[..., Any]) -> Callable[..., Any]:
         """`function` of a network with the weights of the examples that it is shown."""
@@ -158,6 +166,44 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
         return run
 
     return dataclasses.replace(fused(pair.g, mixture), apply=of_all(inner.apply), look=of_all(inner.look))
+
+
+def with_statistics(variables: Variables, own: Variables, donors: Sequence[Variables]) -> Variables:
+    """Variables by which, in evaluation mode, each example is normalised by the statistics of its own mixture.
+
+    Without these it is by the target's, and in training mode by those of all examples, whichever networks made them.
+
+    Args:
+      variables: of `conditional`.
+      own: the target's, with batch statistics of its weights as they are.
+      donors: theirs.
+    """
+    stacked = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *(one["batch_stats"] for one in donors))
+    return {**variables, "batch_stats": own["batch_stats"], STATISTICS: stacked}
+
+
+def standing(net: Net) -> Net:
+    """The network whose `look` is in evaluation mode always."""
+
+    def look(
+        variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
+    ) -> Any:
+        return net.look(variables, x, labels, False, keys, **options)
+
+    return dataclasses.replace(net, look=look)
+
+
+def _groups_of(statistics: Iterable[str], mixture: Mixture, params: Tree) -> dict[str, str]:
+    """The group of the parameters that stand nearest to a statistic: of its module, or of one around it."""
+    paths = [path for path in flatten(params) if not path.startswith(f"{BRANCH}/")]
+
+    def nearest(path: str) -> str:
+        while path := path.rpartition("/")[0]:
+            if beside := [one for one in paths if one.startswith(f"{path}/")]:
+                return beside[0]
+        return paths[0]
+
+    return {path: mixture.group(nearest(path)) for path in statistics}
 
 
 def remember(mixture: Mixture, params: Tree, s: jax.Array, sync: Callable[[Any], Any]) -> Tree:

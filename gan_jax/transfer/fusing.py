@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.config import ConfigError, DistillationConfig
+from gan_jax.fusion.conditional import standing, with_statistics
 from gan_jax.fusion.mixture import BRANCH, DONORS, Gate, Mixture, Shares, cut_axis, fused, grouping
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Net, Pair, build
@@ -104,6 +105,9 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         more: dict[str, Any] = {"learned": rows}
         if fusing.lesson is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
+            if "batch_stats" in g:  # of all examples of a batch they would be of networks that have nothing in common
+                teacher = with_statistics(teacher, *_settled_all(bare, [g, *donors.g], ground.key))
+                net = lambda pair: standing(fusing.net(pair, mixtures["g"]))
             points = tuple(choose_points(bare))
             g, d, seen, lessons = distil(ground, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
             learned, images, more = {"g": g, "d": d}, images + seen, more | {"taught": lessons}
@@ -118,6 +122,11 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         prepare=prepare,
         extension=Extension(terms=(_preserved(config),) if config.preserve else ()),
     )
+
+
+def _settled_all(pair: Pair, every: Sequence[Variables], key: jax.Array) -> tuple[Variables, list[Variables]]:
+    own, *donors = (settled(pair, "g", one, key) for one in every)
+    return own, donors
 
 
 def _preserved(config: Any) -> Regulariser:

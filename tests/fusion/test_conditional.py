@@ -11,7 +11,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.config import MLPConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.fusion.conditional import Conditional, conditional, plain_target, remember, source_of
+from gan_jax.fusion.conditional import (
+    Conditional,
+    conditional,
+    plain_target,
+    remember,
+    source_of,
+    standing,
+    with_statistics,
+)
 from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import build
 from gan_jax.trees import flatten, unflatten
@@ -50,6 +58,36 @@ def test_each_example_has_the_weights_of_its_shares(query, with_source):
         shares = {group: 0.7 * a[i, int(with_source) :] for group, a in attention.items()}
         plain = {**variables, "params": mixture.bake(variables["params"], shares)}
         assert_allclose(got[i], pair.g.apply(plain, z[i : i + 1], labels[i : i + 1])[0][0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("granularity", ["global", "tensor"])
+def test_a_latent_that_chooses_a_network_is_normalised_by_its_statistics(granularity):
+    """Each example is what the network of the largest share makes of it, in evaluation mode even where training is asked."""
+    pair = build(NORMED)
+    every = [jax.jit(pair.g.init)(jax.random.key(seed)) for seed in range(3)]
+    probe = jax.random.normal(jax.random.key(9), (64, 3))
+    every = [{**one, "batch_stats": jax.jit(pair.g.statistics)(one, probe)} for one in every]
+    gate = Conditional(2, 4, 1.0, 1e-5, True, inputs=3)
+    mixture, source = Mixture(gate, grouping(granularity, pair.g_blocks)), source_of("latent", pair)
+    params = mixture.attach(every[0]["params"], jax.random.key(1), [one["params"] for one in every[1:]])
+    if granularity == "tensor":  # of the same mind everywhere
+        leaves = flatten(params)
+        first = {kind: next(leaf for path, leaf in leaves.items() if path.startswith(f"adapter/gate/{kind}/"))
+                 for kind in ("query", "key")}  # fmt: skip
+        same = {path: first.get(path.split("/")[2], leaf) if path.startswith("adapter/gate/") else leaf
+                for path, leaf in leaves.items()}  # fmt: skip
+        params = unflatten(same)
+    variables = with_statistics({**every[0], "params": params}, every[0], every[1:])
+    z = jax.random.normal(jax.random.key(5), (12, 3))
+    chosen = next(
+        iter(gate.attention(params["adapter"]["gate"], source(plain_target(variables), z, None)).values())
+    ).argmax(1)
+    assert len(set(chosen.tolist())) > 1
+    got = jax.jit(lambda v: standing(conditional(pair, mixture, source, "example")).look(v, z, None, True))(variables)[
+        0
+    ]
+    want = jnp.stack([jax.jit(pair.g.apply)(one, z)[0] for one in every])[chosen, jnp.arange(12)]
+    assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("per", ["example", "batch"])
