@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from config import DIGITS, KIMG, methods
+from config import DIGITS, KIMG, MAIN, methods
 from donor import NET
 
 from gan_jax.transfer.benchmark import BenchmarkConfig
@@ -19,7 +19,7 @@ def config() -> BenchmarkConfig:
         base=short(NET, kimg=KIMG, features="lenet-mnist"),
         sources={"d01": SOURCE},
         targets={"digits": DIGITS},
-        methods=methods(DONORS),
+        methods={name: methods(DONORS)[name] for name in MAIN},
         seeds=(0, 1, 2),
         baseline="finetune",
     )
