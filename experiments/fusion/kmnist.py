@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from config import HIGH, KIMG, LOW, MAIN, methods
 from donor import NET
+from fusions import HIGH, LOW, MAIN, methods, on_kuzushiji
 
-from gan_jax.config import DataConfig
-from gan_jax.transfer.benchmark import BenchmarkConfig, Target
-from gan_jax.transfer.recipes import short
+from gan_jax.transfer.benchmark import BenchmarkConfig
 
 
 def config() -> BenchmarkConfig:
-    """The main methods, measured through the network that knows clothing."""
-    return BenchmarkConfig(
-        title="Two donors of digits: a pair of Kuzushiji",
-        base=short(NET, kimg=KIMG),
-        sources={"low": LOW},
-        targets={
-            "kmnist": Target(
-                DataConfig(source="npz:$GAN_JAX_DATA/kmnist-test/kmnist-test-imgs.npz", reference=5000), "far"
-            )
-        },
-        methods={name: methods((HIGH,))[name] for name in MAIN},
-        seeds=(0, 1, 2),
-        baseline="finetune",
-    )
+    """The main methods."""
+    every = {name: methods((HIGH,))[name] for name in MAIN}
+    return on_kuzushiji("Two donors of digits: a pair of Kuzushiji", NET, LOW, every)

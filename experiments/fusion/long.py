@@ -1,10 +1,10 @@
-"""The main methods of config.py with twice the images: lessons of three quarters of 20,480, five seeds."""
+"""The main methods of config.py with twice the images, five seeds."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import config as short
+from fusions import HIGH, KIMG, LOW, MAIN, methods, on_digits
 
 from gan_jax.config import MethodConfig
 from gan_jax.transfer.benchmark import BenchmarkConfig
@@ -12,15 +12,8 @@ from gan_jax.transfer.benchmark import BenchmarkConfig
 
 def config() -> BenchmarkConfig:
     """Stages keep their part of the budget."""
-    base = short.config()
-    train = dataclasses.replace(base.base.train, kimg=2 * short.KIMG)
-    evaluate = dataclasses.replace(base.base.evaluate, every_kimg=2 * short.KIMG / 5)
-    return dataclasses.replace(
-        base,
-        title="Two donors of disjoint digits, twice the images",
-        base=dataclasses.replace(base.base, train=train, evaluate=evaluate),
-        methods={name: longer(base.methods[name]) for name in short.MAIN},
-    )
+    every = {name: longer(methods((HIGH,))[name]) for name in MAIN}
+    return on_digits("Two donors of disjoint digits, twice the images", LOW, every, kimg=2 * KIMG, seeds=5)
 
 
 def longer(method: MethodConfig) -> MethodConfig:

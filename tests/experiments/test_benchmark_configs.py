@@ -27,9 +27,11 @@ def test_a_fusion_wants_donors_and_has_none_by_default(name):
     assert METHOD_NAMES[name]().donors == ()
 
 
-def test_every_fusion_is_compared_and_has_donors():
-    config, found = methods_of("fusion", "config.py")
-    assert {METHOD_NAMES[name] for name in FUSIONS} <= set(found.values())
+@pytest.mark.parametrize("file", ["config", "long", "four", "kmnist", "across", "foreign"])
+def test_every_fusion_is_compared_and_has_donors(file):
+    config, found = methods_of("fusion", f"{file}.py")
+    assert {METHOD_NAMES[name] for name in FUSIONS} <= set(found.values()) or file != "config"
+    assert config.baseline == "finetune" and "gradient" in found
     for name, one in config.methods.items():
         fields = {field.name for field in dataclasses.fields(one)}
         assert "donors" not in fields or one.donors, name
