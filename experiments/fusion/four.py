@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusions import MAIN, methods, on_digits
+from fusions import MAIN, merges, methods, on_digits
 
 from gan_jax.transfer.benchmark import BenchmarkConfig
 
@@ -12,5 +12,5 @@ DONORS = ("runs/fusion/d234", "runs/fusion/d56", "runs/fusion/d789")
 
 def config() -> BenchmarkConfig:
     """Every method begins with the donor of 0 and 1."""
-    every = {name: methods(DONORS)[name] for name in MAIN}
+    every = {name: methods(DONORS)[name] for name in MAIN} | {"best": merges(DONORS)["best"]}
     return on_digits("Four donors of disjoint digits: one pair of all of them", SOURCE, every)
