@@ -92,7 +92,7 @@ thead th.code { font-family: inherit; font-size: 0.86rem; }
 }
 .strips { display: grid; gap: 1.1rem; margin: 0.4rem 0 0.9rem; }
 .strip { display: grid; grid-template-columns: 10rem 1fr; gap: 0 1.2rem; align-items: center; }
-.strip figcaption { font-weight: 600; line-height: 1.3; }
+.strip figcaption { font-weight: 600; line-height: 1.3; overflow-wrap: anywhere; }
 .strip figcaption small { display: block; color: var(--ink-2); font-weight: 400; font-size: 0.82rem; }
 figure { margin: 0; }
 .images { display: grid; grid-template-columns: repeat(var(--n, 10), 1fr); gap: 3px; }
