@@ -1,8 +1,9 @@
 """A generator that is taught: in a training pass its teachers make images of the same latents, and it is told how far off it is.
 
 The teachers are frozen, of any architecture that takes the same latents, and run with the same labels, noise and mixed
-styles, in training mode as the pupil does. In the parameters, below `teachers`: `g1/..` their variables, `lpips/..` a
-perceptual network's, none of which train. A training pass leaves the collection `distances`:
+styles, in training mode as the pupil does, but for a mixture of batch-normed networks (`conditional.standing`). In the
+parameters, below `teachers`: `g1/..` their variables, `lpips/..` a perceptual network's, none of which train. A training
+pass leaves the collection `distances`:
 
     l1          mean |x - t|
     features    mean over points and examples of  mean (h - h_t)^2 / mean h_t^2

@@ -106,7 +106,8 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         if fusing.lesson is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
             if "batch_stats" in g:  # of all examples of a batch they would be of networks that have nothing in common
-                teacher = with_statistics(teacher, *_settled_all(bare, [g, *donors.g], ground.key))
+                own, *theirs = (settled(bare, "g", one, ground.key) for one in (g, *donors.g))
+                teacher = with_statistics(teacher, own, theirs)
                 net = lambda pair: standing(fusing.net(pair, mixtures["g"]))
             points = tuple(choose_points(bare))
             g, d, seen, lessons = distil(ground, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
@@ -122,11 +123,6 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         prepare=prepare,
         extension=Extension(terms=(_preserved(config),) if config.preserve else ()),
     )
-
-
-def _settled_all(pair: Pair, every: Sequence[Variables], key: jax.Array) -> tuple[Variables, list[Variables]]:
-    own, *donors = (settled(pair, "g", one, key) for one in every)
-    return own, donors
 
 
 def _preserved(config: Any) -> Regulariser:
