@@ -22,6 +22,9 @@ from gan_jax.report.table import Table, html_table
 
 # the browser itself refuses whatever would leave the file
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+FINE_PX = (
+    64  # from this size on images are shown smaller than they are, and smoothing is kinder than leaving pixels out
+)
 
 
 def write_report(path: str | os.PathLike[str], report: Report) -> Path:
@@ -165,7 +168,8 @@ def image_element(image: np.ndarray, alt: str = "") -> str:
         image = image[..., :1]  # a grey picture in three channels is three times the bytes
     data = base64.b64encode(png_bytes(image)).decode()
     size = f'width="{width}" height="{height}"'
-    return f'<img class="pixels" {size} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    fine = " fine" if min(height, width) >= FINE_PX else ""
+    return f'<img class="pixels{fine}" {size} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 
 
 def chart_figure(chart: curves.Chart) -> str:
