@@ -24,7 +24,7 @@ class ReportArgs:
       gan-jax report runs/a runs/b runs/c --out comparison.html
     """
 
-    path: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN")]  # run folders
+    path: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="")]  # run folders
     out: Path | None = None  # the page; None = report.html in the run folder, of several runs report.html here
     n: int = 256  # generated images whose nearest training images are looked for
     # of their distances; auto = the features that the run was evaluated with, else pixels
