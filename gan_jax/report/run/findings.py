@@ -159,8 +159,8 @@ def heat_table(table: Table) -> str:
             cells.append(f'<td class="number heat" style="--share:{100 * share:.0f}%">{shown}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
     first, rows = f'<th scope="col">{escape(name.heading)}</th>', "\n".join(body)
-    table = f"<thead><tr>{first}{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
-    return f'<div class="wide" tabindex="0"><table class="shares">{table}</table></div>\n{note(caption)}'
+    inner = f"<thead><tr>{first}{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
+    return f'<div class="wide" tabindex="0"><table class="shares">{inner}</table></div>\n{note(caption)}'
 
 
 def _picture(run: RunFolder, name: str) -> str:
