@@ -261,6 +261,8 @@ def test_grids_are_cut_as_they_were_made(tmp_path):
         made = images(n, channels)
         path = write_png(tmp_path / "g.png", make_grid(made))
         np.testing.assert_array_equal(cut(path, (SIDE, SIDE)), made)
+        path = write_png(tmp_path / "g.png", make_grid(made, scale=3))
+        np.testing.assert_array_equal(cut(path, (SIDE, SIDE)), made)
     with pytest.raises(ValueError, match="no grid of images of 5 x 5"):
         cut(path, (5, 5))
 
