@@ -30,9 +30,10 @@ def plain_kernels(tensors: Tensors) -> tuple[dict[str, np.ndarray], dict[str, st
             matrix = np.moveaxis(kernel, axis, 0).reshape(kernel.shape[axis], -1)
             if matrix.shape == (u.size, v.size):
                 sizes.append(float(u @ matrix @ v))
-        if not sizes or not max(sizes) > 0:
+        size = max(sizes, key=abs, default=0.0)  # of vectors that no step has turned yet it may be negative, there too
+        if not size:
             raise ForeignLayoutError(f"{base + '_u'!r} and {base + '_v'!r} are no singular vectors of {name!r}")
-        made[name] = (kernel / max(sizes)).astype(tensors[name].dtype)
+        made[name] = (kernel / size).astype(tensors[name].dtype)
         left |= dict.fromkeys((f"{base}_u", f"{base}_v"), VECTOR)
     return {name: array for name, array in made.items() if name not in left}, left
 
