@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gan_jax.data.convert import resize, to_channels, to_float, to_uint8
 from gan_jax.data.images import DataError, Images, describe, from_arrays
+from gan_jax.data.overview import Survey, survey
 from gan_jax.data.pipeline import CursorError, Pipeline, make_pipeline
 from gan_jax.data.sources import load, open_source
 from gan_jax.data.subset import Split, few_shot, index_hash
@@ -15,6 +16,7 @@ __all__ = [
     "Images",
     "Pipeline",
     "Split",
+    "Survey",
     "describe",
     "few_shot",
     "from_arrays",
@@ -24,6 +26,7 @@ __all__ = [
     "open_source",
     "prepare",
     "resize",
+    "survey",
     "to_channels",
     "to_float",
     "to_uint8",

@@ -1,0 +1,163 @@
+"""What a data set holds, without bringing it to a shape: of files the headers are read, and nothing else unless asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gan_jax.data.decode import BadImage, Facts
+from gan_jax.data.files import (
+    Bad,
+    Files,
+    chosen_images,
+    list_images,
+    no_images,
+    open_folder,
+    open_zip,
+    read_headers,
+    refuse,
+    suffixes,
+)
+from gan_jax.data.fit import Shape
+from gan_jax.data.images import DataError, Images
+from gan_jax.data.notes import depth_sentences, sentences
+from gan_jax.data.sources import existing, load, split_spec
+from gan_jax.data.tfds_source import TfdsSource, open_tfds
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a data set holds.
+
+    Attributes:
+      name: the spec.
+      count: images that can be read.
+      sizes: images of each (width, height), px, turned as the camera says.
+      modes: images of each mode, as Pillow names them.
+      kinds: files of each kind (PNG, JPEG, ...); empty where there are no files.
+      channels: 1 if all are grey, else 3; transparency is `alpha`.
+      alpha: whether any may have transparency.
+      resolution: the median of the shorter sides, px.
+      depth: the most bits a channel, 8 or more.
+      class_names: by label, where classes have names.
+      classes: (label, name, images) of each class, in the order of labels; the name is the label where there is none.
+      left_out: files that cannot be read: (name, reason).
+      others: files that nobody means as images, by their ending.
+      notes: sentences about labels, depth and files left out.
+    """
+
+    name: str
+    count: int
+    sizes: Counter[tuple[int, int]]
+    modes: Counter[str]
+    kinds: Counter[str]
+    channels: int
+    alpha: bool
+    resolution: int
+    depth: int = 8
+    class_names: tuple[str, ...] | None = None
+    classes: tuple[tuple[int, str, int], ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    others: Counter[str] = dataclasses.field(default_factory=Counter)
+    notes: tuple[str, ...] = ()
+
+
+def survey(spec: Any, classes: Iterable[int | str] | None = None, bad: Bad = "skip", *, whole: bool = False) -> Survey:
+    """Says what a data set holds.
+
+    Args:
+      spec: what `load` takes.
+      classes: names or labels of the classes to count; None for all.
+      bad: "fail" refuses files that cannot be read, with all their names.
+      whole: decode every file, so that damage behind a header is found, too.
+
+    Raises:
+      DataError: nothing can be read, labels that do not fit the images, or a class that is not there.
+    """
+    if isinstance(spec, TfdsSource):
+        return _of_records(spec, classes)
+    kind, rest = split_spec(spec) if isinstance(spec, str) else ("", "")
+    if kind == "tfds":
+        return _of_records(open_tfds(rest), classes)
+    if kind == "folder":
+        path = existing(rest, "folder")
+        with open_folder(path) as files:
+            return _of_files(files, f"folder:{path}", classes, bad, whole)
+    if kind == "zip":
+        path = existing(rest, "file")
+        with open_zip(path) as files:
+            return _of_files(files, f"zip:{path}", classes, bad, whole)
+    return _of_images(load(spec, classes=classes))
+
+
+def _of_files(files: Files, name: str, classes: Iterable[int | str] | None, bad: Bad, whole: bool) -> Survey:
+    listing = list_images(files)
+    images, labels = chosen_images(listing, classes, name)
+    left_out = list(listing.left_out)
+    facts: list[Facts] = []
+    kept: list[int] = []
+    for i, (file, found) in enumerate(read_headers(files, images, whole=whole)):
+        if isinstance(found, BadImage):
+            left_out.append((file, found.reason))
+        else:
+            kept.append(i)
+            facts.append(found)
+    left_out.sort()
+    refuse(left_out, bad, files.root)
+    if not facts:
+        raise DataError(no_images(left_out, files.root))
+    notes = (*listing.labels.notes, *sentences(facts, Shape()))
+    return _make(
+        name, facts, None if labels is None else labels[kept], listing.labels.class_names, tuple(left_out),
+        suffixes(listing.others), notes, Counter(f.kind for f in facts),
+    )  # fmt: skip
+
+
+def _of_records(source: TfdsSource, classes: Iterable[int | str] | None) -> Survey:
+    source = source if classes is None else source.of_classes(classes)
+    facts = source.headers()
+    notes = tuple(depth_sentences(facts))
+    return _make(source.name, facts, source.labels, source.class_names, (), Counter(), notes, Counter())
+
+
+def _of_images(images: Images) -> Survey:
+    height, width = images.resolution
+    alpha = images.channels == 4 and bool((images.images[..., 3] < 255).any())
+    fact = Facts(width, height, _MODES[images.channels], "", alpha=alpha)
+    return _make(
+        images.name, [fact] * len(images), images.labels, images.class_names, images.left_out, Counter(), images.notes,
+        Counter(),
+    )  # fmt: skip
+
+
+def _make(
+    name: str, facts: list[Facts], labels: np.ndarray | None, class_names: tuple[str, ...] | None,
+    left_out: tuple[tuple[str, str], ...], others: Counter[str], notes: tuple[str, ...], kinds: Counter[str],
+) -> Survey:  # fmt: skip
+    classes = ()
+    if labels is not None:
+        numbers, counts = np.unique(labels, return_counts=True)
+        title = lambda label: class_names[label] if class_names else str(label)  # noqa: E731
+        classes = tuple((int(k), title(int(k)), int(n)) for k, n in zip(numbers, counts, strict=True))
+    return Survey(
+        name=name,
+        count=len(facts),
+        sizes=Counter((f.width, f.height) for f in facts),
+        modes=Counter(f.mode for f in facts),
+        kinds=kinds,
+        channels=1 if all(f.grey for f in facts) else 3,
+        alpha=any(f.alpha for f in facts),
+        resolution=int(np.median([min(f.width, f.height) for f in facts])),
+        depth=max(f.depth for f in facts),
+        class_names=class_names,
+        classes=classes,
+        left_out=left_out,
+        others=others,
+        notes=notes,
+    )
