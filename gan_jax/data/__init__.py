@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gan_jax.data.convert import resize, to_channels, to_float, to_uint8
 from gan_jax.data.images import DataError, Images, describe, from_arrays
-from gan_jax.data.overview import Survey, survey
+from gan_jax.data.overview import Survey, inspect_source, survey
 from gan_jax.data.pipeline import CursorError, Pipeline, make_pipeline
 from gan_jax.data.sources import load, open_source
 from gan_jax.data.subset import Split, few_shot, index_hash
@@ -21,6 +21,7 @@ __all__ = [
     "few_shot",
     "from_arrays",
     "index_hash",
+    "inspect_source",
     "load",
     "make_pipeline",
     "open_source",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from gan_jax.data.classes import number_names, whole_number
 from gan_jax.trees import did_you_mean, digest
 
 
@@ -37,7 +37,11 @@ class Images:
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
             raise DataError(f"{self.name}: images must be uint8 [N, H, W, C], not {_describe(images)}")
         if images.shape[3] not in (1, 3, 4):
-            raise DataError(f"{self.name}: images have {images.shape[3]} channels; known are 1, 3, 4 (grey, RGB, RGBA)")
+            first = images.shape[1] in (1, 3, 4)
+            hint = "; if they are channels first, use images.transpose(0, 2, 3, 1)" if first else ""
+            raise DataError(
+                f"{self.name}: images have {images.shape[3]} channels; known are 1, 3, 4 (grey, RGB, RGBA){hint}"
+            )
         if len(images) == 0:
             raise DataError(f"{self.name} holds no images")
         if self.labels is None:
@@ -138,28 +142,34 @@ def class_index(name: int | str, class_names: Sequence[str] | None, where: str) 
     return number
 
 
-def whole_number(text: str) -> int | None:
-    """The number that a text is: `7`, `07`, `7.0`; None for any other text."""
-    found = _WHOLE.fullmatch(text.strip())
-    return int(found[1]) if found else None
-
-
-_WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
-
-
 def from_arrays(
     images: Any, labels: Any = None, *, name: str = "arrays", class_names: Sequence[str] | None = None
 ) -> Images:
-    """Wraps arrays: images `[N, H, W]` or `[N, H, W, C]` uint8, labels `[N]` integers or None."""
+    """Wraps arrays: images `[N, H, W]` or `[N, H, W, C]` uint8; labels `[N]` whole numbers or names, or None."""
     images = np.asarray(images)
     if images.dtype == np.uint8 and images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 and images.ndim in (3, 4):
         raise DataError(f"{name}: images must be uint8 in 0 .. 255, not {images.dtype.name}; to_uint8 takes [-1, 1]")
-    labels = None if labels is None else np.asarray(labels)
-    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+    if labels is None:
+        return Images(images, None, name, None if class_names is None else tuple(class_names))
+    labels, notes = np.asarray(labels), ()
+    if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # the [N, 1] that several archives store
-    return Images(images, labels, name, None if class_names is None else tuple(class_names))
+    if labels.ndim == 2:
+        hint = "; one-hot labels are turned into numbers by labels.argmax(1)" if labels.shape[0] == len(images) else ""
+        raise DataError(f"{name}: labels must be integers [N], not {_describe(labels)}{hint}")
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)  # 2.0, as table programs write it where one is missing
+    if labels.dtype.kind in "US" and labels.ndim == 1:
+        texts = [label.decode("utf-8", "replace") if isinstance(label, bytes) else label for label in labels.tolist()]
+        numbers = [whole_number(text) for text in texts]
+        if None in numbers:
+            labels, class_names, note = number_names(texts, "labels")
+            notes = (note,) if note else ()
+        else:
+            labels = np.array(numbers, np.int64)
+    return Images(images, labels, name, None if class_names is None else tuple(class_names), notes)
 
 
 def describe(images: Images) -> dict[str, Any]:

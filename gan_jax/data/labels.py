@@ -18,13 +18,13 @@ import dataclasses
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from gan_jax.data.images import DataError, whole_number
+from gan_jax.data.classes import gap_note, natural, number_names, whole_number
+from gan_jax.data.images import DataError
 from gan_jax.trees import did_you_mean
 
 LABEL_FILES = ("labels.csv", "labels.json", "dataset.json")
@@ -77,13 +77,12 @@ def find_labels(
         folder = next(filter(None, folders))
         raise DataError(f"{root}/{loose} lies beside the class folder {folder!r}; move it into one, or add labels.csv")
     notes += _odd_folders(root, images, folders, others)  # type: ignore[arg-type]
-    return _with(_number_names(folders, "class folders"), notes)  # type: ignore[arg-type]
+    return _with(_named(folders, "class folders"), notes)  # type: ignore[arg-type]
 
 
-def natural(name: str) -> tuple[Any, ...]:
-    """What names are sorted by: the numbers in them by value, the rest as text; the name itself where that is equal."""
-    parts = re.split(r"([0-9]+)", name)
-    return (*((int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)), (-2, name))
+def _named(labels: Sequence[str], what: str) -> Labels:
+    numbered = number_names(labels, what)
+    return Labels(numbered.labels, numbered.names, (numbered.note,) if numbered.note else ())
 
 
 def _with(labels: Labels, notes: Sequence[str]) -> Labels:
@@ -183,7 +182,7 @@ def _numbers(labels: Sequence[Any], images: Sequence[str], where: str) -> Labels
     whole = [_whole(label) for label in labels]
     named = [isinstance(label, str) and label != "" for label in labels]
     if all(named) and None in whole:
-        return _number_names(labels, "labels")
+        return _named(labels, "labels")
     for image, label, number in zip(images, labels, whole, strict=True):
         if number is None or not 0 <= number < 2**31:
             hint = ""
@@ -194,13 +193,8 @@ def _numbers(labels: Sequence[Any], images: Sequence[str], where: str) -> Labels
                 f"{where}: the label of {image!r} is {shown}; use whole numbers from 0, or names for all{hint}"
             )
     numbers = np.array(whole, np.int32)
-    notes = []
-    if int(numbers.max()) >= len(present := np.unique(numbers)):
-        shown = ", ".join(map(str, present[:20])) + (" ..." if len(present) > 20 else "")
-        notes.append(
-            f"the labels are {shown}: not 0 .. n-1, so a conditional network numbers them 0 .. {len(present) - 1}"
-        )
-    return Labels(numbers, None, tuple(notes))
+    note = gap_note(numbers)
+    return Labels(numbers, None, (note,) if note else ())
 
 
 def _whole(label: Any) -> int | None:
@@ -210,23 +204,6 @@ def _whole(label: Any) -> int | None:
     if isinstance(label, float) and label.is_integer():
         return int(label)
     return label if isinstance(label, int) and not isinstance(label, bool) else None
-
-
-def _number_names(labels: Sequence[str], what: str) -> Labels:
-    """Names numbered in natural order; whole numbers by their value."""
-    counts = Counter(labels)
-    values = {name: int(name) for name in counts if re.fullmatch(r"[0-9]{1,18}", name)}
-    numeric = len(values) == len(counts)
-    class_names = tuple(sorted(counts, key=lambda name: (values[name], name) if numeric else natural(name)))
-    index = {name: i for i, name in enumerate(class_names)}
-    notes = []
-    if numeric and [values[name] for name in class_names] != list(range(len(class_names))):
-        shown = ", ".join(f"{name} -> {i}" for i, name in enumerate(class_names[:20]))
-        more = " ..." if len(class_names) > 20 else ""
-        notes.append(
-            f"the {what} are whole numbers, but not 0 .. {len(class_names) - 1}: their labels are {shown}{more}"
-        )
-    return Labels(np.array([index[label] for label in labels], np.int32), class_names, tuple(notes))
 
 
 def _short(value: Any) -> str:

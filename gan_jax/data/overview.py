@@ -22,8 +22,8 @@ from gan_jax.data.files import (
     refuse,
     suffixes,
 )
-from gan_jax.data.fit import Shape
-from gan_jax.data.images import DataError, Images
+from gan_jax.data.fit import Fit, Shape, of
+from gan_jax.data.images import DataError, Images, describe
 from gan_jax.data.notes import depth_sentences, sentences
 from gan_jax.data.sources import existing, load, split_spec
 from gan_jax.data.tfds_source import TfdsSource, open_tfds
@@ -161,3 +161,105 @@ def _make(
         others=others,
         notes=notes,
     )
+
+
+def inspect_source(
+    spec: Any,
+    *,
+    resolution: int | None = None,
+    channels: int | None = None,
+    fit: Fit = "crop",
+    bad: Bad = "skip",
+    classes: Iterable[int | str] | None = None,
+) -> tuple[dict[str, Any], Images | None]:
+    """What a data set holds and what training does with it, as JSON values; and its images where they are of one shape.
+
+    Every file is decoded, so that all that is damaged is named.
+
+    Args:
+      spec: what `load` takes.
+      resolution, channels, fit: what the images are brought to; None keeps what they have.
+      bad: skip files that cannot be read, or fail with all their names.
+      classes: names or labels of the classes; None for all.
+    """
+    classes = None if classes is None else tuple(classes)
+    found = survey(spec, classes, bad)
+    images = None
+    (width, height), _ = found.sizes.most_common(1)[0]
+    pixels = (resolution**2 if resolution else width * height) * found.count * (channels or found.channels)
+    if (resolution or len(found.sizes) == 1) and pixels <= _MOST_PIXEL_BYTES:
+        try:
+            images = load(spec, resolution=resolution, channels=channels, classes=classes, fit=fit, bad=bad)
+        except DataError:
+            if found.left_out or len(found.modes) < 2:
+                raise  # else grey and colour, which are one set only at a number of channels
+    if images is None or len(images) != found.count:
+        found = survey(spec, classes, bad, whole=True)
+    facts: dict[str, Any] = {
+        "name": found.name,
+        "images": found.count,
+        "height": None,
+        "width": None,
+        "channels": found.channels,
+        "sizes": {f"{w} x {h}": n for (w, h), n in found.sizes.most_common()},
+        "modes": dict(found.modes.most_common()),
+        "kinds": dict(found.kinds.most_common()),
+        "bits": found.depth,
+        "transparency": found.alpha,
+        "classes": {name: n for _, name, n in found.classes} or None,
+        "labels": [{"label": label, "name": name, "images": n} for label, name, n in found.classes],
+        "left_out": [{"file": file, "reason": reason} for file, reason in found.left_out],
+        "other_files": dict(found.others.most_common()),
+        "notes": list(found.notes),
+        "use": usage(found, Shape(resolution, channels, fit)),
+        "mean": None,
+        "fingerprint": None,
+    }
+    if images is not None:
+        about = describe(images)
+        facts |= {name: about[name] for name in ("height", "width", "channels", "mean", "fingerprint")}
+        facts["notes"] = list(images.notes[bool(images.left_out) :])  # the first names files left out, as the facts do
+    return facts, images
+
+
+_MOST_PIXEL_BYTES = 1 << 32  # a set that is read whole for its fingerprint
+
+
+def usage(found: Survey, shape: Shape) -> dict[str, str]:
+    """What training and transfer do with a set, a sentence each: channels, size, fit, classes.
+
+    Args:
+      found: the set.
+      shape: what was asked for; where it leaves the size open, a power of two is taken as an example.
+    """
+    channels = shape.channels or found.channels
+    example = shape.resolution or min(256, max(16, 1 << (found.resolution.bit_length() - 1)))
+    colours = {1: "grey", 3: "colour", 4: "colour and transparency"}
+    words = f"{channels} ({colours[channels]})"
+    if shape.channels is None:
+        words += ", unless --data.channels says otherwise"
+    if found.alpha and channels < 4:
+        words += "; transparency is laid on white (--data.channels 4 keeps it)"
+    if channels == 1 and found.channels == 3:
+        words += "; colour is lost (--data.channels 3 keeps it)"
+    scales = [(shape_scale(example, shape.fit, size), n) for size, n in found.sizes.items()]
+    smaller, same = sum(n for s, n in scales if s < 1), sum(n for s, n in scales if s == 1)
+    larger = found.count - smaller - same
+    size = (
+        f"the network's (--net.resolution); at {example} px {smaller:,} are reduced, {same:,} kept, {larger:,} enlarged"
+    )
+    oblong = sum(n for (w, h), n in found.sizes.items() if w != h)
+    how = {"crop": "cut to their centre", "pad": "padded with black", "stretch": "stretched"}
+    fits = "all are square" if not oblong else f"{of(oblong, found.count)} not square and {how[shape.fit]}"
+    if oblong:
+        fits += f" (--data.fit {', '.join(name for name in how if name != shape.fit)} for another way)"
+    classes = "no labels: an unconditional network"
+    if found.classes:
+        n = len(found.classes)
+        classes = f"{n} classes, used by a network of --net.num-classes {n}; --data.classes chooses by name or label"
+    return {"channels": words, "size": size, "fit": f"{shape.fit}; {fits}", "classes": classes}
+
+
+def shape_scale(resolution: int, fit: Fit, size: tuple[int, int]) -> float:
+    """How much larger an image of (width, height) becomes at a resolution."""
+    return Shape(resolution, fit=fit).scale(size[1], size[0])

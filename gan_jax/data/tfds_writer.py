@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gan_jax.data.sources import load
 from gan_jax.extras import require
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_MOST_CLASSES = 1 << 20
 _SPLIT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -36,6 +37,7 @@ def prepare(
     crop: bool = False,
     description: str = "",
     overwrite: bool = False,
+    note: Callable[[str], Any] = lambda text: None,
 ) -> Path:
     """Writes a TFDS data set that `tfds.data_source(name, data_dir=out_dir)` reads back; images as PNG, without loss.
 
@@ -51,6 +53,7 @@ def prepare(
       crop: make images square by `fit` where no resolution is given, too.
       description: a sentence about the set, kept in its info.
       overwrite: replace a set of the same name and version.
+      note: is told what was lost or left out, a sentence at a time.
 
     Returns:
       the folder of the data set, which `tfds:FOLDER` reads, too.
@@ -68,10 +71,15 @@ def prepare(
     tfds = require("tensorflow_datasets", extra="data")
     require("importlib_resources", extra="data")  # needed by TFDS, which does not declare it
     splits = _load_splits(sources, resolution=resolution, channels=channels, fit=fit, bad=bad, crop=crop)
+    for split, images in splits.items():
+        for text in images.notes:
+            note(text if len(splits) == 1 else f"{split}: {text}")
     first = next(iter(splits.values()))
     features: dict[str, Any] = {"image": tfds.features.Image(shape=first.images.shape[1:], encoding_format="png")}
     if first.labels is not None:
         top = max(int(images.labels.max()) for images in splits.values() if images.labels is not None)
+        if first.class_names is None and top >= _MOST_CLASSES:
+            raise DataError(f"label {top} would make a set of {top + 1:,} classes; number them from 0")
         kind = {"names": list(first.class_names)} if first.class_names else {"num_classes": top + 1}
         features["label"] = tfds.features.ClassLabel(**kind)
     builder_class = _make_builder(tfds, name, version, splits, features, description)
