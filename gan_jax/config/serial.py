@@ -101,6 +101,8 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
+        if type(value) in args:  # int | str
+            return value
         return _parse(next(arg for arg in args if arg is not type(None)), value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):

@@ -53,7 +53,9 @@ def load_dataset(config: Config) -> Dataset:
     data, net = config.data, config.net
     if data.pipeline == "grain" and data.source.startswith("tfds:"):
         return _streamed(config)
-    images = load(data.source, resolution=net.resolution, channels=net.channels, classes=data.classes)
+    images = load(
+        data.source, resolution=net.resolution, channels=net.channels, classes=data.classes, fit=data.fit, bad=data.bad
+    )
     if num_classes := getattr(net, "num_classes", 0):
         images = _relabel(images, num_classes, data.classes)
     if data.reference is not None:
@@ -86,6 +88,7 @@ def make_feed(config: Config, dataset: Dataset) -> Feed:
         mirror=mirror,
         resolution=config.net.resolution,
         channels=config.net.channels,
+        fit=config.data.fit,
     )
     return streamed_feed(pipeline)
 
@@ -119,14 +122,16 @@ def _streamed(config: Config) -> Dataset:
     split = few_shot(len(source), data.shots or min(len(source), REFERENCE_IMAGES), seed=data.subset_seed)
     train = source if data.shots is None else source.take(split.chosen)
     kept = split.chosen if data.shots is None else split.rest[:REFERENCE_IMAGES]
-    return Dataset(train, source.take(kept).load(Shape(net.resolution, net.channels)))
+    return Dataset(train, source.take(kept).load(Shape(net.resolution, net.channels, data.fit)))
 
 
-def _relabel(images: Images, num_classes: int, classes: tuple[int, ...] | None) -> Images:
+def _relabel(images: Images, num_classes: int, classes: tuple[int | str, ...] | None) -> Images:
     """Labels 0..n-1 in the order of the chosen classes."""
     if images.labels is None:
         raise ConfigError(f"net.num_classes is {num_classes}, but {images.name} has no labels; use 0")
-    order = np.array(sorted(set(images.labels.tolist())) if classes is None else classes)
+    order = np.array(
+        sorted(set(images.labels.tolist())) if classes is None else [images.class_index(c) for c in classes]
+    )
     if len(order) != num_classes:
         raise ConfigError(f"net.num_classes is {num_classes}, but the data have {len(order)} classes; use {len(order)}")
     table = np.full(int(order.max()) + 1, -1, np.int32)
