@@ -263,7 +263,9 @@ def mistake(path: Path, error: Exception) -> str:
         said = f"{type(error).__name__}: {error.msg}"
     else:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _beside(frame.filename, folder)]
-        file, line, text = (frames[-1].filename, frames[-1].lineno, frames[-1].line) if frames else (str(path), None, "")
+        file, line, text = (
+            (frames[-1].filename, frames[-1].lineno, frames[-1].line) if frames else (str(path), None, "")
+        )
     if isinstance(error, ConfigError):  # ours, in our words
         said = str(error)
     shown = f"{path}" if Path(file).resolve() == path.resolve() else file

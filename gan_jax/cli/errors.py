@@ -8,8 +8,9 @@ import os
 import re
 import sys
 import traceback
-import unicodedata
 from pathlib import Path
+
+from gan_jax.files import printable
 
 EXIT_CODES = {
     0: "done",
@@ -36,6 +37,7 @@ def handle(error: BaseException, *, verb: str, debug: bool) -> int:
         return 141
     if not isinstance(error, Exception):
         raise error
+    error = _device_error(error)
     readable = is_readable(error)
     if debug or not readable:
         traceback.print_exception(error)
@@ -80,8 +82,10 @@ def exit_code(error: Exception) -> int:
 
 
 def message(error: Exception) -> str:
-    """The error's own words, its notes below; a file's error as `No such file or directory: x`. Nothing that a terminal
-    would obey is left in it."""
+    """The error's own words, its notes below; a file's error as `No such file or directory: x`.
+
+    Nothing that a terminal would obey is left in it.
+    """
     text = str(error)
     if out_of_memory(error):
         text = _memory(text)
@@ -89,13 +93,8 @@ def message(error: Exception) -> str:
         text = _backend(text)
     elif isinstance(error, OSError) and error.strerror and type(error).__module__ == "builtins":
         text = _file(error)
-    return printable("\n".join([text or type(error).__name__, *getattr(error, "__notes__", ())]))
-
-
-def printable(text: str) -> str:
-    """Text with what a terminal would obey, and what no encoding can write, as escapes; lines and tabs stay."""
-    plain = lambda c: c in "\n\t" or not (unicodedata.category(c) in ("Cc", "Cs", "Cf"))
-    return "".join(c if plain(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+    notes = [note for note in getattr(error, "__notes__", ()) if "JAX_TRACEBACK_FILTERING" not in note]
+    return printable("\n".join([text or type(error).__name__, *notes]))
 
 
 def as_typed(text: str) -> str:
@@ -140,7 +139,11 @@ def _memory(text: str) -> str:
     lower = {"train.batch": "", "evaluate.n-fake": "", "n": "", "net.channel-max": "", "net.resolution": ""}
     ways = [f"lower --{name}" for name in lower if name in seen][:3]
     ways += ["say --net.dtype bfloat16"] if "net.dtype" in seen else []
-    ways += ["keep the data off the device: --data.pipeline grain"] if "data.pipeline" in seen and "net.dtype" in seen else []
+    ways += (
+        ["keep the data off the device: --data.pipeline grain"]
+        if "data.pipeline" in seen and "net.dtype" in seen
+        else []
+    )
     said = next((line.strip() for line in text.splitlines() if line.strip()), "")
     said = said.partition("RESOURCE_EXHAUSTED: ")[2] or said
     advice = "; ".join(ways) or "close other programs, or use a machine with more"
@@ -153,13 +156,24 @@ def _backend(text: str) -> str:
     if not asked:
         return said
     return (
-        f"JAX_PLATFORMS is {asked}, and JAX finds no such device here ({said[:200].rstrip('. ')}); unset it to use what there "
-        "is, say JAX_PLATFORMS=cpu, or install JAX for the device: pip install 'jax[cuda13]' or 'jax[tpu]'"
+        f"JAX_PLATFORMS is {asked}, and JAX finds no such device here ({said[:120].rstrip('. ')}); unset it to use what there "
+        "is, say JAX_PLATFORMS=cpu, or install JAX for the device: pip install 'jax[cuda12]' or 'jax[tpu]'"
     )
 
 
 def _runtime_text(error: BaseException) -> str:
     return str(error) if type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError") else ""
+
+
+def _device_error(error: Exception) -> Exception:
+    """What JAX says of a device that was asked for and is not there, where some inner part of it failed of that first."""
+    if not os.environ.get("JAX_PLATFORMS") or "jax" not in sys.modules or is_readable(error):
+        return error
+    try:
+        sys.modules["jax"].devices()
+    except Exception as cause:  # noqa: BLE001  without the plugin of a device, JAX ends in an assertion without a word
+        return cause if no_backend(cause) else RuntimeError("Unable to initialize backend: its plugin is not installed")
+    return error
 
 
 def _raised_here(error: Exception) -> bool:

@@ -198,13 +198,22 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gan-jax export run --to safetensors --out generator.safetensors",
         "gan-jax export run --to onnx --out generator.onnx",
     ),
-    "align": ("gan-jax align runs/a runs/b --out b-aligned", "gan-jax align runs/a runs/b --by activations --out b-aligned"),
-    "merge": ("gan-jax merge runs/a runs/b --out merged", "gan-jax merge runs/a runs/b --kind average --weights 0.7 0.3 --out merged"),
+    "align": (
+        "gan-jax align runs/a runs/b --out b-aligned",
+        "gan-jax align runs/a runs/b --by activations --out b",
+    ),
+    "merge": (
+        "gan-jax merge runs/a runs/b --out merged",
+        "gan-jax merge a b --kind average --weights 0.7 0.3 --out merged",
+    ),
     "plan": (
         "gan-jax plan --transfer.source embedded:fashion16 --net.channel-max 32",
         "gan-jax plan run --transfer.shape error",
     ),
-    "sample": ("gan-jax sample run --n 64 --out grid.png", "gan-jax sample run --checkpoint 48000 --labels boot coat --out pictures"),
+    "sample": (
+        "gan-jax sample run --n 64 --out grid.png",
+        "gan-jax sample run --labels boot coat --out pictures",
+    ),
     "evaluate": (
         "gan-jax evaluate run",
         "gan-jax evaluate embedded:fashion16 --data.source embedded:fashion-mnist --json numbers.json",
@@ -214,7 +223,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gan-jax rank-sources embedded:fashion16 runs/fast --data.source folder:photos",
         "gan-jax rank-sources embedded:fashion16 --data.classes 9 --n 500",
     ),
-    "diff": ("gan-jax diff embedded:fashion16 run", "gan-jax diff run/checkpoints/48000 run --match 'g_ema/**/kernel'"),
+    "diff": ("gan-jax diff embedded:fashion16 run", "gan-jax diff run/checkpoints/48000 run --match 'g_ema/**'"),
     "inspect": ("gan-jax inspect run", "gan-jax inspect run --provenance --match 'd/**'"),
     "weights list": ("gan-jax weights list",),
     "weights get": ("gan-jax weights get alexnet",),

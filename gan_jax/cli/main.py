@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from gan_jax.cli.errors import EXIT_CODES, handle, printable
+from gan_jax.cli.errors import EXIT_CODES, handle
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,11 +48,16 @@ def overview() -> str:
     from gan_jax.cli.help import columns, fill, row
 
     width = columns()
-    lines = lambda rows, gutter: "\n".join(line for left, text in rows for line in row(f"  {left}", text, width, gutter))
+    lines = lambda rows, gutter: "\n".join(
+        line for left, text in rows for line in row(f"  {left}", text, width, gutter)
+    )
     verbs = [f"{title}:\n" + lines([(verb, VERBS[verb]) for verb in group], 18) for title, group in GROUPS.items()]
     blocks = [
         "usage: gan-jax VERB [options]        gan-jax VERB --help for its options",
-        fill("Transfer learning of GANs: pretrain, transplant into another architecture, adapt to few images, measure.", width),
+        fill(
+            "Transfer learning of GANs: pretrain, transplant into another architecture, adapt to few images, measure.",
+            width,
+        ),
         *verbs,
         "options of every verb:\n" + lines(OPTIONS.items(), 22),
         "exit codes:\n" + lines(((str(code), meaning) for code, meaning in EXIT_CODES.items()), 7),
@@ -75,6 +80,17 @@ def _printed(make: Callable[[], str], *, verb: str = "--help", debug: bool = Fal
         return 0
     except Exception as error:
         return handle(error, verb=verb, debug=debug)
+
+
+def _unknown(verb: str) -> int:
+    import difflib
+
+    near = difflib.get_close_matches(verb.lower(), [*VERBS, *FOREIGN], n=2, cutoff=0.5)
+    close = list(dict.fromkeys(FOREIGN.get(name, name) for name in near))
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    what = "option" if verb.startswith("-") else "verb"
+    print(f"gan-jax: there is no {what} {verb!r}{hint}\nThe verbs are {', '.join(VERBS)}.", file=sys.stderr)
+    return 2
 
 
 VERBS = {

@@ -113,7 +113,9 @@ def kind_name(name: str) -> str:
 
 
 def _remark(name: str) -> str:
-    return next((f"; {text}" for names, text in REMARKS.items() if name.rpartition(".")[2].lower() in names.split()), "")
+    return next(
+        (f"; {text}" for names, text in REMARKS.items() if name.rpartition(".")[2].lower() in names.split()), ""
+    )
 
 
 def _values(words: Sequence[str], option: Option) -> Iterator[str]:
