@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError
+from gan_jax.files import printable
 from gan_jax.trees import did_you_mean
 
 PROGRAMS = ("stablehlo", "onnx")
@@ -51,10 +53,12 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--to {args.to} writes the generator alone; leave --d out")
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch is {args.batch}; use at least 1, or leave it out for batches of any size")
-    import gan_jax
     from gan_jax.surgery.provenance import history_of
+    from gan_jax.transfer.models import load, unfinished
 
-    model = gan_jax.load(args.path)
+    if (said := unfinished(args.path)) is not None:
+        print(printable(f"gan-jax export: {said}"), file=sys.stderr)
+    model = load(args.path)
     about = {"history": history_of(model.manifest), "licence": model.manifest.get("licence")}
     files = write_program(args, model, about) if args.to in PROGRAMS else write_tensors(args, model, about)
     print(f"wrote {' and '.join(map(str, files))}")

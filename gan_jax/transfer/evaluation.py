@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,10 +23,10 @@ from gan_jax.metrics import (
     make_protocol,
 )
 from gan_jax.nets import Pair
-from gan_jax.tasks.model import load
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
+from gan_jax.transfer.models import load
 
 STATS_KEY, SAMPLE_KEY = 0, 1  # what the evaluation's key is folded with
 
@@ -113,13 +112,14 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
       evaluate: how.
       lpips: "vgg16" or "alexnet": also intra-cluster LPIPS around the training images, under its own protocol.
     """
-    model = load(Path(path) if not path.startswith("embedded:") else path)
+    model = load(path)
+    g_vars = model.generator
     dataset = load_dataset(Config(data=data, net=model.config, evaluate=evaluate))
     around = _clusters(lpips, dataset) if lpips else None
     evaluator = make_evaluator(evaluate, model.pair, dataset)
     if evaluator is None:
         raise ConfigError("evaluate.features is None: there is nothing to measure with; use fashion-v1")
-    images = evaluator.sample(model.variables["g_ema"])
+    images = evaluator.sample(g_vars)
     parts = [(evaluator.protocol, evaluator.measure_images(images))]
     if around is not None:
         net, train = around

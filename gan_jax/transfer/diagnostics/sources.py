@@ -19,7 +19,7 @@ from gan_jax.config import ConfigError, DataConfig
 from gan_jax.data import few_shot, load
 from gan_jax.metrics import extract, frechet_distance, kid, load_features, prdc, summarise
 from gan_jax.tasks.model import Model
-from gan_jax.tasks.model import load as load_model
+from gan_jax.transfer.models import load as load_model
 
 MOST_TARGETS = 5000  # target images that are looked at
 
