@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from gan_jax.config import Config, DCGANConfig, StyleGAN2Config
 from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
+from gan_jax.documents import shown
 from gan_jax.seeds import LIMIT
 
 
@@ -28,7 +29,7 @@ def _numbers(config: Config) -> Iterator[str]:
         for field in dataclasses.fields(values):
             value, name = getattr(values, field.name), f"{part.name}.{field.name}"
             if name in SEEDS and not 0 <= value < LIMIT:
-                yield f"{name} is {value}; use a whole number from 0 to 2^64 - 1"
+                yield f"{name} is {shown(value)}; use a whole number from 0 to 2^64 - 1"
             elif isinstance(value, float) and not math.isfinite(value):
                 yield f"{name} is {value}; use a finite number"
             elif name in POSITIVE and value is not None and value <= 0:

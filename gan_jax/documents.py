@@ -13,7 +13,14 @@ from typing import Any
 DEPTH = 100  # levels of lists and mappings; what we write has about ten
 SHOWN = 80  # characters of a wrong value in a message
 
-KINDS = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+KINDS = {
+    dict: "a mapping",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
 
 
 def read_document(path: str | Path, error: type[Exception], kind: type = dict) -> Any:

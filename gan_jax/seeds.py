@@ -9,6 +9,8 @@ import zlib
 
 import jax
 
+from gan_jax.documents import shown
+
 LIMIT = 2**64
 
 
@@ -27,10 +29,9 @@ def check_seed(seed: int, name: str = "seed") -> int:
       SeedError: it is negative, too large, or no whole number.
     """
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise SeedError(f"{name} must be a whole number, not {seed!r}")
+        raise SeedError(f"{name} must be a whole number, not {shown(seed)}")
     if not 0 <= seed < LIMIT:
-        said = seed if abs(seed) < 10**40 else "too large" if seed > 0 else "negative"  # not thousands of digits
-        raise SeedError(f"{name} is {said}; use a whole number from 0 to 2^64 - 1")
+        raise SeedError(f"{name} is {shown(seed)}; use a whole number from 0 to 2^64 - 1")
     return seed.__index__()
 
 

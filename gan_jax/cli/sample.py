@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError
+from gan_jax.seeds import check_seed, root_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,20 +31,20 @@ class Sample:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Sample, argv, verb="sample")
+    check_seed(args.seed, "--seed")
     if args.n < 1:
         raise ConfigError(f"--n is {args.n}; use at least 1")
     if args.truncation is not None and args.truncation <= 0:
         raise ConfigError(f"--truncation is {args.truncation:g}; use a number above 0 (0.5 is usual)")
     if args.out.suffix not in ("", ".png", ".npz"):
         raise ConfigError(f"--out {args.out} has an unknown ending; use .png, .npz or none (a folder)")
-    import jax
     import numpy as np
 
     import gan_jax
 
     model = gan_jax.load(args.path)
     labels = None if args.labels is None else np.resize(np.asarray(args.labels, np.int32), args.n)
-    images = np.asarray(model.sample(jax.random.key(args.seed), args.n, labels=labels, truncation=args.truncation))
+    images = np.asarray(model.sample(root_key(args.seed), args.n, labels=labels, truncation=args.truncation))
     print(f"wrote {write(args.out, images, labels)}")
     return 0
 

@@ -151,9 +151,7 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         return tuple(_parse(one, item, f"{where}[{i}]") for i, (one, item) in enumerate(zip(each, value)))
     if origin is Literal:
         if not any(type(value) is type(one) and value == one for one in args):  # True is no 1 here
-            raise ConfigError(
-                f"{where} is {shown(value)}; use one of {', '.join(map(repr, args))}{_near(value, args)}"
-            )
+            raise ConfigError(f"{where} is {shown(value)}; use one of {', '.join(map(repr, args))}{_near(value, args)}")
         return value
     return _scalar(hint, value, where) if hint in (int, float, str, bool) else value
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from gan_jax.config import Config, NetConfig, from_dict, net_from_dict, net_to_dict
+from gan_jax.config import Config, NetConfig, net_from_dict, net_to_dict, read_record
 from gan_jax.interop import load_weights, save_weights
 from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front
@@ -82,6 +81,9 @@ def save(folder: str | Path, config: NetConfig, variables: dict[str, Any], about
 
 
 def run_config(folder: str | Path) -> Config:
-    """The configuration of a run folder."""
-    text = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    return from_dict(Config, text["config"])
+    """The configuration of a run folder.
+
+    Raises:
+      ConfigError: its file is damaged; names the file and the field.
+    """
+    return read_record(Config, Path(folder) / "config.json")[0]
