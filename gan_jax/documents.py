@@ -49,7 +49,7 @@ def parse_document(text: str | bytes, where: str, error: type[Exception], kind: 
     except RecursionError:
         raise error(f"{where} is damaged: its values are nested more than {DEPTH} deep") from None
     except ValueError as cause:
-        raise error(f"{where} is damaged: not JSON ({printable(str(cause), 160)})") from cause
+        raise error(f"{where} is damaged: not JSON ({escaped(str(cause), 160)})") from cause
     if _deeper(value, DEPTH):
         raise error(f"{where} is damaged: its values are nested more than {DEPTH} deep")
     if type(value) is not kind:
@@ -76,12 +76,12 @@ def field_of(values: dict[str, Any], name: str, kind: type, where: str, error: t
 def shown(value: Any) -> str:
     """A value in a message: its repr, cut where it is long, without control characters."""
     try:
-        return printable(repr(value), SHOWN)
+        return escaped(repr(value), SHOWN)
     except (RecursionError, ValueError):  # nested too deep; a whole number of thousands of digits
         return f"a {type(value).__name__}"
 
 
-def printable(text: str, length: int | None = None) -> str:
+def escaped(text: str, length: int | None = None) -> str:
     r"""Text that a terminal shows as it stands: control characters are written as `\x1b`; cut where it is longer."""
     if length is not None and len(text) > length:
         text = text[: length - 3] + "..."

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.config import NetConfig, net_to_dict
-from gan_jax.documents import printable
+from gan_jax.documents import escaped
 from gan_jax.extras import check, require
 from gan_jax.files import replace
 from gan_jax.interop.onnx_graph import OPSET, Graph, GraphError
@@ -278,7 +278,7 @@ def facts_of(path: Path) -> Path:
 
 def one_line(error: BaseException) -> str:
     """The message of any exception on one line of bearable length."""
-    return printable(" ".join(str(error).split()), 300) or type(error).__name__
+    return escaped(" ".join(str(error).split()), 300) or type(error).__name__
 
 
 def _digest(body: bytes) -> str:

@@ -16,6 +16,6 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     return path
 
 
-def printable(text: object) -> str:
+def escaped(text: object) -> str:
     """The text without control characters, which no XML or HTML page may hold and a terminal would obey."""
     return "".join(c for c in str(text) if c.isprintable() or c in "\n\t")

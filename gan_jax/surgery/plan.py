@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gan_jax.documents import parse_document, printable, shown
+from gan_jax.documents import escaped, parse_document, shown
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps, values_kept
 from gan_jax.surgery.ops.arrays import Shape
 from gan_jax.surgery.table import plan_table
@@ -125,7 +125,7 @@ class Plan:
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             if isinstance(error, TreeError):
                 raise
-            raise PlanError(f"this is no plan: {printable(repr(error), 200)}") from error
+            raise PlanError(f"this is no plan: {escaped(repr(error), 200)}") from error
         for entry in plan.entries:
             if not isinstance(entry.target, str) or not isinstance(entry.op, str) or not isinstance(entry.args, dict):
                 raise PlanError(
@@ -141,7 +141,7 @@ def check_entry(entry: Entry) -> None:
         made = shape_of_steps(entry.steps, entry.source_shapes)
         early = [name for name, _ in entry.steps[:-1] if lookup(name).fresh and not lookup(name).constant]
     except (TreeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise PlanError(f"leaf {entry.target!r}: {shown(entry.op)} fails: {printable(str(error), 300)}") from error
+        raise PlanError(f"leaf {entry.target!r}: {shown(entry.op)} fails: {escaped(str(error), 300)}") from error
     if made != entry.target_shape:
         old = " and ".join(str(list(s)) for s in entry.source_shapes) or "nothing"
         raise PlanError(
