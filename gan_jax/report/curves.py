@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from gan_jax.extras import require
-from gan_jax.report.files import escaped, write_atomically
+from gan_jax.report.files import printable, write_atomically
 
 Axis = Literal["images", "seconds"]
 AXES: dict[Axis, str] = {"images": "real images shown to D", "seconds": "seconds of training"}
@@ -133,14 +133,14 @@ def _draw(panel: Any, chart: Chart, axis: Axis, colours: dict[str, Any]) -> list
         colour, dashes = colours["series"][_colour(i)], DASHES[_dash(i)]
         marker = "o" if len(xs) <= 24 else None
         (line,) = panel.plot(xs, ys, color=colour, linewidth=1.8, linestyle=dashes, marker=marker, markersize=3.4)
-        line.set_label(escaped(curve.label).lstrip("_"))  # a leading _ would hide it from the legend
+        line.set_label(printable(curve.label).lstrip("_"))  # a leading _ would hide it from the legend
         lines.append(line)
         if curve.half_widths is not None:
             half = np.asarray(curve.half_widths, np.float64)
             panel.fill_between(xs, ys - half, ys + half, color=colour, alpha=0.16, linewidth=0)
     for label, value in chart.references:  # named in the legend: a label on the plot would cover a curve
         reference = panel.axhline(value, color=ink, linewidth=1, linestyle=REFERENCE_DASH)
-        reference.set_label(escaped(label).lstrip("_"))
+        reference.set_label(printable(label).lstrip("_"))
         lines.append(reference)
     if chart.log_y:
         panel.set_yscale("log")
@@ -148,7 +148,7 @@ def _draw(panel: Any, chart: Chart, axis: Axis, colours: dict[str, Any]) -> list
         panel.set_ylim(bottom=0)  # a cut axis would make small differences look large
     panel.set_xlim(left=0)
     panel.set_xlabel(AXES[axis], color=ink)
-    panel.set_ylabel(escaped(chart.y_label), color=ink, parse_math=False)
+    panel.set_ylabel(printable(chart.y_label), color=ink, parse_math=False)
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}"))
     panel.xaxis.set_major_locator(ticker.MaxNLocator(6))
     panel.tick_params(colors=ink, labelcolor=ink, length=0, pad=5, which="both")
@@ -220,7 +220,7 @@ def _inline(svg: bytes, label: str) -> str:
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
-    root.set("aria-label", escaped(label))
+    root.set("aria-label", printable(label))
     text = ElementTree.tostring(root, encoding="unicode")
     tokens = _tokens()
     stand_ins = [tokens["ink"], tokens["line"], *tokens["series"]]

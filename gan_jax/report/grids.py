@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.report.files import escaped, write_atomically
+from gan_jax.report.files import printable, write_atomically
 
 WHITE, INK = 255, (28, 32, 38)
 
@@ -61,7 +61,7 @@ def labelled_grid(
 
     if not rows:
         raise ValueError("a grid needs at least one (label, images) row")
-    labels = [escaped(label) for label, _ in rows]
+    labels = [printable(label) for label, _ in rows]
     pictures = [to_rgb(images, f"row {label!r}") for label, (_, images) in zip(labels, rows, strict=True)]
     columns = min(len(images) for images in pictures) if columns is None else columns
     largest = max(images.shape[1] for images in pictures)

@@ -14,7 +14,7 @@ import numpy as np
 
 from gan_jax.report import curves
 from gan_jax.report.content import Cost, Report
-from gan_jax.report.files import escaped, write_atomically
+from gan_jax.report.files import printable, write_atomically
 from gan_jax.report.grids import png_bytes, to_rgb
 from gan_jax.report.neighbours import Gallery, three_digits
 from gan_jax.report.style import CSS
@@ -82,7 +82,7 @@ def render_report(report: Report) -> str:
 
 def escape(text: object) -> str:
     """Text that is shown as it is, in content and in attributes."""
-    return html.escape(escaped(text), quote=True)
+    return html.escape(printable(text), quote=True)
 
 
 def _paragraphs(text: str, kind: str) -> str:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from gan_jax.report.files import escaped
+from gan_jax.report.files import printable
 
 WINDOW_S = 30.0  # speed and time left are of this last stretch
 
@@ -35,7 +35,7 @@ class Progress:
         every_s: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.total, self.label, self.images = int(total_images), escaped(label), int(start_images)
+        self.total, self.label, self.images = int(total_images), printable(label), int(start_images)
         self._file, self._every_s, self._clock = file or sys.stderr, every_s, clock
         self._marks: deque[tuple[float, int]] = deque()
         self._bar: Any = None

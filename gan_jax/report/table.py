@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gan_jax.report.files import escaped
+from gan_jax.report.files import printable
 
 Rows = Sequence[Mapping[str, Any]]
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
@@ -36,7 +36,7 @@ class Column:
     @property
     def heading(self) -> str:
         unit = f", {self.unit}" if self.unit else ""
-        return escaped(f"{self.title or self.key}{unit} {ARROWS[self.better]}".strip())
+        return printable(f"{self.title or self.key}{unit} {ARROWS[self.better]}".strip())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ def show(value: Any, column: Column) -> str:
         return f"{int(value):,}"
     if _is_number(value):
         return f"{float(value):,.{column.decimals}f}" if math.isfinite(value) else "not finite"
-    return escaped(value)
+    return printable(value)
 
 
 def terminal_table(table: Table, title: str = "", *, width: int | None = None, colour: bool = False) -> str:
@@ -152,13 +152,13 @@ def markdown_table(table: Table) -> str:
         shown = [cell(text, c, i in best) for text, c, best in zip(cells, table.columns, bests, strict=True)]
         lines.append("| " + " | ".join(shown) + " |")
     if note := table.note():
-        lines += ["", escaped(note)]
+        lines += ["", printable(note)]
     return "\n".join(lines) + "\n"
 
 
 def html_table(table: Table) -> str:
     """The table in HTML: headings with scope, numbers right, the best mean of each measurement strong."""
-    escape = lambda text: html.escape(escaped(text))  # noqa: E731
+    escape = lambda text: html.escape(printable(text))  # noqa: E731
     sides = ["number" if _is_numeric(table, c) else "code" if c.code else "text" for c in table.columns]
     named = zip(table.columns, sides, strict=True)
     head = "".join(f'<th scope="col" class="{side}">{escape(column.heading)}</th>' for column, side in named)
@@ -186,9 +186,9 @@ def _rich_table(table: Table, title: str) -> Any:
     from rich.text import Text
 
     # Text objects, not strings: rich would read shapes such as [3,3,1,24] as its markup
-    note = escaped(table.note())
+    note = printable(table.note())
     out = RichTable(
-        title=Text(escaped(title)) if title else None,
+        title=Text(printable(title)) if title else None,
         caption=Text(note) if note else None,
         box=box.SIMPLE_HEAD,
         title_justify="left",

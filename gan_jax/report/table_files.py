@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from gan_jax.report.files import escaped
+from gan_jax.report.files import printable
 from gan_jax.report.table import ARROWS, Column, Table, interval, show
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -39,13 +39,13 @@ def latex_table(table: Table) -> str:
         bold = [rf"\textbf{{{text}}}" if i in best else text for text, best in zip(shown, bests, strict=True)]
         lines.append(" & ".join(bold) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    note = [f"% {line}" for line in escaped(table.note()).splitlines()]
+    note = [f"% {line}" for line in printable(table.note()).splitlines()]
     return "\n".join([*note, *lines]) + "\n"
 
 
 def latex(text: str) -> str:
     """Text that LaTeX shows as it is."""
-    return "".join(SPECIAL.get(c, SIGNS.get(c, c)) for c in escaped(text).replace("\n", " "))
+    return "".join(SPECIAL.get(c, SIGNS.get(c, c)) for c in printable(text).replace("\n", " "))
 
 
 def _headings(column: Column, wide: bool) -> list[str]:
