@@ -78,7 +78,7 @@ def shown(value: Any) -> str:
     try:
         return escaped(repr(value), SHOWN)
     except (RecursionError, ValueError):  # nested too deep; a whole number of thousands of digits
-        return f"a {type(value).__name__}"
+        return f"a value of type {type(value).__name__}"
 
 
 def escaped(text: str, length: int | None = None) -> str:

@@ -100,7 +100,7 @@ def show(folder: Path) -> list[str]:
     from gan_jax.report.table import markdown_table
 
     found = read_document(folder / "prepared.json", ConfigError).get("fusion")
-    if found is None:
+    if not isinstance(found, dict):
         return []
     lines = list(alignment_lines(found))
     if any((found.get("shares") or {}).get("g", {}).values()):

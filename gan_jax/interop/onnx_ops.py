@@ -225,6 +225,13 @@ def _iota(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     return Tensor(graph.constant(numbers), out.shape, laid, out.dtype)
 
 
+def _size(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
+    """The number of examples, or a multiple, as a value."""
+    kind = graph.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(op.outputs[0].dtype))
+    one = graph.node("Squeeze", graph.sizes([op.params["dim"]]), graph.whole([0]))
+    return _made(op, graph.node("Cast", one, to=kind))
+
+
 def _gather(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     """Rows by their numbers, and parts at fixed places; the other forms are refused."""
     said, sizes = op.params["dimension_numbers"], op.params["slice_sizes"]
@@ -242,23 +249,20 @@ def _gather(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
         ]
         name = _part(graph, table, begin, end, [1] * len(begin))
         return _made(op, graph.node("Squeeze", name, graph.whole(gone)) if gone else name)
-    rest = tuple(size for axis, size in enumerate(table.shape) if axis not in axes)
-    rank = len(x[1].shape) - 1
-    last = tuple(range(rank, rank + len(rest)))
-    if (
-        len(axes) != 1
-        or gone != axes
-        or said.offset_dims != last
-        or tuple(sizes[i] for i in range(len(sizes)) if i not in axes) != rest
-    ):
+    others = [axis for axis in range(len(table.shape)) if axis not in axes]
+    if len(axes) != 1 or gone != axes or any(sizes[axis] != table.shape[axis] for axis in others):
         raise GraphError("a gather of other parts than rows")
+    [axis], rank = axes, len(x[1].shape) - 1
     rows = graph.node("Squeeze", graph.full(x[1]).name, graph.whole([rank]))
     if "CLIP" in str(op.params["mode"]).upper():
-        bound = graph.constant(np.asarray(table.shape[axes[0]] - 1, x[1].dtype))
+        bound = graph.constant(np.asarray(table.shape[axis] - 1, x[1].dtype))
         rows = graph.node("Min", graph.node("Max", rows, graph.constant(np.asarray(0, x[1].dtype))), bound)
-    if axes[0] != 0:
-        raise GraphError("a gather along another axis than the first")
-    return _made(op, graph.node("Gather", table.name, rows, axis=0))
+    name = graph.node("Gather", table.name, rows, axis=axis)
+    # ONNX puts the rows' own axes where the axis was; JAX, where the other axes are not
+    places = [i for i in range(rank + len(others)) if i not in said.offset_dims]
+    order = [*said.offset_dims[:axis], *places, *said.offset_dims[axis:]]
+    turned = sorted(range(len(order)), key=order.__getitem__)
+    return _made(op, name if turned == sorted(turned) else graph.node("Transpose", name, perm=turned))
 
 
 # -- sums --------------------------------------------------------------------------------------
@@ -356,6 +360,7 @@ OPERATIONS: dict[str, Write] = {
     "rev": _reverse,
     "pad": _pad,
     "iota": _iota,
+    "dim_as_value": _size,
     "gather": _gather,
     "reduce_sum": _reduce("ReduceSum"),
     "reduce_max": _reduce("ReduceMax"),

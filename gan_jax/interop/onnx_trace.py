@@ -121,7 +121,7 @@ def _divide(steps: Sequence[_Step], inputs: Sequence[Reference]) -> tuple[list[_
 
 def _computable(step: _Step, out: Reference) -> bool:
     """Whether sizes are numbers, and the values not merely many copies of the same."""
-    if not all(isinstance(size, int) for size in out.shape):
+    if step.primitive.name == "dim_as_value" or not all(isinstance(size, int) for size in out.shape):
         return False
     spread = step.primitive.name in ("broadcast_in_dim", "iota")
     return not spread or int(np.prod(out.shape)) <= max(LARGE, *(int(np.prod(x.shape)) for x in step.inputs), 1)
