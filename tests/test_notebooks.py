@@ -24,7 +24,9 @@ def outputs(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[d
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     book = nbformat.read(path, as_version=4)
-    client = nbclient.NotebookClient(book, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = nbclient.NotebookClient(
+        book, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
     client.execute()
     return [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
 
@@ -34,7 +36,9 @@ def outputs(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[d
 def test_notebooks_run(path, tmp_path, monkeypatch):
     found = outputs(path, tmp_path, monkeypatch)
     pictures = [output for output in found if "image/png" in output.get("data", {})]
-    said = "".join(output.get("text", "") for output in found if output.output_type == "stream" and output.name == "stdout")
+    said = "".join(
+        output.get("text", "") for output in found if output.output_type == "stream" and output.name == "stdout"
+    )
     assert len(pictures) == 2
     if path.stem == "transfer_in_ten_minutes":
         assert "kid        adapted" in said and "protocol fashion-v1-" in said

@@ -18,6 +18,7 @@ from gan_jax.data.images import DataError, Images
 from gan_jax.data.sources import fit_images, open_source
 from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.extras import require
+from gan_jax.seeds import word_of
 
 Batch = dict[str, np.ndarray]  # {"image": uint8 [B, H, W, C], "label": int32 [B]}
 
@@ -114,7 +115,7 @@ def make_pipeline(
     Args:
       source: `Images`, a `TfdsSource` (decoded as it goes), or whatever `load` takes; absent labels are 0.
       batch: images in a batch, over all processes.
-      seed: of the order and of mirroring; 0 .. 2^32 - 1.
+      seed: of the order and of mirroring; 0 .. 2^64 - 1.
       process_index: which part of each batch this process gets.
       process_count: over how many processes a batch is divided.
       mirror: whether each image is flipped left to right with probability 1/2.
@@ -128,11 +129,10 @@ def make_pipeline(
         raise DataError(f"a batch of {batch} cannot be divided over {process_count} processes; make it a multiple")
     if not 0 <= process_index < process_count:
         raise DataError(f"process_index {process_index} is outside 0 .. {process_count - 1}")
-    if not 0 <= seed < 2**32:
-        raise DataError(f"data seed {seed} is outside 0 .. 2^32 - 1")
+    word = word_of(seed, "data seed")  # grain takes 32 bits
     source = open_source(source)
     shape = Shape(resolution, channels, fit)
-    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(_toss if mirror else _straight)
+    order = grain.MapDataset.range(len(source)).seed(word).shuffle().repeat().random_map(_toss if mirror else _straight)
     sample = np.array([order[i] for i in range(_ORDER_SAMPLES)], "<i8")
     identity = {
         "source": {"images": len(source), "fingerprint": source.fingerprint},

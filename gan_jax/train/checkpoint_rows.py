@@ -93,7 +93,7 @@ def _parse(path: Path, data: bytes) -> tuple[list[tuple[bytes, Row]], int]:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("not an object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 continue  # torn
             raise CheckpointError(f"{path}, line {number} is not a JSON object ({error}): mend it") from error

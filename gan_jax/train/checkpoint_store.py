@@ -12,6 +12,7 @@ mounted POSIX file systems only.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gan_jax.train.checkpoint_format import (
     CheckpointError,
     DamagedError,
     Entry,
+    bytes_of,
     check_fit,
     parse_manifest,
     place,
@@ -32,6 +34,7 @@ from gan_jax.train.checkpoint_hush import hush
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # Orbax's suffix
 MANIFEST = "manifest.json"
+NO_MEMORY = ("RESOURCE_EXHAUSTED", "bad_alloc", "Unable to allocate", "Cannot allocate memory", "Out of memory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,8 @@ def complete(folder: Path) -> list[int]:
     """Images of the complete checkpoints, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())
+    named = [p.name for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()]
+    return sorted(int(name) for name in named if str(int(name)) == name)  # 0100 is none of ours
 
 
 def unfinished(folder: Path) -> list[str]:
@@ -115,7 +119,7 @@ def read_leaves(path: Path, manifest: dict[str, Any], paths: list[str]) -> dict[
       DamagedError: names the leaf.
     """
     entries = {leaf: manifest["leaves"][leaf] for leaf in paths}
-    arrays = _read_arrays(path, paths)
+    arrays = _read_arrays(path, entries)
     verify(arrays, entries, f"checkpoint {path}")
     return arrays
 
@@ -130,7 +134,7 @@ def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
         cursors = [None] * count
     entries: dict[str, Entry] = manifest["leaves"]
     check_fit(entries, template, where)
-    arrays = _read_arrays(path, list(entries))
+    arrays = _read_arrays(path, entries)
     verify(arrays, entries, where)
     specs = trees.flatten(template)
     placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
@@ -140,30 +144,60 @@ def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
     return trees.unflatten(placed, like=template), cursors[jax.process_index()]
 
 
-def _read_arrays(path: Path, paths: list[str]) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
     """All leaves as host arrays; names the leaf that cannot be read."""
     where = f"checkpoint {path}"
     try:
-        return _read_leaves(path, paths)
+        return _read_leaves(path, entries)
     except Exception as error:  # noqa: BLE001  Orbax and its storage raise whatever damage leads to
-        for leaf in paths if jax.process_count() == 1 else ():
+        _check_memory(error, entries, where)
+        for leaf in entries if jax.process_count() == 1 else ():
             try:
-                _read_leaves(path, [leaf])
+                _read_leaves(path, {leaf: entries[leaf]})
             except Exception as cause:  # noqa: BLE001
+                _check_memory(cause, entries, where)
                 raise DamagedError(f"{where} is damaged: leaf {leaf!r} is unreadable ({one_line(cause)})") from error
         raise DamagedError(f"{where} is damaged: its arrays are unreadable ({one_line(error)})") from error
 
 
-def _read_leaves(path: Path, paths: list[str]) -> dict[str, np.ndarray]:
+def _check_memory(error: BaseException | None, entries: Mapping[str, Entry], where: str) -> None:
+    """Raises CheckpointError where the cause is too little memory, which is no damage and loses nothing."""
+    cause = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or any(sign in str(cause) for sign in NO_MEMORY):
+            size = sum(bytes_of(entry, where) for entry in entries.values()) / 2**30
+            raise CheckpointError(
+                f"{where} is not read: too little memory for its {size:.2f} GiB ({one_line(cause)})"
+            ) from error
+        cause = cause.__cause__ or cause.__context__
+
+
+def _read_leaves(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
     ocp = orbax()
+    paths = list(entries)
     as_numpy = trees.unflatten({p: ocp.RestoreArgs(restore_type=np.ndarray) for p in paths})
     item = trees.unflatten(dict.fromkeys(paths, 0))
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        _check_stored(reader.metadata(path.resolve() / "state"), entries)
         arguments = ocp.args.PyTreeRestore(item=item, restore_args=as_numpy, partial_restore=True)
         flat = trees.flatten(reader.restore(path.resolve() / "state", args=arguments))
     if wrong := [p for p in paths if not isinstance(flat.get(p), np.ndarray)]:
         raise ValueError(f"{wrong[0]} is absent")
     return flat
+
+
+def _check_stored(metadata: Any, entries: Mapping[str, Entry]) -> None:
+    """Whether the arrays have the shapes of the manifest, before memory is taken for them."""
+    tree = getattr(getattr(metadata, "item_metadata", metadata), "tree", None)
+    for path, said in trees.flatten(tree).items() if isinstance(tree, dict) else ():
+        shape = getattr(said, "shape", None)
+        if (
+            path in entries
+            and "impl" not in entries[path]
+            and shape is not None
+            and list(shape) != entries[path]["shape"]
+        ):
+            raise ValueError(f"{path} is stored as {list(shape)}, and its manifest says {entries[path]['shape']}")
 
 
 def make_writer() -> Any:

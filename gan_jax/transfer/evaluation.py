@@ -23,6 +23,7 @@ from gan_jax.metrics import (
     make_protocol,
 )
 from gan_jax.nets import Pair
+from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
@@ -46,7 +47,7 @@ class Evaluator:
     @property
     def sample_key(self) -> jax.Array:
         """The key of the latents that are measured."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), SAMPLE_KEY)
+        return jax.random.fold_in(root_key(self.config.seed), SAMPLE_KEY)
 
     def sample(self, g_vars: Variables) -> np.ndarray:
         """The images that are measured: uint8 `[n_fake, H, W, C]`."""
@@ -54,7 +55,7 @@ class Evaluator:
 
     def standing(self, g_vars: Variables) -> Variables:
         """The generator with batch statistics of its weights as they are."""
-        key = jax.random.fold_in(jax.random.key(self.config.seed), STATS_KEY)
+        key = jax.random.fold_in(root_key(self.config.seed), STATS_KEY)
         return self.restate(g_vars, key, self.config.stats_batches)
 
     def measure(self, g_vars: Variables) -> dict[str, float]:

@@ -12,10 +12,12 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, to_dict
+from gan_jax.documents import read_document
 from gan_jax.metrics import evaluate_features, extract
 from gan_jax.nets import Pair
+from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
-from gan_jax.surgery.provenance import Step, train_step
+from gan_jax.surgery.provenance import HistoryError, Step, check_history, train_step
 from gan_jax.tasks.model import WEIGHTS, save
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.train.checkpoint_rows import append_row, read_rows
@@ -66,7 +68,7 @@ class Recorder:
     ):
         self.folder, self.callbacks, self.evaluator = folder, callbacks, evaluator
         self.diagnosis, self.limits = diagnosis, config.diagnose
-        self.fixed = jax.random.key(config.train.seed)
+        self.fixed = root_key(config.train.seed)
         self.sampler, self.restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
         self.stats_batches = config.evaluate.stats_batches
         rows = read_rows(folder / METRICS)
@@ -130,7 +132,7 @@ def history_at(
 ) -> list[Step]:
     """The history of a run's state after so many images: what came before it, and its training."""
     path = folder / HISTORY
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    before = check_history(read_document(path, HistoryError, list), str(path)) if path.exists() else []
     return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)]
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import jax
 
-from gan_jax.config import Config, ConfigError, differences, from_dict, to_dict
+from gan_jax.config import Config, ConfigError, differences, from_dict, read_record, to_dict
 from gan_jax.metrics import Protocol
 from gan_jax.nets import Pair, build
+from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import versions
 from gan_jax.tasks.image import image_task
@@ -111,7 +112,7 @@ def run(
         evaluator = make_evaluator(config.evaluate, pair, dataset)
         diagnosis = make_diagnosis(config, dataset, evaluator, against)
         task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
-        key = jax.random.fold_in(jax.random.key(config.train.seed), RUN_KEY)
+        key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
 
         def begin(g: Any, d: Any, kept: Any = None) -> GanState:
             kept = made.keep(g, d) if kept is None else kept
@@ -187,8 +188,8 @@ def claim(config: Config, folder: Path, method: str = "table") -> None:
     """Writes `config.json` (configuration, whose method, versions, device), or checks that the one there is the same run."""
     path = folder / CONFIG
     if path.exists():
-        written = json.loads(path.read_text(encoding="utf-8"))
-        changed = differences(from_dict(Config, written["config"]), config)
+        before_config, written = read_record(Config, path)
+        changed = differences(before_config, config)
         if (before := written.get("method", "table")) != method:
             changed.append(f"method: {before} -> {method}")
         if changed:
