@@ -152,6 +152,12 @@ def parse_manifest(text: str, images: int, where: str) -> dict[str, Any]:
     return manifest
 
 
+def scored(manifest: Mapping[str, Any], metric: float) -> dict[str, Any]:
+    """A manifest, as `parse_manifest` gave it, with another metric and its seal."""
+    body = {**manifest, "metric": float(metric)}
+    return body | {"seal": _seal(body)}
+
+
 def _seal(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 

@@ -12,6 +12,7 @@ mounted POSIX file systems only.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import numpy as np
 
 from gan_jax import extras, trees
+from gan_jax.files import replace
 from gan_jax.train.checkpoint_format import (
     CheckpointError,
     DamagedError,
@@ -26,12 +28,15 @@ from gan_jax.train.checkpoint_format import (
     check_fit,
     parse_manifest,
     place,
+    scored,
     verify,
 )
 from gan_jax.train.checkpoint_hush import hush
+from gan_jax.train.memory import MemoryLimitError, first_line, is_memory_limit, memory_limits
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # Orbax's suffix
 MANIFEST = "manifest.json"
+REMEDY = "close other programs, or read it on a machine with more; the checkpoint itself is not in question"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +113,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(text, int(path.name), where)
 
 
+def write_metric(path: Path, metric: float) -> None:
+    """Says in the manifest of a complete checkpoint what its state was measured as; nothing else of it changes."""
+    manifest = scored(read_manifest(path), metric)
+    replace(path / "manifest" / MANIFEST, lambda part: part.write_text(json.dumps(manifest), encoding="utf-8"))
+
+
 def read_leaves(path: Path, manifest: dict[str, Any], paths: list[str]) -> dict[str, np.ndarray]:
     """Some leaves of a complete checkpoint as host arrays, each checked; nothing else is read. Keys are their data.
 
@@ -130,10 +141,11 @@ def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
         cursors = [None] * count
     entries: dict[str, Entry] = manifest["leaves"]
     check_fit(entries, template, where)
-    arrays = _read_arrays(path, list(entries))
-    verify(arrays, entries, where)
     specs = trees.flatten(template)
-    placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
+    with memory_limits(where, REMEDY):
+        arrays = _read_arrays(path, list(entries))
+        verify(arrays, entries, where)
+        placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
     for p, leaf in placed.items():
         if leaf.dtype != specs[p].dtype:  # 64-bit leaves need jax_enable_x64
             raise CheckpointError(f"{where}: leaf {p!r} is {specs[p].dtype}, and JAX made it {leaf.dtype} here")
@@ -146,6 +158,8 @@ def _read_arrays(path: Path, paths: list[str]) -> dict[str, np.ndarray]:
     try:
         return _read_leaves(path, paths)
     except Exception as error:  # noqa: BLE001  Orbax and its storage raise whatever damage leads to
+        if is_memory_limit(error):  # nothing is wrong with the checkpoint
+            raise MemoryLimitError(f"too little memory for {where} ({first_line(error)}): {REMEDY}") from error
         for leaf in paths if jax.process_count() == 1 else ():
             try:
                 _read_leaves(path, [leaf])
