@@ -151,7 +151,8 @@ def estimate(
     zeros = lambda g, d: {ESTIMATE: jax.tree_util.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)}
     nothing = lambda path: False
     state = ground.train(
-        g, d, samples * ground.config.train.d_steps / 1000, trains=(nothing, nothing), grafted=grafted,
+        g, d, samples * ground.config.train.d_steps / 1000, name="importance of weights",
+        trains=(nothing, nothing), grafted=grafted,
         extension=Extension(plays=False, after=add, begin=zeros),
         kept={"g": g, "d": d},
     )  # fmt: skip
