@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gan_jax.metrics.classes import class_kl, class_shares
 from gan_jax.metrics.clusters import IntraCluster, evaluate_intra_cluster, intra_cluster
-from gan_jax.metrics.evaluate import evaluate_features
+from gan_jax.metrics.evaluate import evaluate_features, unmeasured
 from gan_jax.metrics.extraction import extract, extract_batches
 from gan_jax.metrics.features import FeatureNet, Features, load_features
 from gan_jax.metrics.frechet import frechet_distance, frechet_from_moments
@@ -50,4 +50,5 @@ __all__ = [
     "prdc",
     "rbf_kernel",
     "summarise",
+    "unmeasured",
 ]

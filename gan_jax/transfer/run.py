@@ -110,6 +110,8 @@ def run(
         feed = make_feed(config, dataset)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
         diagnosis = make_diagnosis(config, dataset, evaluator, against)
+        for note in (*dataset.notes, *(evaluator.notes if evaluator else ())):
+            callbacks.note(note)
         task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
         key = jax.random.fold_in(jax.random.key(config.train.seed), RUN_KEY)
 
