@@ -7,6 +7,7 @@ Where FILE is an experiment or a run, or nothing of the data is given, everythin
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -129,11 +130,12 @@ def machine() -> Any:
 
 def data_spec(word: str) -> str | None:
     """The data that a word names: `folder:photos`, a folder of images, a zip or npz file; None where it names something else."""
-    from gan_jax.data.sources import READERS
+    from gan_jax.data import DataError
+    from gan_jax.data.sources import split_spec
 
-    kind, colon, _ = word.partition(":")
     path = Path(word)
-    if colon and kind in READERS and not path.exists():
+    with contextlib.suppress(DataError):
+        split_spec(word)
         return word
     if path.is_dir() and not any((path / name).is_file() for name in ("config.json", "config.py")):
         return f"folder:{word}" if _holds_images(path) else None
@@ -144,7 +146,7 @@ def data_spec(word: str) -> str | None:
 
 def _holds_images(path: Path, most: int = 10_000) -> bool:
     """Whether a folder has a file that is named as an image, within so many files."""
-    from gan_jax.data.decode import EXTENSIONS
+    from gan_jax.data.files import EXTENSIONS
 
     looked = 0
     for _, folders, files in os.walk(path):
