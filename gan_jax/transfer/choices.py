@@ -116,6 +116,7 @@ def choose(
       ConfigError: what was asked for does not fit the data.
     """
     chooser = _Chooser(config, frozenset(given), survey, source, machine or Machine())
+    chooser.data()
     chooser.source()
     chooser.channels()
     chooser.size()
@@ -160,6 +161,15 @@ class _Chooser:
         """Images to train on."""
         return min(self.config.data.shots or self.survey.count, self.survey.count)
 
+    def data(self) -> None:
+        survey, left_out = self.survey, tuple(getattr(self.survey, "left_out", ()))
+        out = ""
+        if left_out:
+            shown = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
+            more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+            out = f"; {len(left_out)} left out, since they cannot be read: {shown}{more}"
+        self.say("data", f"{survey.count:,} images of {survey.name}{out}")
+
     def source(self) -> None:
         source = self.pretrained
         if source is None:
@@ -174,15 +184,15 @@ class _Chooser:
         self.say("network", f"{family(self.net)}, {how}")
 
     def channels(self) -> None:
-        survey, net = self.survey, self.net
+        survey = self.survey
         colour = {1: "in grey", 3: "in colour"}[survey.channels]
         asked = getattr(self.config.data, "channels", None)
         if asked is not None and self.free("net.channels"):
             self.set(net={"channels": asked})
-            self.say("channels", f"{asked} as asked by --data.channels")
-        elif not self.free("net.channels"):
-            lost = "; their colours are lost" if survey.channels > net.channels else ""
-            self.say("channels", f"{net.channels} ({COLOURS[net.channels]}) as asked, the images are {colour}{lost}")
+        if not self.free("net.channels") or asked is not None:
+            wanted = self.net.channels
+            lost = "; their colours are lost" if survey.channels > wanted else ""
+            self.say("channels", f"{wanted} ({COLOURS.get(wanted, 'numbers')}) as asked, the images are {colour}{lost}")
         else:
             own = 0 if self.pretrained is None else self.pretrained.net.channels
             wanted = max(survey.channels, own)
