@@ -213,6 +213,12 @@ def peek(argv: Sequence[str], flag: str) -> str | None:
     return None
 
 
+def given_options(argv: Sequence[str]) -> frozenset[str]:
+    """The options that were typed, dotted: `--net.z-dim=8` as `net.z_dim`, `--data.no-mirror` as `data.mirror`."""
+    words = [word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--") and len(word) > 2]
+    return frozenset(re.sub(r"(^|\.)no_(?=[a-z_]+$)", r"\1", word) for word in words) | frozenset(words)
+
+
 def load_experiment(path: Path, cls: type[T]) -> T:
     """What config() of a Python file returns: a `Config`, or whatever dataclass a verb wants.
 

@@ -14,7 +14,7 @@ import jax
 from gan_jax.config import Config, ConfigError, to_dict
 from gan_jax.files import replace
 from gan_jax.interop.weights import MANIFEST
-from gan_jax.metrics import evaluate_features, extract
+from gan_jax.metrics import extract
 from gan_jax.nets import Pair
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
@@ -117,7 +117,11 @@ class Recorder:
         seconds = self.seconds()
         samples = self.evaluator.sample(state.g_ema)
         fake = extract(self.evaluator.net, samples)
-        numbers: dict[str, Any] = evaluate_features(self.evaluator.reference, fake, self.evaluator.protocol)
+        measured = self.evaluator.numbers(fake)
+        for text in measured.notes:
+            if text not in self.evaluator.notes:  # which were said at the start
+                self.note(text)
+        numbers: dict[str, Any] = dict(measured)
         if self.diagnosis is not None:
             with self._survived(f"the diagnosis at {images:,} images failed"):
                 numbers |= self.diagnosis.measure(images, state.d, samples, fake, numbers)

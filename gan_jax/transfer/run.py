@@ -148,7 +148,7 @@ def run(
         saver = _saver(config, folder, stack)
         devices = choose_devices(config.train.devices, config.train.batch)
         bare, dataset = build(config.net), load_dataset(config)
-        for text in (*getattr(dataset.train, "notes", ()), *_unused_devices(config, len(devices))):
+        for text in (*dataset.notes, *_unused_devices(config, len(devices))):
             note(text)
         made = (method or make_method)(counted(config.transfer, len(dataset.train)), bare)
         pair = made.grafted(bare)
@@ -156,6 +156,8 @@ def run(
         feed = make_feed(config, dataset)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
         diagnosis = make_diagnosis(config, dataset, evaluator, claim.against)
+        for text in () if evaluator is None else evaluator.notes:
+            note(text)
         task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
         programs = compile_phases(config, task_of, feed, trains, made.extension)
         key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)

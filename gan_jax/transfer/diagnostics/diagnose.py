@@ -49,7 +49,8 @@ class Diagnosis:
         """
         if not self.config.diagnose.images:
             return {}
-        out = collapse.measure(fake.values, self.evaluator.reference.values)
+        reference = self.evaluator.reference.values
+        out = collapse.measure(fake.values, reference) if len(reference) > 1 else {}  # one image has no spread
         if self._train_features is not None:
             held_out = self.evaluator.reference.values if self._held_out is not None else None
             out |= memory.measure(fake.values, self._train_features, held_out)
@@ -76,8 +77,7 @@ class Diagnosis:
     @cached_property
     def _held_out(self) -> Images | None:
         """Real images outside the training set."""
-        data = self.config.data
-        if data.shots is None and getattr(data, "reference", None) is None:
+        if not self.dataset.held_out:
             return None  # the reference is of the training images
         return _some(self.dataset.reference, self.config.diagnose.images)
 
