@@ -115,7 +115,7 @@ VERBS = {
     "demo": "the whole job on data inside the package, with a report",
 }
 GROUPS = {  # the verbs by task, in the order of the overview
-    "a generator for your images": ("data", "transfer", "train", "fuse", "sample", "demo"),
+    "a generator for your images": ("data", "transfer", "train", "fuse", "report", "sample", "demo"),
     "what it is worth": ("evaluate", "rank-sources", "bench-transfer"),
     "weights": ("import", "export", "transplant", "plan", "align", "merge", "weights"),
     "what is in a file or a run": ("inspect", "diff"),
@@ -129,6 +129,7 @@ OPTIONS = {
 EXAMPLES = (
     "gan-jax data info folder:photos",
     "gan-jax transfer folder:photos --out run",
+    "gan-jax report run",
     "gan-jax sample run --n 64 --out grid.png",
     "gan-jax demo --target emoji",
 )

@@ -48,4 +48,4 @@ def test_what_is_wrong_is_a_sentence(cli, run, tmp_path):
 
 def test_help_is_short_and_has_two_examples(cli):
     assert cli("report", "--help") == 0
-    assert len(re.findall(r"(?m)^.\s+--[a-z]", cli.out)) <= 25 and cli.out.count("gan-jax report runs/") == 2
+    assert len(re.findall(r"(?m)^.\s+--[a-z]", cli.out)) <= 25 and cli.out.count("gan-jax report run") == 2
