@@ -101,17 +101,20 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        if type(value) in args:  # int | str
+        if type(value) in args:
             return value
+        if int in args and str in args:  # a class, by its label or name
+            raise ConfigError(f"{where} must be int or str, not {value!r}")
         return _parse(next(arg for arg in args if arg is not type(None)), value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where} must be a list, not {value!r}")
         return tuple(_parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Literal:
-        if value not in args:
+        if not any(value == arg and type(value) is type(arg) for arg in args):
             raise ConfigError(
-                f"{where} is {value!r}; use one of {', '.join(map(repr, args))}{did_you_mean(str(value), args)}"
+                f"{where} is {value!r}; use one of {', '.join(map(repr, args))}"
+                f"{did_you_mean(str(value), [arg for arg in args if isinstance(arg, str)])}"
             )
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

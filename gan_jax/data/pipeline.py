@@ -129,7 +129,7 @@ def make_pipeline(
     if not 0 <= process_index < process_count:
         raise DataError(f"process_index {process_index} is outside 0 .. {process_count - 1}")
     if not 0 <= seed < 2**32:
-        raise DataError(f"data seed {seed} is outside 0 .. 2^32 - 1")
+        raise DataError(f"data seed {seed} is outside 0 .. 2^32 - 1 (train.seed orders the images)")
     source = open_source(source)
     shape = Shape(resolution, channels, fit)
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(_toss if mirror else _straight)

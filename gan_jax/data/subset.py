@@ -32,8 +32,10 @@ def few_shot(n: int, shots: int, seed: int = 0) -> Split:
         raise DataError(f"{shots} shots: choose at least 1")
     if shots > n:
         raise DataError(f"{shots} shots, but the set has only {n} images")
-    if seed < 0:
-        raise DataError(f"subset seed {seed} must not be negative")
+    if isinstance(seed, (int, np.integer)) and seed < 0:
+        raise DataError(f"data.subset_seed is {str(seed)[:60]}; it must not be negative")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed >= 2**128:
+        raise DataError(f"data.subset_seed is {str(seed)[:60]}; use a whole number in 0 .. 2^128 - 1")
     # PCG64's raw stream is part of numpy's compatibility promise; `Generator.permutation` is not.
     order = np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
     chosen, rest = np.sort(order[:shots]), np.sort(order[shots:])
