@@ -8,6 +8,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from gan_jax.files import printable
+
 EXIT_CODES = {
     0: "done",
     1: "an error of the program itself, with its traceback; of diff: something differs",
@@ -34,7 +36,7 @@ def handle(error: BaseException, *, verb: str, debug: bool) -> int:
     if debug or not readable:
         traceback.print_exception(error)
         return exit_code(error) if readable else 1
-    print(f"gan-jax {verb}: {message(error)}", file=sys.stderr)
+    print(printable(f"gan-jax {verb}: {message(error)}"), file=sys.stderr)  # it may quote a file
     return exit_code(error)
 
 

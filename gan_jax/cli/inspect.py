@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse, read_config
 from gan_jax.config import Config, ConfigError, differences
+from gan_jax.files import printable
 from gan_jax.interop.diff import spell
 from gan_jax.surgery.chain import provenance_lines, step_lines
 from gan_jax.surgery.provenance import Origin, history_of, origin_of
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         lines = [*(run_lines(run) if run is not None else []), source.what, *facts(source.manifest), ""]
         lines += leaf_lines(source.manifest, args.match)
-    print("\n".join(lines))
+    print(printable("\n".join(lines)))
     if args.verify:
         for path in source.manifest["leaves"]:
             source.read(path)
@@ -111,7 +112,11 @@ def brief_origin(origin: Origin) -> str:
 
 
 def brief(value: Any) -> str:
-    """A JSON value on one line: text as it is, fields as `name value`."""
+    """A JSON value on one line: text as it is, but for control characters; fields as `name value`."""
+    return printable(_brief(value), keep="")
+
+
+def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {brief(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_brief(inner)}" for key, inner in value.items())
     return value if isinstance(value, str) else json.dumps(value)

@@ -10,8 +10,11 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from gan_jax.config import Config, NetConfig, from_dict, net_from_dict, net_to_dict
-from gan_jax.interop import load_weights, save_weights
+from gan_jax.config import Config, NetConfig, from_dict, net_to_dict
+from gan_jax.interop import WeightsError, load_weights, save_weights
+from gan_jax.interop.finite import check_finite
+from gan_jax.interop.fitting import fitting_net
+from gan_jax.interop.weights import load_manifest
 from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.tasks.sample import make_sampler
@@ -55,7 +58,7 @@ def load(path: str | Path) -> Model:
     """Reads a model from a weights folder, a run folder or `embedded:NAME`.
 
     Raises:
-      WeightsError: a file that is missing, damaged or not ours.
+      WeightsError: a file that is missing, damaged or not ours; values that are not finite.
       FileNotFoundError: a run that has not written weights yet.
     """
     if not str(path).startswith("embedded:") and (Path(path) / "config.json").is_file():
@@ -64,8 +67,10 @@ def load(path: str | Path) -> Model:
             raise FileNotFoundError(
                 f"{path} does not exist: the run has not finished; go on with gan-jax train {path.parent}"
             )
+    config = fitting_net(load_manifest(path), str(path))
     variables, manifest = load_weights(path)
-    return Model(net_from_dict(manifest["net"], f"{path}: net"), cast(dict[str, Variables], variables), manifest)
+    check_finite(variables, str(path), WeightsError)
+    return Model(config, cast(dict[str, Variables], variables), manifest)
 
 
 def save(folder: str | Path, config: NetConfig, variables: dict[str, Any], about: dict[str, Any]) -> Path:
