@@ -158,7 +158,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         if key in manifest and not isinstance(manifest[key], kinds):
             raise WeightsError(f"{path} is damaged: its {key!r} is {_shown(manifest[key])}; copy it anew")
     try:
-        unflatten(manifest["leaves"])
+        unflatten(dict.fromkeys(manifest["leaves"]))
     except TreeError as error:
         raise WeightsError(f"{path} is damaged: {error}; copy it anew") from error
     return manifest
