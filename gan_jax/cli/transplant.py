@@ -30,6 +30,7 @@ class Transplant:
     net: NetName | None = None  # kind of the new networks; None = the source's
     missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
     unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
+    dtype: Literal["error", "cast"] = "cast"  # a leaf of floats of another width, such as bfloat16
     shape: str = "adapt"  # a leaf of another shape: error; adapt = by its role; or the operations that may, slice,widen
     width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
     d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     claim_output(args.out, overwrite=args.overwrite, ours=("weights.safetensors", "manifest.json"))
     from gan_jax.transfer.weights import measured_lines, transplant_weights
 
-    names = "checkpoint missing unused shape width d_width narrow classes seed probes".split()
+    names = "checkpoint missing unused dtype shape width d_width narrow classes seed probes".split()
     filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
     print(printable(filled.plan))
     print("\n".join(measured_lines(filled.measured)))
