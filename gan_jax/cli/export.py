@@ -59,9 +59,11 @@ def main(argv: Sequence[str]) -> int:
         if file is not None:
             claim_output(file, overwrite=args.overwrite, option=option)
     import gan_jax
+    from gan_jax.interop.finite import check_finite
     from gan_jax.surgery.provenance import history_of
 
     model = gan_jax.load(args.path)
+    check_finite(model.variables, args.path, ConfigError)
     about = {"history": history_of(model.manifest), "licence": model.manifest.get("licence")}
     files = write_program(args, model, about) if args.to in PROGRAMS else write_tensors(args, model, about)
     print(f"wrote {' and '.join(map(str, files))}")

@@ -15,9 +15,11 @@ from gan_jax.config import NetConfig, net_to_dict
 from gan_jax.interop.containers import WRITERS, ExportError, Tensors, writer_for
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
+from gan_jax.interop.save import native
 from gan_jax.nets.fronts import BRANCH
-from gan_jax.trees import Tree, did_you_mean, flatten
+from gan_jax.trees import Tree, did_you_mean, flatten, shape_of
 
+FLOATS = ("float64", "float32", "float16", "bfloat16")
 NATIVE = "gan_jax"  # the layout of our own names
 
 
@@ -78,9 +80,12 @@ def tensors_of(
             f"these weights carry {carried[0]!r} and more before G, which no layout has a place for: G alone would make "
             "other images. Export the sampler as a program, which takes it along (--to stablehlo or onnx), or copy the folder"
         )
+    for path, leaf in flatten(dict(variables)).items():
+        if np.dtype(leaf.dtype).name not in FLOATS:
+            raise ExportError(f"leaf {path!r} is {shape_of(leaf)}; files hold weights in {', '.join(FLOATS)}")
     if layout == NATIVE:
         leaves = {root: flatten({root: tree}) for root, tree in variables.items()}
-        arrays = {root: {p: np.asarray(leaf).copy(order="C") for p, leaf in of.items()} for root, of in leaves.items()}
+        arrays = {root: {p: native(leaf) for p, leaf in of.items()} for root, of in leaves.items()}
         return arrays, tuple(variables)
     entry = layout_of(config, layout)
     parts = entry.names(config)
@@ -88,7 +93,7 @@ def tensors_of(
     for root, (prefix, links) in parts.items():
         if root in variables:
             named = export_tensors(flatten(variables[root]), links)
-            found[root] = {prefix + name: array for name, array in named.items()}
+            found[root] = {prefix + name: native(array) for name, array in named.items()}
     if not found:
         raise ExportError(
             f"these weights hold {', '.join(variables)}; layout {layout} has places for {', '.join(parts)}"

@@ -30,6 +30,7 @@ from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree
 
 BATCH = "b"  # the name of a batch of any size
+OPEN_BATCH = "this generator does not take batches of any size"
 PROBES = 2  # images of a check, where the batch is open
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -75,9 +76,7 @@ def export_stablehlo(
     except Exception as error:
         if batch is not None:
             raise
-        raise ProgramError(
-            f"this generator does not take batches of any size ({error}); name one: --batch 16"
-        ) from error
+        raise ProgramError(f"{OPEN_BATCH} ({one_line(error)}); name one: --batch 16") from error
     facts = {"format": "jax.export", "calling_convention": exported.calling_convention_version}
     facts |= {"platforms": list(platforms)}
     body = bytes(exported.serialize())
@@ -151,6 +150,10 @@ def export_onnx(
         body = _graph(sampler, batch, size, said)
     except GraphError as error:
         raise ProgramError(f"this generator cannot be written as ONNX: {error}") from error
+    except Exception as error:  # noqa: BLE001  of the tracing of a batch that is open
+        if batch is not None:
+            raise
+        raise ProgramError(f"{OPEN_BATCH} ({one_line(error)}); name one: --batch 16") from error
     facts = {"format": "onnx", "opset": {"ai.onnx": OPSET}, "computes": "float32"}
 
     def check(part: Path) -> str:

@@ -16,14 +16,9 @@ from typing import Any
 import numpy as np
 
 from gan_jax.files import replace
-from gan_jax.interop.save import leaf_entry, manifest_text
+from gan_jax.interop.save import DTYPES, check_dtypes, leaf_entry, manifest_text, native
 from gan_jax.interop.weights import FORMAT, MANIFEST, WEIGHTS, WeightsError
 from gan_jax.trees import Flat, shape_of
-
-DTYPES = {
-    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL",
-    **{f"{kind}int{bits}": f"{kind.upper() or 'I'}{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)},
-}  # as the format calls them  # fmt: skip
 
 
 def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], manifest: Mapping[str, Any]) -> Path:
@@ -45,8 +40,7 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
     """
     if not specs:
         raise WeightsError("no arrays to save")
-    if odd := [path for path, spec in specs.items() if np.dtype(spec.dtype).name not in DTYPES]:
-        raise WeightsError(f"leaf {odd[0]!r} is {shape_of(specs[odd[0]])}, which safetensors files do not hold")
+    check_dtypes(specs)
     manifest_text(manifest, {})  # before anything is written
     order = sorted(specs, key=lambda path: (-np.dtype(specs[path].dtype).itemsize, path))  # so all are aligned
     said: dict[str, Any] = {}
@@ -55,11 +49,11 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
         with part.open("wb") as file:
             file.write(_header(specs, order))
             for path in order:
-                array = np.asarray(leaf(path))
+                array = native(leaf(path))
                 if shape_of(array) != shape_of(specs[path]):
                     raise WeightsError(f"leaf {path!r} is {shape_of(array)}, and was to be {shape_of(specs[path])}")
                 said[path] = leaf_entry(array)
-                memory: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+                memory: Any = array.reshape(-1).view(np.uint8)
                 file.write(memory)
 
     folder = Path(folder)
