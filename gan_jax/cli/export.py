@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -55,15 +56,15 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--batch is {args.batch}; use at least 1, or leave it out for batches of any size")
     if args.to in PROGRAMS:
         check_packages(args.to)
-    for option, file in (("--out", args.out), ("--d", args.d)):
+    written = [("--out", args.out), ("--d", args.d)]
+    written += [("--out", facts_beside(args.out))] if args.to in PROGRAMS else []
+    for option, file in written:
         if file is not None:
             claim_output(file, overwrite=args.overwrite, option=option)
     import gan_jax
-    from gan_jax.interop.finite import check_finite
     from gan_jax.surgery.provenance import history_of
 
     model = gan_jax.load(args.path)
-    check_finite(model.variables, args.path, ConfigError)
     about = {"history": history_of(model.manifest), "licence": model.manifest.get("licence")}
     files = write_program(args, model, about) if args.to in PROGRAMS else write_tensors(args, model, about)
     print(f"wrote {' and '.join(map(str, files))}")
@@ -93,16 +94,13 @@ def write_tensors(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
     """The pair in a layout; returns the files."""
     from gan_jax.interop.exporters import NATIVE, export_file
 
-    for file in (args.out, args.d):
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
     layout = NATIVE if args.to == NAMES else args.to
     return export_file(args.out, model.config, model.variables, layout, d=args.d, about=about)
 
 
 def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]:
     """The sampler as a program; returns it and the file of its facts."""
-    from gan_jax.interop.programs import export_onnx, export_stablehlo, facts_of
+    from gan_jax.interop.programs import NOT_FINITE, export_onnx, export_stablehlo
 
     if "g_ema" not in model.variables:
         raise ConfigError(
@@ -116,4 +114,12 @@ def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
         export_onnx(args.out, model.config, model.variables["g_ema"], **options)
     else:
         export_stablehlo(args.out, model.config, model.variables["g_ema"], platforms=args.platforms, **options)
-    return [args.out, facts_of(args.out)]
+    facts = facts_beside(args.out)
+    if NOT_FINITE in facts.read_text(encoding="utf-8"):
+        print(f"warning: {args.path} makes {NOT_FINITE}", file=sys.stderr)
+    return [args.out, facts]
+
+
+def facts_beside(path: Path) -> Path:
+    """Where the facts of a program lie."""
+    return path.with_name(path.name + ".json")

@@ -13,6 +13,7 @@ import numpy as np
 
 from gan_jax.config import NetConfig, net_to_dict
 from gan_jax.interop.containers import WRITERS, ExportError, Tensors, writer_for
+from gan_jax.interop.finite import check_finite
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
 from gan_jax.interop.save import native
@@ -52,10 +53,14 @@ def export_file(
     """
     path = Path(path)
     write, write_d = writer_for(path), writer_for(path if d is None else Path(d))
+    check_finite(dict(variables), "these weights", ExportError)
     parts, nested = tensors_of(config, variables, layout)
     if d is not None and set(parts) != {"g_ema", "d"}:
         raise ExportError(f"a file of its own for D needs both networks and no others; there are {', '.join(parts)}")
     facts = {"layout": layout, "net": net_to_dict(config), **(about or {})}
+    for file in (path, d):
+        if file is not None:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
     if d is None:
         write(path, {name: array for part in parts.values() for name, array in part.items()}, facts, nested)
         return [path]
