@@ -99,6 +99,7 @@ def match_by_activations(a: Any, b: Any, found: Any, roots: dict[str, str], args
     import jax
     import jax.numpy as jnp
 
+    from gan_jax.nets.grouped import whole_groups
     from gan_jax.surgery.align import match_activations
     from gan_jax.tasks.image import probes
 
@@ -107,7 +108,8 @@ def match_by_activations(a: Any, b: Any, found: Any, roots: dict[str, str], args
     generate = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])
     images = jnp.concatenate([generate(model.variables["g_ema"])[i::2] for i, model in enumerate((a, b))])
     # the images of one latent are of one class in both, so that every other label stays right
-    shown = None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])
+    whole = whole_groups(pair, len(images))
+    images, shown = images[:whole], None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])[:whole]
     activations = {
         "g": jax.jit(lambda v: pair.g.activations(v, z, labels)),
         "d": jax.jit(lambda v: pair.d.activations(v, images, shown)),

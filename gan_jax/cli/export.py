@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError
-from gan_jax.files import claim_output
+from gan_jax.files import claim_output, printable
 from gan_jax.trees import did_you_mean
 
 PROGRAMS = ("stablehlo", "onnx")
@@ -61,10 +61,12 @@ def main(argv: Sequence[str]) -> int:
     for option, file in written:
         if file is not None:
             claim_output(file, overwrite=args.overwrite, option=option)
-    import gan_jax
     from gan_jax.surgery.provenance import history_of
+    from gan_jax.transfer.models import load, unfinished
 
-    model = gan_jax.load(args.path)
+    if (said := unfinished(args.path)) is not None:
+        print(printable(f"gan-jax export: {said}"), file=sys.stderr)
+    model = load(args.path)
     about = {"history": history_of(model.manifest), "licence": model.manifest.get("licence")}
     files = write_program(args, model, about) if args.to in PROGRAMS else write_tensors(args, model, about)
     print(f"wrote {' and '.join(map(str, files))}")

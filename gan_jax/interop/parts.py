@@ -193,11 +193,16 @@ def is_discriminator(prefix: str) -> bool:
 def _chosen(found: Parts, prefix: str) -> Parts:
     """With one copy of the network that lies under a prefix and, perhaps, elsewhere too."""
     tensors = found.tensors
-    average = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
     others = {name: array for name, array in tensors.items() if not name.startswith(prefix)}
-    copy = _by_order(average, others) if all(map(str.isdecimal, average)) else _by_name(average, others, prefix)
-    if copy is None:
-        return found
+    copy = None
+    while copy is None:
+        average = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        copy = _by_order(average, others) if all(map(str.isdecimal, average)) else _by_name(average, others, prefix)
+        heads = {name.partition(".")[0] for name in average}
+        if copy is None and (len(heads) > 1 or not all("." in name for name in average)):
+            return found
+        if copy is None:  # all of it lies one name deeper, and may lie elsewhere without that
+            prefix += f"{heads.pop()}."
     start, same = copy  # what the other copy's names begin with; name in the average -> name there
     origin, left = dict(found.origin), dict(found.left)
     if is_discriminator(prefix) or is_discriminator(start):

@@ -17,6 +17,7 @@ from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsE
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree, TreeError, digest, flatten, shape_of, unflatten
 
+FILES = (WEIGHTS, MANIFEST)
 OURS = ("format", "version", "leaves", "versions", "created")  # what save_weights writes into the manifest itself
 DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL",

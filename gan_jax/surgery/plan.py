@@ -11,7 +11,7 @@ from typing import Any
 from gan_jax.documents import escaped, parse_document, shown
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps, values_kept
 from gan_jax.surgery.ops.arrays import Shape
-from gan_jax.surgery.table import plan_table
+from gan_jax.surgery.table import plan_summary, plan_table
 from gan_jax.trees import TreeError
 
 FORMAT = 1  # of the JSON
@@ -99,6 +99,11 @@ class Plan:
     def __str__(self) -> str:
         """The table."""
         return plan_table(self)
+
+    @property
+    def summary(self) -> str:
+        """The table in ten lines at most."""
+        return plan_summary(self)
 
     def to_json(self) -> str:
         """The plan as JSON text; `from_json` gives an equal plan."""

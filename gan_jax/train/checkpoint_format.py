@@ -189,6 +189,12 @@ def bytes_of(entry: Any, where: str) -> int:
     return math.prod(shape) * size
 
 
+def scored(manifest: Mapping[str, Any], metric: float) -> dict[str, Any]:
+    """A manifest, as `parse_manifest` gave it, with another metric and its seal."""
+    body = {**manifest, "metric": float(metric)}
+    return body | {"seal": _seal(body)}
+
+
 def _seal(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 

@@ -12,6 +12,7 @@ mounted POSIX file systems only.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,23 @@ import jax
 import numpy as np
 
 from gan_jax import extras, trees
+from gan_jax.files import replace
 from gan_jax.train.checkpoint_format import (
     CheckpointError,
     DamagedError,
     Entry,
-    bytes_of,
     check_fit,
     parse_manifest,
     place,
+    scored,
     verify,
 )
 from gan_jax.train.checkpoint_hush import hush
+from gan_jax.train.memory import MemoryLimitError, first_line, is_memory_limit, memory_limits
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # Orbax's suffix
 MANIFEST = "manifest.json"
-NO_MEMORY = ("RESOURCE_EXHAUSTED", "bad_alloc", "Unable to allocate", "Cannot allocate memory", "Out of memory")
+REMEDY = "close other programs, or read it on a machine with more; the checkpoint itself is not in question"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(text, int(path.name), where)
 
 
+def write_metric(path: Path, metric: float) -> None:
+    """Says in the manifest of a complete checkpoint what its state was measured as; nothing else of it changes."""
+    manifest = scored(read_manifest(path), metric)
+    replace(path / "manifest" / MANIFEST, lambda part: part.write_text(json.dumps(manifest), encoding="utf-8"))
+
+
 def read_leaves(path: Path, manifest: dict[str, Any], paths: list[str]) -> dict[str, np.ndarray]:
     """Some leaves of a complete checkpoint as host arrays, each checked; nothing else is read. Keys are their data.
 
@@ -134,10 +143,11 @@ def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
         cursors = [None] * count
     entries: dict[str, Entry] = manifest["leaves"]
     check_fit(entries, template, where)
-    arrays = _read_arrays(path, entries)
-    verify(arrays, entries, where)
     specs = trees.flatten(template)
-    placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
+    with memory_limits(where, REMEDY):
+        arrays = _read_arrays(path, entries)
+        verify(arrays, entries, where)
+        placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
     for p, leaf in placed.items():
         if leaf.dtype != specs[p].dtype:  # 64-bit leaves need jax_enable_x64
             raise CheckpointError(f"{where}: leaf {p!r} is {specs[p].dtype}, and JAX made it {leaf.dtype} here")
@@ -150,26 +160,14 @@ def _read_arrays(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarr
     try:
         return _read_leaves(path, entries)
     except Exception as error:  # noqa: BLE001  Orbax and its storage raise whatever damage leads to
-        _check_memory(error, entries, where)
+        if is_memory_limit(error):  # nothing is wrong with the checkpoint
+            raise MemoryLimitError(f"too little memory for {where} ({first_line(error)}): {REMEDY}") from error
         for leaf in entries if jax.process_count() == 1 else ():
             try:
                 _read_leaves(path, {leaf: entries[leaf]})
             except Exception as cause:  # noqa: BLE001
-                _check_memory(cause, entries, where)
                 raise DamagedError(f"{where} is damaged: leaf {leaf!r} is unreadable ({one_line(cause)})") from error
         raise DamagedError(f"{where} is damaged: its arrays are unreadable ({one_line(error)})") from error
-
-
-def _check_memory(error: BaseException | None, entries: Mapping[str, Entry], where: str) -> None:
-    """Raises CheckpointError where the cause is too little memory, which is no damage and loses nothing."""
-    cause = error
-    while cause is not None:
-        if isinstance(cause, MemoryError) or any(sign in str(cause) for sign in NO_MEMORY):
-            size = sum(bytes_of(entry, where) for entry in entries.values()) / 2**30
-            raise CheckpointError(
-                f"{where} is not read: too little memory for its {size:.2f} GiB ({one_line(cause)})"
-            ) from error
-        cause = cause.__cause__ or cause.__context__
 
 
 def _read_leaves(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:

@@ -63,7 +63,7 @@ def run_cell(
       method: its name in the experiment.
       config: of the run; the seed is `config.train.seed`.
       folder: of the run.
-      watch: `(config, folder, title) -> callbacks` for those who look on.
+      watch: `(config, folder, title) -> callbacks` for those who look on; None = nothing is printed.
 
     Returns:
       None where the run was asked to stop before its end; the same call goes on.
@@ -71,7 +71,8 @@ def run_cell(
     done = folder / FILE
     if done.exists():
         return read_cell(done)
-    result = run(config, folder, watch(config, folder, folder.name))
+    callbacks = watch(config, folder, folder.name)
+    result = run(config, folder, callbacks, quiet=callbacks is None)
     if result.stopped:
         return None
     data, rows = result.dataset, read_rows(folder / EVALUATIONS)
