@@ -45,12 +45,6 @@ def _write_safetensors(path: Path, tensors: Tensors, facts: Mapping[str, Any], n
 
 
 def _write_npz(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
-    if lost := [name for name, array in tensors.items() if array.dtype.kind == "V"]:
-        raise ExportError(
-            f"{path}: {lost[0]!r} is {tensors[lost[0]].dtype}, and NumPy's files lose that type; "
-            "write .safetensors or .pt, or weights in float32"
-        )
-
     def write(part: Path) -> None:
         with open(part, "wb") as file:  # a path would get another ending
             np.savez(file, allow_pickle=False, **tensors)

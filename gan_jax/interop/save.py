@@ -15,14 +15,10 @@ from gan_jax.extras import require
 from gan_jax.files import replace
 from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsError
 from gan_jax.surgery.provenance import versions
-from gan_jax.trees import Tree, TreeError, digest, flatten, shape_of, unflatten
+from gan_jax.trees import Tree, TreeError, digest, flatten, unflatten
 
 FILES = (WEIGHTS, MANIFEST)
 OURS = ("format", "version", "leaves", "versions", "created")  # what save_weights writes into the manifest itself
-DTYPES = {
-    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL",
-    **{f"{kind}int{bits}": f"{kind.upper() or 'I'}{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)},
-}  # as the format calls them  # fmt: skip
 PACKAGES = ("jax", "flax", "numpy", "safetensors")  # whose versions it says
 
 
@@ -41,10 +37,8 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
       the folder.
     """
     safetensors = require("safetensors.numpy", extra="weights")
-    flat = _flat(trees)
-    check_dtypes(flat)
-    # safetensors writes the memory of a transposed view, and of another order of bytes, as if it were none of these
-    arrays = {path: native(leaf) for path, leaf in flat.items()}
+    # safetensors writes the memory of a transposed view under the view's shape: wrong values, no error
+    arrays = {path: np.ascontiguousarray(leaf).reshape(leaf.shape) for path, leaf in _flat(trees).items()}
     text = manifest_text(
         manifest, {path: leaf_entry(array) for path, array in arrays.items()}
     )  # before anything is written
@@ -53,24 +47,6 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
     replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
     replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
     return folder
-
-
-def check_dtypes(leaves: Mapping[str, Any]) -> None:
-    """Refuses what weights files of ours do not hold: float8, complex numbers, integers of four bits.
-
-    Raises:
-      WeightsError: names the leaf.
-    """
-    if odd := [path for path, leaf in leaves.items() if np.dtype(leaf.dtype).name not in DTYPES]:
-        raise WeightsError(
-            f"leaf {odd[0]!r} is {shape_of(leaves[odd[0]])}, which weights files do not hold; turn it into float32 first"
-        )
-
-
-def native(array: Any) -> np.ndarray:
-    """The same values, row by row and in this machine's order of bytes."""
-    array = np.asarray(array)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
 
 
 def manifest_text(manifest: Mapping[str, Any], leaves: Mapping[str, Any]) -> str:
@@ -114,4 +90,10 @@ def _flat(trees: Mapping[str, Tree]) -> dict[str, Any]:
         )
     if odd := [path for path, leaf in flat.items() if not hasattr(leaf, "dtype") or str(leaf.dtype).startswith("key<")]:
         raise WeightsError(f"leaf {odd[0]!r} is no array of numbers but {flat[odd[0]]!r}")
-    return {path: np.asarray(leaf) for path, leaf in flat.items()}
+    return {path: native(leaf) for path, leaf in flat.items()}
+
+
+def native(array: Any) -> np.ndarray:
+    """The same values, row by row and in this machine's order of bytes, as files of weights have them."""
+    array = np.asarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)

@@ -16,9 +16,14 @@ from typing import Any
 import numpy as np
 
 from gan_jax.files import replace
-from gan_jax.interop.save import DTYPES, check_dtypes, leaf_entry, manifest_text, native
+from gan_jax.interop.save import leaf_entry, manifest_text
 from gan_jax.interop.weights import FORMAT, MANIFEST, WEIGHTS, WeightsError
 from gan_jax.trees import Flat, shape_of
+
+DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL",
+    **{f"{kind}int{bits}": f"{kind.upper() or 'I'}{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)},
+}  # as the format calls them  # fmt: skip
 
 
 def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], manifest: Mapping[str, Any]) -> Path:
@@ -40,7 +45,8 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
     """
     if not specs:
         raise WeightsError("no arrays to save")
-    check_dtypes(specs)
+    if odd := [path for path, spec in specs.items() if np.dtype(spec.dtype).name not in DTYPES]:
+        raise WeightsError(f"leaf {odd[0]!r} is {shape_of(specs[odd[0]])}, which safetensors files do not hold")
     manifest_text(manifest, {})  # before anything is written
     order = sorted(specs, key=lambda path: (-np.dtype(specs[path].dtype).itemsize, path))  # so all are aligned
     said: dict[str, Any] = {}
@@ -49,11 +55,11 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
         with part.open("wb") as file:
             file.write(_header(specs, order))
             for path in order:
-                array = native(leaf(path))
+                array = np.asarray(leaf(path))
                 if shape_of(array) != shape_of(specs[path]):
                     raise WeightsError(f"leaf {path!r} is {shape_of(array)}, and was to be {shape_of(specs[path])}")
                 said[path] = leaf_entry(array)
-                memory: Any = array.reshape(-1).view(np.uint8)
+                memory: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
                 file.write(memory)
 
     folder = Path(folder)
