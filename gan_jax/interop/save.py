@@ -81,4 +81,10 @@ def _flat(trees: Mapping[str, Tree]) -> dict[str, Any]:
         )
     if odd := [path for path, leaf in flat.items() if not hasattr(leaf, "dtype") or str(leaf.dtype).startswith("key<")]:
         raise WeightsError(f"leaf {odd[0]!r} is no array of numbers but {flat[odd[0]]!r}")
-    return {path: np.asarray(leaf) for path, leaf in flat.items()}
+    return {path: native(leaf) for path, leaf in flat.items()}
+
+
+def native(array: Any) -> np.ndarray:
+    """The same values, row by row and in this machine's order of bytes, as files of weights have them."""
+    array = np.asarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
