@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NETS, NetName, parse, peek
-from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig
+from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,8 @@ def main(argv: Sequence[str]) -> int:
     args = parse(Transplant, argv, verb="transplant", default=default)
     if args.source != start:
         raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
-    Config(net=args.net_config).validate()
+    group = getattr(args.net_config, "mbstd_group", 0)  # nothing trains: any batch that falls into groups
+    Config(net=args.net_config, train=TrainConfig(batch=group or 1)).validate()
     from gan_jax.transfer.weights import measured_lines, transplant_weights
 
     names = "checkpoint missing unused shape width d_width narrow classes seed probes".split()

@@ -161,7 +161,9 @@ def standardised(
         over = lambda values: values if one else jax.lax.pmean(values, axis_name)
         centre = jax.lax.stop_gradient(over(wide.mean((0, 1, 2))))
         wide -= spread(centre)
-        rest, square = over((wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))))  # the rest is what a sum rounded off
+        rest, square = over(
+            (wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2)))
+        )  # the rest is what a sum rounded off
         v = jnp.maximum(square - jnp.square(rest), 0.0)
         wide -= spread(rest)
         if not module.is_initializing():
