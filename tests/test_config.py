@@ -121,6 +121,10 @@ def test_the_defaults_are_valid():
     FAR.validate()
 
 
+def test_a_batch_smaller_than_a_group_is_one_group():
+    Config(net=c.StyleGAN2Config(resolution=8), train=c.TrainConfig(batch=3)).validate()
+
+
 def test_every_kind_of_network_is_checked():
     assert set(CHECKS) == set(typing.get_args(c.NetConfig))
 
@@ -142,6 +146,9 @@ WRONG = {
     "net.expansion is 0; it must be positive": Config(net=c.R3GANConfig(expansion=0)),
     "net.depth is 0": Config(net=c.ResNetConfig(depth=0)),
     "train.batch is 0; it must be positive": Config(train=c.TrainConfig(batch=0)),
+    "net.mbstd_group 4 does not divide train.batch 6, and D compares whole groups": Config(
+        net=c.StyleGAN2Config(resolution=8), train=c.TrainConfig(batch=6)
+    ),
     "does not divide over 3 devices; use a multiple of 3": Config(train=c.TrainConfig(devices=3)),
     "train.devices is 0; it must be positive, or None for all": Config(train=c.TrainConfig(devices=0)),
     "shorter than one dispatch of 256 images": Config(train=c.TrainConfig(kimg=0.1)),

