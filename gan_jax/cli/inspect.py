@@ -120,4 +120,4 @@ def brief(value: Any) -> str:
     """A JSON value on one line: text as it is, fields as `name value`."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {brief(inner)}" for key, inner in value.items())
-    return value if isinstance(value, str) else json.dumps(value)
+    return printable(value, keep="") if isinstance(value, str) else json.dumps(value)
