@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import re
 import sys
 import traceback
@@ -31,7 +30,7 @@ from gan_jax.config import (
     ResNetConfig,
     SNGANConfig,
     StyleGAN2Config,
-    from_dict,
+    read_record,
 )
 from gan_jax.trees import did_you_mean
 
@@ -214,6 +213,12 @@ def peek(argv: Sequence[str], flag: str) -> str | None:
     return None
 
 
+def given_options(argv: Sequence[str]) -> frozenset[str]:
+    """The options that were typed, dotted: `--net.z-dim=8` as `net.z_dim`, `--data.no-mirror` as `data.mirror`."""
+    words = [word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--") and len(word) > 2]
+    return frozenset(re.sub(r"(^|\.)no_(?=[a-z_]+$)", r"\1", word) for word in words) | frozenset(words)
+
+
 def load_experiment(path: Path, cls: type[T]) -> T:
     """What config() of a Python file returns: a `Config`, or whatever dataclass a verb wants.
 
@@ -299,16 +304,7 @@ def _convert(old: Any, cls: type[T]) -> T:
 
 
 def _read_json(path: Path) -> Config:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
-    if isinstance(values, dict) and "config" in values:  # a run's file has versions and the device beside it
-        values = values["config"]
-    try:
-        return from_dict(Config, values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    return read_record(Config, path)[0]
 
 
 NETS: dict[str, type] = {

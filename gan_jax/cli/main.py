@@ -105,6 +105,7 @@ VERBS = {
     "align": "bring weights into the channel order and scales of others, for averaging",
     "merge": "make one of several weights in closed form, leaf by leaf, without training",
     "plan": "show where every leaf of a transfer would come from",
+    "report": "write one page of a run: pictures, curves, evaluations, nearest training images",
     "sample": "draw images from a run, a weights folder or an embedded pair",
     "evaluate": "measure a generator against data under one named protocol",
     "rank-sources": "say which pretrained pair suits new data best, before training",

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from gan_jax.cli.arguments import parse
 from gan_jax.config import DataConfig
 from gan_jax.files import printable
+from gan_jax.seeds import check_seed
 
 if TYPE_CHECKING:
     from gan_jax.report.table import Table
@@ -37,6 +38,7 @@ class RankSources:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(RankSources, argv, verb="rank-sources")
+    check_seed(args.seed, "--seed")
     from gan_jax.report.table import print_table
     from gan_jax.transfer.diagnostics import rank_sources
     from gan_jax.transfer.models import unfinished

@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError
 from gan_jax.files import claim_output, printable
+from gan_jax.seeds import check_seed
 from gan_jax.trees import did_you_mean
 
 
@@ -45,10 +46,9 @@ class Sample:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Sample, argv, verb="sample")
+    check_seed(args.seed, "--seed")
     if args.n < 1:
         raise ConfigError(f"--n is {args.n}; use at least 1")
-    if not 0 <= args.seed < 2**64:
-        raise ConfigError(f"--seed is {args.seed}; use a whole number from 0 to 2^64 - 1")
     if args.truncation is not None and not 0 < args.truncation < math.inf:
         raise ConfigError(f"--truncation is {args.truncation:g}; use a number above 0 (0.5 is usual)")
     kind = form(args.out)

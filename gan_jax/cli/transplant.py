@@ -12,6 +12,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 from gan_jax.cli.arguments import NETS, NetName, parse, peek
 from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig
 from gan_jax.files import claim_output, printable
+from gan_jax.seeds import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
     net = like(source_net(start), NETS.get(peek(argv, "--net") or ""))
     default = Transplant(source=tyro.MISSING, out=tyro.MISSING, net_config=net)
     args = parse(Transplant, argv, verb="transplant", default=default)
+    check_seed(args.seed, "--seed")
     if args.source != start:
         raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
     Config(net=args.net_config).validate()

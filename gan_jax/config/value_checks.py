@@ -10,11 +10,11 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal, Union
 
+from gan_jax.config.serial import BITS, SIDE
+from gan_jax.documents import shown
 from gan_jax.trees import did_you_mean
 
 LARGEST = 2**31 - 1  # of whole numbers: counts and sizes are 32 bits wide on devices
-LARGEST_SEED = 2**64 - 1
-LARGEST_PX = 8192  # no network of this library was ever made for more, and its maps would not fit anywhere
 
 
 def value_problems(config: Any) -> Iterator[str]:
@@ -82,9 +82,9 @@ def _number_problem(field: str, value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     if field.endswith("seed"):
-        return None if 0 <= value <= LARGEST_SEED else "use a whole number from 0 to 2^64 - 1"
-    if field == "resolution" and value > LARGEST_PX:
-        return f"use at most {LARGEST_PX} px"
+        return None if 0 <= value < 2**BITS else "use a whole number from 0 to 2^64 - 1"
+    if field == "resolution" and value > SIDE:
+        return f"use at most {SIDE} px"
     return None if abs(value) <= LARGEST else "use a number below 2^31"
 
 
@@ -102,8 +102,7 @@ def _noun(hint: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    text = str(value) if isinstance(value, int | float) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return str(value) if isinstance(value, float) else shown(value)
 
 
 @functools.cache

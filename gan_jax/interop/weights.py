@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from gan_jax.extras import require
+from gan_jax.interop.pairs import PAIRS, cached_pair
 from gan_jax.trees import did_you_mean, digest, match, shape_of, unflatten
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
@@ -35,7 +36,7 @@ def load_weights(
     """Reads weights, and checks what it reads.
 
     Args:
-      source: a folder, the safetensors file in it, or `embedded:NAME`.
+      source: a folder, the safetensors file in it, `embedded:NAME`, or the name of a pair in the cache (`digiface64`).
       only: a pattern over leaf paths, or several patterns or paths (such as a plan's `needed`); other leaves are not
         read from disk. None = all.
 
@@ -89,8 +90,9 @@ def manifest_specs(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def embedded_names() -> list[str]:
     """The weights that come with this package, for `embedded:NAME`."""
-    ours = lambda manifest: manifest.is_file() and FORMAT in manifest.read_text(encoding="utf-8")
-    return sorted(entry.name for entry in _embedded().iterdir() if ours(entry / MANIFEST))
+    ours = lambda text: FORMAT in text and '"g_ema/' in text  # a discriminator alone is part of a pair of another name
+    manifests = {entry.name: entry / MANIFEST for entry in _embedded().iterdir()}
+    return sorted(name for name, path in manifests.items() if path.is_file() and ours(path.read_text(encoding="utf-8")))
 
 
 def _embedded() -> Path:
@@ -107,6 +109,10 @@ def _folder(source: str | Path) -> Path:
             known = ", ".join(names) or "none"
             raise WeightsError(f"no embedded weights {name!r}{did_you_mean(name, names)}; there are: {known}")
         return _embedded() / name
+    if (cached := cached_pair(source)) is not None:
+        if not cached.is_dir():
+            raise WeightsError(f"the pair {source} is not on this machine; gan-jax weights get {source}")
+        return cached
     folder = Path(source)
     if folder.is_file() and folder.name == WEIGHTS:
         return folder.parent
@@ -115,7 +121,10 @@ def _folder(source: str | Path) -> Path:
             f"{folder} is not a folder that gan_jax wrote ({WEIGHTS} and {MANIFEST}); see gan_jax.interop"
         )
     if not folder.is_dir():
-        raise WeightsError(f"no weights at {folder}; name a folder with {WEIGHTS}, or {EMBEDDED}NAME")
+        known = ", ".join([*PAIRS, *(EMBEDDED + name for name in embedded_names())])
+        raise WeightsError(
+            f"no weights at {folder}{did_you_mean(str(folder), PAIRS)}; name a folder with {WEIGHTS}, or one of {known}"
+        )
     return folder
 
 

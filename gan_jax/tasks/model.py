@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import operator
 from pathlib import Path
 from typing import Any, cast
@@ -11,10 +10,11 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from gan_jax.config import Config, ConfigError, NetConfig, from_dict, net_from_dict, net_to_dict
+from gan_jax.config import Config, ConfigError, NetConfig, net_from_dict, net_to_dict, read_record
 from gan_jax.interop import WeightsError, load_weights, save_weights
 from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front
+from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_sampler
 from gan_jax.tasks.task import Variables
 from gan_jax.trees import count, flatten
@@ -88,7 +88,7 @@ class Model:
 
 def as_key(key: Any) -> jax.Array:
     """A PRNG key of a key or of a seed, a whole number."""
-    return jax.random.key(operator.index(key)) if hasattr(key, "__index__") and not hasattr(key, "dtype") else key
+    return root_key(operator.index(key)) if hasattr(key, "__index__") and not hasattr(key, "dtype") else key
 
 
 def load(path: str | Path) -> Model:
@@ -141,21 +141,12 @@ def run_config(folder: str | Path) -> Config:
     """The configuration of a run folder.
 
     Raises:
-      ConfigError: its config.json is missing, damaged or of another program.
+      ConfigError: its file is missing or damaged; names the file and the field.
     """
     path = Path(folder) / "config.json"
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{folder} is no run: it has no config.json") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from None
-    if not isinstance(said, dict) or "config" not in said:
-        raise ConfigError(f"{path} is no configuration of a run: it has no `config`")
-    try:
-        return from_dict(Config, said["config"])
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    if not path.is_file():
+        raise ConfigError(f"{folder} is no run: it has no config.json")
+    return read_record(Config, path)[0]
 
 
 def _short(number: int) -> str:
