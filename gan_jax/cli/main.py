@@ -79,7 +79,7 @@ def _printed(make: Callable[[], str], *, verb: str = "--help", debug: bool = Fal
         print(make())
         sys.stdout.flush()
         return 0
-    except Exception as error:
+    except BaseException as error:
         return handle(error, verb=verb, debug=debug)
 
 
@@ -116,7 +116,7 @@ VERBS = {
     "demo": "the whole job on data inside the package, with a report",
 }
 GROUPS = {  # the verbs by task, in the order of the overview
-    "a generator for your images": ("data", "transfer", "train", "fuse", "sample", "demo"),
+    "a generator for your images": ("data", "transfer", "train", "fuse", "report", "sample", "demo"),
     "what it is worth": ("evaluate", "rank-sources", "bench-transfer"),
     "weights": ("import", "export", "transplant", "plan", "align", "merge", "weights"),
     "what is in a file or a run": ("inspect", "diff"),

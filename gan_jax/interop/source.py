@@ -22,6 +22,7 @@ class Source:
       manifest: `net`, `history` and more; under `leaves` the dtype, shape and digest of each.
       digest: of the manifest.
       read: reads a leaf.
+      read_many: reads several at once, where that costs less; None = one after the other.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Source:
     manifest: dict[str, Any]
     digest: str
     read: Callable[[str], Any]
+    read_many: Callable[[list[str]], dict[str, Any]] | None = None
 
     def __call__(self, path: str) -> Any:
         """The leaf at a path: the source is a reader for `surgery.transplant`."""
@@ -51,6 +53,8 @@ class Source:
 
     def load(self, paths: Collection[str]) -> dict[str, Any]:
         """The trees of some leaves."""
+        if self.read_many is not None:
+            return unflatten(self.read_many(list(paths)))
         return unflatten({path: self.read(path) for path in paths})
 
 
