@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 import gan_jax
 from gan_jax import config as c
 from gan_jax.cli.main import main
-from gan_jax.config import Config, ConfigError
+from gan_jax.config import Config, ConfigError, to_dict
 from gan_jax.interop import WeightsError
+from gan_jax.nets import build
+from gan_jax.tasks.image import image_task
 from gan_jax.tasks.model import save
+from gan_jax.train.checkpoint import Checkpointer
+from gan_jax.train.steps import init_state
+from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.models import class_names, load, unfinished
+from gan_jax.transfer.record import write_weights
 from gan_jax.trees import flatten, unflatten
 
 CONFIG = Config(
     data=c.DataConfig(source="embedded:fashion-mnist", classes=(1,), shots=16),
-    net=c.ResNetConfig(resolution=16, channels=1, z_dim=64, channel_base=1024, channel_max=24),
+    net=c.ResNetConfig(resolution=16, channels=1, z_dim=4, channel_base=64, channel_max=4),
     train=c.TrainConfig(kimg=0.016, batch=8, steps_per_dispatch=1),
-    transfer=c.LoRAConfig(),  # whose checkpoints hold more than plain networks
-    checkpoint=c.CheckpointConfig(every_kimg=0.008),
+    transfer=c.LoRAConfig(rank=1),  # whose checkpoints hold more than plain networks
     evaluate=c.EvalConfig(features=None),
-    log=c.LogConfig(tensorboard=False),
 )
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    from gan_jax.transfer.run import Callbacks, run
-
+    """A run folder with two checkpoints and weights, as a run leaves it; nothing is trained for it."""
     folder = tmp_path_factory.mktemp("models") / "run"
-    run(CONFIG, folder, Callbacks())
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"config": to_dict(CONFIG), "method": "table"}))
+    bare = build(CONFIG.net)
+    method = make_method(CONFIG.transfer, bare)
+    pair = method.grafted(bare)
+    trains = method.trains("g"), method.trains("d")
+
+    def begin(key):
+        key_g, key_d = jax.random.split(key)
+        g, d = method.attach("g", bare.g.init(key_g), key), method.attach("d", bare.d.init(key_d), key)
+        noise = lambda leaf: leaf + jax.random.normal(key, leaf.shape)  # so that adapters do something
+        g = {**g, "params": jax.tree_util.tree_map(noise, g["params"])}
+        return init_state(image_task(pair), CONFIG, key, g, d, trains, method.extension, method.keep(g, d))
+
+    with Checkpointer(folder / "checkpoints") as saver:
+        for images in (8, 16):
+            state = jax.jit(begin)(jax.random.key(images))
+            state = dataclasses.replace(state, images=state.images + images)
+            saver.save(images, state, history=[])
+            saver.wait()
+    write_weights(folder, CONFIG, state, None, None, method)
     return folder
 
 
@@ -105,13 +130,11 @@ def test_names_of_classes_come_from_the_manifest_or_the_runs_data(finished, half
     (half / "data.json").write_text('{"class_names": ["a", "b"]}')
     named = load(half)
     assert named.manifest["class_names"] == ["a", "b"]
-    conditional = c.dataclasses.replace(named, config=c.ResNetConfig(num_classes=3))
+    conditional = dataclasses.replace(named, config=c.ResNetConfig(num_classes=3))
     assert class_names(conditional) == ("a", "b", "2")
 
 
 def test_a_model_fits_a_line_and_takes_a_seed():
-    import jax
-
     model = gan_jax.load("embedded:fashion16")
     assert repr(model) == "Model('resnet 16 px, 1 channel, 80.9 k values, g_ema+d')"
     np.testing.assert_array_equal(model.sample(3, 2), model.sample(jax.random.key(3), 2))
