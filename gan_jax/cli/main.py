@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb is chosen, so that `gan-jax --help` answ
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -69,7 +70,7 @@ def overview() -> str:
 def survive_any_terminal() -> None:
     """A terminal that cannot show a character gets its number instead of an error."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -78,7 +79,7 @@ def _printed(make: Callable[[], str], *, verb: str = "--help", debug: bool = Fal
         print(make())
         sys.stdout.flush()
         return 0
-    except Exception as error:
+    except BaseException as error:
         return handle(error, verb=verb, debug=debug)
 
 

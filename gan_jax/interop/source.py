@@ -24,6 +24,7 @@ class Source:
       manifest: `net`, `history` and more; under `leaves` the dtype, shape and digest of each.
       digest: of the manifest.
       read: reads a leaf.
+      read_many: reads several at once, where that costs less; None = one after the other.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Source:
     manifest: dict[str, Any]
     digest: str
     read: Callable[[str], Any]
+    read_many: Callable[[list[str]], dict[str, Any]] | None = None
 
     def __call__(self, path: str) -> Any:
         """The leaf at a path, to be looked at."""
@@ -76,6 +78,8 @@ class Source:
 
     def load(self, paths: Collection[str]) -> dict[str, Any]:
         """The trees of some leaves."""
+        if self.read_many is not None:
+            return unflatten(self.read_many(list(paths)))
         return unflatten({path: self.read(path) for path in paths})
 
 

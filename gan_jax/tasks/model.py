@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from pathlib import Path
 from typing import Any, cast
 
@@ -91,7 +90,7 @@ class Model:
 
 def as_key(key: Any) -> jax.Array:
     """A PRNG key of a key or of a seed, a whole number."""
-    return root_key(operator.index(key)) if hasattr(key, "__index__") and not hasattr(key, "dtype") else key
+    return root_key(int(key)) if isinstance(key, (int, np.integer)) else key
 
 
 def load(path: str | Path) -> Model:

@@ -125,7 +125,7 @@ def plan_weights(
         raise PlanError(
             f"{source.name} carries a {source.manifest['front']['kind']} before its G, which is no part of G's own leaves "
             "and has no place in other networks: without it G makes images of its whole latent space again. "
-            'To take G alone, allow that: unused "drop"'
+            "To take G alone, allow that: unused='drop'"
         )
     specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
     widths: dict[str, Width] = {root: d_width if root == "d" and d_width else width for root in target}
