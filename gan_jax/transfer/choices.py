@@ -199,7 +199,7 @@ class _Chooser:
             if wanted == 4 and not survey.alpha:
                 wanted = 3
             self.set(net={"channels": wanted})
-            flat = "; their transparency is laid over black" if survey.alpha and wanted < 4 else ""
+            flat = "; their transparency is laid on white" if survey.alpha and wanted < 4 else ""
             if not own:
                 how = f"the images are {colour}"
             elif wanted == own:
