@@ -112,7 +112,7 @@ def test_transfer_prints_the_plan_then_trains(cli, fake_run):
     assert cli("transfer", "--method", "freeze_d", "--transfer.blocks", 2, "--data.shots", 100) == 0
     config, _ = ran(fake_run)
     assert config.transfer == c.FreezeDConfig(blocks=2) and config.data.shots == 100
-    assert cli.out.startswith("THE PLAN\n")
+    assert cli.out.startswith("plan: THE PLAN in short\n(the whole table: --plan full)\n")
 
 
 def test_transfer_defaults_to_finetune(cli, fake_run):
@@ -131,6 +131,6 @@ def test_scratch_transfers_nothing(cli, fake_run, tmp_path, verb):
 
 def test_plan_prints_and_writes_but_does_not_train(cli, fake_run, tmp_path):
     assert cli("plan", "--json", tmp_path / "new" / "plan.json") == 0
-    assert cli.out.startswith("THE PLAN\n")
+    assert cli.out.startswith("plan: THE PLAN in short\n(the whole table: --plan full)\n")
     assert json.loads((tmp_path / "new" / "plan.json").read_text()) == {"entries": []}
     assert fake_run.calls == []
