@@ -131,6 +131,6 @@ def test_scratch_transfers_nothing(cli, fake_run, tmp_path, verb):
 
 def test_plan_prints_and_writes_but_does_not_train(cli, fake_run, tmp_path):
     assert cli("plan", "--json", tmp_path / "new" / "plan.json") == 0
-    assert cli.out.startswith("plan: THE PLAN in short\n(the whole table: --plan full)\n")
+    assert cli.out.startswith("THE PLAN\n")
     assert json.loads((tmp_path / "new" / "plan.json").read_text()) == {"entries": []}
     assert fake_run.calls == []
