@@ -1,17 +1,35 @@
-"""A file that is whole or not there."""
+"""Files that are whole or not there, places that a verb may write to, and text of files made safe to print."""
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import os
+import re
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.part")  # beside the file that it becomes
+DAY = 86_400  # seconds, after which a part is nobody's: its number may be that of another process by now
+
+_writing: set[Path] = set()  # parts of this process
+
+
+class OutputError(ValueError):
+    """A place that cannot be written to, or holds files already; the message names them and the option that allows it."""
+
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file beside its place, makes sure that it is on disk, and renames it."""
+    """Writes a file beside its place, makes sure that it is on disk, and renames it.
+
+    Parts that killed processes left in the folder are removed.
+    """
+    remove_parts(path.parent)
     part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    _writing.add(part)
     try:
         part.touch()
         mode = part.stat().st_mode  # what the umask allows: safetensors makes files that only their owner reads
@@ -20,5 +38,109 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
             os.fsync(file.fileno())
         part.chmod(mode)
         os.replace(part, path)
+    except OSError as error:
+        if error.filename is None:  # of a write: the disk is full
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
+        _writing.discard(part)
+
+
+def remove_parts(folder: Path) -> list[Path]:
+    """Removes what killed processes left of the files that they were writing into a folder; returns them."""
+    removed = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = PART.fullmatch(entry.name)
+            path = folder / entry.name
+            if found is None or path in _writing or not entry.is_file(follow_symlinks=False):
+                continue
+            if _is_left(int(found["pid"]), entry.stat(follow_symlinks=False).st_mtime):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    removed.append(path)
+    return removed
+
+
+def _is_left(pid: int, changed: float) -> bool:
+    """Whether the process that wrote a part is gone; one of our own number that we do not write is of a former one."""
+    if pid == os.getpid() or time.time() - changed > DAY:
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False  # another user's
+    return False
+
+
+def claim_output(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    ours: Sequence[str] | None = None,
+    option: str = "--out",
+    allow: str = "--overwrite",
+) -> tuple[Path, ...]:
+    """Asks whether a file or a folder of results may be written, before any work is spent on them; writes nothing.
+
+    A file must not be there yet, a folder must be new or empty (files whose names begin with a dot do not count), unless
+    the user says otherwise.
+
+    Args:
+      path: the file, or the folder where `ours` is given.
+      overwrite: whether the user allowed it.
+      ours: patterns of the names that will be written into the folder; None = `path` is a file.
+      option: that named the path, for the message.
+      allow: the option that allows it.
+
+    Returns:
+      files with names of ours that are in the folder: whoever writes fewer files than there were removes the others, so
+      that results of two runs are not mixed.
+
+    Raises:
+      OutputError: the path is something else, lies under a file, or holds what would be replaced or mixed with.
+    """
+    path = Path(path)
+    say = lambda why: OutputError(f"{option} {printable(path, keep='')}: {why}")
+    above = next((p for p in path.parents if os.path.lexists(p)), None)
+    if above is not None and not above.is_dir():
+        raise say(f"{above} is a file, and nothing can be written under it; name another place")
+    if not os.path.lexists(path):
+        return ()
+    if ours is None:
+        if not path.is_file():
+            raise say("is a folder or no regular file; name a file to write")
+        if not overwrite:
+            raise say(f"is there already; name another file, or allow it to be replaced with {allow}")
+        return (path,)
+    if not path.is_dir():
+        raise say("is a file; name a folder to write to")
+    inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    if inside and not overwrite:
+        names = ", ".join(printable(p.name, keep="") for p in inside[:3]) + (", .." if len(inside) > 3 else "")
+        raise say(f"holds {names}; name a new or empty folder, or allow it to be written to with {allow}")
+    return tuple(p for p in inside if p.is_file() and any(fnmatch.fnmatchcase(p.name, one) for one in ours))
+
+
+def printable(text: object, keep: str = "\n\t") -> str:
+    """The text without control characters, which no XML or HTML page may hold and a terminal would obey.
+
+    Args:
+      text: anything.
+      keep: control characters that stay; "" for text on one line.
+    """
+    return "".join(c for c in str(text) if c.isprintable() or c in keep)
+
+
+@contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Lets errors of the system say which file they are of: writing to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -44,7 +44,9 @@ def main(run: str, out: str) -> None:
     }
     folder = save_weights(out, unflatten(halved), {"net": net_to_dict(source.net), **about})
     Path(folder, "README.md").write_text(README, encoding="utf-8")
-    worst = max(float(np.abs(leaf - halved[path]).max() / max(np.abs(leaf).max(), 1e-30)) for path, leaf in leaves.items())
+    worst = max(
+        float(np.abs(leaf - halved[path]).max() / max(np.abs(leaf).max(), 1e-30)) for path, leaf in leaves.items()
+    )
     size = sum(leaf.nbytes for leaf in halved.values())
     print(
         f"wrote {folder}: {len(halved)} leaves, {size / 1e6:.1f} MB; largest rounding {worst:.1e} of a leaf's maximum"

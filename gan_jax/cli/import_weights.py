@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from gan_jax.cli.arguments import parse, read_config
 from gan_jax.config import NetConfig, net_from_dict
+from gan_jax.files import claim_output, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,32 +19,38 @@ class Import:
     """Read weights that another program wrote, and write them as weights of this library.
 
     Nothing in the file is run: a pickle can only become numbers, containers and records. Every tensor is accounted
-    for: used, ignored with a reason, or an error. What is written can be sampled, and is a source for any transplant.
+    for: used, ignored with a reason (optimisers, counters, other copies of G), or an error, until --ignore names it. What
+    is written can be sampled, and is a source for any transplant.
     """
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]  # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5
     out: Path  # folder to write to
     d: Path | None = None  # D's own file, where FILE holds G alone
     layout: Annotated[str | None, arg(name="as")] = None  # such as stylegan2-ada; None = guessed from the tensors
+    ignore: UseAppendAction[tuple[str, ...]] = ()  # pattern over names of tensors to leave out, as in "netE.*"
     net: Path | None = None  # for our own leaf paths: weights, a run or an experiment with the same networks
     licence: str | None = None  # of the weights, for the manifest
+    overwrite: bool = False  # allow weights that are in --out to be replaced
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Import, argv, verb="import")
     from gan_jax.interop.importers import import_file
+    from gan_jax.interop.save import FILES
     from gan_jax.tasks.model import save
     from gan_jax.trees import count
 
-    found = import_file(args.file, args.layout, args.d, None if args.net is None else read_net(args.net))
+    claim_output(args.out, overwrite=args.overwrite, ours=FILES)
+    net = None if args.net is None else read_net(args.net)
+    found = import_file(args.file, args.layout, args.d, net, args.ignore).check()
     save(args.out, found.config, found.variables, found.about(args.licence))
     for path, file in zip((args.file, args.d), found.files.values()):
         print(f"{path}: {file.format}, sha256 {file.sha256[:12]}, layout {found.layout}")
     print(found.config)
     for root, tree in found.variables.items():
         print(f"{root}: {count(tree['params']):,} parameters")
-    print(found.account)
+    print(printable(found.account))
     for path, words in found.made.items():
         print(f"  {path}: not in the file; made: {words}")
     print(f"wrote {args.out}: gan-jax sample {args.out}")

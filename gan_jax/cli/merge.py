@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
+from gan_jax.seeds import check_seed, root_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Merge:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Merge, argv, verb="merge")
-    import jax
+    check_seed(args.seed, "--seed")
 
     from gan_jax.fusion.merges import MERGES
     from gan_jax.fusion.merges.leaves import MergeError
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     if "base" not in needs and args.base is not None:
         raise MergeError(f"merge {args.kind} has no base; leave --base out, or use --kind ties or another over a base")
     if "key" in needs:
-        given["key"] = jax.random.key(args.seed)
+        given["key"] = root_key(args.seed)
     base = None if args.base is None else open_source(args.base)
     merge_streamed(args.out, [open_source(one) for one in args.sources], args.kind, base=base, **given)
     print(f"{args.kind} merge of {', '.join(args.sources)}")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gan_jax.config import NetConfig
+from gan_jax.interop.finite import negative_variances
 from gan_jax.interop.foreign import ForeignError, read_foreign
 from gan_jax.interop.layouts import LAYOUTS, Beside, Found, native
-from gan_jax.interop.links import Account, ForeignLayoutError, import_tensors
+from gan_jax.interop.links import Account, ForeignLayoutError, check_values, import_tensors
+from gan_jax.interop.parts import networks_of, unwrapped
 from gan_jax.nets import build
 from gan_jax.surgery.provenance import import_step
-from gan_jax.trees import did_you_mean, flatten, unflatten
+from gan_jax.trees import did_you_mean, flatten, match, unflatten
 
 
 class File(NamedTuple):
@@ -51,6 +53,19 @@ class Imported:
     files: dict[str, File]
     before: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def check(self) -> Imported:
+        """The same, if its networks can be computed with: no running variance is below zero.
+
+        Raises:
+          ForeignLayoutError: names the leaf and the tensor that it comes from.
+        """
+        for path, value in negative_variances(self.variables).items():
+            raise ForeignLayoutError(
+                f"{self.sources[path][0]!r}, which becomes leaf {path!r}, holds a running variance of {value:.3g}, and none is "
+                "below zero: batch norm would make nan of it. It is another quantity, or the file is damaged"
+            )
+        return self
+
     def about(self, licence: str | None = None) -> dict[str, Any]:
         """What a manifest should say of these weights: licence, what was left out, where every leaf comes from."""
         files = {start: (file.name, file.sha256) for start, file in self.files.items()}
@@ -64,7 +79,11 @@ class Imported:
 
 
 def import_file(
-    path: str | Path, layout: str | None = None, d: str | Path | None = None, net: NetConfig | None = None
+    path: str | Path,
+    layout: str | None = None,
+    d: str | Path | None = None,
+    net: NetConfig | None = None,
+    ignore: Sequence[str] = (),
 ) -> Imported:
     """Reads a foreign file of weights; nothing in it is run.
 
@@ -73,10 +92,11 @@ def import_file(
       layout: a key of `LAYOUTS`; None = the one that fits.
       d: of D's own file.
       net: the networks' configuration, for the layout of our own names, whose shapes do not tell it.
+      ignore: patterns over the names of tensors, of what is left out beside what is known to be no network.
 
     Raises:
       ForeignError: a file cannot be read.
-      ForeignLayoutError: they hold no pair that is known, or a tensor that no rule knows.
+      ForeignLayoutError: they hold no pair that is known, a tensor that no rule knows, or values that are no weights.
     """
     if layout is not None and layout not in LAYOUTS:
         raise ForeignLayoutError(
@@ -86,11 +106,20 @@ def import_file(
         raise ForeignLayoutError(f"layout {layout} tells its configuration itself; leave net out")
     paths = {"": path} if d is None else {"g.": path, "d.": d}
     read = {prefix: read_foreign(one) for prefix, one in paths.items()}
-    collect = lambda what: {start + name: v for start, file in read.items() for name, v in getattr(file, what).items()}
-    tensors = collect("tensors")
+    parts = {start: networks_of(file.tensors, ignore if d is None else _covering(ignore, file.tensors))
+             for start, file in read.items()}  # fmt: skip
+    if d is not None and (
+        dead := [one for one in ignore if not any(_covering([one], f.tensors) for f in read.values())]
+    ):
+        raise ForeignLayoutError(f"--ignore {dead[0]!r} covers no tensor of {path} and {d}")
+    tensors = {start + name: array for start, found in parts.items() for name, array in found.tensors.items()}
+    origin = {start + name: start + there for start, found in parts.items() for name, there in found.origin.items()}
+    left = {start + name: why for start, found in parts.items() for name, why in found.left.items()}
+    values = {start + name: value for start, file in read.items() for name, value in file.values.items()}
+    stubs = {start + unwrapped(name): stub for start, file in read.items() for name, stub in file.stubs.items()}
     files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
     what = " and ".join(f"{paths[prefix]} ({file.format})" for prefix, file in files.items())
-    beside = Beside(collect("values"), collect("stubs"), net)
+    beside = Beside(values, stubs, net)
     problems = []
     for name in LAYOUTS if layout is None else [layout]:
         try:
@@ -99,18 +128,38 @@ def import_file(
         except ForeignLayoutError as error:
             problems.append(f"{name}: {error}")
             continue
-        variables, account, sources = _fill(found, {prefix: str(one) for prefix, one in paths.items()})
-        account.ignored.update(found.left)
-        if forgotten := [n for n in tensors if n not in account.used and n not in account.ignored]:
-            raise ForeignLayoutError(f"{what}: tensor {forgotten[0]!r} belongs to no network that {name} knows")
+        variables, account, sources = _fill(found, {prefix: str(one) for prefix, one in paths.items()}, origin)
+        account.ignored.update({origin.get(name, name): why for name, why in found.left.items()} | left)
+        every = [start + name for start, file in read.items() for name in file.tensors]
+        if forgotten := [n for n in every if n not in account.used and n not in account.ignored]:
+            raise ForeignLayoutError(
+                f"{what}: tensor {forgotten[0]!r} belongs to no network that {name} knows{_advice(forgotten[0], paths)}"
+            )
         made = {path: how.words for path, how in found.made.items()}
         before = native.said_before(beside) if entry is native.LAYOUT else {}
         return Imported(name, found.config, variables, account, sources, made, files, before)
-    raise ForeignLayoutError(f"{what}, {len(tensors)} tensors, has no known layout:\n" + "\n".join(
+    beside_it = f" ({len(left)} more left out)" if left else ""
+    raise ForeignLayoutError(f"{what}, {len(tensors)} tensors{beside_it}, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip
 
 
-def _fill(found: Found, paths: Mapping[str, str]) -> tuple[dict[str, Any], Account, dict[str, tuple[str, str]]]:
+def _covering(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+    names = list(names)
+    return [pattern for pattern in patterns if any(match(pattern, name) for name in names)]
+
+
+def _advice(name: str, paths: Mapping[str, str | Path]) -> str:
+    """The option that leaves a tensor out; of two files names are those in the file."""
+    own = name.partition(".")[2] if len(paths) > 1 else name
+    start = own.rpartition(".")[0]
+    return f"; if it is no part of the networks, leave it out: --ignore {own!r}" + (
+        f", or {start + '.*'!r}" if start else ""
+    )
+
+
+def _fill(
+    found: Found, paths: Mapping[str, str], origin: Mapping[str, str]
+) -> tuple[dict[str, Any], Account, dict[str, tuple[str, str]]]:
     pair = build(found.config)
     variables, account, sources = {}, Account({}, {}), {}
     for root, (prefix, tensors, links) in found.parts.items():
@@ -118,15 +167,23 @@ def _fill(found: Found, paths: Mapping[str, str]) -> tuple[dict[str, Any], Accou
         what = next((path for start, path in paths.items() if prefix.startswith(start)), " and ".join(paths.values()))
         made = {path: how for path in specs if (how := found.made.get(f"{root}/{path}"))}
         wanted = {path: spec for path, spec in specs.items() if path not in made}
-        leaves, said = import_tensors(tensors, links, found.ignored, wanted, what)
-        leaves |= {path: np.zeros(specs[path].shape) for path in made}
-        leaves = {path: leaves[path].astype(spec.dtype) for path, spec in specs.items()}
+        read, said = import_tensors(tensors, links, found.ignored, wanted, what, ADVICE)
+        leaves = {path: np.zeros(specs[path].shape) for path in made} | read
+        with np.errstate(over="ignore"):  # said below, by name
+            leaves = {path: leaves[path].astype(spec.dtype) for path, spec in specs.items()}
+        named = {path: name for name, path in said.used.items()}
+        for path in wanted:
+            theirs = origin.get(prefix + named[path], prefix + named[path])
+            check_values(f"{root}/{path}", read[path], leaves[path], theirs, what)
         leaves |= {path: how.make(found.config, unflatten(leaves)) for path, how in made.items()}
         variables[root] = unflatten(leaves)
-        account.used.update({prefix + name: f"{root}/{path}" for name, path in said.used.items()})
-        account.ignored.update({prefix + name: why for name, why in said.ignored.items()})
-        sources |= {f"{root}/{path}": (prefix + name, links[name].kind) for name, path in said.used.items()}
+        there = lambda name, prefix=prefix: origin.get(prefix + name, prefix + name)
+        account.used.update({there(name): f"{root}/{path}" for name, path in said.used.items()})
+        account.ignored.update({there(name): why for name, why in said.ignored.items()})
+        sources |= {f"{root}/{path}": (there(name), links[name].kind) for name, path in said.used.items()}
     return variables, account, sources
 
+
+ADVICE = "; if it is no part of the networks, leave it out: --ignore {!r}"
 
 __all__ = ["LAYOUTS", "File", "ForeignError", "ForeignLayoutError", "Imported", "import_file"]

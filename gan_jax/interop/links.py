@@ -7,11 +7,14 @@ values, so that importing and exporting are inverse to the bit.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.interop.finite import not_finite
 from gan_jax.trees import did_you_mean
 
 Kind = Literal["same", "conv", "transposed", "dense", "maps", "flat", "covering", "grown"]
@@ -116,7 +119,12 @@ class Account:
 
 
 def import_tensors(
-    tensors: Mapping[str, np.ndarray], links: Links, ignored: Mapping[str, str], expected: Mapping[str, Any], what: str
+    tensors: Mapping[str, np.ndarray],
+    links: Links,
+    ignored: Mapping[str, str],
+    expected: Mapping[str, Any],
+    what: str,
+    advice: str = "",
 ) -> tuple[dict[str, np.ndarray], Account]:
     """Turns a foreign state into our leaves, accounting for every tensor.
 
@@ -126,15 +134,17 @@ def import_tensors(
       ignored: ends of names that may be left out -> why.
       expected: our leaves (arrays or specs) by path; every one must be filled, in its shape.
       what: the file or network, for messages.
+      advice: what can be done about an unknown tensor; `{}` is its name.
 
     Raises:
-      ForeignLayoutError: a tensor that is missing, unknown or of another shape.
+      ForeignLayoutError: a tensor that is missing, unknown, of another shape or not of floats.
     """
     found: dict[str, np.ndarray] = {}
     account = Account({}, {})
     for name, array in tensors.items():
         if name in links:
             link = links[name]
+            check_floats(name, np.asarray(array), tensors, what)
             try:
                 # not ascontiguousarray, which makes 1-d of scalars
                 found[link.path] = link.read(np.asarray(array)).copy(order="C")
@@ -148,6 +158,7 @@ def import_tensors(
         else:
             raise ForeignLayoutError(
                 f"{what} has a tensor {name!r} {list(array.shape)} that no rule knows{did_you_mean(name, links)}"
+                f"{advice.format(name)}"
             )
     by_path = {link.path: name for name, link in links.items()}
     for path, leaf in expected.items():
@@ -160,6 +171,58 @@ def import_tensors(
                 f"but the network has {list(leaf.shape)}; check its configuration"
             )
     return found, account
+
+
+SCALES = re.compile(r"(?i)(?:.*[._])?(?:scales?(?:_inv)?|zero_?points?|zeros|qzeros|absmax|SCB|weight_format|quant\w*)")
+
+
+def check_floats(name: str, array: np.ndarray, beside: Iterable[str], what: str) -> None:
+    """Asks whether a tensor is of floats, and stands for itself: whole numbers are kernels times a scale.
+
+    Args:
+      name: of the tensor.
+      array: of it.
+      beside: names in the file, among which scales may be.
+      what: the file, for messages.
+
+    Raises:
+      ForeignLayoutError: it is of whole numbers, truth values or complex numbers, or has a scale beside it.
+    """
+    base = name.removesuffix("weight").rstrip("._")
+    scales = [n for n in beside if n != name and n.startswith(base) and SCALES.fullmatch(n[len(base) :].lstrip("._"))]
+    found = ", ".join(map(repr, scales[:3])) or "none"
+    if not jnp.issubdtype(array.dtype, np.floating):
+        raise ForeignLayoutError(
+            f"{what}: {name!r} is {array.dtype.name}{list(array.shape)}, and weights are floats: whole numbers mean nothing "
+            f"without their scales (beside it: {found}); convert it to float32 with the program that wrote it"
+        )
+    if scales and array.dtype.itemsize == 1:
+        raise ForeignLayoutError(
+            f"{what}: {name!r} is {array.dtype.name}{list(array.shape)} times a scale, {found}, which is not applied here; "
+            f"convert it to float32 with the program that wrote it"
+        )
+
+
+def check_values(path: str, theirs: np.ndarray, ours: np.ndarray, name: str, what: str) -> None:
+    """Asks whether the values that became a leaf are finite.
+
+    Args:
+      path: of the leaf.
+      theirs: its values in the file.
+      ours: in the leaf's dtype.
+      name: of the tensor in the file.
+      what: the file, for messages.
+
+    Raises:
+      ForeignLayoutError: nan or inf, values beyond the leaf's dtype.
+    """
+    if (why := not_finite(ours)) is None:
+        return
+    if not_finite(theirs) is None:
+        why = f"values of up to {float(np.abs(theirs).max()):.3g}, beyond the largest {ours.dtype.name}"
+    raise ForeignLayoutError(
+        f"{what}: {name!r}, which becomes leaf {path!r}, holds {why}; no network computes with that"
+    )
 
 
 def export_tensors(leaves: Mapping[str, Any], links: Links) -> dict[str, np.ndarray]:

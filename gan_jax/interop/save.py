@@ -17,6 +17,7 @@ from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsE
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree, TreeError, digest, flatten, unflatten
 
+FILES = (WEIGHTS, MANIFEST)
 OURS = ("format", "version", "leaves", "versions", "created")  # what save_weights writes into the manifest itself
 PACKAGES = ("jax", "flax", "numpy", "safetensors")  # whose versions it says
 

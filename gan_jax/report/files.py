@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gan_jax.files import replace
+from gan_jax.files import printable, replace
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -16,6 +16,4 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     return path
 
 
-def printable(text: object) -> str:
-    """The text without control characters, which no XML or HTML page may hold and a terminal would obey."""
-    return "".join(c for c in str(text) if c.isprintable() or c in "\n\t")
+__all__ = ["printable", "write_atomically"]

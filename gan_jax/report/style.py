@@ -90,6 +90,10 @@ thead th.code { font-family: inherit; font-size: 0.86rem; }
   image-rendering: pixelated; display: block; width: 100%; height: auto; background: #fff;
   border-radius: 2px;
 }
+.pixels.fine { image-rendering: auto; }
+.whole { margin: 0.8rem 0; }
+.heat { position: relative; padding-right: 0.6rem !important;
+  background: color-mix(in srgb, var(--series-1) calc(var(--share) * 0.55), transparent); }
 .strips { display: grid; gap: 1.1rem; margin: 0.4rem 0 0.9rem; }
 .strip { display: grid; grid-template-columns: 10rem 1fr; gap: 0 1.2rem; align-items: center; }
 .strip figcaption { font-weight: 600; line-height: 1.3; overflow-wrap: anywhere; }
@@ -98,6 +102,8 @@ figure { margin: 0; }
 .images { display: grid; grid-template-columns: repeat(var(--n, 10), 1fr); gap: 3px; }
 
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 0.6rem 1.6rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 0 1.6rem; }
+.charts h3 { margin-top: 1.2rem; }
 .panels svg { display: block; width: 100%; height: auto; }
 .panels svg text { font-family: inherit !important; }
 .panels svg path { stroke-linejoin: round; stroke-linecap: butt; }
@@ -131,6 +137,10 @@ footer {
   .strip { grid-template-columns: 1fr; gap: 0.35rem; }
   .strip figcaption small { display: inline; margin-left: 0.4rem; }
   .images { grid-template-columns: repeat(min(var(--n, 10), 5), 1fr); }
+  .highlights { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 0.6rem; }
+  .highlights > div { padding: 0.7rem 0.8rem; }
+  .highlights .value { font-size: 1.35rem; }
+  td.text { min-width: 8.5rem; }
   .facts { grid-template-columns: 1fr; }
   .facts dt { border-bottom: 0; padding-bottom: 0; font-size: 0.85rem; }
   .facts dd { padding-top: 0; }

@@ -149,6 +149,7 @@ def make_feed(config: Config, dataset: Dataset) -> Feed:
         mirror=mirror,
         resolution=config.net.resolution,
         channels=config.net.channels,
+        fit=config.data.fit,
     )
     return streamed_feed(pipeline)
 

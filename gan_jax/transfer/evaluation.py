@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from gan_jax.data import Images
 from gan_jax.metrics import (
     FeatureNet,
     Features,
+    Measured,
     Perceptual,
     Protocol,
     evaluate_features,
@@ -22,13 +22,14 @@ from gan_jax.metrics import (
     load_features,
     load_perceptual,
     make_protocol,
-    unmeasured,
+    unmeasurable,
 )
 from gan_jax.nets import Pair
-from gan_jax.tasks.model import load
+from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
+from gan_jax.transfer.models import load
 
 STATS_KEY, SAMPLE_KEY = 0, 1  # what the evaluation's key is folded with
 
@@ -55,13 +56,13 @@ class Evaluator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for every metric that is left out."""
-        return tuple(f"{LEFT_OUT[name]} left out: {why}" for name, why in self.unmeasured.items())
+        """Sentences that say which metrics are left out, and why."""
+        return tuple(dict.fromkeys(self.unmeasured.values()))
 
     @property
     def sample_key(self) -> jax.Array:
         """The key of the latents that are measured."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), SAMPLE_KEY)
+        return jax.random.fold_in(root_key(self.config.seed), SAMPLE_KEY)
 
     def sample(self, g_vars: Variables) -> np.ndarray:
         """The images that are measured: uint8 `[n_fake, H, W, C]`."""
@@ -69,7 +70,7 @@ class Evaluator:
 
     def standing(self, g_vars: Variables) -> Variables:
         """The generator with batch statistics of its weights as they are."""
-        key = jax.random.fold_in(jax.random.key(self.config.seed), STATS_KEY)
+        key = jax.random.fold_in(root_key(self.config.seed), STATS_KEY)
         return self.restate(g_vars, key, self.config.stats_batches)
 
     def measure(self, g_vars: Variables) -> dict[str, float]:
@@ -80,17 +81,11 @@ class Evaluator:
         """All metrics of the protocol, of images that `sample` gave."""
         return self.numbers(extract(self.net, images))
 
-    def numbers(self, fake: Features) -> dict[str, float]:
+    def numbers(self, fake: Features) -> Measured:
         """All metrics of the protocol that so many images allow, of features of generated images."""
-        return evaluate_features(self.reference, fake, self.protocol, without=self.unmeasured)
+        return evaluate_features(self.reference, fake, self.protocol)
 
 
-LEFT_OUT = {
-    "fd": "FD is",
-    "kid": "KID is",
-    "prdc": "precision, recall, density and coverage are",
-    "is": "the score of classes is",
-}
 FASHION = (
     "embedded:fashion",
     "idx:",
@@ -123,7 +118,7 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
     reference = extract(net, dataset.reference.images)
     return Evaluator(
         net, protocol, reference, config, pair, make_sampler(pair), make_restatistics(pair, STATS_BATCH),
-        unmeasured(protocol, net.dim),
+        unmeasurable(protocol, net.dim),
     )  # fmt: skip
 
 
@@ -138,13 +133,14 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
       evaluate: how.
       lpips: "vgg16" or "alexnet": also intra-cluster LPIPS around the training images, under its own protocol.
     """
-    model = load(Path(path) if not path.startswith("embedded:") else path)
+    model = load(path)
+    g_vars = model.generator
     dataset = load_dataset(Config(data=data, net=model.config, evaluate=evaluate))
     around = _clusters(lpips, dataset) if lpips else None
     evaluator = make_evaluator(evaluate, model.pair, dataset)
     if evaluator is None:
         raise ConfigError("evaluate.features is None: there is nothing to measure with; use fashion-v1")
-    images = evaluator.sample(model.variables["g_ema"])
+    images = evaluator.sample(g_vars)
     parts = [(evaluator.protocol, evaluator.measure_images(images))]
     if around is not None:
         net, train = around

@@ -110,13 +110,11 @@ def test_images_of_any_size_are_brought_to_a_resolution(tmp_path):
     spec = write_folder(tmp_path, files)
     with pytest.raises(DataError, match=r"b.png is 10 x 10 px with 1 channel.*a.png is 6 x 6 px with 3 .*a resolution"):
         load(spec)
-    with pytest.raises(DataError, match=r"c.png is 8 x 12 px .*not square; crop it"):
-        load(spec, resolution=4, channels=3)
-    images = load(spec, resolution=4, channels=1, crop=True).images
+    images = load(spec, resolution=4, channels=1).images
     assert images.shape == (3, 4, 4, 1)
     assert_array_equal(images[:2], 9)
     with pytest.raises(DataError, match=r"b.png is .* 1 channel\(s\).*give channels"):
-        load(spec, resolution=4, crop=True)
+        load(spec, resolution=4)
 
 
 def test_linked_folders_are_followed_once(tmp_path):
@@ -172,9 +170,9 @@ def declared(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def deep_png() -> bytes:
+def deep_float() -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(np.zeros((6, 6), np.uint16)).save(stream, "PNG")
+    Image.fromarray(np.zeros((6, 6), np.float32)).save(stream, "TIFF")
     return stream.getvalue()
 
 
@@ -191,14 +189,17 @@ noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         (flipped(encode_png(noise), 1000), "not a readable image"),
         (declared(9000, 9000), "is 9000 x 9000 px; more than"),
         (declared(60000, 60000), "not a readable image: .*decompression bomb"),
-        (deep_png(), "more than 8 bits a channel"),
+        (deep_float(), "more than 8 bits a channel"),
     ],
     ids=["empty", "text", "cut", "flipped", "large", "bomb", "deep"],
 )
 def test_a_bad_image_is_named(tmp_path, write, data, says):
     spec = write(tmp_path, {"a.png": png(), "cats/b.png": data, "labels.csv": b"a.png,0\ncats/b.png,0"})
-    with pytest.raises(DataError, match=f"cats/b.png.*{says}"):
-        load(spec)
+    with pytest.raises(DataError, match=f"cats/b.png .*{says}"):
+        load(spec, bad="fail")
+    images = load(spec)
+    assert len(images) == 1 and [name for name, _ in images.left_out] == ["cats/b.png"]
+    assert "1 of 2 files left out: cats/b.png " in images.notes[0]
 
 
 @both

@@ -57,12 +57,21 @@ def test_arrays_pairs_and_images_are_sources_too():
     assert_array_equal(changed.images, np.repeat(resize(pixels[..., None], 4), 3, axis=-1))
 
 
-def test_images_that_are_not_square_need_a_crop():
+def test_images_that_are_not_square_are_cropped_padded_or_stretched():
     wide = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
     assert load(wide).resolution == (4, 6)
-    with pytest.raises(DataError, match="is 4 x 6 px .*not square; crop it"):
-        load(wide, resolution=4)
-    assert_array_equal(load(wide, resolution=4, crop=True).images[..., 0], wide[:, :, 1:5])
+    cropped = load(wide, resolution=4)
+    assert_array_equal(cropped.images[..., 0], wide[:, :, 1:5])
+    assert cropped.notes == (
+        "2 of 2 images are not square: their centre is cut out (data.fit pad or stretch keeps all of them)",
+    )
+    assert_array_equal(load(wide, crop=True).images, cropped.images)
+    padded = load(wide, resolution=6, fit="pad").images[..., 0]
+    assert_array_equal(padded[:, 1:5], wide)
+    assert not padded[:, [0, 5]].any()
+    assert_array_equal(load(wide, resolution=4, fit="stretch").images, resize(wide[..., None], 4))
+    with pytest.raises(DataError, match="data.fit is 'squash'; use crop, pad or stretch"):
+        load(wide, fit="squash")  # type: ignore[arg-type]
 
 
 # -- embedded ---------------------------------------------------------------------------------------

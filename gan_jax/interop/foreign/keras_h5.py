@@ -1,11 +1,13 @@
 """HDF5 files of Keras: `model.save_weights("x.h5")`, whole models, Keras 3's `.weights.h5`, and plain ones of arrays.
 
 The HDF5 library itself, in C, reads the file's structure here: the one format whose bytes other code than ours parses.
-It gets them from memory, so that no link of a file leads to another one.
+It gets them from memory, through functions of Python's, so that it opens no file at all: neither what a link names nor
+one of the current folder that is called as an image in memory is.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from gan_jax.extras import require
+from gan_jax.interop.foreign.dtypes import BY_NAME
 from gan_jax.interop.foreign.limits import Budget, ForeignError, show
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # others are plug-ins: code from elsewhere
+RAW = {name: dtype for name, dtype in BY_NAME.items() if dtype.type.__module__ == "ml_dtypes"}
 LONGEST_TEXT = 2**24  # bytes of an attribute; the layout of a model is one, as JSON
 
 
@@ -29,14 +33,14 @@ def read_h5(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[st
     """
     h5py = require("h5py", extra="h5")
     try:
-        with h5py.File(h5py.h5f.open_file_image(data), "r") as file:
+        with h5py.File(io.BytesIO(data), "r") as file:
             tensors = _Walk(h5py, budget).walk(file)
             values = {name: _text(file, name, budget) for name in list(file.attrs)[:100]}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as error:
         if isinstance(error, ForeignError):
             raise
         raise ForeignError(f"a damaged HDF5 file ({str(error)[:100]}): copy it anew") from error
-    if not any(array.dtype.kind == "f" for array in tensors.values()):
+    if not any(array.dtype.kind in "fcV" for array in tensors.values()):  # V: those of ml_dtypes
         raise ForeignError(
             "an HDF5 file without arrays of floats: it holds no weights; Keras' save_weights writes some"
         )
@@ -88,7 +92,8 @@ class _Walk:
         """One array, if it is one of numbers."""
         if dataset.external or dataset.is_virtual:
             raise ForeignError(f"{show(name)} keeps its values in another file; weights lie in the file itself")
-        if dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:
+        dtype = _dtype(name, dataset, self.budget)
+        if dtype is None:
             return
         creation = dataset.id.get_create_plist()
         for i in range(creation.get_nfilters()):
@@ -96,10 +101,41 @@ class _Walk:
                 raise ForeignError(f"{show(name)} is packed by filter {code}, a plug-in; repack it by gzip")
         if dataset.shape is None:
             return
-        self.budget.charge(math.prod(dataset.shape) * dataset.dtype.itemsize, f"array {show(name)}")
+        self.budget.charge(math.prod(dataset.shape) * dtype.itemsize, f"array {show(name)}")
         if dataset.chunks:
-            self.budget.charge(math.prod(dataset.chunks) * dataset.dtype.itemsize, f"a chunk of array {show(name)}")
-        self.found[name] = np.asarray(dataset[()])
+            self.budget.charge(math.prod(dataset.chunks) * dtype.itemsize, f"a chunk of array {show(name)}")
+        array = np.asarray(dataset[()])
+        # h5py gives what it has no type for as raw bytes
+        self.found[name] = (
+            array if array.dtype.kind != "V" else np.frombuffer(array.tobytes(), dtype).reshape(array.shape)
+        )
+
+
+def _dtype(name: str, dataset: Any, budget: Budget) -> np.dtype | None:
+    """The type of an array of numbers; None of one that holds other things.
+
+    Raises:
+      ForeignError: raw bytes of which nothing says that they are bfloat16 or float8, or numbers of a size that no weights
+        have.
+    """
+    try:
+        found: np.dtype = dataset.dtype
+    except TypeError as error:
+        raise ForeignError(
+            f"{show(name)} is of numbers that h5py does not read ({error}); save it as float32"
+        ) from error
+    if found.kind == "V" and found.names is None and found.itemsize <= 2:
+        said = _text(dataset, "dtype", budget) if "dtype" in dataset.attrs else None
+        if isinstance(said, str) and said in RAW and RAW[said].itemsize == found.itemsize:
+            return RAW[said]
+        likely = "bfloat16" if found.itemsize == 2 else "float8"
+        raise ForeignError(
+            f"{show(name)} is of raw bytes, {found.itemsize} for each value, as h5py writes {likely}, and no attribute "
+            "'dtype' says of which type; save it as float32"
+        )
+    if found.kind == "f" and found.itemsize > 8 or found.kind == "c" and found.itemsize > 16:
+        raise ForeignError(f"{show(name)} is of {found.name}, which no weights are; save it as float32")
+    return found if found.kind in "biufc" else None
 
 
 def _text(holder: Any, name: str, budget: Budget) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -66,12 +67,20 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> Foreign:
         budget = Budget(limits or Limits(), len(data))
         form, tensors, values, stubs = _read(data, budget)
         if not tensors:
-            raise ForeignError("holds no tensor at all; a file of weights holds some")
+            raise ForeignError(
+                "holds no tensor at all; a file of weights holds some (a frozen TorchScript program has them as constants: save "
+                "the state_dict of the module that it was made of)"
+            )
     except ForeignError as error:
         raise ForeignError(f"{path}: {error}") from error
     except ImportError:
         raise
-    except (Exception, MemoryError) as error:  # whatever upsets a reader of bytes is damage in them
+    except MemoryError as error:
+        size = path.stat().st_size
+        raise ForeignError(
+            f"{path}: too little memory to read its {size:,} bytes, which may be whole; free some, or read it on a larger machine"
+        ) from error
+    except Exception as error:  # whatever upsets a reader of bytes is damage in them
         why = f"{type(error).__name__}: {str(error)[:100]}".splitlines()[0]
         raise ForeignError(f"{path}: damaged or cut ({why}); copy it anew") from error
     for array in tensors.values():
@@ -118,6 +127,12 @@ def _read(data: bytes, budget: Budget) -> Found:
         cursor = Cursor(memoryview(data))
         load = lambda: unpickle(cursor, budget, {**ALLOWED, **torch_legacy.NESTED})
         return _flat("pickle", load, cursor, budget)
+    if data.startswith(b"version https://git-lfs"):
+        raise ForeignError("a pointer of Git LFS, not the weights; fetch them with git lfs pull")
+    if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise ForeignError("a web page, not the weights: a download that was answered with a page; fetch the file anew")
+    if data.lstrip()[:1] == b"{" and b'"weight_map"' in data:
+        raise ForeignError("an index of weights in several files; save them as one file, and name that")
     raise ForeignError(f"no file of weights that is known: {'it is empty' if not data else KNOWN}")
 
 
@@ -129,6 +144,10 @@ def _archive(archive: Archive, budget: Budget) -> Found:
     if KERAS_ARCHIVE in archive.members:
         inner = bytes(archive.read(KERAS_ARCHIVE))
         return ("keras archive", *_numbers(*keras_h5.read_h5(inner, budget), budget))
+    if any(re.fullmatch(r"(?:.*/)?model_\d+\.weights\.h5", name) for name in archive.names):
+        raise ForeignError(
+            "a .keras archive of weights in several files; save them with model.save_weights('x.weights.h5')"
+        )
     raise ForeignError(f"a zip archive of none of the known kinds; {KNOWN}")
 
 

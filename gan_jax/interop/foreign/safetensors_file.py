@@ -42,7 +42,7 @@ def read_safetensors(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray]
         if isinstance(error, ForeignError):
             raise
         raise ForeignError("a safetensors header that is no JSON: damaged, copy it anew") from error
-    metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    metadata = (header.pop("__metadata__", None) or {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict):
         raise ForeignError("a safetensors header that is no table of tensors: damaged, or made up")
     body, spans, tensors = memoryview(data)[cursor.at :], [], {}

@@ -78,7 +78,13 @@ def _tensor(machine: Machine, storage: Any, offset: Any, shape: Any, strides: An
 
 
 def _v2(machine: Machine, storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> Tensor:
-    return _tensor(machine, storage, offset, shape, strides)  # more: requires_grad, hooks, metadata
+    metadata = more[2] if len(more) > 2 else None  # after requires_grad and hooks
+    if isinstance(metadata, dict) and (lazy := [key for key in ("conj", "neg") if metadata.get(key)]):
+        raise ForeignError(
+            f"holds a tensor whose values are to be {'conjugated' if lazy[0] == 'conj' else 'negated'} when they are read; "
+            f"save it with resolve_{lazy[0]}()"
+        )
+    return _tensor(machine, storage, offset, shape, strides)
 
 
 def _v3(machine: Machine, storage: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, dtype: Any,

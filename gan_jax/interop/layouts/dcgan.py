@@ -14,9 +14,11 @@ import numpy as np
 
 from gan_jax.config import DCGANConfig
 from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part, Tensors, under
+from gan_jax.interop.layouts.spectral import plain_kernels, plain_name
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.dcgan import widths
 
+MAIN = re.compile(r"(?:.*?\.)??(main\.\d+\.)")
 IGNORED = {"num_batches_tracked": "a counter of training steps"}
 NORM = {"weight": "params/{}/scale", "bias": "params/{}/bias"}
 STATISTICS = {"running_mean": "batch_stats/{}/mean", "running_var": "batch_stats/{}/var"}
@@ -72,11 +74,11 @@ def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     """The same tensors under the tutorial's names, where a file has another name for each layer but the same layers.
 
     Layers are known by their order: a 4x4 kernel, then its norm's tensors. `convTr1.weight, batchNorm1.weight, ..`
-    become `main.0.weight, main.1.weight, ..`. The order is the file's, or that of the numbers in the names where kernels
-    do not follow each other in the file's.
+    become `main.0.weight, main.1.weight, ..`, and so do numbers that other layers without tensors have moved (a dropout more,
+    an activation less). The order is that of the numbers in names such as `main.3`; of others the file's, or that of the
+    numbers in them where kernels do not follow each other in the file's.
     """
-    if any(re.match(r"main\.\d+\.", name) for name in tensors):
-        return dict(tensors)
+    tensors = {plain_name(name): array for name, array in tensors.items()}
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
     kernels = [m for m in modules if tensors.get(f"{m}.weight", np.zeros(0)).ndim == 4]
     norms = [m for m in modules if f"{m}.running_mean" in tensors]
@@ -85,19 +87,42 @@ def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
         return dict(tensors)
     first = 0 if bare == 1 else -1
     sides = [tensors[f"{m}.weight"].shape[:2][:: 1 if bare == 1 else -1] for m in kernels]  # what is read, what is made
-    if any(made != read for (_, made), (read, _) in itertools.pairwise(sides)):
+    counted = all(re.fullmatch(r"main\.\d+", m) for m in modules)
+    if counted or any(made != read for (_, made), (read, _) in itertools.pairwise(sides)):
         kernels, norms = sorted(kernels, key=_numbered), sorted(norms, key=_numbered)
+    if counted:
+        _check_order(kernels, norms, bare)
     places = {m: f"main.{max(0, 3 * i + first)}" for i, m in enumerate(kernels)}
     places |= {m: f"main.{3 * (i + bare - 1) + (1 if bare == 1 else 0)}" for i, m in enumerate(norms)}
     renamed = lambda name: f"{places[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
     return {renamed(name): array for name, array in tensors.items()}
 
 
+def _check_order(kernels: list[str], norms: list[str], bare: int) -> None:
+    """Asks whether every norm follows its kernel: numbers tell what comes after what.
+
+    Raises:
+      ForeignLayoutError: it does not, so that this is another network of the same shapes.
+    """
+    found = sorted([*kernels, *norms], key=_numbered)
+    with_norm = kernels[:-1] if bare == 1 else kernels[1:-1]
+    wanted = [
+        m for kernel in kernels for m in (kernel, *([norms[with_norm.index(kernel)]] if kernel in with_norm else []))
+    ]
+    if found != wanted:
+        kind = ["norm" if m in norms else "kernel" for m in found]
+        raise ForeignLayoutError(f"its layers are {', '.join(kind)}; a DCGAN has each norm behind its kernel")
+
+
 def find(tensors: Tensors) -> Found:
     """A generator, and a discriminator where there is one, under whatever prefixes come before `main.`."""
-    prefixes = {name[: name.index("main.")] for name in tensors if "main." in name} or _networks(tensors)
+    tensors, left = without_biases(*plain_kernels(tensors))
+    prefixes = {name[: m.start(1)] for name in tensors if (m := MAIN.match(name))} or _networks(tensors)
     if len(prefixes) > 2:
-        raise ForeignLayoutError(f"networks under {', '.join(sorted(prefixes))}; one G and one D at most are known")
+        raise ForeignLayoutError(
+            f"networks under {', '.join(sorted(prefixes))}; one G and one D at most are known: leave the others out with "
+            f"--ignore '{sorted(prefixes)[-1]}*'"
+        )
     parts: dict[str, Part] = {}
     config = None
     for prefix in prefixes:
@@ -105,6 +130,8 @@ def find(tensors: Tensors) -> Found:
         named = in_tutorial_names(found)
         if "main.1.weight" not in named:
             continue  # D has no norm after its first layer
+        if "g_ema" in parts:
+            raise ForeignLayoutError(f"two generators, under {parts['g_ema'].prefix!r} and {prefix!r}; one is known")
         config = guess_config(named)
         parts["g_ema"] = _part(prefix, found, generator_links(config))
     if config is None:
@@ -117,7 +144,34 @@ def find(tensors: Tensors) -> Found:
         raise ForeignLayoutError("no generator (main.0.weight and its norm main.1) among the tensors")
     for prefix in prefixes - {parts["g_ema"].prefix}:
         parts["d"] = _part(prefix, under(tensors, prefix), discriminator_links(config))
-    return Found(config, parts, IGNORED)
+    return Found(config, parts, IGNORED, left)
+
+
+def without_biases(tensors: Tensors, left: dict[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors without biases that change nothing: zeros, and those before a batch norm, whose mean they are taken from.
+
+    Args:
+      tensors: by their names.
+      left: names -> why they are left out; those of the biases are added.
+    """
+    made = dict(tensors)
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
+    plain = {plain_name(name): array for name, array in tensors.items()}
+    for kernel in [m for m in modules if plain.get(f"{m}.weight", np.zeros(0)).ndim == 4 and f"{m}.bias" in plain]:
+        bias, start = tensors[f"{kernel}.bias"], f"{kernel}.bias"
+        net = kernel.rpartition(".")[0]
+        after = sorted((m for m in modules if m.rpartition(".")[0] == net), key=_numbered)
+        follower = after[after.index(kernel) + 1] if after.index(kernel) + 1 < len(after) else ""
+        mean = f"{follower}.running_mean"
+        if not np.any(bias):
+            left[start] = "a bias of zeros"
+        elif MAIN.match(f"{kernel}.") and mean in made and made[mean].shape == bias.shape:
+            made[mean] = (made[mean].astype(np.float64) - bias).astype(made[mean].dtype)
+            left[start] = "a bias before a batch norm, taken off its running mean: the same function"
+        else:
+            continue
+        del made[start]
+    return made, left
 
 
 def _networks(tensors: Tensors) -> set[str]:

@@ -13,6 +13,7 @@ import re
 
 from gan_jax.config import MLPConfig
 from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part, Tensors, under
+from gan_jax.interop.layouts.spectral import plain_kernels, plain_name
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 
 LAYER = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(weight|bias)")
@@ -43,6 +44,9 @@ def _links(ours: list[str], numbers: list[int] | None) -> dict[str, Link]:
 
 def find(tensors: Tensors, slope: float) -> Found:
     """A generator, a discriminator, or both, under whatever comes before the numbers; `slope` of G's activations."""
+    tensors, left = plain_kernels(tensors)
+    spelled = {plain_name(name): name for name in tensors}
+    tensors = {name: tensors[theirs] for name, theirs in spelled.items()}
     matches = {name: LAYER.fullmatch(name) for name in tensors}
     if not tensors or not all(matches.values()):
         odd = next((name for name, m in matches.items() if not m), "nothing at all")
@@ -67,8 +71,10 @@ def find(tensors: Tensors, slope: float) -> Found:
     if "d" in found:
         config = dataclasses.replace(config, d_widths=tuple(found["d"][2][1:-1]))
     make = {"g_ema": generator_links, "d": discriminator_links}
-    parts = {root: Part(p, nets[p], make[root](config, numbers)) for root, (p, numbers, _) in found.items()}
-    return Found(config, parts, {})
+    theirs = lambda prefix, named: {spelled[prefix + name].removeprefix(prefix): x for name, x in named.items()}
+    links = {root: make[root](config, numbers) for root, (_, numbers, _) in found.items()}
+    parts = {root: Part(p, theirs(p, nets[p]), theirs(p, links[root])) for root, (p, _, _) in found.items()}
+    return Found(config, parts, {}, left)
 
 
 def _chain(prefix: str, net: Tensors) -> tuple[list[int], list[int]]:

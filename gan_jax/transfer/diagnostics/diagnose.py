@@ -61,9 +61,13 @@ class Diagnosis:
         n, classes = self.config.diagnose.images, getattr(self.config.net, "num_classes", 0)
         labels = lambda images: images.labels if classes else None
         held_out = self._held_out
-        train = self._judge(d, self._train.images[:n], labels(self._train))
-        rest = None if held_out is None else self._judge(d, held_out.images[:n], labels(held_out))
-        made = self._judge(d, samples[:n], np.arange(n) % classes if classes else None)
+        sets = [self._train.images[:n], samples[:n], *([] if held_out is None else [held_out.images[:n]])]
+        group = min(self.evaluator.pair.d_group, *map(len, sets))  # fewer of one set: D compares as few of the others
+        if group == 1 < self.evaluator.pair.d_group:
+            return {}  # it compares images, and one has none beside it
+        train = self._judge(d, sets[0], labels(self._train), group)
+        made = self._judge(d, sets[1], np.arange(n) % classes if classes else None, group)
+        rest = None if held_out is None else self._judge(d, sets[2], labels(held_out), group)
         return discriminator.measure(self.config.loss.name, train, rest, made)
 
     @cached_property

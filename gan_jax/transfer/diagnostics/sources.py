@@ -12,15 +12,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from gan_jax.config import ConfigError, DataConfig
 from gan_jax.data import few_shot, load
 from gan_jax.metrics import extract, frechet_distance, kid, load_features, prdc, summarise
+from gan_jax.seeds import root_key
 from gan_jax.tasks.model import Model
-from gan_jax.tasks.model import load as load_model
 from gan_jax.transfer.dataset import reading
+from gan_jax.transfer.models import load as load_model
 
 MOST_TARGETS = 5000  # target images that are looked at
 
@@ -107,7 +107,7 @@ def rank_sources(
         raise ConfigError(f"the target has {len(target)} images, too few for {k} neighbours; {remedy}")
     net = load_features(features)
     real = extract(net, target).values
-    key = jax.random.key(seed)
+    key = root_key(seed)
     made = lambda model: extract(net, model.sample(key, n)).values
     scores = [score(name, real, made(model), k, seed) for name, model in models.items()]
     return Ranking(rank(scores), net.name, len(target), n, k)

@@ -158,3 +158,42 @@ def test_without_h5py(tmp_path, monkeypatch):
     (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(ImportError, match=r"HDF5 files need h5py: pip install 'gan_jax\[h5\]'"):
         read_foreign(tmp_path / "x.h5")
+
+
+def test_numbers_of_ml_dtypes(h5py, tmp_path):
+    """h5py writes bfloat16 and float8 as raw bytes; Keras says beside them what they are."""
+    import ml_dtypes
+
+    values = np.arange(6, dtype="f4").reshape(2, 3)
+    for name in ("bfloat16", "float8_e4m3fn"):
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file.create_dataset("k", data=values.astype(getattr(ml_dtypes, name))).attrs["dtype"] = name
+            file["b"] = np.ones(3, "f4")
+        found = read_foreign(tmp_path / "x.h5").tensors
+        assert found["k"].dtype.name == name and [*found] == ["b", "k"]
+        np.testing.assert_array_equal(found["k"].astype("f4"), values)
+        with h5py.File(tmp_path / "x.h5", "r+") as file:
+            del file["k"].attrs["dtype"]
+        with pytest.raises(
+            ForeignError, match=r"'k' is of raw bytes, [12] for each value, as h5py writes (bfloat16|float8)"
+        ):
+            read_foreign(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["a"], file["b"] = np.ones(3, "f4"), np.ones(3, np.longdouble)
+    with pytest.raises(ForeignError, match="'b' is of float128, which no weights are"):
+        read_foreign(tmp_path / "y.h5")
+
+
+def test_no_other_file_is_opened(write, tmp_path, monkeypatch):
+    """HDF5's driver for images in memory opens a file of the current folder that has the image's name."""
+    path = write(lambda file: file.create_dataset("a", data=np.ones(3, "f4")))
+    monkeypatch.chdir(tmp_path)
+    for i in range(3):
+        (tmp_path / f"file_image_{i}").write_bytes(b"no HDF5")
+    opened = []
+    hook = lambda event, args: opened.append(args[0]) if recording and event == "open" else None
+    recording = True
+    sys.addaudithook(hook)
+    assert [*read_foreign(path).tensors] == ["a"]
+    recording = False
+    assert [str(name) for name in opened if "file_image" in str(name)] == []

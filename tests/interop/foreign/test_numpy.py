@@ -189,3 +189,24 @@ def test_other_archives_are_refused(read):
         archive.writestr("picture.png", b"")
     with pytest.raises(ForeignError, match="zip archive of none of the known kinds"):
         read(file.getvalue())
+
+
+def test_files_that_are_no_weights_are_named(tmp_path):
+    for text, message in [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 123\n", "a pointer of Git LFS"),
+        ("<!DOCTYPE html><html>Virus scan warning</html>", "a web page, not the weights"),
+        ('{"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}', "weights in several files"),
+    ]:
+        (tmp_path / "x.pt").write_text(text)
+        with pytest.raises(ForeignError, match=message):
+            read_foreign(tmp_path / "x.pt")
+
+
+def test_too_little_memory_is_no_damage(tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    np.savez(tmp_path / "x.npz", a=np.ones(3))
+    monkeypatch.setattr("gan_jax.interop.foreign.read._read", full)
+    with pytest.raises(ForeignError, match="too little memory to read its [0-9,]+ bytes, which may be whole"):
+        read_foreign(tmp_path / "x.npz")

@@ -204,3 +204,12 @@ def test_legacy_files_that_are_refused(read):
         read(b"sys_info".ljust(257, b"\0") + b"ustar" + b"\0" * 250)
     with pytest.raises(ForeignError, match="bytes follow after its end"):
         read(pickle.dumps({"x": X}) + pickle.dumps({"y": X}))
+
+
+@pytest.mark.parametrize(("key", "word"), [("neg", "negated"), ("conj", "conjugated")])
+def test_values_that_are_turned_when_they_are_read(read, key, word):
+    """A view of other values: the storage alone has the wrong sign."""
+    view = tensor(storage("0", "Float", 24), (4, 6))
+    view.args = (*view.args, {key: True})
+    with pytest.raises(ForeignError, match=rf"are to be {word} when they are read; save it with resolve_{key}"):
+        read(torch_zip({"w": view}, {"0": X.tobytes()}))
