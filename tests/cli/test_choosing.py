@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -114,9 +116,6 @@ def test_nothing_is_chosen_where_a_file_says_it_or_no_data_are_named(here, exper
 
 
 def test_a_run_that_is_there_goes_on_with_its_own_choices(here):
-    import dataclasses
-    import json
-
     config = parse("photos", "--train.kimg", "1").args.config
     (here / "r").mkdir()
     (here / "r" / "config.json").write_text(json.dumps({"config": to_dict(config)}))
@@ -124,6 +123,27 @@ def test_a_run_that_is_there_goes_on_with_its_own_choices(here):
     args, lines = parse("photos", "--out", "r", "--train.kimg", "2")
     assert args.config == dataclasses.replace(config, train=dataclasses.replace(config.train, kimg=2.0))
     assert lines == ("choices: those of the run in r, which goes on",) and not asked
+
+
+def test_training_from_fresh_weights_takes_images_too_and_is_in_colour(here, cli, fake_run):
+    assert cli("train", "photos", "--train.kimg", 1) == 0
+    (name, (config, folder), options) = fake_run.calls[-1]
+    assert config.transfer == ScratchConfig() and config.net.channels == 3 and config.net.resolution == 64
+    assert config.train.kimg == 1 and any(line.startswith("channels: 3") for line in options["notes"])
+    assert cli("train", "--data.source", "folder:photos", "--net.resolution", 16) == 0
+    (name, (config, folder), options) = fake_run.calls[-1]
+    wanted = dataclasses.replace(Config(), net=dataclasses.replace(Config().net, resolution=16, channels=3))
+    assert dataclasses.replace(config, data=wanted.data) == wanted and len(options["notes"]) == 1
+    assert cli("train", "--data.source", "folder:photos", "--net.channels", 1) == 0
+    assert fake_run.calls[-1][1][0].net.channels == 1 and "notes" not in fake_run.calls[-1][2]
+
+
+def test_a_fusion_takes_images_and_the_networks_of_its_first_donor(here, cli, fake_run):
+    cli("fuse", "photos", "--donors", "faces", "others")  # which then looks for what the stage wrote
+    (name, (config, folder), options) = fake_run.calls[-1]
+    assert config.net == FACES.net and (config.transfer.source, config.transfer.donors) == ("faces", ("others",))
+    assert type(config.transfer).__name__ == "GradientFusionConfig" and config.train.kimg == Config().train.kimg
+    assert options["notes"][-1].startswith("plan: ")
 
 
 def test_two_data_sets_are_refused_and_mistakes_are_said_before_anything_is_looked_at(here, capsys):

@@ -10,7 +10,6 @@ import pytest
 from gan_jax.config import (
     Config,
     ConfigError,
-    DataConfig,
     DCGANConfig,
     FinetuneConfig,
     FreezeDConfig,
@@ -19,7 +18,7 @@ from gan_jax.config import (
     ScratchConfig,
     StyleGAN2Config,
 )
-from gan_jax.transfer.choices import Machine, Pretrained, choose, step_gflop
+from gan_jax.transfer.choices import Machine, Pretrained, choose, choose_colour, step_gflop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +178,14 @@ def test_the_count_of_operations_is_of_the_right_size():
 
 
 def test_data_channels_decide_the_network():
-    if not any(field.name == "channels" for field in dataclasses.fields(DataConfig)):
-        pytest.skip("data.channels is not there")
     found = of(FACES, None, None, ("data.channels",), data={"channels": 1})
     assert found.config.net.channels == 1 and "their colours are lost" in line(found, "channels")
+
+
+def test_colours_are_not_lost_unasked_in_a_configuration_of_ones_own():
+    config = Config(net=ResNetConfig(resolution=16))
+    found = choose_colour(config, set(), Survey())
+    assert found.config == dataclasses.replace(config, net=ResNetConfig(resolution=16, channels=3)) and found.lines
+    for given, survey in (({"net.channels"}, Survey()), ({"data.channels"}, Survey()), (set(), Survey(channels=1))):
+        same = choose_colour(config, given, survey)
+        assert same.config == config and not same.lines
