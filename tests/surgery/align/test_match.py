@@ -211,10 +211,10 @@ def test_every_module_that_counts_for_a_group_gives_its_channels():
     )
     pair, found = build(config), layouts(config)
     examples = {"g": jnp.zeros((2, 4)), "d": jnp.zeros((2, 8, 8, 1))}
-    for name, net in (("g", pair.g), ("d", pair.d)):
+    for which, net in (("g", pair.g), ("d", pair.d)):
         given, sizes = (
-            jax.eval_shape(net.activations, net.specs(), examples[name]),
-            sizes_of(found[name], flatten(net.specs())),
+            jax.eval_shape(net.activations, net.specs(), examples[which]),
+            sizes_of(found[which], flatten(net.specs())),
         )
-        for group, modules in producers(found[name]).items():
+        for group, modules in producers(found[which]).items():
             assert {given[module].shape[-1] for module in modules} == {sizes[group]}, group
