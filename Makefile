@@ -9,14 +9,15 @@ PYTEST_ARGS ?=
 PARALLEL    := -n auto --maxprocesses 4 --dist loadfile
 DEMO_ARGS   ?=
 
-.PHONY: demo test test-slow test-peers lint format bench clean help
+.PHONY: demo test test-slow test-peers lint docs format bench clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    transplant a pretrained pair, adapt it to 100 images, measure, report (DEMO_ARGS='--target emoji')"
-	@echo "make test    lint, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
+	@echo "make test    lint, documentation, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
 	@echo "make test-slow  the long tests: kills, parities, the demo"
 	@echo "make test-peers  parity with pytorch-fid, torch-fidelity, clean-fid, lpips, torchvision, mimicry, mergekit, in $(PEERS)"
+	@echo "make docs    the documentation as pages, in build/docs; a link that leads nowhere fails"
 	@echo "make lint    ruff (rules and format) and the type checker"
 	@echo "make format  let ruff rewrite the files"
 	@echo "make bench   timings side by side with peers (benchmarks/)"
@@ -25,7 +26,7 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/gan-jax demo $(DEMO_ARGS)
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.installed-dev
@@ -46,6 +47,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --level error --pythonpath $(BIN)/python
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from gan_jax.config import Config, DCGANConfig, StyleGAN2Config
 from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
+from gan_jax.documents import shown
+from gan_jax.seeds import LIMIT
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -26,7 +28,9 @@ def _numbers(config: Config) -> Iterator[str]:
         values = getattr(config, part.name)
         for field in dataclasses.fields(values):
             value, name = getattr(values, field.name), f"{part.name}.{field.name}"
-            if isinstance(value, float) and not math.isfinite(value):
+            if name in SEEDS and not 0 <= value < LIMIT:
+                yield f"{name} is {shown(value)}; use a whole number from 0 to 2^64 - 1"
+            elif isinstance(value, float) and not math.isfinite(value):
                 yield f"{name} is {value}; use a finite number"
             elif name in POSITIVE and value is not None and value <= 0:
                 yield f"{name} is {value:g}; it must be positive{POSITIVE[name]}"
@@ -94,6 +98,7 @@ def _train(config: Config) -> Iterator[str]:
         yield f"evaluate.n_fake is {config.evaluate.n_fake}; use at least 2"
 
 
+SEEDS = ("data.subset_seed", "train.seed", "evaluate.seed")
 POSITIVE = {  # fields that must be more than 0 (or None where they may be), and what else to do
     "data.shots": ", or None for all images",
     "data.reference": ", or None for all images but the shots",

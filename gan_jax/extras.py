@@ -42,7 +42,7 @@ _PURPOSE = {
     "checkpoint": "checkpoints need orbax-checkpoint ({module})",
     "data": "this data source needs {module}",
     "h5": "HDF5 files need {module}",
-    "onnx": "ONNX files are written with {module}",
+    "onnx": "ONNX files need {module}",
     "report": "reports need {module}",
     "stablehlo": "StableHLO files need {module}",
     "weights": "weights files need {module}",

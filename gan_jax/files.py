@@ -8,7 +8,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +133,14 @@ def printable(text: object, keep: str = "\n\t") -> str:
       keep: control characters that stay; "" for text on one line.
     """
     return "".join(c for c in str(text) if c.isprintable() or c in keep)
+
+
+@contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Lets errors of the system say which file they are of: writing to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

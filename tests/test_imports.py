@@ -20,10 +20,15 @@ PACKAGE = REPO / "gan_jax"
 ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augment", "metrics", "surgery", "interop", "tasks",
          "train", "fusion", "transfer", "report", "cli"]  # fmt: skip
 
-ALIASES = {"checks": "config", "files": "extras"}  # files that are one room with another
+ALIASES = {
+    "checks": "config",
+    "documents": "trees",
+    "files": "extras",
+    "seeds": "trees",
+}  # files that are one room with another
 
 HEAVY = ["tensorflow_datasets", "tensorflow", "array_record", "grain", "orbax", "matplotlib", "tensorboardX", "PIL",
-         "safetensors", "h5py", "tyro", "scipy.stats", "torch", "pandas", "jax2onnx", "onnx"]  # fmt: skip
+         "safetensors", "h5py", "tyro", "scipy.stats", "torch", "pandas", "onnx", "onnxruntime"]  # fmt: skip
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""What the README and the guide show is what happens."""
 
 import re
 from pathlib import Path
@@ -8,15 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 
 
 def test_the_transplant_example_runs_and_prints_the_plan(capsys):
-    (example,) = re.findall(r"```python\n(import jax\n.*?)```", README, re.S)
+    (example,) = re.findall(r"```python\n(import jax\n.*?)```", GUIDE["transplanting"], re.S)
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        exec(compile(example, "README.md", "exec"), {})  # noqa: S102  our own text
+        exec(compile(example, "transplanting.md", "exec"), {})  # noqa: S102  our own text
     said = capsys.readouterr().out
     assert said.count("preserved: largest difference") == 2
-    plan = re.findall(r"```text\n(target .*?)```", README, re.S)[0]
+    plan = re.findall(r"```text\n(target .*?)```", GUIDE["transplanting"], re.S)[0]
     for line in plan.strip().splitlines():
         assert line == "..." or " ".join(line.split()) in {
             " ".join(said_line.split()) for said_line in said.splitlines()
@@ -29,10 +30,10 @@ def test_the_method_of_ones_own_does_what_is_said_of_it(monkeypatch):
     from tests.train.toy import build_toy
     from tests.transfer.methods import conformance as ask
 
-    (example,) = re.findall(r"```python\n(import jax.numpy.*?)```", README, re.S)
+    (example,) = re.findall(r"```python\n(import jax.numpy.*?)```", GUIDE["transfer-methods"], re.S)
     assert example.count("\n") <= 34  # of which the imports and the last two lines are not the method
     there: dict = {"__name__": "example"}
-    exec(compile(example, "README.md", "exec"), there)  # noqa: S102  our own text
+    exec(compile(example, "transfer-methods.md", "exec"), there)  # noqa: S102  our own text
     monkeypatch.setitem(NETS, ResNetConfig, build_toy)
     config = ask.make_config(FinetuneConfig())
     method = there["stay_near"](config.transfer, build(config.net))
@@ -54,7 +55,11 @@ def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
 
 
-COMMANDS = re.findall(r"`(gan-jax \w+ [^`]*)`", README)
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 150
+
+
+COMMANDS = re.findall(r"`(gan-jax \w+ [^`]*)`", GUIDE["transplanting"])
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "embedded:fashion16" in c and " transplant " in c])

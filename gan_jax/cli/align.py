@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError, differences
 from gan_jax.files import claim_output
+from gan_jax.seeds import check_seed, root_key
 
 if TYPE_CHECKING:
     from gan_jax.surgery.transplant import Done
@@ -36,6 +37,7 @@ class Align:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Align, argv, verb="align")
+    check_seed(args.seed, "--seed")
     if args.n < 2:
         raise ConfigError(f"--n is {args.n}; use at least 2")
     import gan_jax
@@ -103,15 +105,17 @@ def match_by_activations(a: Any, b: Any, found: Any, roots: dict[str, str], args
     import jax
     import jax.numpy as jnp
 
+    from gan_jax.nets.grouped import whole_groups
     from gan_jax.surgery.align import match_activations
     from gan_jax.tasks.image import probes
 
     pair = a.pair
-    z, labels = probes(a.config, jax.random.key(args.seed), args.n)
+    z, labels = probes(a.config, root_key(args.seed), args.n)
     generate = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])
     images = jnp.concatenate([generate(model.variables["g_ema"])[i::2] for i, model in enumerate((a, b))])
     # the images of one latent are of one class in both, so that every other label stays right
-    shown = None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])
+    whole = whole_groups(pair, len(images))
+    images, shown = images[:whole], None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])[:whole]
     activations = {
         "g": jax.jit(lambda v: pair.g.activations(v, z, labels)),
         "d": jax.jit(lambda v: pair.d.activations(v, images, shown)),

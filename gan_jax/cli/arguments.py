@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
+import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from gan_jax.cli.options import Option, commands_of, options_of
+from gan_jax.cli.typos import CommandLineError, check_words, unknown_command
 from gan_jax.config import (
     METHOD_NAMES,
     BigGANConfig,
@@ -27,7 +30,7 @@ from gan_jax.config import (
     ResNetConfig,
     SNGANConfig,
     StyleGAN2Config,
-    from_dict,
+    read_record,
 )
 from gan_jax.trees import did_you_mean
 
@@ -36,11 +39,98 @@ NetName = Literal["resnet", "dcgan", "stylegan2", "r3gan", "biggan", "mlp", "sng
 
 
 def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = None) -> T:
-    """Parses options into a dataclass with tyro, which prints its own help and errors (SystemExit 0 and 2)."""
+    """Parses options into a dataclass, or a union of them of which the first word chooses one.
+
+    Raises:
+      CommandLineError: a word that is not understood; the message says which, and what would be right.
+      SystemExit: 0 after a page of help.
+      Listed: the options were asked for, by `list_options`.
+    """
+    commands = commands_of(cls)
+    if commands:
+        return _parse_command(cls, commands, argv, verb)
+    options = options_of(cls, default)
+    if LIST in argv:
+        raise Listed({verb: options_of(cls, default, every=True)})
+    if asked := [word for word in argv if word in HELP]:
+        from gan_jax.cli.help import page
+
+        print(page(verb, cls, options, whole=ALL in asked))
+        raise SystemExit(0)
+    check_words(argv, options, options_of(cls, default, every=True))
+    seen.clear()
+    seen.update({name for option in options for name in option.names})
+    return _tyro(cls, argv, verb, default)
+
+
+def _parse_command(cls: Any, commands: dict[str, type], argv: Sequence[str], verb: str) -> Any:
+    first = argv[0] if argv else None
+    if LIST in argv:
+        raise Listed({f"{verb} {name}": options_of(one) for name, one in commands.items()})
+    if first in HELP:
+        from gan_jax.cli.help import commands_page
+
+        print(commands_page(verb, commands))
+        raise SystemExit(0)
+    if first not in commands:
+        raise CommandLineError(unknown_command(verb, first, list(commands)))
+    return parse(commands[first], argv[1:], verb=f"{verb} {first}")
+
+
+def _tyro(cls: Any, argv: Sequence[str], verb: str, default: Any) -> Any:
+    """What tyro makes of the words; what it says against them becomes one sentence."""
+    import contextlib
+    import io
+
     import tyro
 
     given: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(cls, args=list(argv), prog=f"gan-jax {verb}", **given)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(cls, args=list(argv), prog=f"gan-jax {verb}", **given)
+    except SystemExit as error:
+        if error.code in (0, None):
+            raise
+        raise CommandLineError(f"{plain(said.getvalue())}\ngan-jax {verb} --help shows the options") from None
+
+
+def plain(text: str) -> str:
+    """The words of tyro's box: what is wrong, without its frame, its title and what it says of help."""
+    rows = [line.strip(FRAME).strip() for line in text.splitlines()[1:]]
+    rows = [line for line in rows if line.strip("+-")]
+    stop = next((i for i, line in enumerate(rows) if line.startswith(("For full helptext", "Argument helptext"))), None)
+    rows = rows[:stop] or ["this command line is not understood"]
+    if rows[0].startswith("Missing from") and len(rows) > 1:
+        return f"{rows[1]} is missing: {' '.join(rows[2:]).removesuffix('(required)').strip()}"
+    return " ".join(rows).replace("Unrecognized options:", "this was not expected:")
+
+
+def list_options(verb: str) -> dict[str, list[Option]]:
+    """The options of a verb, under its name, or of its second words: `{"data info": [..], ..}`."""
+    import importlib
+
+    from gan_jax.cli.main import MODULES
+
+    try:
+        importlib.import_module(f"gan_jax.cli.{MODULES.get(verb, verb)}").main([LIST])
+    except Listed as listed:
+        return listed.options
+    return {}
+
+
+class Listed(BaseException):
+    """The options that a verb takes, instead of its work."""
+
+    def __init__(self, options: dict[str, list[Option]]):
+        super().__init__()
+        self.options = options
+
+
+LIST, ALL = "--list-options", "--help-all"
+HELP = ("-h", "--help", ALL)
+FRAME = " |╭╮╰╯─│┌┐└┘"
+seen: set[str] = set()  # names of the options of the verb that was parsed last, for messages that name them
 
 
 def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> T:
@@ -123,6 +213,12 @@ def peek(argv: Sequence[str], flag: str) -> str | None:
     return None
 
 
+def given_options(argv: Sequence[str]) -> frozenset[str]:
+    """The options that were typed, dotted: `--net.z-dim=8` as `net.z_dim`, `--data.no-mirror` as `data.mirror`."""
+    words = [word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--") and len(word) > 2]
+    return frozenset(re.sub(r"(^|\.)no_(?=[a-z_]+$)", r"\1", word) for word in words) | frozenset(words)
+
+
 def load_experiment(path: Path, cls: type[T]) -> T:
     """What config() of a Python file returns: a `Config`, or whatever dataclass a verb wants.
 
@@ -141,10 +237,15 @@ def load_experiment(path: Path, cls: type[T]) -> T:
         spec.loader.exec_module(module)
         make = getattr(module, "config", None)
         if not callable(make):
-            raise ConfigError(
-                f"{path} has no function config(); an experiment is a file with config() -> {cls.__name__}"
+            near = did_you_mean("config", [name for name, value in vars(module).items() if callable(value)])
+            raise ExperimentError(
+                f"{path} has no function config(){near}; an experiment is a file with config() -> {cls.__name__}"
             )
         config = make()
+    except ExperimentError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever is wrong in a user's file is said with its line
+        raise ExperimentError(mistake(path, error)) from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     if not isinstance(config, cls):
@@ -152,6 +253,46 @@ def load_experiment(path: Path, cls: type[T]) -> T:
             f"config() in {path} must return a {cls.__module__}.{cls.__qualname__}, not {type(config).__name__}"
         )
     return config
+
+
+class ExperimentError(ConfigError):
+    """A Python file of the user that cannot be used; the message says in which line, and why."""
+
+
+def mistake(path: Path, error: Exception) -> str:
+    """What is wrong in an experiment: file and line, the line itself, and the error in one sentence."""
+    folder = path.resolve().parent
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line, text = error.filename, error.lineno, (error.text or "").strip()
+        said = f"{type(error).__name__}: {error.msg}"
+    else:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _beside(frame.filename, folder)]
+        file, line, text = (
+            (frames[-1].filename, frames[-1].lineno, frames[-1].line) if frames else (str(path), None, "")
+        )
+    if isinstance(error, ConfigError):  # ours, in our words
+        said = str(error)
+    shown = f"{path}" if Path(file).resolve() == path.resolve() else file
+    hint = _argument_hint(error) if isinstance(error, TypeError) else ""
+    return f"{shown}{f', line {line}' if line else ''}: {said}{hint}{f'{chr(10)}    {text}' if text else ''}"
+
+
+def _beside(file: str, folder: Path) -> bool:
+    """Whether a frame is of the user's files: the experiment, or what it imports from its folder."""
+    return Path(file).resolve().is_relative_to(folder)
+
+
+def _argument_hint(error: TypeError) -> str:
+    """`(did you mean 'lr'?)` of `OptimConfig.__init__() got an unexpected keyword argument 'lrr'`."""
+    import gan_jax.config
+
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    cls = getattr(gan_jax.config, found[1], None) if found else None
+    if found is None or not dataclasses.is_dataclass(cls):
+        return ""
+    names = [field.name for field in dataclasses.fields(cls)]
+    return did_you_mean(found[2], names) or f"; its fields are {', '.join(names)}"
 
 
 def _convert(old: Any, cls: type[T]) -> T:
@@ -163,16 +304,7 @@ def _convert(old: Any, cls: type[T]) -> T:
 
 
 def _read_json(path: Path) -> Config:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
-    if isinstance(values, dict) and "config" in values:  # a run's file has versions and the device beside it
-        values = values["config"]
-    try:
-        return from_dict(Config, values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    return read_record(Config, path)[0]
 
 
 NETS: dict[str, type] = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
@@ -17,10 +19,18 @@ from gan_jax.config import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """Say what is in a data set: count, size, channels, classes, fingerprint."""
+    """Say what is in a data set, which files cannot be read and why, and what training does with it.
+
+    --fit, --channels, --bad and --classes are those of `gan-jax train --data.fit ...`; --data.fit is understood, too.
+    """
 
     # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH, npz:PATH or idx:PATH[:SPLIT]
     spec: Annotated[Positional[str], arg(metavar="SPEC")]
+    resolution: int | None = None  # height and width to look at them in, px; None = as they are
+    fit: Literal["crop", "pad", "stretch"] = "crop"  # what is done to images that are not square
+    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = as they are
+    bad: Literal["skip", "fail"] = "skip"  # files that cannot be read: named and left out, or an error that names all
+    classes: tuple[int | str, ...] | None = None  # only these, by name or label; None = all
     json: bool = False  # print JSON
     grid: Path | None = None  # also write the first 64 images to this PNG
 
@@ -37,8 +47,11 @@ class Prepare:
     out: Path  # folder that keeps TFDS data sets; the set goes to OUT/NAME/VERSION
     version: str = "1.0.0"  # of the data set
     resolution: int | None = None  # height and width to resize to, px; None = as they are
-    channels: int | None = None  # 1 grey, 3 RGB, 4 RGBA; None = as they are
-    crop: bool = False  # cut images that are not square to their centre
+    # make images square in this way; None = crop where there is a resolution, else as they are
+    fit: Literal["crop", "pad", "stretch"] | None = None
+    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = as they are
+    bad: Literal["skip", "fail"] = "skip"  # files that cannot be read: named and left out, or an error that names all
+    crop: bool = False  # the same as --fit crop
     description: str = ""  # a sentence to keep with the set
     overwrite: bool = False  # replace a set of the same name and version
 
@@ -48,20 +61,27 @@ Command = Annotated[Info, subcommand("info")] | Annotated[Prepare, subcommand("p
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
+    argv = [
+        re.sub(r"^--data\.(?=(fit|channels|bad|classes)(=|$))", "--", word) for word in argv
+    ]  # as train spells them
     command: Any = parse(Command, argv, verb="data")  # type: ignore[arg-type]
     return info(command) if isinstance(command, Info) else prepare(command)
 
 
 def info(args: Info) -> int:
     """Prints what a data set holds."""
-    from gan_jax.data import describe, load
+    from gan_jax.data import inspect_source, load
 
-    images = load(args.spec)
-    facts = describe(images)
+    options: dict[str, Any] = {"fit": args.fit, "bad": args.bad, "classes": args.classes}
+    facts, images = inspect_source(args.spec, resolution=args.resolution, channels=args.channels, **options)
     print(json.dumps(facts, indent=2) if args.json else facts_text(facts))
     if args.grid is not None:
         from gan_jax.report.grids import make_grid, write_png
 
+        if images is None:
+            images = load(
+                args.spec, resolution=args.resolution or 64, channels=args.channels or facts["channels"], **options
+            )
         args.grid.parent.mkdir(parents=True, exist_ok=True)
         print(f"wrote {write_png(args.grid, make_grid(images.images[:64]))}")
     return 0
@@ -71,18 +91,23 @@ def prepare(args: Prepare) -> int:
     """Writes a TFDS data set."""
     from gan_jax.data import prepare as write
 
+    named = splits(args.spec)
     folder = write(
-        splits(args.spec),
+        named,
         args.out,
         args.name,
         version=args.version,
         resolution=args.resolution,
         channels=args.channels,
-        crop=args.crop,
+        fit=args.fit or "crop",
+        bad=args.bad,
+        crop=args.crop or args.fit is not None,
         description=args.description,
         overwrite=args.overwrite,
+        note=print,
     )
-    print(f"wrote {folder}: gan-jax data info tfds:{folder}")
+    spec = f"tfds:{folder}" if "train" in named else f"tfds:{folder}:{next(iter(named))}"
+    print(f"wrote {folder}: gan-jax data info {shlex.quote(spec)}")
     return 0
 
 
@@ -99,13 +124,69 @@ def splits(specs: Sequence[str]) -> dict[str, str]:
 
 
 def facts_text(facts: dict[str, Any]) -> str:
-    """Facts, one a line, aligned; the classes indented below."""
-    lines = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            lines.append(f"{name}: {len(value)}")
-            width = max(map(len, value), default=0)
-            lines += [f"  {key:<{width}}  {count:,}" for key, count in value.items()]
-        else:
-            lines.append(f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}")
+    """Facts, one a line; sizes, classes and files below their titles."""
+    lines = [f"name: {facts['name']}", f"images: {facts['images']:,}"]
+    lines += _sizes(facts)
+    for title in ("modes", "kinds"):
+        if facts[title]:
+            lines.append(f"{title}: {_counts(facts[title])}")
+    if facts["bits"] > 8:
+        lines.append(f"bits a channel: up to {facts['bits']}")
+    lines += _classes(facts["labels"])
+    if facts["left_out"]:
+        lines.append(f"files left out: {len(facts['left_out'])}")
+        lines += [f"  {_printable(entry['file'])} {entry['reason']}" for entry in facts["left_out"]]
+    if facts["other_files"]:
+        lines.append(f"files that are no images: {_counts(facts['other_files'])}")
+    lines += [f"note: {text}" for text in facts["notes"]]
+    lines.append("what train and transfer do with them:")
+    width = max(map(len, facts["use"]))
+    lines += [f"  {name:<{width}}  {text}" for name, text in facts["use"].items()]
+    if facts["fingerprint"] is None:
+        lines.append("fingerprint: of images of one shape; --resolution and --channels bring them to one")
+    else:
+        lines += [f"mean: {facts['mean']}", f"fingerprint: {facts['fingerprint']}"]
     return "\n".join(lines)
+
+
+def _sizes(facts: dict[str, Any]) -> list[str]:
+    """The size that all have, or the range and the most common ones (width x height)."""
+    from gan_jax.data.fit import size_range
+
+    sizes: Counter[tuple[int, int]] = Counter()
+    for text, count in facts["sizes"].items():
+        width, height = map(int, text.split(" x "))
+        sizes[width, height] = count
+    if len(sizes) == 1 and facts["height"] is None:
+        (width, height), *_ = sizes
+        return [f"height: {height}", f"width: {width}", f"channels: {facts['channels']}"]
+    lines = []
+    if len(sizes) > 1:
+        common = [f"{w} x {h} ({n:,})" for (w, h), n in list(sizes.items())[:3]]
+        lines.append(f"sizes: {size_range(sizes)}; most common {', '.join(common)}")
+    if facts["height"] is not None:
+        lines += [f"height: {facts['height']}", f"width: {facts['width']}"]
+    return [*lines, f"channels: {facts['channels']}"]
+
+
+def _classes(labels: list[dict[str, Any]]) -> list[str]:
+    """A line for every class: label, name where it is another one, images."""
+    if not labels:
+        return ["classes: none"]
+    named = any(entry["name"] != str(entry["label"]) for entry in labels)
+    rows = [[str(e["label"]), *([_printable(e["name"])] if named else []), f"{e['images']:,}"] for e in labels]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"classes: {len(labels)}" + (" (label, name, images)" if named else ""),
+        *("  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows),
+    ]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _printable(name: str) -> str:
+    from gan_jax.data.notes import printable
+
+    return printable(name)

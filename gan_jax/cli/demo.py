@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"\n{name}: {config.train.kimg:g} thousand images into {folder}")
         results[name] = run(config, folder, make_callbacks(config, folder, name))
         if results[name].stopped:
-            return 75
+            return 130 if results[name].stopped_by == "Ctrl-C" else 75
     compared = comparison.compare(results["adapted"], results["scratch"], args.target)
     report = comparison.make_report(compared, command=f"gan-jax demo --target {args.target} --seed {args.seed}")
     print()

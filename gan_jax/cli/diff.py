@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
+from gan_jax.files import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,5 +33,5 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.transfer.source import diff
 
     found = diff(args.a, args.b, args.match)
-    print(found)
+    print(printable(found))
     return 0 if found.equal else 1

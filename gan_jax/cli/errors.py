@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +21,8 @@ EXIT_CODES = {
     130: "stopped by Ctrl-C",
 }
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # what a disk says that takes no more
+ARGUMENT = re.compile(r"\b(?P<name>[a-z][a-z_0-9]*)=(?P<value>'[^'\n]*'|\"[^\"\n]*\"|True|False|None)")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -28,15 +32,17 @@ def handle(error: BaseException, *, verb: str, debug: bool) -> int:
         print(f"\ngan-jax {verb}: stopped by Ctrl-C", file=sys.stderr)
         return 130
     if isinstance(error, BrokenPipeError):  # `gan-jax inspect ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if not isinstance(error, Exception):
         raise error
+    error = _device_error(error)
     readable = is_readable(error)
     if debug or not readable:
         traceback.print_exception(error)
         return exit_code(error) if readable else 1
-    print(printable(f"gan-jax {verb}: {message(error)}"), file=sys.stderr)  # it may quote a file
+    print(f"gan-jax {verb}: {as_typed(message(error))}", file=sys.stderr)
     return exit_code(error)
 
 
@@ -45,25 +51,129 @@ def is_readable(error: Exception) -> bool:
     if type(error).__module__.split(".")[0] == "gan_jax":
         return True
     if isinstance(error, OSError):
-        return error.filename is not None or error.errno == errno.ENOSPC
+        return error.filename is not None or error.errno in FULL
+    if out_of_memory(error) or no_backend(error):
+        return True
     # A plain ValueError is ours if the line that raised it is; from inside JAX it is a bug, and wants its traceback.
     return isinstance(error, (ValueError, ImportError, RuntimeError, ArithmeticError)) and _raised_here(error)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this machine, or its device, has too little memory for what was asked."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in _runtime_text(error)
+
+
+def no_backend(error: BaseException) -> bool:
+    """Whether JAX was told to use a device that is not there."""
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return text.startswith(("Unable to initialize backend", "Unknown backend", "No visible"))
 
 
 def exit_code(error: Exception) -> int:
     """2 for what a user asked wrongly, 3 for a run that found a problem on its way."""
     if isinstance(error, OSError):
-        return 3 if error.errno == errno.ENOSPC else 2
+        return 3 if error.errno in FULL else 2
+    if no_backend(error):
+        return 2
+    if out_of_memory(error):
+        return 3
     in_use = type(error).__name__ == "LockError"
     return 3 if isinstance(error, (RuntimeError, ArithmeticError)) and not in_use else 2
 
 
 def message(error: Exception) -> str:
-    """The error's own words, its notes below; a file's error as `No such file or directory: x`."""
+    """The error's own words, its notes below; a file's error as `No such file or directory: x`.
+
+    Nothing that a terminal would obey is left in it.
+    """
     text = str(error)
-    if isinstance(error, OSError) and error.strerror and type(error).__module__ == "builtins":
-        text = error.strerror + (f": {error.filename}" if error.filename is not None else "")
-    return "\n".join([text or type(error).__name__, *getattr(error, "__notes__", ())])
+    if out_of_memory(error):
+        text = _memory(text)
+    elif no_backend(error):
+        text = _backend(text)
+    elif isinstance(error, OSError) and error.strerror and type(error).__module__ == "builtins":
+        text = _file(error)
+    notes = [note for note in getattr(error, "__notes__", ()) if "JAX_TRACEBACK_FILTERING" not in note]
+    return printable("\n".join([text or type(error).__name__, *notes]))
+
+
+def as_typed(text: str) -> str:
+    """A message with Python's arguments as options of the verb that runs: `unused='drop'` as `--unused drop`.
+
+    What the verb has no option for stays as it is.
+    """
+    from gan_jax.cli.arguments import seen
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found["name"].replace("_", "-"), found["value"].strip("'\"")
+        places = [name, *(f"{part}.{name}" for part in ("transfer", "data", "net", "evaluate"))]
+        typed = next((place for place in places if place in seen), None)
+        if typed is None:
+            return found[0]
+        head, dot, last = typed.rpartition(".")
+        negative = f"{head}{dot}no-{last}"
+        if negative in seen:  # a flag
+            return f"--{typed}" if value == "True" else f"--{negative}"
+        return f"--{typed} {value}"
+
+    return ARGUMENT.sub(option, text) if seen else text
+
+
+def _file(error: OSError) -> str:
+    """What is wrong with a file, and where."""
+    if error.filename is None:
+        return error.strerror or str(error)
+    path = Path(os.fsdecode(error.filename))
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        for folder in (*reversed(path.parents), path):
+            if folder.is_file():
+                return f"{folder} is a file, and a folder is wanted there ({path}); name another place"
+    if isinstance(error, IsADirectoryError):
+        return f"{path} is a folder, and a file is wanted"
+    return f"{error.strerror}: {error.filename}"
+
+
+def _memory(text: str) -> str:
+    from gan_jax.cli.arguments import seen
+
+    lower = {"train.batch": "", "evaluate.n-fake": "", "n": "", "net.channel-max": "", "net.resolution": ""}
+    ways = [f"lower --{name}" for name in lower if name in seen][:3]
+    ways += ["say --net.dtype bfloat16"] if "net.dtype" in seen else []
+    ways += (
+        ["keep the data off the device: --data.pipeline grain"]
+        if "data.pipeline" in seen and "net.dtype" in seen
+        else []
+    )
+    said = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    said = said.partition("RESOURCE_EXHAUSTED: ")[2] or said
+    advice = "; ".join(ways) or "close other programs, or use a machine with more"
+    return f"too little memory{f' ({said[:160]})' if said else ''}: {advice}"
+
+
+def _backend(text: str) -> str:
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    said = text.splitlines()[0]
+    if not asked:
+        return said
+    return (
+        f"JAX_PLATFORMS is {asked}, and JAX finds no such device here ({said[:120].rstrip('. ')}); unset it to use what there "
+        "is, say JAX_PLATFORMS=cpu, or install JAX for the device: pip install 'jax[cuda12]' or 'jax[tpu]'"
+    )
+
+
+def _runtime_text(error: BaseException) -> str:
+    return str(error) if type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError") else ""
+
+
+def _device_error(error: Exception) -> Exception:
+    """What JAX says of a device that was asked for and is not there, where some inner part of it failed of that first."""
+    if not os.environ.get("JAX_PLATFORMS") or "jax" not in sys.modules or is_readable(error):
+        return error
+    try:
+        sys.modules["jax"].devices()
+    except Exception as cause:  # noqa: BLE001  without the plugin of a device, JAX ends in an assertion without a word
+        return cause if no_backend(cause) else RuntimeError("Unable to initialize backend: its plugin is not installed")
+    return error
 
 
 def _raised_here(error: Exception) -> bool:

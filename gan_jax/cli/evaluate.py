@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse, read_config
 from gan_jax.config import ConfigError, DataConfig, EvalConfig
+from gan_jax.files import claim_output, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +45,13 @@ def main(argv: Sequence[str]) -> int:
     args = parse(Evaluate, argv, verb="evaluate", default=default)
     if (Path(args.path) / "config.json").is_file() and args.path != argv[0]:
         raise ConfigError(f"name the run first, before the options: gan-jax evaluate {args.path} ...")
+    from gan_jax.transfer.models import unfinished
     from gan_jax.transfer.run import evaluate_model
 
+    if args.json is not None:
+        claim_output(args.json, overwrite=True, option="--json")  # before the work: whether it can be written
+    if (said := unfinished(args.path)) is not None:
+        print(printable(f"gan-jax evaluate: {said}"), file=sys.stderr)
     options = {} if args.lpips is None else {"lpips": args.lpips}
     numbers = evaluate_model(args.path, args.data, args.evaluate, **options)
     print(table(numbers))

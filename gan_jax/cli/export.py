@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,10 +12,12 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError
+from gan_jax.files import claim_output, printable
 from gan_jax.trees import did_you_mean
 
 PROGRAMS = ("stablehlo", "onnx")
 NAMES = "safetensors"  # our own leaf paths, which the table of layouts calls gan_jax
+ENDINGS = {NAMES: ".safetensors", "onnx": ".onnx"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Export:
     images: Literal["uint8", "float32"] = "uint8"  # what a program gives: uint8, or floats of about [-1, 1]
     batch: int | None = None  # images that a call of a program makes; None = as many as there are latents
     platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")  # that a StableHLO program can run on
+    overwrite: bool = False  # replace files that are there
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,20 +49,45 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(
             f"--to {args.to!r} is unknown{did_you_mean(args.to, targets)}; use one of {', '.join(targets)}"
         )
-    if args.to == NAMES and args.out.suffix != ".safetensors":
-        raise ConfigError(f"--out {args.out}: --to safetensors writes a file that ends with .safetensors")
+    check_endings(args)
     if args.to in PROGRAMS and args.d is not None:
         raise ConfigError(f"--to {args.to} writes the generator alone; leave --d out")
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch is {args.batch}; use at least 1, or leave it out for batches of any size")
-    import gan_jax
+    if args.to in PROGRAMS:
+        check_packages(args.to)
+    for option, file in (("--out", args.out), ("--d", args.d)):
+        if file is not None:
+            claim_output(file, overwrite=args.overwrite, option=option)
     from gan_jax.surgery.provenance import history_of
+    from gan_jax.transfer.models import load, unfinished
 
-    model = gan_jax.load(args.path)
+    if (said := unfinished(args.path)) is not None:
+        print(printable(f"gan-jax export: {said}"), file=sys.stderr)
+    model = load(args.path)
     about = {"history": history_of(model.manifest), "licence": model.manifest.get("licence")}
     files = write_program(args, model, about) if args.to in PROGRAMS else write_tensors(args, model, about)
     print(f"wrote {' and '.join(map(str, files))}")
     return 0
+
+
+def check_endings(args: Export) -> None:
+    """Refuses a file name that says another format than the one that is written into it."""
+    end = ENDINGS.get(args.to)
+    if end is not None and args.out.suffix != end:
+        raise ConfigError(f"--out {args.out}: --to {args.to} writes a file that ends with {end}")
+    others = {".onnx", ".safetensors", ".npz", ".pt", ".pth", ".ckpt", ".pkl", ".json"}
+    if args.to == "stablehlo" and args.out.suffix in others:
+        raise ConfigError(f"--out {args.out}: that is the ending of another format; use .hlo")
+    if args.d is not None and args.d.absolute() == args.out.absolute():
+        raise ConfigError(f"--d {args.d} is the file of --out; name another, or leave --d out for one file with both")
+
+
+def check_packages(to: str) -> None:
+    """Refuses a program that no installed package writes, before anything is loaded."""
+    from gan_jax.extras import check
+
+    check("onnx" if to == "onnx" else "flatbuffers", extra=to)
 
 
 def write_tensors(args: Export, model: Any, about: dict[str, Any]) -> list[Path]:
@@ -83,6 +112,8 @@ def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "about": about}
     options["front"] = model.manifest.get("front")
     if args.to == "onnx":
+        if getattr(model.config, "dtype", "float32") != "float32":
+            print(f"computes in float32, where these networks compute in {model.config.dtype}: no CPU runtime has that")
         export_onnx(args.out, model.config, model.variables["g_ema"], **options)
     else:
         export_stablehlo(args.out, model.config, model.variables["g_ema"], platforms=args.platforms, **options)

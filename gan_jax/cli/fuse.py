@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from gan_jax.config import (
     GradientFusionConfig,
     MethodName,
 )
+from gan_jax.documents import read_document
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +99,8 @@ def show(folder: Path) -> list[str]:
     )
     from gan_jax.report.table import markdown_table
 
-    found = json.loads((folder / "prepared.json").read_text(encoding="utf-8")).get("fusion")
-    if found is None:
+    found = read_document(folder / "prepared.json", ConfigError).get("fusion")
+    if not isinstance(found, dict):
         return []
     lines = list(alignment_lines(found))
     if any((found.get("shares") or {}).get("g", {}).values()):

@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse, read_config
 from gan_jax.config import Config, ConfigError, differences
+from gan_jax.documents import read_document
 from gan_jax.files import printable
 from gan_jax.interop.diff import spell
 from gan_jax.surgery.chain import provenance_lines, step_lines
@@ -45,7 +46,12 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.transfer.source import open_source
 
     run = Path(args.path) if (Path(args.path) / "config.json").is_file() else None
-    source = open_source(args.path, args.checkpoint)
+    try:
+        source = open_source(args.path, args.checkpoint)
+    except ConfigError:
+        if run is not None:  # what the run is can be said all the same
+            print(printable("\n".join(run_lines(run))))
+        raise
     if args.json:
         print(json.dumps(source.manifest, indent=1))
         return 0
@@ -64,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run_lines(run: Path) -> list[str]:
     """What a run was and how far it got."""
-    record = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    record = read_document(run / "config.json", ConfigError)
     lines = [f"run: {run}"]
     lines += [f"  {line}" for line in differences(Config(), read_config(run))] or ["  all defaults"]
     lines += [f"  {name}: {brief(record[name])}" for name in ("versions", "device") if name in record]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gan_jax.cli.errors import EXIT_CODES, handle
 
@@ -16,17 +16,21 @@ from gan_jax.cli.errors import EXIT_CODES, handle
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `gan-jax` with these arguments (None: the process's own) and returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    survive_any_terminal()
     debug = "--debug" in args or os.environ.get("GAN_JAX_DEBUG", "") not in ("", "0")
     args = [arg for arg in args if arg != "--debug"]
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
+    if not args or args[0] in ("-h", "--help", "--help-all", "help"):
+        return _printed(overview)
     verb, *rest = args
     if verb == "--version":
         from gan_jax import __version__
 
         print(f"gan_jax {__version__}")
         return 0
+    if verb == "--completion":
+        from gan_jax.cli.completion import script
+
+        return _printed(lambda: script(rest), verb="--completion", debug=debug)
     if verb not in VERBS:
         return _unknown(verb)
     try:
@@ -41,36 +45,51 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """What `gan-jax --help` prints."""
-    verbs = "\n".join(f"  {verb:<16}{purpose}" for verb, purpose in VERBS.items())
-    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
-    return f"""usage: gan-jax VERB [options]        gan-jax VERB --help for its options
+    from gan_jax.cli.help import columns, fill, row
 
-Transfer learning of GANs: pretrain, transplant into another architecture, adapt to few images, measure.
+    width = columns()
+    lines = lambda rows, gutter: "\n".join(
+        line for left, text in rows for line in row(f"  {left}", text, width, gutter)
+    )
+    verbs = [f"{title}:\n" + lines([(verb, VERBS[verb]) for verb in group], 18) for title, group in GROUPS.items()]
+    blocks = [
+        "usage: gan-jax VERB [options]        gan-jax VERB --help for its options",
+        fill(
+            "Transfer learning of GANs: pretrain, transplant into another architecture, adapt to few images, measure.",
+            width,
+        ),
+        *verbs,
+        "options of every verb:\n" + lines(OPTIONS.items(), 22),
+        "exit codes:\n" + lines(((str(code), meaning) for code, meaning in EXIT_CODES.items()), 7),
+        "examples:\n" + "\n".join(f"  {example}" for example in EXAMPLES),
+    ]
+    return "\n\n".join(blocks)
 
-verbs:
-{verbs}
 
-options of every verb:
-  --debug    show the traceback of an error (or set GAN_JAX_DEBUG=1)
-  --version  print the version
+def survive_any_terminal() -> None:
+    """A terminal that cannot show a character gets its number instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
-exit codes:
-{codes}
 
-examples:
-  gan-jax demo --target emoji
-  gan-jax train experiments/pretrain_fashion/config.py --optim.lr 1e-3 --out runs/fast
-  gan-jax transfer --method freeze_d --transfer.blocks 2 --data.classes 9 --data.shots 100
-  gan-jax sample runs/fast --n 64 --out samples.png
-"""
+def _printed(make: Callable[[], str], *, verb: str = "--help", debug: bool = False) -> int:
+    try:
+        print(make())
+        sys.stdout.flush()
+        return 0
+    except Exception as error:
+        return handle(error, verb=verb, debug=debug)
 
 
 def _unknown(verb: str) -> int:
     import difflib
 
-    close = difflib.get_close_matches(verb, VERBS, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(verb.lower(), [*VERBS, *FOREIGN], n=2, cutoff=0.5)
+    close = list(dict.fromkeys(FOREIGN.get(name, name) for name in near))
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    print(f"gan-jax: there is no verb {verb!r}{hint}\nThe verbs are {', '.join(VERBS)}.", file=sys.stderr)
+    what = "option" if verb.startswith("-") else "verb"
+    print(f"gan-jax: there is no {what} {verb!r}{hint}\nThe verbs are {', '.join(VERBS)}.", file=sys.stderr)
     return 2
 
 
@@ -85,6 +104,7 @@ VERBS = {
     "align": "bring weights into the channel order and scales of others, for averaging",
     "merge": "make one of several weights in closed form, leaf by leaf, without training",
     "plan": "show where every leaf of a transfer would come from",
+    "report": "write one page of a run: pictures, curves, evaluations, nearest training images",
     "sample": "draw images from a run, a weights folder or an embedded pair",
     "evaluate": "measure a generator against data under one named protocol",
     "rank-sources": "say which pretrained pair suits new data best, before training",
@@ -93,6 +113,49 @@ VERBS = {
     "weights": "list the feature networks that metrics know, or get the weights of one",
     "data": "prepare data sets, or say what is in one",
     "demo": "the whole job on data inside the package, with a report",
+}
+GROUPS = {  # the verbs by task, in the order of the overview
+    "a generator for your images": ("data", "transfer", "train", "fuse", "report", "sample", "demo"),
+    "what it is worth": ("evaluate", "rank-sources", "bench-transfer"),
+    "weights": ("import", "export", "transplant", "plan", "align", "merge", "weights"),
+    "what is in a file or a run": ("inspect", "diff"),
+}
+OPTIONS = {
+    "--help": "the usual options and two examples; --help-all shows every option",
+    "--debug": "show the traceback of an error (or set GAN_JAX_DEBUG=1)",
+    "--version": "print the version (gan-jax --version)",
+    "--completion SHELL": "print a completion script for bash or zsh (gan-jax --completion bash)",
+}
+EXAMPLES = (
+    "gan-jax data info folder:photos",
+    "gan-jax transfer folder:photos --out run",
+    "gan-jax report run",
+    "gan-jax sample run --n 64 --out grid.png",
+    "gan-jax demo --target emoji",
+)
+FOREIGN = {  # what other programs call a verb
+    "generate": "sample",
+    "gen": "sample",
+    "samples": "sample",
+    "synthesize": "sample",
+    "finetune": "transfer",
+    "fine-tune": "transfer",
+    "adapt": "transfer",
+    "eval": "evaluate",
+    "metrics": "evaluate",
+    "fid": "evaluate",
+    "calc_metrics": "evaluate",
+    "convert": "import",
+    "load": "import",
+    "resume": "train",
+    "fit": "train",
+    "dataset": "data",
+    "prepare": "data prepare",
+    "info": "data info",
+    "show": "inspect",
+    "compare": "diff",
+    "version": "--version",
+    "completion": "--completion",
 }
 MODULES = {
     "bench-transfer": "bench_transfer",

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.files import claim_output
+from gan_jax.seeds import check_seed, root_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Merge:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Merge, argv, verb="merge")
-    import jax
+    check_seed(args.seed, "--seed")
 
     from gan_jax.fusion.merges import MERGES
     from gan_jax.fusion.merges.leaves import MergeError
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     if "base" not in needs and args.base is not None:
         raise MergeError(f"merge {args.kind} has no base; leave --base out, or use --kind ties or another over a base")
     if "key" in needs:
-        given["key"] = jax.random.key(args.seed)
+        given["key"] = root_key(args.seed)
     base = None if args.base is None else open_source(args.base)
     sources = [open_source(one) for one in args.sources]
     for source in [*sources, *([base] if base else [])]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NetName, parse_run
-from gan_jax.cli.transfer import check_transfers, plan_of
+from gan_jax.cli.arguments import NetName
+from gan_jax.cli.choosing import parse_or_choose
+from gan_jax.cli.transfer import check_transfers, plan_of, plan_text
 from gan_jax.config import Config, FinetuneConfig, MethodName
 
 
@@ -18,13 +19,14 @@ from gan_jax.config import Config, FinetuneConfig, MethodName
 class ShowPlan:
     """Show where every leaf of a transfer would come from, and do nothing.
 
-    Takes what `gan-jax transfer` takes. The plan is made of shapes alone; leaves that are missing, unused or of
-    another shape are named, with the option that would allow them.
+    Takes what `gan-jax transfer` takes, and chooses as it does. The plan is made of shapes alone; leaves that are missing,
+    unused or of another shape are named, with the option that would allow them.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
-    # experiment, config.json or run folder; left out = the defaults below
+    # images, experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
+    plan: Literal["summary", "full"] = "full"  # how much of it is printed
     json: Path | None = None  # also write the plan to this file
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
@@ -32,9 +34,11 @@ class ShowPlan:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    args = parse_run(ShowPlan, argv, verb="plan", base=Config(transfer=FinetuneConfig()))
+    args, lines = parse_or_choose(ShowPlan, argv, verb="plan", base=Config(transfer=FinetuneConfig()))
     plan = plan_of(check_transfers(args.config, verb="plan").validate())
-    print(plan)
+    for line in lines:
+        print(line)
+    print(plan_text(plan, args.plan))
     if args.json is not None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(plan.to_json(), encoding="utf-8")

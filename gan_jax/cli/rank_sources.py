@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from tyro.conf import Positional
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import DataConfig
+from gan_jax.files import printable
+from gan_jax.seeds import check_seed
 
 if TYPE_CHECKING:
     from gan_jax.report.table import Table
@@ -35,9 +38,13 @@ class RankSources:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(RankSources, argv, verb="rank-sources")
+    check_seed(args.seed, "--seed")
     from gan_jax.report.table import print_table
     from gan_jax.transfer.diagnostics import rank_sources
+    from gan_jax.transfer.models import unfinished
 
+    for said in filter(None, map(unfinished, args.sources)):
+        print(printable(f"gan-jax rank-sources: {said}"), file=sys.stderr)
     ranking = rank_sources(args.sources, args.data, features=args.features, n=args.n, k=args.k, seed=args.seed)
     print_table(table(ranking), f"Sources for {args.data.source}")
     best = ranking.scores[0]

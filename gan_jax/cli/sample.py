@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,56 +14,166 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError
+from gan_jax.files import claim_output, printable
+from gan_jax.seeds import check_seed
+from gan_jax.trees import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Draw images from a run, a weights folder or an embedded pair."""
+    """Draw images from a run, a checkpoint of one, a weights folder or an embedded pair.
 
-    path: Annotated[Positional[str], arg(metavar="PATH")]  # run folder, weights folder or embedded:NAME
+    Of a run that has not finished, the newest checkpoint is used, and that is said. Files that are there already are
+    never replaced or mixed with unless --overwrite says so.
+    """
+
+    path: Annotated[Positional[str], arg(metavar="PATH")]  # run, checkpoint or weights folder, or embedded:NAME
     n: int = 64  # how many images
     seed: int = 0  # of the latents; equal seeds, equal images
-    labels: tuple[int, ...] | None = None  # classes of a conditional generator, dealt out in turn; None = all in turn
+    # classes of a conditional generator, by number or by name, dealt out in turn; None = all in turn
+    labels: tuple[str, ...] | None = None
     # fewer kinds of images, and better ones: StyleGAN2's psi; of others the threshold beyond which latents are drawn again
     truncation: float | None = None
-    # NAME.png = one grid; NAME.npz = array `images` [n, H, W, C] uint8 and `labels`; a folder = one PNG each
+    checkpoint: int | None = None  # of a run: the checkpoint of so many images
+    # NAME.png (.jpg, .webp, .bmp) = one grid; NAME.npz = arrays `images` [n, H, W, C] uint8, of a generator with classes
+    # `labels` and `class_names` too; a folder = one PNG each, 00012_boot.png
     out: Path = Path("samples.png")
+    scale: int = 1  # whole factor that pixels of a grid or of single files are enlarged by
+    cols: int | None = None  # images in a row of the grid; None = as square as possible
+    overwrite: bool = False  # replace what is at --out
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Sample, argv, verb="sample")
+    check_seed(args.seed, "--seed")
     if args.n < 1:
         raise ConfigError(f"--n is {args.n}; use at least 1")
-    if args.truncation is not None and args.truncation <= 0:
+    if args.truncation is not None and not 0 < args.truncation < math.inf:
         raise ConfigError(f"--truncation is {args.truncation:g}; use a number above 0 (0.5 is usual)")
-    if args.out.suffix not in ("", ".png", ".npz"):
-        raise ConfigError(f"--out {args.out} has an unknown ending; use .png, .npz or none (a folder)")
-    import jax
+    kind = form(args.out)
+    for name, value in (("scale", args.scale), ("cols", args.cols)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} is {value}; use at least 1")
+    if args.cols is not None and kind != "grid":
+        raise ConfigError(
+            f"--cols lays a grid out, but --out {args.out} is no picture; use NAME.png, or leave --cols out"
+        )
+    if args.scale > 1 and kind == "arrays":
+        raise ConfigError(f"--scale enlarges pictures, but --out {args.out} holds arrays; leave --scale out")
+    old = claim_output(args.out, overwrite=args.overwrite, ours=("[0-9]*.png",) if kind == "files" else None)
     import numpy as np
 
-    import gan_jax
+    from gan_jax.transfer.models import class_names, load, unfinished
 
-    model = gan_jax.load(args.path)
-    labels = None if args.labels is None else np.resize(np.asarray(args.labels, np.int32), args.n)
-    images = np.asarray(model.sample(jax.random.key(args.seed), args.n, labels=labels, truncation=args.truncation))
-    print(f"wrote {write(args.out, images, labels)}")
+    if (said := unfinished(args.path, args.checkpoint)) is not None:
+        print(printable(f"gan-jax sample: {said}"), file=sys.stderr)
+    model = load(args.path, args.checkpoint)
+    names = class_names(model)
+    count = getattr(model.config, "num_classes", 0)
+    if args.labels is not None and not count:
+        raise ConfigError(f"--labels was given, but the generator of {args.path} has no classes; leave it out")
+    wanted = range(count) if args.labels is None else [label_of(word, names, count) for word in args.labels]
+    if args.labels is not None and not wanted:
+        raise ConfigError("--labels is empty; name some classes, or leave it out for all")
+    labels = np.resize(np.asarray(wanted, np.int32), args.n) if count else None
+    images = np.asarray(model.sample(args.seed, args.n, labels=labels, truncation=args.truncation))
+    write(args.out, images, labels, names, scale=args.scale, columns=args.cols, old=old)
+    print(f"wrote {args.out}")
     return 0
 
 
-def write(out: Path, images: Any, labels: Any) -> Path:
-    """Writes images `[n, H, W, C]` uint8 in the form that the ending asks for; returns the path."""
+def form(out: Path) -> str:
+    """`grid`, `arrays` or `files`: what an ending asks for."""
+    ending = out.suffix.lower()
+    if ending in GRIDS:
+        return "grid"
+    if ending in ("", ".npz"):
+        return "arrays" if ending else "files"
+    raise ConfigError(f"--out {out} has an unknown ending; use {', '.join(GRIDS)}, .npz or none (a folder)")
+
+
+def label_of(word: str, names: Sequence[str] | None, count: int) -> int:
+    """The class that a word names: by its name, or by its number where no class is called so.
+
+    Raises:
+      ConfigError: there is none; with the nearest name.
+    """
+    if names is not None and word in names:
+        return list(names).index(word)
+    if word.isdecimal() and int(word) < count:
+        return int(word)
+    known = f"0 to {count - 1}" + (f", or {', '.join(names[:20])}{', ..' if len(names) > 20 else ''}" if names else "")
+    raise ConfigError(f"--labels {word!r} is no class of this generator{did_you_mean(word, names or ())}; use {known}")
+
+
+def write(
+    out: Path,
+    images: Any,
+    labels: Any,
+    names: Sequence[str] | None = None,
+    *,
+    scale: int = 1,
+    columns: int | None = None,
+    old: Sequence[Path] = (),
+) -> None:
+    """Writes images in the form that the ending asks for.
+
+    Args:
+      out: file or folder.
+      images: `[n, H, W, C]` uint8.
+      labels: `[n]`, or None.
+      names: of the classes, by label.
+      scale: whole factor to enlarge by.
+      columns: of a grid.
+      old: files of ours in the folder, which are removed.
+    """
     import numpy as np
 
-    from gan_jax.report.grids import make_grid, write_png
+    from gan_jax.files import replace
+    from gan_jax.report.grids import enlarge, make_grid, write_png
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".png":
-        write_png(out, make_grid(images))
-    elif out.suffix == ".npz":
-        np.savez_compressed(out, images=images, **({} if labels is None else {"labels": labels}))
+    kind = form(out)
+    if kind == "grid":
+        grid, format_ = make_grid(images, columns, scale), GRIDS[out.suffix.lower()]
+        write_png(out, grid) if format_ == "PNG" else replace(out, lambda part: _picture(part, grid, format_))
+    elif kind == "arrays":
+        arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
+        arrays |= {} if labels is None or names is None else {"class_names": np.array(names)}
+
+        def put(part: Path) -> None:
+            with open(part, "wb") as file:  # NumPy adds .npz to a name
+                np.savez_compressed(file, **arrays)
+
+        replace(out, put)
     else:
-        out.mkdir(exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        for path in old:
+            path.unlink()
         for i, image in enumerate(images):
-            write_png(out / f"{i:05d}.png", image)
-    return out
+            made = enlarge(image[None], image.shape[0] * scale)[0] if scale > 1 else image
+            write_png(out / f"{i:05d}{_suffix(labels, names, i)}.png", made)
+
+
+def _picture(path: Path, grid: Any, kind: str) -> None:
+    from PIL import Image
+
+    from gan_jax.report.grids import to_rgb
+
+    if grid.shape[-1] == 4 and kind != "WEBP":
+        grid = to_rgb(grid[None])[0]  # without alpha, on white
+    image = Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
+    image.save(path, kind, **({} if kind == "BMP" else {"quality": 95}))
+
+
+def _suffix(labels: Any, names: Sequence[str] | None, i: int) -> str:
+    """`_boot` of image i: the class, in letters that any file system takes."""
+    if labels is None:
+        return ""
+    label = int(labels[i])
+    name = "" if names is None else re.sub(r"[^\w.-]+", "-", names[label]).strip("-.")[:60]
+    return f"_{name or label}"
+
+
+GRIDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}  # ending -> Pillow's format

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NetName, parse_run, peek, run_folder
+from gan_jax.cli.arguments import NetName, config_file, parse_run, peek, run_folder
 from gan_jax.config import Config, ConfigError, MethodName
 from gan_jax.presets import PRESETS, preset
 
@@ -29,7 +29,11 @@ class Train:
     in its environment; under SLURM, Open MPI, Kubernetes or on a TPU pod these are found by themselves.
 
     Exit codes: 0 done; 2 cannot run as asked; 3 stopped on a problem that it found (values that are not finite, a
-    full disk, a damaged checkpoint); 75 stopped by SIGTERM after saving, the same command goes on from there.
+    full disk, a damaged checkpoint); 75 stopped by SIGTERM and 130 by Ctrl-C after saving, the same command goes on from
+    there. Before the first step either ends at once and leaves nothing behind.
+
+    Of a run that is there, logging (--log), checkpoints, evaluations, diagnoses and --train.devices may be changed, and it
+    may be made longer (--train.kimg). For everything else --fork NEW begins a new run at its newest checkpoint.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
@@ -46,6 +50,8 @@ class Train:
     against: Path | None = (
         None  # folder of another run, usually from scratch: warns where this one is worse; None = none
     )
+    # begin a new run in this folder at the newest checkpoint of the run FILE, or at --at, with whatever options
+    fork: Annotated[Path | None, arg(metavar="NEW")] = None
     distributed: bool = False  # this process is one of several that train one run
 
 
@@ -60,23 +66,52 @@ def main(argv: Sequence[str]) -> int:
 
         join()
     out = args.out or (None if args.preset is None else Path("runs") / args.preset)
-    return start_run(
-        args.config.validate(), run_folder(out, args.start, args.config), args.at, args.fallback, args.against
-    )
+    if args.fork is not None:
+        check_fork(args)
+        folder, origin = args.fork, run_folder(None, args.start, args.config)
+    else:
+        folder, origin = run_folder(out, args.start, args.config), None
+    return start_run(args.config.validate(), folder, args.at, args.fallback, args.against, fork=origin)
+
+
+def check_fork(args: Train) -> None:
+    """Whether it is said what to fork, and where to.
+
+    Raises:
+      ConfigError: it is not.
+    """
+    if args.start is None or config_file(args.start).suffix != ".json":
+        raise ConfigError("--fork NEW begins at a run's checkpoint; name that run first: gan-jax train RUN --fork NEW")
+    if args.out is not None:
+        raise ConfigError(f"--out {args.out} and --fork {args.fork} are two folders for one run; name one of them")
 
 
 def start_run(
-    config: Config, folder: Path, at: int | None = None, fallback: bool = False, against: Path | None = None
+    config: Config,
+    folder: Path,
+    at: int | None = None,
+    fallback: bool = False,
+    against: Path | None = None,
+    *,
+    fork: Path | None = None,
+    notes: Sequence[str] = (),
 ) -> int:
-    """Trains or resumes in a folder, shown on this terminal; returns the exit code."""
-    from gan_jax.cli.watch import make_callbacks
+    """Trains or resumes in a folder, shown on this terminal; returns the exit code.
+
+    Args:
+      config: of the run.
+      folder: of the run.
+      at, fallback, against, fork: as `transfer.run.run` takes them.
+      notes: lines about the choice of this configuration: shown first, and kept in the run's `notes.jsonl`.
+    """
     from gan_jax.transfer.run import run
 
-    print(f"run folder: {folder}")
-    options: dict[str, Any] = {"at": at, "fallback": fallback} | ({} if against is None else {"against": against})
-    result: Any = run(config, folder, callbacks=make_callbacks(config, folder), **options)
+    print(f"run folder: {folder}", flush=True)
+    given = {"against": against, "fork": fork, "notes": tuple(notes)}
+    options: dict[str, Any] = {"at": at, "fallback": fallback} | {k: v for k, v in given.items() if v}
+    result: Any = run(config, folder, **options)
     if getattr(result, "stopped", False):
         print(f"stopped and saved; the same command goes on: gan-jax train {folder}")
-        return 75
+        return 130 if getattr(result, "stopped_by", None) == "Ctrl-C" else 75
     print(f"done: gan-jax sample {folder}")
     return 0

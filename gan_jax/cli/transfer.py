@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NetName, parse_run, run_folder
+from gan_jax.cli.arguments import NetName, run_folder
+from gan_jax.cli.choosing import parse_or_choose
 from gan_jax.cli.train import start_run
 from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, ScratchConfig
 
@@ -18,26 +19,40 @@ from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, Scra
 class Transfer:
     """Start from a pretrained pair and adapt it to new data.
 
-    Prints the plan (where every leaf of the new networks comes from), then trains as `gan-jax train` does, whose
-    help says what FILE is, when a run goes on and what the exit codes mean. The pair comes from --transfer.source,
-    the new data from --data.source, --data.classes and --data.shots.
+    FILE is a folder, zip or npz of images (folder:PHOTOS), or an experiment or a run as for `gan-jax train`, whose help
+    says when a run goes on and what the exit codes mean.
+
+    With images, everything that is not given is chosen and said in a line: the source among the pairs on this machine (by
+    recall; --transfer.source NAME for another, none for fresh weights), networks, channels, size, method, length, features.
+    With an experiment or a run nothing is chosen. The plan (where every leaf comes from) is printed before training.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
-    # experiment, config.json or run folder; left out = the defaults below
+    # images, experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
-    net: NetName | None = None  # kind of the new networks; None = FILE's
-    method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
+    net: NetName | None = None  # kind of the new networks; None = FILE's, or the source's
+    method: MethodName | None = None  # transfer method; None = FILE's, chosen for images, finetune without FILE
+    plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
     against: Path | None = None  # folder of a run from scratch: warns where this one is worse; None = none
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    args = parse_run(Transfer, argv, verb="transfer", base=Config(transfer=FinetuneConfig()))
-    config = check_transfers(args.config, verb="transfer").validate()
-    print(plan_of(config))
+    args, lines = parse_or_choose(Transfer, argv, verb="transfer", base=Config(transfer=FinetuneConfig()))
+    config = args.config if lines else check_transfers(args.config, verb="transfer")
+    config = config.validate()
+    plan = None if isinstance(config.transfer, ScratchConfig) else plan_of(config)
+    for line in lines:
+        print(line)
+    if plan is not None:
+        print(plan_text(plan, args.plan))
     return start_run(config, run_folder(args.out, args.start, config), against=args.against)
+
+
+def plan_text(plan: Any, how: str) -> str:
+    """A plan as a summary that says where the table is, or as the table."""
+    return f"plan: {plan.summary}\n(the whole table: --plan full)" if how == "summary" else str(plan)
 
 
 def plan_of(config: Config) -> Any:

@@ -11,6 +11,8 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NETS, NetName, parse, peek
 from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig
+from gan_jax.files import claim_output, printable
+from gan_jax.seeds import check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Transplant:
     checkpoint: int | None = None  # of a run: take the checkpoint of so many images
     seed: int = 0  # of fresh values
     probes: int = 8  # latents to measure the function with; 0 = do not measure
+    overwrite: bool = False  # replace the weights at --out
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,14 +50,16 @@ def main(argv: Sequence[str]) -> int:
     net = like(source_net(start), NETS.get(peek(argv, "--net") or ""))
     default = Transplant(source=tyro.MISSING, out=tyro.MISSING, net_config=net)
     args = parse(Transplant, argv, verb="transplant", default=default)
+    check_seed(args.seed, "--seed")
     if args.source != start:
         raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
     Config(net=args.net_config).validate()
+    claim_output(args.out, overwrite=args.overwrite, ours=("weights.safetensors", "manifest.json"))
     from gan_jax.transfer.weights import measured_lines, transplant_weights
 
     names = "checkpoint missing unused dtype shape width d_width narrow classes seed probes".split()
     filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
-    print(filled.plan)
+    print(printable(filled.plan))
     print("\n".join(measured_lines(filled.measured)))
     print(f"wrote {args.out}: gan-jax sample {args.out}")
     return 0

@@ -1,4 +1,4 @@
-"""`gan-jax weights`: which weights of feature networks there are, and how they come to this machine."""
+"""`gan-jax weights`: which feature networks and pretrained pairs there are, and how they come to this machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gan_jax.cli.arguments import parse
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List the weights of feature networks: licence, size, sha256, where they are had, whether they are here."""
+    """List feature networks and pretrained pairs: licence, size, sha256, where they are had, whether they are here."""
 
     json: bool = False  # print JSON
 
 
 @dataclasses.dataclass(frozen=True)
 class Get:
-    """Put the weights of a feature network into the cache ($GAN_JAX_CACHE, else the platform's folder for caches).
+    """Put a feature network or a pretrained pair into the cache ($GAN_JAX_CACHE, else the platform's folder for caches).
 
     They come from where they are published and are checked by their sha256. Nothing in the file is run.
     """
@@ -50,6 +50,7 @@ def show(args: List) -> int:
         return 0
     for row in rows:
         print(f"{row['name']}: {row['what']}\n  {'here: ' + row['folder'] if row['here'] else 'not here'}")
+        print(f"  kind     {row['kind']}")
         print(f"  file     {row['file']}, {row['size'] / 1e6:.1f} MB")
         inside = f" (package {row['package']}, {row['download'] / 1e6:.1f} MB)" if row["package"] else ""
         print(f"  sha256   {row['sha256']}\n  from     {row['url']}{inside}")
@@ -59,30 +60,36 @@ def show(args: List) -> int:
 
 def catalogue() -> list[dict[str, Any]]:
     """The catalogue as JSON values, and what of it is in the cache."""
-    from gan_jax.interop.feature_weights import CATALOGUE
-    from gan_jax.metrics.cache import is_there, network_folder
+    from gan_jax.interop.feature_weights import CATALOGUE, PAIR_CATALOGUE, in_cache, weights_folder
 
     said = ("what", "licence", "file", "size", "sha256", "url", "package", "download")
     return [
-        {"name": name}
+        {"name": name, "kind": kind}
         | {key: getattr(published, key) for key in said}
-        | {"here": is_there(name), "folder": str(network_folder(name))}
-        for name, published in CATALOGUE.items()
+        | {"here": in_cache(name), "folder": str(weights_folder(name))}
+        for kind, table in (("pair", PAIR_CATALOGUE), ("feature network", CATALOGUE))
+        for name, published in table.items()
     ]
 
 
 def get(args: Get) -> int:
-    """Puts one network's weights into the cache."""
-    from gan_jax.interop.feature_weights import CATALOGUE, get_weights
-    from gan_jax.metrics.cache import is_there
+    """Puts the weights of one name into the cache."""
+    from gan_jax.interop.feature_weights import CATALOGUE, PAIR_CATALOGUE, get_weights, in_cache
 
-    there = is_there(args.name) and not args.again
+    there = in_cache(args.name) and not args.again
     folder = get_weights(args.name, args.source, again=args.again, progress=_progress)
-    published = CATALOGUE[args.name]
+    published = (CATALOGUE | PAIR_CATALOGUE)[args.name]
     if not there and args.source is None and sys.stderr.isatty():
         print(file=sys.stderr)  # ends the line that counted
     print(f"{'already in' if there else 'wrote'} {folder}\nlicence: {published.licence}")
-    print(f"use it: gan-jax evaluate RUN --evaluate.features {args.name}")
+    if args.name in PAIR_CATALOGUE:
+        from gan_jax.interop.weights import load_manifest
+
+        if not any(path.startswith("d/") for path in load_manifest(folder)["leaves"]):
+            print("generator only: the discriminator is not in this copy of the package")
+        print(f"use it: gan-jax transfer folder:PHOTOS --transfer.source {args.name}")
+    else:
+        print(f"use it: gan-jax evaluate RUN --evaluate.features {args.name}")
     return 0
 
 

@@ -52,7 +52,15 @@ from gan_jax.config.nets import (
     SNGANConfig,
     StyleGAN2Config,
 )
-from gan_jax.config.serial import ConfigError, differences, from_dict, net_from_dict, net_to_dict, to_dict
+from gan_jax.config.serial import (
+    ConfigError,
+    differences,
+    from_dict,
+    net_from_dict,
+    net_to_dict,
+    read_record,
+    to_dict,
+)
 from gan_jax.config.training import (
     AnnealConfig,
     AugmentConfig,
@@ -150,5 +158,6 @@ __all__ = [
     "from_dict",
     "net_from_dict",
     "net_to_dict",
+    "read_record",
     "to_dict",
 ]

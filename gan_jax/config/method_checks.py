@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,6 @@ from gan_jax.config import (
     FSGANConfig,
     KMLConfig,
     LoRAConfig,
-    MineGANConfig,
     NADAConfig,
     ScaleShiftConfig,
 )
@@ -36,25 +36,30 @@ def method_problems(config: Config) -> Iterator[str]:
         yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
     if 0 < config.train.kimg <= transfer.d_warmup_kimg:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
-    if isinstance(transfer, MineGANConfig) and 0 < config.train.kimg <= transfer.mine_kimg:
-        yield f"transfer.mine_kimg {transfer.mine_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
     yield from _stages(config)
     if isinstance(transfer, BSAConfig):
         yield from _bsa(config)
 
 
 def _stages(config: Config) -> Iterator[str]:
-    """Whether there is time for the stages before the run proper."""
+    """Whether the stages before the run proper leave it something to train; each is whole dispatches."""
     transfer: Any = config.transfer
-    stages = ("fuse_kimg",) if getattr(transfer, "collapse", "distil") == "mean" else ("fuse_kimg", "distil_kimg")
-    names = [name for name in stages if hasattr(transfer, name)]
-    told = " and ".join(f"transfer.{name} {getattr(transfer, name):g}" for name in names)
-    total = sum(getattr(transfer, name) for name in names)
+    names = [name for name in STAGES if hasattr(transfer, name)]
+    if getattr(transfer, "collapse", "distil") == "mean":
+        names = [name for name in names if name != "distil_kimg"]
+    stages = [getattr(transfer, name) for name in names]
+    told = " and ".join(f"transfer.{name} {value:g}" for name, value in zip(names, stages, strict=True))
     if (root := getattr(transfer, "root_kimg", None)) is not None:
-        total = root * len(transfer.donors)
+        stages = [root] * len(transfer.donors)
         told = f"transfer.root_kimg {root:g} for each of {len(transfer.donors)} donors"
-    if 0 < config.train.kimg < total:
-        yield f"{told} must not be longer than train.kimg {config.train.kimg:g}"
+    train = config.train
+    span = train.batch * train.d_steps * train.steps_per_dispatch
+    if train.kimg <= 0 or span <= 0 or not all(0 <= stage < math.inf for stage in (train.kimg, *stages)):
+        return
+    dispatches = lambda kimg: -(-int(round(kimg * 1000)) // span)
+    if sum(stages) > 0 and sum(map(dispatches, stages)) >= dispatches(train.kimg):
+        rounded = " (in whole dispatches)" if sum(stages) < train.kimg else ""
+        yield f"{told} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune"
 
 
 def _frozen_networks(transfer: FinetuneConfig) -> str:
@@ -72,6 +77,7 @@ def _bsa(config: Config) -> Iterator[str]:
         yield f"train.d_steps is {config.train.d_steps}, but bsa plays without a D; use 1"
 
 
+STAGES = ("mine_kimg", "probe_kimg", "warmup_kimg", "fuse_kimg", "distil_kimg")  # images shown before the run proper
 FROZEN: dict[type, str] = {  # methods that keep leaves of the source as they are -> the networks that these are in
     FreezeDConfig: "d",
     FreezeGConfig: "g",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from gan_jax.config.nets import NetConfig
+from gan_jax.documents import read_document, shown
 from gan_jax.trees import did_you_mean, flatten
 
 T = TypeVar("T")
+
+BITS = 64  # of a whole number; seeds use them all
+SIDE = 2**13  # largest resolution of networks, px
+WIDE = 2**24  # largest whole number in a network's configuration
 
 
 class ConfigError(ValueError):
@@ -40,15 +48,33 @@ def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
       ConfigError: an unknown field (with the nearest known one), or a value of the wrong type.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} must be a mapping of fields, not {values!r}")
+        raise ConfigError(f"{where} must be a mapping of fields, not {shown(values)}")
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(typing.cast(Any, cls))]
     for name in values:
         if name not in names:
             raise ConfigError(
-                f"{where} has no field {name!r}{did_you_mean(name, names)}; its fields are {', '.join(names)}"
+                f"{where} has no field {shown(name)}{_near(name, names)}; its fields are {', '.join(names)}"
             )
     return cls(**{name: _parse(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def read_record(cls: type[T], path: str | Path) -> tuple[T, dict[str, Any]]:
+    """Reads a JSON file with a configuration: `(configuration, everything that the file says)`.
+
+    Args:
+      cls: of the configuration.
+      path: a run's `config.json`, where it lies under `config`, or a file that holds nothing else.
+
+    Raises:
+      ConfigError: damaged, or no such configuration; names the file and the field.
+      OSError: there is no such file.
+    """
+    record = read_document(path, ConfigError)
+    try:
+        return from_dict(cls, record.get("config", record)), record
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def net_to_dict(config: NetConfig) -> dict[str, Any]:
@@ -57,8 +83,21 @@ def net_to_dict(config: NetConfig) -> dict[str, Any]:
 
 
 def net_from_dict(values: Any, where: str = "net") -> NetConfig:
-    """The inverse of `net_to_dict`."""
-    return _parse(NetConfig, values, where)
+    """The inverse of `net_to_dict`; refuses sizes that no network of these families has."""
+    net = _parse(NetConfig, values, where)
+    if text := next(absurd(net), None):
+        raise ConfigError(f"{where}.{text}")
+    return net
+
+
+def absurd(net: NetConfig) -> Iterator[str]:
+    """One line for every size of a network that cannot be meant, before anything of that size is made."""
+    for field in dataclasses.fields(net):
+        value = getattr(net, field.name)
+        limit = SIDE if field.name == "resolution" else WIDE
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) > limit:
+                yield f"{field.name} is {number}; at most {limit} is possible"
 
 
 def differences(a: Any, b: Any) -> list[str]:
@@ -85,35 +124,61 @@ def _dataclasses_in(hint: Any) -> list[type]:
     return [option for option in options if isinstance(option, type) and dataclasses.is_dataclass(option)]
 
 
+def _near(name: Any, names: Iterable[Any]) -> str:
+    """` (did you mean 'x'?)`, of a value from a file that may be anything."""
+    return did_you_mean(name, map(str, names)) if isinstance(name, str) and len(name) < 100 else ""
+
+
 def _parse(hint: Any, value: Any, where: str) -> Any:
     if members := _dataclasses_in(hint):
         if isinstance(value, dict) and len(members) > 1:
             kinds = {member.__name__: member for member in members}
             value = dict(value)
             kind = value.pop("kind", None)
-            if kind not in kinds:
-                raise ConfigError(
-                    f"{where}.kind is {kind!r}; use one of {', '.join(kinds)}{did_you_mean(str(kind), kinds)}"
-                )
+            if not isinstance(kind, str) or kind not in kinds:
+                raise ConfigError(f"{where}.kind is {shown(kind)}; use one of {', '.join(kinds)}{_near(kind, kinds)}")
             return from_dict(kinds[kind], value, where)
         return from_dict(members[0], value, where)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _parse(next(arg for arg in args if arg is not type(None)), value, where)
+        return _parse_any(args, value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where} must be a list, not {value!r}")
-        return tuple(_parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+            raise ConfigError(f"{where} must be a list, not {shown(value)}")
+        if Ellipsis not in args and len(value) != len(args):
+            raise ConfigError(f"{where} must have {len(args)} values, not {len(value)}")
+        each = [args[0]] * len(value) if Ellipsis in args else args
+        return tuple(_parse(one, item, f"{where}[{i}]") for i, (one, item) in enumerate(zip(each, value)))
     if origin is Literal:
-        if value not in args:
-            raise ConfigError(
-                f"{where} is {value!r}; use one of {', '.join(map(repr, args))}{did_you_mean(str(value), args)}"
-            )
+        if not any(type(value) is type(one) and value == one for one in args):  # True is no 1 here
+            raise ConfigError(f"{where} is {shown(value)}; use one of {', '.join(map(repr, args))}{_near(value, args)}")
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    return _scalar(hint, value, where) if hint in (int, float, str, bool) else value
+
+
+def _parse_any(hints: tuple[Any, ...], value: Any, where: str) -> Any:
+    """A value that may be of several types, None among them."""
+    if value is None and type(None) in hints:
+        return None
+    left = [hint for hint in hints if hint is not type(None)]
+    if len(left) == 1:
+        return _parse(left[0], value, where)
+    for hint in left:
+        try:
+            return _parse(hint, value, where)
+        except ConfigError:
+            continue
+    names = " or ".join(getattr(hint, "__name__", str(hint)) for hint in left)
+    raise ConfigError(f"{where} must be {names}, not {shown(value)}")
+
+
+def _scalar(hint: type, value: Any, where: str) -> Any:
+    if type(value) is int and hint in (int, float) and abs(value) >= 2**BITS:
+        raise ConfigError(f"{where} is {shown(value)}; a number of at most {BITS} bits is possible")
+    if hint is float and type(value) is int:
         return float(value)
-    if hint in (int, float, str, bool) and (type(value) is not hint):
-        raise ConfigError(f"{where} must be {hint.__name__}, not {value!r}")
+    if type(value) is not hint:
+        raise ConfigError(f"{where} must be {hint.__name__}, not {shown(value)}")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(f"{where} is {value}; use a finite number")
     return value

@@ -9,7 +9,10 @@ from typing import Literal
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     source: str = "embedded:fashion-mnist"  # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH or npz:PATH
-    classes: tuple[int, ...] | None = None  # labels to keep; None = all
+    classes: tuple[int | str, ...] | None = None  # classes to keep, by name or label; None = all
+    fit: Literal["crop", "pad", "stretch"] = "crop"  # what is done to images that are not square
+    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = the network's
+    bad: Literal["skip", "fail"] = "skip"  # files that cannot be read: left out and said, or all named and refused
     shots: int | None = None  # size of a seeded subset to train on; None = all images
     subset_seed: int = 0  # which subset
     # images held out for evaluations, the same ones for every subset and size of it; None = all but the subset

@@ -1,36 +1,65 @@
-"""Images in a folder or a zip file, read the same way; nothing is unpacked to disk."""
+"""Images in a folder or a zip file, read the same way; nothing is unpacked to disk, and nothing but regular files is opened."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
+import stat
+import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from gan_jax.data.decode import EXTENSIONS, decode
-from gan_jax.data.fit import Shape, fit_pixels
+from gan_jax.data.decode import TOO_LARGE, BadImage, Facts, decode_file, read_header, reason_not_read
+from gan_jax.data.fit import Shape, fit_pixels, has_colour
+from gan_jax.data.formats import EXTENSIONS, HEAD_BYTES, TAIL_BYTES, picture_not_read, sniff
 from gan_jax.data.idx import has_idx
-from gan_jax.data.images import DataError, Images
-from gan_jax.data.labels import LABEL_FILES, find_labels
+from gan_jax.data.images import DataError, Images, choose_classes
+from gan_jax.data.labels import LABEL_FILES, Labels, find_labels
+from gan_jax.data.limits import MAX_FILE_BYTES, check_unpacked
+from gan_jax.data.notes import left_out_text, printable, sentences
 
-MAX_FILE_BYTES = 1 << 28  # of one file in a zip, unpacked; larger ones are refused before they are unpacked
+Bad = Literal["skip", "fail"]
+
+MAX_ENTRIES = 1 << 22  # in a zip
+_DIRECTORY_BYTES = 64 * MAX_ENTRIES  # of a zip's list of entries
+_LISTED_TYPES = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The files that matter in a folder or zip: images and label files, by their path below the root."""
+    """The files in a folder or zip by their path below the root; `read` gives the bytes of one, within a bound."""
 
     root: str  # for errors
     names: tuple[str, ...]  # a/b.png, sorted
     read: Callable[[str], bytes]
+    look: Callable[[str], tuple[bytes, bytes]]  # first and last bytes of one file
+    stream: Callable[[str], Any]  # one file, open and seekable
 
     def where(self, name: str) -> str:
         """How an error names one file."""
-        return f"{self.root}/{name}"
+        return f"{self.root}/{printable(name)}"
+
+
+class Listing(NamedTuple):
+    """The files of a folder or zip, told apart by what is in them."""
+
+    images: tuple[str, ...]  # of a kind that is read, sorted
+    left_out: tuple[tuple[str, str], ...]  # pictures that are not read: (name, reason)
+    others: tuple[str, ...]  # what nobody means as an image
+    labels: Labels  # of `images`
 
 
 @contextmanager
@@ -44,18 +73,32 @@ def open_folder(path: Path) -> Iterator[Files]:
         if real not in seen:
             names += [(Path(folder) / name).relative_to(path).as_posix() for name in files]
         seen.add(real)
-    if not any(map(_is_image, names)) and has_idx(names):
-        raise DataError(f"{path} holds idx files; read it as idx:{path} (or idx:{path}:test)")
-    yield Files(str(path), _relevant(names), lambda name: (path / name).read_bytes())
+    kept, prefix = _visible(names), ""
+    tops = {name.split("/")[0] for name in kept if _matters(name)}
+    if len(tops) == 1 and any(f"{(top := next(iter(tops)))}/{label}" in kept for label in LABEL_FILES):
+        prefix = f"{top}/"  # as in a zip: one folder around everything, its labels in it
+        kept = tuple(name.removeprefix(prefix) for name in kept if name.startswith(prefix))
+
+    def read(name: str) -> bytes:
+        with _open_regular(path / (prefix + name), name) as stream:
+            return _bounded(stream, name)
+
+    def look(name: str) -> tuple[bytes, bytes]:
+        with _open_regular(path / (prefix + name), name) as stream:
+            head = stream.read(HEAD_BYTES)
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL_BYTES))
+            return head, stream.read(TAIL_BYTES)
+
+    def stream(name: str) -> Any:
+        return _open_regular(path / (prefix + name), name)
+
+    yield Files(str(path), kept, read, look, stream)
 
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[Files]:
     """The files in a zip; one folder around everything is left out of the names."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a zip file: {error}") from error
+    archive = open_archive(path)
     with archive:
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in archive.infolist():
@@ -68,44 +111,271 @@ def open_zip(path: Path) -> Iterator[Files]:
             if name in entries:
                 raise DataError(f"{path} holds {name!r} twice")
             entries[name] = entry
-        kept = {name: entries[name] for name in _relevant(entries)}
-        for name, entry in kept.items():
-            if entry.file_size > MAX_FILE_BYTES:
-                raise DataError(f"{path}/{name} declares {entry.file_size} bytes; {MAX_FILE_BYTES} are the most")
-        tops = {name.split("/")[0] for name in kept}
-        if len(tops) == 1 and all("/" in name for name in kept):
-            kept = {name.split("/", 1)[1]: entry for name, entry in kept.items()}
+        kept = {name: entries[name] for name in _visible(entries)}
+        check_unpacked(path, sum(e.file_size for e in kept.values() if e.file_size <= MAX_FILE_BYTES))
+        matter = [name for name in kept if _matters(name)]
+        tops = {name.split("/")[0] for name in matter}
+        if len(tops) == 1 and all("/" in name for name in matter):
+            prefix = f"{next(iter(tops))}/"
+            kept = {name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)}
 
         def read(name: str) -> bytes:
+            if (size := kept[name].file_size) > MAX_FILE_BYTES:
+                raise BadImage(name, f"declares {size} bytes; {MAX_FILE_BYTES} are the most")
             try:
                 return archive.read(kept[name])  # stops at the declared size and checks the CRC
             except Exception as error:  # zlib, lzma, CRC, encryption, unknown method: no common base
-                raise DataError(f"{path}/{name} cannot be unpacked: {error}") from error
+                raise BadImage(name, f"cannot be unpacked: {error}") from error
 
-        yield Files(str(path), tuple(sorted(kept)), read)
+        def look(name: str) -> tuple[bytes, bytes]:
+            if kept[name].file_size > MAX_FILE_BYTES:
+                return read(name), b""
+            try:
+                with archive.open(kept[name]) as stream:
+                    head = stream.read(HEAD_BYTES)
+            except Exception as error:
+                raise BadImage(name, f"cannot be unpacked: {error}") from error
+            if sniff(head) is None and len(head) >= 18 and picture_not_read(head) is None and head[1] in (0, 1):
+                return head, read(name)[-TAIL_BYTES:]  # may be TGA, whose mark stands at its end
+            return head, b""
+
+        yield Files(str(path), tuple(sorted(kept)), read, look, lambda name: io.BytesIO(read(name)))
 
 
-def read_files(files: Files, name: str, shape: Shape) -> Images:
-    """Decodes all images of a folder or zip, each brought to `shape` at once so that large originals need no room."""
-    images = [file for file in files.names if _is_image(file)]
-    if not images:
-        raise DataError(f"{files.root} holds no images ({', '.join(EXTENSIONS)})")
-    labels, class_names = find_labels(files.root, files.names, images, files.read)
-    out: np.ndarray | None = None
-    for i, file in enumerate(images):
-        where = files.where(file)
+def open_archive(path: Path, what: str = "a zip file") -> zipfile.ZipFile:
+    """Opens a zip file, whose list of entries is bounded before it is read."""
+    try:
+        with path.open("rb") as stream:
+            size = _directory_bytes(stream)
+        if size > _DIRECTORY_BYTES:
+            raise DataError(f"{path} lists more files than a zip file may hold here ({MAX_ENTRIES:,})")
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as {what}: {error}") from error
+    if len(archive.infolist()) > MAX_ENTRIES:
+        archive.close()
+        raise DataError(f"{path} lists more files than a zip file may hold here ({MAX_ENTRIES:,})")
+    return archive
+
+
+def list_images(files: Files) -> Listing:
+    """Tells the files of a folder or zip apart by their first bytes, and finds the labels of the images.
+
+    Raises:
+      DataError: there are no images, or labels that do not fit them.
+    """
+    images, left_out, others = [], [], []
+    names = [name for name in files.names if name.split("/")[-1] not in LABEL_FILES]
+    with _pool() as pool:
+        found = list(pool.map(lambda name: _kind(files, name), names))
+    for name, (kind, reason) in zip(names, found, strict=True):
+        if kind is not None:
+            images.append(name)
+        elif reason is not None:
+            left_out.append((name, reason))
+        else:
+            others.append(name)
+    if not images and not left_out and has_idx(files.names):
+        raise DataError(f"{files.root} holds idx files; read it as idx:{files.root} (or idx:{files.root}:test)")
+    if not images and not left_out:
+        raise DataError(f"{files.root} holds no images (png, jpeg, webp, gif, bmp, tiff, ppm, tga, avif, jpeg 2000)")
+
+    def read(name: str) -> bytes:
         try:
-            data = files.read(file)
-        except OSError as error:
-            raise DataError(f"{where} cannot be read: {error}") from error
-        pixels = fit_pixels(decode(data, where)[None], shape, where)[0]
+            return files.read(name)
+        except (BadImage, OSError) as error:
+            raise DataError(f"{files.where(name)} {getattr(error, 'reason', f'cannot be read: {error}')}") from error
+
+    names = tuple(name for name in files.names if name.split("/")[-1] in LABEL_FILES)
+    labels = find_labels(files.root, images, names, read, [name for name, _ in left_out]) if images else Labels()
+    return Listing(tuple(images), tuple(left_out), tuple(others), labels)
+
+
+def read_files(
+    files: Files, name: str, shape: Shape, *, classes: Iterable[int | str] | None = None, bad: Bad = "skip"
+) -> Images:
+    """Decodes the images of a folder or zip, each brought to `shape` at once so that large originals need no room.
+
+    Args:
+      files: of the folder or zip.
+      name: of the set.
+      shape: what the images are brought to.
+      classes: those that are read; None for all.
+      bad: whether files that cannot be read are left out, or refused with all their names.
+    """
+    listing = list_images(files)
+    images, labels = chosen_images(listing, classes, name)
+    out: np.ndarray | None = None
+    kept: list[int] = []
+    facts: list[Facts] = []
+    colour = 0
+    left_out = list(listing.left_out)
+    for i, (file, result) in enumerate(_decoded(files, images, shape)):
+        if isinstance(result, BadImage):
+            left_out.append((file, result.reason))
+            continue
+        pixels, found, has = result
         if out is None:
             out = np.empty((len(images), *pixels.shape), np.uint8)
         if pixels.shape != out.shape[1:]:
-            raise DataError(_mixed(where, pixels.shape, files.where(images[0]), out.shape[1:]))
-        out[i] = pixels
-    assert out is not None
-    return Images(out, labels, name, class_names)
+            raise DataError(_mixed(files.where(file), pixels.shape, files.where(images[kept[0]]), out.shape[1:]))
+        out[len(kept)] = pixels
+        kept.append(i)
+        facts.append(found)
+        colour += has
+    left_out.sort()
+    refuse(left_out, bad, files.root)
+    if out is None:
+        raise DataError(no_images(left_out, files.root))
+    notes = (*listing.labels.notes, *sentences(facts, shape, colour))
+    if left_out:
+        notes = (f"{len(left_out)} of {len(left_out) + len(kept)} files left out: {left_out_text(left_out)}", *notes)
+    labels = None if labels is None else labels[kept]
+    pixels = out if len(kept) == len(out) else out[: len(kept)].copy()
+    return Images(pixels, labels, name, listing.labels.class_names, notes, tuple(left_out))
+
+
+def chosen_images(
+    listing: Listing, classes: Iterable[int | str] | None, name: str
+) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The images of the chosen classes and their labels."""
+    labels = listing.labels.labels
+    if classes is None or not listing.images:
+        return listing.images, labels
+    wanted = choose_classes(classes, labels, listing.labels.class_names, name)
+    chosen = np.flatnonzero(np.isin(labels, wanted))  # type: ignore[arg-type]
+    return tuple(listing.images[i] for i in chosen), labels[chosen]  # type: ignore[index]
+
+
+def read_headers(files: Files, images: Sequence[str], *, whole: bool = False) -> Iterator[tuple[str, Facts | BadImage]]:
+    """What each image's header says, in order; with `whole`, each is decoded, so that damage behind the header is found."""
+
+    def look(name: str) -> Facts | BadImage:
+        try:
+            if whole:
+                return decode_file(files.read(name), name)[1]
+            with files.stream(name) as stream:
+                return read_header(stream, name)
+        except BadImage as error:
+            return error
+        except OSError as error:
+            return BadImage(name, f"cannot be read: {error.strerror or error}")
+
+    yield from _mapped(look, images)
+
+
+def refuse(left_out: Sequence[tuple[str, str]], bad: Bad, root: str) -> None:
+    """Names all files that cannot be read, where that was asked for."""
+    if bad not in get_args(Bad):
+        raise DataError(f"data.bad is {bad!r}; use skip or fail")
+    if not left_out or bad == "skip":
+        return
+    if len(left_out) == 1:
+        raise DataError(f"{root}/{left_out_text(left_out)}")
+    raise DataError(f"{root}: {len(left_out)} files cannot be read: {left_out_text(left_out, most=None)}")
+
+
+def no_images(left_out: Sequence[tuple[str, str]], root: str) -> str:
+    """What is said where not one file can be read."""
+    if len(left_out) == 1:
+        return f"{root}/{left_out_text(left_out)}; it is the only image there"
+    return f"{root} holds no readable image; of its {len(left_out)} files {left_out_text(left_out)}"
+
+
+def _decoded(files: Files, images: Sequence[str], shape: Shape) -> Iterator[tuple[str, Any]]:
+    """Each image at its shape, what was found in its file and whether it has colour that goes; or what is wrong with it."""
+
+    def work(name: str) -> tuple[np.ndarray, Facts, bool] | BadImage:
+        try:
+            pixels, facts = decode_file(files.read(name), name)
+        except BadImage as error:
+            return error
+        except OSError as error:
+            return BadImage(name, f"cannot be read: {error.strerror or error}")
+        return fit_pixels(pixels[None], shape)[0], facts, shape.channels == 1 and has_colour(pixels)
+
+    yield from _mapped(work, images)
+
+
+def _mapped(work: Callable[[str], Any], names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """A function of each name, in threads (decoders work without Python's lock), in order, few at a time."""
+    with _pool() as pool:
+        step = 64
+        for start in range(0, len(names), step):
+            part = names[start : start + step]
+            yield from zip(part, pool.map(work, part), strict=True)
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="gan_jax-images")
+
+
+def _kind(files: Files, name: str) -> tuple[str | None, str | None]:
+    """The kind of an image, or why a picture is not read; neither for what nobody means as an image."""
+    meant = name.lower().endswith(tuple(EXTENSIONS))
+    try:
+        head, tail = files.look(name)
+    except BadImage as error:
+        return None, error.reason if meant or error.reason.endswith("not a regular file") else None
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror or error}" if meant else None
+    kind = sniff(head, tail)
+    if kind is None and (meant or picture_not_read(head)):
+        return None, reason_not_read(head)
+    return kind, None
+
+
+def _open_regular(path: Path, name: str) -> Any:
+    """Opens a regular file; of anything else it neither waits for nor reads a byte."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError as error:
+        raise BadImage(name, "is a link to nothing, not a regular file") from error
+    except OSError as error:
+        kind = _what(path)
+        if kind is None:
+            raise BadImage(name, f"cannot be read: {error.strerror}") from error
+        raise BadImage(name, f"is {kind}, not a regular file") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise BadImage(name, f"is {_what(path) or 'a folder'}, not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _what(path: Path) -> str | None:
+    """What a path is that is no regular file and no folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return "a link to nothing"
+    link = "a link to " if path.is_symlink() else ""
+    return next((link + name for check, name in _LISTED_TYPES if check(mode)), None)
+
+
+def _bounded(stream: Any, name: str) -> bytes:
+    """All of a file, of at most `MAX_FILE_BYTES`."""
+    large = os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES
+    data = b"" if large else stream.read(MAX_FILE_BYTES + 1)  # a file may grow, or not know its size
+    if large or len(data) > MAX_FILE_BYTES:
+        raise BadImage(name, TOO_LARGE)
+    return data
+
+
+def _directory_bytes(stream: Any) -> int:
+    """How long the list of entries of a zip says that it is; 0 where there is none."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - 65536 - 22))
+    tail = stream.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) < at + 22:
+        return 0
+    length = struct.unpack("<I", tail[at + 12 : at + 16])[0]
+    if length == 0xFFFFFFFF and (place := tail.rfind(b"PK\6\6", 0, at)) >= 0 and len(tail) >= place + 48:
+        length = struct.unpack("<Q", tail[place + 40 : place + 48])[0]
+    return length
 
 
 def _mixed(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
@@ -114,11 +384,16 @@ def _mixed(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, 
     return f"{where} is {words[0]}, but {first} is {words[1]}; give {option} to bring all images to"
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS)
+def _matters(name: str) -> bool:
+    """Whether a name is one of an image or of labels: what decides whether a zip has one folder around everything."""
+    return name.lower().endswith(tuple(EXTENSIONS)) or name.split("/")[-1] in LABEL_FILES
 
 
-def _relevant(names: object) -> tuple[str, ...]:
-    """Image and label files, sorted; hidden ones (`.x`, `.git/x`) are not."""
-    visible = [n for n in names if not any(part.startswith(".") for part in n.split("/"))]  # type: ignore[attr-defined]
-    return tuple(sorted(n for n in visible if _is_image(n) or n.split("/")[-1] in LABEL_FILES))
+def _visible(names: Iterable[str]) -> tuple[str, ...]:
+    """Sorted names without hidden ones (`.x`, `.git/x`)."""
+    return tuple(sorted(name for name in names if not any(part.startswith(".") for part in name.split("/"))))
+
+
+def suffixes(names: Iterable[str]) -> Counter[str]:
+    """How many files there are of each ending."""
+    return Counter(PurePosixPath(name).suffix.lower() or "no ending" for name in names)

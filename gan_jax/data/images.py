@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data.classes import number_names, whole_number
 from gan_jax.trees import did_you_mean, digest
 
 
@@ -28,13 +29,19 @@ class Images:
     labels: np.ndarray | None = None  # [N] int32, >= 0
     name: str = "arrays"  # where they came from, for people
     class_names: tuple[str, ...] | None = None  # by label
+    notes: tuple[str, ...] = ()  # a sentence for everything that reading lost or left out
+    left_out: tuple[tuple[str, str], ...] = ()  # files that could not be read: (name, reason)
 
     def __post_init__(self) -> None:
         images = self.images
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4:
             raise DataError(f"{self.name}: images must be uint8 [N, H, W, C], not {_describe(images)}")
         if images.shape[3] not in (1, 3, 4):
-            raise DataError(f"{self.name}: images have {images.shape[3]} channels; known are 1, 3, 4 (grey, RGB, RGBA)")
+            first = images.shape[1] in (1, 3, 4)
+            hint = "; if they are channels first, use images.transpose(0, 2, 3, 1)" if first else ""
+            raise DataError(
+                f"{self.name}: images have {images.shape[3]} channels; known are 1, 3, 4 (grey, RGB, RGBA){hint}"
+            )
         if len(images) == 0:
             raise DataError(f"{self.name} holds no images")
         if self.labels is None:
@@ -66,7 +73,7 @@ class Images:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of shapes, pixels and labels; the name does not count."""
+        """sha256 (hex) of shapes, pixels and labels; neither the name nor the notes count."""
         labels = "none" if self.labels is None else digest(self.labels)
         return hashlib.sha256(f"{digest(self.images)} {labels}".encode()).hexdigest()
 
@@ -77,41 +84,92 @@ class Images:
         return dataclasses.replace(self, images=self.images[indices], labels=labels)
 
     def of_classes(self, classes: Iterable[int | str]) -> Images:
-        """The images of these classes (labels or class names), in the order of the set; labels keep their numbers."""
-        wanted = [self.class_index(c) for c in classes]
-        if self.labels is None:
-            raise DataError(f"{self.name} has no labels to choose classes by")
-        present = set(np.unique(self.labels).tolist())
-        if absent := [c for c in wanted if c not in present]:
-            raise DataError(f"{self.name} has no image of class {absent[0]}; it has {_ranges(sorted(present))}")
-        if not wanted:
-            raise DataError(f"{self.name}: no class chosen; leave classes out for all")
-        return self.take(np.flatnonzero(np.isin(self.labels, wanted)))
+        """The images of these classes (names or labels), in the order of the set; labels keep their numbers.
+
+        Raises:
+          DataError: a class that is not there, or is named twice; a set without labels.
+        """
+        chosen = choose_classes(classes, self.labels, self.class_names, self.name)
+        return self.take(np.flatnonzero(np.isin(self.labels, chosen)))  # type: ignore[arg-type]
 
     def class_index(self, name: int | str) -> int:
-        """The label of a class given by name; a number is returned as it is."""
-        if not isinstance(name, str):
-            return int(name)
-        names = self.class_names or ()
-        if name not in names:
-            known = f"its classes are {', '.join(names)}" if names else "it has no class names, use label numbers"
-            raise DataError(f"{self.name} has no class {name!r}{did_you_mean(name, names)}; {known}")
-        return names.index(name)
+        """The label of a class given by its name or, where no class is called so, by its label."""
+        return class_index(name, self.class_names, self.name)
+
+
+def choose_classes(
+    classes: Iterable[int | str], labels: np.ndarray | None, class_names: Sequence[str] | None, where: str
+) -> list[int]:
+    """The labels of the chosen classes, in the order in which they were named.
+
+    Args:
+      classes: names or labels.
+      labels: of all images, `[N]`.
+      class_names: by label, where there are any.
+      where: the set, for errors.
+    """
+    classes = list(classes)
+    wanted = [class_index(c, class_names, where) for c in classes]
+    if labels is None:
+        raise DataError(f"{where} has no labels to choose classes by; leave data.classes out")
+    present = np.unique(labels).tolist()
+    for i, label in enumerate(wanted):
+        if label not in present:
+            known = _classes(present, class_names if isinstance(classes[i], str) else None)
+            raise DataError(f"{where} has no image of class {classes[i]}; it has {known}")
+        if label in wanted[:i]:
+            raise DataError(f"class {classes[i]} is named twice in data.classes; name each class once")
+    if not wanted:
+        raise DataError(f"{where}: no class chosen; leave classes out for all")
+    return wanted
+
+
+def class_index(name: int | str, class_names: Sequence[str] | None, where: str) -> int:
+    """The label of a class given by its name (a whole number may be one) or, where no class is called so, by its label."""
+    names = list(class_names or ())
+    text = str(name)
+    if text in names:
+        return names.index(text)
+    number = whole_number(text)
+    if number is None:
+        known = f"its classes are {', '.join(names)}" if names else "it has no class names, use label numbers"
+        raise DataError(f"{where} has no class {name!r}{did_you_mean(text, names)}; {known}")
+    numbers = [whole_number(known) for known in names]
+    if names and None not in numbers:  # 2 is the class that is called 02, never the third one
+        if numbers.count(number) != 1:
+            raise DataError(f"{where} has no class called {name}; its classes are {', '.join(names)}")
+        return numbers.index(number)
+    return number
 
 
 def from_arrays(
     images: Any, labels: Any = None, *, name: str = "arrays", class_names: Sequence[str] | None = None
 ) -> Images:
-    """Wraps arrays: images `[N, H, W]` or `[N, H, W, C]` uint8, labels `[N]` integers or None."""
+    """Wraps arrays: images `[N, H, W]` or `[N, H, W, C]` uint8; labels `[N]` whole numbers or names, or None."""
     images = np.asarray(images)
     if images.dtype == np.uint8 and images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 and images.ndim in (3, 4):
         raise DataError(f"{name}: images must be uint8 in 0 .. 255, not {images.dtype.name}; to_uint8 takes [-1, 1]")
-    labels = None if labels is None else np.asarray(labels)
-    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+    if labels is None:
+        return Images(images, None, name, None if class_names is None else tuple(class_names))
+    labels, notes = np.asarray(labels), ()
+    if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # the [N, 1] that several archives store
-    return Images(images, labels, name, None if class_names is None else tuple(class_names))
+    if labels.ndim == 2:
+        hint = "; one-hot labels are turned into numbers by labels.argmax(1)" if labels.shape[0] == len(images) else ""
+        raise DataError(f"{name}: labels must be integers [N], not {_describe(labels)}{hint}")
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)  # 2.0, as table programs write it where one is missing
+    if labels.dtype.kind in "US" and labels.ndim == 1:
+        texts = [label.decode("utf-8", "replace") if isinstance(label, bytes) else label for label in labels.tolist()]
+        numbers = [whole_number(text) for text in texts]
+        if None in numbers:
+            labels, class_names, note = number_names(texts, "labels")
+            notes = (note,) if note else ()
+        else:
+            labels = np.array(numbers, np.int64)
+    return Images(images, labels, name, None if class_names is None else tuple(class_names), notes)
 
 
 def describe(images: Images) -> dict[str, Any]:
@@ -140,5 +198,8 @@ def _describe(value: Any) -> str:
     return type(value).__name__
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers)) if len(numbers) <= 20 else f"{numbers[0]} .. {numbers[-1]}"
+def _classes(labels: Sequence[int], names: Sequence[str] | None) -> str:
+    """The classes of a set: labels, and names where there are any."""
+    if names:
+        return ", ".join(names[label] for label in labels[:20]) + (" ..." if len(labels) > 20 else "")
+    return ", ".join(map(str, labels)) if len(labels) <= 20 else f"{labels[0]} .. {labels[-1]}"

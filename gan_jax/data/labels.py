@@ -2,31 +2,54 @@
 
 | file | content |
 |---|---|
-| `labels.csv` | rows `file,label`, a header or none |
+| `labels.csv` | rows `file,label` (or with `;` or tabs), a header or none |
 | `labels.json` | `{"file": label}` |
 | `dataset.json` | `{"labels": [["file", label], ...]}` or `{"labels": null}`, as StyleGAN's tools write it |
 
-A label is a whole number from 0, or in all rows a name (numbered then in alphabetical order).
+A label is a whole number from 0 (`2`, `"2"` and `2.0` are the same one), or in all rows a name. Names are numbered in natural
+order: whole numbers by their value, so that class folders 0 .. 11 are the labels 0 .. 11; other names with the numbers in
+them by their value (`cat2` before `cat10`).
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from gan_jax.data.classes import gap_note, natural, number_names, whole_number
 from gan_jax.data.images import DataError
 from gan_jax.trees import did_you_mean
 
-Labels = tuple["np.ndarray | None", "tuple[str, ...] | None"]
+LABEL_FILES = ("labels.csv", "labels.json", "dataset.json")
 
 
-def find_labels(root: str, names: Sequence[str], images: Sequence[str], read: Callable[[str], bytes]) -> Labels:
-    """The labels `[N]` of these images and the names of the classes; None where there are none.
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Labels `[N]` int32 of images and the names of the classes, None where there are none; what is to be said of them."""
+
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find_labels(
+    root: str, images: Sequence[str], names: Sequence[str], read: Callable[[str], bytes], others: Sequence[str] = ()
+) -> Labels:
+    """The labels of these images and the names of the classes.
+
+    Args:
+      root: where the images are, for errors.
+      images: files that have labels.
+      names: all files, among them label files.
+      read: gives the bytes of a file.
+      others: files that may be labelled and need not be: those that cannot be read as images.
 
     Raises:
       DataError: two label files, one that cannot be read, an image without a label, a label without an image.
@@ -34,28 +57,66 @@ def find_labels(root: str, names: Sequence[str], images: Sequence[str], read: Ca
     found = [name for name in LABEL_FILES if name in names]
     if len(found) > 1:
         raise DataError(f"{root} holds {found[0]} and {found[1]}; keep one of the two")
+    nested = [name for name in names if "/" in name and name.rsplit("/", 1)[1] in LABEL_FILES]
+    notes = [
+        f"{name} lies in a subfolder and is not read; labels stand in one file beside all folders"
+        for name in nested[:3]
+    ]
     if found:
         where = f"{root}/{found[0]}"
-        rows = _parse(found[0], read(found[0]), where)
-        return (None, None) if rows is None else _numbers(_of_images(rows, images, where), images, where)
+        rows = _parse(found[0], read(found[0]), where, {*images, *others})
+        if rows is None:
+            return Labels(notes=(*notes, f"{found[0]} says that there are no labels"))
+        return _with(_numbers(_of_images(rows, images, others, where), images, where), notes)
     folders = [name.split("/")[0] if "/" in name else None for name in images]
     if not any(folders):
-        return None, None
+        return Labels(notes=tuple(notes))
     if None in folders:
         loose = images[folders.index(None)]
         folder = next(filter(None, folders))
         raise DataError(f"{root}/{loose} lies beside the class folder {folder!r}; move it into one, or add labels.csv")
-    return _numbers(folders, images, root)
+    notes += _odd_folders(root, images, folders, others)  # type: ignore[arg-type]
+    return _with(_named(folders, "class folders"), notes)  # type: ignore[arg-type]
 
 
-def _parse(name: str, data: bytes, where: str) -> list[tuple[str, Any]] | None:
+def _named(labels: Sequence[str], what: str) -> Labels:
+    numbered = number_names(labels, what)
+    return Labels(numbered.labels, numbered.names, (numbered.note,) if numbered.note else ())
+
+
+def _with(labels: Labels, notes: Sequence[str]) -> Labels:
+    return dataclasses.replace(labels, notes=(*notes, *labels.notes))
+
+
+def _odd_folders(root: str, images: Sequence[str], folders: Sequence[str], others: Sequence[str]) -> list[str]:
+    """What is odd about class folders: splits taken for classes, classes one folder deeper, folders without an image."""
+    notes = []
+    kinds = set(folders)
+    deeper = sorted({name.split("/")[1] for name in images if name.count("/") > 1}, key=natural)
+    within = f"; name {root}/{folders[0]} to have the folders in it as classes" if deeper else ""
+    if len(kinds) > 1 and kinds <= {"train", "test", "val", "valid", "validation", "training", "testing"}:
+        notes.append(f"the class folders {', '.join(sorted(kinds))} look like splits and are read as classes{within}")
+    elif len(kinds) == 1 and deeper:
+        notes.append(f"all images lie below the one folder {folders[0]!r}, which is the only class{within}")
+    if empty := sorted({name.split("/")[0] for name in others if "/" in name} - kinds, key=natural):
+        notes.append(f"no image of the folder(s) {', '.join(empty)} can be read: they are no classes")
+    return notes
+
+
+def _parse(name: str, data: bytes, where: str, files: set[str]) -> list[tuple[str, Any]] | None:
     """(file, label) rows of a label file; None where it says that there are no labels."""
     try:
         text = data.decode("utf-8-sig")
         if name == "labels.csv":
-            return _parse_csv(text, where)
+            return _parse_csv(text, where, files)
         content = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except DataError:
+        raise
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} cannot be read: it is not UTF-8 ({error.reason}); save it as UTF-8") from error
+    except RecursionError as error:
+        raise DataError(f"{where} cannot be read: it is nested too deeply") from error
+    except (ValueError, csv.Error) as error:  # of JSON, of numbers with thousands of digits
         raise DataError(f"{where} cannot be read: {error}") from error
     if name == "dataset.json":
         if not isinstance(content, dict) or "labels" not in content:
@@ -69,54 +130,86 @@ def _parse(name: str, data: bytes, where: str) -> list[tuple[str, Any]] | None:
         raise DataError(f'{where} must hold {{"file": label, ...}}')
     for i, pair in enumerate(pairs if isinstance(pairs, list) else [pairs]):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise DataError(f'{where}: entry {i} must be ["file", label], not {pair!r}')
+            raise DataError(f'{where}: entry {i} must be ["file", label], not {_short(pair)}')
     return [(file, label) for file, label in pairs]
 
 
-def _parse_csv(text: str, where: str) -> list[tuple[str, Any]]:
-    rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
-    if rows and [cell.strip().lower() for cell in rows[0][1]] in _HEADERS:
-        rows = rows[1:]
+def _parse_csv(text: str, where: str, files: set[str]) -> list[tuple[str, Any]]:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = [(number, row) for number, row in enumerate(reader, 1) if any(cell.strip() for cell in row)]
+    if rows and len(rows[0][1]) == 2:  # a header is what names no file, and is called so
+        file, label = (cell.strip() for cell in rows[0][1])
+        if _tidy(file, files) not in files and (file.lower() in _FILE_HEADS or label.lower() in _LABEL_HEADS):
+            rows = rows[1:]
     for number, row in rows:
         if len(row) != 2:
             raise DataError(f"{where}, line {number}: {len(row)} columns; each row is file,label")
-    pairs = [(row[0].strip(), row[1].strip()) for _, row in rows]
-    if all(_is_number(label) for _, label in pairs):
-        return [(file, int(label)) for file, label in pairs]
-    return pairs
+    return [(row[0].strip(), row[1].strip()) for _, row in rows]
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.lstrip("-").isdigit()
+_FILE_HEADS = ("file", "filename", "file_name", "image", "img", "path", "name", "id", "image_id")
+_LABEL_HEADS = ("label", "labels", "class", "target", "category", "class_id", "label_id")
 
 
-def _of_images(rows: list[tuple[str, Any]], images: Sequence[str], where: str) -> list[Any]:
+def _of_images(rows: list[tuple[str, Any]], images: Sequence[str], others: Sequence[str], where: str) -> list[Any]:
     """The label of every image, in the order of the images."""
     labels: dict[str, Any] = {}
+    known = {*images, *others}
     for file, label in rows:
+        file = _tidy(file, known)
         if file in labels:
             raise DataError(f"{where} labels {file!r} twice")
         labels[file] = label
     if missing := [image for image in images if image not in labels]:
         hint = did_you_mean(missing[0], labels)
         raise DataError(f"{where} has no label for {missing[0]!r}{hint}; {len(missing)} image(s) without one")
-    if extra := sorted(set(labels) - set(images)):
+    if extra := sorted(set(labels) - known):
         hint = did_you_mean(extra[0], images)
         raise DataError(f"{where} labels {extra[0]!r}, which is not there{hint}; {len(extra)} such label(s)")
     return [labels[image] for image in images]
 
 
+def _tidy(file: str, known: set[str]) -> str:
+    """A file's name as folders are read: with slashes, and without `./` before it."""
+    if file in known:
+        return file
+    return re.sub(r"^(\./)+", "", file.replace("\\", "/"))
+
+
 def _numbers(labels: Sequence[Any], images: Sequence[str], where: str) -> Labels:
-    """Labels as int32 and, where they are names, the names in alphabetical order."""
-    if all(isinstance(label, str) for label in labels):
-        class_names = tuple(sorted(set(labels)))
-        index = {name: i for i, name in enumerate(class_names)}
-        return np.array([index[label] for label in labels], np.int32), class_names
-    for image, label in zip(images, labels, strict=True):
-        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < 2**31:
-            raise DataError(f"{where}: the label of {image!r} is {label!r}; use whole numbers from 0, or names for all")
-    return np.array(labels, np.int32), None
+    """Labels as int32 and, where they are names, the names in natural order."""
+    whole = [_whole(label) for label in labels]
+    named = [isinstance(label, str) and label != "" for label in labels]
+    if all(named) and None in whole:
+        return _named(labels, "labels")
+    for image, label, number in zip(images, labels, whole, strict=True):
+        if number is None or not 0 <= number < 2**31:
+            hint = ""
+            if isinstance(label, list):
+                hint = "; a vector (one-hot or several attributes) is no class, write the number of its class"
+            shown = _short(label if number is None else number)
+            raise DataError(
+                f"{where}: the label of {image!r} is {shown}; use whole numbers from 0, or names for all{hint}"
+            )
+    numbers = np.array(whole, np.int32)
+    note = gap_note(numbers)
+    return Labels(numbers, None, (note,) if note else ())
 
 
-_HEADERS = (["file", "label"], ["filename", "label"], ["image", "label"])
-LABEL_FILES = ("labels.csv", "labels.json", "dataset.json")
+def _whole(label: Any) -> int | None:
+    """The whole number that a label is; None where it is none."""
+    if isinstance(label, str):
+        return whole_number(label)
+    if isinstance(label, float) and label.is_integer():
+        return int(label)
+    return label if isinstance(label, int) and not isinstance(label, bool) else None
+
+
+def _short(value: Any) -> str:
+    """A value for an error, cut where it is long."""
+    text = (
+        f"a number of {value.bit_length()} bits" if isinstance(value, int) and value.bit_length() > 64 else repr(value)
+    )
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.fit import Shape
+from gan_jax.data.fit import Fit, Shape
 from gan_jax.data.images import DataError, Images
-from gan_jax.data.sources import fit, open_source
+from gan_jax.data.sources import fit_images, open_source
 from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.extras import require
+from gan_jax.seeds import word_of
 
 Batch = dict[str, np.ndarray]  # {"image": uint8 [B, H, W, C], "label": int32 [B]}
 
@@ -106,6 +107,7 @@ def make_pipeline(
     mirror: bool = False,
     resolution: int | None = None,
     channels: int | None = None,
+    fit: Fit = "crop",
     workers: int = 0,
 ) -> Pipeline:
     """Makes an endless pipeline of `{"image": [batch / process_count, H, W, C] uint8, "label": [...] int32}`.
@@ -113,12 +115,13 @@ def make_pipeline(
     Args:
       source: `Images`, a `TfdsSource` (decoded as it goes), or whatever `load` takes; absent labels are 0.
       batch: images in a batch, over all processes.
-      seed: of the order and of mirroring; 0 .. 2^32 - 1.
+      seed: of the order and of mirroring; 0 .. 2^64 - 1.
       process_index: which part of each batch this process gets.
       process_count: over how many processes a batch is divided.
       mirror: whether each image is flipped left to right with probability 1/2.
       resolution: height and width to resize to, px; None keeps the source's.
       channels: 1, 3 or 4 to convert to; None keeps the source's.
+      fit: crop, pad or stretch images that are not square, where a resolution is given.
       workers: processes that prepare batches; 0 does it in a thread of this one (right for sets in memory).
     """
     grain = require("grain", extra="data")
@@ -126,11 +129,10 @@ def make_pipeline(
         raise DataError(f"a batch of {batch} cannot be divided over {process_count} processes; make it a multiple")
     if not 0 <= process_index < process_count:
         raise DataError(f"process_index {process_index} is outside 0 .. {process_count - 1}")
-    if not 0 <= seed < 2**32:
-        raise DataError(f"data seed {seed} is outside 0 .. 2^32 - 1")
+    word = word_of(seed, "data seed")  # grain takes 32 bits
     source = open_source(source)
-    shape = Shape(resolution, channels)
-    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat().random_map(_toss if mirror else _straight)
+    shape = Shape(resolution, channels, fit)
+    order = grain.MapDataset.range(len(source)).seed(word).shuffle().repeat().random_map(_toss if mirror else _straight)
     sample = np.array([order[i] for i in range(_ORDER_SAMPLES)], "<i8")
     identity = {
         "source": {"images": len(source), "fingerprint": source.fingerprint},
@@ -139,9 +141,13 @@ def make_pipeline(
         # Not implied by the above: another version of grain may shuffle differently.
         "order": hashlib.sha256(sample.tobytes()).hexdigest()[:16],
     }
+    if fit != "crop":  # named only then, so that positions kept before there was a choice are still valid
+        identity["pipeline"]["fit"] = fit
     size = batch // process_count
     part = slice(process_index * size, (process_index + 1) * size)
-    local = order.batch(batch).map(_Fetch(fit(source, shape) if isinstance(source, Images) else source, shape, part))
+    local = order.batch(batch).map(
+        _Fetch(fit_images(source, shape) if isinstance(source, Images) else source, shape, part)
+    )
     return Pipeline(local, identity, workers, threads=1 if isinstance(source, Images) else 4)
 
 

@@ -16,15 +16,17 @@ import dataclasses
 import importlib.resources
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from gan_jax.data.decode import decode
-from gan_jax.data.files import open_folder, open_zip, read_files
-from gan_jax.data.fit import Shape, fit_pixels
+from gan_jax.data.files import Bad, open_archive, open_folder, open_zip, read_files
+from gan_jax.data.fit import Fit, Shape, fit_pixels
 from gan_jax.data.idx import SPLITS, read_idx
 from gan_jax.data.images import DataError, Images, from_arrays
+from gan_jax.data.limits import check_unpacked
+from gan_jax.data.notes import array_sentences
 from gan_jax.data.tfds_source import TfdsSource, open_tfds
 from gan_jax.trees import did_you_mean
 
@@ -35,50 +37,73 @@ def load(
     resolution: int | None = None,
     channels: int | None = None,
     classes: Iterable[int | str] | None = None,
+    fit: Fit = "crop",
+    bad: Bad = "skip",
     crop: bool = False,
 ) -> Images:
     """Loads a whole set into memory: images `[N, resolution, resolution, channels]` uint8 and labels.
+
+    Whatever is lost on the way is a sentence of the result's `notes`; files that cannot be read are its `left_out`.
 
     Args:
       spec: a spec string (see the module), an `Images`, an array `[N, H, W(, C)]` uint8, or a tuple (images, labels).
       resolution: height and width to resize to, px, anti-aliased; None keeps the source's.
       channels: 1, 3 or 4 to convert to; None keeps the source's.
-      classes: labels or class names to keep; None keeps all.
-      crop: cut images that are not square to their centre first (else they are an error where a resolution is given).
+      classes: class names or labels to keep; None keeps all.
+      fit: what is done to images that are not square where a resolution is given: `crop` cuts the largest centred square
+        out, `pad` pads with black (transparent, where there is alpha), `stretch` stretches.
+      bad: `skip` leaves files out that cannot be read, `fail` refuses them, all their names at once.
+      crop: make images square by `fit` where no resolution is given, too.
 
     Raises:
       DataError: naming the spec, the file or the class that does not fit.
     """
-    shape = Shape(resolution, channels, crop)
+    request = Request(Shape(resolution, channels, fit, crop), None if classes is None else tuple(classes), bad)
+    if bad not in get_args(Bad):
+        raise DataError(f"data.bad is {bad!r}; use skip or fail")
     if isinstance(spec, Images):
         images = spec
     elif isinstance(spec, str):
         kind, rest = split_spec(spec)
-        images = READERS[kind](rest, shape)
+        if kind in FILE_READERS:
+            return FILE_READERS[kind](rest, request)
+        images = READERS[kind](rest, request.shape)
     elif isinstance(spec, (tuple, list)) and len(spec) == 2 and np.ndim(spec[0]) in (3, 4):
         images = from_arrays(*spec)
     else:
         images = from_arrays(spec)
-    if classes is not None:  # before resizing: fewer images to resize
-        images = images.of_classes(classes)
-    return fit(images, shape)
+    if request.classes is not None:  # before resizing: fewer images to resize
+        images = images.of_classes(request.classes)
+    return fit_images(images, request.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked of a reader of files."""
+
+    shape: Shape
+    classes: tuple[int | str, ...] | None = None
+    bad: Bad = "skip"
 
 
 def split_spec(spec: str) -> tuple[str, str]:
     """`folder:/data/cats` to ("folder", "/data/cats"); an unknown kind is an error that lists the known ones."""
     kind, colon, rest = spec.partition(":")
-    if kind not in READERS or not colon:
-        known = ", ".join(f"{name}:..." for name in READERS)
-        raise DataError(f"unknown data source {spec!r}{did_you_mean(kind, READERS)}; a source is one of {known}")
+    if kind not in KINDS or not colon:
+        known = ", ".join(f"{name}:..." for name in KINDS)
+        raise DataError(f"unknown data source {spec!r}{did_you_mean(kind, KINDS)}; a source is one of {known}")
     if not rest:
         raise DataError(f"{spec!r} names nothing after the colon")
     return kind, rest
 
 
-def fit(images: Images, shape: Shape) -> Images:
-    """Brings a set to a shape."""
-    pixels = fit_pixels(images.images, shape, images.name)
-    return images if pixels is images.images else dataclasses.replace(images, images=np.ascontiguousarray(pixels))
+def fit_images(images: Images, shape: Shape) -> Images:
+    """Brings a set to a shape; what that loses is added to its notes."""
+    pixels = fit_pixels(images.images, shape)
+    if pixels is images.images:
+        return images
+    notes = (*images.notes, *array_sentences(images.images, shape))
+    return dataclasses.replace(images, images=np.ascontiguousarray(pixels), notes=notes)
 
 
 def open_source(spec: Any) -> Images | TfdsSource:
@@ -103,18 +128,18 @@ def read_tfds(rest: str, shape: Shape) -> Images:
     return open_tfds(rest).load(shape)
 
 
-def read_folder(rest: str, shape: Shape) -> Images:
+def read_folder(rest: str, request: Request) -> Images:
     """Images below a folder."""
     path = existing(rest, "folder")
     with open_folder(path) as files:
-        return read_files(files, f"folder:{path}", shape)
+        return read_files(files, f"folder:{path}", request.shape, classes=request.classes, bad=request.bad)
 
 
-def read_zip(rest: str, shape: Shape) -> Images:
+def read_zip(rest: str, request: Request) -> Images:
     """Images in a zip file."""
     path = existing(rest, "file")
     with open_zip(path) as files:
-        return read_files(files, f"zip:{path}", shape)
+        return read_files(files, f"zip:{path}", request.shape, classes=request.classes, bad=request.bad)
 
 
 def read_idx_folder(rest: str, shape: Shape) -> Images:
@@ -129,17 +154,24 @@ def read_npz(rest: str, shape: Shape) -> Images:
     """Arrays `images` and, where there, `labels`; a file of one array needs no names."""
     path = existing(rest, "file")
     try:
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+        if magic[:2] != b"PK":
+            raise DataError(f"{path} is not an npz archive; save it with numpy.savez(path, images=..., labels=...)")
+        with open_archive(path, "npz") as archive:
+            sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
+        keys = list(sizes)
+        key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
+        if key is None:
+            raise DataError(f"{path} has no array 'images'; it holds {', '.join(map(repr, keys)) or 'nothing'}")
+        check_unpacked(path, sizes[key] + sizes.get("labels", 0))
         with path.open("rb") as stream:  # opened here, since numpy leaves a damaged file open
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is not an npz archive; save it with numpy.savez(path, images=..., labels=...)")
-            keys = list(file.files)
-            key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
-            if key is None:
-                raise DataError(f"{path} has no array 'images'; it holds {', '.join(map(repr, keys)) or 'nothing'}")
-            images, labels = file[key], file["labels"] if "labels" in keys else None
+            file: Any = np.load(stream, allow_pickle=False)
+            images, labels = file[key], file["labels"] if "labels" in keys and key != "labels" else None
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(f"{path} declares arrays that do not fit into memory") from error
     except Exception as error:  # zip, zlib, header and size errors of numpy have no common base
         raise DataError(f"{path} cannot be read as npz: {error}") from error
     return from_arrays(images, labels, name=f"npz:{path}")
@@ -175,7 +207,7 @@ READERS: dict[str, Callable[[str, Shape], Images]] = {
     "embedded": read_embedded,
     "tfds": read_tfds,
     "idx": read_idx_folder,
-    "folder": read_folder,
-    "zip": read_zip,
     "npz": read_npz,
 }
+FILE_READERS: dict[str, Callable[[str, Request], Images]] = {"folder": read_folder, "zip": read_zip}
+KINDS = ("embedded", "tfds", "idx", "folder", "zip", "npz")

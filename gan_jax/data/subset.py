@@ -8,6 +8,8 @@ import hashlib
 import numpy as np
 
 from gan_jax.data.images import DataError
+from gan_jax.documents import shown
+from gan_jax.seeds import LIMIT
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,8 +34,8 @@ def few_shot(n: int, shots: int, seed: int = 0) -> Split:
         raise DataError(f"{shots} shots: choose at least 1")
     if shots > n:
         raise DataError(f"{shots} shots, but the set has only {n} images")
-    if seed < 0:
-        raise DataError(f"subset seed {seed} must not be negative")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < LIMIT:
+        raise DataError(f"data.subset_seed is {shown(seed)}; use a whole number from 0 to 2^64 - 1")
     # PCG64's raw stream is part of numpy's compatibility promise; `Generator.permutation` is not.
     order = np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
     chosen, rest = np.sort(order[:shots]), np.sort(order[shots:])

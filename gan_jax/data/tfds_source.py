@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.convert import to_channels
-from gan_jax.data.decode import decode
-from gan_jax.data.fit import Shape, fit_pixels
-from gan_jax.data.images import DataError, Images
+from gan_jax.data.decode import Facts, decode_file, read_header
+from gan_jax.data.fit import Shape, fit_pixels, has_colour
+from gan_jax.data.images import DataError, Images, choose_classes
+from gan_jax.data.notes import sentences
 from gan_jax.extras import require
 
 _SAMPLED_RECORDS = 64  # how many records a fingerprint reads
@@ -46,27 +48,47 @@ class TfdsSource:
 
     def fetch(self, indices: Sequence[int], shape: Shape = _AS_IT_IS) -> tuple[np.ndarray, np.ndarray]:
         """Decodes the images at these positions: `[n, H, W, C]` uint8; labels `[n]` int32 (0 where there are none)."""
+        images, labels, _, _ = self._fetch(indices, shape)
+        return images, labels
+
+    def _fetch(self, indices: Sequence[int], shape: Shape) -> tuple[np.ndarray, np.ndarray, list[Facts], int]:
+        """What `fetch` gives, what was found in the files, and how many had colour that went."""
         out: list[np.ndarray] = []
         labels = np.zeros(len(indices), np.int32)
+        facts: list[Facts] = []
+        colour = 0
         for i, example in enumerate(self._examples(indices)):
             where = f"{self.name}, record {self._position(indices[i])}"
-            pixels = decode(example["image"], where)[None]
+            pixels, found = decode_file(example["image"], where)
+            pixels = pixels[None]
             if self.channels:
                 pixels = to_channels(pixels, self.channels)
-            out.append(fit_pixels(pixels, shape, where)[0])
+            facts.append(found)
+            colour += shape.channels == 1 and has_colour(pixels)
+            out.append(fit_pixels(pixels, shape)[0])
             if out[i].shape != out[0].shape:
                 raise DataError(f"{where} has shape {out[i].shape}, another image {out[0].shape}; give a resolution")
             labels[i] = example["label"] if self.has_labels else 0
-        return np.stack(out), labels
+        return np.stack(out), labels, facts, colour
 
     def load(self, shape: Shape = _AS_IT_IS) -> Images:
         """Decodes everything into memory."""
-        chunks = [self.fetch(range(i, min(i + _CHUNK, len(self))), shape) for i in range(0, len(self), _CHUNK)]
-        sizes = {images.shape[1:] for images, _ in chunks}
+        chunks = [self._fetch(range(i, min(i + _CHUNK, len(self))), shape) for i in range(0, len(self), _CHUNK)]
+        sizes = {images.shape[1:] for images, *_ in chunks}
         if len(sizes) > 1:
             raise DataError(f"{self.name} holds images of several shapes ({sorted(sizes)}); give a resolution")
-        labels = np.concatenate([labels for _, labels in chunks]) if self.has_labels else None
-        return Images(np.concatenate([images for images, _ in chunks]), labels, self.name, self.class_names)
+        labels = np.concatenate([labels for _, labels, *_ in chunks]) if self.has_labels else None
+        notes = sentences([f for _, _, facts, _ in chunks for f in facts], shape, sum(colour for *_, colour in chunks))
+        return Images(np.concatenate([images for images, *_ in chunks]), labels, self.name, self.class_names, notes)
+
+    def headers(self) -> list[Facts]:
+        """What the header of every image says, without decoding one."""
+        parts = [range(i, min(i + _CHUNK, len(self))) for i in range(0, len(self), _CHUNK)]
+        return [
+            read_header(io.BytesIO(example["image"]), f"{self.name}, record {self._position(i)}")
+            for part in parts
+            for i, example in zip(part, self._examples(part), strict=True)
+        ]
 
     def take(self, indices: Any) -> TfdsSource:
         """The source with only these positions."""
@@ -75,10 +97,8 @@ class TfdsSource:
 
     def of_classes(self, classes: Iterable[int | str]) -> TfdsSource:
         """The source with only these classes; reads all labels, no image."""
-        probe = Images(np.zeros((len(self), 1, 1, 1), np.uint8), self.labels, self.name, self.class_names)
-        wanted = [probe.class_index(c) for c in classes]
-        probe.of_classes(wanted)  # says what is wrong with them
-        return self.take(np.flatnonzero(np.isin(probe.labels, wanted)))  # type: ignore[arg-type]
+        wanted = choose_classes(classes, self.labels, self.class_names, self.name)
+        return self.take(np.flatnonzero(np.isin(self.labels, wanted)))  # type: ignore[arg-type]
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -132,13 +152,14 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
     require("array_record", extra="data")
     name, split = _name_and_split(rest)
     path = os.path.expanduser(name)
-    is_path = os.path.isabs(path) or name.startswith(".")
+    # A name may hold a slash, too (`mnist/config`): what lies there decides.
+    is_path = os.path.isabs(path) or name.startswith((".", "~")) or ("/" in name and _is_prepared(path))
     constants = require("tensorflow_datasets.core.constants", extra="data")
     # Asked again each time, since TFDS itself reads the variable only when it is imported.
     place = path if is_path else os.fspath(data_dir or constants.get_default_data_dir())
     try:
         # A set of a name that TFDS knows, in a version that it does not know, would be looked for in TFDS's own version.
-        own = None if is_path else _newest_version(os.path.join(place, name))
+        own = _newest_version(path if is_path else os.path.join(place, name))
         if is_path or own:
             data = tfds.builder_from_directory(own or path).as_data_source(split=split)
         else:
@@ -158,6 +179,11 @@ def _name_and_split(rest: str) -> tuple[str, str]:
     """A split begins with a letter, a version (`mnist:3.0.1`) with a digit."""
     found = re.fullmatch(r"(.+?)(?::([A-Za-z_]\w*(?:\[[^\]]*\])?))?", rest)
     return (found[1], found[2] or "train") if found else (rest, "train")
+
+
+def _is_prepared(folder: str) -> bool:
+    """Whether a folder is one of a prepared version, or has one in it."""
+    return os.path.isfile(os.path.join(folder, "dataset_info.json")) or _newest_version(folder) is not None
 
 
 def _newest_version(folder: str) -> str | None:

@@ -8,16 +8,19 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gan_jax.data.decode import encode_png
+from gan_jax.data.files import Bad
+from gan_jax.data.fit import Fit
 from gan_jax.data.images import DataError, Images
 from gan_jax.data.sources import load
 from gan_jax.extras import require
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_MOST_CLASSES = 1 << 20
 _SPLIT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -29,9 +32,12 @@ def prepare(
     version: str = "1.0.0",
     resolution: int | None = None,
     channels: int | None = None,
+    fit: Fit = "crop",
+    bad: Bad = "skip",
     crop: bool = False,
     description: str = "",
     overwrite: bool = False,
+    note: Callable[[str], Any] = lambda text: None,
 ) -> Path:
     """Writes a TFDS data set that `tfds.data_source(name, data_dir=out_dir)` reads back; images as PNG, without loss.
 
@@ -42,9 +48,12 @@ def prepare(
       version: as 1.0.0.
       resolution: height and width to resize to, px; None keeps the sources'.
       channels: 1, 3 or 4 to convert to; None keeps the sources'.
-      crop: cut images that are not square to their centre first.
+      fit: crop, pad or stretch images that are not square, where a resolution is given.
+      bad: skip files that cannot be read, or fail with all their names.
+      crop: make images square by `fit` where no resolution is given, too.
       description: a sentence about the set, kept in its info.
       overwrite: replace a set of the same name and version.
+      note: is told what was lost or left out, a sentence at a time.
 
     Returns:
       the folder of the data set, which `tfds:FOLDER` reads, too.
@@ -61,11 +70,16 @@ def prepare(
         raise DataError(f"{folder} is there already; choose another name or version, or overwrite it")
     tfds = require("tensorflow_datasets", extra="data")
     require("importlib_resources", extra="data")  # needed by TFDS, which does not declare it
-    splits = _load_splits(sources, resolution, channels, crop)
+    splits = _load_splits(sources, resolution=resolution, channels=channels, fit=fit, bad=bad, crop=crop)
+    for split, images in splits.items():
+        for text in images.notes:
+            note(text if len(splits) == 1 else f"{split}: {text}")
     first = next(iter(splits.values()))
     features: dict[str, Any] = {"image": tfds.features.Image(shape=first.images.shape[1:], encoding_format="png")}
     if first.labels is not None:
         top = max(int(images.labels.max()) for images in splits.values() if images.labels is not None)
+        if first.class_names is None and top >= _MOST_CLASSES:
+            raise DataError(f"label {top} would make a set of {top + 1:,} classes; number them from 0")
         kind = {"names": list(first.class_names)} if first.class_names else {"num_classes": top + 1}
         features["label"] = tfds.features.ClassLabel(**kind)
     builder_class = _make_builder(tfds, name, version, splits, features, description)
@@ -79,7 +93,7 @@ def prepare(
     return folder
 
 
-def _load_splits(sources: Any, resolution: int | None, channels: int | None, crop: bool) -> dict[str, Images]:
+def _load_splits(sources: Any, **options: Any) -> dict[str, Images]:
     """Loads every split and checks that they are of one kind."""
     given = dict(sources) if isinstance(sources, Mapping) else {"train": sources}
     if not given:
@@ -88,7 +102,7 @@ def _load_splits(sources: Any, resolution: int | None, channels: int | None, cro
     for split, source in given.items():
         if not _SPLIT.fullmatch(split):
             raise DataError(f"split name {split!r} must be letters, digits and underscores, beginning with a letter")
-        splits[split] = load(source, resolution=resolution, channels=channels, crop=crop)
+        splits[split] = load(source, **options)
     (first_split, first), *others = splits.items()
     for split, images in others:
         for what, a, b in (

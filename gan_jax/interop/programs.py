@@ -6,6 +6,7 @@ the weights. Neither format holds Python code; reading one runs nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +15,22 @@ from typing import Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
+import numpy as np
 
 from gan_jax.config import NetConfig, net_to_dict
+from gan_jax.documents import escaped
 from gan_jax.extras import check, require
 from gan_jax.files import replace
-from gan_jax.interop.sampler import Images, Sampler, sampler_of
+from gan_jax.interop.onnx_graph import OPSET, Graph, GraphError
+from gan_jax.interop.onnx_ops import write
+from gan_jax.interop.onnx_trace import Reference, trace
+from gan_jax.interop.sampler import Images, Input, Sampler, sampler_of
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree
 
 BATCH = "b"  # the name of a batch of any size
+PROBES = 2  # images of a check, where the batch is open
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -71,8 +79,31 @@ def export_stablehlo(
             f"this generator does not take batches of any size ({error}); name one: --batch 16"
         ) from error
     facts = {"format": "jax.export", "calling_convention": exported.calling_convention_version}
+    facts |= {"platforms": list(platforms)}
     body = bytes(exported.serialize())
-    return _write(Path(path), body, sampler, size, {**facts, "platforms": list(platforms)}, config, about)
+    return _write(Path(path), body, sampler, size, facts, config, about, lambda part: _reread(part, sampler, batch))
+
+
+def _reread(path: Path, sampler: Sampler, batch: int | None) -> str:
+    """Reads a program back and runs it on the first of its platforms that is here; returns where."""
+    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    here = next((d for platform in program.platforms if (d := _device(platform)) is not None), None)
+    if here is None:
+        return "no platform of this machine; only read back"
+
+    def run(given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
+        with jax.default_device(here):
+            return np.asarray(program.call(*given.values())), here.platform
+
+    with jax.default_device(here):
+        return compare(sampler, batch, run)
+
+
+def _device(platform: str) -> Any:
+    try:
+        return jax.devices(platform)[0]
+    except RuntimeError:
+        return None
 
 
 def load_stablehlo(path: str | Path) -> Callable[..., jax.Array]:
@@ -106,24 +137,102 @@ def export_onnx(
 ) -> Path:
     """Writes the sampler as an ONNX graph with its weights inside; arguments as `export_stablehlo`.
 
+    It computes in float32, whatever the network's own dtype: no runtime computes bfloat16 on a CPU. Lower weights are
+    widened, which changes none of them. The file is in its place only once it was checked, loaded and run.
+
     Raises:
-      ImportError: jax2onnx is absent; the message says what to install.
-      ProgramError: the exporter does not know an operation of this generator.
+      ImportError: onnx is absent; the message says what to install.
+      ProgramError: an operation of this generator has no form in ONNX here, or the graph makes other images.
     """
-    exporter = require("jax2onnx", extra="onnx")
-    sampler, size = sampler_of(config, variables, images, front), batch or BATCH
-    typed = [one.spec(size) for one in sampler.inputs]
-    names = {"input_names": [one.name for one in sampler.inputs], "output_names": [sampler.output.name]}
+    onnx = require("onnx", extra="onnx")
+    sampler, size = sampler_of(widened(config), widened_weights(variables), images, front), batch or BATCH
+    said = {"net": net_to_dict(config), **(about or {})}
     try:
-        model = exporter.to_onnx(sampler.function, typed, model_name="generator", **names)
-    except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-        raise ProgramError(f"jax2onnx cannot export this generator: {error}") from error
-    facts = {"format": "onnx", "opset": {o.domain or "ai.onnx": o.version for o in model.opset_import}}
-    for key, value in {"net": net_to_dict(config), **(about or {})}.items():
-        if value:
-            entry = model.metadata_props.add()
-            entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
-    return _write(Path(path), model.SerializeToString(), sampler, size, facts, config, about)
+        body = _graph(sampler, batch, size, said)
+    except GraphError as error:
+        raise ProgramError(f"this generator cannot be written as ONNX: {error}") from error
+    facts = {"format": "onnx", "opset": {"ai.onnx": OPSET}, "computes": "float32"}
+
+    def check(part: Path) -> str:
+        try:
+            onnx.checker.check_model(str(part), full_check=True)
+        except Exception as error:  # noqa: BLE001  of several kinds, from its native code
+            raise ProgramError(f"the graph is not valid ONNX: {one_line(error)}") from error
+        return compare(sampler, batch, lambda given: _run_onnx(part, given))
+
+    return _write(Path(path), body, sampler, size, facts, config, about, check)
+
+
+def widened(config: NetConfig) -> NetConfig:
+    """The configuration that computes in float32."""
+    return dataclasses.replace(config, dtype="float32") if hasattr(config, "dtype") else config
+
+
+def widened_weights(variables: Tree) -> Tree:
+    """The variables, floating ones in float32."""
+    wide = lambda x: np.asarray(x, np.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x
+    return jax.tree_util.tree_map(wide, variables)
+
+
+def _graph(sampler: Sampler, batch: int | None, size: Any, said: Mapping[str, Any]) -> bytes:
+    """The sampler as the bytes of an ONNX file."""
+    symbol = _size(batch)
+    graph, program = Graph(symbol), trace(sampler.function, [one.spec(symbol) for one in sampler.inputs])
+    named = zip(program.inputs, sampler.inputs, strict=True)
+    values = {reference.number: graph.input(reference, one.name) for reference, one in named}
+    for operation in program.operations:
+        write(graph, operation, values)
+    result = values[program.output.number] if isinstance(program.output, Reference) else graph.tensor(program.output)
+    named_shape = lambda one: (one.name, one.dtype, one.described(size)["shape"])
+    return graph.model([named_shape(one) for one in sampler.inputs], named_shape(sampler.output), result, said)
+
+
+def _run_onnx(path: Path, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
+    """Images, and what made them: onnxruntime where it is installed, else the reference that comes with onnx."""
+    try:
+        runtime = require("onnxruntime", extra="onnx")
+    except ImportError:
+        reference = require("onnx.reference", extra="onnx")
+        return reference.ReferenceEvaluator(str(path)).run(None, dict(given))[0], "onnx.reference"
+    try:
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return session.run(None, dict(given))[0], f"onnxruntime {runtime.__version__}"
+    except Exception as error:  # noqa: BLE001  of several kinds, from its native code
+        raise ProgramError(f"onnxruntime does not run the graph: {one_line(error)}") from error
+
+
+def compare(
+    sampler: Sampler, batch: int | None, run: Callable[[Mapping[str, np.ndarray]], tuple[np.ndarray, str]]
+) -> str:
+    """Runs a program on some latents and compares its images with the sampler's; returns what it ran on.
+
+    Raises:
+      ProgramError: they differ by more than rounding, or are not finite.
+    """
+    n = batch or PROBES
+    given = {one.name: _probe(one, n) for one in sampler.inputs}
+    with jax.default_matmul_precision("highest"):
+        expected = np.asarray(jax.jit(sampler.function)(*given.values()))
+    if not np.isfinite(expected.astype(np.float64)).all():
+        raise ProgramError("this generator makes values that are not finite; its weights are damaged")
+    found, where = run(given)
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ProgramError(
+            f"the program makes {found.dtype}{list(found.shape)}, for {expected.dtype}{list(expected.shape)}"
+        )
+    gap = np.abs(found.astype(np.float64) - expected).max()
+    if not gap <= (2 if expected.dtype == np.uint8 else 1e-3 * max(1.0, float(np.abs(expected).max()))):
+        raise ProgramError(f"the program makes other images on {where}: they differ by up to {gap:.3g}")
+    return where
+
+
+def _probe(one: Input, n: int) -> np.ndarray:
+    """A value of an input: normal latents, labels 0 and 1, no truncation."""
+    if not one.batched:
+        return np.ones(one.shape, one.dtype)
+    if one.dtype == "int32":
+        return np.arange(n, dtype=one.dtype) % 2
+    return np.random.default_rng(0).standard_normal((n, *one.shape)).astype(one.dtype)
 
 
 def _size(batch: int | None) -> Any:
@@ -138,8 +247,10 @@ def _write(
     facts: Mapping[str, Any],
     config: NetConfig,
     about: Mapping[str, Any] | None,
+    check: Callable[[Path], str],
 ) -> Path:
-    said = {
+    """Writes a program and its facts, once `check(file)` has run it; returns the program's place."""
+    said: dict[str, Any] = {
         **facts,
         "inputs": [one.described(size) for one in sampler.inputs],
         "outputs": [sampler.output.described(size)],
@@ -148,9 +259,14 @@ def _write(
         "net": net_to_dict(config),
         **{key: value for key, value in (about or {}).items() if value},
     }
-    text = json.dumps(said, indent=1, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda part: part.write_bytes(body))
+
+    def write_checked(part: Path) -> None:
+        part.write_bytes(body)
+        said["checked"] = check(part)
+
+    replace(path, write_checked)
+    text = json.dumps(said, indent=1, allow_nan=False) + "\n"
     replace(facts_of(path), lambda part: part.write_text(text, encoding="utf-8"))
     return path
 
@@ -158,6 +274,11 @@ def _write(
 def facts_of(path: Path) -> Path:
     """Where the facts of a program lie."""
     return path.with_name(path.name + ".json")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of any exception on one line of bearable length."""
+    return escaped(" ".join(str(error).split()), 300) or type(error).__name__
 
 
 def _digest(body: bytes) -> str:

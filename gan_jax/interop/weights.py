@@ -18,8 +18,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan_jax.documents import escaped, shown
 from gan_jax.extras import require
-from gan_jax.files import printable
+from gan_jax.interop.pairs import PAIRS, cached_pair
 from gan_jax.trees import TreeError, did_you_mean, digest, match, shape_of, unflatten
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
@@ -44,7 +45,7 @@ def load_weights(
     """Reads weights, and checks what it reads.
 
     Args:
-      source: a folder, the safetensors file in it, or `embedded:NAME`.
+      source: a folder, the safetensors file in it, `embedded:NAME`, or the name of a pair in the cache (`digiface64`).
       only: a pattern over leaf paths, or several patterns or paths (such as a plan's `needed`); other leaves are not
         read from disk. None = all.
 
@@ -98,8 +99,9 @@ def manifest_specs(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def embedded_names() -> list[str]:
     """The weights that come with this package, for `embedded:NAME`."""
-    ours = lambda manifest: manifest.is_file() and FORMAT in manifest.read_text(encoding="utf-8")
-    return sorted(entry.name for entry in _embedded().iterdir() if ours(entry / MANIFEST))
+    ours = lambda text: FORMAT in text and '"g_ema/' in text  # a discriminator alone is part of a pair of another name
+    manifests = {entry.name: entry / MANIFEST for entry in _embedded().iterdir()}
+    return sorted(name for name, path in manifests.items() if path.is_file() and ours(path.read_text(encoding="utf-8")))
 
 
 def _embedded() -> Path:
@@ -116,6 +118,10 @@ def _folder(source: str | Path) -> Path:
             known = ", ".join(names) or "none"
             raise WeightsError(f"no embedded weights {name!r}{did_you_mean(name, names)}; there are: {known}")
         return _embedded() / name
+    if (cached := cached_pair(source)) is not None:
+        if not cached.is_dir():
+            raise WeightsError(f"the pair {source} is not on this machine; gan-jax weights get {source}")
+        return cached
     folder = Path(source)
     if folder.is_file() and folder.name == WEIGHTS:
         return folder.parent
@@ -124,7 +130,10 @@ def _folder(source: str | Path) -> Path:
             f"{folder} is not a folder that gan_jax wrote ({WEIGHTS} and {MANIFEST}); see gan_jax.interop"
         )
     if not folder.is_dir():
-        raise WeightsError(f"no weights at {folder}; name a folder with {WEIGHTS}, or {EMBEDDED}NAME")
+        known = ", ".join([*PAIRS, *(EMBEDDED + name for name in embedded_names())])
+        raise WeightsError(
+            f"no weights at {folder}{did_you_mean(str(folder), PAIRS)}; name a folder with {WEIGHTS}, or one of {known}"
+        )
     return folder
 
 
@@ -137,7 +146,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        what = "nested too deep" if isinstance(error, RecursionError) else printable(str(error)[:200], keep="")
+        what = "nested too deep" if isinstance(error, RecursionError) else escaped(str(error), 160)
         raise WeightsError(f"{path} is damaged: {what}") from error
     if _deeper(manifest, DEPTH):
         raise WeightsError(f"{path} is damaged: nested more than {DEPTH} deep")
@@ -149,14 +158,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} is no manifest of gan_jax weights")
     if manifest.get("version") != VERSION:
         raise WeightsError(
-            f"{path} has version {_shown(manifest.get('version'))}; this gan_jax reads {VERSION}: use a newer one"
+            f"{path} has version {shown(manifest.get('version'))}; this gan_jax reads {VERSION}: use a newer one"
         )
     for name, leaf in manifest["leaves"].items():
         if why := _wrong(name, leaf):
-            raise WeightsError(f"{path} is damaged: leaf {_shown(name)} {why}; copy it anew")
+            raise WeightsError(f"{path} is damaged: leaf {shown(name)} {why}; copy it anew")
     for key, kinds in KINDS.items():
         if key in manifest and not isinstance(manifest[key], kinds):
-            raise WeightsError(f"{path} is damaged: its {key!r} is {_shown(manifest[key])}; copy it anew")
+            raise WeightsError(f"{path} is damaged: its {key!r} is {shown(manifest[key])}; copy it anew")
     try:
         unflatten(dict.fromkeys(manifest["leaves"]))
     except TreeError as error:
@@ -169,21 +178,15 @@ def _wrong(name: str, leaf: Any) -> str | None:
     if not name.isprintable() or not all(name.split("/")) or len(name) > LONGEST_NAME:
         return "has no path of names and slashes"
     if not isinstance(leaf, dict):
-        return f"is described by {_shown(leaf)}, not by dtype, shape and digest"
+        return f"is described by {shown(leaf)}, not by dtype, shape and digest"
     if leaf.get("dtype") not in DTYPES:
-        return f"has the dtype {_shown(leaf.get('dtype'))}"
+        return f"has the dtype {shown(leaf.get('dtype'))}"
     shape = leaf.get("shape")
     if not isinstance(shape, list) or len(shape) > AXES or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
-        return f"has the shape {_shown(shape)}"
+        return f"has the shape {shown(shape)}"
     if not isinstance(leaf.get("digest"), str) or not re.fullmatch("[0-9a-f]{64}", leaf["digest"]):
-        return f"has the digest {_shown(leaf.get('digest'))}"
+        return f"has the digest {shown(leaf.get('digest'))}"
     return None
-
-
-def _shown(value: Any) -> str:
-    """A value of a file on one line, cut, without control characters."""
-    text = repr(value[:80] if isinstance(value, str) else value)
-    return printable(text if len(text) <= 80 else f"{text[:77]}...", keep="")
 
 
 def _deeper(value: Any, depth: int) -> bool:

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from gan_jax.documents import field_of, parse_document
 from gan_jax.metrics.statistics import MetricError
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
@@ -60,7 +60,10 @@ def read_folder(folder: Any, known: Collection[str], remedy: str) -> tuple[dict[
     Raises:
       MetricError: they do not belong together, and `remedy` says what to do; or are of none of the `known` networks.
     """
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    text, where = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace"), f"{folder}/{MANIFEST}"
+    manifest = parse_document(text, where, MetricError)
+    for name in ("name", "sha256"):
+        field_of(manifest, name, str, where, MetricError)
     if manifest["name"] not in known:
         raise MetricError(f"{folder} holds weights of {manifest['name']!r}, which is none of {', '.join(known)}")
     raw = (folder / WEIGHTS).read_bytes()

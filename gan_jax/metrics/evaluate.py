@@ -1,18 +1,36 @@
-"""All metrics of one protocol, from features."""
+"""All metrics of one protocol, from features: what can be measured of these sets, and why the rest cannot."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from gan_jax.metrics.classes import class_kl
 from gan_jax.metrics.features import Features
 from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.inception_score import inception_score
-from gan_jax.metrics.kernel import kid
-from gan_jax.metrics.neighbours import prdc
+from gan_jax.metrics.kernel import KID_SUBSET, kid
+from gan_jax.metrics.neighbours import empty_balls, prdc_and_empty
 from gan_jax.metrics.protocol import Protocol
-from gan_jax.metrics.statistics import MetricError, check_same_dim, summarise
+from gan_jax.metrics.statistics import MetricError, Statistics, check_same_dim, summarise
+
+COLLAPSED = 1e-8  # variance of generated features over that of real ones: all but one image
 
 
-def evaluate_features(real: Features, fake: Features, protocol: Protocol) -> dict[str, float]:
+class Measured(dict[str, float]):
+    """Numbers by name. A metric that cannot be measured has no key, and a sentence in `notes`.
+
+    Attributes:
+      notes: what was left out and why, and what the numbers do not show; one sentence each.
+    """
+
+    def __init__(self, numbers: dict[str, float], notes: Sequence[str] = ()) -> None:
+        super().__init__(numbers)
+        self.notes = tuple(notes)
+
+
+def evaluate_features(real: Features, fake: Features, protocol: Protocol) -> Measured:
     """Measures generated against real features.
 
     Args:
@@ -21,34 +39,89 @@ def evaluate_features(real: Features, fake: Features, protocol: Protocol) -> dic
       protocol: says how; its `id` belongs beside the numbers, its `title` names them.
 
     Returns:
-      fd, kid, kid_std, precision, recall, density, coverage; with logits also is, is_std and class_kl.
+      fd, kid, kid_std, precision, recall, density, coverage; with logits also is, is_std and class_kl. What
+      `unmeasurable` names is left out; `notes` says so, and that a generator makes one image only.
 
     Raises:
-      MetricError: features that are not what the protocol says, or that cannot be measured.
+      MetricError: features that are not what the protocol says, are not finite, or leave nothing to measure.
     """
     _check_identity(real, fake, protocol)
     check_same_dim(real.values.shape[1], fake.values.shape[1])
-    distance = frechet_distance(
-        summarise(real.values, name="real features"),
-        summarise(fake.values, name="fake features"),
-        ddof=protocol.fd_ddof,
-        allow_singular=protocol.fd_allow_singular,
-    )
-    kernel = kid(
-        real.values,
-        fake.values,
-        subsets=protocol.kid_subsets,
-        subset_size=protocol.kid_subset_size,
-        seed=protocol.seed,
-    )
-    manifold = prdc(real.values, fake.values, protocol.prdc_k)
-    numbers = {"fd": distance, "kid": kernel.mean, "kid_std": kernel.std, **manifold._asdict()}
+    of_real, of_fake = summarise(real.values, name="real features"), summarise(fake.values, name="fake features")
+    left_out = unmeasurable(protocol, of_real.dim)
+    notes = list(dict.fromkeys(left_out.values()))
+    numbers: dict[str, float] = {}
+    if "fd" not in left_out:
+        ddof, singular = protocol.fd_ddof, protocol.fd_allow_singular
+        numbers["fd"] = frechet_distance(of_real, of_fake, ddof=ddof, allow_singular=singular)
+    if "kid" not in left_out:
+        kernel = kid(
+            real.values,
+            fake.values,
+            subsets=protocol.kid_subsets,
+            subset_size=protocol.kid_subset_size,
+            seed=protocol.seed,
+        )
+        numbers |= {"kid": kernel.mean, "kid_std": kernel.std}
+    collapsed = _is_collapsed(of_real, of_fake)
+    if collapsed:
+        notes.append(f"mode collapse: all {len(fake)} generated images have the same features")
+    if "precision" not in left_out:
+        manifold, *empty = prdc_and_empty(real.values, fake.values, protocol.prdc_k)
+        numbers |= manifold._asdict()
+        for count, n, name in zip(empty, (len(real), len(fake)), ("real", "generated")):
+            if count and not (collapsed and name == "generated"):
+                notes.append(empty_balls(count, n, name, protocol.prdc_k))
     if fake.logits is not None:
-        score = inception_score(fake.logits, protocol.is_splits)
-        numbers |= {"is": score.mean, "is_std": score.std}
+        if "is" not in left_out:
+            score = inception_score(fake.logits, protocol.is_splits)
+            numbers |= {"is": score.mean, "is_std": score.std}
         if real.logits is not None:
             numbers["class_kl"] = class_kl(real.logits, fake.logits)
-    return numbers
+    if not numbers:
+        raise MetricError(f"nothing can be measured of {len(real)} real and {len(fake)} generated images: {notes[0]}")
+    return Measured(numbers, notes)
+
+
+def unmeasurable(protocol: Protocol, dim: int) -> dict[str, str]:
+    """Metric -> why it is not defined for as many images as the protocol says; what is measured has no key.
+
+    It needs no images, so that a run can say it before it trains.
+
+    Args:
+      protocol: numbers of images, subsets, neighbours and splits.
+      dim: features of an image.
+    """
+    out: dict[str, str] = {}
+    counts = {"real": protocol.n_real, "generated": protocol.n_fake}
+    name, least = min(counts.items(), key=lambda item: item[1])
+    if least <= (1 if protocol.fd_allow_singular else dim):
+        wanted = 2 if protocol.fd_allow_singular else dim + 1
+        out["fd"] = (
+            f"no Frechet distance: it wants more images than features, {wanted:,} of each side or more, and there are "
+            f"{least:,} {name} ones; use KID, which is unbiased at any size, or a network of fewer features"
+        )
+    size = min(least, KID_SUBSET) if protocol.kid_subset_size is None else protocol.kid_subset_size
+    if not 2 <= size <= least:
+        reason = (
+            f"no KID: subsets of {size:,} images cannot be drawn from {least:,} {name} ones; use kid_subset_size None"
+        )
+        out |= dict.fromkeys(("kid", "kid_std"), reason if least > 1 else f"no KID: there is {least} {name} image")
+    if protocol.prdc_k >= least:
+        reason = (
+            f"no precision, recall, density and coverage: {least:,} {name} images have no {protocol.prdc_k} neighbours"
+        )
+        out |= dict.fromkeys(("precision", "recall", "density", "coverage"), reason)
+    if protocol.is_splits > protocol.n_fake:
+        reason = f"no score: {protocol.n_fake} generated images do not fall into {protocol.is_splits} splits"
+        out |= dict.fromkeys(("is", "is_std"), reason)
+    return out
+
+
+def _is_collapsed(real: Statistics, fake: Statistics) -> bool:
+    """Whether generated features hardly vary beside real ones that do."""
+    spread = lambda stats: float(np.trace(stats.scatter)) / max(stats.n - 1, 1)
+    return fake.n > 1 and spread(real) > 0 and spread(fake) <= COLLAPSED * spread(real)
 
 
 def _check_identity(real: Features, fake: Features, protocol: Protocol) -> None:

@@ -3,11 +3,14 @@
     MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y)
 
 Unbiased leaves the diagonal of k(x, x') and k(y, y') out, so equal distributions give 0 on average at any sample
-size (and single values below 0); biased keeps it. Everything is float64 and tiled.
+size (and single values below 0); biased keeps it. Everything is float64 and tiled, and features are taken about their
+centre, so that a mean far beyond the spread costs no digits.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,30 +26,77 @@ class KID(NamedTuple):
     std: float  # population standard deviation over subsets; 0 when there is only one
 
 
+@dataclasses.dataclass(frozen=True)
+class Polynomial:
+    """(gamma x.y + coef)^degree; gamma None is 1/D."""
+
+    degree: int = 3
+    gamma: float | None = None
+    coef: float = 1.0
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T * (1 / x.shape[1] if self.gamma is None else self.gamma) + self.coef) ** self.degree
+
+    def about(self, centre: np.ndarray) -> Kernel:
+        """The kernel of x - centre and y - centre, without its terms of x alone and of y alone.
+
+        Those terms cancel in MMD^2, biased and unbiased alike, and far from the origin they are nearly all of the
+        kernel: subtracted as numbers they would take the digits of the rest with them. With t = gamma centre.centre +
+        coef, a = gamma centre.x, b = gamma centre.y and q = gamma x.y of what is left of x and y,
+
+            (t + a + b + q)^n - (t + a)^n - (t + b)^n + t^n = sum_{j > 0} C(n, j) (t + a + b)^(n - j) q^j
+                + sum_{i, j > 0} C(n, i) C(n - i, j) t^(n - i - j) a^i b^j
+        """
+        n, gamma = self.degree, 1 / len(centre) if self.gamma is None else self.gamma
+        base = gamma * float(centre @ centre) + self.coef
+
+        def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+            a, b, q = gamma * (x @ centre), gamma * (y @ centre), gamma * (x @ y.T)
+            power_of_a = np.stack([a**i for i in range(1, n)], 1) if n > 1 else np.zeros((len(a), 0))
+            beside = [
+                sum(math.comb(n, i) * math.comb(n - i, j) * base ** (n - i - j) * b**j for j in range(1, n - i + 1))
+                for i in range(1, n)
+            ]
+            out = power_of_a @ np.stack(beside) if beside else np.zeros_like(q)
+            crossed = base + a[:, None] + b[None]
+            inner = np.zeros_like(q)
+            for j in range(n, 0, -1):  # Horner's scheme in q, of coefficients C(n, j) crossed^(n - j)
+                inner = (inner + math.comb(n, j) * crossed ** (n - j)) * q
+            return out + inner
+
+        return kernel
+
+
+@dataclasses.dataclass(frozen=True)
+class RBF:
+    """exp(-|x - y|^2 / (2 sigma^2))."""
+
+    sigma: float
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        squared = (x * x).sum(1)[:, None] + (y * y).sum(1)[None] - 2 * (x @ y.T)
+        return np.exp(-np.maximum(squared, 0.0) / (2 * self.sigma**2))
+
+    def about(self, centre: np.ndarray) -> Kernel:
+        """Itself: only differences count."""
+        return self
+
+
 def polynomial_kernel(degree: int = 3, gamma: float | None = None, coef: float = 1.0) -> Kernel:
     """(gamma x.y + coef)^degree; gamma None is 1/D. The defaults are KID's kernel."""
-
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x @ y.T * (1 / x.shape[1] if gamma is None else gamma) + coef) ** degree
-
-    return kernel
+    return Polynomial(degree, gamma, coef)
 
 
 def rbf_kernel(sigma: float) -> Kernel:
     """exp(-|x - y|^2 / (2 sigma^2)); CMMD is 1000 times the biased MMD^2 at sigma 10 on CLIP features."""
-
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        squared = (x * x).sum(1)[:, None] + (y * y).sum(1)[None] - 2 * (x @ y.T)
-        return np.exp(-np.maximum(squared, 0.0) / (2 * sigma**2))
-
-    return kernel
+    return RBF(sigma)
 
 
 def mmd2(real: Any, fake: Any, kernel: Kernel | None = None, *, unbiased: bool = True) -> float:
     """MMD^2 of two whole sets of features [N, D] and [M, D]; kernel None is KID's."""
-    x, y = check_pair(real, fake)
+    x, y, kernel = _centred(*check_pair(real, fake), kernel or polynomial_kernel())
     every_x, every_y = np.ones((1, len(x))), np.ones((1, len(y)))
-    return float(_mmd2_of_weights(x, y, every_x, every_y, kernel or polynomial_kernel(), unbiased)[0])
+    return float(_mmd2_of_weights(x, y, every_x, every_y, kernel, unbiased)[0])
 
 
 def kid(
@@ -73,7 +123,7 @@ def kid(
     """
     x, y = check_pair(real, fake)
     least = min(len(x), len(y))
-    size = min(least, 1000) if subset_size is None else subset_size
+    size = min(least, KID_SUBSET) if subset_size is None else subset_size
     if not 2 <= size <= least:
         raise MetricError(
             f"KID subsets of {size} from {len(x)} real and {len(y)} fake samples; use a subset size of 2 to {least}, "
@@ -83,7 +133,7 @@ def kid(
         raise MetricError(f"KID wants at least 1 subset, not {subsets}")
     draw_order = np.random.PCG64(seed)
     draws = [(_draw(draw_order, len(x), size), _draw(draw_order, len(y), size)) for _ in range(subsets)]
-    kernel = kernel or polynomial_kernel()
+    x, y, kernel = _centred(x, y, kernel or polynomial_kernel())
     if (len(x) + len(y)) ** 2 <= subsets * (2 * size) ** 2:  # the whole Gram matrix costs less than the subsets' own
         weights_x, weights_y = np.zeros((subsets, len(x))), np.zeros((subsets, len(y)))
         for row, (i, j) in enumerate(draws):
@@ -93,6 +143,19 @@ def kid(
         every = np.ones((1, size))
         values = [_mmd2_of_weights(x[i], y[j], every, every, kernel, unbiased)[0] for i, j in draws]
     return KID(float(np.mean(values)), float(np.std(values)))
+
+
+def _centred(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray, Kernel]:
+    """Features about their common centre, and the kernel of such; a function of the user's gets them as they are."""
+    if not isinstance(kernel, Polynomial | RBF) or (isinstance(kernel, Polynomial) and not _is_whole(kernel.degree)):
+        return x, y, kernel
+    start = x[0]
+    centre = start + ((x - start).mean(0) + (y - start).mean(0)) / 2
+    return x - centre, y - centre, kernel.about(centre)
+
+
+def _is_whole(degree: float) -> bool:
+    return degree >= 1 and int(degree) == degree
 
 
 def _draw(bits: np.random.PCG64, n: int, size: int) -> np.ndarray:
@@ -133,4 +196,5 @@ def _pair_sums(
     return total
 
 
+KID_SUBSET = 1000  # images of each side in a subset, where the sets have so many
 TILE = 1 << 22  # entries of a Gram matrix held at once: 32 MB

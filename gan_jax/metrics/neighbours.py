@@ -1,10 +1,12 @@
 """What nearest neighbours tell: precision and recall, density and coverage, and memorised training images.
 
-Distances come in tiles of rows, in float64, so sets of 50,000 fit into memory.
+Distances come in tiles of rows, in float64, so sets of 50,000 fit into memory. They are made of matrix products, whose
+rounding follows the norms of the two rows; where that could decide, the distance is taken again of the rows' difference.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -47,33 +49,57 @@ def prdc(real: Any, fake: Any, k: int = 5, *, inclusive: bool = False) -> PRDC:
       real: features [N, D].
       fake: features [M, D].
       k: neighbours. 5 is usual for all four; the precision and recall paper has 3.
-      inclusive: count what lies exactly on a ball (<=, as StyleGAN's precision and recall does). Default: strictly
-        inside (<, as the code of the density and coverage paper does).
+      inclusive: count what lies exactly on a ball (<=, as the precision and recall of StyleGAN, torch-fidelity and piq
+        do). Default: strictly inside (<, as the code of the density and coverage paper does).
+
+    Warns:
+      EmptyBalls: samples that lie more than k times in their own set. Their balls have radius 0, and nothing is strictly
+        inside; with `inclusive` their copies are.
     """
+    numbers, *empty = prdc_and_empty(real, fake, k, inclusive)
+    if not inclusive:
+        for count, n, name in zip(empty, (len(real), len(fake)), ("real", "generated")):
+            if count:
+                sentence = f"{empty_balls(count, n, name, k)}; take copies out, or count them with inclusive=True"
+                warnings.warn(sentence, EmptyBalls, stacklevel=2)
+    return numbers
+
+
+def prdc_and_empty(real: Any, fake: Any, k: int, inclusive: bool = False) -> tuple[PRDC, int, int]:
+    """`prdc`, and how many balls of real and of generated samples have radius 0."""
     x, y = check_pair(real, fake)
     for n, name in ((len(x), "real"), (len(y), "fake")):
         if not 1 <= k < n:
             raise MetricError(
                 f"k is {k} for {n} {name} samples; use 1 to {n - 1}, since a sample is not its own neighbour"
             )
-    centre = x.mean(0)  # smaller numbers, fewer digits lost in |x|^2 + |y|^2 - 2 x.y
-    x, y = x - centre, y - centre
+    x, y = _centred(x, y)
     real_radius, fake_radius = _kth_neighbour(x, k), _kth_neighbour(y, k)
-    # Rounding must not decide what lies on a ball: the same distance comes out of two products a digit apart.
-    slack = EQUAL * ((x * x).sum(1).max() + (y * y).sum(1).max()) * (1 if inclusive else -1)
-    within = np.less_equal if inclusive else np.less
     in_real_balls = np.zeros(len(y))
     recalled, covered = [], []
-    for rows, squared in _tiles(x, y):
-        inside = within(squared, real_radius[rows, None] + slack)
+    for rows, squared, scale in _tiles(x, y):
+        inside = _inside(squared, scale, real_radius[rows, None], inclusive, x[rows], y)
         in_real_balls += inside.sum(0)
         covered.append(inside.any(1))
-        recalled.append(within(squared, fake_radius[None] + slack).any(1))
-    return PRDC(
+        recalled.append(_inside(squared, scale, fake_radius[None], inclusive, x[rows], y).any(1))
+    numbers = PRDC(
         precision=float((in_real_balls > 0).mean()),
         recall=float(np.concatenate(recalled).mean()),
         density=float(in_real_balls.mean() / k),
         coverage=float(np.concatenate(covered).mean()),
+    )
+    return numbers, int((real_radius == 0).sum()), int((fake_radius == 0).sum())
+
+
+class EmptyBalls(UserWarning):
+    """Samples with k equal neighbours: strictly inside their balls lies nothing."""
+
+
+def empty_balls(count: int, n: int, name: str, k: int) -> str:
+    """A sentence on balls of radius 0."""
+    return (
+        f"{count} of {n} {name} samples lie more than {k} times in their set, so that their balls are empty: precision, "
+        "recall, density and coverage count what is strictly inside"
     )
 
 
@@ -83,9 +109,9 @@ def nearest(query: Any, bank: Any) -> tuple[np.ndarray, np.ndarray]:
     check_same_dim(bank.shape[1], query.shape[1])
     if len(query) == 0 or len(bank) == 0:
         raise MetricError(f"{len(query)} queries and a bank of {len(bank)}: both need at least one row")
-    centre = bank.mean(0)
-    found = [(squared.argmin(1), squared.min(1)) for _, squared in _tiles(query - centre, bank - centre)]
-    return np.concatenate([index for index, _ in found]), np.sqrt(np.concatenate([squared for _, squared in found]))
+    query, bank = _centred(query, bank)
+    index = np.concatenate([squared.argmin(1) for _, squared, _ in _tiles(query, bank)])
+    return index, np.sqrt(_apart(query, bank, np.arange(len(query)), index))
 
 
 def memorisation(fake: Any, train: Any, held_out: Any | None) -> Memorisation:
@@ -116,7 +142,8 @@ def _among(train: Any) -> np.ndarray:
     x = check_features(train, "the training images").astype(np.float64)
     if len(x) < 2:
         raise MetricError(f"{len(x)} training images have no distance to each other; give held-out images")
-    return np.sqrt(_kth_neighbour(x - x.mean(0), 1))
+    x, _ = _centred(x, x)
+    return np.sqrt(_kth_neighbour(x, 1))
 
 
 def as_vectors(images: Any) -> np.ndarray:
@@ -127,22 +154,57 @@ def as_vectors(images: Any) -> np.ndarray:
     return images.reshape(len(images), -1) / 255.0
 
 
+def _centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows about the median of y: smaller numbers, fewer digits lost in products. No far row moves a median."""
+    centre = np.median(y, axis=0)
+    return x - centre, y - centre
+
+
 def _kth_neighbour(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance [N] of each row to its k-th nearest other row (itself is the 0-th)."""
-    return np.concatenate([np.partition(squared, k, axis=1)[:, k] for _, squared in _tiles(x, x)])
+    most = min(k + SPARE, len(x) - 1)
+    found = []
+    for rows, squared, _ in _tiles(x, x):
+        near = np.argpartition(squared, most, axis=1)[:, : most + 1]  # rounding may have exchanged a few of them
+        inside = np.arange(rows.start, rows.start + len(near)).repeat(near.shape[1])
+        exact = _apart(x, x, inside, near.reshape(-1)).reshape(near.shape)
+        found.append(np.partition(exact, k, axis=1)[:, k])
+    return np.concatenate(found)
 
 
-def _tiles(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Squared distances of a slice of rows of x [N, D] to all of y [M, D], slice by slice."""
+def _inside(
+    squared: np.ndarray, scale: np.ndarray, radius: np.ndarray, inclusive: bool, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """Which pairs [n, M] lie within a squared radius, [n, 1] or [1, M]; what rounding could decide is looked at again."""
+    inside = squared < radius
+    rows, columns = np.nonzero(np.abs(squared - radius) <= EQUAL * (scale + radius))
+    if len(rows):
+        exact = _apart(x, y, rows, columns)
+        limit = np.broadcast_to(radius, squared.shape)[rows, columns]
+        # The same length comes out of other differences a few digits apart.
+        inside[rows, columns] = exact <= limit * (1 + EQUAL) if inclusive else exact < limit * (1 - EQUAL)
+    return inside
+
+
+def _apart(x: np.ndarray, y: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Squared distances [P] of pairs of rows, from their differences: equal rows are at exactly 0."""
+    part = max(1, TILE // x.shape[1])
+    pieces = range(0, len(rows), part)
+    return np.concatenate(
+        [np.square(x[rows[i : i + part]] - y[columns[i : i + part]]).sum(1) for i in pieces] or [np.zeros(0)]
+    )
+
+
+def _tiles(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """A slice of rows of x [N, D], their squared distances [n, M] to all of y, and the squared norms added [n, M]."""
     norms_x, norms_y = (x * x).sum(1), (y * y).sum(1)
     tile = max(1, TILE // len(y))
     for start in range(0, len(x), tile):
         rows = slice(start, start + tile)
         scale = norms_x[rows, None] + norms_y[None]
-        squared = scale - 2 * (x[rows] @ y.T)
-        # Equal rows shall be at distance 0, whatever order the matrix product adds in.
-        yield rows, np.where(squared > EQUAL * scale, squared, 0.0)
+        yield rows, np.maximum(scale - 2 * (x[rows] @ y.T), 0.0), scale
 
 
 TILE = 1 << 22  # distances held at once: 32 MB
 EQUAL = 1e-13  # squared distance, relative to the squared norms, that is rounding
+SPARE = 8  # neighbours beyond the k-th whose distances are taken again

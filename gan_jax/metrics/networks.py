@@ -126,7 +126,7 @@ NETWORKS: dict[str, Network] = {
     ),
     "alexnet": Network(
         "AlexNet", _last_layer(perceptual.ALEXNET), partial(perceptual.perceptual_specs, perceptual.ALEXNET),
-        dict, _symmetric_pixels, 256, 0, 224, least=32,
+        dict, _symmetric_pixels, 256, 0, 224, least=31,
     ),
     "lenet-mnist": Network(
         "LeNet-5 (MNIST)", lenet.apply_lenet, lenet.lenet_specs, dict, _grey_pixels, lenet.FEATURES, lenet.CLASSES, 32,

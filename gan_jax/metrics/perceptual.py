@@ -19,6 +19,8 @@ from gan_jax.metrics.statistics import MetricError
 from gan_jax.nets.features.perceptual import embed, lpips
 from gan_jax.trees import did_you_mean
 
+RANGE_SLACK = 0.01  # of the range: what filters add beyond it
+
 
 @dataclasses.dataclass(frozen=True)
 class Perceptual:
@@ -43,17 +45,20 @@ class Perceptual:
         """What stands in a protocol."""
         return f"lpips-{self.network}"
 
-    def distance(self, a: Any, b: Any) -> np.ndarray:
+    def distance(self, a: Any, b: Any, value_range: tuple[float, float] | None = None) -> np.ndarray:
         """LPIPS `[N]` float32 of pairs.
 
         Args:
-          a: [N, H, W, C]: uint8 with 1, 3 or 4 channels, or float in [-1, 1] with 1 or 3.
+          a: [N, H, W, C]: uint8 with 1, 3 or 4 channels, or float32 with 1 or 3.
           b: the others, of the same shape. Images quantised to uint8 have other distances where they are alike.
+          value_range: black and white of float images: (-1, 1), (0, 1) or (0, 255), for example. None is (-1, 1), and an
+            error where no pixel of any image is below 0, which (0, 1) looks like.
 
         Raises:
-          MetricError: other images, or smaller ones than the network can see.
+          MetricError: other images, pixels outside their range, or smaller images than the network can see.
         """
-        a, b = self._pixels(a), self._pixels(b)
+        _check_range((a, b), value_range)
+        a, b = self._pixels(a, value_range), self._pixels(b, value_range)
         if a.shape != b.shape:
             raise MetricError(f"pairs of {list(a.shape)} and {list(b.shape)}; LPIPS compares images of one shape")
         return np.asarray(_distance(self.network, self.params, a, b))
@@ -75,7 +80,7 @@ class Perceptual:
         rows = extract_batches(self.embed, a, batch=batch)
         return np.concatenate([np.asarray(_squared_distances(part, bank)) for part, _ in rows])
 
-    def _pixels(self, images: Any) -> jax.Array:
+    def _pixels(self, images: Any, value_range: tuple[float, float] | None = None) -> jax.Array:
         shape, kind = np.shape(images), getattr(images, "dtype", None)
         known = (1, 3, 4) if kind == np.uint8 else (1, 3)
         if len(shape) != 4 or shape[3] not in known or kind not in (np.uint8, np.float32):
@@ -90,7 +95,34 @@ class Perceptual:
             )
         if kind == np.uint8:
             return jnp.asarray(to_float(to_channels(np.asarray(images), 3)))
-        return jnp.broadcast_to(jnp.asarray(images), (*shape[:3], 3))
+        images = jnp.asarray(images)
+        if value_range is not None and value_range != (-1, 1):
+            black, white = value_range
+            images = (images - black) * (2 / (white - black)) - 1
+        return jnp.broadcast_to(images, (*shape[:3], 3))
+
+
+def _check_range(pair: tuple[Any, Any], value_range: tuple[float, float] | None) -> None:
+    """Raises MetricError where pixels of float images cannot be in the range that they are said to be in."""
+    floats = [np.asarray(x) for x in pair if getattr(x, "dtype", None) == np.float32 and np.size(x)]
+    if not floats:
+        return
+    black, white = value_range or (-1, 1)
+    if not black < white:
+        raise MetricError(f"value_range is {value_range}; give black and white, such as (0, 1)")
+    least, most = (float(f([f(x) for x in floats])) for f in (np.min, np.max))
+    found = f"pixels from {least:g} to {most:g}"
+    slack = RANGE_SLACK * (white - black)
+    if not (black - slack <= least and most <= white + slack):  # NaN too
+        raise MetricError(
+            f"{found} are outside [{black:g}, {white:g}], which float images are taken for; name their range, "
+            "value_range=(0, 255) or (0, 1), or give uint8"
+        )
+    if value_range is None and least >= 0:
+        raise MetricError(
+            f"{found}: none is below 0, as in images of [0, 1], but float images are taken for [-1, 1]; "
+            "say which with value_range=(0, 1) or (-1, 1)"
+        )
 
 
 def load_perceptual(network: str = "vgg16") -> Perceptual:

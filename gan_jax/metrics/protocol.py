@@ -42,6 +42,7 @@ class Protocol:
     prdc_k: int = 5  # neighbours
     is_splits: int = 10  # contiguous parts of the generated images
     cluster_members: int = 50  # of each cluster that intra-cluster LPIPS compares
+    seen: bool = False  # the reference is of images that are trained on, since none are held out
 
     @property
     def id(self) -> str:
@@ -107,7 +108,7 @@ class Protocol:
         lines = [
             f"protocol {self.id}",
             f"features: {self.extractor}{weights}; images {size}, {self.colour}",
-            f"reference: {self.n_real} images, {self.reference_hash[:12]}",
+            f"reference: {self.n_real} images, {self.reference_hash[:12]}{', which are trained on' if self.seen else ''}",
             f"generated: {self.n_fake} images, seed {self.seed}, {'EMA' if self.ema else 'raw'} weights, "
             f"truncation {truncation}, batch statistics {stats}",
             f"FD: covariance over n{' - 1' if self.fd_ddof else ''}; KID: {self.kid_subsets} subsets of {kid_size}; "
@@ -138,7 +139,7 @@ def make_protocol(
     return Protocol(net.name, net.weights_hash, net.resolution, colour, n_real, n_fake, reference_hash, **options)
 
 
-LATER = {"cluster_members": 50}  # fields that came after ids had been published, with their defaults
+LATER = {"cluster_members": 50, "seen": False}  # fields that came after ids had been published, with their defaults
 TITLES = {
     "fd": "FD",
     "kid": "KID",

@@ -1,7 +1,9 @@
-"""Features to statistics: count, sum and sum of outer products, in float64 on the host.
+"""Features to statistics: count, mean and scatter about the mean, in float64 on the host.
 
 Statistics of parts add up to the statistics of the whole, so a stream of batches, or the shards of several devices,
-end in the same numbers: `sum((summarise(batch) for batch in stream), empty_statistics(dim))`.
+end in the same numbers: `sum((summarise(batch) for batch in stream), empty_statistics(dim))`. Sums of squares are never
+subtracted from each other, so that a mean far beyond the spread costs no digits, and rows that are all equal have a
+covariance of exactly 0.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -22,28 +25,43 @@ class Statistics:
 
     Attributes:
       n: how many rows went in.
-      total: [D] float64, the sum of the rows.
-      outer: [D, D] float64, the sum of x x^T.
+      centre: [D] float64, the mean of the rows; zeros where there is none.
+      scatter: [D, D] float64, the sum of (x - centre) (x - centre)^T.
     """
 
     n: int
-    total: np.ndarray
-    outer: np.ndarray
+    centre: np.ndarray
+    scatter: np.ndarray
 
     @property
     def dim(self) -> int:
-        return len(self.total)
+        return len(self.centre)
+
+    @property
+    def total(self) -> np.ndarray:
+        """[D] float64, the sum of the rows."""
+        return self.n * self.centre
+
+    @property
+    def outer(self) -> np.ndarray:
+        """[D, D] float64, the sum of x x^T: what other programs store; the spread may be lost in it."""
+        return self.scatter + self.n * np.outer(self.centre, self.centre)
 
     def __add__(self, other: Statistics) -> Statistics:
         check_same_dim(self.dim, other.dim)
-        return Statistics(self.n + other.n, self.total + other.total, self.outer + other.outer)
+        n = self.n + other.n
+        if 0 in (self.n, other.n):
+            return self if other.n == 0 else other
+        apart = other.centre - self.centre
+        between = np.outer(apart, apart) * (self.n * other.n / n)
+        return Statistics(n, self.centre + apart * (other.n / n), self.scatter + other.scatter + between)
 
     @property
     def mean(self) -> np.ndarray:
         """[D] float64."""
         if self.n < 1:
             raise MetricError("the mean of no features does not exist; add at least one row")
-        return self.total / self.n
+        return self.centre
 
     def covariance(self, ddof: int = 1) -> np.ndarray:
         """[D, D] float64; ddof 1 divides by n - 1 (numpy's default), ddof 0 by n (StyleGAN's choice)."""
@@ -53,8 +71,7 @@ class Statistics:
             raise MetricError(
                 f"the covariance of {self.n} sample(s) does not exist; use at least 2, and more than {self.dim}"
             )
-        mean = self.mean
-        return (self.outer - self.n * np.outer(mean, mean)) / (self.n - ddof)
+        return self.scatter / (self.n - ddof)
 
 
 def empty_statistics(dim: int) -> Statistics:
@@ -65,16 +82,28 @@ def empty_statistics(dim: int) -> Statistics:
 def summarise(values: Any, *, name: str = "features", first_row: int = 0) -> Statistics:
     """Statistics of features [n, D]; `name` and `first_row` are for the message if a row is not finite."""
     values = check_features(values, name, first_row).astype(np.float64)
-    return Statistics(len(values), values.sum(0), values.T @ values)
+    if len(values) == 0:
+        return empty_statistics(values.shape[1])
+    start = values[0]
+    values = values - start  # the mean of small numbers is exact to the last digits of the features
+    shift = values.mean(0)
+    values -= shift
+    return Statistics(len(values), start + shift, values.T @ values)
 
 
 def check_features(values: Any, name: str = "features", first_row: int = 0) -> np.ndarray:
-    """Returns features as a numpy array [n, D], or raises `MetricError` naming the row that is not finite."""
+    """Features as a numpy array [n, D] of float32 or float64: half precision is widened.
+
+    Raises:
+      MetricError: another shape or dtype, or a row that is not finite, which is named.
+    """
     values = np.asarray(values)
     if values.ndim != 2 or values.shape[1] == 0:
         raise MetricError(f"{name} has shape {list(values.shape)}; features are [samples, dimensions]")
-    if not np.issubdtype(values.dtype, np.floating):
+    if not jnp.issubdtype(values.dtype, jnp.floating):
         raise MetricError(f"{name} is {values.dtype}; features are floating point (images go through `extract` first)")
+    if values.dtype.itemsize < 4:  # bfloat16, float16, float8
+        values = values.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
         row = int(bad[0])

@@ -69,6 +69,7 @@ class Pair:
     g_blocks: tuple[str, ...]  # names of G's layers from the latents upwards, all but the last, which makes the image
     d_head: tuple[str, ...]  # names of the layers that make D's logits of what its blocks give
     examples_mix: bool = False  # whether examples influence each other inside D (batch norm, minibatch stddev)
+    d_group: int = 1  # examples that D compares with each other, in evaluation too; 1 = it judges each by itself
     axis_name: Any = None  # mapped axis, or axes, over which batch statistics are synchronised
 
 
@@ -199,8 +200,8 @@ def _stylegan2(config: StyleGAN2Config, axis_name: str | None) -> Pair:
     make_g = make_net(generator, g, draws=True, map="map", styles="styles", synthesise="synthesise")
     g_blocks = ("mapping", *(f"synthesis/{name}" for name in reversed(blocks)))
     head = ("b4/out", "mapping") if config.num_classes else ("b4/out",)
-    mixes = config.mbstd_group > 0
-    return Pair(make_g, make_net(discriminator, d), config, blocks, g_blocks, head, examples_mix=mixes)
+    mixes, group = config.mbstd_group > 0, max(1, config.mbstd_group)
+    return Pair(make_g, make_net(discriminator, d), config, blocks, g_blocks, head, examples_mix=mixes, d_group=group)
 
 
 def _r3gan(config: R3GANConfig, axis_name: str | None) -> Pair:

@@ -148,21 +148,30 @@ def standardised(
 
     The statistics are the batch's over all devices of `axis_name` in training, and are averaged with `MOMENTUM` into the
     module's collection `batch_stats`, which an evaluation takes.
+
+    They are taken in two passes, the second about the mean that the first one found: a mean far beyond the deviation
+    costs no digits. That centre is a constant to the gradient, since the result does not depend on it.
     """
     features, wide = x.shape[-1], at_least_float32(x)
     mean = module.variable("batch_stats", "mean", jnp.zeros, (features,))
     var = module.variable("batch_stats", "var", jnp.ones, (features,))
+    spread = lambda row: row[None, None, None, :]
     if train:
-        m, square = wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))
-        if axis_name is not None and not module.is_initializing():
-            m, square = jax.lax.pmean((m, square), axis_name)
-        v = jnp.maximum(square - jnp.square(m), 0.0)
+        one = axis_name is None or module.is_initializing()
+        over = lambda values: values if one else jax.lax.pmean(values, axis_name)
+        centre = jax.lax.stop_gradient(over(wide.mean((0, 1, 2))))
+        wide -= spread(centre)
+        rest, square = over(
+            (wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2)))
+        )  # the rest is what a sum rounded off
+        v = jnp.maximum(square - jnp.square(rest), 0.0)
+        wide -= spread(rest)
         if not module.is_initializing():
-            mean.value += (1 - MOMENTUM) * (m - mean.value)
+            mean.value += (1 - MOMENTUM) * (centre + rest - mean.value)
             var.value += (1 - MOMENTUM) * (v - var.value)
     else:
-        m, v = mean.value, var.value
-    return (wide - m[None, None, None, :]) * jax.lax.rsqrt(v + epsilon)[None, None, None, :]
+        wide, v = wide - spread(mean.value), var.value
+    return wide * spread(jax.lax.rsqrt(v + epsilon))
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gan_jax.config import FreezeDConfig, to_dict
 from gan_jax.data import Images
-from gan_jax.metrics import Memorisation, Protocol, evaluate_features, extract, memorisation
+from gan_jax.metrics import Memorisation, Protocol, extract, memorisation
 from gan_jax.nets import build
 from gan_jax.report.content import Cost, Fact, Highlight, PictureRow, Report
 from gan_jax.report.curves import Chart, Curve
@@ -87,11 +87,11 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
         target,
         adapted,
         scratch,
-        evaluate_features(evaluator.reference, before, evaluator.protocol),
+        evaluator.numbers(before),
         start.plan,
         start.differences,
         {name: read_rows(result.folder / EVALUATIONS) for name, result in (("adapted", adapted), ("scratch", scratch))},
-        memorisation(fake.values, train.values, evaluator.reference.values),
+        memorisation(fake.values, train.values, evaluator.reference.values if adapted.dataset.held_out else None),
         rows,
         images["adapted"],
     )

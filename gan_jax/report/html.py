@@ -7,13 +7,13 @@ import html
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gan_jax.report import curves
-from gan_jax.report.content import Cost, Report
+from gan_jax.report.content import Cost, Fact, Highlight, PictureRow, Report
 from gan_jax.report.files import printable, write_atomically
 from gan_jax.report.grids import png_bytes, to_rgb
 from gan_jax.report.neighbours import Gallery, three_digits
@@ -22,6 +22,9 @@ from gan_jax.report.table import Table, html_table
 
 # the browser itself refuses whatever would leave the file
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+FINE_PX = (
+    64  # from this size on images are shown smaller than they are, and smoothing is kinder than leaving pixels out
+)
 
 
 def write_report(path: str | os.PathLike[str], report: Report) -> Path:
@@ -33,16 +36,30 @@ def render_report(report: Report) -> str:
     """The page as text; equal reports give equal pages."""
     parts: list[tuple[str, str, str]] = [  # (anchor, heading, content)
         ("run", "What was run", _run(report)),
-        ("pictures", "Pictures", _pictures(report)),
+        ("pictures", "Pictures", strips(report.pictures, report.pictures_note)),
         ("results", "Results", html_table(report.results)),
         ("diagnoses", "Does anything look wrong?", _diagnoses(report)),
-        ("curves", "Curves", "\n".join(map(_chart, report.charts))),
+        ("curves", "Curves", "\n".join(map(chart_figure, report.charts))),
         ("tables", "Tables", "\n".join(f"<h3>{escape(title)}</h3>\n{html_table(one)}" for title, one in report.tables)),
-        ("memory", "Does it copy its training images?", _gallery(report.gallery) if report.gallery else ""),
+        ("memory", "Does it copy its training images?", gallery_figure(report.gallery) if report.gallery else ""),
         ("plan", "Where every leaf comes from", _plan(report.plan, report.plan_summary) if report.plan else ""),
         ("cost", "What freezing saves", _costs(report.costs, report.costs_note) if report.costs else ""),
-        ("limits", "Limits", _limits(report.limits)),
+        ("limits", "Limits", bullets(report.limits)),
     ]
+    again = f"<p>Made again by <code>{escape(report.command)}</code>.</p>" if report.command else ""
+    lead = f"{paragraphs(report.summary, 'lead')}\n{tiles(report.highlights)}"
+    return render_page(report.title, lead, parts, again)
+
+
+def render_page(title: str, lead: str, parts: Sequence[tuple[str, str, str]], again: str = "") -> str:
+    """A page of sections, with a link to each of them; those without content are left out.
+
+    Args:
+      title: of the page, as text.
+      lead: HTML below the title.
+      parts: (anchor, heading as text, content as HTML).
+      again: HTML of the foot: what makes the page again.
+    """
     parts = [part for part in parts if part[2]]
     links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, heading, _ in parts)
     sections = "\n".join(
@@ -50,7 +67,6 @@ def render_report(report: Report) -> str:
         f'<h2 id="{anchor}-h">{escape(heading)}</h2>\n{content}\n</section>'
         for anchor, heading, content in parts
     )
-    again = f"<p>Made again by <code>{escape(report.command)}</code>.</p>" if report.command else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -59,15 +75,14 @@ def render_report(report: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
 <meta name="referrer" content="no-referrer">
 <link rel="icon" href="data:,">
-<title>{escape(report.title)}</title>
+<title>{escape(title)}</title>
 <style>{CSS}</style>
 </head>
 <body>
 <div class="column">
 <header>
-<h1>{escape(report.title)}</h1>
-{_paragraphs(report.summary, "lead")}
-{_highlights(report)}
+<h1>{escape(title)}</h1>
+{lead}
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 </header>
 <main>
@@ -85,66 +100,80 @@ def escape(text: object) -> str:
     return html.escape(printable(text), quote=True)
 
 
-def _paragraphs(text: str, kind: str) -> str:
+def paragraphs(text: str, kind: str = "") -> str:
+    """Text as paragraphs of a class; blank lines part them."""
     blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
     return "\n".join(f'<p class="{kind}">{escape(block)}</p>' for block in blocks)
 
 
-def _highlights(report: Report) -> str:
-    if not report.highlights:
+def tiles(highlights: Sequence[Highlight]) -> str:
+    """A few numbers at the top of a page."""
+    if not highlights:
         return ""
-    tiles = "".join(
+    shown = "".join(
         f'<div><dt>{escape(h.label)}</dt><dd class="value">{escape(h.value)}</dd>'
         + (f'<dd class="note">{escape(h.note)}</dd>' if h.note else "")
         + "</div>"
-        for h in report.highlights
+        for h in highlights
     )
-    return f'<dl class="highlights">{tiles}</dl>'
+    return f'<dl class="highlights">{shown}</dl>'
 
 
 def _run(report: Report) -> str:
     out = ""
     if report.facts:
-        value = lambda fact: f"<code>{escape(fact.value)}</code>" if fact.code else escape(fact.value)  # noqa: E731
-        lines = "".join(f"<dt>{escape(fact.name)}</dt><dd>{value(fact)}</dd>" for fact in report.facts)
-        out += f'<dl class="facts">{lines}</dl>\n'
+        out += fact_list(report.facts)
     if report.versions:
-        lines = "\n".join(f"{name}=={version}" for name, version in report.versions.items())
-        out += f"<details><summary>Package versions</summary><pre>{escape(lines)}</pre></details>\n"
+        out += folded("Package versions", "\n".join(f"{name}=={version}" for name, version in report.versions.items()))
     if report.config is not None:
-        text = json.dumps(report.config, indent=2, ensure_ascii=False)
-        out += f"<details><summary>The whole configuration</summary><pre>{escape(text)}</pre></details>\n"
+        out += folded("The whole configuration", json.dumps(report.config, indent=2, ensure_ascii=False))
     return out
 
 
-def _pictures(report: Report) -> str:
-    if not report.pictures:
+def fact_list(facts: Sequence[Fact]) -> str:
+    """Names and values, a line each."""
+    value = lambda fact: f"<code>{escape(fact.value)}</code>" if fact.code else escape(fact.value)  # noqa: E731
+    lines = "".join(f"<dt>{escape(fact.name)}</dt><dd>{value(fact)}</dd>" for fact in facts)
+    return f'<dl class="facts">{lines}</dl>\n'
+
+
+def folded(title: str, text: str) -> str:
+    """Text in a fixed-width font below a heading that opens it."""
+    return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>\n"
+
+
+def strips(pictures: Sequence[PictureRow], note: str = "") -> str:
+    """Rows of images, each with its label at the left."""
+    if not pictures:
         return ""
-    strips = []
-    for row in report.pictures:
+    rows = []
+    for row in pictures:
         images = to_rgb(row.images, f"pictures {row.label!r}")
-        note = f" <small>{escape(row.note)}</small>" if row.note else ""
-        cells = "".join(_image(image) for image in images)
+        small = f" <small>{escape(row.note)}</small>" if row.note else ""
+        cells = "".join(image_element(image) for image in images)
         said = f"{escape(row.label)}: {len(images)} images"
-        strips.append(
-            f'<figure class="strip"><figcaption>{escape(row.label)}{note}</figcaption>\n'
+        rows.append(
+            f'<figure class="strip"><figcaption>{escape(row.label)}{small}</figcaption>\n'
             f'<div class="images" style="--n:{len(images)}" role="img" aria-label="{said}">'
             f"{cells}</div></figure>"
         )
-    note = f'<p class="note">{escape(report.pictures_note)}</p>' if report.pictures_note else ""
-    return f'<div class="strips">\n{"".join(strips)}\n</div>\n{note}'
+    said = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<div class="strips">\n{"".join(rows)}\n</div>\n{said}'
 
 
-def _image(image: np.ndarray, alt: str = "") -> str:
+def image_element(image: np.ndarray, alt: str = "") -> str:
+    """An image [H, W, 3] uint8 as an element that holds it."""
     height, width, _ = image.shape
     if (image == image[..., :1]).all():
         image = image[..., :1]  # a grey picture in three channels is three times the bytes
     data = base64.b64encode(png_bytes(image)).decode()
     size = f'width="{width}" height="{height}"'
-    return f'<img class="pixels" {size} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    fine = " fine" if min(height, width) >= FINE_PX else ""
+    return f'<img class="pixels{fine}" {size} alt="{escape(alt)}" src="data:image/png;base64,{data}">'
 
 
-def _chart(chart: curves.Chart) -> str:
+def chart_figure(chart: curves.Chart) -> str:
+    """A chart with its title, legend, panels and note."""
     keys = "".join(
         f'<li><svg viewBox="0 0 30 8" aria-hidden="true"><line x1="0" y1="4" x2="30" y2="4" stroke-width="2.6" '
         f'style="stroke:var({variable})" stroke-dasharray="{dashes}"/></svg>{escape(label)}</li>'
@@ -155,10 +184,11 @@ def _chart(chart: curves.Chart) -> str:
     return f'<h3>{escape(chart.title)}</h3>\n<ul class="keys">{keys}</ul>\n<div class="panels">{panels}</div>\n{note}'
 
 
-def _gallery(gallery: Gallery) -> str:
+def gallery_figure(gallery: Gallery) -> str:
+    """Generated images beside the training images that are nearest to them, with what the distances say."""
     generated, nearest = to_rgb(gallery.generated, "generated"), to_rgb(gallery.nearest, "nearest")
     pairs = "".join(
-        f'<figure class="pair"><div>{_image(a, "generated")}{_image(b, "nearest training image")}</div>'
+        f'<figure class="pair"><div>{image_element(a, "generated")}{image_element(b, "nearest training image")}</div>'
         f"<figcaption>distance {three_digits(distance)}</figcaption></figure>"
         for a, b, distance in zip(generated, nearest, gallery.distances, strict=True)
     )
@@ -169,9 +199,9 @@ def _gallery(gallery: Gallery) -> str:
 
 def _diagnoses(report: Report) -> str:
     if report.diagnoses is None:
-        return _limits(report.warnings)
+        return bullets(report.warnings)
     calm = "<p>Nothing that was looked at is beyond its limit.</p>"
-    return (_limits(report.warnings) or calm) + "\n" + html_table(report.diagnoses)
+    return (bullets(report.warnings) or calm) + "\n" + html_table(report.diagnoses)
 
 
 def _plan(plan: Table, summary: str) -> str:
@@ -204,6 +234,7 @@ def flops_text(flops: float) -> str:
     return f"{flops / 1e3:.2f} kFLOP"
 
 
-def _limits(limits: tuple[str, ...]) -> str:
-    items: Any = "".join(f"<li>{escape(limit)}</li>" for limit in limits)
+def bullets(sentences: Sequence[str]) -> str:
+    """Sentences as a list; "" where there is none."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="limits">{items}</ul>' if items else ""

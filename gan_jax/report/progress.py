@@ -41,31 +41,58 @@ class Progress:
         self._bar: Any = None
         self._last_line_s = self._start_s = clock()
         self._start_images = int(start_images)
+        self._paused_s, self._pause_s = 0.0, None
+        self._tail_text = ""
 
     def __enter__(self) -> Progress:
         self._last_line_s = self._start_s = self._clock()
         if self._file.isatty():
             self._bar = _make_bar(self._file)
             self._bar.start()
-            self._task = self._bar.add_task(self.label, total=self.total, completed=self.images, tail="compiling")
+            self._task = self._bar.add_task(self.label, total=self.total, completed=self.images, tail="")
         return self
+
+    def pause(self, what: str) -> None:
+        """Images stop for something else, whose time is no slow training; a terminal is told what."""
+        if self._pause_s is None:
+            self._pause_s = self._clock()
+        if self._bar is not None:
+            self._bar.update(self._task, tail=what)
+
+    def proceed(self) -> None:
+        """Images go on."""
+        if self._pause_s is None:
+            return
+        self._paused_s += self._clock() - self._pause_s
+        self._pause_s = None
+        if self._bar is not None:
+            self._bar.update(self._task, tail=self._tail_text)
+
+    def say(self, text: str) -> None:
+        """Prints a line of its own, without a bar in it."""
+        if self._bar is not None:
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(printable(text), file=self._file, flush=True)
 
     def update(self, images: int, metrics: Mapping[str, Any] | None = None) -> None:
         """Reports images seen in all, and the newest metrics (numbers; anything else is passed over)."""
-        now, self.images = self._clock(), int(images)
+        clock, self.images = self._clock(), int(images)
+        now = clock - self._paused_s  # of the time in which images were shown
         # the first mark is set after the first dispatch, so that its compilation does not count as slow training
         self._marks.append((now, self.images))
         while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
             self._marks.popleft()
+        self._tail_text = self._tail(metrics)
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.images, tail=self._tail(metrics))
-        elif now - self._last_line_s >= self._every_s or self.images >= self.total:
-            self._last_line_s = now
-            self._print(metrics)
+            self._bar.update(self._task, completed=self.images, tail=self._tail_text)
+        elif clock - self._last_line_s >= self._every_s or self.images >= self.total:
+            self._last_line_s = clock
+            self._print()
 
     @property
     def images_per_s(self) -> float | None:
-        """Speed over the last half minute; None until two updates are in."""
+        """Speed over the last half minute of training, pauses left out; None until two updates are in."""
         if len(self._marks) < 2 or self._marks[-1][0] <= self._marks[0][0]:
             return None
         (t0, n0), (t1, n1) = self._marks[0], self._marks[-1]
@@ -83,11 +110,12 @@ class Progress:
         if kind is None:
             done, seconds = self.images - self._start_images, self._clock() - self._start_s
             rate = f", {done / seconds:,.0f} images/s with compilation" if seconds > 0 else ""
+            rate = rate.replace("compilation", "compilation and pauses") if self._paused_s > 0 else rate
             print(f"{self.label}: {done:,} images in {clock_text(seconds)}{rate}", file=self._file, flush=True)
 
-    def _print(self, metrics: Mapping[str, Any] | None) -> None:
+    def _print(self) -> None:
         share = 100 * self.images / self.total if self.total else 100
-        parts = [f"{self.label}: {self.images:,}/{self.total:,} images", f"{share:.0f} %", self._tail(metrics)]
+        parts = [f"{self.label}: {self.images:,}/{self.total:,} images", f"{share:.0f} %", self._tail_text]
         print(", ".join(part for part in parts if part), file=self._file, flush=True)
 
     def _tail(self, metrics: Mapping[str, Any] | None) -> str:

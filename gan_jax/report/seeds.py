@@ -17,6 +17,11 @@ from gan_jax.transfer.cells import Cell
 LOWER = {"fd": "FD", "kid": "KID"}  # better when lower
 
 
+def measured(cells: Sequence[Cell]) -> list[str]:
+    """The measures that all cells have: a Frechet distance is left out where there are too few images."""
+    return [key for key in MEASURES if all(key in cell.end for cell in cells)]
+
+
 def last(cells: Sequence[Cell], method: str, key: str) -> list[float]:
     """The last evaluation's value of every seed."""
     return [cell.end[key] for cell in cells if cell.method == method]
@@ -26,7 +31,7 @@ def summarise(cells: Sequence[Cell]) -> dict[str, Any]:
     """Means with 95 % intervals by measure and method, and for each pair of methods whether the intervals overlap."""
     out: dict[str, Any] = {}
     methods = list(dict.fromkeys(cell.method for cell in cells))
-    for key in MEASURES:
+    for key in measured(cells):
         ranges = {method: interval(last(cells, method, key)) for method in methods}
         for method, (mean, half) in ranges.items():
             out[f"{key} {method}"] = {"mean": mean, "half_width_95": half}
@@ -51,8 +56,10 @@ def reached(cells: Sequence[Cell], method: str, baseline: str, key: str = "kid")
 def make_table(cells: Sequence[Cell], names: Mapping[str, str]) -> Table:
     """A row for each method, named as given, with the last evaluation of its seeds."""
     better = lambda key: "lower" if key in LOWER else "higher"
-    columns = (Column("run"), *(Column(key, _title(cells, key), better=better(key)) for key in MEASURES))
-    rows = [{"run": name, **{key: last(cells, method, key) for key in MEASURES}} for method, name in names.items()]
+    columns = (Column("run"), *(Column(key, _title(cells, key), better=better(key)) for key in measured(cells)))
+    rows = [
+        {"run": name, **{key: last(cells, method, key) for key in measured(cells)}} for method, name in names.items()
+    ]
     return Table(columns, rows, f"Protocol {cells[0].end['protocol']} and its like of the other seeds.")
 
 

@@ -46,6 +46,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: Rows
     caption: str = ""  # what is shown, under the table; what the intervals are is added to it
+    over_seeds: bool = True  # whether rows are results of seeds, of which the note says how many
 
     def cells(self) -> list[list[str]]:
         """Every value as text, row by row."""
@@ -67,6 +68,8 @@ class Table:
         measured = [row.get(c.key) for row in self.rows for c in self.columns if c.better is not None]
         seeds = {len(v) for v in values if _is_sequence(v)} | {1 for v in measured if _is_number(v)}
         parts = [self.caption] if self.caption else []
+        if not self.over_seeds:
+            return " ".join(parts)
         if many := sorted(n for n in seeds if n > 1):
             over = f"{many[0]}" if len(many) == 1 else f"{many[0]} to {many[-1]}"
             parts.append(f"Mean ± half-width of the 95 % interval (Student t) over {over} seeds.")

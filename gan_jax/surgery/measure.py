@@ -13,6 +13,7 @@ import numpy as np
 
 from gan_jax.config import BigGANConfig, R3GANConfig, StyleGAN2Config
 from gan_jax.nets.biggan import chunk, widths
+from gan_jax.nets.grouped import up_to_groups
 from gan_jax.nets.resample import downsample, upsample
 
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
@@ -140,8 +141,9 @@ def measure_pair(
       new: the pair of the target.
       new_variables: its transplanted variables.
       key: of the latents.
-      n: number of latents.
+      n: number of latents; more of them where a D compares images in groups that do not divide it.
     """
+    n = up_to_groups(n, old, new)
     config, was = new.config, old.config
     heard, z = common_latents(config, was, key, n)
 

@@ -8,9 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from gan_jax.documents import escaped, parse_document, shown
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps, values_kept
 from gan_jax.surgery.ops.arrays import Shape
-from gan_jax.surgery.table import plan_table
+from gan_jax.surgery.table import plan_summary, plan_table
 from gan_jax.trees import TreeError
 
 FORMAT = 1  # of the JSON
@@ -99,6 +100,11 @@ class Plan:
         """The table."""
         return plan_table(self)
 
+    @property
+    def summary(self) -> str:
+        """The table in ten lines at most."""
+        return plan_summary(self)
+
     def to_json(self) -> str:
         """The plan as JSON text; `from_json` gives an equal plan."""
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
@@ -107,7 +113,7 @@ class Plan:
     def from_json(text: str) -> Plan:
         """Reads what `to_json` wrote, and checks that it is whole."""
         try:
-            values = json.loads(text)
+            values = parse_document(text, "this plan", PlanError)
             if values["format"] != FORMAT:
                 raise PlanError(f"this plan has format {values['format']}; this version reads {FORMAT}")
             shape = lambda value: tuple(int(n) for n in value)
@@ -121,11 +127,15 @@ class Plan:
                 for entry in values["entries"]
             )  # fmt: skip
             plan = Plan(entries, tuple(values["unused"]), tuple(values["notes"]), dict(values["policies"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             if isinstance(error, TreeError):
                 raise
-            raise PlanError(f"this is no plan: {error!r}") from error
+            raise PlanError(f"this is no plan: {escaped(repr(error), 200)}") from error
         for entry in plan.entries:
+            if not isinstance(entry.target, str) or not isinstance(entry.op, str) or not isinstance(entry.args, dict):
+                raise PlanError(
+                    f"this is no plan: leaf {shown(entry.target)} has {shown(entry.op)} of {shown(entry.args)}"
+                )
             check_entry(entry)
         return plan
 
@@ -135,8 +145,8 @@ def check_entry(entry: Entry) -> None:
     try:
         made = shape_of_steps(entry.steps, entry.source_shapes)
         early = [name for name, _ in entry.steps[:-1] if lookup(name).fresh and not lookup(name).constant]
-    except (TreeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise PlanError(f"leaf {entry.target!r}: {entry.op} fails: {error}") from error
+    except (TreeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise PlanError(f"leaf {entry.target!r}: {shown(entry.op)} fails: {escaped(str(error), 300)}") from error
     if made != entry.target_shape:
         old = " and ".join(str(list(s)) for s in entry.source_shapes) or "nothing"
         raise PlanError(

@@ -28,6 +28,7 @@ from importlib import metadata
 from typing import Any
 
 from gan_jax import __version__
+from gan_jax.documents import shown
 from gan_jax.surgery.measure import Difference
 from gan_jax.surgery.ops import OPS
 from gan_jax.surgery.plan import Plan
@@ -189,12 +190,49 @@ def train_step(
 def history_of(manifest: Mapping[str, Any]) -> list[Step]:
     """A manifest's history; of weights from before there was one, their training where it began from fresh values."""
     if "history" in manifest:
-        return list(manifest["history"])
+        return check_history(manifest["history"], "the manifest's history")
     config, images = manifest.get("config"), manifest.get("images")
     if not isinstance(config, dict) or images is None or config.get("transfer", {}).get("kind") != "ScratchConfig":
         return []
     stamp = {"kind": "train", "date": manifest.get("created", "unknown"), "versions": manifest.get("versions", {})}
     return [stamp | {"images": images, "config": config, "averages": {"g_ema": "g"}}]
+
+
+class HistoryError(ValueError):
+    """A history that is not as it was written; the message says which step and what is wrong."""
+
+
+def check_history(steps: Any, where: str) -> list[Step]:
+    """The steps of a history out of a file, once their form is known to be that of this module.
+
+    Raises:
+      HistoryError: it is not; `where` begins the message.
+    """
+    if not isinstance(steps, list):
+        raise HistoryError(f"{where} is damaged: it must be a list of steps, not {shown(steps)}")
+    for i, step in enumerate(steps, 1):
+        if not isinstance(step, dict) or not isinstance(step.get("kind"), str):
+            raise HistoryError(f"{where} is damaged: step {i} has no kind")
+        for name, kind in FORMS.get(step["kind"], {}).items():
+            if not isinstance(step.get(name), kind):
+                raise HistoryError(f"{where} is damaged: {name} of step {i} is {shown(step.get(name))}")
+        for leaf, entry in step.get("leaves", {}).items():
+            sources = entry.get("sources", {}) if isinstance(entry, dict) else None
+            if not isinstance(sources, dict) or not isinstance(entry.get("op"), str):
+                raise HistoryError(f"{where} is damaged: leaf {shown(leaf)} of step {i} is {shown(entry)}")
+        for donor in step.get("donors", ()):
+            if not isinstance(donor, dict) or not isinstance(donor.get("name"), str):
+                raise HistoryError(f"{where} is damaged: a donor of step {i} has no name")
+            check_history(donor.get("history"), f"{where}: that of donor {shown(donor['name'])}")
+    return list(steps)
+
+
+FORMS = {  # what is read of a step of each kind, beside the kind
+    "transplant": {"leaves": dict, "source": dict},
+    "import": {"leaves": dict, "source": dict},
+    "fuse": {"donors": list, "shares": dict, "words": str},
+    "train": {"config": dict, "images": int},
+}
 
 
 def origin_of(history: Sequence[Step], path: str) -> Origin:

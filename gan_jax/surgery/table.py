@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,38 @@ def plan_table(plan: Plan) -> str:
         shown = ", ".join(plan.unused[:6]) + (f" and {len(plan.unused) - 6} more" if len(plan.unused) > 6 else "")
         lines.append(f"not used of the source: {shown}")
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def plan_summary(plan: Plan) -> str:
+    """A plan in ten lines at most: totals, each network's share, which operations, what is left over, the notes."""
+    lines = [totals_line(plan)]
+    networks: dict[str, list[Entry]] = {}
+    for entry in plan.entries:
+        networks.setdefault(entry.target.partition("/")[0], []).append(entry)
+    for name, entries in networks.items():
+        ops = Counter(entry.op for entry in entries)
+        shown = ", ".join(f"{op} {n}" for op, n in ops.most_common(4)) + (", .." if len(ops) > 4 else "")
+        size, fresh = sum(entry.size for entry in entries), sum(entry.values["fresh"] for entry in entries)
+        frozen = sum(entry.size for entry in entries if entry.frozen)
+        told = [f"{len(entries)} leaves", f"{size:,} values", f"{100 * fresh / max(1, size):.1f} % fresh"]
+        told += [f"{frozen:,} frozen"] if frozen else []
+        lines.append(f"{name}: {', '.join(told)} ({shown})")
+    made = [entry for entry in plan.entries if entry.source_shapes and entry.source_shapes[0] != entry.target_shape]
+    if made:
+        one = made[0]
+        more = f", and {len(made) - 1} more" if len(made) > 1 else ""
+        lines.append(
+            f"of another shape: {one.target} {_shape(one.source_shapes[0])} -> {_shape(one.target_shape)}{more}"
+        )
+    if plan.unused:
+        lines.append(f"not used of the source: {_few(plan.unused, 2)}")
+    room = SUMMARY - len(lines) - 1
+    notes = [f"note: {note}" for note in plan.notes]
+    lines += notes if len(notes) <= room else [*notes[: room - 1], f"and {len(notes) - room + 1} more notes"]
+    return "\n".join(lines)
+
+
+SUMMARY = 10  # lines of a summary, the one that says where the whole table is among them
 
 
 def totals_line(plan: Plan) -> str:

@@ -84,4 +84,5 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         near=near,
         path_lengths=lengths if "styles" in pair.g.parts else None,
         examples_mix=pair.examples_mix,
+        d_group=pair.d_group,
     )

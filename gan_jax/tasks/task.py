@@ -39,6 +39,7 @@ class Task:
       path_lengths: `(g_vars, batch, keys, keys) -> [B]` of StyleGAN2's latents by the first keys, along noise by the
         second; None where G has no styles.
       terms: `(g_vars, sample, batch, keys) -> [B]` or None: what G minimises beside the game.
+      d_group: examples that D compares with each other, in evaluation too.
       examples_mix: whether examples influence each other inside D (batch norm), so that real and generated ones are
         judged in two passes instead of one.
     """
@@ -57,3 +58,4 @@ class Task:
     path_lengths: Callable[[Variables, Batch, jax.Array, jax.Array], jax.Array] | None = None
     terms: Callable[[Variables, Sample, Batch, jax.Array], jax.Array | None] = no_terms
     examples_mix: bool = False
+    d_group: int = 1

@@ -58,6 +58,7 @@ class Checkpointer:
         self._writer: Any = None
         self._saving: int | None = None  # images of the save under way
         self._last: int | None = None  # images of the state last saved or restored here
+        self._score: float | None = None  # what the state under way was measured as since its save began
 
     def save(
         self,
@@ -70,14 +71,13 @@ class Checkpointer:
     ) -> None:
         """Begins to save a state; it may be donated as soon as this returns.
 
-        Does nothing when the state of these images was the last that was saved or restored here (so a metric is to be
-        known before the save).
+        Does nothing when the state of these images was the last that was saved or restored here.
 
         Args:
           images: real images shown so far: the name of the checkpoint.
           state: tree of arrays.
           cursor: position of this process's data pipeline, JSON.
-          metric: what keep-best compares.
+          metric: what keep-best compares, where it is known; else `score` says it later.
           history: where the leaves come from, JSON; kept in the manifest.
 
         Raises:
@@ -103,6 +103,18 @@ class Checkpointer:
         except Exception as error:  # noqa: BLE001  whatever the storage raises
             self._fail(error)
         self._last = images
+
+    def score(self, images: int, metric: float | None) -> None:
+        """Says what the state last saved or restored was measured as; of any other state, or for None, does nothing.
+
+        Raises:
+          CheckpointError: its save failed, or its manifest is damaged.
+        """
+        if metric is None or images != self._last:
+            return
+        self._score = metric
+        if self._saving is None:
+            self._write_score()
 
     def check(self) -> None:
         """Raises the failure of the save under way, if it has failed; a file-system look-up otherwise."""
@@ -147,6 +159,8 @@ class Checkpointer:
         """Waits, and ends the threads; the object is not used after."""
         try:
             self._finish()
+            if jax.process_index() == 0:
+                self._leftovers = remove_leftovers(self.folder, self._leftovers)
         finally:
             if self._writer is not None:
                 self._writer.close()
@@ -174,11 +188,20 @@ class Checkpointer:
         except Exception as error:  # noqa: BLE001
             self._fail(error)
         self._saving = None
+        if self._score is not None:
+            self._write_score()
+        elif jax.process_index() == 0:
+            self._prune()
+
+    def _write_score(self) -> None:
+        metric, self._score = self._score, None
+        assert metric is not None and self._last is not None
         if jax.process_index() == 0:
+            store.write_metric(self._path(self._last), metric)
             self._prune()
 
     def _fail(self, error: Exception) -> NoReturn:
-        images, self._saving, self._last = self._saving, None, None
+        images, self._saving, self._last, self._score = self._saving, None, None, None
         # Left where it is: others of Orbax's threads may still write to it. A save of these images replaces it.
         self._leftovers[f"{images}{store.UNFINISHED}"] = time.time()
         last = self.latest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,11 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import trees
+from gan_jax.documents import field_of, parse_document, shown
 
 Entry = dict[str, Any]  # {"shape": [...], "dtype": "float32", "digest": hex or None, and of a PRNG key "impl": name}
 
 FORMAT = "gan_jax checkpoint"
 VERSION = 1
+LARGEST = 1 << 46  # bytes that a checkpoint may be said to take: more than any has
 
 
 class CheckpointError(RuntimeError):
@@ -131,25 +134,65 @@ def make_manifest(
 
 
 def parse_manifest(text: str, images: int, where: str) -> dict[str, Any]:
-    """Reads a manifest and checks its seal.
+    """Reads a manifest, checks its seal and the form of every field.
 
     Raises:
       DamagedError: not JSON, not ours, changed since, or that of another checkpoint.
       CheckpointError: of a newer format.
     """
-    try:
-        manifest = json.loads(text)
-    except ValueError as error:
-        raise DamagedError(f"{where} is damaged: its manifest is not JSON ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    manifest = parse_document(text, f"{where}: its manifest", DamagedError)
+    if manifest.get("format") != FORMAT:
         raise DamagedError(f"{where} is foreign or damaged: its manifest is not that of a {FORMAT}")
     if manifest.pop("seal", None) != _seal(manifest):
         raise DamagedError(f"{where} is damaged: its manifest was changed after it was written")
+    _check_form(manifest, f"{where}: its manifest")
     if manifest["version"] > VERSION:
         raise CheckpointError(f"{where} has format {manifest['version']}; this gan_jax reads {VERSION}: upgrade")
     if manifest["images"] != images:
         raise DamagedError(f"{where} holds the checkpoint of {manifest['images']} images: was the folder renamed?")
     return manifest
+
+
+def _check_form(manifest: dict[str, Any], where: str) -> None:
+    """Whether every field that is read has the type that was written; the seal does not say who wrote it."""
+    for name, kind in {"version": int, "images": int, "cursors": list, "leaves": dict}.items():
+        field_of(manifest, name, kind, where, DamagedError)
+    if not manifest["cursors"] or not all(cursor is None or isinstance(cursor, dict) for cursor in manifest["cursors"]):
+        raise DamagedError(f"{where} is damaged: cursors must be a mapping or null for each process")
+    for optional, kind in {"metric": float, "history": list, "versions": dict}.items():
+        if manifest.get(optional) is not None:
+            field_of(manifest, optional, kind, where, DamagedError)
+    total = sum(
+        bytes_of(entry, f"{where} is damaged: leaf {shown(path)}") for path, entry in manifest["leaves"].items()
+    )
+    if total > LARGEST:
+        raise DamagedError(f"{where} is damaged: its leaves would take {total:,} bytes")
+
+
+def bytes_of(entry: Any, where: str) -> int:
+    """How many bytes a leaf has, once its entry is known to be one."""
+    if not isinstance(entry, dict):
+        raise DamagedError(f"{where} must be a mapping, not {shown(entry)}")
+    shape, dtype, digest = entry.get("shape"), entry.get("dtype"), entry.get("digest")
+    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size <= LARGEST for size in shape):
+        raise DamagedError(f"{where} has the shape {shown(shape)}")
+    if not (digest is None or isinstance(digest, str)):
+        raise DamagedError(f"{where} has the digest {shown(digest)}")
+    try:
+        impl = entry.get("impl")
+        key = dtype if impl is None else str(jax.random.key(0, impl=impl).dtype)
+        size = (jnp.dtype(dtype) if impl is None else np.dtype("uint32")).itemsize
+    except (TypeError, ValueError, AttributeError):
+        key = size = None
+    if not isinstance(dtype, str) or size is None or key != dtype:
+        raise DamagedError(f"{where} has the dtype {shown(dtype)}")
+    return math.prod(shape) * size
+
+
+def scored(manifest: Mapping[str, Any], metric: float) -> dict[str, Any]:
+    """A manifest, as `parse_manifest` gave it, with another metric and its seal."""
+    body = {**manifest, "metric": float(metric)}
+    return body | {"seal": _seal(body)}
 
 
 def _seal(body: Mapping[str, Any]) -> str:

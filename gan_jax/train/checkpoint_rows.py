@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_jax.files import replace
+from gan_jax.files import named, replace
 from gan_jax.train.checkpoint_format import CheckpointError
 
 Row = dict[str, Any]
 
 
 def append_row(path: str | Path, row: Mapping[str, Any]) -> None:
-    """Appends a row of numbers, strings, lists and mappings; whoever opens the file then finds it whole."""
-    with Path(path).open("a", encoding="utf-8") as file:
+    """Appends a row of numbers, strings, lists and mappings; whoever opens the file then finds it whole.
+
+    Raises:
+      OSError: what the disk said, with the file's name.
+    """
+    with named(path), Path(path).open("a", encoding="utf-8") as file:
         file.write(to_line(row) + "\n")
 
 
@@ -49,7 +53,8 @@ def read_rows(path: str | Path) -> list[Row]:
     """All whole rows of a file, without a torn last line; none where it is absent.
 
     Raises:
-      CheckpointError: a line before the last is not a JSON object: a kill does not do that.
+      CheckpointError: a line before the last is not a JSON object, or `images` or `seconds` of one is no number: a kill
+        does not do that.
     """
     path = Path(path)
     return [row for _, row in _parse(path, path.read_bytes())[0]] if path.exists() else []
@@ -93,9 +98,16 @@ def _parse(path: Path, data: bytes) -> tuple[list[tuple[bytes, Row]], int]:
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("not an object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 continue  # torn
-            raise CheckpointError(f"{path}, line {number} is not a JSON object ({error}): mend it") from error
+            raise CheckpointError(
+                f"{path}, line {number} is not a JSON object ({error}): remove that line, or the file"
+            ) from error
+        for name in ("images", "seconds"):
+            if not isinstance(value := row.get(name, 0), (int, float)) or isinstance(value, bool):
+                raise CheckpointError(
+                    f"{path}, line {number} is damaged ({name} is {value!r:.50}, not a number): remove that line, or the file"
+                )
         whole.append((line, row))
     return whole, len(lines)

@@ -12,6 +12,8 @@ mounted POSIX file systems only.
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import jax
 import numpy as np
 
 from gan_jax import extras, trees
+from gan_jax.files import replace
 from gan_jax.train.checkpoint_format import (
     CheckpointError,
     DamagedError,
@@ -26,12 +29,15 @@ from gan_jax.train.checkpoint_format import (
     check_fit,
     parse_manifest,
     place,
+    scored,
     verify,
 )
 from gan_jax.train.checkpoint_hush import hush
+from gan_jax.train.memory import MemoryLimitError, first_line, is_memory_limit, memory_limits
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # Orbax's suffix
 MANIFEST = "manifest.json"
+REMEDY = "close other programs, or read it on a machine with more; the checkpoint itself is not in question"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +54,8 @@ def complete(folder: Path) -> list[int]:
     """Images of the complete checkpoints, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal() and p.is_dir())
+    named = [p.name for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()]
+    return sorted(int(name) for name in named if str(int(name)) == name)  # 0100 is none of ours
 
 
 def unfinished(folder: Path) -> list[str]:
@@ -108,6 +115,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(text, int(path.name), where)
 
 
+def write_metric(path: Path, metric: float) -> None:
+    """Says in the manifest of a complete checkpoint what its state was measured as; nothing else of it changes."""
+    manifest = scored(read_manifest(path), metric)
+    replace(path / "manifest" / MANIFEST, lambda part: part.write_text(json.dumps(manifest), encoding="utf-8"))
+
+
 def read_leaves(path: Path, manifest: dict[str, Any], paths: list[str]) -> dict[str, np.ndarray]:
     """Some leaves of a complete checkpoint as host arrays, each checked; nothing else is read. Keys are their data.
 
@@ -115,7 +128,7 @@ def read_leaves(path: Path, manifest: dict[str, Any], paths: list[str]) -> dict[
       DamagedError: names the leaf.
     """
     entries = {leaf: manifest["leaves"][leaf] for leaf in paths}
-    arrays = _read_arrays(path, paths)
+    arrays = _read_arrays(path, entries)
     verify(arrays, entries, f"checkpoint {path}")
     return arrays
 
@@ -130,40 +143,59 @@ def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
         cursors = [None] * count
     entries: dict[str, Entry] = manifest["leaves"]
     check_fit(entries, template, where)
-    arrays = _read_arrays(path, list(entries))
-    verify(arrays, entries, where)
     specs = trees.flatten(template)
-    placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
+    with memory_limits(where, REMEDY):
+        arrays = _read_arrays(path, entries)
+        verify(arrays, entries, where)
+        placed = {p: place(arrays[p], entries[p], specs[p]) for p in specs}
     for p, leaf in placed.items():
         if leaf.dtype != specs[p].dtype:  # 64-bit leaves need jax_enable_x64
             raise CheckpointError(f"{where}: leaf {p!r} is {specs[p].dtype}, and JAX made it {leaf.dtype} here")
     return trees.unflatten(placed, like=template), cursors[jax.process_index()]
 
 
-def _read_arrays(path: Path, paths: list[str]) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
     """All leaves as host arrays; names the leaf that cannot be read."""
     where = f"checkpoint {path}"
     try:
-        return _read_leaves(path, paths)
+        return _read_leaves(path, entries)
     except Exception as error:  # noqa: BLE001  Orbax and its storage raise whatever damage leads to
-        for leaf in paths if jax.process_count() == 1 else ():
+        if is_memory_limit(error):  # nothing is wrong with the checkpoint
+            raise MemoryLimitError(f"too little memory for {where} ({first_line(error)}): {REMEDY}") from error
+        for leaf in entries if jax.process_count() == 1 else ():
             try:
-                _read_leaves(path, [leaf])
+                _read_leaves(path, {leaf: entries[leaf]})
             except Exception as cause:  # noqa: BLE001
                 raise DamagedError(f"{where} is damaged: leaf {leaf!r} is unreadable ({one_line(cause)})") from error
         raise DamagedError(f"{where} is damaged: its arrays are unreadable ({one_line(error)})") from error
 
 
-def _read_leaves(path: Path, paths: list[str]) -> dict[str, np.ndarray]:
+def _read_leaves(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
     ocp = orbax()
+    paths = list(entries)
     as_numpy = trees.unflatten({p: ocp.RestoreArgs(restore_type=np.ndarray) for p in paths})
     item = trees.unflatten(dict.fromkeys(paths, 0))
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        _check_stored(reader.metadata(path.resolve() / "state"), entries)
         arguments = ocp.args.PyTreeRestore(item=item, restore_args=as_numpy, partial_restore=True)
         flat = trees.flatten(reader.restore(path.resolve() / "state", args=arguments))
     if wrong := [p for p in paths if not isinstance(flat.get(p), np.ndarray)]:
         raise ValueError(f"{wrong[0]} is absent")
     return flat
+
+
+def _check_stored(metadata: Any, entries: Mapping[str, Entry]) -> None:
+    """Whether the arrays have the shapes of the manifest, before memory is taken for them."""
+    tree = getattr(getattr(metadata, "item_metadata", metadata), "tree", None)
+    for path, said in trees.flatten(tree).items() if isinstance(tree, dict) else ():
+        shape = getattr(said, "shape", None)
+        if (
+            path in entries
+            and "impl" not in entries[path]
+            and shape is not None
+            and list(shape) != entries[path]["shape"]
+        ):
+            raise ValueError(f"{path} is stored as {list(shape)}, and its manifest says {entries[path]['shape']}")
 
 
 def make_writer() -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gan_jax.config import ConfigError
+from gan_jax.train.memory import first_line
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import Metrics, Step
 from gan_jax.trees import map_with_path
@@ -78,13 +79,30 @@ def use_all_cores() -> None:
 
     config: Any = jax.config  # whose options type checkers do not know
     if config.jax_num_cpu_devices > 0:
-        return
+        return check_platform()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         try:
             jax.config.update("jax_num_cpu_devices", cores)
         except RuntimeError:
             pass  # JAX has started; the devices are what they are
+    check_platform()
+
+
+def check_platform() -> None:
+    """Starts JAX, or says why it cannot be started.
+
+    Raises:
+      ConfigError: the platforms that `JAX_PLATFORMS` asks for have no device here.
+    """
+    try:
+        jax.devices()
+    except Exception as error:  # noqa: BLE001  an assertion where a platform is known but has no device
+        config: Any = jax.config
+        raise ConfigError(
+            f"JAX finds no device of JAX_PLATFORMS={config.jax_platforms} ({first_line(error)}); use JAX_PLATFORMS=cpu, "
+            "leave it unset, or install JAX for that platform (pip install 'gan_jax[cuda]')"
+        ) from error
 
 
 def loop(step: Step, steps: int, resident: bool) -> Callable[[GanState, Any], tuple[GanState, Metrics]]:

@@ -6,9 +6,11 @@ not import (metrics, reports, transfer methods) comes in as functions.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -31,22 +33,35 @@ class NonFiniteError(ArithmeticError):
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What a loop calls. All but `stop` are called with images first and may do nothing.
+    """What a loop calls; every hook may do nothing.
+
+    Where several are due after a dispatch, the state is saved (and, where training is over, finished) before it is looked
+    at: what sampling or measuring runs into costs nothing that was trained.
 
     Attributes:
+      start: `(images, state)`, once, before the first dispatch.
+      compiling: `phase -> context` around the first dispatch of each program, which compiles it.
+      begun: after the first dispatch was sent.
       row: `(images, metrics)` after each logged dispatch, on the host.
-      evaluate: `(images, state) -> the number that keep-best compares`, or None.
+      save: `(images, state)`, on the schedule of checkpoints, and where training stops or ends.
+      finish: `(images, state)` where training stops or ends, after `save`.
       grid: `(images, state)`, on the schedule of sample grids.
-      save: `(images, state, metric)`.
+      evaluate: `(images, state) -> the number that keep-best compares`, or None.
+      score: `(images, metric)` of a state that was saved before, after `evaluate`.
       check: raises the failure of a save that goes on in the background; called in each dispatch.
-      stop: whether to save and return early (SIGTERM).
+      stop: whether to save and return early (a signal).
       last_good: says where the last good checkpoint is, for the error of the guard.
     """
 
+    start: Callable[[int, GanState], None] = lambda images, state: None
+    compiling: Callable[[Phase], AbstractContextManager[Any]] = lambda phase: contextlib.nullcontext()
+    begun: Callable[[], None] = lambda: None
     row: Callable[[int, dict[str, float]], None] = lambda images, metrics: None
-    evaluate: Callable[[int, GanState], float | None] = lambda images, state: None
+    save: Callable[[int, GanState], None] = lambda images, state: None
+    finish: Callable[[int, GanState], None] = lambda images, state: None
     grid: Callable[[int, GanState], None] = lambda images, state: None
-    save: Callable[[int, GanState, float | None], None] = lambda images, state, metric: None
+    evaluate: Callable[[int, GanState], float | None] = lambda images, state: None
+    score: Callable[[int, float | None], None] = lambda images, metric: None
     check: Callable[[], None] = lambda: None
     stop: Callable[[], bool] = lambda: False
     last_good: Callable[[], str] = lambda: "no checkpoint was saved"
@@ -84,6 +99,18 @@ def dispatch_images(config: Config) -> int:
     return config.train.batch * config.train.d_steps * config.train.steps_per_dispatch
 
 
+def total_images(config: Config) -> int:
+    """Real images shown to D in the whole run: `train.kimg` in whole dispatches, so that no tail program compiles."""
+    span = dispatch_images(config)
+    return -(-int(round(config.train.kimg * 1000)) // span) * span
+
+
+def is_due(config: Config, every_kimg: float | None, images: int) -> bool:
+    """Whether a schedule's mark was passed by the dispatch that ended after so many images; None has no marks."""
+    span = dispatch_images(config)
+    return every_kimg is not None and images // (every_kimg * 1000) > (images - span) // (every_kimg * 1000)
+
+
 def fit(
     config: Config,
     programs: dict[Phase, Program],
@@ -109,7 +136,7 @@ def fit(
       NonFiniteError: before anything of the broken state is saved.
     """
     span, train = dispatch_images(config), config.train
-    total = -(-int(round(train.kimg * 1000)) // span) * span  # whole dispatches, so that no tail program compiles
+    total = total_images(config)
     images = int(state.images)
     # Explicit copies only from here on: an implicit one would be host work in every dispatch.
     names = {phase: guard_names(state, trains, phase) for phase in programs}
@@ -140,10 +167,10 @@ def fit(
             hooks.row(at, {"images_per_s": span / max(now - clock, 1e-9), **{k: float(v) for k, v in host.items()}})
         clock = now
 
-    def due(every_kimg: float | None) -> bool:
-        """Whether a schedule's mark was passed by this dispatch."""
-        return every_kimg is not None and images // (every_kimg * 1000) > (images - span) // (every_kimg * 1000)
-
+    due = lambda every_kimg: is_due(config, every_kimg, images)
+    hooks.start(images, program.get(placed))
+    clock = time.monotonic()
+    compiled: set[Phase] = set()
     while images < total:
         phase: Phase = "d" if images < warmup_images(config) else "both"
         data = (
@@ -151,8 +178,12 @@ def fit(
             if resident is not None
             else programs[phase].put_data(feed.stack(train.steps_per_dispatch, train.d_steps))
         )
-        with jax.transfer_guard("disallow"):
+        first = phase not in compiled
+        with hooks.compiling(phase) if first else contextlib.nullcontext(), jax.transfer_guard("disallow"):
             placed, metrics = programs[phase].run(placed, data)
+        if not compiled:
+            hooks.begun()
+        compiled.add(phase)
         images += span
         settle()
         waiting = (images, phase, metrics)
@@ -164,11 +195,14 @@ def fit(
         if grid or evaluate or save:
             settle()  # a broken state is not worth keeping
             state = program.get(placed)
+            if save:
+                hooks.save(images, state)
+            if last or stopping:
+                hooks.finish(images, state)
             if grid:
                 hooks.grid(images, state)
-            metric = hooks.evaluate(images, state) if evaluate else None
-            if save:
-                hooks.save(images, state, metric)
+            if evaluate:
+                hooks.score(images, hooks.evaluate(images, state))
             clock = time.monotonic()
         if stopping and not last:
             return program.get(placed), True

@@ -9,6 +9,8 @@ import os
 import socket
 from pathlib import Path
 
+FILE = ".lock"
+
 
 class LockError(RuntimeError):
     """Another process holds the run folder; the message names it."""
@@ -34,7 +36,7 @@ class RunLock:
         import fcntl
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = os.open(self.folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -45,6 +47,9 @@ class RunLock:
             raise LockError(
                 f"run folder {self.folder} cannot be locked ({error.strerror}): keep it on a disk that knows flock"
             ) from error
+        if not self._is_there(file):  # a start that failed removed it between the two calls
+            os.close(file)
+            return self.__enter__()
         os.ftruncate(file, 0)
         now = datetime.datetime.now().isoformat(timespec="seconds")
         os.pwrite(file, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}).encode(), 0)
@@ -52,9 +57,16 @@ class RunLock:
         _HELD.add(file)
         return self
 
+    def _is_there(self, file: int) -> bool:
+        """Whether the lock's path still names the file that was opened."""
+        try:
+            return os.path.samestat(os.fstat(file), os.stat(self.folder / FILE))
+        except FileNotFoundError:
+            return False
+
     def __exit__(self, *exception: object) -> None:
         if self._file is not None and self._file in _HELD:  # not so in a forked child
-            # The file is left: removing it would let two processes lock two files of one name.
+            # The file is left: only who holds the lock may remove it, and whoever opened it before finds that out.
             os.ftruncate(self._file, 0)
             _HELD.remove(self._file)
             os.close(self._file)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gan_jax.config import Config
+from gan_jax.config import Config, ConfigError
+from gan_jax.documents import field_of, read_document
 from gan_jax.train.checkpoint_rows import read_rows
 from gan_jax.transfer.record import EVALUATIONS, Callbacks
 from gan_jax.transfer.run import run
@@ -39,6 +40,20 @@ class Cell:
         return self.evaluations[-1]
 
 
+def read_cell(path: Path) -> Cell:
+    """Reads a finished cell's file.
+
+    Raises:
+      ConfigError: it is damaged; removing it lets the run be evaluated again.
+    """
+    values, kinds = read_document(path, ConfigError), {"seed": int, "evaluations": list}
+    names = [field.name for field in dataclasses.fields(Cell)]
+    cell = Cell(**{name: field_of(values, name, kinds.get(name, str), str(path), ConfigError) for name in names})
+    if not cell.evaluations or not all(isinstance(row, dict) for row in cell.evaluations):
+        raise ConfigError(f"{path} is damaged: evaluations must be rows")
+    return cell
+
+
 def run_cell(
     method: str, config: Config, folder: Path, watch: Callable[[Config, Path, str], Callbacks | None]
 ) -> Cell | None:
@@ -48,15 +63,16 @@ def run_cell(
       method: its name in the experiment.
       config: of the run; the seed is `config.train.seed`.
       folder: of the run.
-      watch: `(config, folder, title) -> callbacks` for those who look on.
+      watch: `(config, folder, title) -> callbacks` for those who look on; None = nothing is printed.
 
     Returns:
       None where the run was asked to stop before its end; the same call goes on.
     """
     done = folder / FILE
     if done.exists():
-        return Cell(**json.loads(done.read_text(encoding="utf-8")))
-    result = run(config, folder, watch(config, folder, folder.name))
+        return read_cell(done)
+    callbacks = watch(config, folder, folder.name)
+    result = run(config, folder, callbacks, quiet=callbacks is None)
     if result.stopped:
         return None
     data, rows = result.dataset, read_rows(folder / EVALUATIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,13 +25,20 @@ class Dataset:
     Attributes:
       train: what the run sees; a TFDS set that a pipeline decodes as it goes, or images in memory.
       reference: `data.reference` images held out before the shots are chosen; else the images outside the few shots;
-        without shots, up to 10,000 of the training images.
+        without shots, or where they are all the images, up to 10,000 of the training images.
+      held_out: whether the reference is of images that are not trained on.
+      shots: whether a number of shots was asked for: a reference of training images was refused then, before it was
+        recorded in protocols.
+      notes: a sentence for everything that was lost, left out or not used.
       train_hash, reference_hash: which images they are: 16 hex digits of their fingerprints, so that two classes, or two
         sets of as many images, never share them.
     """
 
     train: Images | TfdsSource
     reference: Images
+    held_out: bool = True
+    shots: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def train_hash(self) -> str:
@@ -53,16 +61,71 @@ def load_dataset(config: Config) -> Dataset:
     data, net = config.data, config.net
     if data.pipeline == "grain" and data.source.startswith("tfds:"):
         return _streamed(config)
-    images = load(data.source, resolution=net.resolution, channels=net.channels, classes=data.classes)
+    images = load(data.source, resolution=net.resolution, channels=_channels(config), **reading(data))
+    unused = None
     if num_classes := getattr(net, "num_classes", 0):
         images = _relabel(images, num_classes, data.classes)
-    if data.reference is not None:
-        return _held_out(images, data)
-    if data.shots is None:
-        chosen = few_shot(len(images), min(len(images), REFERENCE_IMAGES), seed=data.subset_seed).chosen
-        return Dataset(images, images.take(chosen))
-    split = few_shot(len(images), data.shots, seed=data.subset_seed)
-    return Dataset(images.take(split.chosen), images.take(split.rest))
+    elif images.labels is not None and len(found := set(images.labels.tolist())) > 1:
+        unused = (
+            f"labels are not used: {images.name} has {len(found)} classes, and the network has none (net.num_classes)"
+        )
+    dataset = _held_out(images, data) if data.reference is not None else _split(images, data)
+    return _noted(dataset, *getattr(images, "notes", ()), unused, _without_images(images, dataset, num_classes))
+
+
+def reading(data: DataConfig) -> dict[str, Any]:
+    """What `data.load` is told beside resolution and channels."""
+    return {"classes": data.classes} | {name: getattr(data, name) for name in ("fit", "bad") if hasattr(data, name)}
+
+
+def _channels(config: Config) -> int:
+    """Of the network, where the data were not asked to have others."""
+    asked, channels = getattr(config.data, "channels", None), config.net.channels
+    if asked not in (None, channels):
+        raise ConfigError(
+            f"data.channels is {asked}, but net.channels is {channels}; give both the same, or one of them"
+        )
+    return channels
+
+
+def _split(images: Images, data: DataConfig) -> Dataset:
+    """The shots and what is left of the images; all of them, and a sample of these, where nothing is left."""
+    count, most = len(images), min(len(images), REFERENCE_IMAGES)
+    if data.shots is not None and data.shots > count:
+        raise ConfigError(f"data.shots is {data.shots}, but {images.name} has {count} images; use None for all of them")
+    if data.shots is not None and data.shots < count:
+        split = few_shot(count, data.shots, seed=data.subset_seed)
+        return Dataset(images.take(split.chosen), images.take(split.rest))
+    chosen = few_shot(count, most, seed=data.subset_seed).chosen
+    return Dataset(images, images.take(chosen), held_out=False, shots=data.shots is not None)
+
+
+def _noted(dataset: Dataset, *notes: str | None) -> Dataset:
+    """With the sentences that there are."""
+    return dataclasses.replace(dataset, notes=tuple(note for note in (*notes, _not_held_out(dataset)) if note))
+
+
+def _not_held_out(dataset: Dataset) -> str | None:
+    if dataset.held_out:
+        return None
+    n, of = len(dataset.reference), len(dataset.train)
+    which = f"all {of:,} images" if n == of else f"{n:,} of the {of:,} images"
+    return (
+        f"no held-out reference: evaluations compare with {which} that are trained on, and a copy of them would look "
+        "perfect; data.reference N holds N images out"
+    )
+
+
+def _without_images(images: Images, dataset: Dataset, num_classes: int) -> str | None:
+    """Classes of the network that no training image has."""
+    if not num_classes:
+        return None
+    assert isinstance(dataset.train, Images) and images.labels is not None and dataset.train.labels is not None
+    if not (absent := sorted(set(images.labels.tolist()) - set(dataset.train.labels.tolist()))):
+        return None
+    names = [images.class_names[label] if images.class_names else str(label) for label in absent]
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"no image of class {shown} is among the {len(dataset.train)} to train on: G learns nothing of it"
 
 
 def counted(transfer: Any, images: int) -> Any:
@@ -86,6 +149,7 @@ def make_feed(config: Config, dataset: Dataset) -> Feed:
         mirror=mirror,
         resolution=config.net.resolution,
         channels=config.net.channels,
+        fit=config.data.fit,
     )
     return streamed_feed(pipeline)
 
@@ -95,9 +159,11 @@ def _held_out(images: Images, data: DataConfig) -> Dataset:
     assert data.reference is not None
     wanted = data.shots or 1
     if data.reference + wanted > len(images):
+        left = len(images) - wanted
+        remedy = f"use at most {left}" if left > 0 else "use fewer data.shots, or data.reference None"
         raise ConfigError(
             f"data.reference {data.reference} and {wanted} to train on are more than the {len(images)} images of "
-            f"{images.name}; use at most {len(images) - wanted}"
+            f"{images.name}; {remedy}"
         )
     held = few_shot(len(images), data.reference)
     pool = images.take(held.rest)
@@ -116,19 +182,27 @@ def _streamed(config: Config) -> Dataset:
     assert isinstance(source, TfdsSource)
     if data.classes is not None:
         source = source.of_classes(data.classes)
-    split = few_shot(len(source), data.shots or min(len(source), REFERENCE_IMAGES), seed=data.subset_seed)
-    train = source if data.shots is None else source.take(split.chosen)
-    kept = split.chosen if data.shots is None else split.rest[:REFERENCE_IMAGES]
-    return Dataset(train, source.take(kept).load(Shape(net.resolution, net.channels)))
+    if data.shots is not None and data.shots > len(source):
+        raise ConfigError(f"data.shots is {data.shots}, but {data.source} has {len(source)} images; use None for all")
+    held_out = data.shots is not None and data.shots < len(source)
+    count = data.shots if data.shots is not None and held_out else min(len(source), REFERENCE_IMAGES)
+    split = few_shot(len(source), count, seed=data.subset_seed)
+    train = source.take(split.chosen) if held_out else source
+    kept = split.rest[:REFERENCE_IMAGES] if held_out else split.chosen
+    reference = source.take(kept).load(Shape(net.resolution, net.channels))
+    return _noted(Dataset(train, reference, held_out, data.shots is not None), *getattr(reference, "notes", ()))
 
 
-def _relabel(images: Images, num_classes: int, classes: tuple[int, ...] | None) -> Images:
-    """Labels 0..n-1 in the order of the chosen classes."""
+def _relabel(images: Images, num_classes: int, classes: Sequence[int | str] | None) -> Images:
+    """Labels 0..n-1 in the order of the chosen classes, and their names in this order."""
     if images.labels is None:
         raise ConfigError(f"net.num_classes is {num_classes}, but {images.name} has no labels; use 0")
-    order = np.array(sorted(set(images.labels.tolist())) if classes is None else classes)
-    if len(order) != num_classes:
-        raise ConfigError(f"net.num_classes is {num_classes}, but the data have {len(order)} classes; use {len(order)}")
-    table = np.full(int(order.max()) + 1, -1, np.int32)
-    table[order] = np.arange(len(order))
-    return dataclasses.replace(images, labels=table[images.labels])
+    found = sorted(set(images.labels.tolist())) if classes is None else [images.class_index(name) for name in classes]
+    if doubled := [classes[i] for i, label in enumerate(found) if label in found[:i]] if classes else []:
+        raise ConfigError(f"class {doubled[0]} is named twice in data.classes; name each class once")
+    if len(found) != num_classes:
+        raise ConfigError(f"net.num_classes is {num_classes}, but the data have {len(found)} classes; use {len(found)}")
+    table = np.full(max(found) + 1, -1, np.int32)
+    table[found] = np.arange(len(found))
+    names = None if images.class_names is None else tuple(images.class_names[label] for label in found)
+    return dataclasses.replace(images, labels=table[images.labels], class_names=names)

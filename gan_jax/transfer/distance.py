@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
-
 from gan_jax.config import ConfigError
 from gan_jax.metrics import extract, load_features
 from gan_jax.metrics.kernel import mmd2
 from gan_jax.nets import Pair
+from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_sampler
 from gan_jax.train.state import Variables
 from gan_jax.transfer.ground import Ground
@@ -29,7 +28,7 @@ def make_distance(ground: Ground, pair: Pair, samples: int) -> Callable[[Variabl
     real = extract(net, ground.feed.resident["image"]).values
 
     def distance(g: Variables) -> float:
-        made = sampler(g, jax.random.key(ground.config.evaluate.seed), samples)
+        made = sampler(g, root_key(ground.config.evaluate.seed), samples)
         return mmd2(real, extract(net, made).values)
 
     return distance

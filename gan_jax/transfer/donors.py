@@ -14,6 +14,7 @@ from gan_jax.config import ConfigError
 from gan_jax.fusion.descriptors import describe, standardised
 from gan_jax.fusion.donors import Aligned, align_donor
 from gan_jax.nets import Pair
+from gan_jax.nets.grouped import whole_groups
 from gan_jax.surgery.align import singular_vectors
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.provenance import fused_history
@@ -172,4 +173,6 @@ def _activations(pair: Pair, g: Variables) -> dict[str, Any]:
     z, labels = probes(pair.config, jax.random.key(0), PROBES)
     images = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])(g)
     of_g = jax.jit(lambda v: pair.g.activations(v, z, labels))
-    return {"g": of_g, "d": jax.jit(lambda v: pair.d.activations(v, images, labels))}
+    whole = whole_groups(pair, PROBES)
+    images, labels_of_d = images[:whole], None if labels is None else labels[:whole]
+    return {"g": of_g, "d": jax.jit(lambda v: pair.d.activations(v, images, labels_of_d))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from gan_jax.data import Images
 from gan_jax.metrics import (
     FeatureNet,
     Features,
+    Measured,
     Perceptual,
     Protocol,
     evaluate_features,
@@ -22,19 +22,28 @@ from gan_jax.metrics import (
     load_features,
     load_perceptual,
     make_protocol,
+    unmeasurable,
 )
 from gan_jax.nets import Pair
-from gan_jax.tasks.model import load
+from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
+from gan_jax.transfer.models import load
 
 STATS_KEY, SAMPLE_KEY = 0, 1  # what the evaluation's key is folded with
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """A reference, a feature network and a protocol, ready for any number of generators of one pair."""
+    """A reference, a feature network and a protocol, ready for any number of generators of one pair.
+
+    Attributes:
+      net, protocol, reference: the network, how it measures, and the features of the reference.
+      config, pair: how evaluations are made, and of which networks.
+      sampler, restate: draw images, and estimate batch statistics anew.
+      unmeasured: what so few images do not allow, as metric -> reason.
+    """
 
     net: FeatureNet
     protocol: Protocol
@@ -43,11 +52,17 @@ class Evaluator:
     pair: Pair
     sampler: Any
     restate: Any
+    unmeasured: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that say which metrics are left out, and why."""
+        return tuple(dict.fromkeys(self.unmeasured.values()))
 
     @property
     def sample_key(self) -> jax.Array:
         """The key of the latents that are measured."""
-        return jax.random.fold_in(jax.random.key(self.config.seed), SAMPLE_KEY)
+        return jax.random.fold_in(root_key(self.config.seed), SAMPLE_KEY)
 
     def sample(self, g_vars: Variables) -> np.ndarray:
         """The images that are measured: uint8 `[n_fake, H, W, C]`."""
@@ -55,7 +70,7 @@ class Evaluator:
 
     def standing(self, g_vars: Variables) -> Variables:
         """The generator with batch statistics of its weights as they are."""
-        key = jax.random.fold_in(jax.random.key(self.config.seed), STATS_KEY)
+        key = jax.random.fold_in(root_key(self.config.seed), STATS_KEY)
         return self.restate(g_vars, key, self.config.stats_batches)
 
     def measure(self, g_vars: Variables) -> dict[str, float]:
@@ -64,7 +79,11 @@ class Evaluator:
 
     def measure_images(self, images: np.ndarray) -> dict[str, float]:
         """All metrics of the protocol, of images that `sample` gave."""
-        return evaluate_features(self.reference, extract(self.net, images), self.protocol)
+        return self.numbers(extract(self.net, images))
+
+    def numbers(self, fake: Features) -> Measured:
+        """All metrics of the protocol that so many images allow, of features of generated images."""
+        return evaluate_features(self.reference, fake, self.protocol)
 
 
 FASHION = (
@@ -73,39 +92,40 @@ FASHION = (
     "tfds:fashion_mnist",
 )  # what fashion-v1 was trained on; the others know photographs
 MOST_CLUSTERS = 1000  # training images that intra-cluster LPIPS is taken around
+NEIGHBOURS, SPLITS = Protocol.prdc_k, Protocol.is_splits  # fewer where there are not so many images
 STATS_BATCH = 128  # latents in each batch that statistics are re-estimated on
 
 
 def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluator | None:
     """An evaluator against the data set's reference; None where `evaluate.features` is None.
 
-    Raises:
-      ConfigError: a reference too small to be measured against, said before training and not after.
+    What cannot be measured with so few images is left out, and said in the evaluator's `notes`.
     """
     if config.features is None:
         return None
     net = load_features(config.features)
     n = len(dataset.reference)
-    for count, what, more in ((n, "the reference has", "fewer data.shots, more data"),
-                              (config.n_fake, "evaluate.n_fake asks for", "a larger evaluate.n_fake")):  # fmt: skip
-        if count <= net.dim:
-            raise ConfigError(
-                f"{what} {count} images, but {net.name} has {net.dim} features: a distance wants more images than "
-                f"features. Use {more}, a network of fewer features (alexnet 256, fashion-v1 64), or "
-                "evaluate.features None"
-            )
     stats = config.stats_batches if "batch_stats" in pair.g.specs() else 0
+    few = min(n, config.n_fake)
     protocol = make_protocol(
         net, channels=pair.config.channels, n_real=n, n_fake=config.n_fake, reference_hash=dataset.reference_hash,
         seed=config.seed, stats_latents=stats * STATS_BATCH,
         far=net.name == "fashion-v1" and not dataset.reference.name.startswith(FASHION),
+        seen=not dataset.held_out and (dataset.shots or n <= net.dim),  # others had their ids before there was this field
+        **({"prdc_k": few - 1} if 1 < few <= NEIGHBOURS else {}),
+        **({"is_splits": config.n_fake} if config.n_fake < SPLITS else {}),
     )  # fmt: skip
     reference = extract(net, dataset.reference.images)
-    return Evaluator(net, protocol, reference, config, pair, make_sampler(pair), make_restatistics(pair, STATS_BATCH))
+    return Evaluator(
+        net, protocol, reference, config, pair, make_sampler(pair), make_restatistics(pair, STATS_BATCH),
+        unmeasurable(protocol, net.dim),
+    )  # fmt: skip
 
 
 def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
     """Measures a run, a weights folder or an embedded pair against data; the protocol id stands with the numbers.
+
+    What was left out of the data or of the metrics is under "note", where there is anything.
 
     Args:
       path: what to measure; of a run and of weights the moving average.
@@ -113,13 +133,14 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
       evaluate: how.
       lpips: "vgg16" or "alexnet": also intra-cluster LPIPS around the training images, under its own protocol.
     """
-    model = load(Path(path) if not path.startswith("embedded:") else path)
+    model = load(path)
+    g_vars = model.generator
     dataset = load_dataset(Config(data=data, net=model.config, evaluate=evaluate))
     around = _clusters(lpips, dataset) if lpips else None
     evaluator = make_evaluator(evaluate, model.pair, dataset)
     if evaluator is None:
         raise ConfigError("evaluate.features is None: there is nothing to measure with; use fashion-v1")
-    images = evaluator.sample(model.variables["g_ema"])
+    images = evaluator.sample(g_vars)
     parts = [(evaluator.protocol, evaluator.measure_images(images))]
     if around is not None:
         net, train = around
@@ -129,6 +150,8 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
     for protocol, values in parts:
         numbers["protocol" if not numbers else "protocol of LPIPS"] = protocol.id
         numbers |= {protocol.title(name): value for name, value in values.items()}
+    if notes := (*dataset.notes, *evaluator.notes):
+        numbers["note"] = "; ".join(notes)
     return numbers
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from gan_jax.nets import Pair
+from gan_jax.seeds import root_key
 from gan_jax.tasks.task import Variables
 from gan_jax.trees import flatten
 
@@ -39,4 +40,4 @@ def _some(init: Any, tails: tuple[str, ...], key: jax.Array) -> list[jax.Array]:
 
 
 def _key(seed: int, network: str) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(seed), KEYS[network])
+    return jax.random.fold_in(root_key(seed), KEYS[network])

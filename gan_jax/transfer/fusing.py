@@ -162,7 +162,7 @@ def _learn(
     ground = dataclasses.replace(ground, config=dataclasses.replace(ground.config, optim=paced))
     rows: list[dict[str, Any]] = []
     state = ground.train(
-        start["g"], start["d"], config.fuse_kimg,
+        start["g"], start["d"], config.fuse_kimg, name="learning shares",
         trains=(mixture.trains, mixtures["d"].trains if "d" in mixtures else lambda path: True),
         grafted=grafted,
         extension=Extension(

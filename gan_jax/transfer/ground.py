@@ -14,7 +14,7 @@ from gan_jax.tasks import Task
 from gan_jax.tasks.image import image_task
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Feed
-from gan_jax.train.fit import Hooks, compile_phases, dispatch_images, fit
+from gan_jax.train.fit import Hooks, compile_phases, dispatch_images, fit, total_images
 from gan_jax.train.state import GanState, Variables
 from gan_jax.train.steps import init_state
 from gan_jax.train.update import Chosen
@@ -44,6 +44,10 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
+def _nobody(name: str, images: int, total: int, metrics: dict[str, Any]) -> None:
+    """Watches a stage."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Ground:
     """Where a preparation works.
@@ -54,6 +58,7 @@ class Ground:
       key: typed PRNG key of the preparation.
       grafted: the pair of the run as it trains, made of a plain one.
       start: of the run, as `transfer.start.make_start` made it.
+      stage: `(name, images, total, metrics)`, told how far a stage is.
       donor: `(name of another source, networks=("g",)) -> the start that it would have been`, of these networks.
     """
 
@@ -63,6 +68,7 @@ class Ground:
     grafted: Callable[[Pair], Pair]
     start: Any = None
     donor: Any = None
+    stage: Callable[[str, int, int, dict[str, Any]], None] = _nobody
 
     def task(self, axis_name: str | None = None, grafted: Callable[[Pair], Pair] | None = None) -> Task:
         """The game of the run."""
@@ -79,6 +85,7 @@ class Ground:
         extension: Extension = NO_EXTENSION,
         kept: dict[str, Any] | None = None,
         optim: OptimConfig | None = None,
+        name: str = "preparation",
         row: Callable[[int, dict[str, float]], None] = Hooks.row,
     ) -> GanState:
         """A stage of training before the run proper, with optimisers of its own.
@@ -91,6 +98,7 @@ class Ground:
           extension: what the stage adds to the game.
           kept: what it reads in its turns.
           optim: of the stage; None = as the run's, at a constant learning rate.
+          name: of the stage, for whoever watches.
           row: `(images, metrics)` of each logged dispatch.
 
         Returns:
@@ -103,8 +111,16 @@ class Ground:
         key = jax.random.fold_in(self.key, STAGE_KEY)
         begin = lambda g, d, kept, key: init_state(task_of(None), config, key, g, d, trains, extension, kept)
         programs = compile_phases(config, task_of, self.feed, trains, extension)
+        total = total_images(config)
+
+        def told(images: int, metrics: dict[str, float]) -> None:
+            row(images, metrics)
+            self.stage(name, images, total, metrics)
+
+        self.stage(name, 0, total, {})
+        hooks = Hooks(row=told)
         if extension.cuts is not None:  # before anything is made of it, or one device would hold all
             g, d, kept, key = programs["both"].put((g, d, kept, key))
-        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d, kept, key), Hooks(row=row))[0]
+        state = fit(config, programs, self.feed, trains, jax.jit(begin)(g, d, kept, key), hooks)[0]
         here = lambda leaf: leaf.addressable_data(0) if leaf.is_fully_replicated else leaf
         return jax.tree_util.tree_map(here, state)

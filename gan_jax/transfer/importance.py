@@ -24,24 +24,54 @@ ESTIMATE = "estimate"
 
 
 def examples(turn: Turn) -> dict[str, Any]:
-    """What one example of a turn is made of, each leaf `[B, ...]`."""
+    """What one example of a turn is made of, each leaf `[B, ...]`, `beside` the places of those that D sees with it."""
     keys = {"real": turn.keys(Purpose.AUGMENT_REAL), "fake": turn.keys(Purpose.AUGMENT_FAKE)}
-    return {"batch": turn.batch, "latents": turn.latents, **keys}
+    return {"batch": turn.batch, "latents": turn.latents, **keys, **beside(turn)}
+
+
+def beside(turn: Turn) -> dict[str, jax.Array]:
+    """`{"beside": [B, group - 1]}`: for each example the others of its group, where D compares examples; else nothing.
+
+    A D that compares would take an example by itself for one of a collapsed generator.
+    """
+    n = len(jax.tree_util.tree_leaves(turn.latents)[0])
+    group = min(turn.task.d_group, n)
+    if group == 1:
+        return {}
+    return {"beside": (jnp.arange(n)[:, None] + jnp.arange(1, group)[None]) % n}
+
+
+def in_its_group(one: Any, every: Any) -> Any:
+    """An example with a leading axis, and behind it those beside it: `[group, ...]`; `every` has all of them."""
+    others = one.get("beside")
+    own = {name: leaf for name, leaf in one.items() if name != "beside"}
+    if others is None:
+        return jax.tree_util.tree_map(lambda x: x[None], own)
+    every = {name: every[name] for name in own}
+    return jax.tree_util.tree_map(lambda x, rows: jnp.concatenate([x[None], rows[others]]), own, every)
+
+
+def first_moves(made: Tree) -> Tree:
+    """What was made of an example and of those beside it; only the first has a gradient."""
+    if len(jax.tree_util.tree_leaves(made)[0]) == 1:
+        return made
+    return jax.tree_util.tree_map(lambda x: jnp.concatenate([x[:1], jax.lax.stop_gradient(x[1:])]), made)
 
 
 def game_loss(turn: Turn, network: Network) -> Callable[[Variables, Variables, Any], jax.Array]:
     """`(g, d, example) -> []`: what a network pays in the game for one real image and one generated one.
 
-    Networks are in evaluation mode, where no example influences another; images are augmented as D sees them.
+    Networks are in evaluation mode, where examples influence each other only in a D that compares them: there each is
+    beside others of the batch, which stay as they are. Images are augmented as D sees them.
     """
-    task, adversarial = turn.task, LOSSES[turn.loss.name]
+    task, adversarial, every = turn.task, LOSSES[turn.loss.name], examples(turn)
 
     def value(g: Variables, d: Variables, one: Any) -> jax.Array:
-        one = jax.tree_util.tree_map(lambda x: x[None], one)
+        one = in_its_group(one, every)
         see = lambda sample, side: task.augment(one[side], sample, turn.p)
         judge = lambda sample, side: task.discriminate(d, see(sample, side), one["batch"], False)[0]
-        fake = task.generate(g, one["batch"], one["latents"], False)[0]
-        of_d, of_g = adversarial(judge(task.real(one["batch"]), "real"), judge(fake, "fake"))
+        fake = first_moves(task.generate(g, one["batch"], one["latents"], False)[0])
+        of_d, of_g = adversarial(judge(task.real(one["batch"]), "real")[:1], judge(fake, "fake")[:1])
         return (of_d if network == "d" else of_g)[0]
 
     return value
@@ -84,13 +114,14 @@ def g_information(ground: Ground, g: Variables, d: Variables, samples: int) -> T
 def source_fisher(turn: Turn) -> Tree:
     """Fisher information of the parameters of the kept G, on the latents of a turn."""
     g, d, task = turn.kept["g"], turn.kept["d"], turn.task
+    every = {"batch": turn.batch, "latents": turn.latents}
 
     def loss(params: Tree, one: Tree) -> jax.Array:
-        one = jax.tree_util.tree_map(lambda x: x[None], one)
-        image = task.generate({**g, "params": params}, one["batch"], one["latents"], False)[0]
+        one = in_its_group(one, every)
+        image = first_moves(task.generate({**g, "params": params}, one["batch"], one["latents"], False)[0])
         return jax.nn.softplus(-task.discriminate(d, image, one["batch"], False)[0])[0]
 
-    return fisher(loss, g["params"], {"batch": turn.batch, "latents": turn.latents}, sync=turn.sync)
+    return fisher(loss, g["params"], {**every, **beside(turn)}, sync=turn.sync)
 
 
 def estimate(
@@ -120,7 +151,8 @@ def estimate(
     zeros = lambda g, d: {ESTIMATE: jax.tree_util.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)}
     nothing = lambda path: False
     state = ground.train(
-        g, d, samples * ground.config.train.d_steps / 1000, trains=(nothing, nothing), grafted=grafted,
+        g, d, samples * ground.config.train.d_steps / 1000, name="importance of weights",
+        trains=(nothing, nothing), grafted=grafted,
         extension=Extension(plays=False, after=add, begin=zeros),
         kept={"g": g, "d": d},
     )  # fmt: skip

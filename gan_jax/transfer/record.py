@@ -2,75 +2,69 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from gan_jax.config import Config, to_dict
-from gan_jax.metrics import evaluate_features, extract
+from gan_jax.config import Config, ConfigError, to_dict
+from gan_jax.files import replace
+from gan_jax.interop.weights import MANIFEST
+from gan_jax.metrics import extract
 from gan_jax.nets import Pair
+from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
-from gan_jax.surgery.provenance import Step, train_step
+from gan_jax.surgery.provenance import HistoryError, Step, check_history, train_step
 from gan_jax.tasks.model import WEIGHTS, save
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
+from gan_jax.transfer.callbacks import Callbacks, Notes, paused
 from gan_jax.transfer.diagnostics import Diagnosis, new_warnings
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
+from gan_jax.transfer.folder import EVALUATIONS, HISTORY, METRICS, PLAN, PREPARED, read_json, write_json
 from gan_jax.transfer.method import Method
 
-METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
-PLAN, HISTORY, PREPARED = "plan.json", "history.json", "prepared.json"
+__all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder", "history_at"]
+
 GRID_IMAGES = 64  # in a sample grid
 
 
-class Callbacks:
-    """What a run tells whoever watches; every method may be overridden, none must be."""
-
-    def begin(self, config: Config, images: int) -> None:
-        """Training starts, after so many images."""
-
-    def note(self, text: str) -> None:
-        """A sentence worth reading: a resumed checkpoint, a leftover, a plan, what a diagnosis warns of."""
-
-    def row(self, row: dict[str, Any]) -> None:
-        """Metrics of a dispatch: images, seconds, images_per_s, losses."""
-
-    def evaluation(self, row: dict[str, Any]) -> None:
-        """An evaluation: images, seconds, protocol and its metrics."""
-
-    def grid(self, images: int, samples: np.ndarray) -> None:
-        """Samples of fixed latents: uint8 `[n, H, W, C]`."""
-
-    def end(self) -> None:
-        """Training is over, however it ended."""
-
-
 class Recorder:
-    """Writes rows and evaluations of a run, and hands them on."""
+    """Writes rows and evaluations of a run, and hands them on.
+
+    Args:
+      config: of the run.
+      folder: of the run.
+      callbacks: who watches.
+      note: keeps and shows sentences.
+      evaluator: measures; None = nothing is measured.
+      pair: the networks as they train.
+      diagnosis: what else is looked at in an evaluation.
+    """
 
     def __init__(
         self,
         config: Config,
         folder: Path,
         callbacks: Callbacks,
+        note: Notes,
         evaluator: Evaluator | None,
         pair: Pair,
         diagnosis: Diagnosis | None = None,
     ):
-        self.folder, self.callbacks, self.evaluator = folder, callbacks, evaluator
+        self.folder, self.callbacks, self.note, self.evaluator = folder, callbacks, note, evaluator
         self.diagnosis, self.limits = diagnosis, config.diagnose
-        self.fixed = jax.random.key(config.train.seed)
+        self.fixed = root_key(config.train.seed)
         self.sampler, self.restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
         self.stats_batches = config.evaluate.stats_batches
         rows = read_rows(folder / METRICS)
-        self.before_s = rows[-1]["seconds"] if rows else 0.0
+        self.before_s = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
         self.evaluations: list[dict[str, Any]] = list(read_rows(folder / EVALUATIONS))
         self.began = time.monotonic()
 
@@ -84,54 +78,117 @@ class Recorder:
         return round(self.before_s + time.monotonic() - self.began, 3)
 
     def row(self, images: int, metrics: dict[str, float]) -> None:
+        """Keeps and shows the metrics of a dispatch."""
         row = {"images": images, "seconds": self.seconds(), **metrics}
         if is_first():
             append_row(self.folder / METRICS, row)
         self.callbacks.row(row)
 
-    def evaluate(self, images: int, state: GanState) -> float | None:
+    def at(self, images: int) -> dict[str, Any] | None:
+        """The evaluation of the state after so many images, under this run's protocol; None = there is none."""
         if self.evaluator is None:
             return None
-        seconds = self.seconds()
-        samples = self.evaluator.sample(state.g_ema)
-        fake = extract(self.evaluator.net, samples)
-        numbers = evaluate_features(self.evaluator.reference, fake, self.evaluator.protocol)
-        if self.diagnosis is not None:
-            numbers |= self.diagnosis.measure(images, state.d, samples, fake, numbers)
-        row = {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
+        wanted = (images, self.evaluator.protocol.id)
+        return next((row for row in self.evaluations if (row["images"], row.get("protocol")) == wanted), None)
+
+    def evaluate(self, images: int, state: GanState) -> float | None:
+        """Measures a state, keeps and shows what came out; gives what keep-best compares.
+
+        Whatever goes wrong is a sentence, since nothing of the training depends on it.
+        """
+        if self.evaluator is None:
+            return None
+        self.note.images, row = images, None
+        with self._survived(f"the evaluation at {images:,} images failed"), paused(self.callbacks, "evaluating"):
+            row = self._measure(images, state)
+        if row is None:
+            return None
         self.evaluations.append(row)
         if is_first():
             append_row(self.folder / EVALUATIONS, row)
-        self.callbacks.evaluation(row)
-        for warning in new_warnings(self.evaluations, self.limits):
-            self.callbacks.note(warning.note)
-        return numbers["fd"]
+        self.callbacks.evaluation(row)  # whose exceptions are theirs: it may be how a search ends a run
+        with self._survived(f"looking for warnings at {images:,} images failed"):
+            for warning in new_warnings(self.evaluations, self.limits):
+                self.note(warning.note)
+        return metric_of(row)
+
+    def _measure(self, images: int, state: GanState) -> dict[str, Any]:
+        assert self.evaluator is not None
+        seconds = self.seconds()
+        samples = self.evaluator.sample(state.g_ema)
+        fake = extract(self.evaluator.net, samples)
+        measured = self.evaluator.numbers(fake)
+        for text in measured.notes:
+            if text not in self.evaluator.notes:  # which were said at the start
+                self.note(text)
+        numbers: dict[str, Any] = dict(measured)
+        if self.diagnosis is not None:
+            with self._survived(f"the diagnosis at {images:,} images failed"):
+                numbers |= self.diagnosis.measure(images, state.d, samples, fake, numbers)
+        return {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
 
     def grid(self, images: int, state: GanState) -> None:
+        """Samples of fixed latents, shown; whatever goes wrong is a sentence."""
         if not is_first():
             return
-        standing = self.restate(state.g_ema, jax.random.fold_in(self.fixed, 1), self.stats_batches)
-        self.callbacks.grid(images, self.sampler(standing, self.fixed, GRID_IMAGES))
+        self.note.images, samples = images, None
+        with paused(self.callbacks, "drawing samples"):
+            with self._survived(f"the sample grid at {images:,} images failed"):
+                standing = self.restate(state.g_ema, jax.random.fold_in(self.fixed, 1), self.stats_batches)
+                samples = self.sampler(standing, self.fixed, GRID_IMAGES)
+            if samples is not None:
+                self.callbacks.grid(images, samples)
+
+    @contextlib.contextmanager
+    def _survived(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  nothing of it may cost the training
+            text = " ".join(str(error).split())[:300]
+            self.note(f"{what} ({type(error).__name__}{': ' if text else ''}{text}); training is not affected")
 
 
-def write_start(folder: Path, plan: Plan, history: Sequence[Step], found: dict[str, Any]) -> None:
-    """`plan.json`, and `history.json`: what was done to every leaf before this run trained it.
+def metric_of(row: Mapping[str, Any]) -> float | None:
+    """What keep-best compares in an evaluation: FD; KID where there were too few images for one."""
+    value = row.get("fd", row.get("kid"))
+    return None if value is None else float(value)
 
-    What the method found out in its preparation goes to `prepared.json`.
-    """
+
+def write_start(folder: Path, plan: Plan, found: dict[str, Any]) -> None:
+    """`plan.json`; what the method found out in its preparation goes to `prepared.json`."""
     if found:
-        (folder / PREPARED).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
-    (folder / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n", encoding="utf-8")
+        write_json(folder / PREPARED, found)
+    replace(folder / PLAN, lambda part: part.write_text(plan.to_json(), encoding="utf-8"))
+
+
+def write_history(folder: Path, history: Sequence[Step]) -> None:
+    """`history.json`: what was done to every leaf before this run trained it."""
+    write_json(folder / HISTORY, list(history))
+
+
+def read_history(folder: Path) -> list[Step]:
+    """What `write_history` wrote; nothing for a run from scratch.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    path = folder / HISTORY
+    if not path.exists():
+        return []
+    remedy = "; remove it, and the history of these weights begins with this run"
+    history = read_json(path, remedy, list)
+    try:
+        return check_history(history, str(path))
+    except HistoryError as error:
+        raise ConfigError(f"{error}{remedy}") from error
 
 
 def history_at(
     folder: Path, config: Config, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()
 ) -> list[Step]:
     """The history of a run's state after so many images: what came before it, and its training."""
-    path = folder / HISTORY
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)]
+    step = train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)
+    return [*read_history(folder), step]
 
 
 def write_weights(
@@ -148,3 +205,10 @@ def write_weights(
     about |= method.front
     variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.d)}
     save(folder / WEIGHTS, config.net, variables, about)
+
+
+def write_evaluation(folder: Path, row: dict[str, Any]) -> None:
+    """Adds to the manifest of `weights/` what they were measured as, once they are; nothing else of it changes."""
+    path = folder / WEIGHTS / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**manifest, "evaluation": row})

@@ -1,48 +1,65 @@
 """A whole run from its configuration: data, networks, transplant, training, evaluation, weights to share.
 
-Resuming, transplanting and training afresh are three code paths: a folder with a checkpoint goes on from it and
-reads nothing of the source; otherwise pretrained weights go in before the optimiser and the moving average exist.
+Resuming, forking, transplanting and training afresh are code paths of their own: a folder with a checkpoint goes on from
+it and reads nothing of the source; otherwise pretrained weights go in before the optimiser and the moving average exist.
+What can be found wrong is looked for before the folder is claimed, and a start that fails leaves nothing in it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import signal
-import threading
-from collections.abc import Iterator
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from gan_jax.config import Config, ConfigError, differences, from_dict, to_dict
+from gan_jax.config import Config, ConfigError
 from gan_jax.metrics import Protocol
 from gan_jax.nets import Pair, build
+from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import versions
 from gan_jax.tasks.image import image_task
-from gan_jax.train.checkpoint import Checkpointer, CheckpointError, Restored, cut_rows
-from gan_jax.train.compile import use_all_cores
+from gan_jax.train.checkpoint import Checkpointer, Restored, cut_rows
+from gan_jax.train.checkpoint_store import complete
+from gan_jax.train.compile import choose_devices, use_all_cores
 from gan_jax.train.feed import Feed
-from gan_jax.train.fit import Hooks, compile_phases, fit
-from gan_jax.train.lock import RunLock
-from gan_jax.train.processes import anywhere, gather, is_first
+from gan_jax.train.fit import compile_phases, fit, total_images
+from gan_jax.train.memory import memory_limits
+from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
+from gan_jax.transfer.boundary import Boundary, stopped_early
+from gan_jax.transfer.callbacks import Callbacks, Notes, default_callbacks
+from gan_jax.transfer.claim import enter, look
 from gan_jax.transfer.dataset import Dataset, counted, load_dataset, make_feed
 from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
+from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
+from gan_jax.transfer.fork import check_fork, copy_records, forked_state
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.methods import MakeMethod, make_method
-from gan_jax.transfer.record import EVALUATIONS, METRICS, Callbacks, Recorder, history_at, write_start, write_weights
+from gan_jax.transfer.record import Recorder, read_history, write_history, write_start
+from gan_jax.transfer.resume import length_command
+from gan_jax.transfer.seen_data import check_data, describe_data, read_data
+from gan_jax.transfer.signals import on_sigterm, stopping
 from gan_jax.transfer.start import RUN_KEY, Start, make_ready, make_start, plan_transfer
 from gan_jax.transfer.weights import transplant_weights
 
-__all__ = ["Callbacks", "RunResult", "evaluate_model", "plan_transfer", "run", "transplant_weights"]
-
-CONFIG = "config.json"
+__all__ = [
+    "EVALUATIONS",
+    "Callbacks",
+    "RunResult",
+    "evaluate_model",
+    "on_sigterm",
+    "plan_transfer",
+    "run",
+    "transplant_weights",
+    "versions",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +68,15 @@ class RunResult:
 
     folder: Path
     state: GanState
-    stopped: bool  # by SIGTERM, after saving
+    stopped: bool  # by a signal, after saving
     dataset: Dataset
     pair: Pair
     evaluator: Evaluator | None
-    evaluation: dict[str, Any] | None  # of the last state, never of the best
-    start: Start | None  # None where the run was resumed
+    evaluation: (
+        dict[str, Any] | None
+    )  # of the last state, never of the best; None where it was not, or could not be, made
+    start: Start | None  # None where the run was resumed or forked
+    stopped_by: str | None = None  # `Ctrl-C` or `SIGTERM`
 
     @property
     def protocol(self) -> Protocol | None:
@@ -78,137 +98,176 @@ def run(
     at: int | None = None,
     fallback: bool = False,
     against: str | Path | None = None,
+    fork: str | Path | None = None,
+    quiet: bool = False,
+    notes: Sequence[str] = (),
 ) -> RunResult:
     """Trains into a folder, or goes on with the run that is there.
+
+    Ctrl-C and SIGTERM end it at once until it trains; then the first of them saves and returns (`stopped`), a second one
+    ends the process.
 
     Args:
       config: of the run; validated here.
       folder: of the run; made if absent. One run at a time. Several processes (`train.processes.join`) share it.
-      callbacks: who watches; None = nobody. Of several processes, only the first is watched.
+      callbacks: who watches; None = the terminal and files in the folder, as of `gan-jax train`. Of several processes, only
+        the first is watched.
       method: a method of your own, `(config.transfer, pair) -> Method`, in place of the table's.
       at: go on from the checkpoint of so many images, and move newer ones aside; None = the newest.
       fallback: where the newest checkpoint is damaged, go on from one before it.
-      against: folder of another run, usually one from scratch, that evaluations are compared with; None = none.
+      against: folder of another run, usually one from scratch, that evaluations are compared with; None = as before.
+      fork: folder of a run whose newest checkpoint (or `at`) this new run starts from.
+      quiet: prints nothing; what is written is the same.
+      notes: sentences about the choice of this configuration, shown and kept with the others.
 
     Raises:
-      ConfigError: the folder holds a run of another configuration; the difference is printed.
+      ConfigError: the folder holds a run of another configuration, or of other data; the difference is printed.
       LockError: another process trains in this folder.
-      NonFiniteError, CheckpointError, DataError, PlanError: with the step, file or leaf.
+      NonFiniteError, CheckpointError, MemoryLimitError, DataError, PlanError: with the step, file or leaf.
     """
-    config, folder, callbacks = config.validate(), Path(folder), callbacks or Callbacks()
+    config, folder = config.validate(), Path(folder)
     use_all_cores()
-    folder.mkdir(parents=True, exist_ok=True)
+    whose = "table" if method is None else f"{method.__module__}.{method.__qualname__}"
+    origin = None if fork is None else Path(fork)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(memory_limits("this run", "lower train.batch, evaluate.n_fake or the network's width"))
+        stop = stack.enter_context(stopping(_say(quiet)))
+        entry = enter(stack, folder, config, lambda: look(config, folder, whose, against, origin, at))
+
+        def leave() -> str:
+            entry.undo()
+            return stopped_early(entry, folder)
+
+        stop.leave = leave
+        claim, config = entry.claim, entry.claim.config
         if not is_first():
             callbacks = Callbacks()
-        enter(config, folder, stack, "table" if method is None else f"{method.__module__}.{method.__qualname__}")
+        elif callbacks is None:
+            callbacks = default_callbacks(config, folder, quiet)
+        note = Notes(folder, callbacks)
+        tell = callbacks
+
+        def said(kind: type[BaseException] | None, *_: Any) -> None:
+            if kind in (KeyboardInterrupt, SystemExit):
+                tell.note(stopped_early(entry, folder))
+
+        stack.push(said)
+        for text in (*notes, *claim.notes):
+            note(text)
+
         saver = _saver(config, folder, stack)
+        devices = choose_devices(config.train.devices, config.train.batch)
         bare, dataset = build(config.net), load_dataset(config)
+        for text in (*dataset.notes, *_unused_devices(config, len(devices))):
+            note(text)
         made = (method or make_method)(counted(config.transfer, len(dataset.train)), bare)
         pair = made.grafted(bare)
         trains = made.trains("g"), made.trains("d")
         feed = make_feed(config, dataset)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
-        diagnosis = make_diagnosis(config, dataset, evaluator, against)
+        diagnosis = make_diagnosis(config, dataset, evaluator, claim.against)
+        for text in () if evaluator is None else evaluator.notes:
+            note(text)
         task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
-        key = jax.random.fold_in(jax.random.key(config.train.seed), RUN_KEY)
+        programs = compile_phases(config, task_of, feed, trains, made.extension)
+        key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
+        seen, now = read_data(folder), describe_data(dataset, config)
+        if seen is not None and saver is not None and saver.latest() is not None:
+            check_data(folder, seen, now, evaluator is not None)
+        read_history(folder)  # which every save reads: damage is found now
 
         def begin(g: Any, d: Any, kept: Any = None) -> GanState:
             kept = made.keep(g, d) if kept is None else kept
             return init_state(task_of(None), config, key, g, d, trains, made.extension, kept)
 
+        def settle(images: int) -> None:
+            """Claims the folder; whatever could be found wrong by now was."""
+            if is_first():
+                claim.write(folder, images, len(devices))
+                write_json(folder / DATA, now)
+
         start: Start | None = None
+        specs = pair.g.specs(), pair.d.specs()
         restored = _resume(
-            saver, feed, folder, lambda: jax.eval_shape(begin, pair.g.specs(), pair.d.specs()), callbacks, at, fallback
+            saver, feed, folder, lambda: jax.eval_shape(begin, *specs), note, None if fork else at, fallback
         )
-        if restored is None:
+        if restored is not None:
+            state = restored.state
+            if restored.images >= total_images(config):
+                note(f"run {folder} is finished; to make it longer: {length_command(folder, config)}")
+            settle(restored.images)
+        elif claim.origin is not None:
+            check_fork(claim.origin, config, total_images(config))
+            state, history, said = forked_state(claim.origin, begin, specs, feed, claim.origin.keeps(config, whose))
+            settle(claim.origin.images)
+            if is_first():
+                copy_records(claim.origin, folder)
+                write_history(folder, history)
+            note.images = claim.origin.images
+            for text in said:
+                note(text)
+            if saver is not None:  # so that it goes on even if the other run is gone
+                cursor = feed.cursor() if feed.cursor else None
+                saver.save(claim.origin.images, state, cursor=cursor, history=history)
+        else:
             start = make_start(config, bare, made)
-            ready = make_ready(Ground(config, feed, key, made.grafted), start, made)
+            settle(0)
+            ground = Ground(config, feed, key, made.grafted, stage=callbacks.stage)
+            ready = make_ready(ground, start, made)
             state = jax.jit(begin)(ready.g, ready.d, ready.kept)
             state = dataclasses.replace(state, images=state.images + ready.images)
-            for note in ready.notes:
-                callbacks.note(note)
+            for text in ready.notes:
+                note(text)
             if start.plan is not None and is_first():
-                write_start(folder, start.plan, start.history if ready.history is None else ready.history, ready.found)
-        else:
-            state = restored.state
-        recorder = Recorder(config, folder, callbacks, evaluator, pair, diagnosis)
-        stop = stack.enter_context(on_sigterm())
-        hooks = Hooks(
-            row=recorder.row,
-            evaluate=recorder.evaluate,
-            grid=recorder.grid,
-            save=lambda images, state, metric: _save(
-                saver, feed, images, state, metric, history_at(folder, config, images, made.frozen)
-            ),
-            check=saver.check if saver else lambda: None,
-            stop=lambda: anywhere(stop.is_set()),
-            last_good=lambda: _last_good(saver),
-        )
+                write_start(folder, start.plan, ready.found)
+                write_history(folder, start.history if ready.history is None else ready.history)
+        recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis)
+        boundary = Boundary(config, folder, entry, stop, saver, feed, recorder, made, restored is not None)
         callbacks.begin(config, int(state.images))
         try:
-            programs = compile_phases(config, task_of, feed, trains, made.extension)
-            state, stopped = fit(config, programs, feed, trains, state, hooks)
+            state, stopped = fit(config, programs, feed, trains, state, boundary.hooks())
             if saver:
                 saver.wait()
         finally:
             callbacks.end()
-        if is_first():  # a stopped run can be sampled too
-            write_weights(folder, config, state, evaluator, recorder.last, made)
-        return RunResult(folder, state, stopped, dataset, pair, evaluator, recorder.last, start)
-
-
-def enter(config: Config, folder: Path, stack: contextlib.ExitStack, method: str = "table") -> None:
-    """Takes the folder's lock and claims it, in the first process; what that raises ends the others too.
-
-    Raises:
-      ConfigError, LockError: as `run`; ConfigError also where processes were started with different configurations.
-    """
-    error: Exception | None = None
-    if is_first():
-        try:
-            stack.enter_context(RunLock(folder))
-            claim(config, folder, method)
-        except Exception as caught:  # noqa: BLE001  raised below, when the others know
-            error = caught
-    told = gather({"error": None if error is None else str(error), "config": to_dict(config)})
-    if error is not None:
-        raise error
-    if told[0]["error"] is not None:
-        raise ConfigError(told[0]["error"])
-    for index, one in enumerate(told):
-        if changed := differences(from_dict(Config, told[0]["config"]), from_dict(Config, one["config"])):
-            raise ConfigError(
-                f"processes 0 and {index} were started differently:\n" + "\n".join(f"  {x}" for x in changed)
-            )
+        note.open()
+        callbacks.done(recorder.evaluations)
+        evaluation = recorder.at(int(state.images))
+        return RunResult(
+            folder, state, stopped, dataset, pair, evaluator, evaluation, start, stop.by if stopped else None
+        )
 
 
 def claim(config: Config, folder: Path, method: str = "table") -> None:
-    """Writes `config.json` (configuration, whose method, versions, device), or checks that the one there is the same run."""
-    path = folder / CONFIG
-    if path.exists():
-        written = json.loads(path.read_text(encoding="utf-8"))
-        changed = differences(from_dict(Config, written["config"]), config)
-        if (before := written.get("method", "table")) != method:
-            changed.append(f"method: {before} -> {method}")
-        if changed:
-            raise ConfigError(
-                f"{folder} holds a run of another configuration; use another folder, or the same values:\n"
-                + "\n".join(f"  {line}" for line in changed)
-            )
-        return
-    devices = jax.devices()
-    device = {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)}
-    text = json.dumps({"config": to_dict(config), "method": method, "versions": versions(), "device": device}, indent=1)
-    path.with_suffix(".tmp").write_text(text + "\n", encoding="utf-8")
-    path.with_suffix(".tmp").replace(path)
+    """Writes `config.json` (configuration, whose method, versions, device), or checks that the one there is the same run.
+
+    Raises:
+      ConfigError: it is another one; the difference is printed.
+    """
+    look(config, folder, method).write(folder, 0, len(choose_devices(config.train.devices, config.train.batch)))
+
+
+def _say(quiet: bool) -> Any:
+    """Shows a line from whatever thread, also while Python's own streams are in use."""
+    return (lambda text: None) if quiet else (lambda text: os.write(2, f"\n{text}\n".encode()))
+
+
+def _unused_devices(config: Config, used: int) -> list[str]:
+    """Says that some devices have no part in the run, where nobody asked for that."""
+    count = jax.device_count()
+    if config.train.devices is not None or used == count:
+        return []
+    one = "one of them is used" if used == 1 else f"{used} of them are used"
+    return [
+        f"train.batch {config.train.batch} does not divide over {count} devices: {one}; a multiple of {count} uses all"
+    ]
 
 
 def _saver(config: Config, folder: Path, stack: contextlib.ExitStack) -> Checkpointer | None:
-    keep = config.checkpoint
-    if keep.every_kimg is None:
+    """Keeps states, if any are to be kept or there are some to go on from."""
+    keep, path = config.checkpoint, folder / CHECKPOINTS
+    if keep.every_kimg is None and not complete(path):
         return None
-    path = folder / "checkpoints"
     return stack.enter_context(Checkpointer(path, keep_last=keep.keep_last, keep_best=keep.keep_best))
 
 
@@ -217,7 +276,7 @@ def _resume(
     feed: Feed,
     folder: Path,
     template: Any,
-    callbacks: Callbacks,
+    note: Notes,
     at: int | None,
     fallback: bool,
 ) -> Restored | None:
@@ -226,49 +285,14 @@ def _resume(
     if at is not None and (saver is None or saver.latest() is None):
         raise ConfigError(f"{folder} has no checkpoint to go on from at {at} images")
     for name in saver.unfinished() if saver else ():
-        callbacks.note(f"ignored an unfinished save: {name}")
+        note(f"ignored an unfinished save: {name}")
     if saver and saver.latest() is not None:
         restored = saver.restore(template(), images=at, fallback=fallback)
-        images = restored.images
+        images = note.images = restored.images
         if feed.restore is not None and restored.cursor is not None:
             feed.restore(restored.cursor)
-        for note in (f"resumed at {images} images", *restored.notes):
-            callbacks.note(note)
-    for name in (METRICS, EVALUATIONS) if is_first() else ():
+        for text in (f"resumed at {images} images", *restored.notes):
+            note(text)
+    for name in (METRICS, EVALUATIONS, NOTES) if is_first() else ():
         cut_rows(folder / name, images)
     return restored
-
-
-def _last_good(saver: Checkpointer | None) -> str:
-    if saver is None:
-        return "none"
-    with contextlib.suppress(CheckpointError):  # the run fails already, and of something else
-        saver.wait()  # a save under way is of an earlier state, which was whole
-    return "none" if saver.latest() is None else f"{saver.latest()} images"
-
-
-def _save(
-    saver: Checkpointer | None, feed: Feed, images: int, state: GanState, metric: float | None, history: list[Any]
-) -> None:
-    if saver is not None:
-        cursor = feed.cursor() if feed.cursor else None
-        saver.save(images, state, cursor=cursor, metric=metric, history=history)
-
-
-@contextlib.contextmanager
-def on_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets; the loop saves and returns at the next boundary. A second one ends the process."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGTERM, old)
-
-    old = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, old)

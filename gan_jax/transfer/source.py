@@ -32,13 +32,18 @@ def open_source(path: str | Path, checkpoint: int | None = None) -> Source:
     if name.startswith("embedded:") or not (folder / "config.json").is_file():
         if checkpoint is not None:
             raise ConfigError(f"--checkpoint {checkpoint} wants a run folder, and {name} has no config.json")
-        is_checkpoint = folder.name.isdecimal() and (folder.parent.parent / "config.json").is_file()
-        return open_checkpoint(folder, name) if is_checkpoint else open_weights(name)
+        in_run = folder.name.isdecimal() and (folder.parent.parent / "config.json").is_file()
+        if in_run and not folder.is_dir():
+            have = ", ".join(map(str, store.complete(folder.parent))) or "none"
+            raise ConfigError(f"there is no checkpoint {folder}; there are {have}")
+        return open_checkpoint(folder, name) if in_run else open_weights(name)
     if checkpoint is None and (folder / WEIGHTS).is_dir():
         return open_weights(str(folder / WEIGHTS), name)
     have = store.complete(folder / "checkpoints")
     if not have:
-        raise ConfigError(f"run {folder} has no weights and no complete checkpoint yet")
+        raise ConfigError(
+            f"run {folder} has no weights and no complete checkpoint yet; go on with gan-jax train {folder}"
+        )
     if checkpoint is not None and checkpoint not in have:
         raise ConfigError(
             f"run {folder} has no checkpoint of {checkpoint} images; there are {', '.join(map(str, have))}"

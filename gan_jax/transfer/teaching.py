@@ -60,7 +60,7 @@ def teach(
     carried = attach(lesson, g, teachers, params)
     rows: Rows = []
     state = ground.train(
-        carried, d, config.distil_kimg,
+        carried, d, config.distil_kimg, name="lesson",
         trains=(trains, lambda path: False),
         grafted=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair))),
         optim=lesson_optim(ground.config.optim, config.distil_lr),

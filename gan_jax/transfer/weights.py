@@ -63,6 +63,11 @@ from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
 from gan_jax.transfer.source import open_source
 from gan_jax.trees import Rule, count, flatten, match, unflatten
 
+LACKING = {  # root of a source that is not there -> what to do
+    "d": "discriminator; take the generator alone, beside a fresh D that trains by itself at first: "
+    "--transfer.networks g --transfer.d-warmup-kimg 1",
+    "g_ema": "generator (g_ema); take the discriminator alone: --transfer.networks d",
+}
 ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of the source that it comes from
 
 
@@ -109,10 +114,13 @@ def plan_weights(
     is a note of the plan, unless `dtype` is "error".
 
     Raises:
-      PlanError: what cannot be taken, leaf by leaf; a front before the source's G where all has to find a place.
+      PlanError: a network that the source lacks; what cannot be taken, leaf by leaf; a front before the source's G where
+        all has to find a place.
     """
     source.check()
     origins = {root: ORIGINS[root] for root in target}
+    if lacking := [origin for origin in origins.values() if origin not in source.specs]:
+        raise PlanError(f"{source.name} holds no {LACKING[lacking[0]]}")
     if "front" in source.manifest and "g_ema" in origins.values() and unused == "error":
         raise PlanError(
             f"{source.name} carries a {source.manifest['front']['kind']} before its G, which is no part of G's own leaves "

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gan_jax.cli.main import main
-from gan_jax.interop.feature_weights import CATALOGUE
+from gan_jax.interop.feature_weights import CATALOGUE, PAIR_CATALOGUE
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def test_the_list_says_all_that_there_is_to_know(capsys, cache):
     for name, row in CATALOGUE.items():
         assert f"{name}: {row.what}" in text
         assert row.sha256 in text and row.url in text and row.licence in text and row.file in text
-    assert text.count("not here") == len(CATALOGUE)
+    assert text.count("not here") == len(CATALOGUE | PAIR_CATALOGUE)
     there = cache / "features" / "vgg16"
     there.mkdir(parents=True)
     for part in ("weights.safetensors", "manifest.json"):

@@ -124,7 +124,7 @@ def test_splits_must_be_of_one_kind():
         (some_images(names=False), "differ in class names"),
     ):
         with pytest.raises(DataError, match=says):
-            _load_splits({"train": some_images(), "test": other}, None, None, False)
+            _load_splits({"train": some_images(), "test": other})
 
 
 def test_preparing_and_reading_need_no_tensorflow(tmp_path):
@@ -147,8 +147,8 @@ def test_random_access_decodes_only_what_is_asked_for(prepared, monkeypatch):
     decoded = []
     from gan_jax.data import tfds_source
 
-    real = tfds_source.decode
-    monkeypatch.setattr(tfds_source, "decode", lambda data, where: decoded.append(where) or real(data, where))
+    real = tfds_source.decode_file
+    monkeypatch.setattr(tfds_source, "decode_file", lambda data, where: decoded.append(where) or real(data, where))
     source = open_source(f"tfds:{prepared}")
     assert len(source) == 9 and source.fingerprint and decoded == []
     assert_array_equal(source.labels, np.arange(9) % 3)

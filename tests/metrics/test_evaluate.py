@@ -21,6 +21,7 @@ from gan_jax.metrics import (
     make_protocol,
     prdc,
     summarise,
+    unmeasurable,
 )
 from gan_jax.metrics.networks import FID_WEIGHTS
 from gan_jax.metrics.resizing import FID_RESIZES
@@ -62,11 +63,61 @@ def test_options_of_the_protocol_reach_the_metrics():
     over_n = evaluate_features(REAL, FAKE, protocol(fd_ddof=0))["fd"]
     assert_allclose(over_n, frechet_distance(summarise(REAL.values), summarise(FAKE.values), ddof=0), rtol=1e-12)
     few = protocol(n_fake=10, is_splits=2)
-    with pytest.raises(MetricError, match="second set has 10 samples of 16 dimensions"):
-        evaluate_features(REAL, FAKE.take(range(10)), few)
+    without = evaluate_features(REAL, FAKE.take(range(10)), few)
+    assert list(without) == ["kid", "kid_std", "precision", "recall", "density", "coverage", "is", "is_std", "class_kl"]
+    (note,) = without.notes
+    assert note.startswith("no Frechet distance") and "17 of each side" in note and "10 generated ones" in note
     allowed = dataclasses.replace(few, fd_allow_singular=True)
     assert evaluate_features(REAL, FAKE.take(range(10)), allowed)["fd"] > 0
     assert allowed.id != few.id
+
+
+def test_what_is_not_defined_for_so_few_images_is_left_out_with_a_reason():
+    few = protocol(n_real=4, n_fake=5, kid_subset_size=5)
+    numbers = evaluate_features(REAL.take(range(4)), FAKE.take(range(5)), few)
+    assert list(numbers) == ["class_kl"]
+    starts = ("no Frechet distance", "no KID: subsets of 5", "no precision, recall", "no score: 5 generated images")
+    assert [note.startswith(start) for note, start in zip(numbers.notes, starts, strict=True)] == [True] * 4
+    assert set(unmeasurable(few, 16)) == {
+        "fd",
+        "kid",
+        "kid_std",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "is",
+        "is_std",
+    }
+    assert unmeasurable(protocol(), 16) == {}
+    pair = evaluate_features(
+        REAL.take(range(2)), FAKE.take(range(2)), protocol(n_real=2, n_fake=2, prdc_k=1, is_splits=1)
+    )
+    assert set(pair) == {"kid", "kid_std", "precision", "recall", "density", "coverage", "is", "is_std", "class_kl"}
+    one = [dataclasses.replace(x.take([0]), logits=None) for x in (REAL, FAKE)]
+    with pytest.raises(MetricError, match="nothing can be measured of 1 real and 1 generated images: no Frechet"):
+        evaluate_features(*one, protocol(n_real=1, n_fake=1))
+    with pytest.raises(MetricError, match="row 1 of fake features"):
+        broken = np.where(np.arange(4)[:, None] == 1, np.inf, FAKE.values[:4])
+        evaluate_features(REAL, Features(broken), protocol(n_fake=4))
+
+
+def test_a_generator_that_makes_one_image_is_measured_and_named():
+    one = FAKE.take(np.zeros(200, int))
+    numbers = evaluate_features(REAL, one, protocol())
+    expected = np.square(golden.X.mean(0) - one.values[0]).sum() + golden.X.var(0, ddof=1).sum()
+    assert_allclose(numbers["fd"], expected, rtol=1e-6)
+    assert (numbers["recall"], numbers["is"]) == (0.0, 1.0)
+    assert numbers.notes == ("mode collapse: all 200 generated images have the same features",)
+    nearly = dataclasses.replace(one, values=one.values * (1 + 1e-7 * golden.Z[:200]).astype(np.float32))
+    assert "mode collapse" in evaluate_features(REAL, nearly, protocol()).notes[0]
+    assert evaluate_features(REAL, FAKE, protocol()).notes == ()
+
+
+def test_references_full_of_copies_are_named():
+    copies = Features(REAL.values[np.arange(300) % 30], None, NET.identity)
+    numbers = evaluate_features(copies, FAKE, protocol(prdc_k=3))
+    assert numbers["precision"] == 0 and numbers.notes[0].startswith("300 of 300 real samples lie more than 3 times")
 
 
 def test_without_logits_there_is_no_score():

@@ -25,7 +25,7 @@ def test_bounds():
 def test_against_brute_force_with_uneven_splits():
     logits = golden.LOGITS[:23]
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    parts = [p[:6], p[6:12], p[12:18], p[18:]]
+    parts = [p[:5], p[5:11], p[11:17], p[17:]]  # from i * 23 // 4
     scores = [
         np.exp(np.mean([sum(r * np.log(r / q) for r, q in zip(row, part.mean(0))) for row in part])) for part in parts
     ]
@@ -34,6 +34,15 @@ def test_against_brute_force_with_uneven_splits():
 
 def test_a_shift_of_all_logits_changes_nothing():
     assert_allclose(inception_score(golden.LOGITS + 800.0), inception_score(golden.LOGITS), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "splits", "expected"), [(10, 4, 1.5557), (1005, 10, 3.76238)])
+def test_splits_that_do_not_divide_are_cut_as_published_code_cuts(n, splits, expected):
+    """Scores that torch-fidelity gives for these logits."""
+    rng = np.random.default_rng({10: 3, 1005: 0}[n])
+    rng.standard_normal({10: 2 * 60 * 8 + 2 * 20 * 64, 1005: 10 * (10 + 95)}[n])
+    logits = (3 * rng.standard_normal((n, {10: 5, 1005: 10}[n]))).astype(np.float32)
+    assert_allclose(inception_score(logits, splits).mean, expected, rtol=2e-5)
 
 
 def test_bad_input():

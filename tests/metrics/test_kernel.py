@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -121,3 +123,28 @@ def test_bad_input():
 
 
 DRAW_OF_SEED_0 = [1, 2, 3, 8, 11]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
+def test_a_mean_far_beyond_the_spread_costs_no_digits(offset):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 12, 4)) * 0.01 + offset
+    y = y + 0.003
+    exact_x, exact_y = ([[Fraction(float(v)) for v in row] for row in rows] for rows in (x, y))
+    cubic = lambda a, b: (sum(p * q for p, q in zip(a, b)) / 4 + 1) ** 3
+    within = lambda rows: sum(cubic(a, b) for i, a in enumerate(rows) for j, b in enumerate(rows) if i != j)
+    between = sum(cubic(a, b) for a in exact_x for b in exact_y)
+    expected = float((within(exact_x) + within(exact_y)) / 132 - 2 * between / 144)
+    assert_allclose(mmd2(x, y), expected, rtol=1e-10)
+    assert_allclose(kid(x, y, subsets=2).mean, expected, rtol=1e-10)
+    near = mmd2(x - offset, y - offset, rbf_kernel(0.02))
+    assert_allclose(mmd2(x, y, rbf_kernel(0.02)), near, rtol=1e-7)
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize(("degree", "gamma", "coef"), [(1, None, 1.0), (2, 0.5, 2.0), (3, None, 0.0), (5, None, 1.0)])
+def test_polynomials_of_centred_features_are_those_of_features(degree, gamma, coef, unbiased):
+    rng = np.random.default_rng(0)
+    x, y, ours = rng.normal(size=(20, 4)), rng.normal(size=(15, 4)) + 0.5, polynomial_kernel(degree, gamma, coef)
+    plain = lambda a, b: ours(a, b)  # a function of the user's gets features as they are
+    assert_allclose(mmd2(x, y, ours, unbiased=unbiased), mmd2(x, y, plain, unbiased=unbiased), rtol=1e-9)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.metrics import MetricError, as_vectors, memorisation, nearest, neighbours, prdc
+from gan_jax.metrics import EmptyBalls, MetricError, as_vectors, memorisation, nearest, neighbours, prdc
 from tests.metrics import golden
 
 
@@ -67,8 +67,33 @@ def test_conventions_differ_on_ties_only():
 
 def test_repeated_images_have_empty_balls_unless_inclusive():
     real = np.repeat(golden.X[:3], 4, axis=0)  # each three times over: the third neighbour is at distance 0
-    assert prdc(real, real, 3) == (0.0, 0.0, 0.0, 0.0)
-    assert prdc(real, real, 3, inclusive=True).precision == 1.0
+    with pytest.warns(EmptyBalls, match="12 of 12 real samples lie more than 3 times in their set.*inclusive=True"):
+        assert prdc(real, golden.Y, 3) == (0.0, 0.0, 0.0, 0.0)
+    with pytest.warns(EmptyBalls, match="12 of 12 generated samples"):
+        assert prdc(golden.Y, real, 3) == (0.0, 0.0, 0.0, 0.0)
+    assert prdc(real, real, 3, inclusive=True) == (1.0, 1.0, 4 / 3, 1.0)
+    assert prdc(real, real, 4) == (1.0, 1.0, 1.0, 1.0), "the fourth neighbour is another image"
+
+
+@pytest.mark.parametrize("far", [1e4, 3e6, 1e9])
+def test_one_far_row_leaves_all_other_balls_alone(far):
+    rng = np.random.default_rng(1)
+    real, fake = rng.normal(size=(40, 3)), rng.normal(size=(25, 3)) * 0.8 + 0.2
+    real[0, 0] += far
+    for inclusive, within in ((False, np.less), (True, np.less_equal)):
+        assert_allclose(prdc(real, fake, 4, inclusive=inclusive), brute_prdc(real, fake, 4, within), rtol=1e-12)
+    _, distances = nearest(fake, real)
+    assert_allclose(distances, [min(np.linalg.norm(f - r) for r in real) for f in fake], rtol=1e-12)
+
+
+def test_clusters_that_lie_far_apart_keep_their_balls():
+    rng = np.random.default_rng(2)
+    offset = 1e6 * np.array([[0.0, 0, 0], [1, 0, 0]])[:, None]
+    real = (rng.normal(size=(2, 20, 3)) + offset).reshape(-1, 3)
+    fake = np.concatenate([(rng.normal(size=(2, 15, 3)) + offset).reshape(-1, 3), real[::7]])
+    expected = brute_prdc(real, fake, 3, lambda d, r: d < r * (1 - 1e-12))
+    assert 0.3 < expected[0] < 1
+    assert_allclose(prdc(real, fake, 3), expected, rtol=1e-12)
 
 
 def test_tiles_do_not_change_the_value(monkeypatch):

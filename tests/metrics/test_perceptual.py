@@ -71,12 +71,33 @@ def test_images_that_cannot_be_compared(net):
         net.distance(pictures(), pictures(3))
     with pytest.raises(MetricError, match=r"float64\[4, 32, 32, 3\]; LPIPS takes .* uint8 or of float32 in \[-1, 1\]"):
         net.distance(pictures() / 255, pictures() / 255)
-    with pytest.raises(MetricError, match="16 x 16 px are too small for alexnet, which wants 32"):
-        net.distance(pictures(size=16), pictures(size=16))
+    with pytest.raises(MetricError, match="30 x 30 px are too small for alexnet, which wants 31"):
+        net.distance(pictures(size=30), pictures(size=30))
+    assert net.distance(pictures(1, size=31), pictures(1, size=31, seed=1))[0] > 0.01
     with pytest.raises(MetricError, match=r"\[32, 32\] and \[48, 48\] px"):
         net.matrix(pictures(), pictures(size=48))
     with pytest.raises(MetricError, match="no LPIPS network 'vgg19'.*vgg16"):
         load_perceptual("vgg19")
+
+
+def test_float_images_are_of_the_range_that_they_are_said_to_be_of(net):
+    a, b = pictures(seed=1), pictures(seed=2)
+    expected = net.distance(a, b)
+    raw = [x.astype(np.float32) for x in (a, b)]
+    assert_allclose(net.distance(*raw, value_range=(0, 255)), expected, rtol=1e-4)
+    assert_allclose(net.distance(raw[0] / 255, b / np.float32(255), value_range=(0, 1)), expected, rtol=1e-4)
+    assert_allclose(net.distance(raw[0] / 255, b, value_range=(0, 1)), expected, rtol=1e-4)  # uint8 beside it
+    with pytest.raises(MetricError, match=r"pixels from 0 to 255 are outside \[-1, 1\].*value_range=\(0, 255\)"):
+        net.distance(*raw)
+    with pytest.raises(MetricError, match=r"pixels from 0 to 1: none is below 0.*value_range=\(0, 1\) or \(-1, 1\)"):
+        net.distance(*(x / 255 for x in raw))
+    with pytest.raises(MetricError, match=r"pixels from -1 to 1 are outside \[0, 1\]"):
+        net.distance(*(x / np.float32(127.5) - 1 for x in raw), value_range=(0, 1))
+    bright = [x / 255 for x in raw]
+    assert_allclose(net.distance(*bright, value_range=(-1, 1)), net.distance(*(x * 2 - 1 for x in bright), value_range=(-3, 1)),
+                    rtol=1e-4)  # fmt: skip
+    with pytest.raises(MetricError, match="outside"):
+        net.distance(np.full_like(raw[0], np.nan), b)
 
 
 def near(centres: np.ndarray, counts: list[int], noise: int) -> np.ndarray:

@@ -116,9 +116,10 @@ def test_foreign_folders(folder):
     assert "is foreign or damaged: no readable manifest.json" in message(folder)
     (folder / "200" / "manifest").mkdir()
     manifest = folder / "200" / "manifest" / "manifest.json"
-    for text in ("[]", '{"format": "other"}'):
-        manifest.write_text(text)
-        assert "foreign or damaged: its manifest is not that of" in message(folder)
+    manifest.write_text('{"format": "other"}')
+    assert "foreign or damaged: its manifest is not that of" in message(folder)
+    manifest.write_text("[]")
+    assert "its manifest is damaged: it must be a mapping, not []" in message(folder)
     manifest.write_text("{")
     assert "not JSON" in message(folder)
     manifest.write_bytes(b"\xff\xfe{}")

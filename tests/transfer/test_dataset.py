@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import Config, ConfigError, DataConfig, EvalConfig, ResNetConfig
-from gan_jax.data import prepare
+from gan_jax.data import DataError, prepare
 from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.metrics import load_features, make_protocol
 from gan_jax.nets.build import NETS
@@ -93,3 +93,40 @@ def test_a_held_out_reference_is_the_same_for_every_subset(source):
     assert len(rest.train) == 12 and rest.reference_hash == few.reference_hash
     with pytest.raises(ConfigError, match="use at most 16"):
         load_dataset(config_of(source, shots=8, reference=17))
+
+
+def test_all_the_images_are_a_training_set_and_their_own_reference(source):
+    """As many shots as images, and no number of shots, are the same set; one more is refused with both numbers."""
+    every, none = (load_dataset(config_of(source, shots=n)) for n in (24, None))
+    assert every.train_hash == none.train_hash == every.reference_hash and not every.held_out and not none.held_out
+    assert every.notes[-1].startswith("no held-out reference: evaluations compare with all 24 images")
+    assert (
+        load_dataset(config_of(source, shots=23)).held_out and len(load_dataset(config_of(source, shots=1)).train) == 1
+    )
+    with pytest.raises(ConfigError, match=r"data.shots is 25, but npz:.* has 24 images; use None for all"):
+        load_dataset(config_of(source, shots=25))
+    with pytest.raises(ConfigError, match="use fewer data.shots, or data.reference None"):
+        load_dataset(config_of(source, shots=24, reference=1))
+
+
+def test_labels_that_are_not_used_and_classes_without_an_image_are_said(source):
+    assert any("labels are not used" in note and "3 classes" in note for note in load_dataset(config_of(source)).notes)
+    few = load_dataset(config_of(source, num_classes=3, shots=1))
+    assert any(note.startswith("no image of class") and "among the 1 to train on" in note for note in few.notes)
+    assert not any("labels" in note or "class" in note for note in load_dataset(config_of(source, num_classes=3)).notes)
+
+
+def test_doubled_classes_are_refused(source):
+    for num_classes in (1, 2):
+        with pytest.raises((ConfigError, DataError), match="named twice"):
+            load_dataset(config_of(source, num_classes=num_classes, classes=(2, 2)))
+
+
+def test_a_tfds_set_that_is_decoded_as_it_goes_can_be_its_own_reference(tmp_path, source):
+    folder = prepare(source, tmp_path / "tfds", "toys")
+    of = lambda shots: load_dataset(config_of(f"tfds:{folder}:train", shots=shots, pipeline="grain"))
+    every = of(24)
+    assert len(every.train) == len(every.reference) == 24 and not every.held_out and of(3).held_out
+    assert every.notes[-1].startswith("no held-out reference")
+    with pytest.raises(ConfigError, match="data.shots is 25, but tfds:.* has 24 images"):
+        of(25)

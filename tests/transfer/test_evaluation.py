@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from gan_jax.config import ConfigError, DataConfig, EvalConfig
-from gan_jax.metrics import MetricError
-from gan_jax.transfer.evaluation import evaluate_model
+from gan_jax.config import ConfigError, DataConfig, EvalConfig, ResNetConfig
+from gan_jax.data import Images
+from gan_jax.metrics import Features, MetricError
+from gan_jax.nets import build
+from gan_jax.transfer.dataset import Dataset
+from gan_jax.transfer.evaluation import evaluate_model, make_evaluator
 from tests.transfer import tiny_perceptual
 
 FEW = DataConfig(classes=(9,), shots=4)
@@ -38,5 +42,55 @@ def test_what_cannot_be_measured_is_said_at_once():
         evaluate_model("embedded:fashion16", FEW, EvalConfig(features="inception-v3-fid:96"))
     with pytest.raises(ConfigError, match="few training images, but there are .*set data.shots"):
         evaluate_model("embedded:fashion16", DataConfig(), EvalConfig(), "vgg16")
-    with pytest.raises(ConfigError, match="evaluate.n_fake asks for 64 images, but fashion-v1 has 64 features"):
-        evaluate_model("embedded:fashion16", FEW, EvalConfig(n_fake=64))
+
+
+def test_few_images_leave_the_frechet_distance_out_and_say_so():
+    """A run of 40 images, all trained on, and 64 samples: neither side has more images than 64 features."""
+    few = DataConfig(classes=(9,), shots=1000)
+    numbers = evaluate_model("embedded:fashion16", few, EvalConfig(n_fake=64, stats_batches=0))
+    assert (
+        "FD (fashion-v1)" not in numbers and numbers["KID (fashion-v1)"] > 0 and numbers["precision (fashion-v1)"] >= 0
+    )
+    assert "no held-out reference: evaluations compare with all 1,000 images" in numbers["note"]
+    assert "FD is left out: a Frechet distance wants more images than the 64 features of fashion-v1" in numbers["note"]
+    assert "the generator's sample has 64" in numbers["note"] and "the reference has" not in numbers["note"]
+
+
+NET = ResNetConfig(resolution=16)
+
+
+def evaluator_of(n: int, *, n_fake: int = 70, held_out: bool = False, shots: bool = True):
+    images = Images(np.random.default_rng(0).integers(0, 256, (n, 16, 16, 1), np.uint8), name="folder:mine")
+    found = make_evaluator(EvalConfig(n_fake=n_fake), build(NET), Dataset(images, images, held_out, shots))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("n", "n_fake", "measured"),
+    [
+        (1, 70, {"is", "is_std", "class_kl"}),
+        (2, 70, {"kid", "kid_std", "precision", "recall", "density", "coverage", "is", "is_std", "class_kl"}),
+        (5, 3, {"kid", "kid_std", "precision", "recall", "density", "coverage", "is", "is_std", "class_kl"}),
+        (64, 70, {"kid", "kid_std", "precision", "recall", "density", "coverage", "is", "is_std", "class_kl"}),
+        (65, 70, {"fd", "kid", "kid_std", "precision", "recall", "density", "coverage", "is", "is_std", "class_kl"}),
+    ],
+)
+def test_whatever_so_many_images_allow_is_measured(n, n_fake, measured):
+    evaluator = evaluator_of(n, n_fake=n_fake)
+    draw = np.random.default_rng(1)
+    fake = Features(
+        draw.normal(size=(n_fake, 64)).astype(np.float32), draw.normal(size=(n_fake, 10)).astype(np.float32)
+    )
+    numbers = evaluator.numbers(fake)
+    assert set(numbers) == measured and np.isfinite(list(numbers.values())).all()
+    assert any(note.startswith("FD is left out: ") for note in evaluator.notes) == (n <= 64)
+
+
+def test_a_reference_that_is_trained_on_is_another_protocol():
+    seen, held_out = evaluator_of(70), evaluator_of(70, held_out=True)
+    assert seen.protocol.id != held_out.protocol.id
+    assert "which are trained on" in "\n".join(seen.protocol.describe())
+    # what could be measured before protocols recorded it keeps its name
+    assert evaluator_of(70, shots=False).protocol.id == held_out.protocol.id
+    assert evaluator_of(60, shots=False).protocol.seen

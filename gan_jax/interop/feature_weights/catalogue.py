@@ -27,7 +27,7 @@ class Published:
       url: of the file, or of the package that it is in: `pip:PROJECT/FILE` is looked up in pip's index.
       download: bytes that come from there.
       package: what the package index calls the package that the URL is, with its version; None = the URL is the file.
-      links: the tensors' names -> our leaves.
+      links: the tensors' names -> our leaves; of a pair none, since the importer knows its layout.
     """
 
     what: str

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import Config
 from gan_jax.nets import Pair, build
+from gan_jax.seeds import root_key
 from gan_jax.tasks import Task
 from gan_jax.tasks.image import image_task
 from gan_jax.train.cost import step_flops
@@ -77,7 +78,7 @@ class Game:
         """
         began = time.monotonic()
         feed = make_feed(config, dataset)
-        key = jax.random.fold_in(jax.random.key(config.train.seed), RUN_KEY)
+        key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
         start = make_start(config, self.bare, self.made)
         ready = make_ready(Ground(config, feed, key, self.made.grafted), start, self.made)
         state = self._begin(ready.g, ready.d, ready.kept, key)

@@ -12,7 +12,6 @@ from gan_jax.data import Images
 from gan_jax.metrics import (
     Perceptual,
     Protocol,
-    evaluate_features,
     evaluate_intra_cluster,
     extract,
     load_perceptual,
@@ -70,8 +69,9 @@ class Measures:
         train = dataset.train
         assert isinstance(train, Images)
         fake = extract(evaluator.net, images)
-        numbers: dict[str, Any] = evaluate_features(evaluator.reference, fake, evaluator.protocol)
-        memory = memorisation(fake.values, extract(evaluator.net, train.images).values, evaluator.reference.values)
+        numbers: dict[str, Any] = dict(evaluator.numbers(fake))
+        held_out = evaluator.reference.values if dataset.held_out else None
+        memory = memorisation(fake.values, extract(evaluator.net, train.images).values, held_out)
         numbers |= {"memorisation": memory.ratio, "closer": memory.closer}
         if self.perceptual is not None:
             stated = lpips_protocol(evaluator.protocol, self.perceptual, train.images, dataset.train_hash)

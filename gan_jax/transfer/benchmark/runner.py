@@ -23,7 +23,7 @@ from gan_jax.transfer.benchmark.game import Member, make_game
 from gan_jax.transfer.benchmark.measure import SHOWN, Measures, protocol_facts
 from gan_jax.transfer.benchmark.records import SAMPLES, Row, append_cell, current, identify, missing
 from gan_jax.transfer.benchmark.ways import WAYS, Stopped, WayName, choose_way
-from gan_jax.transfer.run import on_sigterm
+from gan_jax.transfer.signals import on_sigterm
 
 Note = Callable[[str], None]
 COMPILED = ".compiled"

@@ -49,7 +49,8 @@ class Diagnosis:
         """
         if not self.config.diagnose.images:
             return {}
-        out = collapse.measure(fake.values, self.evaluator.reference.values)
+        reference = self.evaluator.reference.values
+        out = collapse.measure(fake.values, reference) if len(reference) > 1 else {}  # one image has no spread
         if self._train_features is not None:
             held_out = self.evaluator.reference.values if self._held_out is not None else None
             out |= memory.measure(fake.values, self._train_features, held_out)
@@ -60,9 +61,13 @@ class Diagnosis:
         n, classes = self.config.diagnose.images, getattr(self.config.net, "num_classes", 0)
         labels = lambda images: images.labels if classes else None
         held_out = self._held_out
-        train = self._judge(d, self._train.images[:n], labels(self._train))
-        rest = None if held_out is None else self._judge(d, held_out.images[:n], labels(held_out))
-        made = self._judge(d, samples[:n], np.arange(n) % classes if classes else None)
+        sets = [self._train.images[:n], samples[:n], *([] if held_out is None else [held_out.images[:n]])]
+        group = min(self.evaluator.pair.d_group, *map(len, sets))  # fewer of one set: D compares as few of the others
+        if group == 1 < self.evaluator.pair.d_group:
+            return {}  # it compares images, and one has none beside it
+        train = self._judge(d, sets[0], labels(self._train), group)
+        made = self._judge(d, sets[1], np.arange(n) % classes if classes else None, group)
+        rest = None if held_out is None else self._judge(d, sets[2], labels(held_out), group)
         return discriminator.measure(self.config.loss.name, train, rest, made)
 
     @cached_property
@@ -72,8 +77,7 @@ class Diagnosis:
     @cached_property
     def _held_out(self) -> Images | None:
         """Real images outside the training set."""
-        data = self.config.data
-        if data.shots is None and getattr(data, "reference", None) is None:
+        if not self.dataset.held_out:
             return None  # the reference is of the training images
         return _some(self.dataset.reference, self.config.diagnose.images)
 

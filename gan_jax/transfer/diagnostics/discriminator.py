@@ -11,32 +11,31 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.config import DiagnoseConfig
 from gan_jax.data.convert import to_float
 from gan_jax.nets import Pair
+from gan_jax.nets.grouped import judge_in_groups
 from gan_jax.tasks.task import Variables
 from gan_jax.transfer.diagnostics.check import Check, Row
 
 BOUNDED = ("non_saturating", "hinge")  # losses whose D has its boundary at 0
-CHUNK = 32  # images in one call; a multiple of every usual group of minibatch standard deviation
 
 Judge = Callable[..., np.ndarray]
 
 
 def make_judge(pair: Pair) -> Judge:
-    """Makes `judge(d_vars, images uint8 [N, H, W, C], labels [N] or None) -> logits [N]`, in evaluation mode."""
-    chunk = jax.jit(lambda d_vars, images, labels: pair.d.apply(d_vars, to_float(images), labels)[0])
+    """Makes `judge(d_vars, images uint8 [N, H, W, C], labels [N] or None, at_most=None) -> logits [N]`.
 
-    def judge(d_vars: Variables, images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        parts = []
-        for start in range(0, len(images), CHUNK):
-            index = np.arange(start, start + CHUNK) % len(images)  # filled up, so that one program serves all
-            given = None if labels is None else jnp.asarray(labels[index], jnp.int32)
-            parts.append(np.asarray(chunk(d_vars, jnp.asarray(images[index]), given)))
-        return np.concatenate(parts)[: len(images)]
+    In evaluation mode, in whole groups of different images where D compares images (`nets.grouped`).
+    """
+    ask = jax.jit(lambda d_vars, images, labels: pair.d.apply(d_vars, to_float(images), labels)[0])
+
+    def judge(
+        d_vars: Variables, images: np.ndarray, labels: np.ndarray | None, at_most: int | None = None
+    ) -> np.ndarray:
+        return judge_in_groups(ask, d_vars, images, labels, group=pair.d_group, at_most=at_most)
 
     return judge
 

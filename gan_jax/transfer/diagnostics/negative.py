@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_jax.config import ConfigError, DiagnoseConfig
+from gan_jax.documents import field_of
 from gan_jax.train.checkpoint_rows import read_rows
 from gan_jax.transfer.diagnostics.check import Check, Row
 
@@ -23,6 +24,11 @@ def read_against(folder: str | Path, protocol: str, name: str = "evaluations.jso
     rows = read_rows(Path(folder) / name)
     if not rows:
         raise ConfigError(f"--against {folder}: there is no evaluation ({name}) of a run; train it first")
+    for number, row in enumerate(rows, 1):
+        for field, kind in {"protocol": str, "images": int}.items():
+            field_of(row, field, kind, f"{Path(folder) / name}, row {number},", ConfigError)
+        if type(row.get(METRIC, 0.0)) not in (int, float):  # null where it was not finite
+            del row[METRIC]
     if others := sorted({row["protocol"] for row in rows} - {protocol}):
         raise ConfigError(
             f"--against {folder} was measured under {others[0]}, and this run under {protocol}: give both the same "

@@ -12,14 +12,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from gan_jax.config import ConfigError, DataConfig
 from gan_jax.data import few_shot, load
 from gan_jax.metrics import extract, frechet_distance, kid, load_features, prdc, summarise
+from gan_jax.seeds import root_key
 from gan_jax.tasks.model import Model
-from gan_jax.tasks.model import load as load_model
+from gan_jax.transfer.dataset import reading
+from gan_jax.transfer.models import load as load_model
 
 MOST_TARGETS = 5000  # target images that are looked at
 
@@ -69,41 +70,66 @@ def rank(scores: Sequence[SourceScore]) -> tuple[SourceScore, ...]:
 
 
 def rank_sources(
-    sources: Sequence[str], data: DataConfig, *, features: str = "fashion-v1", n: int = 2000, k: int = 5, seed: int = 0
+    sources: Sequence[str],
+    data: DataConfig,
+    *,
+    features: str = "fashion-v1",
+    n: int = 2000,
+    k: int = 5,
+    seed: int = 0,
+    most: int = MOST_TARGETS,
 ) -> Ranking:
     """Ranks pretrained pairs for a target; nothing is trained.
 
     Args:
-      sources: weights folders, run folders or `embedded:NAME`.
+      sources: weights folders, run folders, `embedded:NAME` or pairs of the cache.
       data: the target; of `shots`, only these are looked at, as a run would see them.
       features: feature network, named in the result.
       n: samples of each source, at its own resolution and in its own colours.
       k: neighbours of recall.
       seed: of the samples.
+      most: target images that are looked at.
 
     Raises:
-      ConfigError: no source, or fewer target images or samples than neighbours want.
+      ConfigError: no source, one without a generator or without weights yet, or fewer target images or samples than
+        neighbours want.
     """
     if not sources:
-        raise ConfigError("name at least one source: a weights folder, a run folder or embedded:fashion16")
+        raise ConfigError("name at least one source: a weights folder, a run folder, embedded:fashion16 or digiface64")
+    if k < 1:
+        raise ConfigError(f"--k is {k}; use at least 1 neighbour (5 is usual)")
     if n <= k:
-        raise ConfigError(f"{n} samples are too few for {k} neighbours; use at least {k + 1}")
-    models = {name: load_model(name) for name in sources}
-    target = _target(list(models.values()), data)
+        raise ConfigError(f"{n} samples of a source (--n) are too few for {k} neighbours; use at least {k + 1}")
+    models = {name: _model(name) for name in sources}
+    target = _target(list(models.values()), data, most)
     if len(target) <= k:
-        raise ConfigError(f"the target has {len(target)} images, too few for {k} neighbours; use --k {len(target) - 1}")
+        remedy = f"use --k {len(target) - 1}" if len(target) > 1 else "recall wants at least 2 images"
+        raise ConfigError(f"the target has {len(target)} images, too few for {k} neighbours; {remedy}")
     net = load_features(features)
     real = extract(net, target).values
-    key = jax.random.key(seed)
+    key = root_key(seed)
     made = lambda model: extract(net, model.sample(key, n)).values
     scores = [score(name, real, made(model), k, seed) for name, model in models.items()]
     return Ranking(rank(scores), net.name, len(target), n, k)
 
 
-def _target(models: Sequence[Model], data: DataConfig) -> np.ndarray:
+def _model(name: str) -> Model:
+    """A source whose generator can be sampled."""
+    try:
+        model = load_model(name)
+    except FileNotFoundError as error:  # a run without weights yet
+        raise ConfigError(f"{name} cannot be ranked: {error}") from error
+    if "g_ema" not in model.variables:
+        raise ConfigError(f"{name} cannot be ranked: it holds {', '.join(model.variables)}, and no generator to sample")
+    return model
+
+
+def _target(models: Sequence[Model], data: DataConfig, most: int = MOST_TARGETS) -> np.ndarray:
     """Images of the target, uint8 `[N, H, W, C]`, at the highest resolution and in the most channels of any source."""
     resolution = max(model.config.resolution for model in models)
     channels = max(model.config.channels for model in models)
-    images = load(data.source, resolution=resolution, channels=channels, classes=data.classes)
-    count = min(len(images), data.shots or MOST_TARGETS)
+    images = load(data.source, resolution=resolution, channels=channels, **reading(data))
+    if data.shots is not None and data.shots > len(images):
+        raise ConfigError(f"data.shots is {data.shots}, but {images.name} has {len(images)} images; use None for all")
+    count = min(len(images), data.shots or len(images), most)
     return images.take(few_shot(len(images), count, seed=data.subset_seed).chosen).images

@@ -60,8 +60,9 @@ def adam(config: AdAMConfig, pair: Pair) -> Method:
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
         gates = lambda network: lambda path: bool(grafts[network].trains(path))
         probe = ground.train(
-            g, d, config.probe_kimg, trains=(gates("g"), lambda path: in_head(pair, path) or gates("d")(path))
-        )
+            g, d, config.probe_kimg, name="probe",
+            trains=(gates("g"), lambda path: in_head(pair, path) or gates("d")(path)),
+        )  # fmt: skip
         probed: dict[Network, Variables] = {"g": probe.g_ema, "d": probe.d}
         plain = {n: {**probed[n], "params": grafts[n].plain(probed[n]["params"])} for n in NETWORKS}
         ask = lambda turn: {n: _gate_fisher(turn, n, paths[n]) for n in NETWORKS}

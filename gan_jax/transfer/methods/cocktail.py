@@ -47,7 +47,7 @@ def cocktail(config: RootingConfig, pair: Pair) -> Method:
             donor, seen = ground.donor(name), []
             copies = [jax.tree_util.tree_map(jnp.array, one) for one in (g, d)]  # a stage takes what it is given apart
             state = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, i)).train(
-                copies[0], copies[1], config.root_kimg,
+                copies[0], copies[1], config.root_kimg, name=f"rooting donor {i} of {len(config.donors)}",
                 trains=(lambda path: True, lambda path: True),
                 extension=Extension(deal=deal_generated),
                 kept={DONOR: donor.g},

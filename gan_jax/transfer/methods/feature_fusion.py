@@ -50,6 +50,7 @@ def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
         donors, rows = donors_as_they_are(ground, config.donors), []
         state = ground.train(
             attach(fusion, g, donors.g, ground.key), d, config.fuse_kimg,
+            name="attending to donors",
             trains=(trains(config.finetune), lambda path: True),
             grafted=carried,
             extension=attending(config),

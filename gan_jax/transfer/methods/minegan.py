@@ -54,6 +54,7 @@ def minegan(config: MineGANConfig, pair: Pair) -> Method:
         rows: list[dict[str, float]] = []
         state = ground.train(
             beside(g, [init(jax.random.fold_in(key, i), {}) for i in range(len(starts))]), d, config.mine_kimg,
+            name="mining",
             trains=(lambda path: path.startswith(f"{GRAFT}/"), lambda path: True),
             extension=mining(len(sources), config.selection_rate, _warmup(ground.config)),
             kept=kept_donors([one.g for one in starts]),

@@ -75,7 +75,8 @@ def rick(config: RICKConfig, pair: Pair) -> Method:
     def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
         if config.warmup_kimg == 0:
             return Prepared(g, d, kept)
-        warm = ground.train(g, d, config.warmup_kimg, trains=(lambda path: False, lambda path: in_head(pair, path)))
+        trains = (lambda path: False, lambda path: in_head(pair, path))
+        warm = ground.train(g, d, config.warmup_kimg, name="warm-up of D's head", trains=trains)
         return Prepared(g, warm.d, kept, int(warm.images))
 
     return Method(starts=NETWORKS, prepare=prepare, extension=Extension(settle=_settle, after=after, begin=begin))

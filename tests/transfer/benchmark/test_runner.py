@@ -66,6 +66,5 @@ def test_a_torn_line_is_no_line(bench, tmp_path):
 
 
 def test_what_no_cell_can_run_with_is_an_error(bench, tmp_path):
-    base = dataclasses.replace(bench.base, evaluate=dataclasses.replace(bench.base.evaluate, n_fake=20))
-    with pytest.raises(ConfigError, match="n_fake asks for 20 images"):
-        run_benchmark(dataclasses.replace(bench, base=base), tmp_path / "out")
+    with pytest.raises(ConfigError, match="data.reference 80 and 100000 to train on are more than the 96 images"):
+        run_benchmark(dataclasses.replace(bench, shots=(100_000,)), tmp_path / "out")

@@ -40,7 +40,7 @@ def untrained(folder):
 def test_what_cannot_be_ranked_is_said(tmp_path):
     with pytest.raises(ConfigError, match="name at least one source"):
         rank_sources([], DataConfig())
-    with pytest.raises(ConfigError, match="5 samples are too few for 5 neighbours; use at least 6"):
+    with pytest.raises(ConfigError, match="5 samples of a source .--n. are too few for 5 neighbours; use at least 6"):
         rank_sources([untrained(tmp_path)], DataConfig(), n=5)
     with pytest.raises(ConfigError, match="target has 3 images, too few for 5 neighbours; use --k 2"):
         rank_sources([untrained(tmp_path)], DataConfig(shots=3), n=50)

@@ -1,0 +1,190 @@
+"""A folder of images in place of FILE: `gan-jax transfer folder:photos`. What is not given is chosen, and said.
+
+    words of the command line -> what they name -> (data survey, source) -> `transfer.choices` -> configuration and lines
+
+Where FILE is an experiment or a run, or nothing of the data is given, everything stays as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from gan_jax.cli.arguments import given_options, parse, parse_run, peek, read_config
+from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, ScratchConfig
+
+T = TypeVar("T")
+NONE = "none"  # as --transfer.source: fresh weights
+HELP = ("-h", "--help", "--help-all", "--list-options")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """The options of the data alone, which must be known before the others can be."""
+
+    data: DataConfig = DataConfig()
+
+
+class Chosen(NamedTuple):
+    """Parsed words, and the lines of what was chosen; none where nothing was."""
+
+    args: Any
+    lines: tuple[str, ...]
+
+
+def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Config, scratch: bool = False) -> Chosen:
+    """Parses a dataclass as `parse_run` does; where the words name data and no FILE, chooses what they leave open.
+
+    Args:
+      cls: as `parse_run` takes it.
+      argv: the words after the verb.
+      verb: for messages.
+      base: the configuration where no file is named.
+      scratch: whether networks begin from fresh weights where no source is named (train), or a source is looked for.
+
+    Raises:
+      ConfigError: data named twice, a source that is not there, options that do not fit the data.
+    """
+    first = argv[0] if argv and not argv[0].startswith("-") else None
+    spec = None if first is None else data_spec(first)
+    if any(word in HELP for word in argv) or (
+        spec is None and (first is not None or peek(argv, "--data.source") is None)
+    ):
+        return Chosen(parse_run(cls, argv if spec is None else argv[1:], verb=verb, base=base), ())
+    if spec is not None and peek(argv, "--data.source") is not None:
+        raise ConfigError(
+            f"{first} and --data.source {peek(argv, '--data.source')} are two data sets; name one of them"
+        )
+    words = list(argv) if spec is None else [*argv[1:], "--data.source", spec]
+    if (out := peek(argv, "--out")) is not None and (Path(out) / "config.json").is_file():
+        run = read_config(Path(out))
+        if isinstance(run.transfer, ScratchConfig) and peek(words, "--transfer.source") == NONE:
+            words = _without(words, "--transfer.source")
+        if _same_place(str(peek(words, "--data.source")), run.data.source):
+            words = _without(words, "--data.source")
+        args = parse_run(cls, words, verb=verb, base=run)
+        return Chosen(args, (f"choices: those of the run in {out}, which goes on",))
+    return _choose(cls, words, verb=verb, base=base, scratch=scratch)
+
+
+def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, scratch: bool) -> Chosen:
+    named, method = peek(words, "--transfer.source"), peek(words, "--method")
+    if named == NONE:
+        if method not in (None, "scratch"):
+            raise ConfigError(
+                f"--transfer.source none is training from fresh weights, and --method {method} wants a source"
+            )
+        words, method = _without(words, "--transfer.source"), "scratch"
+    fresh = method == "scratch" or (scratch and named is None and method is None)
+    if fresh:
+        base = dataclasses.replace(base, transfer=ScratchConfig())
+    elif isinstance(base.transfer, ScratchConfig):
+        base = dataclasses.replace(base, transfer=FinetuneConfig())
+    given = given_options(words)
+    if peek(words, "--net") is not None or not any(name.startswith("net.") for name in given):
+        parse_run(cls, words, verb=verb, base=base)  # mistakes in the words are said before anything is looked at
+    from gan_jax.data import survey
+
+    data: DataConfig = parse(_Data, _only(words, "--data."), verb=verb).data
+    seen = survey(data.source, data.classes, data.bad)
+    source = None
+    if not fresh:
+        source = _source(named or peek(words, "--donors"), data, peek(words, "--out"))
+        transfer: Any = dataclasses.replace(base.transfer, source=source.name)  # type: ignore[call-arg]
+        base = dataclasses.replace(base, net=source.net, transfer=transfer)
+    args: Any = parse_run(cls, words, verb=verb, base=base)
+    from gan_jax.transfer.choices import choose
+
+    chosen = choose(args.config, given, seen, source, machine())
+    return Chosen(dataclasses.replace(args, config=chosen.config), chosen.lines)
+
+
+def _source(named: str | None, data: DataConfig, out: str | None) -> Any:
+    from gan_jax.transfer.candidates import candidates, look_at, pick
+
+    if named is not None:
+        return look_at(named)
+    found = candidates(leave_out=None if out is None else Path(out))
+    if len(found) > 1:
+        print(f"comparing {len(found)} sources on this machine: {', '.join(found)}", flush=True)
+    here = machine().features
+    return pick(found, data, here[0] if here else "fashion-v1")
+
+
+def machine() -> Any:
+    """What this machine has."""
+    from gan_jax.metrics.cache import is_there
+    from gan_jax.train.compile import use_all_cores
+    from gan_jax.transfer.choices import PHOTOGRAPHS, Machine
+
+    use_all_cores()  # before JAX starts
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(tuple(name for name in PHOTOGRAPHS if is_there(name)), jax.default_backend() != "cpu", cores)
+
+
+def data_spec(word: str) -> str | None:
+    """The data that a word names: `folder:photos`, a folder of images, a zip or npz file; None where it names something else."""
+    from gan_jax.data import DataError
+    from gan_jax.data.sources import split_spec
+
+    path = Path(word)
+    with contextlib.suppress(DataError):
+        split_spec(word)
+        return word
+    if path.is_dir() and not any((path / name).is_file() for name in ("config.json", "config.py")):
+        return f"folder:{word}" if _holds_images(path) else None
+    if path.is_file() and path.suffix.lower() in (".zip", ".npz"):
+        return f"{path.suffix.lower()[1:]}:{word}"
+    return None
+
+
+def _holds_images(path: Path, most: int = 10_000) -> bool:
+    """Whether a folder has a file that is named as an image, within so many files."""
+    from gan_jax.data.files import EXTENSIONS
+
+    looked = 0
+    for _, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if any(name.lower().endswith(tuple(EXTENSIONS)) for name in files):
+            return True
+        looked += len(files)
+        if looked > most:
+            return False
+    return False
+
+
+def _without(words: Sequence[str], flag: str) -> list[str]:
+    """The words without an option and its value."""
+    out: list[str] = []
+    skip = False
+    for word in words:
+        if skip or word.startswith(flag + "="):
+            skip = False
+        elif word == flag:
+            skip = True
+        else:
+            out.append(word)
+    return out
+
+
+def _only(words: Sequence[str], start: str) -> list[str]:
+    """The options that begin so, with their values."""
+    out: list[str] = []
+    taken = False
+    for word in words:
+        taken = word.startswith(start) if word.startswith("--") else taken
+        if taken:
+            out.append(word)
+    return out
+
+
+def _same_place(a: str, b: str) -> bool:
+    """Whether two specs name one folder or file, one of them from here."""
+    (kind, _, path), (other, _, there) = a.partition(":"), b.partition(":")
+    return kind == other and (path == there or os.path.realpath(path) == os.path.realpath(there))

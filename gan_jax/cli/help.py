@@ -1,0 +1,233 @@
+"""Help pages: the usual options of a verb on one screen, all of them on request, wrapped at the terminal's width."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gan_jax.cli.options import REQUIRED, Option, summary_of
+
+MOST = 25  # options on the first page
+GUTTER = 30  # columns for an option's name and value
+
+
+def page(verb: str, cls: type, options: Sequence[Option], *, whole: bool, name: str = "") -> str:
+    """The help of a verb.
+
+    Args:
+      verb: as it is typed, `train` or `data info`.
+      cls: whose docstring says what it does.
+      options: all that it takes.
+      whole: every option in groups, instead of the usual ones.
+      name: of the program; "" = gan-jax.
+    """
+    width, name = columns(), name or "gan-jax"
+    words = [option for option in options if option.positional]
+    named = [option for option in options if not option.positional]
+    head, rest = summary_of(cls)
+    usage = " ".join([f"usage: {name} {verb}", *(_usage(word) for word in words), "[options]"])
+    needed = [f"--{option.name} {option.metavar}" for option in named if option.default is REQUIRED]
+    blocks = [fill(" ".join([usage, *needed]), width), fill(head, width)]
+    blocks += [rest_of(rest, width)] if rest and (whole or len(named) <= MOST) else []
+    if words:
+        blocks.append("\n".join(line for word in words for line in _row(word, width)))
+    shown = named if whole else usual(named)
+    title = "options:" if len(shown) == len(named) else f"the usual options ({len(shown)} of {len(named)}):"
+    if whole:
+        blocks += [section(group, chosen, width) for group, chosen in groups(shown).items()]
+    elif shown:
+        blocks.append("\n".join([title, *(line for option in shown for line in _row(option, width))]))
+    blocks.append("examples:\n" + "\n".join(f"  {example}" for example in EXAMPLES.get(verb, ())))
+    if len(shown) < len(named):
+        blocks.append(f"{name} {verb} --help-all shows all {len(named)} options.")
+    return "\n\n".join(block for block in blocks if not block.endswith("examples:\n"))
+
+
+def commands_page(verb: str, commands: Mapping[str, type]) -> str:
+    """The help of a verb with second words."""
+    width = columns()
+    rows = [line for name, cls in commands.items() for line in row(f"  {name}", summary_of(cls)[0], width)]
+    shown = "\n".join(f"  {example}" for name in commands for example in EXAMPLES.get(f"{verb} {name}", ())[:1])
+    blocks = [f"usage: gan-jax {verb} {{{','.join(commands)}}} [options]", "\n".join(rows)]
+    blocks += ["examples:\n" + shown] if shown else []
+    return "\n\n".join([*blocks, f"gan-jax {verb} {next(iter(commands))} --help for its options"])
+
+
+def usual(options: Sequence[Option]) -> list[Option]:
+    """At most 25 options: all where there are no more; else the verb's own, then those of a run that are changed most."""
+    if len(options) <= MOST:
+        return list(options)
+    own = [option for option in options if "." not in option.name]
+    by_name = {option.name: option for option in options}
+    picked = [by_name[name] for name in USUAL if name in by_name and by_name[name] not in own]
+    return [*own, *picked][:MOST]
+
+
+def groups(options: Iterable[Option]) -> dict[str, list[Option]]:
+    """Options by the first part of their names, the verb's own first."""
+    found: dict[str, list[Option]] = {"": []}
+    for option in options:
+        found.setdefault(option.name.rpartition(".")[0], []).append(option)
+    return {group: chosen for group, chosen in found.items() if chosen}
+
+
+def section(group: str, options: Iterable[Option], width: int) -> str:
+    """A group of options under its name."""
+    title = f"{group} options:" if group else "options:"
+    return "\n".join([title, *(line for option in options for line in _row(option, width))])
+
+
+def columns() -> int:
+    """The terminal's width; 80 where nobody looks at one."""
+    return max(40, shutil.get_terminal_size().columns)
+
+
+def fill(text: str, width: int) -> str:
+    """A paragraph, wrapped; its further lines are indented."""
+    return textwrap.fill(text, width, subsequent_indent="  " if text.startswith("usage") else "", **WRAP)
+
+
+def rest_of(text: str, width: int) -> str:
+    """Paragraphs, each wrapped."""
+    return "\n\n".join(fill(" ".join(part.split()), width) for part in text.split("\n\n"))
+
+
+def row(left: str, text: str, width: int, gutter: int = GUTTER) -> list[str]:
+    """`  name   text`, the text wrapped in its own column, below the name where that is long."""
+    gutter = min(gutter, width // 2)
+    lines = textwrap.wrap(text, width - gutter, **WRAP) or [""]
+    first = [] if len(left) < gutter - 1 else textwrap.wrap(left, width, subsequent_indent="      ", **WRAP)
+    if first:
+        return [*first, *((" " * gutter + line).rstrip() for line in lines)]
+    return [f"{left:<{gutter}}{lines[0]}".rstrip(), *(" " * gutter + line for line in lines[1:])]
+
+
+def _row(option: Option, width: int) -> list[str]:
+    if option.positional:
+        return row(f"  {option.name}", option.help, width)
+    left = f"  --{option.name}" + (f" {_short(option)}" if not option.flag else "")
+    said = f"{option.help} " if option.help else ""
+    choices = f"{', '.join(option.choices)} " if option.choices and len(option.metavar) > len(_short(option)) else ""
+    if choices:
+        said = f"{said.rstrip()}; one of {choices}" if said else f"one of {choices}"
+    return row(left, f"{said}({_default(option)})", width)
+
+
+def _short(option: Option) -> str:
+    """The metavar where it is short; else a word that stands for it."""
+    if len(option.metavar) <= 24:
+        return option.metavar
+    return "[NAME ...]" if option.several else "NAME"
+
+
+def _default(option: Option) -> str:
+    if option.default is REQUIRED:
+        return "required"
+    if option.flag:
+        return f"default: on; --{option.negative}" if option.default else "default: off"
+    value: Any = option.default
+    if isinstance(value, (tuple, list)):
+        return f"default: {' '.join(map(str, value)) or 'none'}"
+    return f"default: {value:g}" if isinstance(value, float) else f"default: {value}"
+
+
+def _usage(word: Option) -> str:
+    name = f"{word.name} ..." if word.several else word.name
+    return name if word.default is REQUIRED or name.startswith("[") else f"[{name}]"
+
+
+WRAP: dict[str, Any] = {"break_on_hyphens": False}
+
+USUAL = (  # of a run: what is changed most, in the order of the page
+    "data.source",
+    "data.classes",
+    "data.shots",
+    "data.fit",
+    "data.channels",
+    "data.mirror",
+    "net.resolution",
+    "net.num-classes",
+    "transfer.source",
+    "transfer.blocks",
+    "train.kimg",
+    "train.batch",
+    "train.seed",
+    "train.devices",
+    "optim.lr",
+    "augment.ada",
+    "loss.r1-gamma",
+    "checkpoint.every-kimg",
+    "evaluate.every-kimg",
+    "evaluate.features",
+    "evaluate.n-fake",
+    "data.reference",
+    "loss.name",
+    "augment.policy",
+    "net.channels",
+    "net.channel-max",
+    "net.z-dim",
+)
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "train": (
+        "gan-jax train experiments/pretrain_fashion/config.py --optim.lr 1e-3 --out runs/fast",
+        "gan-jax train runs/fast",
+    ),
+    "transfer": (
+        "gan-jax transfer folder:photos --out run",
+        "gan-jax transfer --method freeze_d --transfer.blocks 2 --data.classes 9 --data.shots 100",
+    ),
+    "fuse": (
+        "gan-jax fuse --method merge --transfer.donors embedded:fashion16 runs/other --out runs/fused",
+        "gan-jax fuse --method gradient_fusion --transfer.donors runs/a runs/b --data.source folder:photos",
+    ),
+    "bench-transfer": (
+        "gan-jax bench-transfer experiments/bench_fashion/config.py --out runs/bench",
+        "gan-jax bench-transfer experiments/bench_fashion/config.py --methods finetune,freeze_d --seeds 0,1",
+    ),
+    "transplant": (
+        "gan-jax transplant embedded:fashion16 --net.channel-max 32 --out wide",
+        "gan-jax transplant runs/fast --net.resolution 32 --checkpoint 48000 --out grown",
+    ),
+    "import": (
+        "gan-jax import generator.pth --out weights",
+        "gan-jax import g.safetensors --d d.safetensors --out weights",
+    ),
+    "export": (
+        "gan-jax export run --to safetensors --out generator.safetensors",
+        "gan-jax export run --to onnx --out generator.onnx",
+    ),
+    "align": (
+        "gan-jax align runs/a runs/b --out b-aligned",
+        "gan-jax align runs/a runs/b --by activations --out b",
+    ),
+    "merge": (
+        "gan-jax merge runs/a runs/b --out merged",
+        "gan-jax merge a b --kind average --weights 0.7 0.3 --out merged",
+    ),
+    "plan": (
+        "gan-jax plan --transfer.source embedded:fashion16 --net.channel-max 32",
+        "gan-jax plan run --transfer.shape error",
+    ),
+    "sample": (
+        "gan-jax sample run --n 64 --out grid.png",
+        "gan-jax sample run --labels boot coat --out pictures",
+    ),
+    "evaluate": (
+        "gan-jax evaluate run",
+        "gan-jax evaluate embedded:fashion16 --data.source embedded:fashion-mnist --json numbers.json",
+    ),
+    "report": ("gan-jax report run", "gan-jax report runs/a runs/b --out comparison.html"),
+    "rank-sources": (
+        "gan-jax rank-sources embedded:fashion16 runs/fast --data.source folder:photos",
+        "gan-jax rank-sources embedded:fashion16 --data.classes 9 --n 500",
+    ),
+    "diff": ("gan-jax diff embedded:fashion16 run", "gan-jax diff run/checkpoints/48000 run --match 'g_ema/**'"),
+    "inspect": ("gan-jax inspect run", "gan-jax inspect run --provenance --match 'd/**'"),
+    "weights list": ("gan-jax weights list",),
+    "weights get": ("gan-jax weights get alexnet",),
+    "data info": ("gan-jax data info folder:photos", "gan-jax data info zip:photos.zip --grid first.png"),
+    "data prepare": ("gan-jax data prepare folder:photos --name photos --out prepared --resolution 64",),
+    "demo": ("gan-jax demo --target emoji", "gan-jax demo --target boot --kimg 2 --out quick"),
+}

@@ -1,0 +1,219 @@
+"""The options of a verb as a list: names, values, defaults and what they mean, read off its dataclass.
+
+Help, completion and the check of what was typed are made of this list; the parsing itself is tyro's, whose names these are.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import io
+import textwrap
+import tokenize
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union
+
+KINDS = {int: "INT", float: "FLOAT", bool: "BOOL", Path: "PATH", str: "STR"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a verb, or one of its positional words.
+
+    Attributes:
+      name: without dashes, as `train.batch`; of a positional word its name in the usage line.
+      hint: type of the value, without annotations.
+      default: what it is where it is left out; `REQUIRED` where it must be given.
+      help: what it means.
+      positional: whether it is given without a name.
+      kind: class of the networks or of the method that it belongs to, where it is not that of the defaults.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    help: str
+    positional: bool = False
+    kind: str = ""
+
+    @property
+    def flag(self) -> bool:
+        """Whether it is given without a value: `--x` or `--no-x`."""
+        return self.hint is bool and not self.positional and self.default is not REQUIRED
+
+    @property
+    def negative(self) -> str:
+        """The name that turns a flag off: `log.no-tensorboard`."""
+        head, dot, last = self.name.rpartition(".")
+        return f"{head}{dot}no-{last}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that the command line takes for it."""
+        return () if self.positional else (self.name, self.negative) if self.flag else (self.name,)
+
+    @property
+    def optional(self) -> bool:
+        """Whether None can be given."""
+        return type(None) in _members(self.hint)
+
+    @property
+    def several(self) -> bool:
+        """Whether it takes any number of values."""
+        return any(typing.get_origin(hint) in (tuple, list) for hint in _members(self.hint))
+
+    @property
+    def values(self) -> tuple[type, ...]:
+        """The types that one value may have."""
+        found = [hint for hint in _members(self.hint) if hint is not type(None)]
+        if self.several:
+            inner = typing.get_args(next(hint for hint in found if typing.get_origin(hint) in (tuple, list)))
+            found = [member for hint in inner if hint is not Ellipsis for member in _members(hint)]
+        return tuple(found)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values that it can have, where only some are allowed; without None."""
+        if any(typing.get_origin(hint) is not Literal for hint in self.values):
+            return ()
+        return tuple(str(value) for hint in self.values for value in typing.get_args(hint))
+
+    @property
+    def metavar(self) -> str:
+        """How its value is written in help: `INT`, `{a,b}`, `[STR ...]`."""
+        if self.flag:
+            return ""
+        one = "{" + ",".join(self.choices) + "}" if self.choices else ""
+        one = one or "|".join(dict.fromkeys(KINDS.get(hint, "STR") for hint in self.values))
+        one = f"[{one} ...]" if self.several else one
+        return f"{one}|None" if self.optional else one
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED = _Required()
+
+
+def options_of(cls: Any, default: Any = None, *, every: bool = False) -> list[Option]:
+    """The options of a dataclass, in the order of its fields.
+
+    Args:
+      cls: the dataclass; its fields may be dataclasses too, or unions of them whose member the default chooses.
+      default: an instance with the defaults; None = those of the class.
+      every: also what other members of such unions have, under their `kind`.
+    """
+    return list(_walk(cls, default, "", every))
+
+
+def commands_of(cls: Any) -> dict[str, type]:
+    """The second words of a verb, `{"info": Info, ..}`; none of a plain dataclass."""
+    found = {}
+    for member in typing.get_args(cls) if typing.get_origin(cls) in (Union, types.UnionType) else ():
+        inner, notes = _bare(member)
+        name = next((note.name for note in notes if getattr(note, "name", None)), inner.__name__.lower())
+        found[name] = inner
+    return found
+
+
+def summary_of(cls: type) -> tuple[str, str]:
+    """The first paragraph of a class's docstring on one line, and the rest."""
+    head, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
+    return " ".join(head.split()), rest
+
+
+def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> Iterator[Option]:
+    from tyro.conf import Positional
+
+    hints = typing.get_type_hints(cls, include_extras=True)
+    comments = _comments(cls)
+    for field in dataclasses.fields(cls):
+        hint, notes = _bare(hints[field.name])
+        settings = next((note for note in notes if hasattr(note, "metavar")), None)
+        value = _default(field, default)
+        name = getattr(settings, "name", None)
+        name = field.name.replace("_", "-") if name is None else name
+        path = ".".join(part for part in (prefix, name) if part)
+        members = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
+        if members:
+            chosen = type(value) if type(value) in members else members[0]
+            yield from _walk(chosen, value if type(value) is chosen else None, path, every, kind)
+            seen = {option.name for option in _walk(chosen, None, path, False)} if every else set()
+            for other in members if every else ():
+                for option in _walk(other, None, path, False, other.__name__) if other is not chosen else ():
+                    if option.name not in seen:
+                        seen.add(option.name)
+                        yield option
+            continue
+        positional = any(note is Positional for note in notes)
+        if positional:
+            path = getattr(settings, "metavar", None) or field.name.upper()
+        text = getattr(settings, "help", None) or comments.get(field.name, "")
+        yield Option(path, hint, value, text, positional, kind)
+
+
+def _default(field: Any, default: Any) -> Any:
+    import tyro
+
+    if default is not None:
+        value = getattr(default, field.name)
+    elif field.default_factory is not dataclasses.MISSING:
+        value = field.default_factory()
+    else:
+        value = field.default
+    return REQUIRED if value is dataclasses.MISSING or value is tyro.MISSING else value
+
+
+def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without its annotations, and the annotations."""
+    notes: tuple[Any, ...] = ()
+    while hasattr(hint, "__metadata__"):
+        notes += hint.__metadata__
+        hint = hint.__origin__
+    return hint, notes
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (Union, types.UnionType)
+    return tuple(_bare(member)[0] for member in typing.get_args(hint)) if union else (hint,)
+
+
+@functools.cache
+def _comments(cls: type) -> dict[str, str]:
+    """What the comments of a dataclass's source say of each field: beside it, or on the lines right above it."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(base):
+            found |= _comments_in(base)
+    return found
+
+
+def _comments_in(cls: type) -> dict[str, str]:
+    try:
+        source = textwrap.dedent(inspect.getsource(cls))
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (OSError, TypeError, tokenize.TokenError, SyntaxError):
+        return {}
+    lines = source.splitlines()
+    notes = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
+    alone = {line for line in notes if lines[line - 1].lstrip().startswith("#")}
+    found = {}
+    body = ast.parse(source).body[0]
+    for node in getattr(body, "body", ()):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        beside = [notes[line] for line in range(node.lineno, (node.end_lineno or node.lineno) + 1) if line in notes]
+        above: list[str] = []
+        line = node.lineno - 1
+        while line in alone:
+            above.insert(0, notes[line])
+            line -= 1
+        found[node.target.id] = " ".join(above or beside)
+    return found

@@ -1,0 +1,98 @@
+"""JSON documents of our own, read with care: a damaged one is one sentence that names the file, never a traceback.
+
+A file may have been cut, edited by hand, or be another program's. What is read here is text, of bounded depth, and of
+the kind that was asked for; what the fields are is for the reader of each format to check.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+DEPTH = 100  # levels of lists and mappings; what we write has about ten
+SHOWN = 80  # characters of a wrong value in a message
+
+KINDS = {
+    dict: "a mapping",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
+def read_document(path: str | Path, error: type[Exception], kind: type = dict) -> Any:
+    """Reads a JSON file.
+
+    Args:
+      path: of the file.
+      error: what is raised where it is damaged; given one line.
+      kind: dict or list, the outermost value.
+
+    Raises:
+      OSError: there is no such file, or it cannot be read.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as cause:
+        raise error(f"{path} is damaged: byte {cause.start} is no UTF-8 text") from cause
+    return parse_document(text, str(path), error, kind)
+
+
+def parse_document(text: str | bytes, where: str, error: type[Exception], kind: type = dict) -> Any:
+    """Reads JSON text, as `read_document`; `where` begins the message."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise error(f"{where} is damaged: its values are nested more than {DEPTH} deep") from None
+    except ValueError as cause:
+        raise error(f"{where} is damaged: not JSON ({escaped(str(cause), 160)})") from cause
+    if _deeper(value, DEPTH):
+        raise error(f"{where} is damaged: its values are nested more than {DEPTH} deep")
+    if type(value) is not kind:
+        raise error(f"{where} is damaged: it must be {KINDS[kind]}, not {shown(value)}")
+    return value
+
+
+def field_of(values: dict[str, Any], name: str, kind: type, where: str, error: type[Exception]) -> Any:
+    """The field `name` of a document's mapping.
+
+    Raises:
+      error: it is absent, or of another type; true and false are no numbers here.
+    """
+    if name not in values:
+        raise error(f"{where} is damaged: it has no field {name!r}")
+    value = values[name]
+    if kind is float and type(value) is int:
+        return value
+    if type(value) is not kind:
+        raise error(f"{where} is damaged: {name} must be {KINDS[kind]}, not {shown(value)}")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value in a message: its repr, cut where it is long, without control characters."""
+    try:
+        return escaped(repr(value), SHOWN)
+    except (RecursionError, ValueError):  # nested too deep; a whole number of thousands of digits
+        return f"a value of type {type(value).__name__}"
+
+
+def escaped(text: str, length: int | None = None) -> str:
+    r"""Text that a terminal shows as it stands: control characters are written as `\x1b`; cut where it is longer."""
+    if length is not None and len(text) > length:
+        text = text[: length - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    """Whether lists and mappings are nested deeper; without recursion."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [x for v in level if isinstance(v, (dict, list)) for x in (v.values() if isinstance(v, dict) else v)]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,149 @@
+"""Facts of a run, a name and a value each: what was run, what it cost, what it read, which options it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gan_jax.config import Config, to_dict
+from gan_jax.report.content import Fact
+from gan_jax.report.progress import clock_text
+from gan_jax.report.run.folder import CHECKPOINTS, RunFolder
+from gan_jax.report.run.reading import Row, bytes_text, folder_bytes, is_number
+from gan_jax.tasks.model import WEIGHTS
+
+
+def images_per_s(rows: list[Row]) -> float | None:
+    """The median speed of logged dispatches; the first, which waited for compilation, is left out of several."""
+    rates = sorted(row["images_per_s"] for row in (rows[1:] or rows) if is_number(row.get("images_per_s")))
+    return rates[len(rates) // 2] if rates else None
+
+
+def facts(run: RunFolder) -> list[Fact]:
+    """What was run."""
+    device: Any = run.record.get("device")
+    where = "not recorded"
+    if isinstance(device, Mapping):
+        where = f"{device.get('count')} x {device.get('kind')} ({device.get('platform')})"
+    classes = run.said("data.classes")
+    said = [
+        ("images", run.said("data.source", "unknown"), True),
+        ("classes", ", ".join(map(str, classes)) if classes else None, False),
+        ("images to train on", _shots(run), False),
+        ("started from", ", ".join(run.sources) or "fresh weights", bool(run.sources)),
+        ("method", run.method, True),
+        ("loss", run.said("loss.name"), True),
+        ("augmentation", _augmentation(run), False),
+        ("batch and seed", f"{run.said('train.batch', '?')}, seed {run.said('train.seed', '?')}", False),
+        ("device", where, False),
+        ("folder", str(run.path), True),
+    ]
+    own = run.record.get("method", "table")
+    said += [("method's function", own, True)] if own != "table" else []
+    forked = run.record.get("forked_from")
+    said += [("forked from", _forked(forked), False)] if forked else []
+    return [Fact(name, str(value), code) for name, value, code in said if value is not None]
+
+
+def costs(run: RunFolder, flops: float | None) -> list[Fact]:
+    """What the run took, as far as it is recorded."""
+    out = []
+    if run.seconds is not None:
+        out.append(Fact("training", f"{clock_text(run.seconds)} ({run.seconds:,.0f} s), over all its processes"))
+    if (rate := images_per_s(run.metrics)) is not None:
+        out.append(Fact("speed", f"{rate:,.0f} images/s (median of logged dispatches, without evaluations)"))
+    for network, root in (("G", "g_ema"), ("D", "d")):
+        if values := _values(run.manifest, root):
+            out.append(Fact(f"parameters of {network}", f"{values:,}"))
+    if flops is not None:
+        out.append(Fact("a step of D and G", f"{flops:,.0f} floating-point operations, as XLA counts them"))
+    peaks = [value for row in run.metrics for key, value in row.items() if "peak" in key and is_number(value)]
+    out.append(Fact("peak memory", bytes_text(max(peaks)) if peaks else "not recorded by this run"))
+    sizes = [(at, folder_bytes(run.path / CHECKPOINTS / str(at))) for at in run.checkpoints]
+    listed = ", ".join(f"{bytes_text(size)} at {at:,} images" for at, size in sizes)
+    out.append(Fact("checkpoints", listed or "none"))
+    weights = folder_bytes(run.path / WEIGHTS)
+    out.append(Fact("weights", bytes_text(weights) if weights else "none yet"))
+    return out
+
+
+def data_facts(run: RunFolder) -> list[Fact]:
+    """What data.json says, known names first."""
+    names = {"name": "name", "count": "images to train on", "spec": "read from", "train": "fingerprint of training images",
+             "reference": "fingerprint of reference", "class_names": "classes"}  # fmt: skip
+    found = {key: value for key, value in run.data.items() if value is not None and key != "digests"}
+    order = [*(key for key in names if key in found), *(key for key in found if key not in names)]
+    code = ("spec", "train", "reference")
+    return [Fact(names.get(key, key), _plain(found[key]), key in code) for key in order]
+
+
+def changed_options(run: RunFolder) -> list[tuple[str, str, str]] | None:
+    """(option, its value, its default) where these differ; None where the configuration cannot be read.
+
+    Defaults are of the run's own kind of networks and method.
+    """
+    if run.config is None:
+        return None
+    net, transfer = type(run.config.net), type(run.config.transfer)
+    default = _flat(to_dict(Config(net=net(), transfer=transfer())))
+    return [
+        (key, value, default.get(key, "–"))
+        for key, value in _flat(to_dict(run.config)).items()
+        if value != default.get(key)
+    ]
+
+
+def configuration(run: RunFolder) -> Any:
+    """As plain JSON values, with the defaults where it can be read."""
+    return run.record.get("config") if run.config is None else to_dict(run.config)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    out: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            out |= _flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return out
+
+
+def _shots(run: RunFolder) -> str:
+    shots, count, held = run.said("data.shots"), run.data.get("count"), run.said("data.reference")
+    many = f"{shots:,}, chosen with seed {run.said('data.subset_seed', 0)}" if isinstance(shots, int) else "all"
+    many += f" ({count:,})" if isinstance(count, int) and count != shots else ""
+    return many + (f"; {held:,} others held out for evaluation" if isinstance(held, int) else "")
+
+
+def _augmentation(run: RunFolder) -> str:
+    policy, ada = run.said("augment.policy") or [], run.said("augment.ada")
+    parts = [", ".join(map(str, policy))] if policy else []
+    parts += [f"ADA {ada}"] if ada else []
+    parts += ["horizontal flips of real images"] if run.said("data.mirror") else []
+    return "; ".join(parts) or "none"
+
+
+def _values(manifest: Mapping[str, Any], root: str) -> int:
+    leaves = manifest.get("leaves")
+    if not isinstance(leaves, Mapping):
+        return 0
+    shapes = [leaf["shape"] for path, leaf in leaves.items() if path.startswith(f"{root}/params/")]
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def _forked(said: Any) -> str:
+    """`runs/a at 512 images, itself forked from runs/b at 256 images`."""
+    if not isinstance(said, Mapping) or "folder" not in said:
+        return _plain(said)
+    images = said.get("images")
+    first = f"{said['folder']} at {images:,} images" if isinstance(images, int) else str(said["folder"])
+    return f"{first}, itself forked from {_forked(said['forked_from'])}" if said.get("forked_from") else first
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

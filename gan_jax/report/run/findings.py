@@ -1,0 +1,172 @@
+"""Sections of a run's page about what was found: diagnoses, nearest training images, where leaves come from, shares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gan_jax.config import DiagnoseConfig
+from gan_jax.report.diagnoses import COLUMNS as DIAGNOSED
+from gan_jax.report.diagnoses import diagnoses
+from gan_jax.report.fusion import alignment_lines, shares_chart, shares_table
+from gan_jax.report.html import bullets, chart_figure, escape, folded, gallery_figure, image_element, paragraphs
+from gan_jax.report.plans import plan_to_table
+from gan_jax.report.run import curves
+from gan_jax.report.run.folder import RunFolder
+from gan_jax.report.run.parts import guarded, note
+from gan_jax.report.run.pictures import GRID_PX, Drawn, smaller
+from gan_jax.report.run.reading import Row, is_number
+from gan_jax.report.run.training_images import Neighbours
+from gan_jax.report.table import Column, Table, html_table
+from gan_jax.surgery import Plan
+from gan_jax.surgery.chain import origin_lines, step_lines
+from gan_jax.surgery.provenance import origin_of
+
+ATTENTION = "attention.png"  # where in the image donors are attended to, as `gan-jax fuse` draws it
+LONGEST = 200_000  # characters of what a preparation found
+LEAVES = 300  # whose origins are listed
+LOOKED_FOR = {
+    "d_held_out": "overfitting of D (it wants real images outside the training set, from data.shots or data.reference)",
+    "spread": "mode collapse",
+    "memory": "memorisation (it wants at most 2,000 training images, in memory)",
+    "kid_against": "negative transfer (it wants a run from scratch beside this one: --against FOLDER)",
+}  # of the last evaluation: what was not looked at where the number is absent
+
+
+def diagnoses_section(run: RunFolder) -> str:
+    """What the last evaluation was looked at for, and what could not be looked at."""
+    if not run.evaluations:
+        return paragraphs("Diagnoses are made of evaluations, and there are none.")
+    limits = run.config.diagnose if run.config is not None else DiagnoseConfig()
+    _, same, _ = curves.latest_protocol(run.evaluations)
+    rows = [{key: value for key, value in row.items() if value is not None} for row in same]
+    table, warnings = diagnoses({"": rows}, limits)
+    missing = [what for key, what in LOOKED_FOR.items() if not is_number(rows[-1].get(key))]
+    out = bullets([warning.removeprefix(": ") for warning in warnings])
+    if table.rows:
+        shown = Table(
+            tuple(column for column in DIAGNOSED if column.key != "run"), table.rows, "Of the last evaluation."
+        )
+        out = (out or paragraphs("Nothing that was looked at is beyond its limit.")) + html_table(shown)
+    return out + (paragraphs(f"Not looked at: {'; '.join(missing)}.") if missing else "")
+
+
+def memory_section(found: Neighbours | None, drawn: Drawn | None) -> str:
+    """The gallery of neighbours."""
+    if found is None:
+        return paragraphs("The training images were not read, as asked (--quick).")
+    out = paragraphs("\n\n".join(found.said))
+    if found.gallery is None:
+        return out
+    made = f"Generated after {drawn.at:,} images ({drawn.origin})." if drawn is not None else ""
+    return out + gallery_figure(found.gallery) + note(made)
+
+
+def start_section(run: RunFolder) -> str:
+    """The plan's summary, the history, and every leaf's way, folded."""
+    if run.plan is not None:
+        out = _plan(run.plan, run.sources)
+    elif run.sources:
+        out = paragraphs("The run has no plan that could be read (plan.json): it has not begun, or the file is gone.")
+    else:
+        out = paragraphs("Nothing was transplanted: the networks began from fresh weights.")
+    history, leaves = run.manifest.get("history") or run.history, run.manifest.get("leaves")
+    if isinstance(leaves, Mapping):  # of a checkpoint without what only training needs
+        leaves = {path: leaf for path, leaf in leaves.items() if path.startswith(("g_ema/", "d/"))}
+    if history and isinstance(history, list):
+        out += guarded(lambda: folded("History, oldest first", "\n".join(_history(history))), "The history")
+    if history and leaves and isinstance(history, list) and isinstance(leaves, Mapping):
+        title = f"What became of each leaf ({_counted(list(leaves))})"
+        out += guarded(lambda: folded(title, "\n".join(_origins(history, list(leaves)))), "What became of each leaf")
+    return out
+
+
+def _plan(plan: Plan, sources: Sequence[str]) -> str:
+    """A line for each network, then what is left over, then each leaf, folded."""
+    rows = []
+    for root in dict.fromkeys(entry.target.partition("/")[0] for entry in plan.entries):
+        of = [entry for entry in plan.entries if entry.target.startswith(f"{root}/")]
+        values = [entry.values for entry in of]
+        sums = {kind: sum(one[kind] for one in values) for kind in ("copied", "adapted", "fresh")}
+        frozen = sum(entry.size for entry in of if entry.frozen)
+        size = sum(entry.size for entry in of)
+        rows.append({"network": root.upper(), "leaves": len(of), "values": size, **sums, "frozen": frozen})
+    columns = tuple(Column(key) for key in ("network", "leaves", "values", "copied", "adapted", "fresh", "frozen"))
+    begun = sources[0] if sources else "the source"  # donors come later, in the preparation
+    said = f"Values copied from {begun}, adapted to another shape, or fresh; frozen ones are not trained."
+    out = html_table(Table(columns, rows, said)) + bullets(plan.notes)
+    if plan.unused:
+        more = f" and {len(plan.unused) - 8} more" if len(plan.unused) > 8 else ""
+        out += note(f"Not used of the source: {', '.join(plan.unused[:8])}{more}.")
+    title = f"Where each of {len(plan.entries)} leaves comes from"
+    table = f'<div class="plan" tabindex="0">{html_table(plan_to_table(plan))}</div>'
+    return f"{out}<details><summary>{title}</summary>{table}</details>"
+
+
+def _history(history: list[Row]) -> list[str]:
+    return [line for i, step in enumerate(history, 1) for line in step_lines(i, step)]
+
+
+def _origins(history: list[Row], leaves: list[str]) -> list[str]:
+    return [line for leaf in leaves[:LEAVES] for line in (leaf, *origin_lines(origin_of(history, leaf)), "")]
+
+
+def _counted(leaves: list[str]) -> str:
+    return f"{len(leaves)}" if len(leaves) <= LEAVES else f"the first {LEAVES} of {len(leaves)}"
+
+
+def fusion_section(run: RunFolder) -> str:
+    """Shares of donors, and whatever else a preparation found; empty where there was none."""
+    found = run.prepared.get("fusion")
+    rest = {key: value for key, value in run.prepared.items() if key != "fusion"}
+    out = ""
+    if isinstance(found, Mapping):
+        out = _shares(found)
+        rest |= {key: value for key, value in found.items() if key not in ("shares", "learned", "maps")}
+    if (run.path / ATTENTION).is_file():
+        out += guarded(lambda: _picture(run, ATTENTION), ATTENTION)
+    if rest:
+        text = json.dumps(rest, indent=1, ensure_ascii=False)
+        out += folded("All that the preparation found", text if len(text) < LONGEST else f"{text[:LONGEST]} ...")
+    return out
+
+
+def _shares(found: Mapping[str, Any]) -> str:
+    """How donors were aligned, tables of shares, and their curve over the stage."""
+    out = guarded(lambda: bullets(list(alignment_lines(found))), "How donors were aligned")
+    for network, shares in (found.get("shares") or {}).items():
+        if shares and any(shares.values()):
+            table = lambda network=network: heat_table(shares_table(found, network))
+            out += guarded(table, f"Shares in {network.upper()}")
+    if found.get("learned"):
+        out += guarded(
+            lambda: f'<div class="charts"><div>{chart_figure(shares_chart(found))}</div></div>', "The curve of shares"
+        )
+    return out
+
+
+def heat_table(table: Table) -> str:
+    """A table of shares whose cells are the darker the larger the share."""
+    (name, *shares), caption = table.columns, table.caption
+    head = "".join(f'<th scope="col" class="number">{escape(column.heading)}</th>' for column in shares)
+    body = []
+    for row in table.rows:
+        cells = [f'<th scope="row" class="code">{escape(row[name.key])}</th>']
+        for value in (row.get(column.key) for column in shares):
+            share = min(1.0, max(0.0, float(value))) if value is not None and is_number(value) else 0.0
+            shown = "–" if value is None else f"{value:.3f}"
+            cells.append(f'<td class="number heat" style="--share:{100 * share:.0f}%">{shown}</td>')
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    first, rows = f'<th scope="col">{escape(name.heading)}</th>', "\n".join(body)
+    inner = f"<thead><tr>{first}{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
+    return f'<div class="wide" tabindex="0"><table class="shares">{inner}</table></div>\n{note(caption)}'
+
+
+def _picture(run: RunFolder, name: str) -> str:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(run.path / name, formats=["PNG"]) as file:
+        picture = smaller(np.asarray(file.convert("RGB"))[None], GRID_PX)[0]
+    return f'<div class="whole">{image_element(picture, name)}</div>'

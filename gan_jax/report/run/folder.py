@@ -1,0 +1,181 @@
+"""What a run folder holds, read so that nothing in it can fail: what is damaged is left out and said in a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gan_jax.config import METHOD_NAMES, Config, ConfigError, from_dict
+from gan_jax.interop.weights import load_manifest
+from gan_jax.report.run.reading import Row, attempt, is_number, read_list, read_object, read_rows
+from gan_jax.surgery import Plan
+from gan_jax.tasks.model import WEIGHTS
+from gan_jax.train import checkpoint_store as store
+from gan_jax.train.fit import dispatch_images
+
+# names that a run gives its files
+CONFIG, NOTES, DATA = "config.json", "notes.jsonl", "data.json"
+METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
+PLAN, HISTORY, PREPARED = "plan.json", "history.json", "prepared.json"
+SAMPLES, CHECKPOINTS = "samples", "checkpoints"
+NAMES = {cls.__name__: name for name, cls in METHOD_NAMES.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Everything that a run left behind; `lost` has a sentence for each thing that could not be read.
+
+    Attributes:
+      path: of the folder.
+      record: of config.json: configuration, versions, device.
+      config: None where this version cannot read it.
+      metrics, evaluations, notes: whole rows.
+      plan: of the transplant; None where nothing was transplanted.
+      history: steps before this run's training.
+      prepared: what the method found in its preparation.
+      data: what the run says of its images.
+      manifest: of the weights, else of the newest readable checkpoint; empty where there is neither.
+      grids: sample grids by images shown.
+      checkpoints: images of the complete ones.
+      unfinished: names of saves that were not finished.
+      weights: whether there are any.
+      lost: sentences.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    config: Config | None
+    metrics: list[Row]
+    evaluations: list[Row]
+    notes: list[Row]
+    plan: Plan | None
+    history: list[Row]
+    prepared: Mapping[str, Any]
+    data: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    grids: dict[int, Path]
+    checkpoints: list[int]
+    unfinished: list[str]
+    weights: bool
+    lost: list[str]
+
+    def said(self, name: str, default: Any = None) -> Any:
+        """A field of the configuration as it was written, `data.shots`."""
+        value: Any = self.record.get("config")
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return default if value is None else value
+
+    @property
+    def method(self) -> str:
+        """`freeze_d`; the class's name where this version does not know it."""
+        kind = str(self.said("transfer.kind", "ScratchConfig"))
+        return NAMES.get(kind, kind)
+
+    @property
+    def sources(self) -> list[str]:
+        """What the run started from: a source, or all pairs of a fusion; none from scratch."""
+        donors = self.said("transfer.donors", [])
+        source = self.said("transfer.source")
+        return [] if source is None else [str(source), *map(str, donors if isinstance(donors, list) else [])]
+
+    @property
+    def total(self) -> int | None:
+        """Images of the whole run, in whole dispatches."""
+        if self.config is None:
+            kimg = self.said("train.kimg")
+            return round(kimg * 1000) if isinstance(kimg, (int, float)) else None
+        span = dispatch_images(self.config)
+        return -(-int(round(self.config.train.kimg * 1000)) // span) * span
+
+    @property
+    def images(self) -> int:
+        """Real images shown so far, by whatever knows of the most."""
+        last = [rows[-1]["images"] for rows in (self.metrics, self.evaluations) if rows]
+        return int(max([0, *last, *self.checkpoints[-1:], self.weights_images or 0]))
+
+    @property
+    def weights_images(self) -> int | None:
+        """Images that the weights have seen; None without weights."""
+        images = self.manifest.get("images") if self.weights else None
+        return images if isinstance(images, int) else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training, over all its processes; None where no row says it."""
+        rows = [row["seconds"] for row in self.metrics if is_number(row.get("seconds"))]
+        return rows[-1] if rows else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained to its end and its weights are written."""
+        return self.weights and self.total is not None and (self.weights_images or 0) >= self.total
+
+
+def read_run(folder: str | Path) -> RunFolder:
+    """Reads a run folder.
+
+    Raises:
+      ConfigError: it is none: there is no such folder, or it has no config.json.
+    """
+    path, lost = Path(folder), list[str]()
+    if not (path / CONFIG).is_file():
+        what = "does not exist" if not path.exists() else f"is no run: it holds no {CONFIG}"
+        raise ConfigError(f"{path} {what}; name the folder that gan-jax train, transfer or fuse wrote (its --out)")
+    record = read_object(path / CONFIG, lost)
+    written = record.get("config", record)
+    config = attempt(lambda: from_dict(Config, written), f"the configuration in {CONFIG}", lost) if record else None
+    if record and "config" not in record:
+        record = {"config": record}
+    checkpoints, unfinished = _checkpoints(path / CHECKPOINTS, lost)
+    weights, manifest = _manifest(path, checkpoints, lost)
+    return RunFolder(
+        path=path,
+        record=record,
+        config=config,
+        metrics=read_rows(path / METRICS, lost),
+        evaluations=read_rows(path / EVALUATIONS, lost, ("protocol",)),
+        notes=read_rows(path / NOTES, lost, ("text",), counted=False),
+        plan=_plan(path / PLAN, lost),
+        history=read_list(path / HISTORY, lost),
+        prepared=read_object(path / PREPARED, lost),
+        data=read_object(path / DATA, lost),
+        manifest=manifest,
+        grids=_grids(path / SAMPLES),
+        checkpoints=checkpoints,
+        unfinished=unfinished,
+        weights=weights,
+        lost=lost,
+    )
+
+
+def _plan(path: Path, lost: list[str]) -> Plan | None:
+    return (
+        attempt(lambda: Plan.from_json(path.read_text(encoding="utf-8")), path.name, lost) if path.is_file() else None
+    )
+
+
+def _grids(folder: Path) -> dict[int, Path]:
+    files = folder.glob("*.png") if folder.is_dir() else ()
+    return {int(file.stem): file for file in sorted(files) if file.stem.isdecimal()}
+
+
+def _checkpoints(folder: Path, lost: list[str]) -> tuple[list[int], list[str]]:
+    left = attempt(lambda: (store.complete(folder), store.unfinished(folder)), CHECKPOINTS, lost) or ([], [])
+    if left[1]:
+        lost.append(f"Saves that were not finished lie in {CHECKPOINTS} and are never read: {', '.join(left[1])}.")
+    return left
+
+
+def _manifest(path: Path, checkpoints: list[int], lost: list[str]) -> tuple[bool, dict[str, Any]]:
+    """Whether there are weights whose manifest can be read, and their manifest or that of the newest checkpoint."""
+    if (path / WEIGHTS).is_dir():
+        if found := attempt(lambda: load_manifest(path / WEIGHTS), f"the manifest of {WEIGHTS}", lost):
+            return True, found
+    for images in reversed(checkpoints):
+        read = lambda images=images: store.read_manifest(path / CHECKPOINTS / str(images))
+        if found := attempt(read, f"the manifest of checkpoint {images}", lost):
+            return False, found
+    return False, {}

@@ -1,0 +1,163 @@
+"""What a run's generator made: sample grids cut into their images, and the newest state drawn where no grid shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.report.content import PictureRow
+from gan_jax.report.run.folder import CHECKPOINTS, RunFolder
+from gan_jax.report.run.reading import attempt
+from gan_jax.transfer.record import GRID_IMAGES
+
+LARGEST_SCALE = 16  # by which the images of a grid file may be enlarged
+PADDING = 2  # px between the images of a sample grid, as `make_grid` lays them out
+SHOWN, MOMENTS = 10, 8  # images in a row of the page, and rows
+STRIP_PX, GRID_PX = 128, 1600  # images of a row, and the whole grid, are made smaller than this
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Images of one moment: uint8 `[N, H, W, C]`, after so many real images, and where they come from."""
+
+    images: np.ndarray
+    at: int
+    origin: str
+
+
+def newest(run: RunFolder, n: int, lost: list[str]) -> Drawn | None:
+    """Draws n images with the newest state there is: the weights, else the newest checkpoint that can be read."""
+    if run.weights and run.weights_images is not None and run.weights_images >= max([0, *run.checkpoints]):
+        if (images := attempt(lambda: _from_weights(run, n), "the weights", lost)) is not None:
+            return Drawn(images, run.weights_images, "weights")
+    for at in reversed(run.checkpoints if run.config is not None else []):
+        draw = lambda at=at: _from_checkpoint(run, at, n)
+        if (images := attempt(draw, f"checkpoint {at}", lost)) is not None:
+            return Drawn(images, at, f"checkpoint of {at:,} images")
+    return None
+
+
+def moments(run: RunFolder, drawn: Drawn | None, lost: list[str]) -> list[Drawn]:
+    """The run's grids, the first and the last and others evenly between, as images; the drawn ones last where they are newer."""
+    out = []
+    for at in spread(sorted(run.grids), MOMENTS):
+        images = attempt(lambda at=at: cut(run.grids[at], _size(run)), f"samples/{run.grids[at].name}", lost)
+        if images is not None:
+            out.append(Drawn(images, at, "sample grid"))
+    if drawn is not None and (not out or drawn.at > out[-1].at):
+        out.append(Drawn(drawn.images[:GRID_IMAGES], drawn.at, drawn.origin))
+    return out
+
+
+def strip_rows(shown: Sequence[Drawn]) -> list[PictureRow]:
+    """A row of the page for each moment."""
+    return [
+        PictureRow(f"{one.at:,}", smaller(one.images[:SHOWN], STRIP_PX), "real images shown") for one in shown
+    ]  # fmt: skip
+
+
+def cut(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The images of a grid file, uint8 `[N, H, W, C]`; cells that nothing was drawn into are left out.
+
+    Args:
+      path: of a PNG of `make_grid`.
+      size: height and width of its images.
+
+    Raises:
+      ValueError: it is not made of such images.
+    """
+    from PIL import Image
+
+    with Image.open(path, formats=["PNG"]) as file:
+        grid = np.asarray(file if file.mode in ("L", "RGB", "RGBA") else file.convert("RGB"))
+    grid = grid[..., None] if grid.ndim == 2 else grid
+    for scale in range(1, LARGEST_SCALE + 1):
+        if (cells := _cells(grid, size[0] * scale, size[1] * scale)) is not None:
+            cells = cells[:, ::scale, ::scale]
+            full = [i for i, cell in enumerate(cells) if (cell != 255).any()]
+            return cells[: full[-1] + 1] if full else cells
+    raise ValueError(f"{grid.shape[1]} x {grid.shape[0]} px is no grid of images of {size[1]} x {size[0]}")
+
+
+def _cells(grid: np.ndarray, side: int, across: int) -> np.ndarray | None:
+    """The cells of a grid whose images are so high and wide; None where it is not made of such."""
+    height, width = side + PADDING, across + PADDING
+    if min(grid.shape[:2]) <= PADDING or any((n - PADDING) % step for n, step in zip(grid.shape, (height, width))):
+        return None
+    inner = grid[PADDING:, PADDING:]
+    cells = inner.reshape(inner.shape[0] // height, height, inner.shape[1] // width, width, -1).swapaxes(1, 2)
+    if (cells[:, :, side:] != 255).any() or (cells[:, :, :, across:] != 255).any():  # what lies between images is white
+        return None
+    return cells[:, :, :side, :across].reshape(-1, side, across, grid.shape[-1])
+
+
+def spread(items: Sequence[Any], most: int) -> list[Any]:
+    """At most so many of them, evenly, the first and the last among them."""
+    return [items[i] for i in sorted(set(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)))]
+
+
+def smaller(images: np.ndarray, px: int) -> np.ndarray:
+    """Images `[N, H, W, C]` of at most so many pixels a side, by averaging; smaller ones stay as they are."""
+    from PIL import Image
+
+    _, height, width, channels = images.shape
+    if max(height, width) <= px:
+        return images
+    scale = px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    squeeze = lambda image: image[..., 0] if channels == 1 else image
+    made = [np.asarray(Image.fromarray(squeeze(image)).resize(size, Image.Resampling.BOX)) for image in images]
+    return np.stack(made).reshape(len(images), size[1], size[0], channels)
+
+
+def columns_of(n: int) -> int:
+    """Of a grid, as square as `make_grid` makes it."""
+    return math.ceil(math.sqrt(n))
+
+
+def _size(run: RunFolder) -> tuple[int, int]:
+    side = run.said("net.resolution")
+    if not isinstance(side, int):
+        raise ValueError("the configuration does not say how large its images are")
+    return side, side
+
+
+def _from_weights(run: RunFolder, n: int) -> np.ndarray:
+    from gan_jax.tasks.model import load
+
+    model = load(run.path)
+    return _draw(run, model.pair, model.variables["g_ema"], n)
+
+
+def _from_checkpoint(run: RunFolder, at: int, n: int) -> np.ndarray:
+    from gan_jax.nets import build
+    from gan_jax.train import checkpoint_store as store
+    from gan_jax.transfer.methods import make_method
+    from gan_jax.trees import unflatten
+
+    assert run.config is not None
+    path, bare = run.path / CHECKPOINTS / str(at), build(run.config.net)
+    manifest = store.read_manifest(path)
+    leaves = store.read_leaves(path, manifest, [leaf for leaf in manifest["leaves"] if leaf.startswith("g_ema/")])
+    return _draw(run, make_method(run.config.transfer, bare).grafted(bare), unflatten(leaves)["g_ema"], n)
+
+
+def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:
+    """The latents of the run's own grids, with batch statistics as it makes them."""
+    import jax
+
+    from gan_jax.tasks.sample import make_restatistics, make_sampler
+    from gan_jax.transfer.evaluation import STATS_BATCH
+
+    key = jax.random.key(int(run.said("train.seed", 0)))
+    batches = int(run.said("evaluate.stats_batches", 0))
+    standing = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, 1), batches)
+    images = np.asarray(make_sampler(pair)(standing, key, n))
+    if not len(images):
+        raise ValueError("no images were asked for")
+    return images

@@ -1,0 +1,165 @@
+"""What a person watches while a run goes on: a bar, a line for each evaluation, a table of them, event files, grids."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.config import Config
+from gan_jax.report.events import EventWriter
+from gan_jax.report.files import printable
+from gan_jax.report.grids import make_grid, write_png
+from gan_jax.report.progress import Progress, clock_text
+from gan_jax.train.fit import total_images
+from gan_jax.transfer.callbacks import Callbacks
+
+SHOWN = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall"}  # of an evaluation, in this order
+DECIMALS = {"fd": 2, "kid": 4, "precision": 3, "recall": 3}
+PROTOCOL = re.compile(r"(.+)-r\d+-f\d+-[0-9a-f]{8}")  # the id of a protocol, which begins with its feature network
+
+
+class Watch(Callbacks):
+    """Progress and sentences on stderr, the table of evaluations on stdout, TensorBoard events and PNG grids as files.
+
+    Args:
+      config: of the run.
+      folder: of the run.
+      label: what the bar is called.
+      quiet: prints nothing; files are written all the same.
+    """
+
+    def __init__(self, config: Config, folder: Path, label: str = "train", *, quiet: bool = False):
+        self.config, self.folder, self.label, self.quiet = config, folder, label, quiet
+        self.bar: Progress | None = None
+        self.events: EventWriter | None = None
+        self._stage: tuple[str, Progress] | None = None
+
+    def begin(self, config: Config, images: int) -> None:
+        self._end_stage()
+        if not self.quiet and images < (total := total_images(config)):
+            self.bar = Progress(total, self.label, start_images=images).__enter__()
+        if config.log.tensorboard:
+            self.events = EventWriter(self.folder / "tensorboard", purge_images=images or None, note=self.note)
+
+    def note(self, text: str) -> None:
+        self._end_stage()
+        self._say(text)
+
+    def stage(self, name: str, images: int, total: int, metrics: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        if self._stage is None or self._stage[0] != name or images < self._stage[1].images:
+            self._end_stage()
+            self._say(f"{name}: {total:,} images, compiling")
+            self._stage = name, Progress(total, name).__enter__()
+        if images:
+            self._stage[1].update(images, metrics)
+
+    def compiling(self) -> None:
+        if self.bar:
+            self.bar.say(f"{self.label}: compiling")
+            self.bar.pause("compiling")
+
+    def compiled(self, seconds: float) -> None:
+        if self.bar:
+            self.bar.proceed()
+            self.bar.say(f"{self.label}: compiled in {seconds:.0f} s")
+
+    def row(self, row: dict[str, Any]) -> None:
+        numbers = {k: v for k, v in row.items() if k != "images"}
+        if self.bar:
+            self.bar.update(row["images"], {k: row[k] for k in ("loss_d", "loss_g") if k in row})
+        if self.events:
+            self.events.scalars(row["images"], numbers, "train")
+
+    def pause(self, what: str) -> None:
+        if self.bar:
+            self.bar.pause(what)
+
+    def proceed(self) -> None:
+        if self.bar:
+            self.bar.proceed()
+
+    def evaluation(self, row: dict[str, Any]) -> None:
+        self._say(evaluation_line(row))
+        if self.events:
+            numbers = {k: v for k, v in row.items() if isinstance(v, float) and k != "seconds"}
+            self.events.scalars(row["images"], numbers, row["protocol"])
+
+    def grid(self, images: int, samples: np.ndarray) -> None:
+        grid = make_grid(samples)
+        try:
+            write_png(self.folder / "samples" / f"{images:09d}.png", grid)
+        except OSError as error:  # a picture is no reason to stop
+            self._say(f"no sample grid at {images:,} images ({error})")
+        if self.events:
+            self.events.image(images, "samples", grid)
+
+    def end(self) -> None:
+        self._end_stage()
+        if self.bar:
+            self.bar.__exit__(*sys.exc_info())
+            self.bar = None
+        if self.events:
+            self.events.close()
+
+    def done(self, evaluations: Sequence[dict[str, Any]]) -> None:
+        if evaluations and not self.quiet:
+            print(printable("\n".join(evaluation_lines(evaluations))), flush=True)
+
+    def _say(self, text: str) -> None:
+        if self.quiet:
+            return
+        if self.bar:
+            self.bar.say(text)
+        else:
+            print(printable(text), file=sys.stderr, flush=True)
+
+    def _end_stage(self) -> None:
+        if self._stage is not None:
+            self._stage[1].__exit__(*sys.exc_info())
+            self._stage = None
+
+
+def make_callbacks(config: Config, folder: Path, label: str = "train") -> Watch:
+    """The callbacks of a run under another title than its own."""
+    return Watch(config, folder, label)
+
+
+def network_of(row: dict[str, Any]) -> str:
+    """The feature network that an evaluation was made with."""
+    protocol = str(row.get("protocol", ""))
+    found = PROTOCOL.fullmatch(protocol)
+    return found[1] if found else protocol
+
+
+def evaluation_line(row: dict[str, Any]) -> str:
+    """`evaluation at 4,096 images (fashion-v1): FD 21.30, KID 0.0123, precision 0.512, recall 0.301`."""
+    known = [f"{title} {row[name]:.{DECIMALS[name]}f}" for name, title in SHOWN.items() if _is_number(row.get(name))]
+    numbers = ", ".join(known) or "no number could be measured"
+    return f"evaluation at {row['images']:,} images ({network_of(row)}): {numbers}"
+
+
+def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """All evaluations of a run as a table for the eye: a heading, then a line each."""
+    networks = list(dict.fromkeys(network_of(row) for row in rows))
+    shown = [name for name in SHOWN if any(_is_number(row.get(name)) for row in rows)]
+    several = len(networks) > 1
+    table = [["images", "time", *(["features"] if several else []), *(SHOWN[name] for name in shown)]]
+    for row in rows:
+        numbers = [f"{row[name]:.{DECIMALS[name]}f}" if _is_number(row.get(name)) else "-" for name in shown]
+        features = [network_of(row)] if several else []
+        table.append([f"{row['images']:,}", clock_text(row.get("seconds", 0)), *features, *numbers])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    title = "evaluations" + ("" if several else f" ({networks[0]})")
+    return [title, *("  " + "  ".join(map(str.rjust, cells, widths)) for cells in table)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,48 @@
+"""Too little memory, of the host or of a device, told apart from everything else that can go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+
+class MemoryLimitError(RuntimeError):
+    """There is too little memory; the message says for what, and what would need less."""
+
+
+def is_memory_limit(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it was raised from, says that memory ran out (Python's, the system's, XLA's)."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        if type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextlib.contextmanager
+def memory_limits(what: str, remedy: str) -> Iterator[None]:
+    """Turns exceptions that say that memory ran out into a `MemoryLimitError` of one sentence.
+
+    Args:
+      what: did not fit.
+      remedy: what would need less memory.
+    """
+    try:
+        yield
+    except MemoryLimitError:
+        raise
+    except Exception as error:
+        if not is_memory_limit(error):
+            raise
+        raise MemoryLimitError(f"too little memory for {what} ({first_line(error)}): {remedy}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, at most 200 characters; its class where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,156 @@
+"""What a run does between dispatches: it saves first, then looks at what it has, so that nothing of that costs the run."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from gan_jax.config import Config
+from gan_jax.train.checkpoint import Checkpointer, CheckpointError
+from gan_jax.train.feed import Feed
+from gan_jax.train.fit import Hooks, is_due, total_images
+from gan_jax.train.processes import anywhere, is_first
+from gan_jax.train.state import GanState
+from gan_jax.transfer.callbacks import paused
+from gan_jax.transfer.claim import Entry
+from gan_jax.transfer.folder import SAMPLES
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.record import Recorder, history_at, metric_of, write_evaluation, write_weights
+from gan_jax.transfer.signals import Stop
+
+
+class Boundary:
+    """The hooks of a run's loop.
+
+    Args:
+      config: of the run.
+      folder: of the run.
+      entry: told when the run trains.
+      stop: who asks it to stop.
+      saver: keeps its states; None = nobody.
+      feed: whose position is kept with them.
+      recorder: writes rows, evaluations and grids.
+      made: its method.
+      resumed: whether it goes on from a checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        entry: Entry,
+        stop: Stop,
+        saver: Checkpointer | None,
+        feed: Feed,
+        recorder: Recorder,
+        made: Method,
+        resumed: bool,
+    ):
+        self.config, self.folder, self.entry, self.stop = config, folder, entry, stop
+        self.saver, self.feed, self.recorder, self.made, self.resumed = saver, feed, recorder, made, resumed
+        self.callbacks, self.note, self.total = recorder.callbacks, recorder.note, total_images(config)
+
+    def hooks(self) -> Hooks:
+        """For `train.fit`."""
+        return Hooks(
+            start=self.start,
+            compiling=self.compiling,
+            begun=self.begun,
+            row=self.recorder.row,
+            save=self.save,
+            finish=self.finish,
+            grid=self.recorder.grid,
+            evaluate=self.evaluate,
+            score=self.score,
+            check=self.saver.check if self.saver else lambda: None,
+            stop=lambda: anywhere(self.stop.asked()),
+            last_good=self.last_good,
+        )
+
+    def start(self, images: int, state: GanState) -> None:
+        """Catches up on what a kill cut off after the checkpoint was saved that the run goes on from."""
+        if not self.resumed:
+            return
+        over = images >= self.total
+        due = lambda every_kimg: over or is_due(self.config, every_kimg, images)
+        if over:
+            self.finish(images, state)
+        if due(self.config.log.grid_every_kimg) and not (self.folder / SAMPLES / f"{images:09d}.png").exists():
+            self.recorder.grid(images, state)
+        if due(self.config.evaluate.every_kimg):
+            row = self.recorder.at(images)
+            self.score(images, self.evaluate(images, state) if row is None else metric_of(row))
+
+    @contextlib.contextmanager
+    def compiling(self, phase: str) -> Iterator[None]:
+        """Says that a program is being compiled, and how long it took."""
+        self.callbacks.compiling()
+        began = time.monotonic()
+        yield
+        self.callbacks.compiled(time.monotonic() - began)
+
+    def begun(self) -> None:
+        """The run trains: from now on a signal asks for a save, and nothing is taken back."""
+        self.entry.begun, self.stop.at_once = True, False
+        self.note.open()
+
+    def save(self, images: int, state: GanState) -> None:
+        """A checkpoint."""
+        if self.saver is None:
+            return
+        with paused(self.callbacks, "saving"):
+            cursor = self.feed.cursor() if self.feed.cursor else None
+            history = history_at(self.folder, self.config, images, self.made.frozen)
+            self.saver.save(images, state, cursor=cursor, history=history)
+
+    def finish(self, images: int, state: GanState) -> None:
+        """What training left, on disk before anything else is done with it; a stopped run can be sampled too."""
+        over = images >= self.total
+        with paused(self.callbacks, "writing weights"):
+            if self.saver:
+                self.saver.wait()
+            if is_first():
+                evaluation = self.recorder.at(images) if over else self.recorder.last
+                recorder, made = self.recorder, self.made
+                write_weights(self.folder, self.config, state, recorder.evaluator, evaluation, made)
+        if over:
+            self.stop.at_once = True  # nothing can be lost any more
+        else:
+            self.note.images = images
+            self.note(self._kept(images))
+
+    def evaluate(self, images: int, state: GanState) -> float | None:
+        """Measures a state; weights of that state then say as what."""
+        metric = self.recorder.evaluate(images, state)
+        row = self.recorder.at(images)
+        if row is not None and images >= self.total and is_first():
+            write_evaluation(self.folder, row)
+        return metric
+
+    def score(self, images: int, metric: float | None) -> None:
+        """Tells the checkpoint of a state what it was measured as."""
+        if self.saver is not None:
+            self.saver.score(images, metric)
+
+    def last_good(self) -> str:
+        """Where the last good checkpoint is."""
+        if self.saver is None:
+            return "none"
+        with contextlib.suppress(CheckpointError):  # the run fails already, and of something else
+            self.saver.wait()  # a save under way is of an earlier state, which was whole
+        return "none" if self.saver.latest() is None else f"{self.saver.latest()} images"
+
+    def _kept(self, images: int) -> str:
+        who = f"stopped by {self.stop.by or 'another process'} at {images:,} of {self.total:,} images"
+        if self.saver is None:
+            return f"{who}; kept in {self.folder}: weights and metrics, but no checkpoint (checkpoint.every_kimg None)"
+        return f"{who}; kept in {self.folder}: the checkpoint of {images} images, weights and metrics"
+
+
+def stopped_early(entry: Entry, folder: Path) -> str:
+    """What to say of a run that a signal ended at once."""
+    if not entry.begun:
+        return f"stopped before training began: nothing new is left in {folder}"
+    return f"stopped; what was trained is kept in {folder}, and gan-jax train {folder} does the rest"

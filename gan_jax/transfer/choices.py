@@ -1,0 +1,434 @@
+"""What a run does where its user did not say: networks, channels, size, method, features and length, from data and source.
+
+A pure function of what is known before anything is loaded. What the user gave always wins; every choice is a line, and so
+is everything that a choice loses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from gan_jax.config import (
+    METHOD_NAMES,
+    Config,
+    ConfigError,
+    DCGANConfig,
+    FinetuneConfig,
+    FreezeDConfig,
+    LossConfig,
+    MLPConfig,
+    NetConfig,
+    OptimConfig,
+    R3GANConfig,
+    ResNetConfig,
+    ScratchConfig,
+    SNGANConfig,
+    StyleGAN2Config,
+)
+from gan_jax.config.methods import BSAConfig, NADAConfig
+
+FEW = 1000  # images up to which a transfer is one of few shots: augmentation, a short run, D's first block kept
+SHORT_KIMG, LONG_KIMG, FAST_KIMG = 10.0, 30.0, 100.0  # length: of few shots, of more images, on an accelerator
+LEAST, MOST = 32, 64  # px: a smaller source grows so far; networks from fresh weights are at most so large
+GROWS: tuple[type, ...] = (ResNetConfig, DCGANConfig, StyleGAN2Config)  # families that double their size exactly
+PHOTOGRAPHS = ("mobilenetv2", "efficientnet-lite0")  # feature networks that know photographs, the quicker one first
+EVALUATIONS = 4  # over a run
+FEW_FAKES = 500  # generated images where a Frechet distance cannot be measured anyway
+AUGMENT: tuple[Any, ...] = ("color", "translation", "cutout")
+
+
+class Surveyed(Protocol):
+    """What is known of data: `data.Survey`."""
+
+    name: str
+    count: int
+    sizes: Mapping[tuple[int, int], int]
+    channels: int
+    alpha: bool
+    resolution: int
+    classes: tuple[tuple[int, str, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A source, as far as its manifest tells.
+
+    Attributes:
+      name: as `transfer.source` takes it.
+      net: its networks.
+      has: the roots that it holds, such as `{"g_ema", "d"}`.
+      why: how it was chosen; empty where the user named it.
+    """
+
+    name: str
+    net: NetConfig
+    has: frozenset[str] = frozenset({"g_ema", "d"})
+    why: str = ""
+
+    def __str__(self) -> str:
+        """`digiface64 (DCGAN, 64 px, colour, generator and discriminator)`."""
+        both = {"g_ema": "generator", "d": "discriminator"}
+        parts = " and ".join(word for root, word in both.items() if root in self.has)
+        parts = parts if len(self.has & both.keys()) == 2 else f"{parts} only"
+        return f"{self.name} ({family(self.net)}, {self.net.resolution} px, {COLOURS[self.net.channels]}, {parts})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """A whole configuration, and a line for everything that was chosen."""
+
+    config: Config
+    lines: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a run can use.
+
+    Attributes:
+      features: feature networks in the cache.
+      accelerator: whether there is one.
+      cores: of the CPU.
+      gflops: what a core does in a second.
+    """
+
+    features: tuple[str, ...] = ()
+    accelerator: bool = False
+    cores: int = 2
+    gflops: float = 20.0
+
+
+def choose(
+    config: Config, given: Collection[str], survey: Surveyed, source: Pretrained | None, machine: Machine | None = None
+) -> Choices:
+    """Fills in what the user did not give.
+
+    Args:
+      config: of which the options in `given` are the user's, and the others are to be chosen.
+      given: dotted names of options, such as `net.resolution`; `net` and `method` for the kinds.
+      survey: of the data.
+      source: what to start from, which `config.transfer.source` names; None = fresh weights.
+      machine: what can be used.
+
+    Raises:
+      ConfigError: what was asked for does not fit the data.
+    """
+    chooser = _Chooser(config, frozenset(given), survey, source, machine or Machine())
+    chooser.data()
+    chooser.source()
+    chooser.channels()
+    chooser.size()
+    chooser.classes()
+    chooser.shots()
+    chooser.length()
+    chooser.method()
+    chooser.features()
+    return Choices(chooser.config, tuple(chooser.lines))
+
+
+class _Chooser:
+    """The configuration as it grows, and the lines."""
+
+    def __init__(
+        self, config: Config, given: frozenset[str], survey: Surveyed, source: Pretrained | None, machine: Machine
+    ):
+        self.config, self.given, self.survey, self.pretrained, self.machine = config, given, survey, source, machine
+        self.lines: list[str] = []
+
+    def say(self, what: str, text: str) -> None:
+        self.lines.append(f"{what}: {text}")
+
+    def free(self, name: str) -> bool:
+        """Whether the user left an option, dotted, to us; `net.*` where one is none of its networks is not free."""
+        part, _, field = name.partition(".")
+        return name not in self.given and hasattr(getattr(self.config, part), field)
+
+    def set(self, **parts: Mapping[str, Any]) -> None:
+        """Sets what is free of `net={"channels": 3}`."""
+        for part, values in parts.items():
+            old: Any = getattr(self.config, part)
+            new = {name: value for name, value in values.items() if self.free(f"{part}.{name}")}
+            self.config = dataclasses.replace(self.config, **{part: dataclasses.replace(old, **new)})
+
+    @property
+    def net(self) -> Any:
+        return self.config.net
+
+    @property
+    def images(self) -> int:
+        """Images to train on."""
+        return min(self.config.data.shots or self.survey.count, self.survey.count)
+
+    def data(self) -> None:
+        survey, left_out = self.survey, tuple(getattr(self.survey, "left_out", ()))
+        out = ""
+        if left_out:
+            shown = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
+            more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+            out = f"; {len(left_out)} left out, since they cannot be read: {shown}{more}"
+        self.say("data", f"{survey.count:,} images of {survey.name}{out}")
+
+    def source(self) -> None:
+        source = self.pretrained
+        if source is None:
+            self.say("source", "none, the networks begin from fresh weights")
+            self.say("network", f"{family(self.net)}{' as asked' if 'net' in self.given else ''}")
+            return
+        self.say("source", f"{source}{f': {source.why}' if source.why else ''}")
+        same = type(self.net) is type(source.net)
+        how = (
+            "as the source's" if same else "as asked; weights of the source move by their role, which keeps no function"
+        )
+        self.say("network", f"{family(self.net)}, {how}")
+
+    def channels(self) -> None:
+        survey = self.survey
+        colour = {1: "in grey", 3: "in colour"}[survey.channels]
+        asked = getattr(self.config.data, "channels", None)
+        if asked is not None and self.free("net.channels"):
+            self.set(net={"channels": asked})
+        if not self.free("net.channels") or asked is not None:
+            wanted = self.net.channels
+            lost = "; their colours are lost" if survey.channels > wanted else ""
+            self.say("channels", f"{wanted} ({COLOURS.get(wanted, 'numbers')}) as asked, the images are {colour}{lost}")
+        else:
+            own = 0 if self.pretrained is None else self.pretrained.net.channels
+            wanted = max(survey.channels, own)
+            if wanted == 4 and not survey.alpha:
+                wanted = 3
+            self.set(net={"channels": wanted})
+            flat = "; their transparency is laid over black" if survey.alpha and wanted < 4 else ""
+            if not own:
+                how = f"the images are {colour}"
+            elif wanted == own:
+                how = f"as the source's, the images are {colour}"
+            else:
+                how = f"the source is {COLOURS[own]} and grows, the images are {colour}"
+            self.say("channels", f"{wanted} ({COLOURS[wanted]}), {how}{flat}")
+
+    def size(self) -> None:
+        survey, sides = self.survey, [min(size) for size in self.survey.sizes]
+        if self.free("net.resolution"):
+            self.set(net={"resolution": self._resolution()})
+        size = self.net.resolution
+        own = None if self.pretrained is None else self.pretrained.net.resolution
+        how = "as asked" if "net.resolution" in self.given else "as the source's" if size == own else "of the networks"
+        if own is not None and size != own and "net.resolution" not in self.given:
+            how = f"the source's {own} px grow, the images allow it"
+        told = f"{min(sides)} px" if min(sides) == max(sides) else f"{min(sides)} to {max(sides)} px"
+        changed = [] if min(sides) == max(sides) == size else [f"shorter sides are {told}"]
+        changed += [text for text, some in (("larger ones are reduced", max(sides) > size),
+                                            ("smaller ones are enlarged", min(sides) < size)) if some]  # fmt: skip
+        if others := sum(n for (width, height), n in survey.sizes.items() if width != height):
+            fits = {"crop": "cut to their centre", "pad": "padded", "stretch": "stretched"}
+            fit = getattr(self.config.data, "fit", "crop")
+            offer = " (--data.fit pad or stretch keeps all of them)" if fit == "crop" else ""
+            changed.append(f"{others:,} of {survey.count:,} are not square and {fits[fit]}{offer}")
+        more = ""
+        if isinstance(self.net, GROWS) and max(sides) >= 2 * size and self.free("net.resolution"):
+            more = f"; twice as large: --net.resolution {2 * size}"
+        self.say("size", f"{size} px, {how}{'; ' if changed else ''}{', '.join(changed)}{more}")
+
+    def _resolution(self) -> int:
+        """The source's; of a small one so many times twice as the images are worth it; from nothing what they are worth."""
+        worth = max(self.survey.resolution, 1)
+        if self.pretrained is None:
+            if isinstance(self.net, MLPConfig):
+                return min(worth, self.net.resolution)
+            return max(LEAST, min(MOST, 1 << (worth.bit_length() - 1)))
+        size = self.pretrained.net.resolution
+        while isinstance(self.net, GROWS) and size < LEAST and 2 * size <= worth:
+            size *= 2
+        return size
+
+    def classes(self) -> None:
+        classes, net = self.survey.classes, self.net
+        asked = getattr(net, "num_classes", 0)
+        if asked and not classes and "net.num_classes" in self.given:
+            raise ConfigError(
+                f"net.num_classes is {asked}, but {self.survey.name} has no labels; leave it out, or put the images into one "
+                "folder for each class"
+            )
+        if "net.num_classes" in self.given:
+            self.say("classes", f"{asked} as asked")
+            return
+        own = 0 if self.pretrained is None else getattr(self.pretrained.net, "num_classes", 0)
+        if not own:
+            if len(classes) > 1:
+                offer = f"; --net.num-classes {len(classes)} uses them" if hasattr(net, "num_classes") else ""
+                self.say("classes", f"none, so the labels of {len(classes)} classes are not used{offer}")
+            return
+        if not classes:
+            self.set(net={"num_classes": 0})
+            self.say(
+                "classes", f"none, since the images have no labels: the mean of the source's {own} classes is taken"
+            )
+            return
+        self.set(net={"num_classes": len(classes)})
+        if len(classes) != own and "transfer.classes" not in self.given:
+            self.set(transfer={"classes": (-1,) * len(classes)})
+            self.say("classes", f"{len(classes)} of the images, each begins as the mean of the source's {own}")
+        else:
+            self.say("classes", f"{len(classes)} of the images, on those of the source")
+
+    def shots(self) -> None:
+        survey, data = self.survey, self.config.data
+        if data.shots is not None and data.shots > survey.count:
+            raise ConfigError(
+                f"data.shots is {data.shots}, but {survey.name} has {survey.count} images; use at most so many, or leave it "
+                "out for all of them"
+            )
+        held = "" if data.reference is None else f", {data.reference:,} of them held out for evaluations"
+        if data.shots is None:
+            self.say("shots", f"all {survey.count:,} images{held}")
+        else:
+            self.say("shots", f"{data.shots:,} of {survey.count:,} images{held}")
+        if self.images < FEW and not self.config.augment.ada and "augment.policy" not in self.given:
+            self.set(augment={"policy": AUGMENT})
+            self.say("augmentation", f"{', '.join(AUGMENT)} of what D sees, since there are few images")
+
+    def length(self) -> None:
+        kimg = FAST_KIMG if self.machine.accelerator else SHORT_KIMG if self.images < FEW else LONG_KIMG
+        self.set(train={"kimg": kimg})
+        kimg = self.config.train.kimg
+        part = kimg / EVALUATIONS
+        self.set(evaluate={"every_kimg": part}, log={"grid_every_kimg": part}, checkpoint={"every_kimg": part})
+        recipe = RECIPES.get(type(self.net))
+        if recipe is not None:
+            loss, optim = recipe
+            if not any(name.startswith("loss.") for name in self.given):
+                self.config = dataclasses.replace(self.config, loss=loss)
+            if not any(name.startswith("optim.") for name in self.given):
+                self.config = dataclasses.replace(self.config, optim=optim)
+        loss, optim = self.config.loss, self.config.optim
+        self.say(
+            "training",
+            f"{kimg * 1000:,.0f} images shown in batches of {self.config.train.batch}{self._time(kimg)}; loss {loss.name}, "
+            f"Adam {optim.lr:g}; longer or shorter: --train.kimg",
+        )
+
+    def _time(self, kimg: float) -> str:
+        """`, about 7 min on 2 CPU cores`, by a count of operations; nothing on an accelerator."""
+        if self.machine.accelerator:
+            return ""
+        seconds = kimg * 1000 * step_gflop(self.net) / (self.machine.gflops * self.machine.cores)
+        return f", about {time_text(seconds)} on {self.machine.cores} CPU cores"
+
+    def method(self) -> None:
+        transfer: Any = self.config.transfer
+        if isinstance(transfer, ScratchConfig):
+            self.say("method", "scratch: everything is trained from fresh weights")
+            return
+        source = self.pretrained
+        assert source is not None
+        alone = next((short for root, short in (("d", "g"), ("g_ema", "d")) if root not in source.has), None)
+        net = source.net
+        grown = type(self.net) is not type(net) or (self.net.resolution, self.net.channels) != (
+            net.resolution,
+            net.channels,
+        )
+        if "method" not in self.given and type(transfer) is FinetuneConfig:
+            few = alone is None and not grown and self.images < FEW and not isinstance(self.net, MLPConfig)
+            kind: type[Any] = FreezeDConfig if few else FinetuneConfig
+            fields = {f.name for f in dataclasses.fields(kind)}
+            kept = {f.name: getattr(transfer, f.name) for f in dataclasses.fields(transfer) if f.name in fields}
+            self.config = dataclasses.replace(self.config, transfer=kind(**kept))
+            why = "what D learned of pixels is kept, since there are few images" if few else "all leaves are trained"
+            self.say("method", f"{'freeze_d' if few else 'finetune'}: {why}")
+        else:
+            name = next(name for name, kind in METHOD_NAMES.items() if kind is type(transfer))
+            self.say("method", f"{name}{' as asked' if 'method' in self.given else ''}")
+        if alone is not None and self.free("transfer.networks"):
+            self.set(transfer={"networks": alone})
+            warm = self.config.train.kimg / 10
+            if alone == "g" and not isinstance(self.config.transfer, (BSAConfig, NADAConfig)):
+                self.set(transfer={"d_warmup_kimg": warm})
+                warm = self.config.transfer.d_warmup_kimg
+                self.say(
+                    "networks", f"g alone, the source has no D: a fresh D trains alone for the first {warm:g} kimg"
+                )
+            else:
+                self.say("networks", f"{alone} alone, the source has no other")
+
+    def features(self) -> None:
+        colour = self.net.channels > 1 and self.survey.channels > 1
+        here = [name for name in PHOTOGRAPHS if name in self.machine.features]
+        if self.free("evaluate.features") and colour and here:
+            self.set(evaluate={"features": here[0]})
+        name = self.config.evaluate.features
+        if "evaluate.features" in self.given:
+            self.say("features", f"{name} as asked" if name else "none, so nothing is evaluated")
+        elif name in PHOTOGRAPHS:
+            self.say("features", f"{name}, which knows photographs and is in the cache")
+        elif colour:
+            self.say(
+                "features",
+                f"{name}, a small classifier of grey clothing: it sees no colour and only ranks runs on these images; "
+                f"one that knows photographs: gan-jax weights get {PHOTOGRAPHS[0]}",
+            )
+        else:
+            self.say("features", f"{name}, a small classifier of clothing, which only ranks runs on these images")
+        if name is not None and self.images <= DIMENSIONS.get(name, 0) and self.config.data.shots is None:
+            self.set(evaluate={"n_fake": FEW_FAKES})
+
+
+def family(net: NetConfig) -> str:
+    """`DCGAN`."""
+    return type(net).__name__.removesuffix("Config")
+
+
+def time_text(seconds: float) -> str:
+    """`40 s`, `7 min`, `3 h`."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def step_gflop(net: NetConfig) -> float:
+    """Billions of operations for an image of a step of D and G, counted from kernels and the sizes that they are named by.
+
+    A guess within a factor of two, of shapes alone: nothing is traced.
+    """
+    from gan_jax.nets import build
+    from gan_jax.trees import flatten
+
+    pair = build(net)
+    forward = {"g": 0.0, "d": 0.0}
+    for name, specs in (("g", pair.g.specs()), ("d", pair.d.specs())):
+        for path, leaf in flatten(specs).items():
+            if path.endswith("kernel"):
+                size = next(
+                    (int(part[1:]) for part in path.split("/") if part[0] == "b" and part[1:].isdecimal()), None
+                )
+                place = net.resolution if size is None and len(leaf.shape) == 4 else size or 1
+                positions = place**2 if len(leaf.shape) == 4 else 1
+                if len(leaf.shape) == 4 and leaf.shape[0] % 2 == 0:
+                    positions /= 2  # DCGAN's, which double or halve the size
+                forward[name] += 2 * positions * _size(leaf.shape)
+    # D's turn: G forward, D forward and backward on two images; G's turn: both forward and backward, D for its input only
+    return (4 * forward["g"] + 8 * forward["d"]) / 1e9
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    out = 1
+    for n in shape:
+        out *= n
+    return out
+
+
+COLOURS = {1: "grey", 3: "colour", 4: "colour with transparency"}
+DIMENSIONS = {"fashion-v1": 64, "mobilenetv2": 1280, "efficientnet-lite0": 1280}  # features of an image
+RECIPES: dict[type, tuple[LossConfig, OptimConfig]] = {  # the game of a family where no file says another
+    DCGANConfig: (
+        LossConfig("non_saturating", r1_gamma=1.0, penalty_interval=16),
+        OptimConfig(lr=2e-4, b1=0.5, b2=0.999),
+    ),
+    StyleGAN2Config: (
+        LossConfig("non_saturating", r1_gamma=10.0, penalty_interval=16, path_length=2.0),
+        OptimConfig(lr=2e-3, b1=0.0, b2=0.99),
+    ),
+    R3GANConfig: (LossConfig("relativistic", r1_gamma=1.0, r2_gamma=1.0), OptimConfig(lr=2e-4, b1=0.0, b2=0.99)),
+    SNGANConfig: (LossConfig("hinge"), OptimConfig(lr=2e-4, b1=0.0, b2=0.9)),
+}

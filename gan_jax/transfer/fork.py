@@ -1,0 +1,173 @@
+"""A new run that starts from another run's checkpoint: its state as far as it fits, its curves and its history."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gan_jax.config import Config, ConfigError, from_dict
+from gan_jax.data import DataError
+from gan_jax.surgery.provenance import Step, manifest_digest
+from gan_jax.train import checkpoint_store as store
+from gan_jax.train.checkpoint import cut_rows
+from gan_jax.train.checkpoint_format import describe, place, spell
+from gan_jax.train.feed import Feed
+from gan_jax.train.state import GanState
+from gan_jax.transfer.folder import CHECKPOINTS, EVALUATIONS, HISTORY, METRICS, NOTES, PLAN, PREPARED, read_record
+from gan_jax.trees import flatten, unflatten
+
+NETWORKS = ("g", "d", "g_ema")  # parts of the state that must fit whole
+FRESH = ("key",)  # parts that are the new run's own
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a run was forked from.
+
+    Attributes:
+      folder: of the other run.
+      images: that the checkpoint is named by.
+      method: whose method the other run has.
+      before: what the other run was itself forked from, as `said` puts it; None = it was not.
+    """
+
+    folder: Path
+    images: int
+    method: str = "table"
+    before: Mapping[str, Any] | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the checkpoint."""
+        return self.folder / CHECKPOINTS / str(self.images)
+
+    def keeps(self, config: Config, method: str) -> bool:
+        """Whether the new run's transfer method is the other's, so that what it keeps of its start goes along."""
+        record = read_record(self.folder)
+        assert record is not None
+        theirs = from_dict(Config, record["config"]).transfer
+        return method == self.method and type(theirs) is type(config.transfer)
+
+    def said(self) -> dict[str, Any]:
+        """What the new run's `config.json` says, JSON values."""
+        digest = manifest_digest(store.read_manifest(self.path))
+        out = {"folder": os.path.abspath(self.folder), "images": self.images, "digest": digest, "method": self.method}
+        out["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        return out if self.before is None else out | {"forked_from": dict(self.before)}
+
+
+def open_origin(folder: Path, at: int | None = None) -> Origin:
+    """The newest checkpoint of a run, or that of so many images, to fork from.
+
+    Raises:
+      ConfigError: it is no run, or has no such checkpoint.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise ConfigError(f"--fork starts from a run, and {folder} holds none (no config.json)")
+    have = store.complete(folder / CHECKPOINTS)
+    if not have:
+        raise ConfigError(f"run {folder} has no checkpoint to fork from; train it first: gan-jax train {folder}")
+    if at is not None and at not in have:
+        raise ConfigError(f"run {folder} has no checkpoint of {at} images; there are {', '.join(map(str, have))}")
+    return Origin(folder, have[-1] if at is None else at, record.get("method", "table"), record.get("forked_from"))
+
+
+def origin_of(record: Mapping[str, Any], folder: Path) -> Origin | None:
+    """What a run's `config.json` says that it was forked from; None = it was not.
+
+    Raises:
+      ConfigError: what it says is damaged.
+    """
+    said = record.get("forked_from")
+    if said is None:
+        return None
+    if not (isinstance(said, dict) and isinstance(said.get("folder"), str) and isinstance(said.get("images"), int)):
+        raise ConfigError(f"{folder / 'config.json'} is damaged: `forked_from` names no folder and images")
+    return Origin(Path(said["folder"]), said["images"], said.get("method", "table"), said.get("forked_from"))
+
+
+def forked_state(
+    origin: Origin,
+    begin: Callable[[Any, Any], GanState],
+    specs: tuple[Any, Any],
+    feed: Feed,
+    same_method: bool,
+) -> tuple[GanState, list[Step], list[str]]:
+    """The state that a forked run starts from.
+
+    Args:
+      origin: the checkpoint.
+      begin: `(G's variables, D's) -> a fresh state` of the new run.
+      specs: of these variables.
+      feed: goes on where the other run's stood, where it reads the same data in the same order.
+      same_method: whether what the transfer method keeps is taken along.
+
+    Returns:
+      the state, the history of its leaves, and what to tell whoever watches.
+
+    Raises:
+      ConfigError: the networks are others.
+    """
+    manifest = store.read_manifest(origin.path)
+    entries = manifest["leaves"]
+    template = flatten(jax.eval_shape(begin, *specs))
+    fits = {p for p, spec in template.items() if p in entries and spell(entries[p]) == spell(describe(spec))}
+    part = lambda path: path.partition("/")[0]
+    others = sorted(p for p in template.keys() ^ entries.keys() | template.keys() - fits if part(p) in NETWORKS)
+    if others:
+        theirs = spell(entries[others[0]]) if others[0] in entries else "absent"
+        ours = spell(describe(template[others[0]])) if others[0] in template else "absent"
+        raise ConfigError(
+            f"run {origin.folder} has other networks than this configuration ({others[0]}: {theirs} -> {ours}, and "
+            f"{len(others) - 1} more leaves); a fork keeps the networks. Others start from its weights: gan-jax transfer "
+            f"--transfer.source {origin.folder}"
+        )
+    taken = sorted(p for p in fits if part(p) not in FRESH and (same_method or part(p) != "kept"))
+    arrays = store.read_leaves(origin.path, manifest, taken)
+    placed = {p: place(arrays[p], entries[p], template[p]) for p in taken}
+    under = lambda network: unflatten({p.partition("/")[2]: value for p, value in placed.items() if part(p) == network})
+    fresh = jax.jit(begin)(under("g"), under("d"))
+    state = unflatten(flatten(fresh) | placed, like=fresh)
+    notes = [f"forked from {origin.folder} at {origin.images} images"]
+    if anew := sorted(p for p in template if p not in placed and part(p) not in FRESH):
+        notes.append(f"begun anew, since the run it was forked from has no such leaves: {_listed(anew)}")
+    if feed.restore is not None and len(manifest["cursors"]) == jax.process_count():
+        try:
+            feed.restore(manifest["cursors"][jax.process_index()])
+        except DataError as error:
+            notes.append(f"the order of the data begins anew: {error}")
+    return state, list(manifest.get("history") or []), notes
+
+
+def copy_records(origin: Origin, folder: Path) -> None:
+    """Brings the other run's rows, up to the checkpoint, and what is known of its start into a new run's folder."""
+    for name in (METRICS, EVALUATIONS, NOTES, PLAN, PREPARED, HISTORY):
+        if (origin.folder / name).exists() and not (folder / name).exists():
+            shutil.copyfile(origin.folder / name, folder / name)
+    for name in (METRICS, EVALUATIONS, NOTES):
+        cut_rows(folder / name, origin.images)
+
+
+def check_fork(origin: Origin, config: Config, total: int) -> None:
+    """Whether a fork would train at all.
+
+    Raises:
+      ConfigError: it would not.
+    """
+    if origin.images >= total:
+        raise ConfigError(
+            f"a fork of run {origin.folder} would have nothing to train: it starts at {origin.images} images, and train.kimg "
+            f"is {config.train.kimg:g}; add --train.kimg {2 * origin.images / 1000:g}, or --at an earlier checkpoint"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,128 @@
+"""A model out of whatever holds one: weights, an embedded pair, a run, a checkpoint of a run that has not finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gan_jax.config import Config, ConfigError, net_from_dict, net_to_dict
+from gan_jax.interop import WeightsError
+from gan_jax.interop.finite import check_finite
+from gan_jax.interop.source import Source
+from gan_jax.nets import build
+from gan_jax.nets.fronts import with_front
+from gan_jax.tasks.model import WEIGHTS, Model, run_config
+from gan_jax.tasks.model import load as load_written
+from gan_jax.tasks.sample import make_restatistics
+from gan_jax.train import checkpoint_store as store
+from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.source import open_source
+
+CONFIG, DATA = "config.json", "data.json"
+
+
+def load(path: str | Path, checkpoint: int | None = None) -> Model:
+    """Reads a model from a weights folder, a run folder, a checkpoint's folder or `embedded:NAME`.
+
+    Of a run its weights; where it has none yet, its newest checkpoint, with the networks as the run would write them:
+    adapters folded in, batch statistics measured anew where the run does.
+
+    Args:
+      path: where it is.
+      checkpoint: of a run, the checkpoint of so many images; None = as above.
+
+    Raises:
+      WeightsError, CheckpointError, ConfigError: what is missing, damaged or not ours.
+    """
+    name, folder = str(path), Path(path)
+    run = None if name.startswith("embedded:") else _run_of(folder)
+    if run is None and checkpoint is None:
+        return load_written(path)
+    if run == folder and checkpoint is None and (folder / WEIGHTS).is_dir():
+        model = load_written(folder / WEIGHTS)
+        return dataclasses.replace(model, manifest=_named(model.manifest, folder), name=name)
+    return _of_checkpoint(open_source(path, checkpoint), run or folder)
+
+
+def unfinished(path: str | Path, checkpoint: int | None = None) -> str | None:
+    """What to say where `load` takes a checkpoint, because the run that was asked for has written no weights yet."""
+    folder = Path(path)
+    if str(path).startswith("embedded:") or checkpoint is not None or _run_of(folder) != folder:
+        return None
+    if (folder / WEIGHTS).is_dir() or not (have := store.complete(folder / "checkpoints")):
+        return None
+    return (
+        f"{path} has not finished: this is its newest checkpoint, of {have[-1]} images (gan-jax train {path} goes on)"
+    )
+
+
+def class_names(model: Model) -> tuple[str, ...] | None:
+    """Names of the classes by label, where the model's manifest has them and it has classes."""
+    names = model.manifest.get("class_names")
+    count = getattr(model.config, "num_classes", 0)
+    if not count or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple([*names, *map(str, range(len(names), count))][:count])
+
+
+def _run_of(folder: Path) -> Path | None:
+    """The run that a folder is, or whose checkpoint it is."""
+    if (folder / CONFIG).is_file():
+        return folder
+    above = folder.resolve().parent.parent
+    return folder.parent.parent if folder.name.isdecimal() and (above / CONFIG).is_file() else None
+
+
+def _of_checkpoint(source: Source, run: Path) -> Model:
+    config = run_config(run)
+    variables = source.load([leaf for leaf in source.manifest["leaves"] if leaf.split("/")[0] in ("g_ema", "d")])
+    check_finite(variables, source.name, WeightsError)
+    method = _method(config, run)
+    variables = {"g_ema": method.shared("g", variables["g_ema"]), "d": method.shared("d", variables["d"])}
+    manifest = {key: value for key, value in source.manifest.items() if key not in ("leaves", "cursors")}
+    manifest |= {"net": net_to_dict(config.net)} | method.front
+    model = Model(net_from_dict(manifest["net"], f"{run}: net"), variables, _named(manifest, run), source.name)
+    return dataclasses.replace(model, variables={**variables, "g_ema": _standing(config, model)})
+
+
+def _method(config: Config, run: Path) -> Method:
+    """The run's method, which knows what its state carries beside the plain networks."""
+    made_by = json.loads((run / CONFIG).read_text(encoding="utf-8")).get("method", "table")
+    if made_by != "table":
+        raise ConfigError(
+            f"run {run} was started with a method of its own ({made_by}); its weights can be read when it has finished"
+        )
+    transfer: Any = config.transfer
+    if getattr(transfer, "images", 0) is None:  # the number of training images, which no leaf of G or D depends on
+        transfer = dataclasses.replace(transfer, images=1)
+    return make_method(transfer, build(config.net))
+
+
+def _standing(config: Config, model: Model) -> dict[str, Any]:
+    """G with batch statistics of its average weights, as the run's evaluation and its weights have them."""
+    from gan_jax.transfer.evaluation import STATS_BATCH, STATS_KEY
+
+    g_ema = model.variables["g_ema"]
+    if config.evaluate.features is None or config.evaluate.stats_batches == 0 or "batch_stats" not in g_ema:
+        return g_ema
+    pair = with_front(build(config.net), model.manifest.get("front"))
+    key = jax.random.fold_in(jax.random.key(config.evaluate.seed), STATS_KEY)
+    return make_restatistics(pair, STATS_BATCH)(g_ema, key, config.evaluate.stats_batches)
+
+
+def _named(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
+    """The manifest with the names of classes that the run's data have."""
+    path = run / DATA
+    if "class_names" in manifest or not path.is_file():
+        return manifest
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return manifest  # names are a comfort: images can be drawn without
+    names = said.get("class_names") if isinstance(said, dict) else None
+    return manifest if names is None else manifest | {"class_names": names}
