@@ -141,7 +141,7 @@ def import_file(
             )
         made = {path: how.words for path, how in found.made.items()}
         before = native.said_before(beside) if entry is native.LAYOUT else {}
-        return Imported(name, found.config, variables, account, sources, made, files, before)
+        return Imported(name, found.config, variables, account, sources, made, files, before).check()
     beside_it = f" ({len(left)} more left out)" if left else ""
     raise ForeignLayoutError(f"{what}, {len(tensors)} tensors{beside_it}, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip

@@ -101,11 +101,11 @@ def _remove_unfinished(folder: Path) -> None:
     """Removes what killed saves of former versions left: files of the safetensors package, begun like ours."""
     for path in folder.glob(".tmp??????"):
         with contextlib.suppress(OSError):
-            if (
-                path.is_file()
-                and not path.is_symlink()
-                and f'"format":"{FORMAT}"'.encode() in path.open("rb").read(300)
-            ):
+            if path.is_symlink() or not path.is_file():
+                continue
+            with path.open("rb") as file:
+                ours = f'"format":"{FORMAT}"'.encode() in file.read(300)
+            if ours:
                 path.unlink()
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan_jax.documents import escaped, shown
 from gan_jax.extras import require
-from gan_jax.files import printable
 from gan_jax.interop.pairs import PAIRS, cached_pair
 from gan_jax.trees import TreeError, did_you_mean, digest, match, shape_of, unflatten
 
@@ -146,7 +146,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        what = "nested too deep" if isinstance(error, RecursionError) else printable(str(error)[:200], keep="")
+        what = "nested too deep" if isinstance(error, RecursionError) else escaped(str(error), 160)
         raise WeightsError(f"{path} is damaged: {what}") from error
     if _deeper(manifest, DEPTH):
         raise WeightsError(f"{path} is damaged: nested more than {DEPTH} deep")
@@ -158,14 +158,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} is no manifest of gan_jax weights")
     if manifest.get("version") != VERSION:
         raise WeightsError(
-            f"{path} has version {_shown(manifest.get('version'))}; this gan_jax reads {VERSION}: use a newer one"
+            f"{path} has version {shown(manifest.get('version'))}; this gan_jax reads {VERSION}: use a newer one"
         )
     for name, leaf in manifest["leaves"].items():
         if why := _wrong(name, leaf):
-            raise WeightsError(f"{path} is damaged: leaf {_shown(name)} {why}; copy it anew")
+            raise WeightsError(f"{path} is damaged: leaf {shown(name)} {why}; copy it anew")
     for key, kinds in KINDS.items():
         if key in manifest and not isinstance(manifest[key], kinds):
-            raise WeightsError(f"{path} is damaged: its {key!r} is {_shown(manifest[key])}; copy it anew")
+            raise WeightsError(f"{path} is damaged: its {key!r} is {shown(manifest[key])}; copy it anew")
     try:
         unflatten(dict.fromkeys(manifest["leaves"]))
     except TreeError as error:
@@ -178,21 +178,15 @@ def _wrong(name: str, leaf: Any) -> str | None:
     if not name.isprintable() or not all(name.split("/")) or len(name) > LONGEST_NAME:
         return "has no path of names and slashes"
     if not isinstance(leaf, dict):
-        return f"is described by {_shown(leaf)}, not by dtype, shape and digest"
+        return f"is described by {shown(leaf)}, not by dtype, shape and digest"
     if leaf.get("dtype") not in DTYPES:
-        return f"has the dtype {_shown(leaf.get('dtype'))}"
+        return f"has the dtype {shown(leaf.get('dtype'))}"
     shape = leaf.get("shape")
     if not isinstance(shape, list) or len(shape) > AXES or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
-        return f"has the shape {_shown(shape)}"
+        return f"has the shape {shown(shape)}"
     if not isinstance(leaf.get("digest"), str) or not re.fullmatch("[0-9a-f]{64}", leaf["digest"]):
-        return f"has the digest {_shown(leaf.get('digest'))}"
+        return f"has the digest {shown(leaf.get('digest'))}"
     return None
-
-
-def _shown(value: Any) -> str:
-    """A value of a file on one line, cut, without control characters."""
-    text = repr(value[:80] if isinstance(value, str) else value)
-    return printable(text if len(text) <= 80 else f"{text[:77]}...", keep="")
 
 
 def _deeper(value: Any, depth: int) -> bool:
