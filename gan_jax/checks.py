@@ -83,6 +83,12 @@ def _train(config: Config) -> Iterator[str]:
         yield "data.classes is empty; name some classes, or use None for all"
     if train.batch > 0 and train.devices is not None and train.devices > 0 and train.batch % train.devices:
         yield f"train.batch {train.batch} does not divide over {train.devices} devices; use a multiple of {train.devices}"
+    group = config.net.mbstd_group if isinstance(config.net, StyleGAN2Config) else 0
+    if 0 < group < train.batch and train.batch % group:
+        yield (
+            f"net.mbstd_group {group} does not divide train.batch {train.batch}, and D compares whole groups; use a multiple "
+            "of it, another group, or 0 for none"
+        )
     dispatch = train.batch * train.steps_per_dispatch
     if 0 < train.kimg * 1000 < dispatch:
         yield (

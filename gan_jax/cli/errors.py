@@ -42,7 +42,7 @@ def handle(error: BaseException, *, verb: str, debug: bool) -> int:
     if debug or not readable:
         traceback.print_exception(error)
         return exit_code(error) if readable else 1
-    print(f"gan-jax {verb}: {as_typed(message(error))}", file=sys.stderr)
+    print(printable(f"gan-jax {verb}: {as_typed(message(error))}"), file=sys.stderr)  # it may quote a file
     return exit_code(error)
 
 

@@ -130,6 +130,7 @@ OPTIONS = {
 EXAMPLES = (
     "gan-jax data info folder:photos",
     "gan-jax transfer folder:photos --out run",
+    "gan-jax report run",
     "gan-jax sample run --n 64 --out grid.png",
     "gan-jax demo --target emoji",
 )

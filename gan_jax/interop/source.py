@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any
 
-from gan_jax.config import NetConfig, net_from_dict
-from gan_jax.interop.weights import manifest_specs, weights_reader
+from gan_jax.config import NetConfig
+from gan_jax.interop.finite import check_finite
+from gan_jax.interop.fitting import fitting_net, named_net
+from gan_jax.interop.weights import FORMAT, WeightsError, manifest_specs, weights_reader
 from gan_jax.surgery.provenance import manifest_digest
 from gan_jax.trees import unflatten
 
@@ -33,13 +35,36 @@ class Source:
     read_many: Callable[[list[str]], dict[str, Any]] | None = None
 
     def __call__(self, path: str) -> Any:
-        """The leaf at a path: the source is a reader for `surgery.transplant`."""
+        """The leaf at a path, to be looked at."""
         return self.read(path)
+
+    def take(self, path: str) -> Any:
+        """The leaf at a path, to be computed with: the reader for `surgery.transplant`.
+
+        Raises:
+          WeightsError: it holds nan or inf, or is damaged.
+        """
+        leaf = self.read(path)
+        check_finite({path: leaf}, self.name, WeightsError)
+        return leaf
 
     @property
     def net(self) -> NetConfig:
-        """The networks."""
-        return net_from_dict(self.manifest["net"], f"{self.name}: net")
+        """The networks.
+
+        Raises:
+          WeightsError: the manifest names none, or impossible ones.
+        """
+        return named_net(self.manifest, self.name)
+
+    def check(self) -> None:
+        """Asks whether the leaves of weights are those of the networks that their manifest names.
+
+        Raises:
+          WeightsError: names the first that is not.
+        """
+        if self.manifest.get("format") == FORMAT:
+            fitting_net(self.manifest, self.name)
 
     @property
     def specs(self) -> dict[str, Any]:

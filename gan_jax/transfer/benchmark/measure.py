@@ -69,7 +69,7 @@ class Measures:
         train = dataset.train
         assert isinstance(train, Images)
         fake = extract(evaluator.net, images)
-        numbers: dict[str, Any] = evaluator.numbers(fake)
+        numbers: dict[str, Any] = dict(evaluator.numbers(fake))
         held_out = evaluator.reference.values if dataset.held_out else None
         memory = memorisation(fake.values, extract(evaluator.net, train.images).values, held_out)
         numbers |= {"memorisation": memory.ratio, "closer": memory.closer}
