@@ -198,13 +198,13 @@ def run(
             settle(restored.images)
         elif claim.origin is not None:
             check_fork(claim.origin, config, total_images(config))
-            state, history, said = forked_state(claim.origin, begin, specs, feed, claim.origin.keeps(config, whose))
+            state, history, forked = forked_state(claim.origin, begin, specs, feed, claim.origin.keeps(config, whose))
             settle(claim.origin.images)
             if is_first():
                 copy_records(claim.origin, folder)
                 write_history(folder, history)
             note.images = claim.origin.images
-            for text in said:
+            for text in forked:
                 note(text)
             if saver is not None:  # so that it goes on even if the other run is gone
                 cursor = feed.cursor() if feed.cursor else None
