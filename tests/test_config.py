@@ -233,3 +233,46 @@ def test_every_field_says_what_it_is():
             for field in node.body:
                 if isinstance(field, ast.AnnAssign):
                     assert any("  # " in lines[i] for i in (field.lineno - 2, field.lineno - 1)), ast.unparse(field)
+
+
+@pytest.mark.parametrize(
+    "odd", [0, -1, 2**31, 2**63, 10**20, float("nan"), float("inf"), "x", 1.5, True, None, (), (0,), (float("nan"),)]
+)
+def test_no_value_breaks_the_checks(odd):
+    """Whatever stands in a field: sentences, never an exception, and never silence about another kind of value."""
+    import typing
+
+    from gan_jax.checks import problems
+    from gan_jax.config.value_checks import misfit
+
+    parts = [("net", cls()) for cls in typing.get_args(c.NetConfig)]
+    parts += [("transfer", cls()) for cls in c.METHOD_NAMES.values()]
+    parts += [
+        (f.name, getattr(Config(), f.name)) for f in dataclasses.fields(Config) if f.name not in ("net", "transfer")
+    ]
+    for part, value in parts:
+        hints = typing.get_type_hints(type(value))
+        for field in dataclasses.fields(value):
+            changed = dataclasses.replace(value, **{field.name: odd})
+            found = list(problems(dataclasses.replace(Config(), **{part: changed})))
+            wrong = misfit(hints[field.name], odd) is not None or odd != odd or odd == float("inf") or odd == 10**20
+            if wrong:
+                assert any(text.startswith(f"{part}.{field.name} is ") for text in found), (type(value), field.name)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "said"),
+    [
+        ("train", "seed", -1, "use a whole number from 0 to 2^64 - 1"),
+        ("train", "batch", 0, "it must be positive"),
+        ("train", "kimg", float("nan"), "use a finite number"),
+        ("train", "devices", 1.5, "use a whole number or None"),
+        ("net", "resolution", 2**30, "use at most 8192 px"),
+        ("data", "pipeline", "atuo", "use one of auto, device, grain (did you mean 'auto'?)"),
+    ],
+)
+def test_values_are_refused_in_a_sentence(part, name, value, said):
+    changed = dataclasses.replace(getattr(Config(), part), **{name: value})
+    with pytest.raises(ConfigError) as caught:
+        dataclasses.replace(Config(), **{part: changed}).validate()
+    assert f"{part}.{name} is " in str(caught.value) and said in str(caught.value)

@@ -32,6 +32,7 @@ from gan_jax.config import (
     StyleGAN2Config,
     read_record,
 )
+from gan_jax.config.value_checks import value_problems
 from gan_jax.trees import did_you_mean
 
 T = TypeVar("T")
@@ -252,6 +253,8 @@ def load_experiment(path: Path, cls: type[T]) -> T:
         raise ConfigError(
             f"config() in {path} must return a {cls.__module__}.{cls.__qualname__}, not {type(config).__name__}"
         )
+    if isinstance(config, Config) and (found := list(value_problems(config))):
+        raise ExperimentError(f"config() in {path} cannot be used:\n" + "\n".join(f"  - {text}" for text in found))
     return config
 
 

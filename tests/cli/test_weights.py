@@ -36,7 +36,7 @@ def test_transplant(cli, transplants, tmp_path):
     args, kwargs = transplants[-1]
     assert args == ("embedded:x", c.ResNetConfig(resolution=64), tmp_path)
     assert kwargs == {
-        "checkpoint": 48, "missing": "error", "unused": "error", "shape": "adapt", "seed": 7, "probes": 8,
+        "checkpoint": 48, "missing": "error", "unused": "error", "dtype": "cast", "shape": "adapt", "seed": 7, "probes": 8,
         "width": "net2wider", "d_width": "silent", "narrow": "strongest", "classes": (2, -1),
     }  # fmt: skip
     assert cli.out.splitlines()[:3] == [

@@ -156,5 +156,7 @@ def test_a_generator_alone_is_enough_and_what_is_not_finite_is_named(tmp_path):
         load(judge).sample(0, 2)
     leaves = {path: np.array(leaf) for path, leaf in flatten(model.variables).items()}
     leaves["g_ema/params/to_rgb/bias"][:] = np.nan
-    with pytest.raises(WeightsError, match="leaf 'g_ema/params/to_rgb/bias' holds 1 of 1 values that are not finite"):
+    with pytest.raises(
+        WeightsError, match="leaf 'g_ema/params/to_rgb/bias' .* holds 1 of 1 values that are not finite"
+    ):
         load(save(tmp_path / "nan", model.config, unflatten(leaves), {}))
