@@ -27,7 +27,7 @@ HISTORY = [train_step(10, {})]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     rng, pair = np.random.default_rng(0), build(CONFIG)
-    draw = lambda net: jax.tree.map(lambda s: rng.standard_normal(s.shape).astype("f4"), net.specs())
+    draw = lambda net: jax.tree.map(lambda s: np.abs(rng.standard_normal(s.shape)).astype("f4"), net.specs())
     variables = {"g_ema": draw(pair.g), "g": draw(pair.g), "d": draw(pair.d)}
     return save(tmp_path_factory.mktemp("w"), CONFIG, variables, {"history": HISTORY, "licence": "CC0"})
 
@@ -134,7 +134,7 @@ def test_weights_that_are_not_finite(cli, model, tmp_path):
     folder = save(tmp_path / "w", CONFIG, variables, {})
     for to in ("dcgan", "onnx"):
         assert cli("export", folder, "--to", to, "--out", tmp_path / ("x.npz" if to == "dcgan" else "x.onnx")) == 2
-        assert name in cli.err and "not finite (nan)" in cli.err
+        assert name in cli.err and "not finite" in cli.err
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
