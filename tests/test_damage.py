@@ -92,7 +92,7 @@ def test_damage_is_told(name, tmp_path):
     read, document = FORMATS[name]
     (tmp_path / name).write_text(json.dumps(document))
     read(tmp_path / name)  # whole, it is read
-    assert sum(survives(read, tmp_path / name, document, seed) for seed in range(2)) > 50
+    assert sum(survives(read, tmp_path / name, document, seed) for seed in range(2)) > 40
 
 
 @pytest.mark.parametrize(

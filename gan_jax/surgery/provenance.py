@@ -269,6 +269,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
         return _trained(step, before, path)
     if step["kind"] == "fuse":
         return _fused(step, before, path)
+    if "leaves" not in step:
+        return Origin(path, number, f"a step of the kind {shown(step['kind'])}, which this version does not know")
     leaf = step["leaves"].get(path)
     fresh = f"fresh values (seed {step['seed']})" if "seed" in step else "fresh values"
     if leaf is None:
