@@ -56,7 +56,9 @@ def test_fields_left_out_take_their_defaults():
         ({"train": {"batch": None}}, r"config\.train\.batch must be int, not None"),
         ({"data": {"mirror": 1}}, r"config\.data\.mirror must be bool, not 1"),
         ({"data": {"classes": 3}}, r"config\.data\.classes must be a list, not 3"),
-        ({"data": {"classes": [1, "x"]}}, r"config\.data\.classes\[1\] must be int, not 'x'"),
+        ({"data": {"classes": [1, 1.5]}}, r"config\.data\.classes\[1\] must be int or str, not 1\.5"),
+        ({"data": {"fit": "squash"}}, r"config\.data\.fit is 'squash'; use one of 'crop', 'pad', 'stretch'"),
+        ({"data": {"channels": 2}}, r"config\.data\.channels is 2; use one of 1, 3, 4"),
         ({"loss": {"name": "hinges"}}, r"config\.loss\.name is 'hinges'; use one of .*did you mean 'hinge'"),
         ({"augment": {"policy": ["colour"]}}, r"config\.augment\.policy\[0\] is 'colour'.*did you mean 'color'"),
         ({"net": {"kind": "ResnetConfig"}}, r"config\.net\.kind is 'ResnetConfig'; use one of .*did you mean 'ResNetC"),
@@ -119,6 +121,10 @@ def test_the_defaults_are_valid():
     FAR.validate()
 
 
+def test_a_batch_smaller_than_a_group_is_one_group():
+    Config(net=c.StyleGAN2Config(resolution=8), train=c.TrainConfig(batch=3)).validate()
+
+
 def test_every_kind_of_network_is_checked():
     assert set(CHECKS) == set(typing.get_args(c.NetConfig))
 
@@ -140,6 +146,9 @@ WRONG = {
     "net.expansion is 0; it must be positive": Config(net=c.R3GANConfig(expansion=0)),
     "net.depth is 0": Config(net=c.ResNetConfig(depth=0)),
     "train.batch is 0; it must be positive": Config(train=c.TrainConfig(batch=0)),
+    "net.mbstd_group 4 does not divide train.batch 6, and D compares whole groups": Config(
+        net=c.StyleGAN2Config(resolution=8), train=c.TrainConfig(batch=6)
+    ),
     "does not divide over 3 devices; use a multiple of 3": Config(train=c.TrainConfig(devices=3)),
     "train.devices is 0; it must be positive, or None for all": Config(train=c.TrainConfig(devices=0)),
     "shorter than one dispatch of 256 images": Config(train=c.TrainConfig(kimg=0.1)),

@@ -59,7 +59,7 @@ def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = N
         raise SystemExit(0)
     check_words(argv, options, options_of(cls, default, every=True))
     seen.clear()
-    seen.update({name for option in options for name in option.names})
+    seen.update({name: option for option in options for name in option.names})
     return _tyro(cls, argv, verb, default)
 
 
@@ -130,7 +130,7 @@ class Listed(BaseException):
 LIST, ALL = "--list-options", "--help-all"
 HELP = ("-h", "--help", ALL)
 FRAME = " |╭╮╰╯─│┌┐└┘"
-seen: set[str] = set()  # names of the options of the verb that was parsed last, for messages that name them
+seen: dict[str, Option] = {}  # names of the options of the verb that was parsed last, for messages that name them
 
 
 def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> T:

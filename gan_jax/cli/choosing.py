@@ -30,13 +30,13 @@ class _Data:
 
 
 class Chosen(NamedTuple):
-    """Parsed words, and the lines of what was chosen; none where nothing was."""
+    """Parsed words, or their configuration, and the lines of what was chosen; none where nothing was."""
 
     args: Any
     lines: tuple[str, ...]
 
 
-def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Config, scratch: bool = False) -> Chosen:
+def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Config, fresh: bool = False) -> Chosen:
     """Parses a dataclass as `parse_run` does; where the words name data and no FILE, chooses what they leave open.
 
     Args:
@@ -44,16 +44,16 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
       argv: the words after the verb.
       verb: for messages.
       base: the configuration where no file is named.
-      scratch: whether networks begin from fresh weights where no source is named (train), or a source is looked for.
+      fresh: whether networks begin from fresh weights where no source is named, as of `train`, whose --data.source in
+        place of FILE leaves all else as it was; or a source is looked for.
 
     Raises:
       ConfigError: data named twice, a source that is not there, options that do not fit the data.
     """
     first = argv[0] if argv and not argv[0].startswith("-") else None
     spec = None if first is None else data_spec(first)
-    if any(word in HELP for word in argv) or (
-        spec is None and (first is not None or peek(argv, "--data.source") is None)
-    ):
+    named = peek(argv, "--data.source") is not None and not fresh
+    if any(word in HELP for word in argv) or (spec is None and (first is not None or not named)):
         return Chosen(parse_run(cls, argv if spec is None else argv[1:], verb=verb, base=base), ())
     if spec is not None and peek(argv, "--data.source") is not None:
         raise ConfigError(
@@ -68,10 +68,27 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
             words = _without(words, "--data.source")
         args = parse_run(cls, words, verb=verb, base=run)
         return Chosen(args, (f"choices: those of the run in {out}, which goes on",))
-    return _choose(cls, words, verb=verb, base=base, scratch=scratch)
+    return _choose(cls, words, verb=verb, base=base, fresh=fresh)
 
 
-def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, scratch: bool) -> Chosen:
+def with_colour(config: Config, argv: Sequence[str]) -> Chosen:
+    """A configuration without a FILE whose data are named by --data.source: it trains in colour what is in colour.
+
+    Everything else stays as it was asked for.
+    """
+    kind = config.data.source.partition(":")[0]
+    named = peek(argv, "--data.source") is not None and (not argv or argv[0].startswith("-"))
+    if not named or kind not in ("folder", "zip", "npz") or config.net.channels != 1:
+        return Chosen(config, ())
+    from gan_jax.data import survey
+    from gan_jax.transfer.choices import choose_colour
+
+    data = config.data
+    found = choose_colour(config, given_options(argv), survey(data.source, data.classes, data.bad))
+    return Chosen(found.config, found.lines)
+
+
+def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: bool) -> Chosen:
     named, method = peek(words, "--transfer.source"), peek(words, "--method")
     if named == NONE:
         if method not in (None, "scratch"):
@@ -79,7 +96,7 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, scratch:
                 f"--transfer.source none is training from fresh weights, and --method {method} wants a source"
             )
         words, method = _without(words, "--transfer.source"), "scratch"
-    fresh = method == "scratch" or (scratch and named is None and method is None)
+    fresh = method == "scratch" or (fresh and named is None and method is None)
     if fresh:
         base = dataclasses.replace(base, transfer=ScratchConfig())
     elif isinstance(base.transfer, ScratchConfig):
@@ -99,7 +116,10 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, scratch:
     args: Any = parse_run(cls, words, verb=verb, base=base)
     from gan_jax.transfer.choices import choose
 
-    chosen = choose(args.config, given, seen, source, machine())
+    kept = (
+        {"train.kimg"} if hasattr(args.config.transfer, "donors") else set()
+    )  # whose stages have lengths of their own
+    chosen = choose(args.config, given | kept, seen, source, machine())
     return Chosen(dataclasses.replace(args, config=chosen.config), chosen.lines)
 
 

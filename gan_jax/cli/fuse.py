@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, parse_run, run_folder
+from gan_jax.cli.choosing import data_spec, parse_or_choose
 from gan_jax.cli.train import start_run
-from gan_jax.cli.transfer import plan_of
+from gan_jax.cli.transfer import plan_of, plan_text
 from gan_jax.config import (
     METHOD_NAMES,
     Config,
@@ -37,22 +38,32 @@ class Fuse:
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
-    # experiment, config.json or run folder; left out = the defaults below
+    # images (folder:PHOTOS), experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     donors: tuple[str, ...] = ()  # weights folders, runs or embedded pairs, the target's start first; () = FILE's
     target: str | None = None  # new data, as --data.source; None = FILE's
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # None = FILE's, gradient_fusion without FILE
+    plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    args = parse_run(Fuse, full_names(argv), verb="fuse", base=Config(transfer=GradientFusionConfig()))
+    words = full_names(argv)
+    base = Config(transfer=GradientFusionConfig())
+    if words and data_spec(words[0]):
+        args, lines = parse_or_choose(Fuse, words, verb="fuse", base=base)
+    else:
+        args, lines = parse_run(Fuse, words, verb="fuse", base=base), ()
     config = with_donors(args.config, args.donors, args.target).validate()
     folder = run_folder(args.out, args.start, config)
-    print(plan_of(config))
-    code = start_run(config, folder)
+    plan = plan_of(config)
+    if args.plan == "full":
+        print(plan, flush=True)
+    else:
+        lines = (*lines, plan_text(plan, args.plan))
+    code = start_run(config, folder, notes=lines)
     if code == 0:
         print("\n".join(show(folder)))
     return code

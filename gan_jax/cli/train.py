@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, config_file, parse_run, peek, run_folder
+from gan_jax.cli.choosing import parse_or_choose, with_colour
 from gan_jax.config import Config, ConfigError, MethodName
 from gan_jax.presets import PRESETS, preset
 
@@ -37,7 +38,7 @@ class Train:
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
-    # experiment, config.json or run folder; left out = the defaults below
+    # images (folder:PHOTOS), experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     # a paper's configuration in place of FILE
@@ -58,7 +59,10 @@ class Train:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     name = peek(argv, "--preset")
-    args = parse_run(Train, argv, verb="train", base=Config() if name is None else preset(name))
+    if name is None:
+        args, lines = parse_or_choose(Train, argv, verb="train", base=Config(), fresh=True)
+    else:
+        args, lines = parse_run(Train, argv, verb="train", base=preset(name)), ()
     if args.preset is not None and args.start is not None:
         raise ConfigError(f"{args.start} and --preset {args.preset} are two configurations; name one of them")
     if args.distributed:
@@ -71,7 +75,10 @@ def main(argv: Sequence[str]) -> int:
         folder, origin = args.fork, run_folder(None, args.start, args.config)
     else:
         folder, origin = run_folder(out, args.start, args.config), None
-    return start_run(args.config.validate(), folder, args.at, args.fallback, args.against, fork=origin)
+    config = args.config
+    if name is None and not lines:
+        config, lines = with_colour(config, argv)
+    return start_run(config.validate(), folder, args.at, args.fallback, args.against, fork=origin, notes=lines)
 
 
 def check_fork(args: Train) -> None:

@@ -43,11 +43,11 @@ def main(argv: Sequence[str]) -> int:
     config = args.config if lines else check_transfers(args.config, verb="transfer")
     config = config.validate()
     plan = None if isinstance(config.transfer, ScratchConfig) else plan_of(config)
-    for line in lines:
-        print(line)
-    if plan is not None:
-        print(plan_text(plan, args.plan))
-    return start_run(config, run_folder(args.out, args.start, config), against=args.against)
+    if plan is not None and args.plan == "full":
+        print(plan, flush=True)
+    elif plan is not None:
+        lines = (*lines, plan_text(plan, args.plan))
+    return start_run(config, run_folder(args.out, args.start, config), against=args.against, notes=lines)
 
 
 def plan_text(plan: Any, how: str) -> str:

@@ -34,7 +34,7 @@ def few_shot(n: int, shots: int, seed: int = 0) -> Split:
     if shots > n:
         raise DataError(f"{shots} shots, but the set has only {n} images")
     try:
-        check_seed(seed, "subset seed")
+        check_seed(seed, "data.subset_seed")
     except SeedError as error:
         raise DataError(str(error)) from error
     # PCG64's raw stream is part of numpy's compatibility promise; `Generator.permutation` is not.

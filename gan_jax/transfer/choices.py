@@ -49,6 +49,7 @@ class Surveyed(Protocol):
     alpha: bool
     resolution: int
     classes: tuple[tuple[int, str, int], ...]
+    left_out: tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,14 @@ def choose(
     return Choices(chooser.config, tuple(chooser.lines))
 
 
+def choose_colour(config: Config, given: Collection[str], survey: Surveyed) -> Choices:
+    """A configuration of one's own, of which only this is changed: images in colour are not trained on in grey unasked."""
+    chooser = _Chooser(config, frozenset(given), survey, None, Machine())
+    if survey.channels > config.net.channels and chooser.free("net.channels") and chooser.free("data.channels"):
+        chooser.channels()
+    return Choices(chooser.config, tuple(chooser.lines))
+
+
 class _Chooser:
     """The configuration as it grows, and the lines."""
 
@@ -162,7 +171,7 @@ class _Chooser:
         return min(self.config.data.shots or self.survey.count, self.survey.count)
 
     def data(self) -> None:
-        survey, left_out = self.survey, tuple(getattr(self.survey, "left_out", ()))
+        survey, left_out = self.survey, self.survey.left_out
         out = ""
         if left_out:
             shown = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
@@ -186,7 +195,7 @@ class _Chooser:
     def channels(self) -> None:
         survey = self.survey
         colour = {1: "in grey", 3: "in colour"}[survey.channels]
-        asked = getattr(self.config.data, "channels", None)
+        asked = self.config.data.channels
         if asked is not None and self.free("net.channels"):
             self.set(net={"channels": asked})
         if not self.free("net.channels") or asked is not None:
@@ -199,7 +208,7 @@ class _Chooser:
             if wanted == 4 and not survey.alpha:
                 wanted = 3
             self.set(net={"channels": wanted})
-            flat = "; their transparency is laid over black" if survey.alpha and wanted < 4 else ""
+            flat = "; their transparency is laid on white" if survey.alpha and wanted < 4 else ""
             if not own:
                 how = f"the images are {colour}"
             elif wanted == own:
@@ -223,7 +232,7 @@ class _Chooser:
                                             ("smaller ones are enlarged", min(sides) < size)) if some]  # fmt: skip
         if others := sum(n for (width, height), n in survey.sizes.items() if width != height):
             fits = {"crop": "cut to their centre", "pad": "padded", "stretch": "stretched"}
-            fit = getattr(self.config.data, "fit", "crop")
+            fit = self.config.data.fit
             offer = " (--data.fit pad or stretch keeps all of them)" if fit == "crop" else ""
             changed.append(f"{others:,} of {survey.count:,} are not square and {fits[fit]}{offer}")
         more = ""

@@ -70,17 +70,17 @@ def load_dataset(config: Config) -> Dataset:
             f"labels are not used: {images.name} has {len(found)} classes, and the network has none (net.num_classes)"
         )
     dataset = _held_out(images, data) if data.reference is not None else _split(images, data)
-    return _noted(dataset, *getattr(images, "notes", ()), unused, _without_images(images, dataset, num_classes))
+    return _noted(dataset, *images.notes, unused, _without_images(images, dataset, num_classes))
 
 
 def reading(data: DataConfig) -> dict[str, Any]:
     """What `data.load` is told beside resolution and channels."""
-    return {"classes": data.classes} | {name: getattr(data, name) for name in ("fit", "bad") if hasattr(data, name)}
+    return {"classes": data.classes, "fit": data.fit, "bad": data.bad}
 
 
 def _channels(config: Config) -> int:
     """Of the network, where the data were not asked to have others."""
-    asked, channels = getattr(config.data, "channels", None), config.net.channels
+    asked, channels = config.data.channels, config.net.channels
     if asked not in (None, channels):
         raise ConfigError(
             f"data.channels is {asked}, but net.channels is {channels}; give both the same, or one of them"
@@ -190,7 +190,7 @@ def _streamed(config: Config) -> Dataset:
     train = source.take(split.chosen) if held_out else source
     kept = split.rest[:REFERENCE_IMAGES] if held_out else split.chosen
     reference = source.take(kept).load(Shape(net.resolution, net.channels))
-    return _noted(Dataset(train, reference, held_out, data.shots is not None), *getattr(reference, "notes", ()))
+    return _noted(Dataset(train, reference, held_out, data.shots is not None), *reference.notes)
 
 
 def _relabel(images: Images, num_classes: int, classes: Sequence[int | str] | None) -> Images:

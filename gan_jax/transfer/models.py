@@ -11,11 +11,13 @@ import jax
 
 from gan_jax.config import Config, ConfigError, net_from_dict, net_to_dict
 from gan_jax.documents import read_document
+from gan_jax.interop.finite import check_finite
 from gan_jax.interop.source import Source
+from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
 from gan_jax.nets.fronts import with_front
 from gan_jax.seeds import root_key
-from gan_jax.tasks.model import WEIGHTS, Model, check_finite, run_config
+from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train import checkpoint_store as store
@@ -81,7 +83,7 @@ def _run_of(folder: Path) -> Path | None:
 def _of_checkpoint(source: Source, run: Path) -> Model:
     config = run_config(run)
     variables = source.load([leaf for leaf in source.manifest["leaves"] if leaf.split("/")[0] in ("g_ema", "d")])
-    check_finite(variables, source.name)
+    check_finite(variables, source.name, WeightsError)
     method = _method(config, run)
     variables = {"g_ema": method.shared("g", variables["g_ema"]), "d": method.shared("d", variables["d"])}
     manifest = {key: value for key, value in source.manifest.items() if key not in ("leaves", "cursors")}

@@ -133,7 +133,12 @@ def run(
         stack.enter_context(memory_limits("this run", "lower train.batch, evaluate.n_fake or the network's width"))
         stop = stack.enter_context(stopping(_say(quiet)))
         entry = enter(stack, folder, config, lambda: look(config, folder, whose, against, origin, at))
-        stop.leave = entry.undo
+
+        def leave() -> str:
+            entry.undo()
+            return stopped_early(entry, folder)
+
+        stop.leave = leave
         claim, config = entry.claim, entry.claim.config
         if not is_first():
             callbacks = Callbacks()
@@ -141,7 +146,12 @@ def run(
             callbacks = default_callbacks(config, folder, quiet)
         note = Notes(folder, callbacks)
         tell = callbacks
-        stack.push(lambda kind, error, _: tell.note(text) if (text := stopped_early(entry, folder, error)) else None)
+
+        def said(kind: type[BaseException] | None, *_: Any) -> None:
+            if kind in (KeyboardInterrupt, SystemExit):
+                tell.note(stopped_early(entry, folder))
+
+        stack.push(said)
         for text in (*notes, *claim.notes):
             note(text)
 

@@ -55,6 +55,8 @@ def fake_run(monkeypatch):
 
 
 class FakePlan:
+    summary = "THE PLAN in short"
+
     def __str__(self) -> str:
         return "THE PLAN"
 

@@ -38,7 +38,7 @@ METHODS = {
 def test_two_pairs_become_one(cli, pairs, tmp_path, method):
     stage, drawn = METHODS[method][0].split(), METHODS[method][1]
     code = cli("fuse", *WORDS, "--method", method, "--donors", str(pairs / "a"), str(pairs / "b"),
-               "--target", f"npz:{pairs / 'data.npz'}", "--out", str(tmp_path / "run"), *stage, *RUN.split(), *QUIET)  # fmt: skip
+               "--target", f"npz:{pairs / 'data.npz'}", "--out", str(tmp_path / "run"), "--plan", "full", *stage, *RUN.split(), *QUIET)  # fmt: skip
     assert code == 0, cli.err
     assert "g/params/fc0/kernel" in cli.out, "the plan"
     if method in ("gradient", "merge"):

@@ -112,7 +112,9 @@ def test_transfer_prints_the_plan_then_trains(cli, fake_run):
     assert cli("transfer", "--method", "freeze_d", "--transfer.blocks", 2, "--data.shots", 100) == 0
     config, _ = ran(fake_run)
     assert config.transfer == c.FreezeDConfig(blocks=2) and config.data.shots == 100
-    assert cli.out.startswith("THE PLAN\n")
+    assert fake_run.calls[-1][2]["notes"] == ("plan: THE PLAN in short\n(the whole table: --plan full)",)
+    assert cli("transfer", "--plan", "full") == 0
+    assert cli.out.startswith("THE PLAN\n") and "notes" not in fake_run.calls[-1][2]
 
 
 def test_transfer_defaults_to_finetune(cli, fake_run):

@@ -44,3 +44,24 @@ def test_what_cannot_be_ranked_is_said(tmp_path):
         rank_sources([untrained(tmp_path)], DataConfig(), n=5)
     with pytest.raises(ConfigError, match="target has 3 images, too few for 5 neighbours; use --k 2"):
         rank_sources([untrained(tmp_path)], DataConfig(shots=3), n=50)
+    with pytest.raises(
+        ConfigError, match="target has 1 images, too few for 5 neighbours; recall wants at least 2 images"
+    ):
+        rank_sources([untrained(tmp_path)], DataConfig(shots=1), n=50)
+    with pytest.raises(ConfigError, match="--k is 0; use at least 1 neighbour"):
+        rank_sources([untrained(tmp_path)], DataConfig(), k=0)
+    with pytest.raises(ConfigError, match="data.shots is 99999, but embedded:fashion-mnist has 10000 images"):
+        rank_sources([untrained(tmp_path)], DataConfig(shots=99_999), n=50)
+
+
+def test_a_source_that_cannot_be_sampled_is_named(tmp_path):
+    """Also as one of several: before any of them is sampled."""
+    good, run = untrained(tmp_path), tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"run cannot be ranked: .*has not finished"):
+        rank_sources([good, str(run)], DataConfig())
+    made = build(MLPConfig(resolution=8, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,)))
+    save(tmp_path / "judge", made.config, {"d": made.d.init(jax.random.key(1))}, {})
+    with pytest.raises(ConfigError, match="judge cannot be ranked: it holds d, and no generator to sample"):
+        rank_sources([good, str(tmp_path / "judge")], DataConfig())

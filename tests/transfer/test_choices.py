@@ -1,0 +1,191 @@
+"""What a run does where its user did not say: a pure function, so nothing is trained here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from gan_jax.config import (
+    Config,
+    ConfigError,
+    DCGANConfig,
+    FinetuneConfig,
+    FreezeDConfig,
+    MLPConfig,
+    ResNetConfig,
+    ScratchConfig,
+    StyleGAN2Config,
+)
+from gan_jax.transfer.choices import Machine, Pretrained, choose, choose_colour, step_gflop
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """As `gan_jax.data.survey` gives it."""
+
+    name: str = "folder:mine"
+    count: int = 59
+    sizes: Counter = dataclasses.field(default_factory=lambda: Counter({(90, 80): 40, (100, 100): 19}))
+    channels: int = 3
+    alpha: bool = False
+    resolution: int = 80
+    classes: tuple = ()
+    left_out: tuple = ()
+
+
+GREY = Pretrained("embedded:fashion16", ResNetConfig(resolution=16, channel_max=24))
+FACES = Pretrained("digiface64", DCGANConfig(channel_base=2048))
+HERE = Machine(features=("mobilenetv2",))
+
+
+def of(source, survey=None, machine=None, given=(), **parts):
+    """The choices for a source's own networks, with options of the user."""
+    transfer = ScratchConfig() if source is None else FinetuneConfig(source=source.name)
+    base = Config(net=ResNetConfig() if source is None else source.net, transfer=transfer)
+    for part, values in parts.items():
+        base = dataclasses.replace(base, **{part: dataclasses.replace(getattr(base, part), **values)})
+    return choose(base, frozenset(given), survey or Survey(), source, machine)
+
+
+def line(choices, what):
+    (found,) = (text for text in choices.lines if text.startswith(f"{what}: "))
+    return found
+
+
+def test_a_colour_source_of_a_sensible_size_is_taken_as_it_is():
+    found = of(FACES)
+    assert found.config.net == FACES.net and found.config.transfer == FreezeDConfig(source="digiface64")
+    assert found.config.validate() is found.config
+    assert "DCGAN, 64 px, colour, generator and discriminator" in line(found, "source")
+    assert "64 px, as the source's" in line(found, "size") and "40 of 59 are not square and cut" in line(found, "size")
+    assert line(found, "shots") == "shots: all 59 images"
+    assert {text.partition(":")[0] for text in found.lines} == {
+        "data", "source", "network", "channels", "size", "shots", "augmentation", "training", "method", "features",
+    }  # fmt: skip
+
+
+def test_colours_of_the_images_make_a_grey_source_grow_and_so_does_their_size():
+    found = of(GREY)
+    assert (found.config.net.channels, found.config.net.resolution) == (3, 32)
+    assert found.config.net.channel_max == 24 and type(found.config.transfer) is FinetuneConfig
+    assert "the source is grey and grows" in line(found, "channels")
+    tiny = of(GREY, Survey(channels=1, resolution=20, sizes=Counter({(20, 20): 59})))
+    assert (tiny.config.net.channels, tiny.config.net.resolution) == (1, 16)
+    assert type(tiny.config.transfer) is FreezeDConfig  # nothing grew
+
+
+@pytest.mark.parametrize(
+    ("own", "seen", "alpha", "wanted"),
+    [(1, 1, False, 1), (1, 3, False, 3), (3, 1, False, 3), (3, 3, True, 3), (4, 3, False, 3), (4, 3, True, 4)],
+)
+def test_channels_follow_source_and_images(own, seen, alpha, wanted):
+    source = Pretrained("x", StyleGAN2Config(resolution=64, channels=own))
+    found = of(source, Survey(channels=seen, alpha=alpha))
+    assert found.config.net.channels == wanted
+    assert ("transparency is laid" in line(found, "channels")) == (alpha and wanted < 4)
+
+
+def test_what_the_user_gave_wins_and_what_it_loses_is_said():
+    given = ("net.channels", "net.resolution", "method", "evaluate.features", "train.kimg")
+    found = of(
+        FACES,
+        None,
+        HERE,
+        given,
+        net={"channels": 1, "resolution": 32},
+        train={"kimg": 3.0},
+        evaluate={"features": None},
+    )
+    assert (found.config.net.channels, found.config.net.resolution) == (1, 32)
+    assert found.config.train.kimg == 3.0 and found.config.evaluate.features is None
+    assert type(found.config.transfer) is FinetuneConfig and found.config.evaluate.every_kimg == 0.75
+    assert "their colours are lost" in line(found, "channels") and "32 px, as asked" in line(found, "size")
+    assert "nothing is evaluated" in line(found, "features")
+    loss = of(FACES, None, None, ("loss.r1_gamma",), loss={"r1_gamma": 5.0}).config.loss
+    assert loss.r1_gamma == 5.0 and loss.name == "hinge"  # a game of the user's is not mixed with ours
+
+
+def test_a_generator_alone_offers_its_transfer_with_a_d_that_warms_up():
+    found = of(dataclasses.replace(FACES, has=frozenset({"g_ema"})))
+    assert found.config.transfer == FinetuneConfig(source="digiface64", networks="g", d_warmup_kimg=1.0)
+    assert found.config.validate() and "generator only" in line(found, "source")
+    assert "a fresh D trains alone for the first 1 kimg" in line(found, "networks")
+    alone = of(dataclasses.replace(FACES, has=frozenset({"d"})))
+    assert alone.config.transfer.networks == "d" and alone.config.validate()
+
+
+def test_classes_follow_source_and_labels():
+    labels = ((0, "cat", 30), (1, "dog", 29))
+    told = lambda choices: line(choices, "classes")
+    unused = of(FACES, Survey(classes=labels))
+    assert "the labels of 2 classes are not used" in told(unused) and "--net" not in told(unused)  # DCGAN has none
+    offered = of(GREY, Survey(classes=labels))
+    assert "--net.num-classes 2 uses them" in told(offered) and offered.config.net.num_classes == 0
+    conditional = Pretrained("c", ResNetConfig(num_classes=5))
+    mapped = of(conditional, Survey(classes=labels))
+    assert mapped.config.net.num_classes == 2 and mapped.config.transfer.classes == (-1, -1)
+    assert of(conditional).config.net.num_classes == 0
+    with pytest.raises(ConfigError, match="num_classes is 3, but folder:mine has no labels"):
+        of(GREY, None, None, ("net.num_classes",), net={"num_classes": 3})
+
+
+def test_features_are_the_best_that_are_here():
+    assert of(FACES, None, HERE).config.evaluate.features == "mobilenetv2"
+    assert of(FACES, None, HERE).config.evaluate.n_fake == 500  # no Frechet distance of 59 images and 1,280 features
+    many = of(FACES, Survey(count=5000), HERE).config
+    assert many.evaluate.n_fake == 2000 and not many.augment.policy and many.train.kimg == 30
+    found = of(FACES)
+    assert found.config.evaluate.features == "fashion-v1"
+    assert "gan-jax weights get mobilenetv2" in line(found, "features")
+    assert of(GREY, Survey(channels=1), HERE).config.evaluate.features == "fashion-v1"
+
+
+def test_shots_that_there_are_not_are_refused():
+    assert of(FACES, None, None, ("data.shots",), data={"shots": 59}).lines
+    with pytest.raises(ConfigError, match="data.shots is 60, but folder:mine has 59 images"):
+        of(FACES, None, None, ("data.shots",), data={"shots": 60})
+
+
+def test_fresh_weights_take_the_size_of_the_images():
+    found = of(None)
+    assert (
+        found.config.transfer == ScratchConfig()
+        and found.config.net.resolution == 64
+        and found.config.net.channels == 3
+    )
+    assert of(None, Survey(resolution=20)).config.net.resolution == 32
+    assert "fresh weights" in line(found, "source") and found.config.validate()
+
+
+def test_other_families_are_not_grown():
+    found = of(Pretrained("m", MLPConfig(resolution=28)), Survey(channels=1))
+    assert found.config.net.resolution == 28 and type(found.config.transfer) is FinetuneConfig
+
+
+def test_files_left_out_and_accelerators():
+    found = of(FACES, Survey(left_out=(("a.jpg", "is empty"),)), Machine(accelerator=True))
+    assert "1 left out, since they cannot be read: a.jpg (is empty)" in line(found, "data")
+    assert found.config.train.kimg == 100 and "CPU" not in line(found, "training")
+    assert "on 2 CPU cores" in line(of(FACES), "training")
+
+
+def test_the_count_of_operations_is_of_the_right_size():
+    """XLA counts 2.76 and 0.33 GFLOP for an image of a step."""
+    assert 1.4 < step_gflop(FACES.net) < 5.5
+    assert 0.16 < step_gflop(ResNetConfig(resolution=32, channels=3, channel_max=24)) < 0.66
+
+
+def test_data_channels_decide_the_network():
+    found = of(FACES, None, None, ("data.channels",), data={"channels": 1})
+    assert found.config.net.channels == 1 and "their colours are lost" in line(found, "channels")
+
+
+def test_colours_are_not_lost_unasked_in_a_configuration_of_ones_own():
+    config = Config(net=ResNetConfig(resolution=16))
+    found = choose_colour(config, set(), Survey())
+    assert found.config == dataclasses.replace(config, net=ResNetConfig(resolution=16, channels=3)) and found.lines
+    for given, survey in (({"net.channels"}, Survey()), ({"data.channels"}, Survey()), (set(), Survey(channels=1))):
+        same = choose_colour(config, given, survey)
+        assert same.config == config and not same.lines
