@@ -115,7 +115,7 @@ class Plan:
         try:
             values = parse_document(text, "this is no plan: the text", PlanError)
             if values["format"] != FORMAT:
-                raise PlanError(f"this plan has format {values['format']}; this version reads {FORMAT}")
+                raise PlanError(f"this plan has format {shown(values['format'])}; this version reads {FORMAT}")
             shape = lambda value: tuple(int(n) for n in value)
             entries = tuple(
                 Entry(**{

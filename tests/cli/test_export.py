@@ -134,7 +134,7 @@ def test_weights_that_are_not_finite(cli, model, tmp_path):
     folder = save(tmp_path / "w", CONFIG, variables, {})
     for to in ("dcgan", "onnx"):
         assert cli("export", folder, "--to", to, "--out", tmp_path / ("x.npz" if to == "dcgan" else "x.onnx")) == 2
-        assert name in cli.err and "not finite (nan)" in cli.err
+        assert name in cli.err and "not finite" in cli.err
     assert [p.name for p in tmp_path.iterdir()] == ["w"]
 
 
