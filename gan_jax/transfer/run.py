@@ -147,11 +147,11 @@ def run(
         note = Notes(folder, callbacks)
         tell = callbacks
 
-        def said(kind: type[BaseException] | None, *_: Any) -> None:
+        def say_stopped(kind: type[BaseException] | None, *_: Any) -> None:
             if kind in (KeyboardInterrupt, SystemExit):
                 tell.note(stopped_early(entry, folder))
 
-        stack.push(said)
+        stack.push(say_stopped)
         for text in (*notes, *claim.notes):
             note(text)
 
