@@ -323,7 +323,7 @@ class _Chooser:
         if self.machine.accelerator:
             return ""
         seconds = kimg * 1000 * step_gflop(self.net) / (self.machine.gflops * self.machine.cores)
-        return f", about {time_text(seconds)} on {self.machine.cores} CPU cores"
+        return f", about {time_text(seconds)} on {self.machine.cores} CPU cores once it is compiled"
 
     def method(self) -> None:
         transfer: Any = self.config.transfer

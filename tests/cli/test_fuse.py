@@ -15,7 +15,7 @@ from tests.train.toy import save_pairs
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
 WORDS = "--net mlp --net.resolution 16 --net.channels 1 --net.z-dim 4 --net.g-widths 8 --net.d-widths 8".split()
 RUN = "--train.kimg 0.096 --train.batch 8 --train.steps-per-dispatch 2 --train.devices 1 --checkpoint.every-kimg None"
-QUIET = "--evaluate.features None --log.no-tensorboard --log.grid-every-kimg None".split()
+QUIET = "--plan full --evaluate.features None --log.no-tensorboard --log.grid-every-kimg None".split()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ METHODS = {
 def test_two_pairs_become_one(cli, pairs, tmp_path, method):
     stage, drawn = METHODS[method][0].split(), METHODS[method][1]
     code = cli("fuse", *WORDS, "--method", method, "--donors", str(pairs / "a"), str(pairs / "b"),
-               "--target", f"npz:{pairs / 'data.npz'}", "--out", str(tmp_path / "run"), "--plan", "full", *stage, *RUN.split(), *QUIET)  # fmt: skip
+               "--target", f"npz:{pairs / 'data.npz'}", "--out", str(tmp_path / "run"), *stage, *RUN.split(), *QUIET)  # fmt: skip
     assert code == 0, cli.err
     assert "g/params/fc0/kernel" in cli.out, "the plan"
     if method in ("gradient", "merge"):
