@@ -46,7 +46,7 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
         raise WeightsError("no arrays to save")
     if odd := not_held(specs):
         raise WeightsError(
-            f"leaf {odd!r} is {shape_of(specs[odd])}, and weights are kept as {', '.join(DTYPES)}: cast it to one of these"
+            f"leaf {odd!r} is {shape_of(specs[odd])}, which weights do not hold; cast it to one of these: {', '.join(DTYPES)}"
         )
     manifest_text(manifest, {})  # before anything is written
     said: dict[str, Any] = {}

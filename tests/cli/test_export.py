@@ -27,7 +27,7 @@ HISTORY = [train_step(10, {})]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     rng, pair = np.random.default_rng(0), build(CONFIG)
-    draw = lambda net: jax.tree.map(lambda s: np.abs(rng.standard_normal(s.shape)).astype("f4"), net.specs())
+    draw = lambda net: jax.tree.map(lambda s: np.asarray(np.abs(rng.standard_normal(s.shape)), "f4"), net.specs())
     variables = {"g_ema": draw(pair.g), "g": draw(pair.g), "d": draw(pair.d)}
     return save(tmp_path_factory.mktemp("w"), CONFIG, variables, {"history": HISTORY, "licence": "CC0"})
 

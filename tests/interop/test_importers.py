@@ -65,7 +65,7 @@ def state(network: str, config: DCGANConfig = CONFIG):
     specs = flatten(getattr(pair, network).specs())
     links = {"g": dcgan.generator_links, "d": dcgan.discriminator_links}[network](config)
     return export_tensors(
-        {p: np.abs(rng.standard_normal(s.shape)).astype("f4") for p, s in specs.items()}, links
+        {p: np.asarray(np.abs(rng.standard_normal(s.shape)), "f4") for p, s in specs.items()}, links
     ), links
 
 

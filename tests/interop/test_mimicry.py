@@ -35,7 +35,7 @@ def config_of(r: int, estimate) -> SNGANConfig:
 def state(net: str, config: SNGANConfig) -> dict[str, np.ndarray]:
     rng, specs = np.random.default_rng(0), flatten(getattr(build(config), net).specs())
     return export_tensors(
-        {p: np.abs(rng.standard_normal(s.shape)).astype("f4") for p, s in specs.items()}, LINKS[net](config)
+        {p: np.asarray(np.abs(rng.standard_normal(s.shape)), "f4") for p, s in specs.items()}, LINKS[net](config)
     )
 
 
