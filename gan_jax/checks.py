@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 from gan_jax.config import Config, DCGANConfig, StyleGAN2Config
 from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
-from gan_jax.documents import shown
-from gan_jax.seeds import LIMIT
+from gan_jax.config.value_checks import value_problems
 
 
 def problems(config: Config) -> Iterator[str]:
     """One line for everything that is wrong, naming the field and what would be right."""
+    if found := list(value_problems(config)):  # nothing else can be asked of them
+        yield from found
+        return
     yield from _numbers(config)
     yield from net_problems(config.net)
     yield from _loss(config)
@@ -28,11 +29,7 @@ def _numbers(config: Config) -> Iterator[str]:
         values = getattr(config, part.name)
         for field in dataclasses.fields(values):
             value, name = getattr(values, field.name), f"{part.name}.{field.name}"
-            if name in SEEDS and not 0 <= value < LIMIT:
-                yield f"{name} is {shown(value)}; use a whole number from 0 to 2^64 - 1"
-            elif isinstance(value, float) and not math.isfinite(value):
-                yield f"{name} is {value}; use a finite number"
-            elif name in POSITIVE and value is not None and value <= 0:
+            if name in POSITIVE and value is not None and value <= 0:
                 yield f"{name} is {value:g}; it must be positive{POSITIVE[name]}"
             elif name in NOT_NEGATIVE and value is not None and value < 0:
                 yield f"{name} is {value:g}; it must not be negative"
@@ -86,6 +83,12 @@ def _train(config: Config) -> Iterator[str]:
         yield "data.classes is empty; name some classes, or use None for all"
     if train.batch > 0 and train.devices is not None and train.devices > 0 and train.batch % train.devices:
         yield f"train.batch {train.batch} does not divide over {train.devices} devices; use a multiple of {train.devices}"
+    group = config.net.mbstd_group if isinstance(config.net, StyleGAN2Config) else 0
+    if 0 < group < train.batch and train.batch % group:
+        yield (
+            f"net.mbstd_group {group} does not divide train.batch {train.batch}, and D compares whole groups; use a multiple "
+            "of it, another group, or 0 for none"
+        )
     dispatch = train.batch * train.steps_per_dispatch
     if 0 < train.kimg * 1000 < dispatch:
         yield (
@@ -98,7 +101,6 @@ def _train(config: Config) -> Iterator[str]:
         yield f"evaluate.n_fake is {config.evaluate.n_fake}; use at least 2"
 
 
-SEEDS = ("data.subset_seed", "train.seed", "evaluate.seed")
 POSITIVE = {  # fields that must be more than 0 (or None where they may be), and what else to do
     "data.shots": ", or None for all images",
     "data.reference": ", or None for all images but the shots",
@@ -108,6 +110,9 @@ POSITIVE = {  # fields that must be more than 0 (or None where they may be), and
     "net.depth": "",
     "net.expansion": "",
     "net.width": "",
+    "net.w_dim": "",
+    "net.mapping_layers": "",
+    "net.clamp": ", or None to cut nothing",
     "net.d_size": ", or None for the published size",
     "net.g_embed": ", or None for net.z_dim",
     "net.d_embed": ", or None for the width at 4 px",
@@ -145,6 +150,9 @@ NOT_NEGATIVE = (
     "anneal.gamma",
     "anneal.half_life_kimg",
     "net.shared_dim",
+    "net.d_mapping_layers",
+    "net.mbstd_group",
+    "net.low_precision",
     "loss.r1_gamma",
     "loss.r2_gamma",
     "loss.gp_lambda",

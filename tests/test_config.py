@@ -56,7 +56,9 @@ def test_fields_left_out_take_their_defaults():
         ({"train": {"batch": None}}, r"config\.train\.batch must be int, not None"),
         ({"data": {"mirror": 1}}, r"config\.data\.mirror must be bool, not 1"),
         ({"data": {"classes": 3}}, r"config\.data\.classes must be a list, not 3"),
-        ({"data": {"classes": [1, "x"]}}, r"config\.data\.classes\[1\] must be int, not 'x'"),
+        ({"data": {"classes": [1, 1.5]}}, r"config\.data\.classes\[1\] must be int or str, not 1\.5"),
+        ({"data": {"fit": "squash"}}, r"config\.data\.fit is 'squash'; use one of 'crop', 'pad', 'stretch'"),
+        ({"data": {"channels": 2}}, r"config\.data\.channels is 2; use one of 1, 3, 4"),
         ({"loss": {"name": "hinges"}}, r"config\.loss\.name is 'hinges'; use one of .*did you mean 'hinge'"),
         ({"augment": {"policy": ["colour"]}}, r"config\.augment\.policy\[0\] is 'colour'.*did you mean 'color'"),
         ({"net": {"kind": "ResnetConfig"}}, r"config\.net\.kind is 'ResnetConfig'; use one of .*did you mean 'ResNetC"),
@@ -119,6 +121,10 @@ def test_the_defaults_are_valid():
     FAR.validate()
 
 
+def test_a_batch_smaller_than_a_group_is_one_group():
+    Config(net=c.StyleGAN2Config(resolution=8), train=c.TrainConfig(batch=3)).validate()
+
+
 def test_every_kind_of_network_is_checked():
     assert set(CHECKS) == set(typing.get_args(c.NetConfig))
 
@@ -140,6 +146,9 @@ WRONG = {
     "net.expansion is 0; it must be positive": Config(net=c.R3GANConfig(expansion=0)),
     "net.depth is 0": Config(net=c.ResNetConfig(depth=0)),
     "train.batch is 0; it must be positive": Config(train=c.TrainConfig(batch=0)),
+    "net.mbstd_group 4 does not divide train.batch 6, and D compares whole groups": Config(
+        net=c.StyleGAN2Config(resolution=8), train=c.TrainConfig(batch=6)
+    ),
     "does not divide over 3 devices; use a multiple of 3": Config(train=c.TrainConfig(devices=3)),
     "train.devices is 0; it must be positive, or None for all": Config(train=c.TrainConfig(devices=0)),
     "shorter than one dispatch of 256 images": Config(train=c.TrainConfig(kimg=0.1)),
@@ -224,3 +233,46 @@ def test_every_field_says_what_it_is():
             for field in node.body:
                 if isinstance(field, ast.AnnAssign):
                     assert any("  # " in lines[i] for i in (field.lineno - 2, field.lineno - 1)), ast.unparse(field)
+
+
+@pytest.mark.parametrize(
+    "odd", [0, -1, 2**31, 2**63, 10**20, float("nan"), float("inf"), "x", 1.5, True, None, (), (0,), (float("nan"),)]
+)
+def test_no_value_breaks_the_checks(odd):
+    """Whatever stands in a field: sentences, never an exception, and never silence about another kind of value."""
+    import typing
+
+    from gan_jax.checks import problems
+    from gan_jax.config.value_checks import misfit
+
+    parts = [("net", cls()) for cls in typing.get_args(c.NetConfig)]
+    parts += [("transfer", cls()) for cls in c.METHOD_NAMES.values()]
+    parts += [
+        (f.name, getattr(Config(), f.name)) for f in dataclasses.fields(Config) if f.name not in ("net", "transfer")
+    ]
+    for part, value in parts:
+        hints = typing.get_type_hints(type(value))
+        for field in dataclasses.fields(value):
+            changed = dataclasses.replace(value, **{field.name: odd})
+            found = list(problems(dataclasses.replace(Config(), **{part: changed})))
+            wrong = misfit(hints[field.name], odd) is not None or odd != odd or odd == float("inf") or odd == 10**20
+            if wrong:
+                assert any(text.startswith(f"{part}.{field.name} is ") for text in found), (type(value), field.name)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "said"),
+    [
+        ("train", "seed", -1, "use a whole number from 0 to 2^64 - 1"),
+        ("train", "batch", 0, "it must be positive"),
+        ("train", "kimg", float("nan"), "use a finite number"),
+        ("train", "devices", 1.5, "use a whole number or None"),
+        ("net", "resolution", 2**30, "use at most 8192 px"),
+        ("data", "pipeline", "atuo", "use one of auto, device, grain (did you mean 'auto'?)"),
+    ],
+)
+def test_values_are_refused_in_a_sentence(part, name, value, said):
+    changed = dataclasses.replace(getattr(Config(), part), **{name: value})
+    with pytest.raises(ConfigError) as caught:
+        dataclasses.replace(Config(), **{part: changed}).validate()
+    assert f"{part}.{name} is " in str(caught.value) and said in str(caught.value)

@@ -7,6 +7,9 @@ The page of the command line is made of the help texts themselves.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -35,11 +38,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def command_line() -> str:
-    """The page of the command line: every verb with its help, as it is printed."""
+    """Makes the page of the command line: every verb with its help, as it is printed."""
     sys.path.insert(0, str(ROOT))
-    from gan_jax.cli.main import VERBS, overview
+    from gan_jax.cli.main import VERBS, main, overview
 
     parts = ["# The command line", "```text", overview().rstrip(), "```"]
-    for verb, purpose in VERBS.items():
-        parts += [f"## gan-jax {verb}", f"{purpose[0].upper()}{purpose[1:]}. Options: `gan-jax {verb} --help`.", ""]
+    os.environ["COLUMNS"] = "96"  # what fits the page
+    for verb in VERBS:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            code = main([verb, "--help"])
+        if code:
+            raise RuntimeError(f"gan-jax {verb} --help ended with {code}")
+        parts += [f"## gan-jax {verb}", "```text", printed.getvalue().rstrip(), "```"]
     return "\n".join(parts)

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError, differences
+from gan_jax.files import claim_output
 from gan_jax.seeds import check_seed, root_key
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Align:
     by: Literal["weights", "activations"] = "weights"  # what must be alike: weights, or outputs on the same inputs
     n: int = 256  # latents for activations; D sees the images that both generators make of them
     seed: int = 0  # of the search, and of the latents
+    overwrite: bool = False  # allow weights that are in --out to be replaced
 
 
 def main(argv: Sequence[str]) -> int:
@@ -39,7 +41,9 @@ def main(argv: Sequence[str]) -> int:
     if args.n < 2:
         raise ConfigError(f"--n is {args.n}; use at least 2")
     import gan_jax
+    from gan_jax.interop.save import FILES
 
+    claim_output(args.out, overwrite=args.overwrite, ours=FILES)
     a, b = gan_jax.load(args.first), gan_jax.load(args.second)
     if changed := differences(a.config, b.config):
         raise ConfigError(
@@ -53,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     """Writes the aligned weights; returns what was found, a line for each network."""
+    from gan_jax.interop.finite import check_finite
     from gan_jax.surgery import Report, transplant
     from gan_jax.surgery.align import in_scales_of, match_weights, plan_permute
     from gan_jax.surgery.families import layouts
@@ -76,6 +81,7 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     plan = plan_permute(found, tree, {net: match.orders for net, match in matches.items()})
     moved, report = transplant(plan, tree, tree)
     aligned = {root: in_scales_of(found[net], moved[root], a.variables[root]) for root, net in roots.items()}
+    check_finite(aligned, f"{args.second}, brought to the scales of {args.first},", ConfigError)
     now = {path: digest(leaf) for path, leaf in flatten(aligned).items()}
     rows = [row if row.digest == now[row.target] else rescaled(row, now[row.target]) for row in report.rows]
     step = transplant_step(plan, Report(tuple(rows)), {"name": args.second, "digest": manifest_digest(b.manifest)})

@@ -32,6 +32,7 @@ from gan_jax.config import (
     StyleGAN2Config,
     read_record,
 )
+from gan_jax.config.value_checks import value_problems
 from gan_jax.trees import did_you_mean
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = N
         raise SystemExit(0)
     check_words(argv, options, options_of(cls, default, every=True))
     seen.clear()
-    seen.update({name for option in options for name in option.names})
+    seen.update({name: option for option in options for name in option.names})
     return _tyro(cls, argv, verb, default)
 
 
@@ -130,7 +131,7 @@ class Listed(BaseException):
 LIST, ALL = "--list-options", "--help-all"
 HELP = ("-h", "--help", ALL)
 FRAME = " |╭╮╰╯─│┌┐└┘"
-seen: set[str] = set()  # names of the options of the verb that was parsed last, for messages that name them
+seen: dict[str, Option] = {}  # names of the options of the verb that was parsed last, for messages that name them
 
 
 def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> T:
@@ -252,6 +253,8 @@ def load_experiment(path: Path, cls: type[T]) -> T:
         raise ConfigError(
             f"config() in {path} must return a {cls.__module__}.{cls.__qualname__}, not {type(config).__name__}"
         )
+    if isinstance(config, Config) and (found := list(value_problems(config))):
+        raise ExperimentError(f"config() in {path} cannot be used:\n" + "\n".join(f"  - {text}" for text in found))
     return config
 
 

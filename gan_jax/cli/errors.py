@@ -42,7 +42,7 @@ def handle(error: BaseException, *, verb: str, debug: bool) -> int:
     if debug or not readable:
         traceback.print_exception(error)
         return exit_code(error) if readable else 1
-    print(f"gan-jax {verb}: {as_typed(message(error))}", file=sys.stderr)
+    print(printable(f"gan-jax {verb}: {as_typed(message(error))}"), file=sys.stderr)  # it may quote a file
     return exit_code(error)
 
 
@@ -103,18 +103,18 @@ def as_typed(text: str) -> str:
     What the verb has no option for stays as it is.
     """
     from gan_jax.cli.arguments import seen
+    from gan_jax.cli.typos import value_problem
 
     def option(found: re.Match[str]) -> str:
         name, value = found["name"].replace("_", "-"), found["value"].strip("'\"")
         places = [name, *(f"{part}.{name}" for part in ("transfer", "data", "net", "evaluate"))]
-        typed = next((place for place in places if place in seen), None)
-        if typed is None:
-            return found[0]
-        head, dot, last = typed.rpartition(".")
-        negative = f"{head}{dot}no-{last}"
-        if negative in seen:  # a flag
-            return f"--{typed}" if value == "True" else f"--{negative}"
-        return f"--{typed} {value}"
+        for typed in (place for place in places if place in seen):
+            known = seen[typed]
+            if known.flag and value in ("True", "False"):
+                return f"--{typed if value == 'True' else known.negative}"
+            if not known.flag and value_problem(known, value) is None:
+                return f"--{typed} {value}"
+        return found[0]
 
     return ARGUMENT.sub(option, text) if seen else text
 

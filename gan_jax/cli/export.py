@@ -56,7 +56,9 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--batch is {args.batch}; use at least 1, or leave it out for batches of any size")
     if args.to in PROGRAMS:
         check_packages(args.to)
-    for option, file in (("--out", args.out), ("--d", args.d)):
+    written = [("--out", args.out), ("--d", args.d)]
+    written += [("--out", facts_beside(args.out))] if args.to in PROGRAMS else []
+    for option, file in written:
         if file is not None:
             claim_output(file, overwrite=args.overwrite, option=option)
     from gan_jax.surgery.provenance import history_of
@@ -94,16 +96,13 @@ def write_tensors(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
     """The pair in a layout; returns the files."""
     from gan_jax.interop.exporters import NATIVE, export_file
 
-    for file in (args.out, args.d):
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
     layout = NATIVE if args.to == NAMES else args.to
     return export_file(args.out, model.config, model.variables, layout, d=args.d, about=about)
 
 
 def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]:
     """The sampler as a program; returns it and the file of its facts."""
-    from gan_jax.interop.programs import export_onnx, export_stablehlo, facts_of
+    from gan_jax.interop.programs import NOT_FINITE, export_onnx, export_stablehlo
 
     if "g_ema" not in model.variables:
         raise ConfigError(
@@ -117,4 +116,12 @@ def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
         export_onnx(args.out, model.config, model.variables["g_ema"], **options)
     else:
         export_stablehlo(args.out, model.config, model.variables["g_ema"], platforms=args.platforms, **options)
-    return [args.out, facts_of(args.out)]
+    facts = facts_beside(args.out)
+    if NOT_FINITE in facts.read_text(encoding="utf-8"):
+        print(f"warning: {args.path} makes {NOT_FINITE}", file=sys.stderr)
+    return [args.out, facts]
+
+
+def facts_beside(path: Path) -> Path:
+    """Where the facts of a program lie."""
+    return path.with_name(path.name + ".json")

@@ -218,7 +218,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "gan-jax evaluate run",
         "gan-jax evaluate embedded:fashion16 --data.source embedded:fashion-mnist --json numbers.json",
     ),
-    "report": ("gan-jax report run",),
+    "report": ("gan-jax report run", "gan-jax report runs/a runs/b --out comparison.html"),
     "rank-sources": (
         "gan-jax rank-sources embedded:fashion16 runs/fast --data.source folder:photos",
         "gan-jax rank-sources embedded:fashion16 --data.classes 9 --n 500",

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
     claim_output(args.out, overwrite=args.overwrite, ours=FILES)
     net = None if args.net is None else read_net(args.net)
-    found = import_file(args.file, args.layout, args.d, net, args.ignore).check()
+    found = import_file(args.file, args.layout, args.d, net, args.ignore)
     save(args.out, found.config, found.variables, found.about(args.licence))
     for path, file in zip((args.file, args.d), found.files.values()):
         print(f"{path}: {file.format}, sha256 {file.sha256[:12]}, layout {found.layout}")

@@ -118,7 +118,11 @@ def brief_origin(origin: Origin) -> str:
 
 
 def brief(value: Any) -> str:
-    """A JSON value on one line: text as it is, fields as `name value`."""
+    """A JSON value on one line: text as it is, but for control characters; fields as `name value`."""
+    return printable(_brief(value), keep="")
+
+
+def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {brief(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_brief(inner)}" for key, inner in value.items())
     return value if isinstance(value, str) else json.dumps(value)

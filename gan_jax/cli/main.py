@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb is chosen, so that `gan-jax --help` answ
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -69,7 +70,7 @@ def overview() -> str:
 def survive_any_terminal() -> None:
     """A terminal that cannot show a character gets its number instead of an error."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -78,7 +79,7 @@ def _printed(make: Callable[[], str], *, verb: str = "--help", debug: bool = Fal
         print(make())
         sys.stdout.flush()
         return 0
-    except Exception as error:
+    except BaseException as error:
         return handle(error, verb=verb, debug=debug)
 
 
@@ -115,7 +116,7 @@ VERBS = {
     "demo": "the whole job on data inside the package, with a report",
 }
 GROUPS = {  # the verbs by task, in the order of the overview
-    "a generator for your images": ("data", "transfer", "train", "fuse", "sample", "demo"),
+    "a generator for your images": ("data", "transfer", "train", "fuse", "report", "sample", "demo"),
     "what it is worth": ("evaluate", "rank-sources", "bench-transfer"),
     "weights": ("import", "export", "transplant", "plan", "align", "merge", "weights"),
     "what is in a file or a run": ("inspect", "diff"),
@@ -129,6 +130,7 @@ OPTIONS = {
 EXAMPLES = (
     "gan-jax data info folder:photos",
     "gan-jax transfer folder:photos --out run",
+    "gan-jax report run",
     "gan-jax sample run --n 64 --out grid.png",
     "gan-jax demo --target emoji",
 )

@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
+from gan_jax.files import claim_output
 from gan_jax.seeds import check_seed, root_key
 
 
@@ -34,6 +35,7 @@ class Merge:
     density: float | None = None  # ties, dare: part of each task vector that is kept; None = the published one
     lam: float | None = None  # factor of the merged task vector; None = 1
     seed: int = 0  # of what DARE drops
+    overwrite: bool = False  # allow weights that are in --out to be replaced
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,12 +46,14 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.fusion.merges import MERGES
     from gan_jax.fusion.merges.leaves import MergeError
     from gan_jax.fusion.merges.streamed import merge_streamed
+    from gan_jax.interop.save import FILES
     from gan_jax.transfer.source import open_source
 
     if len(args.sources) < 2:
         raise MergeError(
             f"a merge is of two weights or more, but there are {len(args.sources)}: gan-jax merge A B --out DIR"
         )
+    claim_output(args.out, overwrite=args.overwrite, ours=FILES)
     given = {name: getattr(args, name) for name in ("weights", "t", "density", "lam")}
     given = {name: value for name, value in given.items() if value is not None}
     needs = MERGES[args.kind].needs if args.kind in MERGES else ()
@@ -60,7 +64,10 @@ def main(argv: Sequence[str]) -> int:
     if "key" in needs:
         given["key"] = root_key(args.seed)
     base = None if args.base is None else open_source(args.base)
-    merge_streamed(args.out, [open_source(one) for one in args.sources], args.kind, base=base, **given)
+    sources = [open_source(one) for one in args.sources]
+    for source in [*sources, *([base] if base else [])]:
+        source.check()
+    merge_streamed(args.out, sources, args.kind, base=base, **given)
     print(f"{args.kind} merge of {', '.join(args.sources)}")
     print(f"wrote {args.out}: gan-jax sample {args.out}")
     return 0

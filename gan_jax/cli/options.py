@@ -141,7 +141,7 @@ def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> 
         name = getattr(settings, "name", None)
         name = field.name.replace("_", "-") if name is None else name
         path = ".".join(part for part in (prefix, name) if part)
-        members = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
+        members: list[Any] = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
         if members:
             chosen = type(value) if type(value) in members else members[0]
             yield from _walk(chosen, value if type(value) is chosen else None, path, every, kind)

@@ -19,12 +19,9 @@ class ReportArgs:
 
     Any run folder will do, finished or not, with or without evaluations: what is missing or damaged is a sentence of the
     page. The file holds all that it shows and refers to nothing outside. Several folders give one page that compares them.
-
-      gan-jax report runs/photos
-      gan-jax report runs/a runs/b runs/c --out comparison.html
     """
 
-    path: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN")]  # run folders
+    path: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="")]  # run folders
     out: Path | None = None  # the page; None = report.html in the run folder, of several runs report.html here
     n: int = 256  # generated images whose nearest training images are looked for
     # of their distances; auto = the features that the run was evaluated with, else pixels

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NETS, NetName, parse, peek
-from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig
+from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig, TrainConfig
 from gan_jax.files import claim_output, printable
 from gan_jax.seeds import check_seed
 
@@ -30,6 +30,7 @@ class Transplant:
     net: NetName | None = None  # kind of the new networks; None = the source's
     missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
     unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
+    dtype: Literal["error", "cast"] = "cast"  # a leaf of floats of another width, such as bfloat16
     shape: str = "adapt"  # a leaf of another shape: error; adapt = by its role; or the operations that may, slice,widen
     width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
     d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
@@ -52,11 +53,12 @@ def main(argv: Sequence[str]) -> int:
     check_seed(args.seed, "--seed")
     if args.source != start:
         raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
-    Config(net=args.net_config).validate()
+    group = getattr(args.net_config, "mbstd_group", 0)  # nothing trains: any batch that falls into groups
+    Config(net=args.net_config, train=TrainConfig(batch=group or 1)).validate()
     claim_output(args.out, overwrite=args.overwrite, ours=("weights.safetensors", "manifest.json"))
     from gan_jax.transfer.weights import measured_lines, transplant_weights
 
-    names = "checkpoint missing unused shape width d_width narrow classes seed probes".split()
+    names = "checkpoint missing unused dtype shape width d_width narrow classes seed probes".split()
     filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
     print(printable(filled.plan))
     print("\n".join(measured_lines(filled.measured)))

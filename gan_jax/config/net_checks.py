@@ -48,6 +48,11 @@ def _kernel(net: ResNetConfig) -> Iterator[str]:
         yield f"net.kernel is {net.kernel}; use an odd size, 3 or 5"
 
 
+def _mixing(net: StyleGAN2Config) -> Iterator[str]:
+    if not 0 <= net.style_mixing <= 1:
+        yield f"net.style_mixing is {net.style_mixing:g}; use a share from 0 to 1 (0.9 in the paper)"
+
+
 def _r3gan(net: R3GANConfig) -> Iterator[str]:
     wrong = False
     for name, least in (("widths", 1), ("cardinality", 1), ("blocks", 0)):
@@ -111,7 +116,7 @@ def _sngan(net: SNGANConfig) -> Iterator[str]:
 CHECKS: dict[type, tuple[Callable[[Any], Iterator[str]], ...]] = {
     ResNetConfig: (_doubled, _channels, _kernel),
     DCGANConfig: (_doubled, _channels),
-    StyleGAN2Config: (_doubled, _channels),
+    StyleGAN2Config: (_doubled, _channels, _mixing),
     R3GANConfig: (_doubled, _r3gan),
     BigGANConfig: (_doubled, _biggan),
     MLPConfig: (_mlp,),

@@ -17,10 +17,12 @@ import numpy as np
 from gan_jax.data.deep import TooDeep, depth_of, read_deep
 from gan_jax.data.formats import HEAD_BYTES, TAIL_BYTES, picture_not_read, sniff, what_else
 from gan_jax.data.images import DataError
+from gan_jax.data.limits import MAX_FILE_BYTES
 from gan_jax.extras import require
 
 MAX_PIXELS = 1 << 26  # a larger picture is refused before it is unpacked; training sets hold nothing near it
 
+TOO_LARGE = f"is larger than {MAX_FILE_BYTES} bytes, the most that is read of one file"
 _WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ORIENTATION = 0x0112
@@ -106,11 +108,16 @@ def _reading(stream: Any, where: str) -> Iterator[tuple[Any, Facts, str]]:
     """An image file opened by Pillow, what its header says, and its kind; whatever fails inside is a `BadImage`."""
     Image = require("PIL.Image", extra="data")
     head = stream.read(HEAD_BYTES)
-    stream.seek(max(0, stream.seek(0, io.SEEK_END) - TAIL_BYTES))
+    if (size := stream.seek(0, io.SEEK_END)) > MAX_FILE_BYTES:
+        raise BadImage(where, TOO_LARGE)
+    stream.seek(max(0, size - TAIL_BYTES))
     kind = sniff(head, stream.read(TAIL_BYTES))
     stream.seek(0)
     if kind is None:
         raise BadImage(where, reason_not_read(head))
+    if kind == "JPEG" and (damage := _before_pixels(stream)):
+        raise BadImage(where, f"is not a readable image: {damage}")
+    stream.seek(0)
     try:
         with _quiet(), Image.open(stream, formats=[kind]) as image:  # this reader and no other: some start programs
             if image.width * image.height > MAX_PIXELS:
@@ -124,6 +131,35 @@ def _reading(stream: Any, where: str) -> Iterator[tuple[Any, Facts, str]]:
         raise BadImage(where, f"is {error}, which is not read; save it with 8") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise BadImage(where, f"is not a readable image: {_said(error, kind)}") from error
+
+
+def _before_pixels(stream: Any) -> str | None:
+    """What is wrong with a JPEG before its pixels begin; Pillow would look for them in any length of junk, byte by byte."""
+    stream.seek(2)
+    junk = 0
+    while junk < _MOST_JUNK:
+        byte = stream.read(1)
+        if not byte:
+            return "it ends before its pixels"
+        if byte != b"\xff":
+            junk += 1
+            continue
+        while (marker := stream.read(1)) == b"\xff" and junk < _MOST_JUNK:
+            junk += 1
+        if marker in (b"\xda", b"\xd9"):
+            return None
+        if marker == b"\0" or b"\xd0" <= marker <= b"\xd8" or marker == b"\x01":  # these have no length
+            junk += 2
+            continue
+        length = stream.read(2)
+        if len(length) < 2:
+            return "it ends before its pixels"
+        stream.seek(max(0, int.from_bytes(length, "big") - 2), io.SEEK_CUR)
+        junk += 4
+    return "it holds no pixels where a JPEG has them"
+
+
+_MOST_JUNK = 1 << 16  # bytes of a JPEG before its pixels that are neither marker nor segment
 
 
 def reason_not_read(head: bytes) -> str:

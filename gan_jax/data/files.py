@@ -17,20 +17,18 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from gan_jax.data.decode import BadImage, Facts, decode_file, read_header, reason_not_read
+from gan_jax.data.decode import TOO_LARGE, BadImage, Facts, decode_file, read_header, reason_not_read
 from gan_jax.data.fit import Shape, fit_pixels, has_colour
 from gan_jax.data.formats import EXTENSIONS, HEAD_BYTES, TAIL_BYTES, picture_not_read, sniff
 from gan_jax.data.idx import has_idx
 from gan_jax.data.images import DataError, Images, choose_classes
 from gan_jax.data.labels import LABEL_FILES, Labels, find_labels
+from gan_jax.data.limits import MAX_FILE_BYTES, check_unpacked
 from gan_jax.data.notes import left_out_text, printable, sentences
 
 Bad = Literal["skip", "fail"]
 
-MAX_FILE_BYTES = 1 << 28  # of one file, unpacked; larger ones are refused before they are read
 MAX_ENTRIES = 1 << 22  # in a zip
-MAX_UNPACKED_BYTES = 1 << 30  # of a compressed file, or as many times its own size as below
-MAX_RATIO = 100
 _DIRECTORY_BYTES = 64 * MAX_ENTRIES  # of a zip's list of entries
 _LISTED_TYPES = (
     (stat.S_ISFIFO, "a FIFO"),
@@ -160,23 +158,6 @@ def open_archive(path: Path, what: str = "a zip file") -> zipfile.ZipFile:
         archive.close()
         raise DataError(f"{path} lists more files than a zip file may hold here ({MAX_ENTRIES:,})")
     return archive
-
-
-def check_unpacked(path: Any, size: int, packed: int | None = None) -> None:
-    """Refuses what would unpack to far more than it is.
-
-    Args:
-      path: of the compressed file.
-      size: of what it unpacks to, bytes.
-      packed: its own size, bytes; None asks the file.
-    """
-    packed = os.stat(path).st_size if packed is None else packed
-    most = max(MAX_UNPACKED_BYTES, MAX_RATIO * packed)
-    if size > most:
-        raise DataError(
-            f"{path} has {packed:,} bytes and unpacks to {size:,}; the limit is {MAX_UNPACKED_BYTES:,} bytes or "
-            f"{MAX_RATIO} times the file. If it is what you want, store it without compression"
-        )
 
 
 def list_images(files: Files) -> Listing:
@@ -376,9 +357,10 @@ def _what(path: Path) -> str | None:
 
 def _bounded(stream: Any, name: str) -> bytes:
     """All of a file, of at most `MAX_FILE_BYTES`."""
-    data = stream.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise BadImage(name, f"is larger than {MAX_FILE_BYTES} bytes, the most that is read of one file")
+    large = os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES
+    data = b"" if large else stream.read(MAX_FILE_BYTES + 1)  # a file may grow, or not know its size
+    if large or len(data) > MAX_FILE_BYTES:
+        raise BadImage(name, TOO_LARGE)
     return data
 
 

@@ -103,9 +103,9 @@ def losses(sizes: Counter[tuple[int, int]], shape: Shape, *, colour: int = 0, al
     oblong = sum(n for (w, h), n in sizes.items() if w != h)
     if oblong and (shape.resolution is not None or shape.square):
         how = {
-            "crop": "their centre is cut out (data.fit pad or stretch keeps all of them)",
-            "pad": "they are padded with black (data.fit pad)",
-            "stretch": "they are stretched (data.fit stretch)",
+            "crop": "cut to the centre (data.fit pad or stretch keeps all of it)",
+            "pad": "padded with black (data.fit pad)",
+            "stretch": "stretched (data.fit stretch)",
         }[shape.fit]
         out.append(f"{of(oblong, total)} not square: {how}")
     if shape.resolution is not None:
@@ -117,15 +117,20 @@ def losses(sizes: Counter[tuple[int, int]], shape: Shape, *, colour: int = 0, al
                 f"images of {size_range(sizes)} become {shape.resolution} x {shape.resolution} px: {', '.join(words)}"
             )
     if shape.channels == 1 and colour:
-        out.append(f"{of(colour, total)} in colour and become grey (data.channels 3 keeps colour)")
+        out.append(f"colour becomes grey in {share(colour, total)} (data.channels 3 keeps it)")
     if shape.channels in (1, 3) and alpha:
-        out.append(f"{of(alpha, total, 'have', 'has')} transparency and are laid on white (data.channels 4 keeps it)")
+        out.append(f"transparency is laid on white in {share(alpha, total)} (data.channels 4 keeps it)")
     return out
 
 
 def of(n: int, total: int, many: str = "are", one: str = "is") -> str:
     """`3 of 60 images are`."""
-    return f"{n:,} of {total:,} images {one if n == 1 else many}" if total > 1 else f"the image {one}"
+    return f"{share(n, total)} {one if n == 1 else many}"
+
+
+def share(n: int, total: int) -> str:
+    """`3 of 60 images`, `all 60 images`, `the image`."""
+    return "the image" if total == 1 else f"all {total:,} images" if n == total else f"{n:,} of {total:,} images"
 
 
 def size_range(sizes: Counter[tuple[int, int]]) -> str:

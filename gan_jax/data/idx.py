@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.images import DataError, Images, from_arrays
+from gan_jax.data.limits import check_unpacked
 
 SPLITS = {"train": ("train",), "test": ("t10k", "test")}  # split -> how its file names begin
 
@@ -53,6 +54,8 @@ def _find(files: dict[str, Any], folder: Any, split: str, what: str) -> Any:
 def _read(file: Any, dims: int) -> np.ndarray:
     """One idx file of unsigned bytes with so many dimensions."""
     try:
+        if not file.is_file():
+            raise DataError(f"{file} is not a regular file")
         raw = file.read_bytes()
         opened = {".gz": gzip.open, ".xz": lzma.open}.get(file.name[-3:], lambda stream: stream)(io.BytesIO(raw))
         header = opened.read(4 + 4 * dims)
@@ -61,8 +64,10 @@ def _read(file: Any, dims: int) -> np.ndarray:
             raise DataError(f"{file} is not an idx file of {dims}-dimensional bytes: it begins with {begin!r}")
         shape = struct.unpack(f">{dims}I", header[4:])
         size = int(np.prod(shape, dtype=object))
+        if file.name.endswith((".gz", ".xz")):
+            check_unpacked(file, size, len(raw))
         body = _read_up_to(opened, size + 1)  # never more than the header declares, whatever unpacks from it
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if len(body) != size:
         held = "more" if len(body) > size else len(body)

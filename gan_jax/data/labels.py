@@ -28,7 +28,6 @@ from gan_jax.data.images import DataError
 from gan_jax.trees import did_you_mean
 
 LABEL_FILES = ("labels.csv", "labels.json", "dataset.json")
-MAX_LABEL_BYTES = 1 << 28  # of a label file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +112,11 @@ def _parse(name: str, data: bytes, where: str, files: set[str]) -> list[tuple[st
         content = json.loads(text)
     except DataError:
         raise
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where} cannot be read: it is not UTF-8 ({error.reason}); save it as UTF-8") from error
     except RecursionError as error:
         raise DataError(f"{where} cannot be read: it is nested too deeply") from error
-    except (ValueError, csv.Error) as error:  # of UTF-8, of JSON, of numbers with thousands of digits
+    except (ValueError, csv.Error) as error:  # of JSON, of numbers with thousands of digits
         raise DataError(f"{where} cannot be read: {error}") from error
     if name == "dataset.json":
         if not isinstance(content, dict) or "labels" not in content:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gan_jax.data.decode import Facts
-from gan_jax.data.fit import Shape, has_colour, losses, of
+from gan_jax.data.fit import Shape, has_colour, losses, of, share
 
 _MOST_NAMED = 10
 
@@ -26,7 +26,7 @@ def sentences(facts: Sequence[Facts], shape: Shape, colour: int = 0) -> tuple[st
     sizes = Counter((f.width, f.height) for f in facts)
     out += losses(sizes, shape, colour=colour, alpha=sum(f.alpha for f in facts)) if facts else []
     if n := sum(f.mode == "CMYK" for f in facts):
-        out.append(f"{of(n, total)} CMYK and become RGB without a colour profile")
+        out.append(f"CMYK becomes RGB without a colour profile in {share(n, total)}")
     if n := sum(f.frames for f in facts):
         out.append(f"{of(n, total, 'hold', 'holds')} several frames, of which the first one counts")
     if n := sum(f.damaged_exif for f in facts):

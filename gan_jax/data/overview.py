@@ -249,10 +249,11 @@ def usage(found: Survey, shape: Shape) -> dict[str, str]:
         f"the network's (--net.resolution); at {example} px {smaller:,} are reduced, {same:,} kept, {larger:,} enlarged"
     )
     oblong = sum(n for (w, h), n in found.sizes.items() if w != h)
-    how = {"crop": "cut to their centre", "pad": "padded with black", "stretch": "stretched"}
-    fits = "all are square" if not oblong else f"{of(oblong, found.count)} not square and {how[shape.fit]}"
+    how = {"crop": "cut to the centre", "pad": "padded with black", "stretch": "stretched"}
+    fits = "all are square"
     if oblong:
-        fits += f" (--data.fit {', '.join(name for name in how if name != shape.fit)} for another way)"
+        others = " or ".join(name for name in how if name != shape.fit)
+        fits = f"{of(oblong, found.count)} not square: {how[shape.fit]} (--data.fit {others} for another way)"
     classes = "no labels: an unconditional network"
     if found.classes:
         n = len(found.classes)

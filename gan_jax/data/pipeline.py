@@ -18,7 +18,7 @@ from gan_jax.data.images import DataError, Images
 from gan_jax.data.sources import fit_images, open_source
 from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.extras import require
-from gan_jax.seeds import word_of
+from gan_jax.seeds import SeedError, word_of
 
 Batch = dict[str, np.ndarray]  # {"image": uint8 [B, H, W, C], "label": int32 [B]}
 
@@ -129,7 +129,10 @@ def make_pipeline(
         raise DataError(f"a batch of {batch} cannot be divided over {process_count} processes; make it a multiple")
     if not 0 <= process_index < process_count:
         raise DataError(f"process_index {process_index} is outside 0 .. {process_count - 1}")
-    word = word_of(seed, "data seed")  # grain takes 32 bits
+    try:
+        word = word_of(seed, "data seed")  # grain takes 32 bits
+    except SeedError as error:
+        raise DataError(str(error)) from error
     source = open_source(source)
     shape = Shape(resolution, channels, fit)
     order = grain.MapDataset.range(len(source)).seed(word).shuffle().repeat().random_map(_toss if mirror else _straight)

@@ -21,10 +21,11 @@ from typing import Any, get_args
 import numpy as np
 
 from gan_jax.data.decode import decode
-from gan_jax.data.files import Bad, check_unpacked, open_archive, open_folder, open_zip, read_files
+from gan_jax.data.files import Bad, open_archive, open_folder, open_zip, read_files
 from gan_jax.data.fit import Fit, Shape, fit_pixels
 from gan_jax.data.idx import SPLITS, read_idx
 from gan_jax.data.images import DataError, Images, from_arrays
+from gan_jax.data.limits import check_unpacked
 from gan_jax.data.notes import array_sentences
 from gan_jax.data.tfds_source import TfdsSource, open_tfds
 from gan_jax.trees import did_you_mean

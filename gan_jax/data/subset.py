@@ -8,8 +8,7 @@ import hashlib
 import numpy as np
 
 from gan_jax.data.images import DataError
-from gan_jax.documents import shown
-from gan_jax.seeds import LIMIT
+from gan_jax.seeds import SeedError, check_seed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,8 +33,10 @@ def few_shot(n: int, shots: int, seed: int = 0) -> Split:
         raise DataError(f"{shots} shots: choose at least 1")
     if shots > n:
         raise DataError(f"{shots} shots, but the set has only {n} images")
-    if not 0 <= seed < LIMIT:
-        raise DataError(f"subset seed {shown(seed)} must not be negative, and at most 2^64 - 1")
+    try:
+        check_seed(seed, "data.subset_seed")
+    except SeedError as error:
+        raise DataError(str(error)) from error
     # PCG64's raw stream is part of numpy's compatibility promise; `Generator.permutation` is not.
     order = np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
     chosen, rest = np.sort(order[:shots]), np.sort(order[shots:])

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.extras import require
 from gan_jax.files import replace
+from gan_jax.interop.stream import not_held, write_safetensors
 from gan_jax.interop.torch_file import write_torch_file
 
 Tensors = dict[str, np.ndarray]
@@ -38,13 +38,26 @@ def writer_for(path: Path) -> Writer:
     return WRITERS[path.suffix]
 
 
+def _check_dtypes(path: Path, tensors: Tensors) -> None:
+    """Refuses what no reader of these files gives back: float8, complex numbers."""
+    if odd := not_held(tensors):
+        raise ExportError(f"{path}: {odd!r} is {tensors[odd].dtype.name}; cast it to float32 or bfloat16 first")
+
+
 def _write_safetensors(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
-    safetensors = require("safetensors.numpy", extra="weights")
+    _check_dtypes(path, tensors)
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items() if value}
-    replace(path, lambda part: safetensors.save_file(tensors, part, metadata={"format": "pt", **text}))
+    replace(path, lambda part: write_safetensors(part, tensors, tensors.__getitem__, {"format": "pt", **text}))
 
 
 def _write_npz(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
+    _check_dtypes(path, tensors)
+    if odd := [name for name, array in tensors.items() if array.dtype.kind == "V"]:
+        raise ExportError(
+            f"{path}: {odd[0]!r} is {tensors[odd[0]].dtype.name}, which npz files keep as raw bytes without its name; write "
+            ".safetensors or .pt"
+        )
+
     def write(part: Path) -> None:
         with open(part, "wb") as file:  # a path would get another ending
             np.savez(file, allow_pickle=False, **tensors)
@@ -53,6 +66,7 @@ def _write_npz(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: t
 
 
 def _write_torch(path: Path, tensors: Tensors, facts: Mapping[str, Any], nested: tuple[str, ...]) -> None:
+    _check_dtypes(path, tensors)
     state: dict[str, Any] = {}
     for name, array in tensors.items():
         first, _, rest = name.partition(".")

@@ -13,11 +13,14 @@ import numpy as np
 
 from gan_jax.config import NetConfig, net_to_dict
 from gan_jax.interop.containers import WRITERS, ExportError, Tensors, writer_for
+from gan_jax.interop.finite import check_finite
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
+from gan_jax.interop.save import native
 from gan_jax.nets.fronts import BRANCH
-from gan_jax.trees import Tree, did_you_mean, flatten
+from gan_jax.trees import Tree, did_you_mean, flatten, shape_of
 
+FLOATS = ("float64", "float32", "float16", "bfloat16")
 NATIVE = "gan_jax"  # the layout of our own names
 
 
@@ -50,10 +53,14 @@ def export_file(
     """
     path = Path(path)
     write, write_d = writer_for(path), writer_for(path if d is None else Path(d))
+    check_finite(dict(variables), "these weights", ExportError)
     parts, nested = tensors_of(config, variables, layout)
     if d is not None and set(parts) != {"g_ema", "d"}:
         raise ExportError(f"a file of its own for D needs both networks and no others; there are {', '.join(parts)}")
     facts = {"layout": layout, "net": net_to_dict(config), **(about or {})}
+    for file in (path, d):
+        if file is not None:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
     if d is None:
         write(path, {name: array for part in parts.values() for name, array in part.items()}, facts, nested)
         return [path]
@@ -78,9 +85,12 @@ def tensors_of(
             f"these weights carry {carried[0]!r} and more before G, which no layout has a place for: G alone would make "
             "other images. Export the sampler as a program, which takes it along (--to stablehlo or onnx), or copy the folder"
         )
+    for path, leaf in flatten(dict(variables)).items():
+        if np.dtype(leaf.dtype).name not in FLOATS:
+            raise ExportError(f"leaf {path!r} is {shape_of(leaf)}; files hold weights in {', '.join(FLOATS)}")
     if layout == NATIVE:
         leaves = {root: flatten({root: tree}) for root, tree in variables.items()}
-        arrays = {root: {p: np.asarray(leaf).copy(order="C") for p, leaf in of.items()} for root, of in leaves.items()}
+        arrays = {root: {p: native(leaf) for p, leaf in of.items()} for root, of in leaves.items()}
         return arrays, tuple(variables)
     entry = layout_of(config, layout)
     parts = entry.names(config)
@@ -88,7 +98,7 @@ def tensors_of(
     for root, (prefix, links) in parts.items():
         if root in variables:
             named = export_tensors(flatten(variables[root]), links)
-            found[root] = {prefix + name: array for name, array in named.items()}
+            found[root] = {prefix + name: native(array) for name, array in named.items()}
     if not found:
         raise ExportError(
             f"these weights hold {', '.join(variables)}; layout {layout} has places for {', '.join(parts)}"

@@ -106,8 +106,12 @@ def import_file(
         raise ForeignLayoutError(f"layout {layout} tells its configuration itself; leave net out")
     paths = {"": path} if d is None else {"g.": path, "d.": d}
     read = {prefix: read_foreign(one) for prefix, one in paths.items()}
-    parts = {start: networks_of(file.tensors, ignore if d is None else _covering(ignore, file.tensors))
-             for start, file in read.items()}  # fmt: skip
+    parts = {}
+    for start, file in read.items():
+        try:
+            parts[start] = networks_of(file.tensors, ignore if d is None else _covering(ignore, file.tensors))
+        except ForeignLayoutError as error:
+            raise ForeignLayoutError(f"{paths[start]}: {error}") from error
     if d is not None and (
         dead := [one for one in ignore if not any(_covering([one], f.tensors) for f in read.values())]
     ):
@@ -137,7 +141,7 @@ def import_file(
             )
         made = {path: how.words for path, how in found.made.items()}
         before = native.said_before(beside) if entry is native.LAYOUT else {}
-        return Imported(name, found.config, variables, account, sources, made, files, before)
+        return Imported(name, found.config, variables, account, sources, made, files, before).check()
     beside_it = f" ({len(left)} more left out)" if left else ""
     raise ForeignLayoutError(f"{what}, {len(tensors)} tensors{beside_it}, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip

@@ -144,7 +144,7 @@ def import_tensors(
     for name, array in tensors.items():
         if name in links:
             link = links[name]
-            check_floats(name, np.asarray(array), tensors, what)
+            check_floats(name, np.asarray(array), tensors)
             try:
                 # not ascontiguousarray, which makes 1-d of scalars
                 found[link.path] = link.read(np.asarray(array)).copy(order="C")
@@ -176,14 +176,13 @@ def import_tensors(
 SCALES = re.compile(r"(?i)(?:.*[._])?(?:scales?(?:_inv)?|zero_?points?|zeros|qzeros|absmax|SCB|weight_format|quant\w*)")
 
 
-def check_floats(name: str, array: np.ndarray, beside: Iterable[str], what: str) -> None:
+def check_floats(name: str, array: np.ndarray, beside: Iterable[str]) -> None:
     """Asks whether a tensor is of floats, and stands for itself: whole numbers are kernels times a scale.
 
     Args:
       name: of the tensor.
       array: of it.
       beside: names in the file, among which scales may be.
-      what: the file, for messages.
 
     Raises:
       ForeignLayoutError: it is of whole numbers, truth values or complex numbers, or has a scale beside it.
@@ -193,12 +192,12 @@ def check_floats(name: str, array: np.ndarray, beside: Iterable[str], what: str)
     found = ", ".join(map(repr, scales[:3])) or "none"
     if not jnp.issubdtype(array.dtype, np.floating):
         raise ForeignLayoutError(
-            f"{what}: {name!r} is {array.dtype.name}{list(array.shape)}, and weights are floats: whole numbers mean nothing "
+            f"{name!r} is {array.dtype.name}{list(array.shape)}, and weights are floats: whole numbers mean nothing "
             f"without their scales (beside it: {found}); convert it to float32 with the program that wrote it"
         )
     if scales and array.dtype.itemsize == 1:
         raise ForeignLayoutError(
-            f"{what}: {name!r} is {array.dtype.name}{list(array.shape)} times a scale, {found}, which is not applied here; "
+            f"{name!r} is {array.dtype.name}{list(array.shape)} times a scale, {found}, which is not applied here; "
             f"convert it to float32 with the program that wrote it"
         )
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax.interop.layouts.layout import DROPPED, Tensors
-from gan_jax.interop.links import ForeignLayoutError
+from gan_jax.interop.links import ForeignLayoutError, check_floats
 from gan_jax.trees import did_you_mean, match
 
 OPTIMISER, NUMBER = "state of an optimiser", "a number of the training beside the networks"
@@ -72,7 +72,7 @@ def networks_of(tensors: Tensors, ignore: Sequence[str] = ()) -> Parts:
       ignore: patterns over these names, of what the user leaves out.
 
     Raises:
-      ForeignLayoutError: a pattern that covers nothing, a kernel in parts of which one is missing.
+      ForeignLayoutError: a pattern that covers nothing, a kernel that is not of floats or has a scale beside it.
     """
     left: dict[str, str] = {}
     for pattern in ignore:
@@ -85,7 +85,11 @@ def networks_of(tensors: Tensors, ignore: Sequence[str] = ()) -> Parts:
             left[name] = why
     origin = plain_names([name for name in tensors if name not in left])
     found = Parts({plain: tensors[name] for plain, name in origin.items()}, origin, left)
-    return one_copy(whole_kernels(found))
+    found = one_copy(whole_kernels(found))
+    for plain, array in found.tensors.items():
+        if array.ndim > 1:  # scales are looked for among what is left out, too
+            check_floats(found.origin[plain], array, tensors)
+    return found
 
 
 def beside(name: str, array: np.ndarray) -> str | None:

@@ -11,8 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.extras import require
-from gan_jax.files import replace
 from gan_jax.interop.weights import FORMAT, MANIFEST, VERSION, WEIGHTS, WeightsError
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree, TreeError, digest, flatten, unflatten
@@ -36,17 +34,10 @@ def save_weights(folder: str | Path, trees: Mapping[str, Tree], manifest: Mappin
     Returns:
       the folder.
     """
-    safetensors = require("safetensors.numpy", extra="weights")
-    # safetensors writes the memory of a transposed view under the view's shape: wrong values, no error
-    arrays = {path: np.ascontiguousarray(leaf).reshape(leaf.shape) for path, leaf in _flat(trees).items()}
-    text = manifest_text(
-        manifest, {path: leaf_entry(array) for path, array in arrays.items()}
-    )  # before anything is written
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / WEIGHTS, lambda path: safetensors.save_file(arrays, path, metadata={"format": FORMAT}))
-    replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
-    return folder
+    from gan_jax.interop.stream import stream_weights  # which is written in terms of this file
+
+    arrays = _flat(trees)
+    return stream_weights(folder, arrays, arrays.__getitem__, manifest)
 
 
 def manifest_text(manifest: Mapping[str, Any], leaves: Mapping[str, Any]) -> str:
@@ -90,4 +81,10 @@ def _flat(trees: Mapping[str, Tree]) -> dict[str, Any]:
         )
     if odd := [path for path, leaf in flat.items() if not hasattr(leaf, "dtype") or str(leaf.dtype).startswith("key<")]:
         raise WeightsError(f"leaf {odd[0]!r} is no array of numbers but {flat[odd[0]]!r}")
-    return {path: np.asarray(leaf) for path, leaf in flat.items()}
+    return {path: native(leaf) for path, leaf in flat.items()}
+
+
+def native(array: Any) -> np.ndarray:
+    """The same values, row by row and in this machine's order of bytes, as files of weights have them."""
+    array = np.asarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)

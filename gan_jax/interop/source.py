@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any
 
-from gan_jax.config import NetConfig, net_from_dict
-from gan_jax.interop.weights import manifest_specs, weights_reader
+from gan_jax.config import NetConfig
+from gan_jax.interop.finite import check_finite
+from gan_jax.interop.fitting import fitting_net, named_net
+from gan_jax.interop.weights import FORMAT, WeightsError, manifest_specs, weights_reader
 from gan_jax.surgery.provenance import manifest_digest
 from gan_jax.trees import unflatten
 
@@ -22,6 +24,7 @@ class Source:
       manifest: `net`, `history` and more; under `leaves` the dtype, shape and digest of each.
       digest: of the manifest.
       read: reads a leaf.
+      read_many: reads several at once, where that costs less; None = one after the other.
     """
 
     name: str
@@ -29,15 +32,39 @@ class Source:
     manifest: dict[str, Any]
     digest: str
     read: Callable[[str], Any]
+    read_many: Callable[[list[str]], dict[str, Any]] | None = None
 
     def __call__(self, path: str) -> Any:
-        """The leaf at a path: the source is a reader for `surgery.transplant`."""
+        """The leaf at a path, to be looked at."""
         return self.read(path)
+
+    def take(self, path: str) -> Any:
+        """The leaf at a path, to be computed with: the reader for `surgery.transplant`.
+
+        Raises:
+          WeightsError: it holds nan or inf, or is damaged.
+        """
+        leaf = self.read(path)
+        check_finite({path: leaf}, self.name, WeightsError)
+        return leaf
 
     @property
     def net(self) -> NetConfig:
-        """The networks."""
-        return net_from_dict(self.manifest["net"], f"{self.name}: net")
+        """The networks.
+
+        Raises:
+          WeightsError: the manifest names none, or impossible ones.
+        """
+        return named_net(self.manifest, self.name)
+
+    def check(self) -> None:
+        """Asks whether the leaves of weights are those of the networks that their manifest names.
+
+        Raises:
+          WeightsError: names the first that is not.
+        """
+        if self.manifest.get("format") == FORMAT:
+            fitting_net(self.manifest, self.name)
 
     @property
     def specs(self) -> dict[str, Any]:
@@ -51,6 +78,8 @@ class Source:
 
     def load(self, paths: Collection[str]) -> dict[str, Any]:
         """The trees of some leaves."""
+        if self.read_many is not None:
+            return unflatten(self.read_many(list(paths)))
         return unflatten({path: self.read(path) for path in paths})
 
 

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from gan_jax.files import replace
+from gan_jax.interop import weights
 from gan_jax.interop.save import leaf_entry, manifest_text
 from gan_jax.interop.weights import FORMAT, MANIFEST, WEIGHTS, WeightsError
 from gan_jax.trees import Flat, shape_of
 
-DTYPES = {
-    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL",
-    **{f"{kind}int{bits}": f"{kind.upper() or 'I'}{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)},
-}  # as the format calls them  # fmt: skip
+SHORT = {"float": "F", "bfloat": "BF", "bool": "BOOL", "int": "I", "uint": "U"}
+DTYPES = {name: SHORT[name.rstrip("0123456789")] + name.lstrip("abcdefghijklmnopqrstuvwxyz") for name in weights.DTYPES}
 
 
 def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], manifest: Mapping[str, Any]) -> Path:
@@ -45,26 +44,25 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
     """
     if not specs:
         raise WeightsError("no arrays to save")
-    if odd := [path for path, spec in specs.items() if np.dtype(spec.dtype).name not in DTYPES]:
-        raise WeightsError(f"leaf {odd[0]!r} is {shape_of(specs[odd[0]])}, which safetensors files do not hold")
+    if odd := not_held(specs):
+        raise WeightsError(
+            f"leaf {odd!r} is {shape_of(specs[odd])}, and weights are kept as {', '.join(DTYPES)}: cast it to one of these"
+        )
     manifest_text(manifest, {})  # before anything is written
-    order = sorted(specs, key=lambda path: (-np.dtype(specs[path].dtype).itemsize, path))  # so all are aligned
     said: dict[str, Any] = {}
 
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            file.write(_header(specs, order))
-            for path in order:
-                array = np.asarray(leaf(path))
-                if shape_of(array) != shape_of(specs[path]):
-                    raise WeightsError(f"leaf {path!r} is {shape_of(array)}, and was to be {shape_of(specs[path])}")
-                said[path] = leaf_entry(array)
-                memory: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-                file.write(memory)
+    def checked(path: str) -> np.ndarray:
+        array = np.asarray(leaf(path))
+        if shape_of(array) != shape_of(specs[path]):
+            raise WeightsError(f"leaf {path!r} is {shape_of(array)}, and was to be {shape_of(specs[path])}")
+        said[path] = leaf_entry(array)
+        return array
 
+    write = lambda part: write_safetensors(part, specs, checked, {"format": FORMAT})
     folder = Path(folder)
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(folder)
     try:
         replace(folder / WEIGHTS, write)
     except BaseException:
@@ -77,8 +75,42 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
     return folder
 
 
-def _header(specs: Flat, order: list[str]) -> bytes:
-    places: dict[str, Any] = {"__metadata__": {"format": FORMAT}}
+def not_held(specs: Flat) -> str | None:
+    """The first leaf of a dtype that these files do not hold (float8, complex numbers); None where there is none."""
+    return next((path for path, spec in specs.items() if np.dtype(spec.dtype).name not in DTYPES), None)
+
+
+def write_safetensors(path: Path, specs: Flat, leaf: Callable[[str], Any], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file, asking for each array once, when it is written.
+
+    Args:
+      path: of the file.
+      specs: name -> something of the array's shape and dtype, one of `DTYPES`.
+      leaf: `name -> array`.
+      metadata: of the header.
+    """
+    order = sorted(specs, key=lambda name: (-np.dtype(specs[name].dtype).itemsize, name))  # so all are aligned
+    with path.open("wb") as file:
+        file.write(_header(specs, order, metadata))
+        for name in order:
+            memory: Any = np.ascontiguousarray(leaf(name)).reshape(-1).view(np.uint8)
+            file.write(memory)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes what killed saves of former versions left: files of the safetensors package, begun like ours."""
+    for path in folder.glob(".tmp??????"):
+        with contextlib.suppress(OSError):
+            if path.is_symlink() or not path.is_file():
+                continue
+            with path.open("rb") as file:
+                ours = f'"format":"{FORMAT}"'.encode() in file.read(300)
+            if ours:
+                path.unlink()
+
+
+def _header(specs: Flat, order: list[str], metadata: Mapping[str, str]) -> bytes:
+    places: dict[str, Any] = {"__metadata__": dict(metadata)}
     at = 0
     for path in order:
         spec = specs[path]

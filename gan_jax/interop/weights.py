@@ -6,8 +6,10 @@ is found when a leaf is read, and whatever the caller says about the net: config
 
 from __future__ import annotations
 
+import errno
 import importlib.resources
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +18,21 @@ from typing import Any
 import jax
 import numpy as np
 
+from gan_jax.documents import escaped, shown
 from gan_jax.extras import require
 from gan_jax.interop.pairs import PAIRS, cached_pair
-from gan_jax.trees import did_you_mean, digest, match, shape_of, unflatten
+from gan_jax.trees import TreeError, did_you_mean, digest, match, shape_of, unflatten
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 FORMAT = "gan_jax weights"
 VERSION = 1
 EMBEDDED = "embedded:"
+DTYPES = (
+    "float64", "float32", "float16", "bfloat16", "bool",
+    *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)),
+)  # of leaves  # fmt: skip
+AXES, LONGEST_NAME, DEPTH = 32, 1000, 100  # more than any network's leaves and any manifest of ours have
+KINDS: dict[str, Any] = {"net": dict, "history": list, "licence": (str, type(None)), "front": (dict, type(None))}
 
 
 class WeightsError(ValueError):
@@ -136,8 +145,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} has no {MANIFEST} beside {WEIGHTS}: not written by gan_jax, or copied in part")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is damaged: {error}") from error
+    except (ValueError, RecursionError) as error:
+        what = "nested too deep" if isinstance(error, RecursionError) else escaped(str(error), 160)
+        raise WeightsError(f"{path} is damaged: {what}") from error
+    if _deeper(manifest, DEPTH):
+        raise WeightsError(f"{path} is damaged: nested more than {DEPTH} deep")
     if (
         not isinstance(manifest, dict)
         or manifest.get("format") != FORMAT
@@ -146,9 +158,47 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} is no manifest of gan_jax weights")
     if manifest.get("version") != VERSION:
         raise WeightsError(
-            f"{path} has version {manifest.get('version')}; this gan_jax reads {VERSION}: use a newer one"
+            f"{path} has version {shown(manifest.get('version'))}; this gan_jax reads {VERSION}: use a newer one"
         )
+    for name, leaf in manifest["leaves"].items():
+        if why := _wrong(name, leaf):
+            raise WeightsError(f"{path} is damaged: leaf {shown(name)} {why}; copy it anew")
+    for key, kinds in KINDS.items():
+        if key in manifest and not isinstance(manifest[key], kinds):
+            raise WeightsError(f"{path} is damaged: its {key!r} is {shown(manifest[key])}; copy it anew")
+    try:
+        unflatten(dict.fromkeys(manifest["leaves"]))
+    except TreeError as error:
+        raise WeightsError(f"{path} is damaged: {error}; copy it anew") from error
     return manifest
+
+
+def _wrong(name: str, leaf: Any) -> str | None:
+    """What is wrong with a leaf's entry in a manifest; None where nothing is."""
+    if not name.isprintable() or not all(name.split("/")) or len(name) > LONGEST_NAME:
+        return "has no path of names and slashes"
+    if not isinstance(leaf, dict):
+        return f"is described by {shown(leaf)}, not by dtype, shape and digest"
+    if leaf.get("dtype") not in DTYPES:
+        return f"has the dtype {shown(leaf.get('dtype'))}"
+    shape = leaf.get("shape")
+    if not isinstance(shape, list) or len(shape) > AXES or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
+        return f"has the shape {shown(shape)}"
+    if not isinstance(leaf.get("digest"), str) or not re.fullmatch("[0-9a-f]{64}", leaf["digest"]):
+        return f"has the digest {shown(leaf.get('digest'))}"
+    return None
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        level = [x for v in level if isinstance(v, dict | list) for x in (v.values() if isinstance(v, dict) else v)]
+        if not level:
+            return False
+    return True
+
+
+MEMORY = "too little memory to read it, which may be whole; free some, or use a machine that has more"
 
 
 @contextmanager
@@ -156,14 +206,23 @@ def _opened(folder: Path) -> Iterator[Any]:
     safetensors = require("safetensors", extra="weights")
     try:
         file = safetensors.safe_open(str(folder / WEIGHTS), framework="np")
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, MemoryError) as error:
+        if (
+            isinstance(error, MemoryError)
+            or getattr(error, "errno", None) == errno.ENOMEM
+            or "allocate memory" in str(error)
+        ):
+            raise WeightsError(f"{folder / WEIGHTS}: {MEMORY}") from error
         raise WeightsError(f"{folder / WEIGHTS} is truncated or damaged ({error}): copy it anew") from error
     with file as opened:
         yield opened
 
 
 def _read(file: Any, path: str, said: Mapping[str, Any], folder: Path) -> np.ndarray:
-    array = file.get_tensor(path)
+    try:
+        array = file.get_tensor(path)
+    except MemoryError as error:
+        raise WeightsError(f"leaf {path!r} in {folder / WEIGHTS}: {MEMORY}") from error
     if shape_of(array) != f"{said['dtype']}[{','.join(map(str, said['shape']))}]" or digest(array) != said["digest"]:
         raise WeightsError(
             f"leaf {path!r} in {folder / WEIGHTS} is damaged: it is not what its manifest says; copy both anew"

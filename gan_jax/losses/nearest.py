@@ -17,7 +17,8 @@ def two_way_nearest(a: jax.Array, b: jax.Array) -> jax.Array:
       a: [N, D].
       b: [M, D].
     """
-    still_a, still_b = jax.lax.stop_gradient((a, b))
+    centre = b.mean(0, keepdims=True)  # far from the origin products would lose what tells points apart
+    still_a, still_b = jax.lax.stop_gradient((a - centre, b - centre))
     product = jnp.dot(still_a, still_b.T, precision=jax.lax.Precision.HIGHEST)
     # Good enough to say which is nearest; the distance itself, where a small difference counts, is taken of pairs.
     distances = jnp.square(still_a).sum(1)[:, None] + jnp.square(still_b).sum(1)[None] - 2 * product

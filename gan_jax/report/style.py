@@ -17,7 +17,7 @@ CSS = """
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body {
-  margin: 0; background: var(--page); color: var(--ink);
+  margin: 0; background: var(--page); color: var(--ink); overflow-wrap: break-word;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 .column { max-width: 62rem; margin: 0 auto; padding: 0 1.25rem 4rem; }
@@ -64,6 +64,7 @@ pre {
 .facts { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; margin: 0 0 0.8rem; }
 .facts dt, .facts dd { padding: 0.36rem 0; border-bottom: 1px solid var(--line); margin: 0; overflow-wrap: anywhere; }
 .facts dt { color: var(--ink-2); padding-right: 1.6rem; }
+.word { display: inline-block; max-width: 100%; }
 details { margin: 0.5rem 0; }
 summary { cursor: pointer; color: var(--ink-2); padding: 0.2rem 0; }
 summary:hover { color: var(--ink); }
@@ -92,6 +93,8 @@ thead th.code { font-family: inherit; font-size: 0.86rem; }
 }
 .pixels.fine { image-rendering: auto; }
 .whole { margin: 0.8rem 0; }
+.shares { width: auto; }
+.shares .number { padding-left: 2.4rem; }
 .heat { position: relative; padding-right: 0.6rem !important;
   background: color-mix(in srgb, var(--series-1) calc(var(--share) * 0.55), transparent); }
 .strips { display: grid; gap: 1.1rem; margin: 0.4rem 0 0.9rem; }
@@ -148,7 +151,9 @@ footer {
   .bars .row { display: grid; grid-template-columns: 1fr max-content; gap: 0.25rem 1rem; margin-bottom: 0.8rem; }
   .bars .bar-box { grid-row: 2; grid-column: 1 / -1; }
   th:first-child { position: sticky; left: 0; background: var(--page); }
-  .plan th:first-child { position: static; }
+  tbody th:first-child { box-shadow: inset 0 -1px var(--line); }  /* a border does not move along */
+  thead th:first-child { box-shadow: inset 0 -1px var(--ink-2); }
+  .plan th:first-child { position: static; box-shadow: none; }
   .plan thead th:first-child { position: sticky; left: auto; }
 }
 @media print { .plan { max-height: none; } nav { display: none; } }

@@ -113,9 +113,9 @@ class Plan:
     def from_json(text: str) -> Plan:
         """Reads what `to_json` wrote, and checks that it is whole."""
         try:
-            values = parse_document(text, "this plan", PlanError)
+            values = parse_document(text, "this is no plan: the text", PlanError)
             if values["format"] != FORMAT:
-                raise PlanError(f"this plan has format {values['format']}; this version reads {FORMAT}")
+                raise PlanError(f"this plan has format {shown(values['format'])}; this version reads {FORMAT}")
             shape = lambda value: tuple(int(n) for n in value)
             entries = tuple(
                 Entry(**{
@@ -146,7 +146,7 @@ def check_entry(entry: Entry) -> None:
         made = shape_of_steps(entry.steps, entry.source_shapes)
         early = [name for name, _ in entry.steps[:-1] if lookup(name).fresh and not lookup(name).constant]
     except (TreeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise PlanError(f"leaf {entry.target!r}: {shown(entry.op)} fails: {escaped(str(error), 300)}") from error
+        raise PlanError(f"leaf {entry.target!r}: {escaped(entry.op, 80)} fails: {escaped(str(error), 300)}") from error
     if made != entry.target_shape:
         old = " and ".join(str(list(s)) for s in entry.source_shapes) or "nothing"
         raise PlanError(

@@ -130,7 +130,8 @@ def import_step(
 
 def imported_files(step: Step) -> dict[str, Any]:
     """The files of an import: what the names of its tensors begin with -> `{"name", "digest"}`."""
-    return step["source"].get("files") or {"": step["source"]}
+    files = step["source"].get("files")
+    return files if isinstance(files, dict) and files else {"": step["source"]}
 
 
 def chosen_history(history: Sequence[Step], donor: Sequence[Step] | None, words: str) -> tuple[Step, ...]:
@@ -213,12 +214,23 @@ def check_history(steps: Any, where: str) -> list[Step]:
     for i, step in enumerate(steps, 1):
         if not isinstance(step, dict) or not isinstance(step.get("kind"), str):
             raise HistoryError(f"{where} is damaged: step {i} has no kind")
-        for name, kind in FORMS.get(step["kind"], {}).items():
-            if not isinstance(step.get(name), kind):
+        needed = FORMS.get(step["kind"], {})
+        for name, kind in {**OPTIONAL, **needed}.items():
+            if not isinstance(step.get(name), kind) and (name in needed or name in step):
                 raise HistoryError(f"{where} is damaged: {name} of step {i} is {shown(step.get(name))}")
+        for name in ("frozen", "measured_anew"):
+            if not all(isinstance(pattern, str) for pattern in step.get(name, ())):
+                raise HistoryError(f"{where} is damaged: {name} of step {i} is {shown(step[name])}")
+        if not isinstance(step.get("config", {}).get("transfer", {}), dict):
+            raise HistoryError(
+                f"{where} is damaged: config.transfer of step {i} is {shown(step['config']['transfer'])}"
+            )
+        if not all(isinstance(root, str) for root in step.get("averages", {}).values()):
+            raise HistoryError(f"{where} is damaged: averages of step {i} is {shown(step['averages'])}")
+        if step["kind"] == "import" and not all(_is_file(file) for file in imported_files(step).values()):
+            raise HistoryError(f"{where} is damaged: source of step {i} is {shown(step['source'])}")
         for leaf, entry in step.get("leaves", {}).items():
-            sources = entry.get("sources", {}) if isinstance(entry, dict) else None
-            if not isinstance(sources, dict) or not isinstance(entry.get("op"), str):
+            if not _is_leaf(entry):
                 raise HistoryError(f"{where} is damaged: leaf {shown(leaf)} of step {i} is {shown(entry)}")
         for donor in step.get("donors", ()):
             if not isinstance(donor, dict) or not isinstance(donor.get("name"), str):
@@ -227,6 +239,19 @@ def check_history(steps: Any, where: str) -> list[Step]:
     return list(steps)
 
 
+def _is_file(file: Any) -> bool:
+    return isinstance(file, dict) and isinstance(file.get("name"), str)
+
+
+def _is_leaf(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("op"), str):
+        return False
+    sources, args = entry.get("sources", {}), entry.get("args", {})
+    whole = isinstance(sources, dict) and all(digest is None or isinstance(digest, str) for digest in sources.values())
+    return whole and isinstance(args, dict)
+
+
+OPTIONAL = {"leaves": dict, "donors": list, "config": dict, "averages": dict, "frozen": list, "measured_anew": list}
 FORMS = {  # what is read of a step of each kind, beside the kind
     "transplant": {"leaves": dict, "source": dict},
     "import": {"leaves": dict, "source": dict},
@@ -244,6 +269,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
         return _trained(step, before, path)
     if step["kind"] == "fuse":
         return _fused(step, before, path)
+    if "leaves" not in step:
+        return Origin(path, number, f"a step of the kind {shown(step['kind'])}, which this version does not know")
     leaf = step["leaves"].get(path)
     fresh = f"fresh values (seed {step['seed']})" if "seed" in step else "fresh values"
     if leaf is None:
@@ -261,7 +288,8 @@ def origin_of(history: Sequence[Step], path: str) -> Origin:
         return Origin(path, number, f"{words} of {leaf['of']}")
     if step["kind"] == "import":
         start, file = next(
-            (start, f) for start, f in imported_files(step).items() if next(iter(sources)).startswith(start)
+            ((start, f) for start, f in imported_files(step).items() if next(iter(sources)).startswith(start)),
+            ("", {"name": "a file that is not named"}),
         )
         tensors = ", ".join(name.removeprefix(start) for name in sources)
         older = tuple(origin_of(before, name) for name in sources) if before else ()  # the file came with a history

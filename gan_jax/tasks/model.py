@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from gan_jax.config import Config, ConfigError, NetConfig, net_from_dict, net_to_dict, read_record
+from gan_jax.config import Config, ConfigError, NetConfig, net_to_dict, read_record
 from gan_jax.interop import WeightsError, load_weights, save_weights
+from gan_jax.interop.finite import check_finite
+from gan_jax.interop.fitting import fitting_net
+from gan_jax.interop.weights import load_manifest
 from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_sampler
 from gan_jax.tasks.task import Variables
-from gan_jax.trees import count, flatten
+from gan_jax.trees import count
 
 ORDER = "g_ema g d"
 WEIGHTS = "weights"  # where a run folder keeps the weights to share
@@ -88,7 +90,7 @@ class Model:
 
 def as_key(key: Any) -> jax.Array:
     """A PRNG key of a key or of a seed, a whole number."""
-    return root_key(operator.index(key)) if hasattr(key, "__index__") and not hasattr(key, "dtype") else key
+    return root_key(int(key)) if isinstance(key, (int, np.integer)) else key
 
 
 def load(path: str | Path) -> Model:
@@ -105,23 +107,10 @@ def load(path: str | Path) -> Model:
             raise ConfigError(
                 f"{path} does not exist: the run has not finished; go on with gan-jax train {path.parent}"
             )
+    config = fitting_net(load_manifest(path), str(path))
     variables, manifest = load_weights(path)
-    if "net" not in manifest:
-        raise WeightsError(f"{path}: the manifest does not say of which networks (net) these weights are")
-    check_finite(variables, name)
-    net = net_from_dict(manifest["net"], f"{path}: net")
-    return Model(net, cast(dict[str, Variables], variables), manifest, name)
-
-
-def check_finite(variables: dict[str, Any], name: str) -> None:
-    """Raises WeightsError where a leaf holds NaN or inf, and names it."""
-    for leaf, array in flatten(variables).items():
-        if not jax.dtypes.issubdtype(array.dtype, np.inexact):
-            continue
-        with np.errstate(all="ignore"):
-            wrong = int(np.size(array) - np.count_nonzero(np.isfinite(array)))
-        if wrong:
-            raise WeightsError(f"{name}: leaf {leaf!r} holds {wrong} of {np.size(array)} values that are not finite")
+    check_finite(variables, name, WeightsError)
+    return Model(config, cast(dict[str, Variables], variables), manifest, name)
 
 
 def save(folder: str | Path, config: NetConfig, variables: dict[str, Any], about: dict[str, Any]) -> Path:

@@ -99,8 +99,9 @@ def check_platform() -> None:
         jax.devices()
     except Exception as error:  # noqa: BLE001  an assertion where a platform is known but has no device
         config: Any = jax.config
+        why = f" ({first_line(error)})" if str(error).strip() else ""
         raise ConfigError(
-            f"JAX finds no device of JAX_PLATFORMS={config.jax_platforms} ({first_line(error)}); use JAX_PLATFORMS=cpu, "
+            f"JAX finds no device of JAX_PLATFORMS={config.jax_platforms}{why}; use JAX_PLATFORMS=cpu, "
             "leave it unset, or install JAX for that platform (pip install 'gan_jax[cuda]')"
         ) from error
 

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gan_jax.config import Config
 from gan_jax.train.checkpoint import Checkpointer, CheckpointError
@@ -150,10 +149,8 @@ class Boundary:
         return f"{who}; kept in {self.folder}: the checkpoint of {images} images, weights and metrics"
 
 
-def stopped_early(entry: Entry, folder: Path, error: Any) -> str | None:
-    """What to say of a run that was ended at once by a signal; None where it was not."""
-    if not isinstance(error, (KeyboardInterrupt, SystemExit)):
-        return None
+def stopped_early(entry: Entry, folder: Path) -> str:
+    """What to say of a run that a signal ended at once."""
     if not entry.begun:
         return f"stopped before training began: nothing new is left in {folder}"
     return f"stopped; what was trained is kept in {folder}, and gan-jax train {folder} does the rest"

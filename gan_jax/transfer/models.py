@@ -10,10 +10,14 @@ from typing import Any
 import jax
 
 from gan_jax.config import Config, ConfigError, net_from_dict, net_to_dict
+from gan_jax.documents import read_document
+from gan_jax.interop.finite import check_finite
 from gan_jax.interop.source import Source
+from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
 from gan_jax.nets.fronts import with_front
-from gan_jax.tasks.model import WEIGHTS, Model, check_finite, run_config
+from gan_jax.seeds import root_key
+from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train import checkpoint_store as store
@@ -79,7 +83,7 @@ def _run_of(folder: Path) -> Path | None:
 def _of_checkpoint(source: Source, run: Path) -> Model:
     config = run_config(run)
     variables = source.load([leaf for leaf in source.manifest["leaves"] if leaf.split("/")[0] in ("g_ema", "d")])
-    check_finite(variables, source.name)
+    check_finite(variables, source.name, WeightsError)
     method = _method(config, run)
     variables = {"g_ema": method.shared("g", variables["g_ema"]), "d": method.shared("d", variables["d"])}
     manifest = {key: value for key, value in source.manifest.items() if key not in ("leaves", "cursors")}
@@ -90,7 +94,7 @@ def _of_checkpoint(source: Source, run: Path) -> Model:
 
 def _method(config: Config, run: Path) -> Method:
     """The run's method, which knows what its state carries beside the plain networks."""
-    made_by = json.loads((run / CONFIG).read_text(encoding="utf-8")).get("method", "table")
+    made_by = read_document(run / CONFIG, ConfigError).get("method", "table")
     if made_by != "table":
         raise ConfigError(
             f"run {run} was started with a method of its own ({made_by}); its weights can be read when it has finished"
@@ -109,7 +113,7 @@ def _standing(config: Config, model: Model) -> dict[str, Any]:
     if config.evaluate.features is None or config.evaluate.stats_batches == 0 or "batch_stats" not in g_ema:
         return g_ema
     pair = with_front(build(config.net), model.manifest.get("front"))
-    key = jax.random.fold_in(jax.random.key(config.evaluate.seed), STATS_KEY)
+    key = jax.random.fold_in(root_key(config.evaluate.seed), STATS_KEY)
     return make_restatistics(pair, STATS_BATCH)(g_ema, key, config.evaluate.stats_batches)
 
 

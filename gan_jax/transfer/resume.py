@@ -81,15 +81,21 @@ def check_changes(folder: Path, found: list[Change], method: tuple[str, str]) ->
         lines.append(f"method: {method[0]} -> {method[1]}")
     if not lines:
         return
-    options = [option_of(one) for one in refused]
-    told = " ".join(one for one in options if one)
-    others = "" if all(options) and method[0] == method[1] else " and the other options"
+    if any(one.field.startswith("net.") for one in refused):
+        way = f"start a run of other networks from its weights: gan-jax transfer --transfer.source {folder}"
+    else:
+        options = [option_of(one) for one in refused]
+        told = " ".join(one for one in options if one)
+        others = "" if all(options) and method[0] == method[1] else " and the other options"
+        way = (
+            "start a new run from its newest checkpoint: "
+            + f"gan-jax train {folder} --fork NEW {told}".rstrip()
+            + others
+        )
     raise ConfigError(
         f"{folder} holds a run of another configuration:\n"
         + "\n".join(f"  {line}" for line in lines)
-        + "\nUse the same values, another folder (--out), or start a new run from its newest checkpoint: "
-        + f"gan-jax train {folder} --fork NEW {told}".rstrip()
-        + others
+        + f"\nUse the same values, another folder (--out), or {way}"
     )
 
 

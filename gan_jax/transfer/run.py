@@ -133,7 +133,12 @@ def run(
         stack.enter_context(memory_limits("this run", "lower train.batch, evaluate.n_fake or the network's width"))
         stop = stack.enter_context(stopping(_say(quiet)))
         entry = enter(stack, folder, config, lambda: look(config, folder, whose, against, origin, at))
-        stop.leave = entry.undo
+
+        def leave() -> str:
+            entry.undo()
+            return stopped_early(entry, folder)
+
+        stop.leave = leave
         claim, config = entry.claim, entry.claim.config
         if not is_first():
             callbacks = Callbacks()
@@ -141,7 +146,12 @@ def run(
             callbacks = default_callbacks(config, folder, quiet)
         note = Notes(folder, callbacks)
         tell = callbacks
-        stack.push(lambda kind, error, _: tell.note(text) if (text := stopped_early(entry, folder, error)) else None)
+
+        def say_stopped(kind: type[BaseException] | None, *_: Any) -> None:
+            if kind in (KeyboardInterrupt, SystemExit):
+                tell.note(stopped_early(entry, folder))
+
+        stack.push(say_stopped)
         for text in (*notes, *claim.notes):
             note(text)
 
@@ -188,13 +198,13 @@ def run(
             settle(restored.images)
         elif claim.origin is not None:
             check_fork(claim.origin, config, total_images(config))
-            state, history, said = forked_state(claim.origin, begin, specs, feed, claim.origin.keeps(config, whose))
+            state, history, forked = forked_state(claim.origin, begin, specs, feed, claim.origin.keeps(config, whose))
             settle(claim.origin.images)
             if is_first():
                 copy_records(claim.origin, folder)
                 write_history(folder, history)
             note.images = claim.origin.images
-            for text in said:
+            for text in forked:
                 note(text)
             if saver is not None:  # so that it goes on even if the other run is gone
                 cursor = feed.cursor() if feed.cursor else None

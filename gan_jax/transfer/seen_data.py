@@ -20,13 +20,13 @@ def describe_data(dataset: Dataset, config: Config) -> dict[str, Any]:
     """What `data.json` holds, as JSON values.
 
     `train` and `reference` are fingerprints, `count` the number of training images, `digests` 8 hex digits of each of
-    them (None where there are too many, or where they are decoded as training goes on), `spec` the source.
+    them in one string (None where there are too many, or where they are decoded as training goes on), `spec` the source.
     """
     train = dataset.train
     digests = None
     if isinstance(train, Images) and len(train) <= MOST:
         labels: Any = [None] * len(train) if train.labels is None else train.labels.tolist()
-        digests = [_digest(image, label) for image, label in zip(train.images, labels, strict=True)]
+        digests = " ".join(_digest(image, label) for image, label in zip(train.images, labels, strict=True))
     names = getattr(train, "class_names", None)
     return {
         "train": train.fingerprint,
@@ -82,9 +82,9 @@ def data_changes(said: Mapping[str, Any], now: Mapping[str, Any], measured: bool
         old, new = said.get("digests"), now.get("digests")
         if said.get("count") != now["count"]:
             out.append(f"{said.get('count')} training images then, {now['count']} now")
-        if isinstance(old, list) and isinstance(new, list):
-            gone = collections.Counter(map(str, old)) - collections.Counter(new)
-            come = collections.Counter(new) - collections.Counter(map(str, old))
+        if isinstance(old, str) and isinstance(new, str):
+            gone = collections.Counter(old.split()) - collections.Counter(new.split())
+            come = collections.Counter(new.split()) - collections.Counter(old.split())
             if gone or come:
                 out.append(f"{gone.total()} of them are gone and {come.total()} are new (by their pixels and labels)")
             else:

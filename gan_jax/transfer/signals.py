@@ -28,13 +28,13 @@ class Stop:
     Attributes:
       by: the first signal that asked for a save, `Ctrl-C` or `SIGTERM`; None = nobody did.
       at_once: whether a signal ends the run without a save: nothing would be lost.
-      leave: what is done before the process is ended without its main thread.
+      leave: what is done before the process is ended without its main thread; gives the last sentence.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda text: None):
         self.by: str | None = None
         self.at_once = True
-        self.leave: Callable[[], None] = lambda: None
+        self.leave: Callable[[], str] = lambda: "stopped"
         self._say = say
         self._over = threading.Event()
         self._arrived = 0  # signals since the run trains
@@ -63,8 +63,7 @@ class Stop:
             if self._over.wait(GRACE_S) or _interactive():
                 return
             if self.at_once:  # still: the main thread is inside XLA, or cleans up for ever
-                self.leave()
-                self._say(f"stopped by {name}")
+                self._say(self.leave())
                 _end(EXIT_CODES[name])
         self._arrived += 1
         if self._arrived == 1:

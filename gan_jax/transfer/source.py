@@ -58,14 +58,23 @@ def open_checkpoint(folder: Path, name: str) -> Source:
     net = net_to_dict(run_config(folder.parent.parent).net)
     leaves = said["leaves"]
 
-    def read(path: str) -> Any:
-        if path not in leaves:
-            raise ConfigError(f"no leaf {path!r} in checkpoint {folder}{did_you_mean(path, leaves)}")
-        array = store.read_leaves(folder, said, [path])[path]
+    def read_many(paths: list[str]) -> dict[str, Any]:
+        if unknown := next((path for path in paths if path not in leaves), None):
+            raise ConfigError(f"no leaf {unknown!r} in checkpoint {folder}{did_you_mean(unknown, leaves)}")
+        return {path: typed(path, array) for path, array in store.read_leaves(folder, said, paths).items()}
+
+    def typed(path: str, array: Any) -> Any:
         impl = leaves[path].get("impl")
         return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=impl) if impl else array
 
-    return Source(name, f"checkpoint: {folder}", said | {"net": net}, manifest_digest(said), read)
+    return Source(
+        name,
+        f"checkpoint: {folder}",
+        said | {"net": net},
+        manifest_digest(said),
+        lambda path: read_many([path])[path],
+        read_many,
+    )
 
 
 def diff(a: str | Path, b: str | Path, match: str = "**") -> Diff:

@@ -104,17 +104,20 @@ def plan_weights(
     d_width: Width | None = None,
     narrow: Narrow = "leading",
     classes: Sequence[int] | None = None,
+    dtype: Literal["error", "cast"] = "cast",
 ) -> Plan:
     """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
 
     G comes from the source's moving average; networks that nothing is taken from are no business of the plan, and leaves
     that `fresh` covers take nothing from it, nor does the source have to be used there. `width`, `narrow` and `classes`
-    are those of `surgery.pair_rules`, `d_width` the width of D where it is another.
+    are those of `surgery.pair_rules`, `d_width` the width of D where it is another. Floats of another width are cast, which
+    is a note of the plan, unless `dtype` is "error".
 
     Raises:
       PlanError: a network that the source lacks; what cannot be taken, leaf by leaf; a front before the source's G where
         all has to find a place.
     """
+    source.check()
     origins = {root: ORIGINS[root] for root in target}
     if lacking := [origin for origin in origins.values() if origin not in source.specs]:
         raise PlanError(f"{source.name} holds no {LACKING[lacking[0]]}")
@@ -122,7 +125,7 @@ def plan_weights(
         raise PlanError(
             f"{source.name} carries a {source.manifest['front']['kind']} before its G, which is no part of G's own leaves "
             "and has no place in other networks: without it G makes images of its whole latent space again. "
-            'To take G alone, allow that: unused "drop"'
+            "To take G alone, allow that: unused='drop'"
         )
     specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
     widths: dict[str, Width] = {root: d_width if root == "d" and d_width else width for root in target}
@@ -133,8 +136,24 @@ def plan_weights(
     notes = pair_notes(net, source.net)
     if fresh:
         specs = {origin: _without(specs[origin], root, fresh) for root, origin in origins.items()}
-    plan = make_plan(target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes)
-    return plan if notes else with_notes(plan)
+    casts = floats_to_cast(specs, target) if dtype == "cast" else None
+    plan = make_plan(
+        target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes,
+        dtype="cast" if casts else "error",
+    )  # fmt: skip
+    plan = plan if notes else with_notes(plan)
+    return plan if casts is None else dataclasses.replace(plan, notes=(*plan.notes, casts))
+
+
+def floats_to_cast(source: dict[str, Any], target: dict[str, Any]) -> str | None:
+    """A sentence about leaves of a source whose floats are of another width than the target's; None where none are."""
+    is_float = lambda leaf: jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+    wanted = {str(leaf.dtype) for leaf in flatten(target).values() if is_float(leaf)}
+    other = [str(leaf.dtype) for leaf in flatten(source).values() if is_float(leaf) and str(leaf.dtype) not in wanted]
+    if not other:
+        return None
+    kinds = " and ".join(dict.fromkeys(other))
+    return f"{len(other)} leaves of the source are {kinds}, and are cast to {' and '.join(sorted(wanted))}"
 
 
 def _without(tree: dict[str, Any], root: str, patterns: Sequence[str]) -> dict[str, Any]:
@@ -155,7 +174,7 @@ def fill(source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed
       probes: latents to measure with; 0 = do not measure.
     """
     fresh = fresh_leaves(pair, seed, [entry.target for entry in plan.entries if reads_fresh(entry)])
-    variables, report = transplant(plan, source, target, init=fresh.pop, digests=source.digests)
+    variables, report = transplant(plan, source.take, target, init=fresh.pop, digests=source.digests)
     found = _measure(source, pair, variables, probes)
     said = {"name": source.name, "digest": source.digest}
     step = transplant_step(plan, report, said, seed=seed, measured=found)
@@ -184,6 +203,7 @@ def transplant_weights(
     classes: Sequence[int] | None = None,
     seed: int = 0,
     probes: int = 8,
+    dtype: Literal["error", "cast"] = "cast",
 ) -> Filled:
     """Moves weights into another architecture and writes the result, with its history in the manifest.
 
@@ -202,6 +222,7 @@ def transplant_weights(
       classes: the source class that each class starts from.
       seed: of fresh values.
       probes: latents to measure the function with; 0 = do not measure.
+      dtype: what to do with leaves of floats of another width: "cast", or "error".
     """
     opened = open_source(source, checkpoint)
     pair = build(net)
@@ -209,7 +230,7 @@ def transplant_weights(
     target = {root: make() for root, make in specs.items() if root in opened.specs}
     plan = plan_weights(
         opened, net, target, missing=missing, unused=unused, shape=shape,
-        width=width, d_width=d_width, narrow=narrow, classes=classes,
+        width=width, d_width=d_width, narrow=narrow, classes=classes, dtype=dtype,
     )  # fmt: skip
     filled = fill(opened, plan, pair, target, seed=seed, probes=probes)
     about = {

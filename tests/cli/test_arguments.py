@@ -50,9 +50,9 @@ def test_a_runs_config(tmp_path, wrapped):
         ("config.py", "x = 1", "config.py has no function config"),
         ("config.py", "config = 3", "config.py has no function config"),
         ("config.py", "def config(): return {}", "must return a gan_jax.config.Config, not dict"),
-        ("config.json", "{nope", "config.json is not JSON: .*line 1 column 2"),
+        ("config.json", "{nope", "config.json is damaged: not JSON .*line 1 column 2"),
         ("config.json", '{"config": {"trian": {}}}', "config.json: config has no field 'trian' .did you mean 'train'"),
-        ("config.json", "[]", "config.json: config must be a mapping"),
+        ("config.json", "[]", "config.json is damaged: it must be a mapping"),
         ("config.toml", "", "neither an experiment .* nor a run's config.json"),
     ],
 )

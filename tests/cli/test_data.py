@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -80,3 +81,61 @@ def test_splits_refuse(specs, message):
 def test_data_needs_a_command(cli):
     assert cli("data") == 2
     assert cli("data", "prepair") == 2
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three sizes, grey and colour, one broken, in two classes."""
+    folder, rng = tmp_path / "photos", np.random.default_rng(0)
+    for i, (size, kind) in enumerate([((40, 30), "1"), ((64, 64), "1"), ((40, 30), "10"), ((90, 60), "2")]):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert("L" if i == 1 else "RGB").save(folder / kind / f"{i}.jpg")
+    (folder / "1" / "broken.jpg").write_bytes((folder / "1" / "0.jpg").read_bytes()[:-100])
+    (folder / "readme.txt").write_text("photographs")
+    return folder
+
+
+def test_info_of_photographs_says_all_that_matters(cli, photos):
+    assert cli("data", "info", f"folder:{photos}") == 0
+    for line in (
+        "images: 4",
+        "sizes: 40 x 30 to 90 x 60 px; most common 40 x 30 (2), 64 x 64 (1), 90 x 60 (1)",
+        "modes: RGB 3, L 1",
+        "  0  1   2",
+        "  1  2   1",
+        "  2  10  1",
+        "files left out: 1",
+        "  1/broken.jpg is not a readable image: image file is truncated",
+        "files that are no images: .txt 1",
+        "note: the class folders are whole numbers, but not 0 .. 2: their labels are 1 -> 0, 2 -> 1, 10 -> 2",
+        "  channels  3 (colour)",
+        "  size      the network's (--net.resolution); at 32 px",
+        "  fit       crop; 3 of 4 images are not square: cut to the centre (--data.fit pad or stretch for another way)",
+        "  classes   3 classes, used by a network of --net.num-classes 3",
+        "fingerprint: of images of one shape; --resolution and --channels bring them to one",
+    ):
+        assert line in cli.out
+
+
+def test_info_takes_the_options_of_training(cli, photos):
+    argv = ["--resolution", 16, "--data.fit", "pad", "--data.channels", 1, "--data.classes", 10, "--json"]
+    assert cli("data", "info", f"folder:{photos}", *argv) == 0
+    facts = json.loads(cli.out)
+    assert (facts["images"], facts["height"], facts["channels"]) == (1, 16, 1)
+    assert facts["labels"] == [{"label": 2, "name": "10", "images": 1}] and len(facts["fingerprint"]) == 64
+    assert facts["use"]["fit"].startswith("pad; the image is not square: padded with black")
+    assert cli("data", "info", f"folder:{photos}", "--data.bad", "fail") == 2
+    assert "1/broken.jpg is not a readable image" in cli.err and "Traceback" not in cli.err
+
+
+def test_prepare_says_what_it_loses_and_prints_a_spec_that_works(cli, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    argv = ["--name", "some", "--out", "my sets", "--resolution", 8, "--channels", 3, "--fit", "stretch"]
+    assert cli("data", "prepare", f"test=folder:{photos}", *argv) == 0
+    assert "1 of 5 files left out: 1/broken.jpg" in cli.out and "3 of 4 images are not square: stretched" in cli.out
+    *_, command = shlex.split(cli.out.splitlines()[-1])
+    assert command == "tfds:my sets/some/1.0.0:test"
+    for spec in (command, "tfds:my sets/some:test", "tfds:./my sets/some/1.0.0:test"):
+        assert cli("data", "info", spec, "--json") == 0
+        assert json.loads(cli.out)["images"] == 4

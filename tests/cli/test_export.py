@@ -1,15 +1,19 @@
 """`gan-jax export`: what it writes is read back, and what it cannot write it says."""
 
+import dataclasses
 import json
 import sys
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors import safe_open
 
 from gan_jax.config import DCGANConfig
+from gan_jax.interop.exporters import ExportError, export_file
 from gan_jax.interop.foreign import read_foreign
+from gan_jax.interop.save import save_weights
 from gan_jax.interop.weights import load_manifest, load_weights
 from gan_jax.nets import build
 from gan_jax.surgery.provenance import train_step
@@ -23,7 +27,7 @@ HISTORY = [train_step(10, {})]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     rng, pair = np.random.default_rng(0), build(CONFIG)
-    draw = lambda net: jax.tree.map(lambda s: rng.standard_normal(s.shape).astype("f4"), net.specs())
+    draw = lambda net: jax.tree.map(lambda s: np.abs(rng.standard_normal(s.shape)).astype("f4"), net.specs())
     variables = {"g_ema": draw(pair.g), "g": draw(pair.g), "d": draw(pair.d)}
     return save(tmp_path_factory.mktemp("w"), CONFIG, variables, {"history": HISTORY, "licence": "CC0"})
 
@@ -88,6 +92,10 @@ def test_a_program(cli, model, tmp_path):
         (("--to", "safetensors", "--out", "x.npz"), "writes a file that ends with .safetensors"),
         (("--to", "stablehlo", "--out", "x.hlo", "--d", "y"), "writes the generator alone; leave --d out"),
         (("--to", "stablehlo", "--out", "x.hlo", "--batch", "0"), "--batch is 0; use at least 1"),
+        (("--to", "onnx", "--out", "x.pt"), "--out x.pt: --to onnx writes a file that ends with .onnx"),
+        (("--to", "onnx", "--out", "x"), "--out x: --to onnx writes a file that ends with .onnx"),
+        (("--to", "stablehlo", "--out", "x.npz"), "--out x.npz: that is the ending of another format; use .hlo"),
+        (("--to", "dcgan", "--out", "x.pt", "--d", "./x.pt"), "--d x.pt is the file of --out"),
     ],
 )
 def test_what_cannot_be_written(cli, model, tmp_path, monkeypatch, words, says):
@@ -104,7 +112,64 @@ def test_a_discriminator_alone_makes_no_images(cli, model, tmp_path):
     assert all(name.startswith("netD_state_dict.") for name in read_foreign(tmp_path / "x.npz").tensors)
 
 
+@pytest.mark.parametrize("to", ["dcgan", "safetensors", "onnx", "stablehlo"])
+def test_nothing_is_replaced_unless_told(cli, model, tmp_path, to):
+    pytest.importorskip(
+        {"onnx": "onnx", "stablehlo": "flatbuffers"}.get(to, "numpy"), reason="needs gan_jax[onnx,stablehlo]"
+    )
+    file = tmp_path / f"x.{ {'dcgan': 'npz', 'stablehlo': 'hlo'}.get(to, to) }"
+    file.write_text("mine")
+    assert cli("export", model, "--to", to, "--out", file) == 2
+    assert f"--out {file}: is there already" in cli.err and "--overwrite" in cli.err and file.read_text() == "mine"
+    assert cli("export", model, "--to", to, "--out", file / "under" / file.name) == 2
+    assert "is a file, and nothing can be written under it" in cli.err
+    if to in ("dcgan", "onnx"):
+        assert cli("export", model, "--to", to, "--out", file, "--overwrite") == 0 and file.stat().st_size > 1000
+
+
+def test_weights_that_are_not_finite(cli, model, tmp_path):
+    variables, _ = load_weights(model)
+    name = next(path for path in flatten(variables) if path.startswith("g_ema/params/") and path.endswith("kernel"))
+    flatten(variables)[name][...] = np.nan
+    folder = save(tmp_path / "w", CONFIG, variables, {})
+    for to in ("dcgan", "onnx"):
+        assert cli("export", folder, "--to", to, "--out", tmp_path / ("x.npz" if to == "dcgan" else "x.onnx")) == 2
+        assert name in cli.err and "not finite" in cli.err
+    assert [p.name for p in tmp_path.iterdir()] == ["w"]
+
+
+def test_onnx_of_a_network_in_bfloat16_says_what_computes(cli, model, tmp_path):
+    pytest.importorskip("onnx", reason="needs the exporter: pip install 'gan_jax[onnx]'")
+    variables, _ = load_weights(model)
+    low = jax.tree.map(lambda x: x.astype("bfloat16"), {"g_ema": variables["g_ema"]})
+    folder = save(tmp_path / "w", dataclasses.replace(CONFIG, dtype="bfloat16"), low, {})
+    assert cli("export", folder, "--to", "onnx", "--out", tmp_path / "x.onnx") == 0
+    assert "computes in float32, where these networks compute in bfloat16" in cli.out
+    assert json.loads((tmp_path / "x.onnx.json").read_text())["computes"] == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "complex64", "int8"])
+def test_types_that_could_not_be_read_back(tmp_path, dtype):
+    """What is written is read; else it is refused, and the leaf named."""
+    leaf = np.ones((2, 2), np.dtype(getattr(ml_dtypes, dtype, dtype)))
+    for end in (".safetensors", ".npz", ".pt"):
+        with pytest.raises(
+            ExportError, match=rf"leaf 'g_ema/a' is {dtype}\[2,2\]; files hold weights in float64, float32"
+        ):
+            export_file(tmp_path / f"x{end}", CONFIG, {"g_ema": {"a": leaf}})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_other_order_of_bytes_is_written_as_ours(tmp_path):
+    """As it stands it would be read as other numbers, or as damage."""
+    leaf = np.arange(6.0).reshape(2, 3).astype(">f4")
+    save_weights(tmp_path / "a", {"g": {"x": leaf}}, {})
+    [file] = export_file(tmp_path / "c.safetensors", CONFIG, {"g_ema": {"x": leaf}})
+    for array in (load_weights(tmp_path / "a")[0]["g"]["x"], read_foreign(file).tensors["g_ema/x"]):
+        np.testing.assert_array_equal(array, leaf.astype("f4"), strict=True)
+
+
 def test_onnx_without_its_exporter(cli, model, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     assert cli("export", model, "--to", "onnx", "--out", tmp_path / "x.onnx") == 2
     assert "pip install 'gan_jax[onnx]'" in cli.err

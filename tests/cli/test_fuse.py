@@ -52,6 +52,10 @@ def test_two_pairs_become_one(cli, pairs, tmp_path, method):
         "attention": "attention by position",
     }.items():
         assert (f"{said}: {tmp_path / 'run' / name}.png" in cli.out) == (name in drawn)
+    stages = {"gradient": ["learning shares"], "distillation": ["lesson"], "cocktail": ["rooting donor 1 of 1"],
+              "feature_fusion": ["attending to donors", "lesson"], "merge": []}[method]  # fmt: skip
+    for name in stages:
+        assert f"{name}: 32 images, compiling" in cli.err or f"{name}: 16 images, compiling" in cli.err, cli.err
     if "fusion" in drawn:
         group = "all" if method in ("distillation", "cocktail") else "fc0"
         assert f"| `{group}`" in cli.out and "| a |" in cli.out.replace("  ", " ").replace("| a  |", "| a |")
@@ -65,6 +69,13 @@ def test_what_cannot_be_fused_is_said(cli, pairs):
     assert "wants two pairs or more: --donors A B" in cli.err
     assert cli("fuse", "--method", "freeze_d", "--donors", "a", "b") == 2
     assert "takes no donors; --method is one of minegan" in cli.err
+
+
+def test_a_budget_that_leaves_nothing_to_fine_tune_is_refused(cli, pairs):
+    run = [*WORDS, *RUN.split(), "--donors", str(pairs / "a"), str(pairs / "b")]
+    for stage, rounded in (("0.096", ""), ("0.09", " (in whole dispatches)")):
+        assert cli("fuse", *run, "--method", "gradient", "--transfer.fuse-kimg", stage) == 2
+        assert f"transfer.fuse_kimg {stage} must be shorter than train.kimg 0.096{rounded}: nothing would be" in cli.err
 
 
 def test_short_names_of_methods():

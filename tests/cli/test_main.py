@@ -147,3 +147,100 @@ def test_a_closed_pipe_is_silent():
     command = f"{sys.executable} -m gan_jax train --help | head -1"
     done = subprocess.run(command, shell=True, cwd=REPO, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("usage: gan-jax train") and done.stderr == ""
+
+
+# -- what is wrong outside of the program -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (MemoryError("Unable to allocate 8 TiB"), 3, "too little memory (Unable to allocate 8 TiB)"),
+        (NotADirectoryError(20, "Not a directory", f"{__file__}/run"), 2, "is a file, and a folder is wanted there"),
+        (IsADirectoryError(21, "Is a directory", "x"), 2, "x is a folder, and a file is wanted"),
+        (PermissionError(13, "Permission denied", "x"), 2, "Permission denied: x"),
+        (OSError(122, "Disk quota exceeded"), 3, "Disk quota exceeded"),
+        (OSError(27, "File too large"), 3, "File too large"),
+        (RuntimeError("Unable to initialize backend 'cuda': no"), 2, "backend 'cuda'"),
+        (ConfigError("evil \x1b[31mred\x07"), 2, "evil [31mred\n"),
+    ],
+)
+def test_errors_of_the_machine_are_one_sentence(cli, monkeypatch, error, code, text):
+    raise_in_verb(monkeypatch, error)
+    assert cli("demo") == code
+    assert text in cli.err and "Traceback" not in cli.err and "\x1b" not in cli.err and cli.err.count("\n") == 1
+
+
+def test_memory_of_a_device_names_what_to_lower(cli, monkeypatch):
+    from gan_jax.cli import train
+
+    class XlaRuntimeError(RuntimeError):
+        pass
+
+    def fail(*args, **kwargs):
+        raise XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes.\n\nmore")
+
+    monkeypatch.setattr(train, "start_run", fail)
+    assert cli("train", "--out", "/nowhere/at/all", "--data.shots", 5) == 3
+    assert "too little memory (Out of memory allocating 8589934592 bytes.): lower --train.batch" in cli.err
+
+
+def test_a_device_that_is_not_there_is_one_sentence(cli, monkeypatch):
+    import types
+
+    def devices():
+        raise AssertionError  # as JAX does, where the plugin of a platform is not installed
+
+    monkeypatch.setitem(sys.modules, "jax", types.SimpleNamespace(devices=devices))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    raise_in_verb(monkeypatch, AssertionError())
+    assert cli("demo") == 2
+    assert "JAX_PLATFORMS is cuda, and JAX finds no such device here" in cli.err and "Traceback" not in cli.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def config()\n    return 1", "line 1: SyntaxError: expected ':'\n    def config()"),
+        ("def config():\n    return Confg()", "line 2: NameError: name 'Confg' is not defined\n    return Confg()"),
+        ("import no_such_module", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("from gan_jax.config import Confg", "line 1: ImportError: cannot import name 'Confg'"),
+        (
+            "import gan_jax\ndef config():\n    return gan_jax.loda('x')",
+            "has no attribute 'loda'; did you mean 'load'?",
+        ),
+        (
+            "from gan_jax.config import *\ndef config():\n    return Config(optim=OptimConfig(lrr=1))",
+            "line 3: TypeError",
+        ),
+        (
+            "from gan_jax.config import *\ndef config():\n    return Config(optim=OptimConfig(lrr=1))",
+            "did you mean 'lr'",
+        ),
+        ("def config():\n    return 1 / 0", "line 2: ZeroDivisionError: division by zero"),
+        ("def confg(): return 1", "has no function config() (did you mean 'confg'?)"),
+        (
+            "from gan_jax.config import *\ndef config(): return Config(train=TrainConfig(batch='8'))",
+            "train.batch is '8'; use a whole number",
+        ),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_said_with_its_line(cli, tmp_path, text, said):
+    (tmp_path / "mine.py").write_text(text)
+    assert cli("train", tmp_path / "mine.py", "--out", tmp_path / "run") == 2
+    assert said in cli.err and "mine.py" in cli.err and "Traceback" not in cli.err and "gan_jax/cli" not in cli.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_package_lists_its_api_and_imports_nothing_for_it():
+    code = (
+        "import sys, gan_jax; names = dir(gan_jax); print({*gan_jax.__all__, 'config', 'data'} <= {*names}, "
+        "'jax' in sys.modules, len(names) < 45)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "False", "True"], done.stderr
+    import gan_jax
+
+    assert all(callable(getattr(gan_jax, name)) for name in gan_jax.__all__)
+    with pytest.raises(AttributeError, match="did you mean 'transplant_weights'"):
+        gan_jax.transplant_weight  # noqa: B018

@@ -91,6 +91,22 @@ def test_a_stopped_run_has_its_own_code(cli, fake_run, tmp_path):
     assert f"the same command goes on: gan-jax train {tmp_path}" in cli.out
 
 
+def test_ctrl_c_has_its_own_code(cli, fake_run, tmp_path):
+    fake_run.result = types.SimpleNamespace(stopped=True, stopped_by="Ctrl-C")
+    assert cli("train", "--out", tmp_path) == 130
+    assert f"the same command goes on: gan-jax train {tmp_path}" in cli.out
+
+
+def test_fork_names_a_run_and_a_new_folder(cli, fake_run, tmp_path):
+    config = Config(optim=c.OptimConfig(lr=1.5e-4))
+    (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(config)}))
+    assert cli("train", tmp_path, "--optim.b1", 0.5, "--fork", tmp_path / "new", "--at", 16) == 0
+    assert ran(fake_run) == (Config(optim=c.OptimConfig(lr=1.5e-4, b1=0.5)), tmp_path / "new")
+    assert fake_run.calls[-1][2] == {"at": 16, "fallback": False, "fork": tmp_path}
+    assert cli("train", "--fork", tmp_path / "new") == 2 and "gan-jax train RUN --fork NEW" in cli.err
+    assert cli("train", tmp_path, "--fork", "new", "--out", "x") == 2 and "two folders for one run" in cli.err
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import gan_jax
 from gan_jax import config as c
 from gan_jax.config import Config, to_dict
 
@@ -37,7 +36,7 @@ def test_transplant(cli, transplants, tmp_path):
     args, kwargs = transplants[-1]
     assert args == ("embedded:x", c.ResNetConfig(resolution=64), tmp_path)
     assert kwargs == {
-        "checkpoint": 48, "missing": "error", "unused": "error", "shape": "adapt", "seed": 7, "probes": 8,
+        "checkpoint": 48, "missing": "error", "unused": "error", "dtype": "cast", "shape": "adapt", "seed": 7, "probes": 8,
         "width": "net2wider", "d_width": "silent", "narrow": "strongest", "classes": (2, -1),
     }  # fmt: skip
     assert cli.out.splitlines()[:3] == [
@@ -74,6 +73,21 @@ def test_transplant_allows_only_the_operations_that_are_named(cli, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_transplant_replaces_nothing_unasked(cli, transplants, tmp_path):
+    (tmp_path / "weights.safetensors").touch()
+    assert cli("transplant", "x", "--out", tmp_path) == 2
+    assert "holds weights.safetensors" in cli.err and "--overwrite" in cli.err and not transplants
+    assert cli("transplant", "x", "--out", tmp_path, "--overwrite") == 0 and transplants
+
+
+def test_hints_of_a_plan_are_options_of_the_verb(cli, tmp_path):
+    assert (
+        cli("transplant", "embedded:fashion16", "--net.channel-max", 26, "--shape", "error", "--out", tmp_path / "x")
+        == 2
+    )
+    assert "with --shape adapt" in cli.err and "shape='" not in cli.err
+
+
 def test_transplant_checks_the_target(cli, transplants, tmp_path):
     assert cli("transplant", "x", "--out", tmp_path, "--net.resolution", 20) == 2
     assert "net.resolution is 20" in cli.err
@@ -87,10 +101,12 @@ def test_transplant_checks_the_target(cli, transplants, tmp_path):
 class FakeModel:
     """Images whose first pixel is the label (or the number of the image)."""
 
-    def sample(self, key, n, labels=None, truncation=None):
-        import jax
+    def __init__(self, num_classes=0, class_names=None):
+        self.config = c.ResNetConfig(num_classes=num_classes)
+        self.manifest = {} if class_names is None else {"class_names": class_names}
 
-        images = np.array(jax.random.randint(key, (n, 8, 8, 3), 0, 256)).astype(np.uint8)
+    def sample(self, key, n, labels=None, truncation=None):
+        images = np.random.default_rng(key).integers(0, 256, (n, 8, 8, 3)).astype(np.uint8)
         if labels is not None:
             images[:, 0, 0, 0] = labels
         return images if truncation is None else np.full_like(images, 100 * truncation)
@@ -103,16 +119,29 @@ def pixels(path):
 
 @pytest.fixture
 def model(monkeypatch):
-    paths = []
-    monkeypatch.setattr(gan_jax, "load", lambda path: paths.append(path) or FakeModel(), raising=False)
-    return paths
+    """What was asked for; `model.made` is what is given."""
+    from gan_jax.transfer import models
+
+    asked = types.SimpleNamespace(paths=[], made=FakeModel())
+    monkeypatch.setattr(models, "load", lambda *path: asked.paths.append(path) or asked.made)
+    return asked
 
 
 def test_sample_grid(cli, model, tmp_path):
-    assert cli("sample", "runs/x", "--n", 9, "--out", tmp_path / "new" / "grid.png") == 0
-    assert model == ["runs/x"]
+    assert cli("sample", "runs/x", "--n", 9, "--checkpoint", 48, "--out", tmp_path / "new" / "grid.png") == 0
+    assert model.paths == [("runs/x", 48)]
     with Image.open(tmp_path / "new" / "grid.png") as image:
         assert min(image.size) >= 3 * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("g.PNG", "PNG"), ("g.jpg", "JPEG"), ("g.JPEG", "JPEG"), ("g.webp", "WEBP")]
+)
+def test_sample_grid_of_any_picture_format_with_its_layout(cli, model, tmp_path, name, kind):
+    assert cli("sample", "x", "--n", 6, "--cols", 3, "--scale", 2, "--out", tmp_path / name) == 0
+    with Image.open(tmp_path / name) as image:
+        assert (image.format, image.size) == (kind, (3 * 18 + 2, 2 * 18 + 2))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_sample_arrays_are_set_by_the_seed(cli, model, tmp_path):
@@ -124,13 +153,45 @@ def test_sample_arrays_are_set_by_the_seed(cli, model, tmp_path):
     np.testing.assert_array_equal(images, np.load(b)["images"])
     assert (images != np.load(other)["images"]).any()
     assert a.read_bytes() == b.read_bytes()
+    assert np.load(a).files == ["images"]
 
 
-def test_sample_folder_and_labels(cli, model, tmp_path):
-    assert cli("sample", "x", "--n", 5, "--labels", 3, 7, "--out", tmp_path / "many") == 0
+def test_sample_of_classes_by_name_and_number(cli, model, tmp_path):
+    model.made = FakeModel(4, ["coat", "2", "ankle boot/x", "bag"])
+    assert cli("sample", "x", "--n", 5, "--labels", "bag", 0, "--out", tmp_path / "many") == 0
     files = sorted((tmp_path / "many").iterdir())
-    assert [f.name for f in files] == [f"{i:05d}.png" for i in range(5)]
-    assert [pixels(f)[0, 0, 0] for f in files] == [3, 7, 3, 7, 3]
+    names = ["bag", "coat"] * 3
+    assert [f.name for f in files] == [f"{i:05d}_{names[i]}.png" for i in range(5)]
+    assert [pixels(f)[0, 0, 0] for f in files] == [3, 0, 3, 0, 3]
+    assert cli("sample", "x", "--n", 5, "--out", tmp_path / "all.npz") == 0
+    found = np.load(tmp_path / "all.npz")
+    assert found["labels"].tolist() == [0, 1, 2, 3, 0]
+    assert found["class_names"].tolist() == ["coat", "2", "ankle boot/x", "bag"]
+    assert cli("sample", "x", "--n", 1, "--labels", "2", "--out", tmp_path / "named.npz") == 0
+    assert np.load(tmp_path / "named.npz")["labels"].tolist() == [1]  # a name goes before a number
+    assert cli("sample", "x", "--n", 1, "--labels", "ankle boot/x", "--out", tmp_path / "one") == 0
+    assert [f.name for f in (tmp_path / "one").iterdir()] == ["00000_ankle-boot-x.png"]
+
+
+def test_sample_of_classes_without_names(cli, model, tmp_path):
+    model.made = FakeModel(3)
+    assert cli("sample", "x", "--n", 2, "--out", tmp_path / "many") == 0
+    assert sorted(f.name for f in (tmp_path / "many").iterdir()) == ["00000_0.png", "00001_1.png"]
+    assert cli("sample", "x", "--labels", 3, "--out", tmp_path / "no") == 2
+    assert "--labels '3' is no class of this generator; use 0 to 2" in cli.err and not (tmp_path / "no").exists()
+
+
+def test_sample_never_replaces_or_mixes_unasked(cli, model, tmp_path):
+    grid, many = tmp_path / "grid.png", tmp_path / "many"
+    for n in (3, 2):
+        for out in (grid, many):
+            assert cli("sample", "x", "--n", n, "--out", out) == (0 if n == 3 else 2)
+    assert "allow it" in cli.err and "--overwrite" in cli.err
+    assert len(list(many.iterdir())) == 3
+    (many / "mine.txt").write_text("mine")
+    for out in (grid, many):
+        assert cli("sample", "x", "--n", 2, "--out", out, "--overwrite") == 0
+    assert sorted(f.name for f in many.iterdir()) == ["00000.png", "00001.png", "mine.txt"]
 
 
 def test_sample_truncation(cli, model, tmp_path):
@@ -139,11 +200,19 @@ def test_sample_truncation(cli, model, tmp_path):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (("--n", 0), "--n is 0"), (("--out", "x.jpg"), "unknown ending"), (("--truncation", 0), "--truncation is 0; use a number"),
+    (("--n", 0), "--n is 0"), (("--out", "x.gif"), "unknown ending; use .png, .jpg"),
+    (("--truncation", 0), "--truncation is 0; use a number"), (("--truncation", "nan"), "--truncation is nan"),
+    (("--seed", -1), "--seed is -1; use a whole number from 0"), (("--seed", 10**20), "--seed is 1000"),
+    (("--cols", 0), "--cols is 0"), (("--out", "x.npz", "--scale", 2), "--scale enlarges pictures"),
+    (("--out", "folder", "--cols", 2), "--cols lays a grid out"), (("--labels", 1), "has no classes"),
+    (("--out", "FILE/x.png"), "is a file, and nothing can be written under it"),
 ])  # fmt: skip
-def test_sample_refuses(cli, model, argv, message):
+def test_sample_refuses_before_any_work(cli, model, tmp_path, monkeypatch, argv, message):
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").touch()
     assert cli("sample", "x", *argv) == 2
-    assert message in cli.err
+    assert message in cli.err and len(cli.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
 
 
 # -- evaluate --------------------------------------------------------------------------------------------------

@@ -296,3 +296,144 @@ def test_damaged_and_odd_zips(tmp_path):
         archive.writestr(link, "/etc/passwd")
     with pytest.raises(DataError, match="x.zip/a.png is not a readable image"):
         load(f"zip:{path}")
+
+
+# -- numbers and names of classes -----------------------------------------------------------------------
+
+
+def grey_levels(images) -> list[int]:
+    return sorted(set((images.images[:, 0, 0, 0] // 20).tolist()))
+
+
+@both
+def test_class_folders_that_are_numbers_are_these_labels(tmp_path, write):
+    spec = write(tmp_path, {f"{k}/{i}.png": png(20 * k, channels=1) for k in range(12) for i in range(2)})
+    images = load(spec)
+    assert images.class_names == tuple(map(str, range(12)))
+    assert_array_equal(images.labels, images.images[:, 0, 0, 0] // 20)
+    assert not images.notes
+    for chosen in (2, "2", "02"):
+        assert grey_levels(load(spec, classes=(chosen,))) == [2]
+    assert grey_levels(load(spec, classes=(10, "11"))) == [10, 11]
+    with pytest.raises(DataError, match="class 2 is named twice"):
+        load(spec, classes=(2, "2"))
+    with pytest.raises(DataError, match="no class called 12; its classes are 0, 1,"):
+        load(spec, classes=(12,))
+
+
+def test_class_folders_from_one_say_how_they_map_and_are_chosen_by_their_names(tmp_path):
+    spec = write_folder(tmp_path, {f"{k}/a.png": png(20 * k, channels=1) for k in (1, 2, 10)})
+    images = load(spec)
+    assert images.class_names == ("1", "2", "10")
+    assert images.notes == (
+        "the class folders are whole numbers, but not 0 .. 2: their labels are 1 -> 0, 2 -> 1, 10 -> 2",
+    )
+    assert grey_levels(load(spec, classes=(2,))) == [2] and grey_levels(load(spec, classes=(10,))) == [10]
+
+
+def test_names_with_numbers_in_them_are_in_natural_order(tmp_path):
+    images = load(write_folder(tmp_path, {f"cat{k}/a.png": png() for k in (10, 9, 1)}))
+    assert images.class_names == ("cat1", "cat9", "cat10")
+
+
+LABEL_TEXTS = {
+    "csv": ("labels.csv", lambda k: f"{k}"),
+    "floats in csv": ("labels.csv", lambda k: f"{k}.0"),
+    "padded": ("labels.csv", lambda k: f"{k:03}"),
+    "json strings": ("labels.json", str),
+    "json floats": ("labels.json", float),
+    "json": ("labels.json", int),
+    "dataset": ("dataset.json", str),
+    "windows": ("dataset.json", float),
+    "spreadsheet": ("labels.csv", lambda k: f"{k}"),
+}
+
+
+@both
+@pytest.mark.parametrize("case", LABEL_TEXTS)
+def test_label_files_mean_the_same_number_however_it_is_written(tmp_path, write, case):
+    name, text = LABEL_TEXTS[case]
+    files = {f"x/{k:02}.png": png(20 * k, channels=1) for k in range(12)}
+    rows = [(file.replace("/", "\\") if case == "windows" else file, text(k)) for k, file in enumerate(files)]
+    if name == "labels.csv":
+        mark = ";" if case == "spreadsheet" else ","
+        content = "\ufeffName,Class\n".replace(",", mark) + "".join(f"{file}{mark}{label}\n" for file, label in rows)
+    else:
+        content = json.dumps({"labels": rows} if name == "dataset.json" else dict(rows))
+    spec = write(tmp_path, {**files, name: content.encode()})
+    if write is write_zip:  # one folder around all images would go, but the label file lies beside it
+        assert "x/" in next(iter(files))
+    assert_array_equal(load(spec).labels, range(12))
+    assert grey_levels(load(spec, classes=(2, 10))) == [2, 10]
+
+
+@both
+def test_a_label_file_in_the_one_folder_around_everything_is_read(tmp_path, write):
+    images = load(
+        write(tmp_path, {"photos/a.png": png(), "photos/b.png": png(), "photos/labels.csv": b"a.png,1\nb.png,0"})
+    )
+    assert_array_equal(images.labels, [1, 0])
+
+
+def test_odd_class_folders_are_said(tmp_path):
+    pixels = {f"{split}/{kind}/a.png": png() for split in ("train", "test") for kind in ("cat", "dog")}
+    (note,) = load(write_folder(tmp_path / "1", pixels)).notes
+    assert (
+        "the class folders test, train look like splits" in note
+        and "/1/test to have the folders in it as classes" in note
+    )
+    (note,) = load(write_folder(tmp_path / "2", {"set/cat/a.png": png(), "set/dog/a.png": png()})).notes
+    assert "all images lie below the one folder 'set'" in note
+    files = {"a/1.png": png(), "b/1.png": png(), "c/1.heic": b"\0\0\0\x18ftypheic", "a/labels.csv": b"1.png,3"}
+    notes = load(write_folder(tmp_path / "3", files)).notes
+    assert notes[1:] == (
+        "a/labels.csv lies in a subfolder and is not read; labels stand in one file beside all folders",
+        "no image of the folder(s) c can be read: they are no classes",
+    )
+
+
+HOSTILE_LABELS = {
+    "one-hot": ("labels.json", b'{"a.png": [1, 0]}', r"is \[1, 0\]; use whole numbers.*one-hot"),
+    "null": ("labels.json", b'{"a.png": null}', "is None; use whole numbers"),
+    "true": ("labels.json", b'{"a.png": true}', "is True; use whole numbers"),
+    "endless": ("labels.json", b'{"a.png": 1e999}', "is inf; use whole numbers"),
+    "long": ("labels.json", b'{"a.png": ' + b"7" * 400 + b"}", "is a number of 1329 bits"),
+    "longer": ("labels.json", b'{"a.png": ' + b"7" * 5000 + b"}", "labels.json cannot be read"),
+    "deep": ("labels.json", b"[" * 100_000, "labels.json cannot be read: it is nested too deeply"),
+    "field": ("labels.csv", b"a.png," + b"x" * 200_000, "labels.csv cannot be read: field larger"),
+    "utf-16": ("labels.csv", "a.png,0".encode("utf-16"), "it is not UTF-8 .*save it as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_LABELS)
+def test_hostile_label_files_are_a_sentence(tmp_path, case):
+    name, content, says = HOSTILE_LABELS[case]
+    with pytest.raises(DataError, match=says) as caught:
+        load(write_folder(tmp_path, {"a.png": png(), name: content}))
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+# -- bounds ---------------------------------------------------------------------------------------------
+
+
+def test_a_zip_that_unpacks_to_far_more_than_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("gan_jax.data.limits.MAX_UNPACKED_BYTES", 100_000)
+    with pytest.raises(
+        DataError, match=r"x.zip has [0-9,]+ bytes and unpacks to 3,000,000; the limit is 100,000 bytes or 100"
+    ):
+        load(write_zip(tmp_path, {f"{i}.bmp": bytes(1_000_000) for i in range(3)}))
+
+
+def test_a_zip_that_lists_too_much_is_refused_before_the_list_is_read(tmp_path, monkeypatch):
+    spec = write_zip(tmp_path, {"a.png": png()})
+    path = tmp_path / "x.zip"
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\5\6") + 12
+    data[at : at + 4] = struct.pack("<I", 0x7FFFFFFF)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="x.zip lists more files than a zip file may hold"):
+        load(spec)
+    spec = write_zip(tmp_path, {f"{i}.png": png() for i in range(3)})
+    monkeypatch.setattr("gan_jax.data.files.MAX_ENTRIES", 2)
+    with pytest.raises(DataError, match="x.zip lists more files"):
+        load(spec)

@@ -206,8 +206,8 @@ def test_worker_processes_change_nothing():
         ({"batch": 0}, "batch of 0 cannot be divided"),
         ({"batch": 6, "process_count": 4}, "a batch of 6 cannot be divided over 4 processes"),
         ({"process_index": 2, "process_count": 2}, r"process_index 2 is outside 0 .. 1"),
-        ({"seed": -1}, "data seed -1 is outside"),
-        ({"seed": 2**32}, "data seed 4294967296 is outside"),
+        ({"seed": -1}, "data seed is -1; use a whole number"),
+        ({"seed": 2**64}, "data seed is 18446744073709551616; use a whole number"),
         ({"channels": 2}, "cannot turn 1 channels into 2"),
     ],
 )

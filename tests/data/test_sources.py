@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import struct
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_images_that_are_not_square_are_cropped_padded_or_stretched():
     cropped = load(wide, resolution=4)
     assert_array_equal(cropped.images[..., 0], wide[:, :, 1:5])
     assert cropped.notes == (
-        "2 of 2 images are not square: their centre is cut out (data.fit pad or stretch keeps all of them)",
+        "all 2 images are not square: cut to the centre (data.fit pad or stretch keeps all of it)",
     )
     assert_array_equal(load(wide, crop=True).images, cropped.images)
     padded = load(wide, resolution=6, fit="pad").images[..., 0]
@@ -235,3 +236,44 @@ FASHION = (
     "Bag",
     "Ankle boot",
 )
+
+
+def test_what_unpacks_to_far_more_than_it_is_is_refused_by_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("gan_jax.data.limits.MAX_UNPACKED_BYTES", 100_000)
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, images=np.zeros((100, 100, 100), np.uint8))
+    with pytest.raises(
+        DataError, match=r"x.npz has [0-9,]+ bytes and unpacks to 1,000,128; the limit is 100,000 bytes or 100"
+    ):
+        load(f"npz:{path}")
+    np.savez(path, images=np.zeros((100, 100, 100), np.uint8))  # as large as it is
+    assert len(load(f"npz:{path}")) == 100
+    body = bytes([0, 0, 8, 3]) + struct.pack(">3I", 100, 100, 100) + bytes(1_000_000)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(body))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1]) + struct.pack(">I", 100) + bytes(100))
+    with pytest.raises(DataError, match="train-images-idx3-ubyte.gz has .* and unpacks to 1,000,000; the limit is"):
+        load(f"idx:{tmp_path}")
+    (tmp_path / "train-images-idx3-ubyte.gz").unlink()
+    os.mkfifo(tmp_path / "train-images-idx3-ubyte")
+    with pytest.raises(DataError, match="train-images-idx3-ubyte is not a regular file"):
+        load(f"idx:{tmp_path}")
+
+
+def test_npz_labels_as_tables_have_them(tmp_path):
+    path, pixels = tmp_path / "x.npz", np.zeros((3, 4, 4), np.uint8)
+    for labels, expected in (
+        (np.array([2.0, 0, 10]), [2, 0, 10]),
+        (np.array(["2", "0", "10"]), [2, 0, 10]),
+        (np.array([b"b", b"a", b"b"]), [1, 0, 1]),
+    ):
+        np.savez(path, images=pixels, labels=labels)
+        assert_array_equal(load(f"npz:{path}").labels, expected)
+    assert load(f"npz:{path}").class_names == ("a", "b")
+    np.savez(path, images=pixels, labels=np.eye(3))
+    with pytest.raises(
+        DataError, match=r"labels must be integers \[N\], not float64\[3, 3\]; one-hot labels are turned"
+    ):
+        load(f"npz:{path}")
+    np.savez(path, images=np.zeros((3, 3, 8, 8), np.uint8))
+    with pytest.raises(DataError, match="images have 8 channels.*if they are channels first"):
+        load(f"npz:{path}")

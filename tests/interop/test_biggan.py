@@ -66,7 +66,7 @@ def drawn(config):
     """A pair, tensors under their names, and the links."""
     rng, pair = np.random.default_rng(0), build(config)
     links = {"g": generator_links(config), "d": discriminator_links(config)}
-    leaves = lambda net: {p: rng.standard_normal(s.shape).astype("f4") for p, s in flatten(net.specs()).items()}
+    leaves = lambda net: {p: np.abs(rng.standard_normal(s.shape)).astype("f4") for p, s in flatten(net.specs()).items()}
     tensors = {name: export_tensors(leaves(getattr(pair, name)), links[name]) for name in ("g", "d")}
     return pair, tensors, links
 

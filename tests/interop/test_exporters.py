@@ -53,7 +53,9 @@ def config_of(layout: str) -> NetConfig:
 
 def drawn(config, seed=0):
     rng, pair = np.random.default_rng(seed), build(config)
-    draw = lambda net: {p: rng.standard_normal(s.shape).astype(s.dtype) for p, s in flatten(net.specs()).items()}
+    draw = lambda net: {
+        p: np.abs(rng.standard_normal(s.shape)).astype(s.dtype) for p, s in flatten(net.specs()).items()
+    }
     return {"g_ema": unflatten(draw(pair.g)), "d": unflatten(draw(pair.d))}
 
 

@@ -64,7 +64,9 @@ def state(network: str, config: DCGANConfig = CONFIG):
     rng, pair = np.random.default_rng(0), build(config)
     specs = flatten(getattr(pair, network).specs())
     links = {"g": dcgan.generator_links, "d": dcgan.discriminator_links}[network](config)
-    return export_tensors({p: rng.standard_normal(s.shape).astype("f4") for p, s in specs.items()}, links), links
+    return export_tensors(
+        {p: np.abs(rng.standard_normal(s.shape)).astype("f4") for p, s in specs.items()}, links
+    ), links
 
 
 def test_names_of_others_by_order(tmp_path):

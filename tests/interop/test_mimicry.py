@@ -34,7 +34,9 @@ def config_of(r: int, estimate) -> SNGANConfig:
 
 def state(net: str, config: SNGANConfig) -> dict[str, np.ndarray]:
     rng, specs = np.random.default_rng(0), flatten(getattr(build(config), net).specs())
-    return export_tensors({p: rng.standard_normal(s.shape).astype("f4") for p, s in specs.items()}, LINKS[net](config))
+    return export_tensors(
+        {p: np.abs(rng.standard_normal(s.shape)).astype("f4") for p, s in specs.items()}, LINKS[net](config)
+    )
 
 
 @pytest.mark.parametrize(("r", "estimate"), CASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -227,6 +228,7 @@ BAD = {
     "int8": (lambda a: (a * 10).astype(np.int8), "is int8.*no.* without their scales.*'main.3.weight_scale'"),
     "uint8": (lambda a: (a * 10).astype(np.uint8), "is uint8"),
     "bool": (lambda a: a > 0, "is bool"),
+    "float8": (lambda a: a.astype(ml_dtypes.float8_e4m3fn), "is float8_e4m3fn.* times a scale, 'main.3.weight_scale'"),
     "int64": (lambda a: (a * 10).astype(np.int64), "is int64"),
     "complex64": (lambda a: a * (1 + 1j), "is complex64"),
     "nan": (lambda a: np.where(a == a.max(), np.nan, a).astype("f4"), r"becomes leaf 'g_ema/params/b8/kernel', holds 1 of .*nan"),
@@ -240,9 +242,11 @@ def test_values_that_are_no_weights(tmp_path, kind):
     config = DCGANConfig(16, 1, 4, 32, 8)
     g = {n.split(".", 1)[1]: a for n, a in state(config)["g_ema"].items()}
     change, message = BAD[kind]
-    more = {"main.3.weight_scale": np.ones(1, "f4")} if kind == "int8" else {}
-    with pytest.raises(ForeignLayoutError, match=f"'main.3.weight'.*{message}"):
-        read(tmp_path, {**g, "main.3.weight": change(g["main.3.weight"]), **more})
+    more = {"main.3.weight_scale": np.ones(1, "f4")} if kind in ("int8", "float8") else {}
+    save_file({**g, "main.3.weight": change(g["main.3.weight"]), **more}, tmp_path / "x.safetensors")
+    for ignore in ((), more):
+        with pytest.raises(ForeignLayoutError, match=f"x.safetensors.*'main.3.weight'.*{message}"):
+            import_file(tmp_path / "x.safetensors", ignore=[*ignore])
 
 
 def test_a_negative_variance_is_not_written(tmp_path, capsys):

@@ -188,9 +188,16 @@ def test_what_makes_other_images_is_not_written(export, tmp_path, monkeypatch):
 def test_weights_that_make_no_images(export, tmp_path):
     pytest.importorskip("onnx", reason="needs the exporter: pip install 'gan_jax[onnx]'")
     variables = jax.tree.map(lambda x: np.full_like(x, np.nan), weights_of(MLP))
-    with pytest.raises(ProgramError, match="makes values that are not finite"):
+    with pytest.raises(ProgramError, match="leaf .g_ema/params/.* of these weights holds .* not finite"):
         export(tmp_path / "x", MLP, variables, images="float32")
     assert not list(tmp_path.iterdir())
+
+
+@serialised
+def test_images_that_are_not_finite_are_said(tmp_path):
+    variables = jax.tree.map(lambda x: -np.ones_like(x), weights_of(PLAIN))  # variances below 0
+    export_stablehlo(tmp_path / "x", PLAIN, variables, images="float32")
+    assert "not finite" in json.loads((tmp_path / "x.json").read_text())["checked"]
 
 
 def run_graph(function, *inputs):

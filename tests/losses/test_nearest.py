@@ -38,3 +38,11 @@ def test_equal_sets_are_at_no_distance_and_far_from_zero_digits_are_kept():
     assert two_way_nearest(jnp.asarray(a), jnp.asarray(a)[::-1]) == 0
     near = a + np.float32(1e-3)
     assert_allclose(two_way_nearest(jnp.asarray(a), jnp.asarray(near)), 2e-6, rtol=0.1)
+
+
+def test_far_from_the_origin_the_nearest_is_still_found():
+    draw = np.random.default_rng(1)
+    a, b = ((draw.normal(size=(n, 3)) + 1e4).astype(np.float32) for n in (6, 9))
+    assert_allclose(
+        two_way_nearest(jnp.asarray(a), jnp.asarray(b)), by_hand(*(x.astype(float) for x in (a, b)))[0], rtol=1e-4
+    )

@@ -181,3 +181,47 @@ def test_norm_keeps_wide_statistics_of_half_precision():
     assert out.dtype == jnp.bfloat16 and updated["batch_stats"]["mean"].dtype == jnp.float32
     mean = np.asarray(x, np.float64).mean((0, 1, 2))
     np.testing.assert_allclose(updated["batch_stats"]["mean"], 0.225 + 0.1 * mean, rtol=1e-4)
+
+
+def far_channels() -> np.ndarray:
+    """Means of 0, 3, 10 and 3,000 beside deviations of 1, 0.01, 0.003 and 1."""
+    rng, scale, mean = np.random.default_rng(0), np.float32([1, 0.01, 0.003, 1]), np.float32([0, 3, 10, 3000])
+    parts = [rng.standard_normal((64, 16, 16, channels)) for channels in (3, 1)]
+    return np.concatenate(parts, axis=-1).astype(np.float32) * scale + mean
+
+
+def test_norm_of_channels_whose_mean_is_far_beyond_their_deviation():
+    """Values, running statistics and gradients against float64."""
+    x, weight = far_channels(), np.asarray(draw(64, 16, 16, 4, seed=1))
+    wide = x.astype(np.float64)
+    mean, var = wide.mean((0, 1, 2)), wide.var((0, 1, 2))
+    expected = (wide - mean) / np.sqrt(var + 1e-5)
+    variables = Norm().init(jax.random.key(0), x)
+
+    def objective(x):
+        out, updated = Norm().apply(variables, x, train=True, mutable=["batch_stats"])
+        return (out * weight).sum(), (out, updated["batch_stats"])
+
+    slope, (out, updated) = jax.jit(jax.grad(objective, has_aux=True))(x)
+    np.testing.assert_allclose(out.std((0, 1, 2)), expected.std((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(out.std((0, 1, 2))[2], 0.6924, atol=1e-4)
+    np.testing.assert_allclose(out, expected, atol=2e-3)  # a digit of float32 is 2.4e-4 at 3,000
+    np.testing.assert_allclose(updated["mean"], (1 - MOMENTUM) * mean, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(updated["var"], MOMENTUM + (1 - MOMENTUM) * var, rtol=1e-5)
+    inner = lambda a: (a * expected).mean((0, 1, 2))
+    whole = (weight - weight.mean((0, 1, 2)) - expected * inner(weight)) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(slope, whole, rtol=1e-3, atol=1e-3 / np.sqrt(var.min()))
+
+
+def test_norm_of_far_channels_over_devices_and_over_a_population():
+    x = far_channels()
+    x[32:] += np.float32([1, 0.01, 0.003, 1])  # halves of unlike means: the variance between devices counts
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean((0, 1, 2))) / np.sqrt(wide.var((0, 1, 2)) + 1e-5)
+    variables = Norm().init(jax.random.key(0), x)
+    apply = lambda v, x: Norm(axis_name="batch").apply(v, x, train=True, mutable=["batch_stats"])[0]
+    mesh, spec = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("batch",)), jax.sharding.PartitionSpec("batch")
+    parts = jax.jit(jax.shard_map(apply, mesh=mesh, in_specs=(jax.sharding.PartitionSpec(), spec), out_specs=spec))
+    np.testing.assert_allclose(parts(variables, x), expected, atol=2e-3)
+    several = jax.jit(jax.vmap(lambda x: Norm().apply(variables, x, train=True, mutable=["batch_stats"])[0]))
+    np.testing.assert_allclose(several(np.stack([x, 2 * x]))[0], expected, atol=2e-3)

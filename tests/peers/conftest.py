@@ -41,13 +41,13 @@ def peer() -> Callable[[str], ModuleType]:
                 pytest.skip(f"compares with {package}, but {needed} is not installed: make test-peers")
         with warnings.catch_warnings(action="ignore"):
             if importlib.util.find_spec("torchvision"):
-                _torchvision()
+                import_torchvision()
             return importlib.import_module(name)
 
     return load
 
 
-def _torchvision() -> None:
+def import_torchvision() -> None:
     """Imports torchvision, also a build for GPUs beside a torch without: what fails there are operators of detectors."""
     import torch
 

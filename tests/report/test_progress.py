@@ -85,3 +85,19 @@ def test_an_error_ends_the_bar_and_passes():
 
 def test_clock_text():
     assert [clock_text(s) for s in (0, 59.6, 3599, 7389)] == ["0:00", "1:00", "59:59", "2:03:09"]
+
+
+def test_pauses_are_no_slow_training():
+    file, clock = io.StringIO(), Clock()
+    with Progress(1000, "x", file=file, clock=clock) as progress:
+        for images in range(100, 501, 100):
+            clock.now += 1
+            progress.update(images)
+            progress.pause("evaluating")
+            clock.now += 50
+            progress.pause("saving")  # within the other
+            progress.proceed()
+            progress.proceed()
+    np.testing.assert_allclose(progress.images_per_s, 100.0)
+    np.testing.assert_allclose(progress.left_s, 5.0)
+    assert file.getvalue().splitlines()[-1] == "x: 500 images in 4:15, 2 images/s with compilation and pauses"

@@ -258,3 +258,33 @@ def test_orbax_loads_with_the_first_save_only(tmp_path):
 def test_bad_options(tmp_path):
     with pytest.raises(ValueError, match="keep_last=0 must be at least 1"):
         Checkpointer(tmp_path, keep_last=0)
+
+
+def test_a_state_is_saved_first_and_scored_later(tmp_path):
+    """What is kept is what it would be if the metric had been known before the save."""
+    metric = lambda images: checkpoint_store.read_manifest(tmp_path / str(images))["metric"]
+    with Checkpointer(tmp_path, keep_last=1, keep_best=True) as checkpointer:
+        for number, score in ((1, 5.0), (2, 3.0), (3, 4.0)):
+            checkpointer.save(number * 100, make_state(number))
+            checkpointer.score(number * 100, score)
+            checkpointer.score(number * 100 + 50, 0.0)  # of a state that nobody saved
+            checkpointer.score(number * 100, None)
+        checkpointer.wait()
+        assert checkpoint_store.complete(tmp_path) == [200, 300] and (metric(200), metric(300)) == (3.0, 4.0)
+        checkpointer.score(300, 2.0)
+        assert checkpoint_store.complete(tmp_path) == [300] and metric(300) == 2.0
+        assert_same(checkpointer.restore(make_template()).state, make_state(3))
+        checkpointer.score(300, 1.0)  # of the state that was restored
+    assert metric(300) == 1.0
+    assert_same(read(tmp_path, make_template()).state, make_state(3))
+
+
+def test_what_a_killed_save_left_is_gone_when_a_run_is_over(tmp_path):
+    saved(tmp_path, 1)
+    left = tmp_path / f"200{checkpoint_store.UNFINISHED}"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.unfinished() == [left.name]
+        checkpointer.restore(make_template())
+    assert not left.exists()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -77,3 +79,21 @@ def test_a_broken_line_in_the_middle_is_told(tmp_path, line):
     with pytest.raises(CheckpointError, match="metrics.jsonl, line 2 is not a JSON object"):
         read_rows(path)
     assert path.read_bytes().endswith(ROWS)
+
+
+@pytest.mark.parametrize("row", [b'{"images": "7"}', b'{"images": 7, "seconds": null}', b"[" * 100_000])
+def test_a_row_of_other_types_is_told_with_the_way_out(tmp_path, row):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"images": 1}\n' + row + b"\n" + ROWS)
+    for act in (read_rows, lambda path: cut_rows(path, 5)):
+        with pytest.raises(CheckpointError, match="metrics.jsonl, line 2 is .*: remove that line, or the file"):
+            act(path)
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        append_row(tmp_path / "metrics.jsonl", {"images": 1})
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(tmp_path / "metrics.jsonl")

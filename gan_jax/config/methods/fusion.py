@@ -75,7 +75,7 @@ MergeKind = Literal[
 class MergeConfig(DonorsConfig):
     """Donors merged in closed form; with `best` the one that is nearest to the target is taken, and nothing merged."""
 
-    merge: MergeKind = "uniform"
+    merge: MergeKind = "uniform"  # the closed form
     base: str | None = None  # what the networks were fine-tuned from, for task vectors; None = the source
     weights: tuple[float, ...] | None = None  # of the source and the donors, or of the donors over a base; None = even
     density: float | None = None  # share of each task vector that TIES and DARE keep; None = the published one

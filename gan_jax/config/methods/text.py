@@ -15,8 +15,8 @@ class NADAConfig(FinetuneConfig):
     networks: Literal["both", "g", "d"] = "g"
     unused: Literal["error", "drop"] = "drop"
     clip: str = ""  # folder of CLIP weights, or the name of an encoder given in Python
-    source_text: str = "photo"
-    target_text: str = "sketch"
+    source_text: str = "photo"  # what the source makes, in words
+    target_text: str = "sketch"  # what it is to make, in words
     layers: int = 1  # how many layers of G train in a step, those whose styles move most; 0 = all
     layer_batch: int = 8  # styles that are moved to choose them
     layer_lr: float = 0.01  # step size of that move

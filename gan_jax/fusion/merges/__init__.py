@@ -16,6 +16,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gan_jax.fusion.merges.averages import average
 from gan_jax.fusion.merges.blend import blend
 from gan_jax.fusion.merges.dare import dare, dare_votes
@@ -87,9 +89,20 @@ def merge(kind: str, donors: Sequence[Tree], *, base: Tree | None = None, **give
     if unknown := [name for name in given if name not in row.needs and name not in row.options]:
         known = [*row.needs, *row.options]
         raise MergeError(f"merge {kind!r} takes no {unknown[0]!r}{did_you_mean(unknown[0], known)}; it takes {known}")
+    for name, value in given.items():
+        if name in row.options and not np.isfinite(_numbers(value)).all():
+            raise MergeError(f"merge {kind!r}: {name} is {value}; give finite numbers")
     if row.count is not None and len(donors) != row.count:
         raise MergeError(f"merge {kind!r} is of {row.count} donors, but there are {len(donors)}")
     return row.function(donors=donors, **given)
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """The numbers in an option; of what is no number, or learned and traced, none."""
+    try:
+        return np.asarray(value, np.float64) if isinstance(value, float | int | Sequence | np.ndarray) else np.zeros(0)
+    except (TypeError, ValueError):
+        return np.zeros(0)
 
 
 def _uniform(donors: Sequence[Tree]) -> Tree:

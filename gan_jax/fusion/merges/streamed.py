@@ -23,6 +23,7 @@ from gan_jax.config import differences
 from gan_jax.fusion.merges import MERGES, merge
 from gan_jax.fusion.merges.averages import merge_collections
 from gan_jax.fusion.merges.leaves import MergeError, check_fit, is_float
+from gan_jax.interop.finite import check_finite
 from gan_jax.interop.source import Source
 from gan_jax.interop.stream import stream_weights
 from gan_jax.surgery.provenance import fused_history, history_of
@@ -50,7 +51,7 @@ def merge_streamed(
     Raises:
       MergeError: a merge that needs whole networks, or is unknown; networks of other leaves, shapes or architectures,
         with the leaf or the option; options that do not fit. Nothing has been written then.
-      WeightsError: a damaged leaf; what had been written is gone.
+      WeightsError: a damaged leaf, or one with nan or inf; what had been written is gone.
     """
     if kind not in STREAMED:
         why = " needs whole networks, or more than them" if kind in MERGES else did_you_mean(kind, STREAMED)
@@ -65,11 +66,15 @@ def merge_streamed(
 
     def leaf(path: str) -> Any:
         root, collection, tail = path.split("/", 2)
-        one = lambda source: unflatten({tail: source(path)})
+        one = lambda source: unflatten({tail: source.take(path)})
         if collection == "params":
             elected = {} if root not in majority else {"majority": majority[root]}
             trees = [one(source) for source in sources]
-            return flatten(merge(kind, trees, base=over and one(over), **given, **elected))[tail]
+            made = flatten(merge(kind, trees, base=over and one(over), **given, **elected))[tail]
+            check_finite(
+                {path: made}, f"the {kind} merge of {', '.join(source.name for source in sources)}", MergeError
+            )
+            return made
         beside = [{collection: one(source)} for source in sources]
         return flatten(merge_collections(beside, over and {collection: one(over)}, shares))[f"{collection}/{tail}"]
 
@@ -114,7 +119,7 @@ def _majority(
     for path in specs:
         root, collection, tail = path.split("/", 2)
         if collection == "params":
-            trees = [unflatten({tail: source(path)}) for source in (base, *sources)]
+            trees = [unflatten({tail: source.take(path)}) for source in (base, *sources)]
             totals[root] = totals.get(root, 0) + count(trees[0], trees[1:], **taken)
     return {root: jnp.sign(total) for root, total in totals.items()}
 

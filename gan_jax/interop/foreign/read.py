@@ -68,8 +68,8 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> Foreign:
         form, tensors, values, stubs = _read(data, budget)
         if not tensors:
             raise ForeignError(
-                "holds no tensor at all; a file of weights holds some (a frozen TorchScript program has them as constants: save "
-                "the state_dict of the module that it was made of)"
+                "holds no tensor at all; a file of weights holds some (a frozen TorchScript program has constants instead: "
+                "save the state_dict of the module that it was made of)"
             )
     except ForeignError as error:
         raise ForeignError(f"{path}: {error}") from error

@@ -12,6 +12,7 @@ import typing
 from typing import Any
 
 from gan_jax.config import ConfigError, NetConfig, net_from_dict
+from gan_jax.documents import parse_document
 from gan_jax.interop.layouts.layout import DROPPED, NOTHING, Beside, ForeignLayout, Found, Part, Tensors
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets import build
@@ -57,8 +58,9 @@ def config_of(beside: Beside) -> NetConfig:
             "a folder with manifest.json is used as it is, and not imported"
         )
     try:
-        return net_from_dict(json.loads(said[0]), "net in the file's metadata")
-    except (ConfigError, ValueError, TypeError) as error:
+        where = "net in the file's metadata"
+        return net_from_dict(parse_document(said[0], where, ConfigError), where)
+    except ConfigError as error:
         raise ForeignLayoutError(f"the configuration in the file's metadata cannot be used: {error}") from error
 
 

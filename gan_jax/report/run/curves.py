@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def evaluation_charts(rows: Sequence[Row]) -> list[Chart]:
     """Metrics over images and seconds, of the rows of one protocol; none where there is only one evaluation."""
     out = []
     for title, keys, note in MEASURED:
-        curves = [curve for key in keys if (curve := _measured(rows, key)) is not None]
+        curves = [curve for key in keys if (curve := measured(rows, key, TITLES.get(key, key))) is not None]
         if curves:
             out.append(Chart(title, title if len(keys) > 1 else curves[0].label, tuple(curves), note=note))
     return out
@@ -79,11 +79,11 @@ def _logged(rows: Sequence[Row], title: str, keys: Sequence[tuple[str, str]]) ->
     return Chart(title, title, tuple(curves), note=note)
 
 
-def _measured(rows: Sequence[Row], key: str) -> Curve | None:
-    points: list[tuple[Any, ...]] = [
-        (row["images"], row[key], row.get("seconds")) for row in rows if is_number(row.get(key))
-    ]  # fmt: skip
-    if len(points) < 2:
+def measured(rows: Sequence[Mapping[str, Any]], key: str, label: str, least: int = 2) -> Curve | None:
+    """A metric over images, and over seconds where all rows have them; None of fewer points than `least`."""
+    points = [row for row in rows if is_number(row.get(key))]
+    if len(points) < least:
         return None
-    images, values, seconds = map(list, zip(*points, strict=True))
-    return Curve(TITLES.get(key, key), images, values, seconds if all(map(is_number, seconds)) else None)
+    of = lambda field: [row[field] for row in points]
+    timed = all(is_number(row.get("seconds")) for row in points)
+    return Curve(label, of("images"), of(key), of("seconds") if timed else None)

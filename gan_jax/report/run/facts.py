@@ -42,7 +42,7 @@ def facts(run: RunFolder) -> list[Fact]:
     own = run.record.get("method", "table")
     said += [("method's function", own, True)] if own != "table" else []
     forked = run.record.get("forked_from")
-    said += [("forked from", forked if isinstance(forked, str) else _plain(forked), False)] if forked else []
+    said += [("forked from", _forked(forked), False)] if forked else []
     return [Fact(name, str(value), code) for name, value, code in said if value is not None]
 
 
@@ -72,7 +72,7 @@ def data_facts(run: RunFolder) -> list[Fact]:
     """What data.json says, known names first."""
     names = {"name": "name", "count": "images to train on", "spec": "read from", "train": "fingerprint of training images",
              "reference": "fingerprint of reference", "class_names": "classes"}  # fmt: skip
-    found = {key: value for key, value in run.data.items() if value is not None}
+    found = {key: value for key, value in run.data.items() if value is not None and key != "digests"}
     order = [*(key for key in names if key in found), *(key for key in found if key not in names)]
     code = ("spec", "train", "reference")
     return [Fact(names.get(key, key), _plain(found[key]), key in code) for key in order]
@@ -130,6 +130,15 @@ def _values(manifest: Mapping[str, Any], root: str) -> int:
         return 0
     shapes = [leaf["shape"] for path, leaf in leaves.items() if path.startswith(f"{root}/params/")]
     return sum(math.prod(shape) for shape in shapes)
+
+
+def _forked(said: Any) -> str:
+    """`runs/a at 512 images, itself forked from runs/b at 256 images`."""
+    if not isinstance(said, Mapping) or "folder" not in said:
+        return _plain(said)
+    images = said.get("images")
+    first = f"{said['folder']} at {images:,} images" if isinstance(images, int) else str(said["folder"])
+    return f"{first}, itself forked from {_forked(said['forked_from'])}" if said.get("forked_from") else first
 
 
 def _plain(value: Any) -> str:

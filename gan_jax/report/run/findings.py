@@ -72,6 +72,8 @@ def start_section(run: RunFolder) -> str:
     else:
         out = paragraphs("Nothing was transplanted: the networks began from fresh weights.")
     history, leaves = run.manifest.get("history") or run.history, run.manifest.get("leaves")
+    if isinstance(leaves, Mapping):  # of a checkpoint without what only training needs
+        leaves = {path: leaf for path, leaf in leaves.items() if path.startswith(("g_ema/", "d/"))}
     if history and isinstance(history, list):
         out += guarded(lambda: folded("History, oldest first", "\n".join(_history(history))), "The history")
     if history and leaves and isinstance(history, list) and isinstance(leaves, Mapping):
@@ -91,7 +93,7 @@ def _plan(plan: Plan, sources: Sequence[str]) -> str:
         size = sum(entry.size for entry in of)
         rows.append({"network": root.upper(), "leaves": len(of), "values": size, **sums, "frozen": frozen})
     columns = tuple(Column(key) for key in ("network", "leaves", "values", "copied", "adapted", "fresh", "frozen"))
-    begun = " and ".join(sources) or "the source"
+    begun = sources[0] if sources else "the source"  # donors come later, in the preparation
     said = f"Values copied from {begun}, adapted to another shape, or fresh; frozen ones are not trained."
     out = html_table(Table(columns, rows, said)) + bullets(plan.notes)
     if plan.unused:
@@ -146,7 +148,7 @@ def _shares(found: Mapping[str, Any]) -> str:
 
 def heat_table(table: Table) -> str:
     """A table of shares whose cells are the darker the larger the share."""
-    name, *shares = table.columns
+    (name, *shares), caption = table.columns, table.caption
     head = "".join(f'<th scope="col" class="number">{escape(column.heading)}</th>' for column in shares)
     body = []
     for row in table.rows:
@@ -156,11 +158,9 @@ def heat_table(table: Table) -> str:
             shown = "–" if value is None else f"{value:.3f}"
             cells.append(f'<td class="number heat" style="--share:{100 * share:.0f}%">{shown}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
-    rows = "\n".join(body)
-    return (
-        f'<div class="wide" tabindex="0"><table><thead><tr><th scope="col">{escape(name.heading)}</th>{head}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody></table></div>\n{note(table.caption)}"
-    )
+    first, rows = f'<th scope="col">{escape(name.heading)}</th>', "\n".join(body)
+    inner = f"<thead><tr>{first}{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
+    return f'<div class="wide" tabindex="0"><table class="shares">{inner}</table></div>\n{note(caption)}'
 
 
 def _picture(run: RunFolder, name: str) -> str:

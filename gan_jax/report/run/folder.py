@@ -14,9 +14,12 @@ from gan_jax.surgery import Plan
 from gan_jax.tasks.model import WEIGHTS
 from gan_jax.train import checkpoint_store as store
 from gan_jax.train.fit import dispatch_images
-from gan_jax.transfer.record import EVALUATIONS, HISTORY, METRICS, PLAN, PREPARED
 
-CONFIG, NOTES, DATA, SAMPLES, CHECKPOINTS = "config.json", "notes.jsonl", "data.json", "samples", "checkpoints"
+# names that a run gives its files
+CONFIG, NOTES, DATA = "config.json", "notes.jsonl", "data.json"
+METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
+PLAN, HISTORY, PREPARED = "plan.json", "history.json", "prepared.json"
+SAMPLES, CHECKPOINTS = "samples", "checkpoints"
 NAMES = {cls.__name__: name for name, cls in METHOD_NAMES.items()}
 
 

@@ -77,13 +77,14 @@ def render_run(
         fact_list(facts.costs(run, flops))
         + ("" if flops is not None else note("Operations of a step are counted by gan-jax report --flops."))
     )
+    memory = guarded(lambda: findings.memory_section(found, seen), "Nearest training images")
     parts = [
         ("run", "What was run", made(sections.run_section, "What was run")),
         ("pictures", "Pictures over time", made(sections.pictures_section, "Pictures", shown, lost)),
         ("results", "Evaluations", made(sections.results_section, "Evaluations")),
         ("curves", "Curves", made(sections.curves_section, "Curves")),
         ("diagnoses", "Does anything look wrong?", made(findings.diagnoses_section, "Diagnoses")),
-        ("memory", "Does it copy its training images?", findings.memory_section(found, seen)),
+        ("memory", "Does it copy its training images?", memory),
         ("start", "Where it started", made(findings.start_section, "The start")),
         ("fusion", "What the preparation found", made(findings.fusion_section, "The preparation")),
         ("cost", "What it cost", made(costs, "Costs")),

@@ -55,5 +55,8 @@ def configuration_section(run: RunFolder) -> str:
 
 def commands_section(run: RunFolder) -> str:
     """What to type next."""
-    lines = [f"<dt>{escape(what)}</dt><dd><code>{escape(command)}</code></dd>" for what, command in words.commands(run)]
+    words_of = lambda command: " ".join(f'<span class="word">{escape(word)}</span>' for word in command.split(" "))
+    lines = [
+        f"<dt>{escape(what)}</dt><dd><code>{words_of(command)}</code></dd>" for what, command in words.commands(run)
+    ]
     return f'<dl class="facts">{"".join(lines)}</dl>'

@@ -15,6 +15,7 @@ from gan_jax.report.run.folder import CHECKPOINTS, RunFolder
 from gan_jax.report.run.reading import attempt
 from gan_jax.transfer.record import GRID_IMAGES
 
+LARGEST_SCALE = 16  # by which the images of a grid file may be enlarged
 PADDING = 2  # px between the images of a sample grid, as `make_grid` lays them out
 SHOWN, MOMENTS = 10, 8  # images in a row of the page, and rows
 STRIP_PX, GRID_PX = 128, 1600  # images of a row, and the whole grid, are made smaller than this
@@ -75,14 +76,24 @@ def cut(path: Path, size: tuple[int, int]) -> np.ndarray:
     with Image.open(path, formats=["PNG"]) as file:
         grid = np.asarray(file if file.mode in ("L", "RGB", "RGBA") else file.convert("RGB"))
     grid = grid[..., None] if grid.ndim == 2 else grid
-    height, width = (n + PADDING for n in size)
-    rows, columns = (grid.shape[0] - PADDING) / height, (grid.shape[1] - PADDING) / width
-    if rows != int(rows) or columns != int(columns) or rows < 1 or columns < 1:
-        raise ValueError(f"{grid.shape[1]} x {grid.shape[0]} px is no grid of images of {size[1]} x {size[0]}")
-    cells = grid[PADDING:, PADDING:].reshape(int(rows), height, int(columns), width, -1)
-    cells = cells.transpose(0, 2, 1, 3, 4)[:, :, : size[0], : size[1]].reshape(-1, *size, grid.shape[-1])
-    full = [i for i, cell in enumerate(cells) if (cell != 255).any()]
-    return cells[: full[-1] + 1] if full else cells
+    for scale in range(1, LARGEST_SCALE + 1):
+        if (cells := _cells(grid, size[0] * scale, size[1] * scale)) is not None:
+            cells = cells[:, ::scale, ::scale]
+            full = [i for i, cell in enumerate(cells) if (cell != 255).any()]
+            return cells[: full[-1] + 1] if full else cells
+    raise ValueError(f"{grid.shape[1]} x {grid.shape[0]} px is no grid of images of {size[1]} x {size[0]}")
+
+
+def _cells(grid: np.ndarray, side: int, across: int) -> np.ndarray | None:
+    """The cells of a grid whose images are so high and wide; None where it is not made of such."""
+    height, width = side + PADDING, across + PADDING
+    if min(grid.shape[:2]) <= PADDING or any((n - PADDING) % step for n, step in zip(grid.shape, (height, width))):
+        return None
+    inner = grid[PADDING:, PADDING:]
+    cells = inner.reshape(inner.shape[0] // height, height, inner.shape[1] // width, width, -1).swapaxes(1, 2)
+    if (cells[:, :, side:] != 255).any() or (cells[:, :, :, across:] != 255).any():  # what lies between images is white
+        return None
+    return cells[:, :, :side, :across].reshape(-1, side, across, grid.shape[-1])
 
 
 def spread(items: Sequence[Any], most: int) -> list[Any]:
@@ -140,10 +151,11 @@ def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:
     """The latents of the run's own grids, with batch statistics as it makes them."""
     import jax
 
+    from gan_jax.seeds import root_key
     from gan_jax.tasks.sample import make_restatistics, make_sampler
     from gan_jax.transfer.evaluation import STATS_BATCH
 
-    key = jax.random.key(int(run.said("train.seed", 0)))
+    key = root_key(int(run.said("train.seed", 0)))
     batches = int(run.said("evaluate.stats_batches", 0))
     standing = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, 1), batches)
     images = np.asarray(make_sampler(pair)(standing, key, n))

@@ -82,7 +82,7 @@ def read_rows(path: Path, lost: list[str], wanted: tuple[str, ...] = (), counted
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict) and _whole(row, wanted, counted):
             out.append(row)

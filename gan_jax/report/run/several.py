@@ -14,7 +14,7 @@ from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.diagnoses import diagnoses
 from gan_jax.report.html import write_report
 from gan_jax.report.run import words
-from gan_jax.report.run.curves import averaged
+from gan_jax.report.run.curves import averaged, measured
 from gan_jax.report.run.folder import RunFolder, read_run
 from gan_jax.report.run.page import page_path
 from gan_jax.report.run.pictures import SHOWN, STRIP_PX, moments, newest, smaller
@@ -79,9 +79,8 @@ def names(runs: Sequence[RunFolder]) -> list[str]:
 
 
 def _table(named: Mapping[str, RunFolder], main: str | None) -> Table:
-    keys = [
-        key for key in TITLES if any(is_number(row.get(key)) for run in named.values() for row in run.evaluations[-1:])
-    ]
+    ends = [row for run in named.values() for row in run.evaluations[-1:]]
+    keys = [key for key in TITLES if not key.endswith("_std") and any(is_number(row.get(key)) for row in ends)]
     rows: list[dict[str, Any]] = []
     for name, run in named.items():
         last = run.evaluations[-1] if run.evaluations else {}
@@ -107,14 +106,10 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
 def _charts(comparable: Mapping[str, Sequence[Mapping[str, Any]]], named: Mapping[str, RunFolder]) -> list[Chart]:
     out = []
     for key in DRAWN:
-        curves = []
-        for name, rows in comparable.items():
-            points = [row for row in rows if is_number(row.get(key))]
-            if len(points) > 1:
-                of = lambda field, points=points: [row[field] for row in points]
-                timed = all(is_number(row.get("seconds")) for row in points)
-                curves.append(Curve(name, of("images"), of(key), of("seconds") if timed else None))
-        if curves:
+        curves = [
+            curve for name, rows in comparable.items() if (curve := measured(rows, key, name, least=1)) is not None
+        ]
+        if any(len(curve.values) > 1 for curve in curves):
             better = "Lower is better." if BETTER[key] == "lower" else "Higher is better."
             out.append(Chart(TITLES[key], TITLES[key], tuple(curves), note=better))
     for key, title in (("loss_d", "Loss of D"), ("loss_g", "Loss of G")):

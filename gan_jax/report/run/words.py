@@ -60,7 +60,7 @@ def lead(run: RunFolder) -> str:
     side, channels = run.said("net.resolution"), run.said("net.channels")
     shape = "" if side is None else f", {side} x {side} px, {COLOURS.get(channels, f'{channels} channels')}"
     net = str(run.said("net.kind", "")).removesuffix("Config")
-    began = f"from {', '.join(run.sources)}" if run.sources else "from fresh weights"
+    began = f"from {' and '.join(run.sources)}" if run.sources else "from fresh weights"
     what = f"{net} pair" if net else "Pair"
     return f"{what} trained {began} on {many}{run.said('data.source', 'unknown data')}{shape}.\n\n{status(run)}"
 

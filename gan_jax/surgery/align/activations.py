@@ -57,7 +57,9 @@ def producers(layout: Layout) -> dict[str, dict[str, str]]:
         written = {path for path, i in places if path.startswith("params/") and not axis(path, i).reads}
         again = {module(path) for path, i in places if axis(path, i).reads and path not in written}
         for path in layout.leaves:
-            if path in written and module(path) not in again:
+            if (
+                path in written and module(path) not in again and not path.endswith("/const")
+            ):  # no module gives that one
                 out[group].setdefault(module(path), path)
     return out
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_jax.config import ConfigError, DiagnoseConfig
-from gan_jax.documents import field_of
+from gan_jax.documents import escaped, field_of
 from gan_jax.train.checkpoint_rows import read_rows
 from gan_jax.transfer.diagnostics.check import Check, Row
 
@@ -31,7 +31,7 @@ def read_against(folder: str | Path, protocol: str, name: str = "evaluations.jso
             del row[METRIC]
     if others := sorted({row["protocol"] for row in rows} - {protocol}):
         raise ConfigError(
-            f"--against {folder} was measured under {others[0]}, and this run under {protocol}: give both the same "
+            f"--against {folder} was measured under {escaped(others[0], 200)}, and this run under {protocol}: give both the same "
             "data.source, data.classes, data.shots, data.subset_seed and evaluate"
         )
     return rows

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import MLPConfig
+from gan_jax.config import MLPConfig, StyleGAN2Config
 from gan_jax.nets import build
 from gan_jax.surgery import align
 from gan_jax.surgery.align import AlignError, canonical, inverse, match_activations, match_weights, permute
@@ -203,3 +203,18 @@ def test_a_narrow_copy_that_the_search_misses_is_found_from_the_inputs():
     assert match.after == pytest.approx(1, abs=1e-6)
     np.testing.assert_array_equal(match.orders["fc0"], np.arange(8)[::-1])
     np.testing.assert_array_equal(match.orders["fc1"], np.arange(6)[::-1])
+
+
+def test_every_module_that_counts_for_a_group_gives_its_channels():
+    config = StyleGAN2Config(
+        resolution=8, channels=1, z_dim=4, w_dim=6, mapping_layers=1, channel_base=64, channel_max=8, mbstd_group=0
+    )
+    pair, found = build(config), layouts(config)
+    examples = {"g": jnp.zeros((2, 4)), "d": jnp.zeros((2, 8, 8, 1))}
+    for which, net in (("g", pair.g), ("d", pair.d)):
+        given, sizes = (
+            jax.eval_shape(net.activations, net.specs(), examples[which]),
+            sizes_of(found[which], flatten(net.specs())),
+        )
+        for group, modules in producers(found[which]).items():
+            assert {given[module].shape[-1] for module in modules} == {sizes[group]}, group

@@ -125,5 +125,5 @@ def test_what_cannot_be_is_an_error(options, message):
 
 def test_the_roots_fit_into_the_run():
     config = ask.make_config(RootingConfig(donors=("a", "b", "c"), root_kimg=0.4), net=MLP)
-    with pytest.raises(ConfigError, match="root_kimg 0.4 for each of 3 donors must not be longer than train.kimg 1"):
+    with pytest.raises(ConfigError, match="root_kimg 0.4 for each of 3 donors must be shorter than train.kimg 1"):
         config.validate()

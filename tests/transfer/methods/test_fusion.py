@@ -294,5 +294,5 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
         make_method(MergeConfig(merge="best", d="mix", donors=("a",)), pair)
     with pytest.raises(ConfigError, match="slerp is of 2 networks, but there are 3"):
         make_method(MergeConfig(merge="slerp", donors=("a", "b")), pair)
-    with pytest.raises(ConfigError, match="must not be longer than train.kimg"):
+    with pytest.raises(ConfigError, match="must be shorter than train.kimg"):
         config_of(donors, gradient(donors, fuse_kimg=1.0)).validate()

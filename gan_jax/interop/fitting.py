@@ -1,0 +1,102 @@
+"""Whether the leaves of weights are those of the networks that their manifest names: before anything of that size is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gan_jax.config import ConfigError, NetConfig, net_from_dict
+from gan_jax.interop.weights import WeightsError
+from gan_jax.nets import build
+from gan_jax.nets.fronts import with_front
+from gan_jax.trees import did_you_mean, flatten
+
+NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a manifest's leaves -> network of the pair
+SIDE, WIDE = 2**13, 2**24  # largest resolution, and largest whole number otherwise
+DEEP = 64  # layers beyond one for each leaf
+
+
+def fitting_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
+    """The networks that a manifest names, once its leaves are known to be theirs.
+
+    Args:
+      manifest: of weights.
+      where: they lie, for messages.
+
+    Raises:
+      WeightsError: it names none, impossible ones, or others than those whose leaves it has.
+    """
+    net, leaves = named_net(manifest, where), manifest["leaves"]
+    try:
+        specs = _specs(net, json.dumps(manifest.get("front")))
+    except ConfigError as error:
+        raise WeightsError(f"{where}: the manifest cannot be used: {error}") from error
+    for root in dict.fromkeys(path.partition("/")[0] for path in leaves):
+        if root not in NETWORKS:
+            continue
+        want = {f"{root}/{path}": shape for path, shape in specs[NETWORKS[root]].items()}
+        have = {path: tuple(leaf["shape"]) for path, leaf in leaves.items() if path.startswith(f"{root}/")}
+        if absent := [path for path in want if path not in have]:
+            raise WeightsError(f"{where} lacks leaf {absent[0]!r} of the networks in its manifest; copy it anew")
+        if extra := [path for path in have if path not in want]:
+            near = did_you_mean(extra[0], want)
+            raise WeightsError(
+                f"{where} has a leaf {extra[0]!r} that the networks in its manifest lack{near}; copy it anew"
+            )
+        if other := [path for path in want if have[path] != want[path]]:
+            raise WeightsError(
+                f"{where}: leaf {other[0]!r} is {list(have[other[0]])}, but the networks in its manifest have "
+                f"{list(want[other[0]])}; copy it anew"
+            )
+    return net
+
+
+def named_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
+    """The networks that a manifest names.
+
+    Raises:
+      WeightsError: it names none, or some of sizes that cannot be meant.
+    """
+    values = manifest.get("net")
+    if not isinstance(values, dict):
+        raise WeightsError(
+            f"{where}: its manifest does not say of which networks these weights are (net); copy it anew"
+        )
+    try:
+        net = net_from_dict(values, "net")
+        _check_sizes(net, len(manifest["leaves"]))
+    except ConfigError as error:
+        raise WeightsError(f"{where}: the manifest cannot be used: {error}") from error
+    return net
+
+
+def _check_sizes(net: NetConfig, leaves: int) -> None:
+    for field in dataclasses.fields(net):
+        value = getattr(net, field.name)
+        numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]
+        limit = SIDE if field.name == "resolution" else WIDE
+        if any(abs(n) > limit for n in numbers):
+            raise ConfigError(f"net.{field.name} is {value}; at most {limit} is possible")
+        if ("layers" in field.name or "blocks" in field.name) and sum(numbers) > leaves + DEEP:
+            raise ConfigError(f"net.{field.name} is {value}, of weights with {leaves} leaves")
+
+
+@functools.lru_cache(maxsize=64)
+def _specs(net: NetConfig, front: str) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Network -> path -> shape.
+
+    Raises:
+      ConfigError: no such networks can be built.
+    """
+    try:
+        pair = with_front(build(net), json.loads(front))
+        specs = {"g": pair.g.specs(), "d": pair.d.specs()}
+    except ConfigError:
+        raise
+    except Exception as error:  # of values that are none of a network's, wherever they are used first
+        why = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ConfigError(f"no networks can be built of {net}: {why}") from error
+    return {name: {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()} for name, tree in specs.items()}

@@ -1,0 +1,46 @@
+"""What is shown of evaluations."""
+
+from __future__ import annotations
+
+from gan_jax.config import Config
+from gan_jax.report.watch import Watch, evaluation_line, evaluation_lines
+
+ROW = {"images": 4096, "seconds": 61.2, "protocol": "fashion-v1-r900-f2000-1f0c9a3e", "fd": 21.3, "kid": 0.01234,
+       "precision": 0.512, "recall": 0.3005, "density": 1.0}  # fmt: skip
+
+
+def test_an_evaluation_is_a_line_with_its_network():
+    assert evaluation_line(ROW) == (
+        "evaluation at 4,096 images (fashion-v1): FD 21.30, KID 0.0123, precision 0.512, recall 0.300"
+    )
+    few = {"images": 16, "protocol": "mobilenetv2:96-r9-f9-00000000", "fd": None, "kid": 1.0, "recall": float("nan")}
+    assert evaluation_line(few) == "evaluation at 16 images (mobilenetv2:96): KID 1.0000"
+
+
+def test_all_evaluations_are_a_table():
+    few = {key: value for key, value in ROW.items() if key != "fd"} | {"images": 8}
+    assert evaluation_lines([few, ROW]) == [
+        "evaluations (fashion-v1)",
+        "  images  time     FD     KID  precision  recall",
+        "       8  1:01      -  0.0123      0.512   0.300",
+        "   4,096  1:01  21.30  0.0123      0.512   0.300",
+    ]
+    other = {**ROW, "protocol": "lenet-mnist-r9-f9-00000000"}
+    assert evaluation_lines([ROW, other])[0] == "evaluations" and "lenet-mnist" in evaluation_lines([ROW, other])[3]
+
+
+def test_a_stage_has_a_line_and_its_end(tmp_path, capsys):
+    watch = Watch(Config(), tmp_path)
+    for images in (0, 16, 32):
+        watch.stage("learning shares", images, 32, {"share1": 0.25})
+    watch.stage("lesson", 0, 16, {})
+    watch.note("learned")
+    err = capsys.readouterr().err.splitlines()
+    assert err[0] == "learning shares: 32 images, compiling"
+    assert any(line.startswith("learning shares: 32/32 images, 100 %") and "share1 0.25" in line for line in err)
+    assert err[-3].startswith("lesson: 16 images, compiling") and err[-1] == "learned"
+    quiet = Watch(Config(), tmp_path, quiet=True)
+    quiet.stage("lesson", 0, 16, {})
+    quiet.note("x")
+    quiet.done([ROW])
+    assert capsys.readouterr() == ("", "")
