@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from gan_jax.config import (
     METHOD_NAMES,
@@ -28,6 +28,7 @@ from gan_jax.config import (
     StyleGAN2Config,
 )
 from gan_jax.config.methods import BSAConfig, NADAConfig
+from gan_jax.data import Survey
 
 FEW = 1000  # images up to which a transfer is one of few shots: augmentation, a short run, D's first block kept
 SHORT_KIMG, LONG_KIMG, FAST_KIMG = 10.0, 30.0, 100.0  # length: of few shots, of more images, on an accelerator
@@ -37,19 +38,6 @@ PHOTOGRAPHS = ("mobilenetv2", "efficientnet-lite0")  # feature networks that kno
 EVALUATIONS = 4  # over a run
 FEW_FAKES = 500  # generated images where a Frechet distance cannot be measured anyway
 AUGMENT: tuple[Any, ...] = ("color", "translation", "cutout")
-
-
-class Surveyed(Protocol):
-    """What is known of data: `data.Survey`."""
-
-    name: str
-    count: int
-    sizes: Mapping[tuple[int, int], int]
-    channels: int
-    alpha: bool
-    resolution: int
-    classes: tuple[tuple[int, str, int], ...]
-    left_out: tuple[tuple[str, str], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +90,7 @@ class Machine:
 
 
 def choose(
-    config: Config, given: Collection[str], survey: Surveyed, source: Pretrained | None, machine: Machine | None = None
+    config: Config, given: Collection[str], survey: Survey, source: Pretrained | None, machine: Machine | None = None
 ) -> Choices:
     """Fills in what the user did not give.
 
@@ -129,7 +117,7 @@ def choose(
     return Choices(chooser.config, tuple(chooser.lines))
 
 
-def choose_colour(config: Config, given: Collection[str], survey: Surveyed) -> Choices:
+def choose_colour(config: Config, given: Collection[str], survey: Survey) -> Choices:
     """A configuration of one's own, of which only this is changed: images in colour are not trained on in grey unasked."""
     chooser = _Chooser(config, frozenset(given), survey, None, Machine())
     if survey.channels > config.net.channels and chooser.free("net.channels") and chooser.free("data.channels"):
@@ -141,7 +129,7 @@ class _Chooser:
     """The configuration as it grows, and the lines."""
 
     def __init__(
-        self, config: Config, given: frozenset[str], survey: Surveyed, source: Pretrained | None, machine: Machine
+        self, config: Config, given: frozenset[str], survey: Survey, source: Pretrained | None, machine: Machine
     ):
         self.config, self.given, self.survey, self.pretrained, self.machine = config, given, survey, source, machine
         self.lines: list[str] = []
@@ -351,10 +339,10 @@ class _Chooser:
             self.say("method", f"{name}{' as asked' if 'method' in self.given else ''}")
         if alone is not None and self.free("transfer.networks"):
             self.set(transfer={"networks": alone})
-            warm = self.config.train.kimg / 10
             if alone == "g" and not isinstance(self.config.transfer, (BSAConfig, NADAConfig)):
-                self.set(transfer={"d_warmup_kimg": warm})
-                warm = self.config.transfer.d_warmup_kimg
+                self.set(transfer={"d_warmup_kimg": self.config.train.kimg / 10})
+                now: Any = self.config.transfer
+                warm = now.d_warmup_kimg
                 self.say(
                     "networks", f"g alone, the source has no D: a fresh D trains alone for the first {warm:g} kimg"
                 )

@@ -59,7 +59,7 @@ def test_a_source_that_cannot_be_sampled_is_named(tmp_path):
     good, run = untrained(tmp_path), tmp_path / "run"
     run.mkdir()
     (run / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"run cannot be ranked: .*has not finished"):
+    with pytest.raises(ConfigError, match=r"run has no weights and no complete checkpoint yet"):
         rank_sources([good, str(run)], DataConfig())
     made = build(MLPConfig(resolution=8, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,)))
     save(tmp_path / "judge", made.config, {"d": made.d.init(jax.random.key(1))}, {})
