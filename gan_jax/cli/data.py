@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError
+from gan_jax.files import claim_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Info:
     bad: Literal["skip", "fail"] = "skip"  # files that cannot be read: named and left out, or an error that names all
     classes: tuple[int | str, ...] | None = None  # only these, by name or label; None = all
     json: bool = False  # print JSON
-    grid: Path | None = None  # also write the first 64 images to this PNG
+    grid: Path | None = None  # also write the first 64 images to this PNG, enlarged to at least 64 px each
+    overwrite: bool = False  # replace the file of --grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +74,21 @@ def info(args: Info) -> int:
     """Prints what a data set holds."""
     from gan_jax.data import inspect_source, load
 
+    if args.grid is not None:
+        claim_output(args.grid, overwrite=args.overwrite, option="--grid")
     options: dict[str, Any] = {"fit": args.fit, "bad": args.bad, "classes": args.classes}
     facts, images = inspect_source(args.spec, resolution=args.resolution, channels=args.channels, **options)
     print(json.dumps(facts, indent=2) if args.json else facts_text(facts))
     if args.grid is not None:
-        from gan_jax.report.grids import make_grid, write_png
+        from gan_jax.report.grids import make_grid, readable_scale, write_png
 
         if images is None:
             images = load(
                 args.spec, resolution=args.resolution or 64, channels=args.channels or facts["channels"], **options
             )
         args.grid.parent.mkdir(parents=True, exist_ok=True)
-        print(f"wrote {write_png(args.grid, make_grid(images.images[:64]))}")
+        shown = images.images[:64]
+        print(f"wrote {write_png(args.grid, make_grid(shown, scale=readable_scale(shown)))}")
     return 0
 
 

@@ -38,7 +38,9 @@ class Sample:
     # NAME.png (.jpg, .webp, .bmp) = one grid; NAME.npz = arrays `images` [n, H, W, C] uint8, of a generator with classes
     # `labels` and `class_names` too; a folder = one PNG each, 00012_boot.png
     out: Path = Path("samples.png")
-    scale: int = 1  # whole factor that pixels of a grid or of single files are enlarged by
+    # whole factor that pixels of a grid or of single files are enlarged by; None = images of a grid to at least 64 px,
+    # single files not
+    scale: int | None = None
     cols: int | None = None  # images in a row of the grid; None = as square as possible
     overwrite: bool = False  # replace what is at --out
 
@@ -59,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(
             f"--cols lays a grid out, but --out {args.out} is no picture; use NAME.png, or leave --cols out"
         )
-    if args.scale > 1 and kind == "arrays":
+    if (args.scale or 1) > 1 and kind == "arrays":
         raise ConfigError(f"--scale enlarges pictures, but --out {args.out} holds arrays; leave --scale out")
     old = claim_output(args.out, overwrite=args.overwrite, ours=("[0-9]*.png",) if kind == "files" else None)
     import numpy as np
@@ -113,7 +115,7 @@ def write(
     labels: Any,
     names: Sequence[str] | None = None,
     *,
-    scale: int = 1,
+    scale: int | None = None,
     columns: int | None = None,
     old: Sequence[Path] = (),
 ) -> None:
@@ -124,19 +126,20 @@ def write(
       images: `[n, H, W, C]` uint8.
       labels: `[n]`, or None.
       names: of the classes, by label.
-      scale: whole factor to enlarge by.
+      scale: whole factor to enlarge by; None = images of a grid to at least 64 px, single files not.
       columns: of a grid.
       old: files of ours in the folder, which are removed.
     """
     import numpy as np
 
     from gan_jax.files import replace
-    from gan_jax.report.grids import enlarge, make_grid, write_png
+    from gan_jax.report.grids import enlarge, make_grid, readable_scale, write_png
 
     out.parent.mkdir(parents=True, exist_ok=True)
     kind = form(out)
     if kind == "grid":
-        grid, format_ = make_grid(images, columns, scale), GRIDS[out.suffix.lower()]
+        factor = readable_scale(images) if scale is None else scale
+        grid, format_ = make_grid(images, columns, factor), GRIDS[out.suffix.lower()]
         write_png(out, grid) if format_ == "PNG" else replace(out, lambda part: _picture(part, grid, format_))
     elif kind == "arrays":
         arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
@@ -152,7 +155,7 @@ def write(
         for path in old:
             path.unlink()
         for i, image in enumerate(images):
-            made = enlarge(image[None], image.shape[0] * scale)[0] if scale > 1 else image
+            made = enlarge(image[None], image.shape[0] * scale)[0] if scale is not None and scale > 1 else image
             write_png(out / f"{i:05d}{_suffix(labels, names, i)}.png", made)
 
 

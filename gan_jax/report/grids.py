@@ -14,6 +14,7 @@ import numpy as np
 from gan_jax.report.files import printable, write_atomically
 
 WHITE, INK = 255, (28, 32, 38)
+READABLE_PX = 64  # the least height of an image in a picture of many
 
 
 def make_grid(
@@ -46,6 +47,11 @@ def make_grid(
     return grid
 
 
+def readable_scale(images: Any) -> int:
+    """The whole factor that enlarges images [N, H, W, C] to at least 64 px; 1 where they are as large already."""
+    return math.ceil(READABLE_PX / max(np.shape(images)[1:3]))
+
+
 def labelled_grid(
     rows: Sequence[tuple[str, Any]], *, columns: int | None = None, cell_px: int | None = None, padding: int = 2
 ) -> np.ndarray:
@@ -65,7 +71,7 @@ def labelled_grid(
     pictures = [to_rgb(images, f"row {label!r}") for label, (_, images) in zip(labels, rows, strict=True)]
     columns = min(len(images) for images in pictures) if columns is None else columns
     largest = max(images.shape[1] for images in pictures)
-    height_px = largest * math.ceil(64 / largest) if cell_px is None else cell_px
+    height_px = largest * math.ceil(READABLE_PX / largest) if cell_px is None else cell_px
     if columns < 1 or padding < 0:
         raise ValueError(f"columns {columns} must be at least 1 and padding {padding} at least 0")
     if height_px < largest:

@@ -14,7 +14,7 @@ import numpy as np
 from gan_jax.config import Config
 from gan_jax.report.events import EventWriter
 from gan_jax.report.files import printable
-from gan_jax.report.grids import make_grid, write_png
+from gan_jax.report.grids import make_grid, readable_scale, write_png
 from gan_jax.report.progress import Progress, clock_text
 from gan_jax.train.fit import total_images
 from gan_jax.transfer.callbacks import Callbacks
@@ -93,7 +93,7 @@ class Watch(Callbacks):
             self.events.scalars(row["images"], numbers, row["protocol"])
 
     def grid(self, images: int, samples: np.ndarray) -> None:
-        grid = make_grid(samples)
+        grid = make_grid(samples, scale=readable_scale(samples))
         try:
             write_png(self.folder / "samples" / f"{images:09d}.png", grid)
         except OSError as error:  # a picture is no reason to stop

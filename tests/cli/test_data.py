@@ -23,7 +23,7 @@ def test_info(cli, npz, tmp_path):
     assert cli("data", "info", f"npz:{npz}", "--grid", tmp_path / "new" / "grid.png") == 0
     assert "\nimages: 6\n" in cli.out and "\nclasses: 2\n  0  2\n  1  4\n" in cli.out
     with Image.open(tmp_path / "new" / "grid.png") as image:
-        assert image.size[0] > 8
+        assert image.size == (3 * 66 + 2, 2 * 66 + 2), "images of 8 px are enlarged to 64"
 
 
 def test_info_json(cli, npz):

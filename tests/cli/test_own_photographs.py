@@ -64,4 +64,4 @@ def test_from_photographs_to_a_page_and_a_grid(cli, photos):
 
     assert cli("sample", "r", "--n", 64, "--out", "grid.png") == 0, cli.err
     with Image.open("grid.png") as grid:
-        assert grid.mode == "RGB" and grid.width >= 8 * 16
+        assert grid.mode == "RGB" and grid.width >= 8 * 64

@@ -20,6 +20,11 @@ def test_grid_puts_every_pixel_where_it_belongs(images):
     assert (grid[15:21, 8:14] == 7).all(), "the cell left over is background"
 
 
+@pytest.mark.parametrize(("side", "scale"), [(4, 16), (28, 3), (32, 2), (64, 1), (128, 1)])
+def test_small_images_are_enlarged_to_be_seen(images, side, scale):
+    assert grids.readable_scale(images(2, size=side)) == scale
+
+
 def test_grid_is_as_square_as_possible_and_keeps_channels(images):
     assert grids.make_grid(images(10), padding=0).shape == (3 * 4, 4 * 4, 1)
     rgba = grids.make_grid(images(3, channels=4) * 0, columns=2, padding=1)

@@ -12,7 +12,7 @@ from gan_jax.report.benchmark.blocks import Block, blocks
 from gan_jax.report.benchmark.page import charts, make_page, strips
 from gan_jax.report.curves import write_curves
 from gan_jax.report.files import write_atomically
-from gan_jax.report.grids import labelled_grid, make_grid, write_png
+from gan_jax.report.grids import labelled_grid, make_grid, readable_scale, write_png
 from gan_jax.report.html import write_report
 from gan_jax.report.table import Table, markdown_table
 from gan_jax.report.table_files import csv_table, latex_table
@@ -44,7 +44,8 @@ def write_benchmark(config: BenchmarkConfig, out: str | Path, command: str = "")
         if rows:
             write_png(out / "grids" / f"{name}.png", labelled_grid([(row.label, row.images) for row in rows]))
     for path in sorted((out / SAMPLES).glob("*.npy")):
-        grid = make_grid(np.load(path, allow_pickle=False))
+        images = np.load(path, allow_pickle=False)
+        grid = make_grid(images, scale=readable_scale(images))
         write_png(out / "grids" / f"{path.stem}.png", grid)
     shown = [(title, table) for _, title, table in named]
     if whole:

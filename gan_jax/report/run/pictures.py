@@ -15,7 +15,7 @@ from gan_jax.report.run.folder import CHECKPOINTS, RunFolder
 from gan_jax.report.run.reading import attempt
 from gan_jax.transfer.record import GRID_IMAGES
 
-LARGEST_SCALE = 16  # by which the images of a grid file may be enlarged
+LARGEST_SCALE = 64  # by which the images of a grid file may be enlarged
 PADDING = 2  # px between the images of a sample grid, as `make_grid` lays them out
 SHOWN, MOMENTS = 10, 8  # images in a row of the page, and rows
 STRIP_PX, GRID_PX = 128, 1600  # images of a row, and the whole grid, are made smaller than this

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_jax.metrics.protocol import TITLES
-from gan_jax.report.grids import make_grid, to_rgb
+from gan_jax.report.grids import make_grid, readable_scale, to_rgb
 from gan_jax.report.html import bullets, chart_figure, escape, fact_list, image_element, paragraphs, strips
 from gan_jax.report.run import curves, facts, words
 from gan_jax.report.run.folder import RunFolder
@@ -43,7 +43,7 @@ def pictures_section(run: RunFolder, shown: Sequence[Drawn], lost: Sequence[str]
         else ""
     )
     text = f"Every row shows the same latents, not picked, of the moving average of G. {kinds}{_classes(run)}"
-    grid = make_grid(last.images, padding=2, scale=max(1, 32 // max(last.images.shape[1:3])))
+    grid = make_grid(last.images, padding=2, scale=readable_scale(last.images))
     grid = smaller(to_rgb(grid[None]), GRID_PX)[0]
     title = f"All {len(last.images)} images after {last.at:,} ({last.origin})"
     width = f"max-width:{max(grid.shape[1], 72 * columns_of(len(last.images)))}px"
