@@ -30,6 +30,7 @@ class Evaluate:
     # Also intra-cluster LPIPS around the training images through this network (gan-jax weights get vgg16); None = not
     lpips: Literal["vgg16", "alexnet"] | None = None
     json: Path | None = None  # also write the numbers to this file
+    overwrite: bool = False  # replace the file of --json
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.transfer.run import evaluate_model
 
     if args.json is not None:
-        claim_output(args.json, overwrite=True, option="--json")  # before the work: whether it can be written
+        claim_output(args.json, overwrite=args.overwrite, option="--json")  # before the work
     if (said := unfinished(args.path)) is not None:
         print(printable(f"gan-jax evaluate: {said}"), file=sys.stderr)
     options = {} if args.lpips is None else {"lpips": args.lpips}

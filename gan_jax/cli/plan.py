@@ -13,6 +13,7 @@ from gan_jax.cli.arguments import NetName
 from gan_jax.cli.choosing import parse_or_choose
 from gan_jax.cli.transfer import check_transfers, plan_of, plan_text
 from gan_jax.config import Config, FinetuneConfig, MethodName
+from gan_jax.files import claim_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ShowPlan:
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     plan: Literal["summary", "full"] = "full"  # how much of it is printed
     json: Path | None = None  # also write the plan to this file
+    overwrite: bool = False  # replace the file of --json
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
 
@@ -35,6 +37,8 @@ class ShowPlan:
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args, lines = parse_or_choose(ShowPlan, argv, verb="plan", base=Config(transfer=FinetuneConfig()))
+    if args.json is not None:
+        claim_output(args.json, overwrite=args.overwrite, option="--json")
     plan = plan_of(check_transfers(args.config, verb="plan").validate())
     for line in lines:
         print(line)

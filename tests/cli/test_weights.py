@@ -131,7 +131,7 @@ def test_sample_grid(cli, model, tmp_path):
     assert cli("sample", "runs/x", "--n", 9, "--checkpoint", 48, "--out", tmp_path / "new" / "grid.png") == 0
     assert model.paths == [("runs/x", 48)]
     with Image.open(tmp_path / "new" / "grid.png") as image:
-        assert min(image.size) >= 3 * 8
+        assert image.size == (3 * 66 + 2, 3 * 66 + 2), "images of 8 px are enlarged to 64"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,16 @@ def test_evaluate_takes_a_runs_own_data(cli, fake_run, tmp_path):
     assert cli("evaluate", tmp_path, "--evaluate.seed", 5, "--json", out) == 0
     assert fake_run.calls == [("evaluate_model", (str(tmp_path), config.data, c.EvalConfig(n_fake=77, seed=5)), {})]
     assert cli.out.startswith("protocol  p-1\nKID       0.0313\n")
+    assert json.loads(out.read_text()) == fake_run.result
+
+
+def test_evaluate_never_replaces_a_file_unasked(cli, fake_run, tmp_path):
+    fake_run.result = {"KID": 1.0}
+    out = tmp_path / "n.json"
+    out.write_text("mine")
+    assert cli("evaluate", "x", "--json", out) == 2
+    assert "--overwrite" in cli.err and not fake_run.calls and out.read_text() == "mine"
+    assert cli("evaluate", "x", "--json", out, "--overwrite") == 0
     assert json.loads(out.read_text()) == fake_run.result
 
 
