@@ -95,6 +95,15 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def class_names_of(folder: Path) -> list[Any] | None:
+    """The names of classes that `data.json` of a run says; None where there are none, or where it cannot be read."""
+    try:
+        said = json.loads((folder / DATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # names are a comfort: images can be drawn without
+    return said.get("class_names") if isinstance(said, dict) else None
+
+
 def read_json(path: Path, remedy: str, kind: type = dict) -> Any:
     """What a JSON file of a run holds.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,12 @@ from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train import checkpoint_store as store
+from gan_jax.transfer.folder import class_names_of
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.source import open_source
 
-CONFIG, DATA = "config.json", "data.json"
+CONFIG = "config.json"
 
 
 def load(path: str | Path, checkpoint: int | None = None) -> Model:
@@ -119,12 +119,5 @@ def _standing(config: Config, model: Model) -> dict[str, Any]:
 
 def _named(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
     """The manifest with the names of classes that the run's data have."""
-    path = run / DATA
-    if "class_names" in manifest or not path.is_file():
-        return manifest
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return manifest  # names are a comfort: images can be drawn without
-    names = said.get("class_names") if isinstance(said, dict) else None
+    names = None if "class_names" in manifest else class_names_of(run)
     return manifest if names is None else manifest | {"class_names": names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -132,6 +133,20 @@ def test_names_of_classes_come_from_the_manifest_or_the_runs_data(finished, half
     assert named.manifest["class_names"] == ["a", "b"]
     conditional = dataclasses.replace(named, config=c.ResNetConfig(num_classes=3))
     assert class_names(conditional) == ("a", "b", "2")
+
+
+def test_a_copied_folder_of_weights_keeps_the_names_of_classes(tmp_path, monkeypatch):
+    from gan_jax.transfer import record
+
+    said = []
+    monkeypatch.setattr(record, "save", lambda folder, net, variables, about: said.append(about))
+    (tmp_path / "data.json").write_text('{"class_names": ["a", "b"]}')
+    state = types.SimpleNamespace(g_ema={}, d={}, images=8)
+    method = types.SimpleNamespace(frozen=(), front={}, shared=lambda net, variables: variables)
+    for count in (2, 0):
+        config = c.Config(net=c.ResNetConfig(num_classes=count))
+        write_weights(tmp_path, config, state, None, None, method)  # type: ignore[arg-type]
+    assert said[0]["class_names"] == ["a", "b"] and "class_names" not in said[1]
 
 
 def test_a_model_fits_a_line_and_takes_a_seed():
