@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from gan_jax.config import Config, DCGANConfig, StyleGAN2Config
+from gan_jax.config import Config, DCGANConfig, StyleGAN2Config, TrainConfig
 from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
 from gan_jax.config.value_checks import value_problems
@@ -77,6 +77,14 @@ def _augment(config: Config) -> Iterator[str]:
         yield f"augment.ada_target is {augment.ada_target:g}; a mean sign lies in [-1, 1] (0.6 in the paper)"
 
 
+def _shorter(train: TrainConfig) -> str:
+    """What makes a dispatch fit into a short training."""
+    fitting = int(train.kimg * 1000 / train.batch)
+    if fitting:
+        return f"use train.steps_per_dispatch {fitting} or less, or train longer"
+    return f"train longer, or use train.steps_per_dispatch 1 with train.batch {max(1, int(train.kimg * 1000))} or less"
+
+
 def _train(config: Config) -> Iterator[str]:
     train = config.train
     if config.data.classes == ():
@@ -93,7 +101,7 @@ def _train(config: Config) -> Iterator[str]:
     if 0 < train.kimg * 1000 < dispatch:
         yield (
             f"train.kimg {train.kimg:g} is shorter than one dispatch of {dispatch} images "
-            "(batch x steps_per_dispatch); lower train.steps_per_dispatch"
+            f"(batch x steps_per_dispatch); {_shorter(train)}"
         )
     if config.checkpoint.keep_best and config.evaluate.every_kimg is None:
         yield "checkpoint.keep_best wants evaluations to compare; set evaluate.every_kimg"

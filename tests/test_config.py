@@ -151,7 +151,9 @@ WRONG = {
     ),
     "does not divide over 3 devices; use a multiple of 3": Config(train=c.TrainConfig(devices=3)),
     "train.devices is 0; it must be positive, or None for all": Config(train=c.TrainConfig(devices=0)),
-    "shorter than one dispatch of 256 images": Config(train=c.TrainConfig(kimg=0.1)),
+    "(batch x steps_per_dispatch); use train.steps_per_dispatch 3 or less, or train longer": Config(
+        train=c.TrainConfig(kimg=0.1)
+    ),
     "penalty_interval": Config(loss=c.LossConfig(penalty_interval=0)),
     "set loss.gp_lambda": Config(loss=c.LossConfig(name="wasserstein")),
     "must not be negative": Config(loss=c.LossConfig(r1_gamma=-1.0)),

@@ -86,10 +86,19 @@ class Request:
     bad: Bad = "skip"
 
 
+def _meant(path: Path) -> str | None:
+    """The kind that a bare path is of, where there is such a folder or file."""
+    if path.is_dir():
+        return "folder"
+    return path.suffix.lower()[1:] if path.is_file() and path.suffix.lower() in (".zip", ".npz") else None
+
+
 def split_spec(spec: str) -> tuple[str, str]:
     """`folder:/data/cats` to ("folder", "/data/cats"); an unknown kind is an error that lists the known ones."""
     kind, colon, rest = spec.partition(":")
     if kind not in KINDS or not colon:
+        if (meant := _meant(Path(spec))) is not None:
+            raise DataError(f"a data source begins with its kind; use {meant}:{spec}")
         known = ", ".join(f"{name}:..." for name in KINDS)
         raise DataError(f"unknown data source {spec!r}{did_you_mean(kind, KINDS)}; a source is one of {known}")
     if not rest:
@@ -181,10 +190,19 @@ def existing(path: str, what: str) -> Path:
     """A path that must exist as a "folder" or a "file"."""
     found = Path(path).expanduser()
     if what == "folder" and not found.is_dir():
-        raise DataError(f"{found} is {'not a folder' if found.exists() else 'absent'}; expected a folder")
+        raise DataError(f"{found} is {'not a folder' if found.exists() else _absent(found)}; expected a folder")
     if what == "file" and not found.is_file():
-        raise DataError(f"{found} is {'not a file' if found.exists() else 'absent'}; expected a file")
+        raise DataError(f"{found} is {'not a file' if found.exists() else _absent(found)}; expected a file")
     return found
+
+
+def _absent(path: Path) -> str:
+    """`absent`, with what stands beside it under nearly this name."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        beside = []
+    return f"absent{did_you_mean(path.name, beside)}"
 
 
 def _fashion(folder: Any) -> Images:

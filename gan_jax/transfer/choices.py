@@ -7,6 +7,7 @@ is everything that a choice loses.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -289,7 +290,10 @@ class _Chooser:
     def length(self) -> None:
         kimg = FAST_KIMG if self.machine.accelerator else SHORT_KIMG if self.images < FEW else LONG_KIMG
         self.set(train={"kimg": kimg})
-        kimg = self.config.train.kimg
+        kimg, train = self.config.train.kimg, self.config.train
+        fitting = int(kimg * 1000 / max(1, train.batch * train.d_steps)) if 0 < kimg < math.inf else 1
+        if fitting < train.steps_per_dispatch:  # a run is at least one dispatch long
+            self.set(train={"steps_per_dispatch": max(1, fitting)})
         part = kimg / EVALUATIONS
         self.set(evaluate={"every_kimg": part}, log={"grid_every_kimg": part}, checkpoint={"every_kimg": part})
         recipe = RECIPES.get(type(self.net))

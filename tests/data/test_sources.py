@@ -277,3 +277,20 @@ def test_npz_labels_as_tables_have_them(tmp_path):
     np.savez(path, images=np.zeros((3, 3, 8, 8), np.uint8))
     with pytest.raises(DataError, match="images have 8 channels.*if they are channels first"):
         load(f"npz:{path}")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("photos", "a data source begins with its kind; use folder:photos"),
+        ("a.zip", "a data source begins with its kind; use zip:a.zip"),
+        ("folder:phtos", r"phtos is absent \(did you mean 'photos'\?\); expected a folder"),
+        ("npz:b.zip", r"b.zip is absent \(did you mean 'a.zip'\?\); expected a file"),
+    ],
+)
+def test_a_source_that_is_nearly_right_is_named(tmp_path, monkeypatch, word, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(DataError, match=said):
+        load(word)

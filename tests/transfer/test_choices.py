@@ -164,6 +164,14 @@ def test_files_left_out_and_accelerators():
     assert "on 2 CPU cores" in line(of(FACES), "training")
 
 
+def test_a_short_training_is_made_of_short_dispatches():
+    default = of(FACES).config.train.steps_per_dispatch
+    assert of(FACES, given=["train.kimg"], train={"kimg": 0.1}).config.train.steps_per_dispatch == 3 < default
+    assert of(FACES, given=["train.kimg"], train={"kimg": 0.01}).config.train.steps_per_dispatch == 1
+    kept = of(FACES, given=["train.kimg", "train.steps_per_dispatch"], train={"kimg": 0.1})
+    assert kept.config.train.steps_per_dispatch == default, "what was given is refused, never changed"
+
+
 def test_the_count_of_operations_is_of_the_right_size():
     """XLA counts 2.76 and 0.33 GFLOP for an image of a step."""
     assert 1.4 < step_gflop(FACES.net) < 5.5
