@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -55,7 +56,14 @@ class Net:
 
     def specs(self) -> Variables:
         """The shapes and dtypes of the variables; no array is made."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+        known, wide = self._specs, bool(jax.config.read("jax_enable_x64"))
+        if wide not in known:
+            known[wide] = jax.eval_shape(self.init, jax.random.key(0))
+        return jax.tree_util.tree_map(lambda leaf: leaf, known[wide])  # containers of the caller's own
+
+    @functools.cached_property
+    def _specs(self) -> dict[bool, Variables]:
+        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +91,16 @@ def build(config: NetConfig, axis_name: Any = None) -> Pair:
     if type(config) not in NETS:
         known = ", ".join(cls.__name__ for cls in NETS)
         raise ConfigError(f"no network for {type(config).__name__}; the known ones are {known}")
-    return dataclasses.replace(NETS[type(config)](config, axis_name), axis_name=axis_name)
+    try:
+        return _built(NETS[type(config)], config, axis_name)
+    except TypeError:  # a list where a tuple belongs: nothing to remember the pair by
+        return _built.__wrapped__(NETS[type(config)], config, axis_name)
+
+
+@functools.lru_cache(maxsize=32)
+def _built(make: Callable[..., Pair], config: NetConfig, axis_name: Any) -> Pair:
+    """A pair is pure, and JAX traces a function once for as long as it is the same: so are the pairs of one configuration."""
+    return dataclasses.replace(make(config, axis_name), axis_name=axis_name)
 
 
 def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False, **parts: str) -> Net:

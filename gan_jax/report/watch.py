@@ -59,7 +59,8 @@ class Watch(Callbacks):
             self._say(f"{name}: {total:,} images, compiling")
             self._stage = name, Progress(total, name).__enter__()
         if images:
-            self._stage[1].update(images, metrics)
+            telling = [name for name in metrics if name.startswith(("loss", "share")) and "/" not in name]
+            self._stage[1].update(images, {name: metrics[name] for name in telling[:6]})
 
     def compiling(self) -> None:
         if self.bar:
