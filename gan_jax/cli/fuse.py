@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,6 +51,9 @@ class Fuse:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
+    bare = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    if len(bare) > 1:
+        raise ConfigError(f"the pairs to fuse have an option: gan-jax fuse --donors {' '.join(bare)} --target DATA")
     words = full_names(argv)
     base = Config(transfer=GradientFusionConfig())
     if words and data_spec(words[0]):

@@ -99,3 +99,8 @@ def test_what_is_shown_of_a_fusion():
     lines = alignment_lines(found)
     assert len(lines) == 3 and "G of runs/two/pair: cosine of weights 0.100 -> 0.500" in lines[0]
     assert alignment_lines({**found, "by": "none"}) == ["donors were taken in the order of their own channels"]
+
+
+def test_pairs_without_their_option_are_told_it(cli):
+    assert cli("fuse", "runs/a", "runs/b") == 2
+    assert "gan-jax fuse --donors runs/a runs/b --target DATA" in cli.err
