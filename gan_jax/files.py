@@ -39,7 +39,7 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
         part.chmod(mode)
         os.replace(part, path)
     except OSError as error:
-        if error.filename is None:  # of a write: the disk is full
+        if error.errno is not None and error.filename is None:  # of a write: the disk is full
             error.filename = str(path)
         raise
     finally:
