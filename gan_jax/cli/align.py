@@ -62,7 +62,7 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     from gan_jax.surgery.align import in_scales_of, match_weights, plan_permute
     from gan_jax.surgery.families import layouts
     from gan_jax.surgery.provenance import history_of, manifest_digest, transplant_step
-    from gan_jax.tasks.model import save
+    from gan_jax.tasks.model import names_of, save
     from gan_jax.trees import digest, flatten
 
     found = layouts(b.config)
@@ -90,6 +90,7 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
         "licence": b.manifest.get("licence"),
         "history": [*history_of(b.manifest), step],
         "aligned": {"with": args.first, "by": args.by, "seed": args.seed},
+        **names_of(b.manifest),
     }
     save(args.out, b.config, aligned, about)
     return [f"{net}: {what} {match.before:.3f} -> {match.after:.3f}" for net, match in matches.items()]

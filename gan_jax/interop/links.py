@@ -191,9 +191,11 @@ def check_floats(name: str, array: np.ndarray, beside: Iterable[str]) -> None:
     scales = [n for n in beside if n != name and n.startswith(base) and SCALES.fullmatch(n[len(base) :].lstrip("._"))]
     found = ", ".join(map(repr, scales[:3])) or "none"
     if not jnp.issubdtype(array.dtype, np.floating):
+        whole = f"whole numbers mean nothing without their scales (beside it: {found})"
+        why = {"b": "truth values are a mask, not a kernel", "c": "complex numbers have no place in them"}
         raise ForeignLayoutError(
-            f"{name!r} is {array.dtype.name}{list(array.shape)}, and weights are floats: whole numbers mean nothing "
-            f"without their scales (beside it: {found}); convert it to float32 with the program that wrote it"
+            f"{name!r} is {array.dtype.name}{list(array.shape)}, and weights are floats: "
+            f"{why.get(array.dtype.kind, whole)}; convert it to float32 with the program that wrote it"
         )
     if scales and array.dtype.itemsize == 1:
         raise ForeignLayoutError(

@@ -109,7 +109,7 @@ class Progress:
             self._bar.stop()
         if kind is None:
             done, seconds = self.images - self._start_images, self._clock() - self._start_s
-            rate = f", {done / seconds:,.0f} images/s with compilation" if seconds > 0 else ""
+            rate = f", {rate_text(done / seconds)} with compilation" if seconds > 0 else ""
             rate = rate.replace("compilation", "compilation and pauses") if self._paused_s > 0 else rate
             print(f"{self.label}: {done:,} images in {clock_text(seconds)}{rate}", file=self._file, flush=True)
 
@@ -120,7 +120,7 @@ class Progress:
 
     def _tail(self, metrics: Mapping[str, Any] | None) -> str:
         rate, left = self.images_per_s, self.left_s
-        parts = [] if rate is None else [f"{rate:,.0f} images/s"]
+        parts = [] if rate is None else [rate_text(rate)]
         parts += [] if left is None else [f"{clock_text(left)} left"]
         parts += [f"{name} {float(value):.3g}" for name, value in (metrics or {}).items() if _is_number(value)]
         return ", ".join(parts)
@@ -131,6 +131,11 @@ def clock_text(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def rate_text(rate: float) -> str:
+    """`1,234 images/s`, and `0.49 images/s` where a whole number would say little."""
+    return f"{rate:,.0f} images/s" if rate >= 9.5 or rate <= 0 else f"{rate:.2g} images/s"
 
 
 def _is_number(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,6 +87,11 @@ class Model:
         if isinstance(n, bool) or n < 1:
             raise ValueError(f"n is {n}; use at least 1 image")
         return make_sampler(self.pair, truncation)(g_vars, as_key(key), n, labels)
+
+
+def names_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of the names of classes, for the manifest of weights with the same classes."""
+    return {key: manifest[key] for key in ("class_names",) if key in manifest}
 
 
 def as_key(key: Any) -> jax.Array:

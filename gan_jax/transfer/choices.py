@@ -332,6 +332,7 @@ class _Chooser:
         )
         if "method" not in self.given and type(transfer) is FinetuneConfig:
             few = alone is None and not grown and self.images < FEW and not isinstance(self.net, MLPConfig)
+            few = few and can_freeze(self.net)  # D of 8 px has one block
             kind: type[Any] = FreezeDConfig if few else FinetuneConfig
             fields = {f.name for f in dataclasses.fields(kind)}
             kept = {f.name: getattr(transfer, f.name) for f in dataclasses.fields(transfer) if f.name in fields}
@@ -385,6 +386,13 @@ def time_text(seconds: float) -> str:
     if seconds < 90:
         return f"{max(10, round(seconds, -1)):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def can_freeze(net: NetConfig) -> bool:
+    """Whether D has a block that trains where its first layer and one block behind it stay frozen."""
+    from gan_jax.nets import build
+
+    return len(build(net).d_blocks) > 2
 
 
 def step_gflop(net: NetConfig) -> float:

@@ -77,7 +77,7 @@ class Evaluator:
         """All metrics of the protocol."""
         return self.measure_images(self.sample(g_vars))
 
-    def measure_images(self, images: np.ndarray) -> dict[str, float]:
+    def measure_images(self, images: np.ndarray) -> Measured:
         """All metrics of the protocol, of images that `sample` gave."""
         return self.numbers(extract(self.net, images))
 
@@ -125,7 +125,8 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
 def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
     """Measures a run, a weights folder or an embedded pair against data; the protocol id stands with the numbers.
 
-    What was left out of the data or of the metrics is under "note", where there is anything.
+    What was left out of the data or of the metrics, and what makes numbers say little (one image only, copies), is
+    under "note", where there is anything.
 
     Args:
       path: what to measure; of a run and of weights the moving average.
@@ -141,7 +142,8 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
     if evaluator is None:
         raise ConfigError("evaluate.features is None: there is nothing to measure with; use fashion-v1")
     images = evaluator.sample(g_vars)
-    parts = [(evaluator.protocol, evaluator.measure_images(images))]
+    measured = evaluator.measure_images(images)
+    parts = [(evaluator.protocol, measured)]
     if around is not None:
         net, train = around
         stated = lpips_protocol(evaluator.protocol, net, train, dataset.train_hash)
@@ -150,7 +152,7 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
     for protocol, values in parts:
         numbers["protocol" if not numbers else "protocol of LPIPS"] = protocol.id
         numbers |= {protocol.title(name): value for name, value in values.items()}
-    if notes := (*dataset.notes, *evaluator.notes):
+    if notes := dict.fromkeys((*dataset.notes, *evaluator.notes, *getattr(measured, "notes", ()))):
         numbers["note"] = "; ".join(notes)
     return numbers
 

@@ -95,15 +95,6 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def class_names_of(folder: Path) -> list[Any] | None:
-    """The names of classes that `data.json` of a run says; None where there are none, or where it cannot be read."""
-    try:
-        said = json.loads((folder / DATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # names are a comfort: images can be drawn without
-    return said.get("class_names") if isinstance(said, dict) else None
-
-
 def read_json(path: Path, remedy: str, kind: type = dict) -> Any:
     """What a JSON file of a run holds.
 
@@ -124,3 +115,16 @@ def read_json(path: Path, remedy: str, kind: type = dict) -> Any:
 def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
     """Writes a JSON file, whole or not at all."""
     replace(path, lambda part: part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))
+
+
+def named(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
+    """The manifest with the names of classes that the run's data have."""
+    path = run / DATA
+    if "class_names" in manifest or not path.is_file():
+        return manifest
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return manifest  # names are a comfort: images can be drawn without
+    names = said.get("class_names") if isinstance(said, dict) else None
+    return manifest if names is None else manifest | {"class_names": names}

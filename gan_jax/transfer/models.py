@@ -20,12 +20,10 @@ from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train import checkpoint_store as store
-from gan_jax.transfer.folder import class_names_of
+from gan_jax.transfer.folder import CONFIG, named
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.source import open_source
-
-CONFIG = "config.json"
 
 
 def load(path: str | Path, checkpoint: int | None = None) -> Model:
@@ -47,7 +45,7 @@ def load(path: str | Path, checkpoint: int | None = None) -> Model:
         return load_written(path)
     if run == folder and checkpoint is None and (folder / WEIGHTS).is_dir():
         model = load_written(folder / WEIGHTS)
-        return dataclasses.replace(model, manifest=_named(model.manifest, folder), name=name)
+        return dataclasses.replace(model, manifest=named(model.manifest, folder), name=name)
     return _of_checkpoint(open_source(path, checkpoint), run or folder)
 
 
@@ -88,7 +86,7 @@ def _of_checkpoint(source: Source, run: Path) -> Model:
     variables = {"g_ema": method.shared("g", variables["g_ema"]), "d": method.shared("d", variables["d"])}
     manifest = {key: value for key, value in source.manifest.items() if key not in ("leaves", "cursors")}
     manifest |= {"net": net_to_dict(config.net)} | method.front
-    model = Model(net_from_dict(manifest["net"], f"{run}: net"), variables, _named(manifest, run), source.name)
+    model = Model(net_from_dict(manifest["net"], f"{run}: net"), variables, named(manifest, run), source.name)
     return dataclasses.replace(model, variables={**variables, "g_ema": _standing(config, model)})
 
 
@@ -115,9 +113,3 @@ def _standing(config: Config, model: Model) -> dict[str, Any]:
     pair = with_front(build(config.net), model.manifest.get("front"))
     key = jax.random.fold_in(root_key(config.evaluate.seed), STATS_KEY)
     return make_restatistics(pair, STATS_BATCH)(g_ema, key, config.evaluate.stats_batches)
-
-
-def _named(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
-    """The manifest with the names of classes that the run's data have."""
-    names = None if "class_names" in manifest else class_names_of(run)
-    return manifest if names is None else manifest | {"class_names": names}

@@ -27,7 +27,7 @@ from gan_jax.train.state import GanState
 from gan_jax.transfer.callbacks import Callbacks, Notes, paused
 from gan_jax.transfer.diagnostics import Diagnosis, new_warnings
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
-from gan_jax.transfer.folder import EVALUATIONS, HISTORY, METRICS, PLAN, PREPARED, class_names_of, read_json, write_json
+from gan_jax.transfer.folder import EVALUATIONS, HISTORY, METRICS, PLAN, PREPARED, named, read_json, write_json
 from gan_jax.transfer.method import Method
 
 __all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder", "history_at"]
@@ -196,15 +196,14 @@ def write_weights(
 ) -> None:
     """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history.
 
-    A front of G that is kept goes along, and so do the names of the run's classes.
+    A front of G that is kept goes along, and the names of the classes.
     """
     g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
     anew = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
     images = int(state.images)
     about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, method.frozen, anew)}
     about |= method.front
-    names = class_names_of(folder) if getattr(config.net, "num_classes", 0) else None
-    about |= {} if names is None else {"class_names": names}
+    about = named(about, folder) if getattr(config.net, "num_classes", 0) else about
     variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.d)}
     save(folder / WEIGHTS, config.net, variables, about)
 

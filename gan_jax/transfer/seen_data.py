@@ -86,7 +86,10 @@ def data_changes(said: Mapping[str, Any], now: Mapping[str, Any], measured: bool
             gone = collections.Counter(old.split()) - collections.Counter(new.split())
             come = collections.Counter(new.split()) - collections.Counter(old.split())
             if gone or come:
-                out.append(f"{gone.total()} of them are gone and {come.total()} are new (by their pixels and labels)")
+                out.append(
+                    f"{gone.total()} of them {'is' if gone.total() == 1 else 'are'} gone and "
+                    f"{come.total()} {'is' if come.total() == 1 else 'are'} new (by their pixels and labels)"
+                )
             else:
                 out.append("the same training images in another order (were files renamed?)")
         elif not out:

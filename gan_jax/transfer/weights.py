@@ -57,7 +57,7 @@ from gan_jax.surgery.families.notes import with_notes
 from gan_jax.surgery.ops.width import Narrow, Width
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
 from gan_jax.surgery.transplant import reads_fresh
-from gan_jax.tasks.model import save
+from gan_jax.tasks.model import names_of, save
 from gan_jax.train.checkpoint import CheckpointError
 from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
 from gan_jax.transfer.source import open_source
@@ -238,6 +238,8 @@ def transplant_weights(
         "parameters": count({root: tree["params"] for root, tree in filled.variables.items()}),
         "history": filled.history,
     }
+    if classes is None and getattr(net, "num_classes", 0) == opened.manifest.get("net", {}).get("num_classes", 0):
+        about |= names_of(opened.manifest)
     save(out, net, filled.variables, about)
     return filled
 

@@ -55,18 +55,19 @@ def test_a_run_is_started_again_from_its_folder_alone(cli, fake_run, tmp_path):
 
 def test_the_help_shows_the_files_defaults(cli, experiment):
     assert cli("train", experiment, "--help") == 0
-    words = " ".join(cli.out.replace("│", " ").split())
-    assert "(default: 0.0005)" in words and "--transfer.blocks INT" in words
-    assert "75 stopped by SIGTERM" in words
+    words = " ".join(cli.out.split())
+    assert "(default: 0.0005)" in words
+    assert cli("train", experiment, "--help-all") == 0
+    assert "--transfer.blocks INT" in " ".join(cli.out.split())
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--optim.lrr", "1"), "--optim.lr FLOAT"),
-        (("--transfer.block", "2", "--method", "freeze_d"), "--transfer.blocks INT"),
-        (("--net", "dcgna"), "Expected one of"),
-        (("--optim.lr", "fast"), "could not convert string to float: 'fast'"),
+        (("--optim.lrr", "1"), "did you mean --optim.lr"),
+        (("--transfer.block", "2", "--method", "freeze_d"), "did you mean --transfer.blocks"),
+        (("--net", "dcgna"), "did you mean dcgan? It takes resnet, dcgan"),
+        (("--optim.lr", "fast"), "--optim.lr is 'fast'; use a number"),
         (("--loss.name", "hing"), "hinge"),
         (("--net.resolution", "24"), "net.resolution is 24; use a power of two from 16"),
         (("--transfer.blocks", "2"), "--transfer.blocks"),  # scratch has no blocks

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.report.progress import Progress, clock_text
+from gan_jax.report.progress import Progress, clock_text, rate_text
 
 
 class Clock:
@@ -85,6 +85,12 @@ def test_an_error_ends_the_bar_and_passes():
 
 def test_clock_text():
     assert [clock_text(s) for s in (0, 59.6, 3599, 7389)] == ["0:00", "1:00", "59:59", "2:03:09"]
+
+
+def test_a_slow_rate_is_not_rounded_to_nothing():
+    rates = 0.0, 0.4923, 3.96, 9.6, 517.4, 12345.0
+    shown = "0", "0.49", "4", "10", "517", "12,345"
+    assert [rate_text(rate) for rate in rates] == [f"{number} images/s" for number in shown]
 
 
 def test_pauses_are_no_slow_training():

@@ -98,7 +98,7 @@ def test_what_changed_of_the_data_is_counted():
     assert data_changes(old, said(images(1, 2, 3, 4))) == []
     assert data_changes(old, said(images(1, 2, 9)), measured=False) == [
         "4 training images then, 3 now",
-        "2 of them are gone and 1 are new (by their pixels and labels)",
+        "2 of them are gone and 1 is new (by their pixels and labels)",
     ]
     assert data_changes(old, said(images(2, 1, 3, 4)), measured=False) == [
         "the same training images in another order (were files renamed?)"
@@ -133,9 +133,9 @@ def test_changed_data_are_refused_with_the_way_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("[1]", "holds no configuration"),
+        ("{", "is damaged: not JSON"),
+        ("[" * 100_000, "nested more than 100 deep"),
+        ("[1]", "must be a mapping, not [1]"),
         ('{"config": 3}', "holds no configuration"),
         ('{"config": {"train": {"kimgs": 3}}}', "has no field 'kimgs'"),
         ('{"config": {"net": {"kind": "ResNet"}}}', "net.kind is 'ResNet'"),

@@ -19,7 +19,7 @@ from gan_jax.config import (
     ScratchConfig,
     StyleGAN2Config,
 )
-from gan_jax.transfer.choices import Machine, Pretrained, choose, choose_colour, step_gflop
+from gan_jax.transfer.choices import Machine, Pretrained, can_freeze, choose, choose_colour, step_gflop
 
 
 def Survey(sizes=None, resolution=80, **facts):  # noqa: N802  as the class that it makes, with the facts of most tests
@@ -190,3 +190,8 @@ def test_colours_are_not_lost_unasked_in_a_configuration_of_ones_own():
     for given, survey in (({"net.channels"}, Survey()), ({"data.channels"}, Survey()), (set(), Survey(channels=1))):
         same = choose_colour(config, given, survey)
         assert same.config == config and not same.lines
+
+
+def test_a_discriminator_of_one_block_is_not_frozen():
+    small = StyleGAN2Config(resolution=8, channels=1, channel_base=64, channel_max=8)
+    assert not can_freeze(small) and can_freeze(dataclasses.replace(small, resolution=16))

@@ -9,8 +9,9 @@ from gan_jax.config import ConfigError, DataConfig, EvalConfig, ResNetConfig
 from gan_jax.data import Images
 from gan_jax.metrics import Features, MetricError
 from gan_jax.nets import build
+from gan_jax.transfer import evaluation
 from gan_jax.transfer.dataset import Dataset
-from gan_jax.transfer.evaluation import evaluate_model, make_evaluator
+from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
 from tests.transfer import tiny_perceptual
 
 FEW = DataConfig(classes=(9,), shots=4)
@@ -32,6 +33,19 @@ def test_clusters_around_the_shots_are_measured_under_their_own_protocol():
     assert names[at + 3 :] == ["note"]  # what reading the images lost
     assert numbers["intra-cluster LPIPS (Tiny)"] > 0 and 1 <= numbers["occupied clusters (Tiny)"] <= 4
     assert "FD (fashion-v1)" in names[:at]
+
+
+def test_what_makes_numbers_say_little_stands_beside_them(monkeypatch):
+    """One image only: the distance is finite, and the word for it is said; so are copies in the reference."""
+    monkeypatch.setattr(Evaluator, "sample", lambda self, g_vars: np.full((70, 16, 16, 1), 17, np.uint8))
+    varied = np.random.default_rng(0).integers(0, 256, (70, 16, 16, 1), np.uint8)
+    said = "mode collapse: all 70 generated images", "70 of 70 real samples lie more than 5 times"
+    for pixels, sentence in zip((varied, np.full_like(varied, 99)), said, strict=True):
+        images = Images(pixels, name="x")
+        monkeypatch.setattr(evaluation, "load_dataset", lambda config, images=images: Dataset(images, images, False))
+        numbers = evaluate_model("embedded:fashion16", FEW, EvalConfig(n_fake=70, stats_batches=0))
+        assert np.isfinite(next(value for name, value in numbers.items() if name.startswith("FD")))
+        assert sentence in numbers["note"]
 
 
 def test_what_cannot_be_measured_is_said_at_once():

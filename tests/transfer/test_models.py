@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import types
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -135,18 +135,25 @@ def test_names_of_classes_come_from_the_manifest_or_the_runs_data(finished, half
     assert class_names(conditional) == ("a", "b", "2")
 
 
-def test_a_copied_folder_of_weights_keeps_the_names_of_classes(tmp_path, monkeypatch):
-    from gan_jax.transfer import record
-
-    said = []
-    monkeypatch.setattr(record, "save", lambda folder, net, variables, about: said.append(about))
-    (tmp_path / "data.json").write_text('{"class_names": ["a", "b"]}')
-    state = types.SimpleNamespace(g_ema={}, d={}, images=8)
-    method = types.SimpleNamespace(frozen=(), front={}, shared=lambda net, variables: variables)
-    for count in (2, 0):
-        config = c.Config(net=c.ResNetConfig(num_classes=count))
-        write_weights(tmp_path, config, state, None, None, method)  # type: ignore[arg-type]
-    assert said[0]["class_names"] == ["a", "b"] and "class_names" not in said[1]
+def test_names_of_classes_go_along_with_weights(tmp_path):
+    """Weights that are given away keep them: of a run, merged, transplanted, aligned."""
+    net = c.MLPConfig(4, 1, 2, 6, (8,), (8,))
+    pair, names = build(net), {"class_names": ["cat", "dog"]}
+    g, d = (jax.tree.map(np.asarray, one.init(jax.random.key(0))) for one in (pair.g, pair.d))
+    state = SimpleNamespace(images=8, g_ema=g, d=d)
+    method = SimpleNamespace(frozen=(), front={}, shared=lambda root, tree: tree)
+    (tmp_path / "data.json").write_text(json.dumps(names))
+    write_weights(tmp_path, dataclasses.replace(CONFIG, net=net), state, None, None, method)  # type: ignore[arg-type]
+    one = str(tmp_path / "weights")
+    assert load(one).manifest["class_names"] == names["class_names"]
+    gan_jax.transplant_weights(one, dataclasses.replace(net, g_widths=(12,)), tmp_path / "wide", probes=0)
+    assert main(["merge", one, one, "--kind", "uniform", "--out", str(tmp_path / "both")]) == 0
+    assert main(["align", one, one, "--out", str(tmp_path / "aligned")]) == 0
+    for folder in ("wide", "both", "aligned"):
+        assert class_names(load(tmp_path / folder)) == ("cat", "dog"), folder
+    save(tmp_path / "other", net, {"g_ema": g, "d": d}, {"class_names": ["dog", "cat"]})
+    assert main(["merge", one, str(tmp_path / "other"), "--kind", "uniform", "--out", str(tmp_path / "mixed")]) == 0
+    assert class_names(load(tmp_path / "mixed")) is None  # class 0 is of both
 
 
 def test_a_model_fits_a_line_and_takes_a_seed():

@@ -250,7 +250,7 @@ def test_data_that_changed_are_refused(source, copy, tmp_path):
     run(streamed, tmp_path / "streamed", Watch())
     np.savez(path, images=changed[:79])
     for config, run_folder in ((here, copy), (streamed, tmp_path / "streamed")):
-        wanted = "80 training images then, 79 now; 2 of them are gone and 1 are new"
+        wanted = "80 training images then, 79 now; 2 of them are gone and 1 is new"
         with pytest.raises(ConfigError, match=wanted) as caught:
             run(config, run_folder, Watch())
         assert f"gan-jax train {run_folder} --fork NEW" in str(caught.value)

@@ -27,6 +27,7 @@ from gan_jax.interop.finite import check_finite
 from gan_jax.interop.source import Source
 from gan_jax.interop.stream import stream_weights
 from gan_jax.surgery.provenance import fused_history, history_of
+from gan_jax.tasks.model import names_of
 from gan_jax.trees import Flat, did_you_mean, flatten, unflatten
 
 STREAMED = tuple(kind for kind, row in MERGES.items() if row.leafwise)
@@ -148,6 +149,7 @@ def _about(
     sizes = [int(np.prod(x.shape, dtype=np.int64)) for path, x in specs.items() if path.split("/")[1] == "params"]
     return {
         "net": like.manifest["net"],
+        **(names_of(like.manifest) if all(names_of(one.manifest) == names_of(like.manifest) for one in donors) else {}),
         "licence": "; ".join(one for one in licences if one) or None,
         "parameters": sum(sizes),
         "history": list(fused_history(history_of(like.manifest), names, histories, shares, words)),
