@@ -289,6 +289,7 @@ def test_what_a_killed_save_left_is_gone_when_a_run_is_over(tmp_path):
         checkpointer.restore(make_template())
     assert not left.exists()
 
+
 def test_a_score_that_cannot_be_compared_any_more_is_forgotten(tmp_path):
     with Checkpointer(tmp_path, keep_last=1, keep_best=True) as checkpointer:
         for number, score in ((1, 3.0), (2, 4.0)):

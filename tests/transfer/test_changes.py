@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from gan_jax.config import (
 from gan_jax.data import Images
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.folder import RunFolder, read_record
-from gan_jax.transfer.resume import changes, check_changes, option_of
+from gan_jax.transfer.resume import changes, check_changes, length_command, option_of
 from gan_jax.transfer.seen_data import check_data, data_changes, describe_data, read_data
 
 OLD = Config(train=TrainConfig(kimg=10.0, devices=2))
@@ -133,9 +134,9 @@ def test_changed_data_are_refused_with_the_way_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("[1]", "holds no configuration"),
+        ("{", "is damaged: not JSON"),
+        ("[" * 100_000, "nested more than 100 deep"),
+        ("[1]", "must be a mapping"),
         ('{"config": 3}', "holds no configuration"),
         ('{"config": {"train": {"kimgs": 3}}}', "has no field 'kimgs'"),
         ('{"config": {"net": {"kind": "ResNet"}}}', "net.kind is 'ResNet'"),
@@ -192,3 +193,12 @@ def test_halves_of_files_are_removed(tmp_path):
         (tmp_path / name).touch()
     folder.clean()
     assert [name for name in (*left, *kept) if (tmp_path / name).exists()] == kept
+
+
+def test_commands_in_messages_can_be_typed(tmp_path):
+    folder = tmp_path / "my run's"
+    typed = shlex.quote(str(folder))
+    assert length_command(folder, OLD) == f"gan-jax train {typed} --train.kimg 20"
+    with pytest.raises(ConfigError) as raised:
+        check_changes(folder, changes(OLD, dataclasses.replace(OLD, optim=OptimConfig(lr=0.5))), ("table", "table"))
+    assert f"gan-jax train {typed} --fork NEW --optim.lr 0.5" in str(raised.value)

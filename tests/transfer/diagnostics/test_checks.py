@@ -134,6 +134,6 @@ def test_a_warning_is_said_once_and_again_after_it_was_gone():
 
 
 def test_rows_of_another_protocol_are_not_compared_with():
-    rows = [{"spread": 1.0, "coverage": 0.9, "protocol": "a"}, {"spread": 0.2, "coverage": 0.2, "protocol": "b"}]
+    rows = [{"spread": 1.0, "coverage": 0.9, "protocol": "a"}, {"spread": 0.4, "coverage": 0.2, "protocol": "b"}]
     assert warned(*rows) == []
     assert warned(*({**row, "protocol": "a"} for row in rows)) == ["falling diversity", "falling coverage"]
