@@ -23,6 +23,7 @@ from gan_jax.config import (
     to_dict,
 )
 from gan_jax.data import Images
+from gan_jax.transfer.claim import check_place, look
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.folder import RunFolder, read_record
 from gan_jax.transfer.resume import changes, check_changes, length_command, option_of
@@ -202,3 +203,12 @@ def test_commands_in_messages_can_be_typed(tmp_path):
     with pytest.raises(ConfigError) as raised:
         check_changes(folder, changes(OLD, dataclasses.replace(OLD, optim=OptimConfig(lr=0.5))), ("table", "table"))
     assert f"gan-jax train {typed} --fork NEW --optim.lr 0.5" in str(raised.value)
+
+
+def test_a_folder_of_images_does_not_become_a_run(tmp_path):
+    (tmp_path / "log.txt").touch()
+    check_place(tmp_path)
+    check_place(tmp_path / "new")
+    (tmp_path / "a.JPG").touch()
+    with pytest.raises(ConfigError, match=r"holds images \(a.JPG\).*name a new folder"):
+        look(OLD, tmp_path)
