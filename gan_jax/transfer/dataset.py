@@ -110,6 +110,8 @@ def _not_held_out(dataset: Dataset) -> str | None:
     if dataset.held_out:
         return None
     n, of = len(dataset.reference), len(dataset.train)
+    if of == 1:
+        return "no held-out reference: evaluations compare with the one image that is trained on"
     which = f"all {of:,} images" if n == of else f"{n:,} of the {of:,} images"
     return (
         f"no held-out reference: evaluations compare with {which} that are trained on, and a copy of them would look "
