@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import os
 import re
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -133,6 +134,11 @@ def printable(text: object, keep: str = "\n\t") -> str:
       keep: control characters that stay; "" for text on one line.
     """
     return "".join(c for c in str(text) if c.isprintable() or c in keep)
+
+
+def typed(path: object) -> str:
+    """A path as it is typed in a command: quoted where it has spaces, or anything else that a shell reads."""
+    return shlex.quote(str(path))
 
 
 @contextlib.contextmanager

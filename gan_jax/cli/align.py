@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
 from gan_jax.config import ConfigError, differences
-from gan_jax.files import claim_output
+from gan_jax.files import claim_output, typed
 from gan_jax.seeds import check_seed, root_key
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
             f"Bring one into the other's first: gan-jax transplant {args.second} --net..., then align the result"
         )
     lines = align_weights(a, b, args)
-    print("\n".join([*lines, f"wrote {args.out}: gan-jax sample {args.out}"]))
+    print("\n".join([*lines, f"wrote {args.out}: gan-jax sample {typed(args.out)}"]))
     return 0
 
 

@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from gan_jax.cli.arguments import parse, read_config
 from gan_jax.config import NetConfig, net_from_dict
-from gan_jax.files import claim_output, printable
+from gan_jax.files import claim_output, printable, typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     print(printable(found.account))
     for path, words in found.made.items():
         print(f"  {path}: not in the file; made: {words}")
-    print(f"wrote {args.out}: gan-jax sample {args.out}")
+    print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
     return 0
 
 

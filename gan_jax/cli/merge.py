@@ -10,7 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
-from gan_jax.files import claim_output
+from gan_jax.files import claim_output, typed
 from gan_jax.seeds import check_seed, root_key
 
 
@@ -69,5 +69,5 @@ def main(argv: Sequence[str]) -> int:
         source.check()
     merge_streamed(args.out, sources, args.kind, base=base, **given)
     print(f"{args.kind} merge of {', '.join(args.sources)}")
-    print(f"wrote {args.out}: gan-jax sample {args.out}")
+    print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
     return 0

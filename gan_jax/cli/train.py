@@ -12,6 +12,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 from gan_jax.cli.arguments import NetName, config_file, parse_run, peek, run_folder
 from gan_jax.cli.choosing import parse_or_choose, with_colour
 from gan_jax.config import Config, ConfigError, MethodName
+from gan_jax.files import typed
 from gan_jax.presets import PRESETS, preset
 
 
@@ -118,7 +119,7 @@ def start_run(
     options: dict[str, Any] = {"at": at, "fallback": fallback} | {k: v for k, v in given.items() if v}
     result: Any = run(config, folder, **options)
     if getattr(result, "stopped", False):
-        print(f"stopped and saved; the same command goes on: gan-jax train {folder}")
+        print(f"stopped and saved; the same command goes on: gan-jax train {typed(folder)}")
         return 130 if getattr(result, "stopped_by", None) == "Ctrl-C" else 75
-    print(f"done: gan-jax sample {folder}")
+    print(f"done: gan-jax sample {typed(folder)}")
     return 0

@@ -11,7 +11,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NETS, NetName, parse, peek
 from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig, TrainConfig
-from gan_jax.files import claim_output, printable
+from gan_jax.files import claim_output, printable, typed
 from gan_jax.seeds import check_seed
 
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
     print(printable(filled.plan))
     print("\n".join(measured_lines(filled.measured)))
-    print(f"wrote {args.out}: gan-jax sample {args.out}")
+    print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
     return 0
 
 

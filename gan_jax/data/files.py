@@ -64,12 +64,13 @@ class Listing(NamedTuple):
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[Files]:
-    """The files below a folder; hidden ones are left out, links to folders are followed once."""
+    """The files below a folder; hidden ones and run folders are left out, links to folders are followed once."""
     names: list[str] = []
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
-        subfolders[:] = [] if real in seen else [name for name in subfolders if not name.startswith(".")]
+        kept = [name for name in subfolders if not (name.startswith(".") or _is_run(Path(folder) / name))]
+        subfolders[:] = [] if real in seen else kept
         if real not in seen:
             names += [(Path(folder) / name).relative_to(path).as_posix() for name in files]
         seen.add(real)
@@ -93,6 +94,11 @@ def open_folder(path: Path) -> Iterator[Files]:
         return _open_regular(path / (prefix + name), name)
 
     yield Files(str(path), kept, read, look, stream)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run trains into a folder: its sample grids, of which there are more every time, are nobody's data."""
+    return (folder / "config.json").is_file() and any((folder / name).exists() for name in (".lock", "metrics.jsonl"))
 
 
 @contextmanager

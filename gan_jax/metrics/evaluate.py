@@ -97,9 +97,12 @@ def unmeasurable(protocol: Protocol, dim: int) -> dict[str, str]:
     name, least = min(counts.items(), key=lambda item: item[1])
     if least <= (1 if protocol.fd_allow_singular else dim):
         wanted = 2 if protocol.fd_allow_singular else dim + 1
+        there = (
+            f"there are {least:,} {name} ones; use KID, which is unbiased at any size, or a network of fewer features"
+        )
         out["fd"] = (
-            f"no Frechet distance: it wants more images than features, {wanted:,} of each side or more, and there are "
-            f"{least:,} {name} ones; use KID, which is unbiased at any size, or a network of fewer features"
+            f"no Frechet distance: it wants more images than features, {wanted:,} of each side or more, and "
+            + (there if least > 1 else f"there is {least} {name} image, which is no distribution")
         )
     size = min(least, KID_SUBSET) if protocol.kid_subset_size is None else protocol.kid_subset_size
     if not 2 <= size <= least:

@@ -146,11 +146,13 @@ def kid(
 
 
 def _centred(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray, Kernel]:
-    """Features about their common centre, and the kernel of such; a function of the user's gets them as they are."""
+    """Features about a common centre, and the kernel of such; a function of the user's gets them as they are.
+
+    The centre is a median: one far row would move a mean so far that all others lost their digits.
+    """
     if not isinstance(kernel, Polynomial | RBF) or (isinstance(kernel, Polynomial) and not _is_whole(kernel.degree)):
         return x, y, kernel
-    start = x[0]
-    centre = start + ((x - start).mean(0) + (y - start).mean(0)) / 2
+    centre = np.median(x[:: -(-len(x) // CENTRE_ROWS)], axis=0)
     return x - centre, y - centre, kernel.about(centre)
 
 
@@ -197,4 +199,5 @@ def _pair_sums(
 
 
 KID_SUBSET = 1000  # images of each side in a subset, where the sets have so many
+CENTRE_ROWS = 1000  # that the centre is taken of, where there are so many
 TILE = 1 << 22  # entries of a Gram matrix held at once: 32 MB

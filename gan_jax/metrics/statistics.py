@@ -104,6 +104,10 @@ def check_features(values: Any, name: str = "features", first_row: int = 0) -> n
         raise MetricError(f"{name} is {values.dtype}; features are floating point (images go through `extract` first)")
     if values.dtype.itemsize < 4:  # bfloat16, float16, float8
         values = values.astype(np.float32)
+    if values.dtype.itemsize > 4 and (largest := np.abs(values).max(initial=0.0)) > LARGEST and np.isfinite(largest):
+        raise MetricError(
+            f"{name} has a value of magnitude {largest:.3g}, beyond what float32 holds; its powers would overflow"
+        )
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
         row = int(bad[0])
@@ -113,6 +117,9 @@ def check_features(values: Any, name: str = "features", first_row: int = 0) -> n
             f"{len(bad)} such row(s) of {len(values)}); look at that image and at the weights that made it"
         )
     return values
+
+
+LARGEST = float(np.finfo(np.float32).max)  # of a feature; kernels take its sixth power
 
 
 def check_pair(real: Any, fake: Any) -> tuple[np.ndarray, np.ndarray]:

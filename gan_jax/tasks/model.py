@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, ConfigError, NetConfig, net_to_dict, read_record
+from gan_jax.files import typed
 from gan_jax.interop import WeightsError, load_weights, save_weights
 from gan_jax.interop.finite import check_finite
 from gan_jax.interop.fitting import fitting_net
@@ -111,7 +112,7 @@ def load(path: str | Path) -> Model:
         path = Path(path) / WEIGHTS
         if not path.is_dir():
             raise ConfigError(
-                f"{path} does not exist: the run has not finished; go on with gan-jax train {path.parent}"
+                f"{path} does not exist: the run has not finished; go on with gan-jax train {typed(path.parent)}"
             )
     config = fitting_net(load_manifest(path), str(path))
     variables, manifest = load_weights(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -115,6 +116,21 @@ class Checkpointer:
         self._score = metric
         if self._saving is None:
             self._write_score()
+
+    def forget(self, images: Collection[int]) -> list[int]:
+        """Takes from complete checkpoints what they were measured as; gives those that had been.
+
+        Args:
+          images: of the checkpoints; others are left as they are.
+
+        Raises:
+          CheckpointError: a manifest is damaged.
+        """
+        found = [step for step in store.complete(self.folder) if step in images]
+        known = [step for step in found if store.read_manifest(self._path(step))["metric"] is not None]
+        for step in known:
+            store.write_metric(self._path(step), None)
+        return known
 
     def check(self) -> None:
         """Raises the failure of the save under way, if it has failed; a file-system look-up otherwise."""

@@ -189,9 +189,9 @@ def bytes_of(entry: Any, where: str) -> int:
     return math.prod(shape) * size
 
 
-def scored(manifest: Mapping[str, Any], metric: float) -> dict[str, Any]:
+def scored(manifest: Mapping[str, Any], metric: float | None) -> dict[str, Any]:
     """A manifest, as `parse_manifest` gave it, with another metric and its seal."""
-    body = {**manifest, "metric": float(metric)}
+    body = {**manifest, "metric": None if metric is None else float(metric)}
     return body | {"seal": _seal(body)}
 
 

@@ -115,8 +115,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(text, int(path.name), where)
 
 
-def write_metric(path: Path, metric: float) -> None:
-    """Says in the manifest of a complete checkpoint what its state was measured as; nothing else of it changes."""
+def write_metric(path: Path, metric: float | None) -> None:
+    """Says in the manifest of a complete checkpoint what its state was measured as, None = not; nothing else of it changes."""
     manifest = scored(read_manifest(path), metric)
     replace(path / "manifest" / MANIFEST, lambda part: part.write_text(json.dumps(manifest), encoding="utf-8"))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gan_jax.config import Config
+from gan_jax.files import typed
 from gan_jax.train.checkpoint import Checkpointer, CheckpointError
 from gan_jax.train.feed import Feed
 from gan_jax.train.fit import Hooks, is_due, total_images
@@ -153,4 +154,4 @@ def stopped_early(entry: Entry, folder: Path) -> str:
     """What to say of a run that a signal ended at once."""
     if not entry.begun:
         return f"stopped before training began: nothing new is left in {folder}"
-    return f"stopped; what was trained is kept in {folder}, and gan-jax train {folder} does the rest"
+    return f"stopped; what was trained is kept in {folder}, and gan-jax train {typed(folder)} does the rest"

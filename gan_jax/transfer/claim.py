@@ -21,6 +21,8 @@ from typing import Any
 import jax
 
 from gan_jax.config import Config, ConfigError, differences, from_dict, to_dict
+from gan_jax.data.formats import EXTENSIONS
+from gan_jax.files import printable
 from gan_jax.surgery.provenance import versions
 from gan_jax.train.lock import RunLock
 from gan_jax.train.processes import gather, is_first
@@ -107,6 +109,7 @@ def look(
     chosen = None if against is None else os.path.abspath(against)
     record = read_record(folder)
     if record is None:
+        check_place(folder)
         origin = None if fork is None else open_origin(fork, at)
         return Claim(config, method, chosen, origin=origin)
     origin = origin_of(record, folder)
@@ -127,6 +130,18 @@ def look(
     if lines:
         notes.append("changed since the run was started: " + "; ".join(lines))
     return Claim(given, method, chosen or before, record, tuple(lines), origin, tuple(notes))
+
+
+def check_place(folder: Path) -> None:
+    """Whether a folder may become a run's: among images its samples would be taken for more of them.
+
+    Raises:
+      ConfigError: it holds images.
+    """
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if images := [name for name in names if not name.startswith(".") and name.lower().endswith(tuple(EXTENSIONS))]:
+        some = printable(images[0], keep="") + (", .." if len(images) > 1 else "")
+        raise ConfigError(f"{folder} holds images ({some}), among which a run would write its own; name a new folder")
 
 
 class Entry:

@@ -70,7 +70,7 @@ def load_dataset(config: Config) -> Dataset:
             f"labels are not used: {images.name} has {len(found)} classes, and the network has none (net.num_classes)"
         )
     dataset = _held_out(images, data) if data.reference is not None else _split(images, data)
-    return _noted(dataset, *images.notes, unused, _without_images(images, dataset, num_classes))
+    return _noted(config, dataset, *images.notes, unused, _without_images(images, dataset, num_classes))
 
 
 def reading(data: DataConfig) -> dict[str, Any]:
@@ -100,15 +100,18 @@ def _split(images: Images, data: DataConfig) -> Dataset:
     return Dataset(images, images.take(chosen), held_out=False, shots=data.shots is not None)
 
 
-def _noted(dataset: Dataset, *notes: str | None) -> Dataset:
-    """With the sentences that there are."""
-    return dataclasses.replace(dataset, notes=tuple(note for note in (*notes, _not_held_out(dataset)) if note))
+def _noted(config: Config, dataset: Dataset, *notes: str | None) -> Dataset:
+    """With the sentences that there are; of its reference only where something is measured against it."""
+    reference = None if config.evaluate.features is None else _not_held_out(dataset)
+    return dataclasses.replace(dataset, notes=tuple(note for note in (*notes, reference) if note))
 
 
 def _not_held_out(dataset: Dataset) -> str | None:
     if dataset.held_out:
         return None
     n, of = len(dataset.reference), len(dataset.train)
+    if of == 1:
+        return "no held-out reference: evaluations compare with the one image that is trained on"
     which = f"all {of:,} images" if n == of else f"{n:,} of the {of:,} images"
     return (
         f"no held-out reference: evaluations compare with {which} that are trained on, and a copy of them would look "
@@ -190,7 +193,7 @@ def _streamed(config: Config) -> Dataset:
     train = source.take(split.chosen) if held_out else source
     kept = split.rest[:REFERENCE_IMAGES] if held_out else split.chosen
     reference = source.take(kept).load(Shape(net.resolution, net.channels))
-    return _noted(Dataset(train, reference, held_out, data.shots is not None), *reference.notes)
+    return _noted(config, Dataset(train, reference, held_out, data.shots is not None), *reference.notes)
 
 
 def _relabel(images: Images, num_classes: int, classes: Sequence[int | str] | None) -> Images:

@@ -14,6 +14,7 @@ import jax
 
 from gan_jax.config import Config, ConfigError, from_dict
 from gan_jax.data import DataError
+from gan_jax.files import typed
 from gan_jax.surgery.provenance import Step, manifest_digest
 from gan_jax.train import checkpoint_store as store
 from gan_jax.train.checkpoint import cut_rows
@@ -74,7 +75,7 @@ def open_origin(folder: Path, at: int | None = None) -> Origin:
         raise ConfigError(f"--fork starts from a run, and {folder} holds none (no config.json)")
     have = store.complete(folder / CHECKPOINTS)
     if not have:
-        raise ConfigError(f"run {folder} has no checkpoint to fork from; train it first: gan-jax train {folder}")
+        raise ConfigError(f"run {folder} has no checkpoint to fork from; train it first: gan-jax train {typed(folder)}")
     if at is not None and at not in have:
         raise ConfigError(f"run {folder} has no checkpoint of {at} images; there are {', '.join(map(str, have))}")
     return Origin(folder, have[-1] if at is None else at, record.get("method", "table"), record.get("forked_from"))
@@ -128,7 +129,7 @@ def forked_state(
         raise ConfigError(
             f"run {origin.folder} has other networks than this configuration ({others[0]}: {theirs} -> {ours}, and "
             f"{len(others) - 1} more leaves); a fork keeps the networks. Others start from its weights: gan-jax transfer "
-            f"--transfer.source {origin.folder}"
+            f"--transfer.source {typed(origin.folder)}"
         )
     taken = sorted(p for p in fits if part(p) not in FRESH and (same_method or part(p) != "kept"))
     arrays = store.read_leaves(origin.path, manifest, taken)

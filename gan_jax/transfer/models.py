@@ -10,6 +10,7 @@ import jax
 
 from gan_jax.config import Config, ConfigError, net_from_dict, net_to_dict
 from gan_jax.documents import read_document
+from gan_jax.files import typed
 from gan_jax.interop.finite import check_finite
 from gan_jax.interop.source import Source
 from gan_jax.interop.weights import WeightsError
@@ -56,9 +57,7 @@ def unfinished(path: str | Path, checkpoint: int | None = None) -> str | None:
         return None
     if (folder / WEIGHTS).is_dir() or not (have := store.complete(folder / "checkpoints")):
         return None
-    return (
-        f"{path} has not finished: this is its newest checkpoint, of {have[-1]} images (gan-jax train {path} goes on)"
-    )
+    return f"{path} has not finished: this is its newest checkpoint, of {have[-1]} images (gan-jax train {typed(path)} goes on)"
 
 
 def class_names(model: Model) -> tuple[str, ...] | None:

@@ -21,6 +21,7 @@ from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import HistoryError, Step, check_history, train_step
 from gan_jax.tasks.model import WEIGHTS, save
 from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.train.checkpoint import Checkpointer
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
@@ -90,6 +91,19 @@ class Recorder:
             return None
         wanted = (images, self.evaluator.protocol.id)
         return next((row for row in self.evaluations if (row["images"], row.get("protocol")) == wanted), None)
+
+    def forget_scores(self, saver: Checkpointer) -> None:
+        """Of checkpoints that were measured under another protocol, takes what keep-best would compare with this one's."""
+        if self.evaluator is None or not is_first():
+            return
+        protocol = self.evaluator.protocol.id
+        told = {row["images"]: metric_of(row) for row in self.evaluations if row.get("protocol") == protocol}
+        others = {row["images"] for row in self.evaluations} - told.keys()
+        if forgotten := saver.forget(others):
+            self.note(
+                f"evaluations are made otherwise from now on ({protocol}): the best checkpoint is one of those to "
+                f"come, not of {', '.join(map(str, forgotten))}"
+            )
 
     def evaluate(self, images: int, state: GanState) -> float | None:
         """Measures a state, keeps and shows what came out; gives what keep-best compares.

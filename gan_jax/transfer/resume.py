@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_jax.config import Config, ConfigError, differences
+from gan_jax.files import typed
 
 FREE = ("log.", "checkpoint.", "evaluate.", "diagnose.")  # parts of a configuration that training does not depend on
 DEVICES, LENGTH, SOURCE = "train.devices", "train.kimg", "data.source"
@@ -82,14 +83,14 @@ def check_changes(folder: Path, found: list[Change], method: tuple[str, str]) ->
     if not lines:
         return
     if any(one.field.startswith("net.") for one in refused):
-        way = f"start a run of other networks from its weights: gan-jax transfer --transfer.source {folder}"
+        way = f"start a run of other networks from its weights: gan-jax transfer --transfer.source {typed(folder)}"
     else:
         options = [option_of(one) for one in refused]
         told = " ".join(one for one in options if one)
         others = "" if all(options) and method[0] == method[1] else " and the other options"
         way = (
             "start a new run from its newest checkpoint: "
-            + f"gan-jax train {folder} --fork NEW {told}".rstrip()
+            + f"gan-jax train {typed(folder)} --fork NEW {told}".rstrip()
             + others
         )
     raise ConfigError(
@@ -115,4 +116,4 @@ def option_of(change: Change) -> str | None:
 def length_command(folder: Path, config: Config) -> str:
     """How a finished run is made longer, to twice its length."""
     fork = "" if config.optim.schedule == "constant" else " --fork NEW"
-    return f"gan-jax train {folder} --train.kimg {2 * config.train.kimg:g}{fork}"
+    return f"gan-jax train {typed(folder)} --train.kimg {2 * config.train.kimg:g}{fork}"

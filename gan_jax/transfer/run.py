@@ -222,6 +222,8 @@ def run(
                 write_start(folder, start.plan, ready.found)
                 write_history(folder, start.history if ready.history is None else ready.history)
         recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis)
+        if restored is not None and saver is not None and config.checkpoint.keep_best:
+            recorder.forget_scores(saver)
         boundary = Boundary(config, folder, entry, stop, saver, feed, recorder, made, restored is not None)
         callbacks.begin(config, int(state.images))
         try:

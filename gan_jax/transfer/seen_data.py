@@ -10,6 +10,7 @@ from typing import Any
 
 from gan_jax.config import Config, ConfigError
 from gan_jax.data import Images
+from gan_jax.files import typed
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.folder import DATA, read_json
 
@@ -71,7 +72,7 @@ def check_data(folder: Path, said: Mapping[str, Any], now: Mapping[str, Any], me
     if changes:
         raise ConfigError(
             f"the data of run {folder} ({now['spec']}) changed since it was started: {'; '.join(changes)}. Bring them back, "
-            f"or start a new run from its newest checkpoint: gan-jax train {folder} --fork NEW"
+            f"or start a new run from its newest checkpoint: gan-jax train {typed(folder)} --fork NEW"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from gan_jax.config import ConfigError, net_to_dict
+from gan_jax.files import typed
 from gan_jax.interop.diff import Diff, compare
 from gan_jax.interop.source import Source, open_weights
 from gan_jax.surgery.chain import provenance_lines
@@ -42,7 +43,7 @@ def open_source(path: str | Path, checkpoint: int | None = None) -> Source:
     have = store.complete(folder / "checkpoints")
     if not have:
         raise ConfigError(
-            f"run {folder} has no weights and no complete checkpoint yet; go on with gan-jax train {folder}"
+            f"run {folder} has no weights and no complete checkpoint yet; go on with gan-jax train {typed(folder)}"
         )
     if checkpoint is not None and checkpoint not in have:
         raise ConfigError(

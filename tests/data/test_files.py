@@ -59,6 +59,15 @@ def test_images_are_read_in_the_order_of_their_names(tmp_path, write):
     assert images.images.shape == (2, 6, 6, 3) and images.labels is None
 
 
+def test_a_run_inside_the_folder_is_no_data(tmp_path):
+    """Else its sample grids would be a class, and the data would have changed when it goes on."""
+    spec = write_folder(tmp_path, {"a.png": png(1), "b.png": png(2)})
+    before = load(spec)
+    write_folder(tmp_path / "runs" / "r", {"samples/000000016.png": png(3), "config.json": b"{}", ".lock": b""})
+    assert load(spec).fingerprint == before.fingerprint and load(spec).labels is None
+    assert len(load(f"folder:{tmp_path / 'runs' / 'r'}")) == 1
+
+
 @both
 def test_subfolders_are_classes(tmp_path, write):
     files = {"dog/1.png": png(1), "dog/deep/2.png": png(2), "cat/3.png": png(3), "__MACOSX/cat/._3.png": b"junk"}

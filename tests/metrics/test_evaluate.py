@@ -97,6 +97,7 @@ def test_what_is_not_defined_for_so_few_images_is_left_out_with_a_reason():
     one = [dataclasses.replace(x.take([0]), logits=None) for x in (REAL, FAKE)]
     with pytest.raises(MetricError, match="nothing can be measured of 1 real and 1 generated images: no Frechet"):
         evaluate_features(*one, protocol(n_real=1, n_fake=1))
+    assert "KID" not in unmeasurable(protocol(n_real=1), 16)["fd"]  # which one image does not have either
     with pytest.raises(MetricError, match="row 1 of fake features"):
         broken = np.where(np.arange(4)[:, None] == 1, np.inf, FAKE.values[:4])
         evaluate_features(REAL, Features(broken), protocol(n_fake=4))

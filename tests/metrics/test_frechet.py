@@ -195,3 +195,9 @@ def test_half_precision_is_widened(dtype):
     assert summarise(np.full((60, 2), 5e4, np.float16)).mean[0] == 49984.0  # whose sum is beyond float16
     with pytest.raises(MetricError, match="row 3 of features is not finite"):
         summarise(np.where(np.arange(300)[:, None] == 3, np.nan, golden.X).astype(jnp.bfloat16))
+
+
+def test_features_whose_powers_would_overflow_are_refused():
+    with pytest.raises(MetricError, match="magnitude 1e\\+200, beyond what float32 holds"):
+        summarise(np.full((3, 2), 1e200))
+    assert summarise(np.full((3, 2), 3e38, np.float32)).covariance().tolist() == [[0, 0], [0, 0]]

@@ -148,3 +148,12 @@ def test_polynomials_of_centred_features_are_those_of_features(degree, gamma, co
     x, y, ours = rng.normal(size=(20, 4)), rng.normal(size=(15, 4)) + 0.5, polynomial_kernel(degree, gamma, coef)
     plain = lambda a, b: ours(a, b)  # a function of the user's gets features as they are
     assert_allclose(mmd2(x, y, ours, unbiased=unbiased), mmd2(x, y, plain, unbiased=unbiased), rtol=1e-9)
+
+
+def test_one_far_row_costs_the_others_no_digits():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 8)).astype(np.float32)
+    y = np.concatenate([x[:30], np.full((1, 8), 3e6, np.float32)])
+    far = 2 * np.float64((x[:30].astype(np.float64).sum(1) * (3e6 / 8) + 1) ** 3).sum() / (31 * 30)
+    far -= 2 * ((x.astype(np.float64).sum(1) * (3e6 / 8) + 1) ** 3).sum() / (50 * 31)
+    assert_allclose(mmd2(x, y), far, rtol=1e-12)  # what is without the far row is 17 digits below

@@ -288,3 +288,16 @@ def test_what_a_killed_save_left_is_gone_when_a_run_is_over(tmp_path):
         assert checkpointer.unfinished() == [left.name]
         checkpointer.restore(make_template())
     assert not left.exists()
+
+
+def test_a_score_that_cannot_be_compared_any_more_is_forgotten(tmp_path):
+    with Checkpointer(tmp_path, keep_last=1, keep_best=True) as checkpointer:
+        for number, score in ((1, 3.0), (2, 4.0)):
+            checkpointer.save(number * 100, make_state(number))
+            checkpointer.score(number * 100, score)
+        checkpointer.wait()
+        assert checkpointer.forget({100, 150}) == [100] and checkpointer.forget({100}) == []
+        checkpointer.save(300, make_state(3))
+        checkpointer.score(300, 5.0)
+    assert checkpoint_store.complete(tmp_path) == [200, 300]
+    assert_same(read(tmp_path, make_template(), images=200).state, make_state(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -22,9 +23,10 @@ from gan_jax.config import (
     to_dict,
 )
 from gan_jax.data import Images
+from gan_jax.transfer.claim import check_place, look
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.folder import RunFolder, read_record
-from gan_jax.transfer.resume import changes, check_changes, option_of
+from gan_jax.transfer.resume import changes, check_changes, length_command, option_of
 from gan_jax.transfer.seen_data import check_data, data_changes, describe_data, read_data
 
 OLD = Config(train=TrainConfig(kimg=10.0, devices=2))
@@ -192,3 +194,21 @@ def test_halves_of_files_are_removed(tmp_path):
         (tmp_path / name).touch()
     folder.clean()
     assert [name for name in (*left, *kept) if (tmp_path / name).exists()] == kept
+
+
+def test_commands_in_messages_can_be_typed(tmp_path):
+    folder = tmp_path / "my run's"
+    typed = shlex.quote(str(folder))
+    assert length_command(folder, OLD) == f"gan-jax train {typed} --train.kimg 20"
+    with pytest.raises(ConfigError) as raised:
+        check_changes(folder, changes(OLD, dataclasses.replace(OLD, optim=OptimConfig(lr=0.5))), ("table", "table"))
+    assert f"gan-jax train {typed} --fork NEW --optim.lr 0.5" in str(raised.value)
+
+
+def test_a_folder_of_images_does_not_become_a_run(tmp_path):
+    (tmp_path / "log.txt").touch()
+    check_place(tmp_path)
+    check_place(tmp_path / "new")
+    (tmp_path / "a.JPG").touch()
+    with pytest.raises(ConfigError, match=r"holds images \(a.JPG\).*name a new folder"):
+        look(OLD, tmp_path)

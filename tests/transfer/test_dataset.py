@@ -100,6 +100,8 @@ def test_all_the_images_are_a_training_set_and_their_own_reference(source):
     every, none = (load_dataset(config_of(source, shots=n)) for n in (24, None))
     assert every.train_hash == none.train_hash == every.reference_hash and not every.held_out and not none.held_out
     assert every.notes[-1].startswith("no held-out reference: evaluations compare with all 24 images")
+    unmeasured = dataclasses.replace(config_of(source), evaluate=EvalConfig(features=None))
+    assert not any("reference" in note for note in load_dataset(unmeasured).notes)  # nothing is compared
     assert (
         load_dataset(config_of(source, shots=23)).held_out and len(load_dataset(config_of(source, shots=1)).train) == 1
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gan_jax.files import typed
 from gan_jax.metrics.protocol import TITLES
 from gan_jax.report.grids import make_grid, readable_scale, to_rgb
 from gan_jax.report.html import bullets, chart_figure, escape, fact_list, image_element, paragraphs, strips
@@ -64,8 +65,8 @@ def results_section(run: RunFolder) -> str:
     if not run.evaluations:
         off = run.config is not None and run.config.evaluate.features is None
         why = "its evaluate.features is None" if off else "it has not come to one yet"
-        measure = f"gan-jax evaluate {run.path}{words.measured_by(run)} measures it"
-        again = measure if run.weights else f"gan-jax train {run.path} goes on with it"
+        measure = f"gan-jax evaluate {typed(run.path)}{words.measured_by(run)} measures it"
+        again = measure if run.weights else f"gan-jax train {typed(run.path)} goes on with it"
         return paragraphs(f"The run has no evaluation: {why}. {again}.")
     protocols = list(dict.fromkeys(row["protocol"] for row in run.evaluations))
     keys = [key for key in TITLES if any(is_number(row.get(key)) for row in run.evaluations)]

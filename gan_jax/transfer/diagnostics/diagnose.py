@@ -123,7 +123,8 @@ def _some(images: Images, n: int) -> Images:
 
 
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
-    """Everything that the last row of a run's evaluations was looked at for."""
+    """Everything that the last row of a run's evaluations was looked at for, beside rows of the same protocol."""
+    rows = [row for row in rows if row.get("protocol") == rows[-1].get("protocol")]
     for room in (discriminator, collapse, memory, negative):
         yield from room.checks(rows, limits)
 

@@ -131,3 +131,9 @@ def test_a_warning_is_said_once_and_again_after_it_was_gone():
     said = lambda *rows: [one.name for one in new_warnings(rows, LIMITS)]
     assert said(bad) == ["memorisation"] and said(bad, bad) == [] and said(bad, good, bad) == ["memorisation"]
     assert said() == []
+
+
+def test_rows_of_another_protocol_are_not_compared_with():
+    rows = [{"spread": 1.0, "coverage": 0.9, "protocol": "a"}, {"spread": 0.4, "coverage": 0.2, "protocol": "b"}]
+    assert warned(*rows) == []
+    assert warned(*({**row, "protocol": "a"} for row in rows)) == ["falling diversity", "falling coverage"]
