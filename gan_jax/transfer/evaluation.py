@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -143,7 +144,7 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
         raise ConfigError("evaluate.features is None: there is nothing to measure with; use fashion-v1")
     images = evaluator.sample(g_vars)
     measured = evaluator.measure_images(images)
-    parts = [(evaluator.protocol, measured)]
+    parts: list[tuple[Protocol, Mapping[str, float]]] = [(evaluator.protocol, measured)]
     if around is not None:
         net, train = around
         stated = lpips_protocol(evaluator.protocol, net, train, dataset.train_hash)
