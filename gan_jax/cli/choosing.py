@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -110,7 +110,8 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
     seen = survey(data.source, data.classes, data.bad)
     source = None
     if not fresh:
-        source = _source(named or peek(words, "--donors"), data, peek(words, "--out"))
+        wanted = () if peek(words, "--net") is not None else net_fields(given)
+        source = _source(named or peek(words, "--donors"), data, peek(words, "--out"), wanted)
         transfer: Any = dataclasses.replace(base.transfer, source=source.name)  # type: ignore[call-arg]
         base = dataclasses.replace(base, net=source.net, transfer=transfer)
     args: Any = parse_run(cls, words, verb=verb, base=base)
@@ -123,12 +124,23 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
     return Chosen(dataclasses.replace(args, config=chosen.config), chosen.lines)
 
 
-def _source(named: str | None, data: DataConfig, out: str | None) -> Any:
+def net_fields(given: Collection[str]) -> tuple[str, ...]:
+    """The fields of networks among dotted option names: `net.num_classes` as `num_classes`."""
+    return tuple(sorted(name.removeprefix("net.") for name in given if name.startswith("net.")))
+
+
+def _source(named: str | None, data: DataConfig, out: str | None, wanted: Sequence[str] = ()) -> Any:
+    """The source that is named; else the best of those on this machine whose networks have the fields that are given."""
     from gan_jax.transfer.candidates import candidates, look_at, pick
 
     if named is not None:
         return look_at(named)
     found = candidates(leave_out=None if out is None else Path(out))
+    suited = [name for name in found if all(hasattr(look_at(name).net, field) for field in wanted)]
+    if suited and len(suited) < len(found):
+        others = ", ".join(name for name in found if name not in suited)
+        print(f"left aside, since their networks have no --net.{' or --net.'.join(wanted).replace('_', '-')}: {others}")
+        found = suited
     if len(found) > 1:
         print(f"comparing {len(found)} sources on this machine: {', '.join(found)}", flush=True)
     here = machine().features

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from gan_jax.cli.arguments import parse
+from gan_jax.cli.arguments import parse, peek
 from gan_jax.config import DataConfig
 from gan_jax.files import printable
 from gan_jax.seeds import check_seed
@@ -27,7 +27,8 @@ class RankSources:
     beside it, are worse predictors: they praise a source that looks like the target, not one that reaches all of it.
     """
 
-    sources: Positional[tuple[str, ...]] = ()  # weights folders, run folders or embedded:NAME
+    # weights folders, run folders or embedded:NAME; a data set as first word is the target; none = the pairs of this machine
+    sources: Positional[tuple[str, ...]] = ()
     data: DataConfig = DataConfig()  # the target; of data.shots only these are looked at
     features: str = "fashion-v1"  # feature network, see gan-jax weights list
     n: int = 2000  # samples of each source
@@ -37,19 +38,36 @@ class RankSources:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    args = parse(RankSources, argv, verb="rank-sources")
+    args = parse(RankSources, as_typed(argv), verb="rank-sources")
     check_seed(args.seed, "--seed")
     from gan_jax.report.table import print_table
+    from gan_jax.transfer.candidates import candidates
     from gan_jax.transfer.diagnostics import rank_sources
     from gan_jax.transfer.models import unfinished
 
-    for said in filter(None, map(unfinished, args.sources)):
+    sources = args.sources or tuple(candidates())
+    for said in filter(None, map(unfinished, sources)):
         print(printable(f"gan-jax rank-sources: {said}"), file=sys.stderr)
-    ranking = rank_sources(args.sources, args.data, features=args.features, n=args.n, k=args.k, seed=args.seed)
+    ranking = rank_sources(sources, args.data, features=args.features, n=args.n, k=args.k, seed=args.seed)
     print_table(table(ranking), f"Sources for {args.data.source}")
     best = ranking.scores[0]
     print(f"recommended: {best.source} (recall {best.recall:.3f} on {ranking.features})")
     return 0
+
+
+def as_typed(argv: Sequence[str]) -> list[str]:
+    """The words with data as first word made an option: `folder:photos A B` as `A B --data.source folder:photos`."""
+    from gan_jax.cli.choosing import data_spec
+    from gan_jax.data.sources import EMBEDDED
+
+    words = list(argv)
+    spec = data_spec(words[0]) if words and not words[0].startswith("-") else None
+    kind, _, name = (spec or "").partition(":")
+    if spec is None or (kind == "embedded" and name not in EMBEDDED) or peek(words, "--data.source") is not None:
+        return words
+    rest = words[1:]
+    first = next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))
+    return [*rest[:first], "--data.source", spec, *rest[first:]]
 
 
 def table(ranking: Ranking) -> Table:

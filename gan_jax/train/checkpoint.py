@@ -120,6 +120,8 @@ class Checkpointer:
     def forget(self, images: Collection[int]) -> list[int]:
         """Takes from complete checkpoints what they were measured as; gives those that had been.
 
+        One that stayed for that alone is moved to `aside-TIME/`, where nothing removes it.
+
         Args:
           images: of the checkpoints; others are left as they are.
 
@@ -130,6 +132,8 @@ class Checkpointer:
         known = [step for step in found if store.read_manifest(self._path(step))["metric"] is not None]
         for step in known:
             store.write_metric(self._path(step), None)
+        if kept := sorted(set(known) - to_keep(self.folder, self._keep_last, None)):
+            move_aside(self.folder, kept)
         return known
 
     def check(self) -> None:

@@ -28,7 +28,17 @@ from gan_jax.train.state import GanState
 from gan_jax.transfer.callbacks import Callbacks, Notes, paused
 from gan_jax.transfer.diagnostics import Diagnosis, new_warnings
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
-from gan_jax.transfer.folder import EVALUATIONS, HISTORY, METRICS, PLAN, PREPARED, named, read_json, write_json
+from gan_jax.transfer.folder import (
+    CHECKPOINTS,
+    EVALUATIONS,
+    HISTORY,
+    METRICS,
+    PLAN,
+    PREPARED,
+    named,
+    read_json,
+    write_json,
+)
 from gan_jax.transfer.method import Method
 
 __all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder", "history_at"]
@@ -102,7 +112,7 @@ class Recorder:
         if forgotten := saver.forget(others):
             self.note(
                 f"evaluations are made otherwise from now on ({protocol}): the best checkpoint is one of those to "
-                f"come, not of {', '.join(map(str, forgotten))}"
+                f"come, not of {', '.join(map(str, forgotten))} (the best until now is kept under {CHECKPOINTS})"
             )
 
     def evaluate(self, images: int, state: GanState) -> float | None:

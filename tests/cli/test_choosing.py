@@ -159,3 +159,20 @@ def test_two_data_sets_are_refused_and_mistakes_are_said_before_anything_is_look
 def test_classes_are_known_before_the_networks_are():
     parse("photos", "--data.classes", "3", "5", "--train.batch", "8")
     assert [tuple(map(str, classes)) for _, classes in asked] == [("3", "5")]
+
+
+def test_a_source_has_the_options_that_are_given(monkeypatch, capsys):
+    """A DCGAN has no classes: with --net.num-classes another pair is taken, and that is said."""
+    from gan_jax.cli import choosing
+    from gan_jax.config import DataConfig, DCGANConfig, ResNetConfig
+    from gan_jax.transfer import candidates as found
+    from gan_jax.transfer.choices import Pretrained
+
+    nets = {"faces": DCGANConfig(), "clothes": ResNetConfig()}
+    monkeypatch.setattr(found, "candidates", lambda leave_out=None: list(nets))
+    monkeypatch.setattr(found, "look_at", lambda name: Pretrained(name, nets[name], frozenset({"g_ema", "d"})))
+    monkeypatch.setattr(found, "pick", lambda names, *_: list(names))
+    assert choosing.net_fields({"net.num_classes", "train.kimg"}) == ("num_classes",)
+    assert choosing._source(None, DataConfig(), None, ("num_classes",)) == ["clothes"]
+    assert "left aside, since their networks have no --net.num-classes: faces" in capsys.readouterr().out
+    assert choosing._source(None, DataConfig(), None) == ["faces", "clothes"]

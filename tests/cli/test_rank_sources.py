@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan_jax.cli.rank_sources import as_typed
 from tests.transfer.diagnostics.test_sources import untrained
 
 
@@ -18,6 +19,12 @@ def test_the_verb_prints_a_table_with_the_recommended_source_first(cli, tmp_path
     assert recalls[0] > recalls[1] >= 0
 
 
-def test_without_a_source_it_says_what_to_name(cli):
-    assert cli("rank-sources") == 2
-    assert "name at least one source" in cli.err
+def test_data_may_come_first_and_sources_be_left_out(cli, tmp_path, monkeypatch):
+    """`rank-sources folder:photos` ranks the pairs of this machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    assert as_typed(["folder:photos", "a", "b", "--n", "9"]) == ["a", "b", "--data.source", "folder:photos", "--n", "9"]
+    assert as_typed(["embedded:emoji"]) == ["--data.source", "embedded:emoji"]
+    assert as_typed(["embedded:fashion16", "--n", "9"]) == ["embedded:fashion16", "--n", "9"]
+    assert cli("rank-sources", "embedded:fashion-mnist", "--data.shots", 60, "--n", 60) == 0
+    assert "recommended: embedded:fashion16" in cli.out

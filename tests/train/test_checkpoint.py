@@ -297,6 +297,7 @@ def test_a_score_that_cannot_be_compared_any_more_is_forgotten(tmp_path):
             checkpointer.score(number * 100, score)
         checkpointer.wait()
         assert checkpointer.forget({100, 150}) == [100] and checkpointer.forget({100}) == []
+        assert len(list(tmp_path.glob("aside-*/100"))) == 1
         checkpointer.save(300, make_state(3))
         checkpointer.score(300, 5.0)
     assert checkpoint_store.complete(tmp_path) == [200, 300]
