@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NETS, NetName, parse, peek
+from gan_jax.cli.transfer import plan_text
 from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig, TrainConfig
 from gan_jax.files import claim_output, printable, typed
 from gan_jax.seeds import check_seed
@@ -39,6 +40,7 @@ class Transplant:
     checkpoint: int | None = None  # of a run: take the checkpoint of so many images
     seed: int = 0  # of fresh values
     probes: int = 8  # latents to measure the function with; 0 = do not measure
+    plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
     overwrite: bool = False  # replace the weights at --out
 
 
@@ -60,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
     names = "checkpoint missing unused dtype shape width d_width narrow classes seed probes".split()
     filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
-    print(printable(filled.plan))
+    print(printable(plan_text(filled.plan, args.plan)))
     print("\n".join(measured_lines(filled.measured)))
     print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
     return 0

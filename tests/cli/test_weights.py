@@ -12,6 +12,7 @@ from PIL import Image
 
 from gan_jax import config as c
 from gan_jax.config import Config, to_dict
+from tests.cli.conftest import FakePlan
 
 # -- transplant ----------------------------------------------------------------------------------------------
 
@@ -24,7 +25,7 @@ def transplants(monkeypatch):
 
     calls = []
     measured = {"g": Difference(1e-7, 1.0, 8), "d": Difference(0.5, 1.0, 16)}
-    done = types.SimpleNamespace(plan="THE PLAN", measured=measured)
+    done = types.SimpleNamespace(plan=FakePlan(), measured=measured)
     monkeypatch.setattr(weights, "transplant_weights", lambda *args, **kwargs: calls.append((args, kwargs)) or done)
     return calls
 
@@ -39,8 +40,9 @@ def test_transplant(cli, transplants, tmp_path):
         "checkpoint": 48, "missing": "error", "unused": "error", "dtype": "cast", "shape": "adapt", "seed": 7, "probes": 8,
         "width": "net2wider", "d_width": "silent", "narrow": "strongest", "classes": (2, -1),
     }  # fmt: skip
-    assert cli.out.splitlines()[:3] == [
-        "THE PLAN",
+    assert cli.out.splitlines()[:4] == [
+        "plan: THE PLAN in short",
+        "(the whole table: --plan full)",
         "G: function preserved: largest difference 1.0e-07 of 1.0e+00 on 8 probes",
         "D: function not preserved: largest difference 5.0e-01 of 1.0e+00 on 16 probes",
     ]
