@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from gan_jax.config import Config, DCGANConfig, StyleGAN2Config, TrainConfig
+from gan_jax.config import BSAConfig, Config, DCGANConfig, NADAConfig, StyleGAN2Config, TrainConfig
 from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
 from gan_jax.config.value_checks import value_problems
@@ -91,7 +91,8 @@ def _train(config: Config) -> Iterator[str]:
         yield "data.classes is empty; name some classes, or use None for all"
     if train.batch > 0 and train.devices is not None and train.devices > 0 and train.batch % train.devices:
         yield f"train.batch {train.batch} does not divide over {train.devices} devices; use a multiple of {train.devices}"
-    group = config.net.mbstd_group if isinstance(config.net, StyleGAN2Config) else 0
+    alone = isinstance(config.transfer, (BSAConfig, NADAConfig))  # which train without a D
+    group = config.net.mbstd_group if isinstance(config.net, StyleGAN2Config) and not alone else 0
     if 0 < group < train.batch and train.batch % group:
         yield (
             f"net.mbstd_group {group} does not divide train.batch {train.batch}, and D compares whole groups; use a multiple "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from gan_jax.config import ConfigError, NetConfig, net_from_dict
 from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
-from gan_jax.nets.fronts import with_front
+from gan_jax.nets.fronts import BRANCH, with_front
 from gan_jax.trees import did_you_mean, flatten
 
 NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a manifest's leaves -> network of the pair
@@ -19,12 +18,13 @@ SIDE, WIDE = 2**13, 2**24  # largest resolution, and largest whole number otherw
 DEEP = 64  # layers beyond one for each leaf
 
 
-def fitting_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
+def fitting_net(manifest: Mapping[str, Any], where: str, *, whole: bool = True) -> NetConfig:
     """The networks that a manifest names, once its leaves are known to be theirs.
 
     Args:
       manifest: of weights.
       where: they lie, for messages.
+      whole: whether leaves that are absent, or that the networks lack, are errors; a plan has rules for them.
 
     Raises:
       WeightsError: it names none, impossible ones, or others than those whose leaves it has.
@@ -39,6 +39,11 @@ def fitting_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
             continue
         want = {f"{root}/{path}": shape for path, shape in specs[NETWORKS[root]].items()}
         have = {path: tuple(leaf["shape"]) for path, leaf in leaves.items() if path.startswith(f"{root}/")}
+        if manifest.get("front") is not None:  # whose own leaves lie in a branch
+            have = {path: shape for path, shape in have.items() if not path.startswith(f"{root}/params/{BRANCH}/")}
+        if not whole:
+            want = {path: shape for path, shape in want.items() if path in have}
+            have = {path: shape for path, shape in have.items() if path in want}
         if absent := [path for path in want if path not in have]:
             raise WeightsError(f"{where} lacks leaf {absent[0]!r} of the networks in its manifest; copy it anew")
         if extra := [path for path in have if path not in want]:
@@ -84,7 +89,6 @@ def _check_sizes(net: NetConfig, leaves: int) -> None:
             raise ConfigError(f"net.{field.name} is {value}, of weights with {leaves} leaves")
 
 
-@functools.lru_cache(maxsize=64)
 def _specs(net: NetConfig, front: str) -> dict[str, dict[str, tuple[int, ...]]]:
     """Network -> path -> shape.
 

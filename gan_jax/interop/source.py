@@ -57,14 +57,17 @@ class Source:
         """
         return named_net(self.manifest, self.name)
 
-    def check(self) -> None:
+    def check(self, *, whole: bool = True) -> None:
         """Asks whether the leaves of weights are those of the networks that their manifest names.
+
+        Args:
+          whole: whether absent leaves, and such as the networks lack, are errors; a plan has rules for them.
 
         Raises:
           WeightsError: names the first that is not.
         """
         if self.manifest.get("format") == FORMAT:
-            fitting_net(self.manifest, self.name)
+            fitting_net(self.manifest, self.name, whole=whole)
 
     @property
     def specs(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from gan_jax.files import named, replace
 from gan_jax.train.checkpoint_format import CheckpointError
 
 Row = dict[str, Any]
+
+NUMBERS = ("images", "seconds")  # of every row of a run
 
 
 def append_row(path: str | Path, row: Mapping[str, Any]) -> None:
@@ -49,15 +51,18 @@ def to_line(row: Mapping[str, Any]) -> str:
     return json.dumps(out, allow_nan=False)
 
 
-def read_rows(path: str | Path) -> list[Row]:
+def read_rows(path: str | Path, numbers: Sequence[str] = NUMBERS) -> list[Row]:
     """All whole rows of a file, without a torn last line; none where it is absent.
 
+    Args:
+      path: the file.
+      numbers: fields that are numbers wherever a row has them.
+
     Raises:
-      CheckpointError: a line before the last is not a JSON object, or `images` or `seconds` of one is no number: a kill
-        does not do that.
+      CheckpointError: a line before the last is not a JSON object, or one of `numbers` is none: a kill does not do that.
     """
     path = Path(path)
-    return [row for _, row in _parse(path, path.read_bytes())[0]] if path.exists() else []
+    return [row for _, row in _parse(path, path.read_bytes(), numbers)[0]] if path.exists() else []
 
 
 def cut_rows(path: str | Path, images: int) -> int:
@@ -79,7 +84,7 @@ def cut_rows(path: str | Path, images: int) -> int:
     if not path.exists():
         return 0
     data = path.read_bytes()
-    rows, count = _parse(path, data)
+    rows, count = _parse(path, data, NUMBERS)
     kept = [line for line, row in rows if row.get("images", 0) <= images]
     new = b"".join(line + b"\n" for line in kept)
     if new != data:
@@ -87,7 +92,7 @@ def cut_rows(path: str | Path, images: int) -> int:
     return count - len(kept)
 
 
-def _parse(path: Path, data: bytes) -> tuple[list[tuple[bytes, Row]], int]:
+def _parse(path: Path, data: bytes, numbers: Sequence[str]) -> tuple[list[tuple[bytes, Row]], int]:
     """Every whole line with its row, and how many lines there are with a torn one."""
     lines = data.split(b"\n")
     if not lines[-1]:
@@ -104,7 +109,7 @@ def _parse(path: Path, data: bytes) -> tuple[list[tuple[bytes, Row]], int]:
             raise CheckpointError(
                 f"{path}, line {number} is not a JSON object ({error}): remove that line, or the file"
             ) from error
-        for name in ("images", "seconds"):
+        for name in numbers:
             if not isinstance(value := row.get(name, 0), (int, float)) or isinstance(value, bool):
                 raise CheckpointError(
                     f"{path}, line {number} is damaged ({name} is {value!r:.50}, not a number): remove that line, or the file"

@@ -117,7 +117,7 @@ def plan_weights(
       PlanError: a network that the source lacks; what cannot be taken, leaf by leaf; a front before the source's G where
         all has to find a place.
     """
-    source.check()
+    source.check(whole=False)
     origins = {root: ORIGINS[root] for root in target}
     if lacking := [origin for origin in origins.values() if origin not in source.specs]:
         raise PlanError(f"{source.name} holds no {LACKING[lacking[0]]}")

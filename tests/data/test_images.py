@@ -120,13 +120,13 @@ def test_impossible_subsets_are_refused():
         few_shot(100, 0)
     with pytest.raises(DataError, match="data.subset_seed is -1; use a whole number"):
         few_shot(100, 1, -1)
-    for seed in (2**128, True, 0.5):
+    for seed in (2**64, True, 0.5):
         with pytest.raises(DataError, match="data.subset_seed "):
             few_shot(100, 1, seed)  # type: ignore[arg-type]
 
 
 def test_every_bit_of_a_subset_seed_counts():
-    seeds = [0, *(2**bit for bit in range(31, 128, 8)), 2**32, 2**64, 10**20]
+    seeds = [0, *(2**bit for bit in range(31, 64, 8)), 2**32, 2**64 - 1]
     assert len({few_shot(1000, 100, seed).chosen_hash for seed in seeds}) == len(set(seeds))
 
 

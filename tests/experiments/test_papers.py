@@ -126,7 +126,9 @@ def test_every_paper_says_what_is_expected_and_how_to_run_it():
 def test_commands_are_understood(folder, command, monkeypatch):
     asked = []
     monkeypatch.chdir(REPO)
-    monkeypatch.setattr(train, "start_run", lambda config, folder, *rest: asked.append((config, folder)) or 0)
+    monkeypatch.setattr(
+        train, "start_run", lambda config, folder, *rest, **options: asked.append((config, folder)) or 0
+    )
     _, verb, *argv = shlex.split(command)
     assert verb == "train" and train.main(argv) == 0
     ((config, out),) = asked

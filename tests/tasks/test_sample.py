@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gan_jax
-from gan_jax.config import ResNetConfig
+from gan_jax.config import ConfigError, ResNetConfig
 from gan_jax.data.convert import to_uint8
 from gan_jax.nets.build import NETS
 from gan_jax.tasks.image import draw_latents
@@ -109,5 +109,5 @@ def test_a_saved_model_samples_in_three_lines(toy, tmp_path, monkeypatch):
 
 def test_a_run_without_weights_says_so(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match="has not finished; go on with gan-jax train"):
+    with pytest.raises(ConfigError, match="has not finished; go on with gan-jax train"):
         load(tmp_path)

@@ -19,7 +19,9 @@ Row = dict[str, Any]
 def append_cell(folder: Path, row: Row) -> None:
     """Appends a line whole or not at all: a kill in the middle of it leaves the file as it was."""
     path = folder / CELLS
-    before = [to_line(one) for one in read_rows(path)]  # without a torn line, should something else have left one
+    before = [
+        to_line(one) for one in read_rows(path, numbers=())
+    ]  # without a torn line, should something else have left one
     text = "\n".join([*before, to_line(row)]) + "\n"
     replace(path, lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -40,7 +42,7 @@ def current(folder: Path, config: BenchmarkConfig) -> dict[CellId, Row]:
 
     Of several lines of one cell the last counts.
     """
-    rows = {(identity(row), row["config"]): row for row in read_rows(folder / CELLS)}
+    rows = {(identity(row), row["config"]): row for row in read_rows(folder / CELLS, numbers=())}
     wanted = [(cell, config_hash(config, cell)) for cell in cells(config)]
     return {cell: rows[cell, said] for cell, said in wanted if (cell, said) in rows}
 

@@ -138,6 +138,6 @@ def test_what_cannot_be_is_an_error(options, message):
 
 def test_a_lesson_that_is_not_given_takes_no_time():
     config = ask.make_config(dataclasses.replace(BASE, fuse_kimg=0.6, distil_kimg=0.5), net=MLP)
-    with pytest.raises(ConfigError, match="transfer.fuse_kimg 0.6 and transfer.distil_kimg 0.5 must not be longer"):
+    with pytest.raises(ConfigError, match="transfer.fuse_kimg 0.6 and transfer.distil_kimg 0.5 must be shorter"):
         config.validate()
     dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, collapse="mean")).validate()

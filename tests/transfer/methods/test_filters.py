@@ -68,6 +68,8 @@ def test_a_kept_filter_has_a_gate_and_no_gradient_and_a_trained_one_the_other_wa
 class Line:
     """D is the row w on a point, G the matrix m on latents; in a game that is to be differentiated by hand."""
 
+    d_group = 1
+
     def generate(self, g, batch, latents, train):
         return latents @ g["params"]["to_rgb"]["kernel"], None
 

@@ -12,7 +12,15 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
-from gan_jax.config import AttentionFusionConfig, ConfigError, EvalConfig, GradientFusionConfig, MergeConfig, MLPConfig
+from gan_jax.config import (
+    AttentionFusionConfig,
+    ConfigError,
+    EvalConfig,
+    GradientFusionConfig,
+    MergeConfig,
+    MLPConfig,
+    OptimConfig,
+)
 from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_shares
 from gan_jax.fusion.gradient import Coefficients
 from gan_jax.fusion.mixture import Mixture, fused, grouping
@@ -166,17 +174,20 @@ def test_what_became_of_a_leaf_names_every_donor(donors, tmp_path):
 
 
 def test_an_aligned_copy_is_the_source_whatever_was_learned(donors, tmp_path):
-    """Before fine-tuning: the run is as long as the stage."""
-    transfer = gradient(donors, donors=(str(donors / "turned"),), fuse_kimg=0.128, scales=False)
-    fused_run = run(config_of(donors, transfer), tmp_path / "aligned")
+    """Fine-tuning that follows takes no steps."""
+    transfer = gradient(donors, donors=(str(donors / "turned"),), fuse_kimg=0.112, scales=False)
+    still = dataclasses.replace(config_of(donors, transfer), optim=OptimConfig(lr=1e-30))
+    fused_run = run(still, tmp_path / "aligned")
     first = flatten(load(donors / "first").variables["g_ema"])
     for path, leaf in flatten(fused_run.state.g).items():
         assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
     found = json.loads((tmp_path / "aligned" / "prepared.json").read_text())["fusion"]["donors"][0]["g"]
     assert found[0] < 0.9 and found[1] == pytest.approx(1.0, abs=1e-6)
-    apart = run(config_of(donors, dataclasses.replace(transfer, align="none")), tmp_path / "apart")
+    apart = run(dataclasses.replace(still, transfer=dataclasses.replace(transfer, align="none")), tmp_path / "apart")
     assert any(np.abs(leaf - first[path]).max() > 1e-2 for path, leaf in flatten(apart.state.g).items())
-    active = run(config_of(donors, dataclasses.replace(transfer, align="activations")), tmp_path / "active")
+    active = run(
+        dataclasses.replace(still, transfer=dataclasses.replace(transfer, align="activations")), tmp_path / "active"
+    )
     for path, leaf in flatten(active.state.g).items():
         assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
 
