@@ -126,12 +126,12 @@ def run(
       NonFiniteError, CheckpointError, MemoryLimitError, DataError, PlanError: with the step, file or leaf.
     """
     config, folder = config.validate(), Path(folder)
-    use_all_cores()
     whose = "table" if method is None else f"{method.__module__}.{method.__qualname__}"
     origin = None if fork is None else Path(fork)
     with contextlib.ExitStack() as stack:
         stack.enter_context(memory_limits("this run", "lower train.batch, evaluate.n_fake or the network's width"))
         stop = stack.enter_context(stopping(_say(quiet)))
+        use_all_cores()  # which starts JAX; under the handlers, since Ctrl-C inside its callbacks would be lost
         entry = enter(stack, folder, config, lambda: look(config, folder, whose, against, origin, at))
 
         def leave() -> str:
