@@ -78,7 +78,9 @@ def cut(path: Path, size: tuple[int, int]) -> np.ndarray:
     grid = grid[..., None] if grid.ndim == 2 else grid
     for scale in range(1, LARGEST_SCALE + 1):
         if (cells := _cells(grid, size[0] * scale, size[1] * scale)) is not None:
-            cells = cells[:, ::scale, ::scale]
+            enlarged, cells = cells, cells[:, ::scale, ::scale]
+            if not np.array_equal(cells.repeat(scale, 1).repeat(scale, 2), enlarged):
+                continue  # of another size, which divides the picture by chance
             full = [i for i, cell in enumerate(cells) if (cell != 255).any()]
             return cells[: full[-1] + 1] if full else cells
     raise ValueError(f"{grid.shape[1]} x {grid.shape[0]} px is no grid of images of {size[1]} x {size[0]}")
