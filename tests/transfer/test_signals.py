@@ -60,6 +60,14 @@ with signals.stopping(lambda text: os.write(1, (text + chr(10)).encode())) as st
 """
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_arrive():
+    """Ctrl-C ends processes here and below, also where whoever started the tests ignores it (nohup, a shell's `&`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("phase", "signals", "code", "said"),
     [
