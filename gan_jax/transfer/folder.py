@@ -117,7 +117,7 @@ def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
     replace(path, lambda part: part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))
 
 
-def named(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
+def with_class_names(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
     """The manifest with the names of classes that the run's data have."""
     path = run / DATA
     if "class_names" in manifest or not path.is_file():

@@ -21,7 +21,7 @@ from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train import checkpoint_store as store
-from gan_jax.transfer.folder import CONFIG, named
+from gan_jax.transfer.folder import CONFIG, with_class_names
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.source import open_source
@@ -46,7 +46,7 @@ def load(path: str | Path, checkpoint: int | None = None) -> Model:
         return load_written(path)
     if run == folder and checkpoint is None and (folder / WEIGHTS).is_dir():
         model = load_written(folder / WEIGHTS)
-        return dataclasses.replace(model, manifest=named(model.manifest, folder), name=name)
+        return dataclasses.replace(model, manifest=with_class_names(model.manifest, folder), name=name)
     return _of_checkpoint(open_source(path, checkpoint), run or folder)
 
 
@@ -85,7 +85,9 @@ def _of_checkpoint(source: Source, run: Path) -> Model:
     variables = {"g_ema": method.shared("g", variables["g_ema"]), "d": method.shared("d", variables["d"])}
     manifest = {key: value for key, value in source.manifest.items() if key not in ("leaves", "cursors")}
     manifest |= {"net": net_to_dict(config.net)} | method.front
-    model = Model(net_from_dict(manifest["net"], f"{run}: net"), variables, named(manifest, run), source.name)
+    model = Model(
+        net_from_dict(manifest["net"], f"{run}: net"), variables, with_class_names(manifest, run), source.name
+    )
     return dataclasses.replace(model, variables={**variables, "g_ema": _standing(config, model)})
 
 

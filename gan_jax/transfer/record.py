@@ -35,8 +35,8 @@ from gan_jax.transfer.folder import (
     METRICS,
     PLAN,
     PREPARED,
-    named,
     read_json,
+    with_class_names,
     write_json,
 )
 from gan_jax.transfer.method import Method
@@ -227,7 +227,7 @@ def write_weights(
     images = int(state.images)
     about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, method.frozen, anew)}
     about |= method.front
-    about = named(about, folder) if getattr(config.net, "num_classes", 0) else about
+    about = with_class_names(about, folder) if getattr(config.net, "num_classes", 0) else about
     variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.d)}
     save(folder / WEIGHTS, config.net, variables, about)
 
