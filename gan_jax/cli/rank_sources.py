@@ -38,7 +38,7 @@ class RankSources:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    args = parse(RankSources, as_typed(argv), verb="rank-sources")
+    args = parse(RankSources, data_as_option(argv), verb="rank-sources")
     check_seed(args.seed, "--seed")
     from gan_jax.report.table import print_table
     from gan_jax.transfer.candidates import candidates
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def as_typed(argv: Sequence[str]) -> list[str]:
+def data_as_option(argv: Sequence[str]) -> list[str]:
     """The words with data as first word made an option: `folder:photos A B` as `A B --data.source folder:photos`."""
     from gan_jax.cli.choosing import data_spec
     from gan_jax.data.sources import EMBEDDED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gan_jax.cli.rank_sources import as_typed
+from gan_jax.cli.rank_sources import data_as_option
 from tests.transfer.diagnostics.test_sources import untrained
 
 
@@ -23,8 +23,15 @@ def test_data_may_come_first_and_sources_be_left_out(cli, tmp_path, monkeypatch)
     """`rank-sources folder:photos` ranks the pairs of this machine."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
-    assert as_typed(["folder:photos", "a", "b", "--n", "9"]) == ["a", "b", "--data.source", "folder:photos", "--n", "9"]
-    assert as_typed(["embedded:emoji"]) == ["--data.source", "embedded:emoji"]
-    assert as_typed(["embedded:fashion16", "--n", "9"]) == ["embedded:fashion16", "--n", "9"]
+    assert data_as_option(["folder:photos", "a", "b", "--n", "9"]) == [
+        "a",
+        "b",
+        "--data.source",
+        "folder:photos",
+        "--n",
+        "9",
+    ]
+    assert data_as_option(["embedded:emoji"]) == ["--data.source", "embedded:emoji"]
+    assert data_as_option(["embedded:fashion16", "--n", "9"]) == ["embedded:fashion16", "--n", "9"]
     assert cli("rank-sources", "embedded:fashion-mnist", "--data.shots", 60, "--n", 60) == 0
     assert "recommended: embedded:fashion16" in cli.out
