@@ -15,6 +15,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from gan_jax.train.cost import step_flops
+from gan_jax.train.steps import init_state
+from gan_jax.train.update import Chosen
 
 from gan_jax.config import (
     FUSIONS,
@@ -29,12 +32,9 @@ from gan_jax.config import (
 from gan_jax.nets import build
 from gan_jax.tasks import image_task
 from gan_jax.train.compile import use_all_cores
-from gan_jax.train.cost import step_flops
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.fit import TaskOf, compile_phases
-from gan_jax.train.steps import init_state
-from gan_jax.train.update import Chosen
 from gan_jax.transfer.methods import make_method
 from gan_jax.trees import count, partition
 
@@ -111,11 +111,11 @@ def config_of(transfer: MethodConfig) -> Config:
 def _cost(config: Config) -> dict[str, float]:
     """Trained parameters, and operations of a step on one device."""
     made, bare = make_method(config.transfer, build(config.net)), build(config.net)
-    pair, trains = made.grafted(bare), (made.trains("g"), made.trains("d"))
+    pair, trains = made.wrap(bare), (made.trains("g"), made.trains("d"))
     trained = [count(partition(net.specs()["params"], own)[0]) for net, own in zip((pair.g, pair.d), trains)]
     if not made.extension.plays:
         trained[1] = 0
-    flops = step_flops(config, trains, SHOTS, grafted=made.grafted, extension=made.extension, keep=made.keep)
+    flops = step_flops(config, trains, SHOTS, grafted=made.wrap, extension=made.extension, keep=made.keep)
     return {"trained_g": trained[0], "trained_d": trained[1], "gflop_per_step": flops / 1e9}
 
 
@@ -123,7 +123,7 @@ def _dispatches(config: Config) -> Callable[[], None]:
     """Runs some dispatches to their end and carries the state to the next call."""
     made, bare = make_method(config.transfer, build(config.net)), build(config.net)
     trains = made.trains("g"), made.trains("d")
-    task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
+    task_of = lambda axis: image_task(made.wrap(build(config.net, axis)), config.augment)
 
     def begin(key: jax.Array) -> Any:
         g, d = (

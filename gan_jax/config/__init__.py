@@ -93,6 +93,11 @@ class Config:
     diagnose: DiagnoseConfig = DiagnoseConfig()
     log: LogConfig = LogConfig()
 
+    @property
+    def d_warmup_kimg(self) -> float:
+        """Thousand images for which D trains alone."""
+        return 0.0 if isinstance(self.transfer, ScratchConfig) else self.transfer.d_warmup_kimg
+
     def validate(self) -> Config:
         """Returns self, or raises `ConfigError` with every combination that cannot run and what to change."""
         from gan_jax.checks import problems  # which knows the classes of this module

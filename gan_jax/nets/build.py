@@ -80,6 +80,11 @@ class Pair:
     d_group: int = 1  # examples that D compares with each other, in evaluation too; 1 = it judges each by itself
     axis_name: Any = None  # mapped axis, or axes, over which batch statistics are synchronised
 
+    @property
+    def nets(self) -> dict[str, Net]:
+        """The networks by name."""
+        return {"g": self.g, "d": self.d}
+
 
 def build(config: NetConfig, axis_name: Any = None) -> Pair:
     """Makes the pair of a configuration.

@@ -67,7 +67,7 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
     start = make_start(config, adapted.pair, make_method(config.transfer, adapted.pair))
     assert start.plan is not None and start.differences is not None
     images = {name: evaluator.sample(g) for name, g in (
-        ("before", start.g), ("adapted", adapted.state.g_ema), ("scratch", scratch.state.g_ema),
+        ("before", start.nets["g"]), ("adapted", adapted.state.ema["g"]), ("scratch", scratch.state.ema["g"]),
     )}  # fmt: skip
     shots = adapted.dataset.train
     assert isinstance(shots, Images), "few shots are in memory"
@@ -251,8 +251,7 @@ def _frozen(config: Any, blocks: int) -> Any:
 
 
 def _flops(config: Any) -> float:
-    method = make_method(config.transfer, build(config.net))
-    return step_flops(config, (method.trains("g"), method.trains("d")))
+    return step_flops(config, make_method(config.transfer, build(config.net)))
 
 
 NOUNS = {"boot": "ankle boots", "coat": "coats", "emoji": "emoji in colour"}

@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.augment import ada, diff_augment
-from gan_jax.config import AugmentConfig, NetConfig
+from gan_jax.config import Config, NetConfig
 from gan_jax.losses import path_lengths
 from gan_jax.nets import Pair
 from gan_jax.nets.fronts import Styled
-from gan_jax.tasks.task import Batch, Task, Variables
-
-NO_AUGMENTATION = AugmentConfig()
+from gan_jax.train.augment import init_augment
+from gan_jax.train.context import Batch
+from gan_jax.train.extension import NO_EXTENSION, Extension
+from gan_jax.train.state import Variables
+from gan_jax.train.step import d_phase, g_phase
+from gan_jax.train.task import Task
 
 
 def draw_latents(keys: jax.Array, z_dim: int, threshold: float | None = None) -> jax.Array:
@@ -33,13 +36,16 @@ def probes(config: NetConfig, key: jax.Array, n: int) -> tuple[jax.Array, jax.Ar
     return z, jnp.arange(n, dtype=jnp.int32) % classes if classes else None
 
 
-def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
-    """Batches are `{"image": [B, H, W, C] float in [-1, 1], "label": [B] int32 where conditional}`.
+def image_task(pair: Pair, config: Config, extension: Extension = NO_EXTENSION) -> Task:
+    """Images from latents, by a generator `g` and a discriminator `d`.
+
+    Batches are `{"image": [B, H, W, C] float in [-1, 1], "label": [B] int32 where conditional}`.
 
     Generated images take the labels of the batch, so that both sides have the same class frequencies, and its latents
     `z [B, z_dim]` where it has any; else they are drawn. `mixing [B]` bool, where a batch has it, says which images of a
     generator with styles may take those of a second latent too.
     """
+    augment = config.augment
     conditional = getattr(pair.config, "num_classes", 0) > 0
     labels = lambda batch: batch["label"] if conditional else None
 
@@ -71,13 +77,14 @@ def image_task(pair: Pair, augment: AugmentConfig = NO_AUGMENTATION) -> Task:
         return diff_augment(augment.policy, keys, sample)
 
     return Task(
-        init_g=pair.g.init,
-        init_d=pair.d.init,
+        nets={"g": pair.g, "d": pair.d},
+        phases=(d_phase(config, extension), g_phase(config, extension)),
+        init_extras=lambda: init_augment(augment),
         generate=generate,
         discriminate=discriminate,
-        inside_g=lambda g, batch, keys: pair.g.activations(g, latents(batch, keys), labels(batch)),
-        inside_d=lambda d, sample, batch: pair.d.activations(d, sample, labels(batch)),
-        look=lambda d, sample, batch, train: pair.d.look(d, sample, labels(batch), train=train),
+        g_intermediates=lambda g, batch, keys: pair.g.activations(g, latents(batch, keys), labels(batch)),
+        d_intermediates=lambda d, sample, batch: pair.d.activations(d, sample, labels(batch)),
+        discriminate_capturing=lambda d, sample, batch, train: pair.d.look(d, sample, labels(batch), train=train),
         real=lambda batch: batch["image"],
         augment=seen,
         vary=diff_augment,

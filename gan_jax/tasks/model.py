@@ -20,7 +20,7 @@ from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_sampler
-from gan_jax.tasks.task import Variables
+from gan_jax.train.state import Variables
 from gan_jax.trees import count
 
 ORDER = "g_ema g d"

@@ -11,7 +11,7 @@ import numpy as np
 from gan_jax.data.convert import to_uint8
 from gan_jax.nets import Pair
 from gan_jax.tasks.image import draw_latents
-from gan_jax.tasks.task import Variables
+from gan_jax.train.state import Variables
 
 CHUNK = 128  # images in one call of the compiled generator
 

@@ -19,11 +19,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gan_jax.config import ConfigError
 from gan_jax.train.memory import first_line
 from gan_jax.train.state import GanState
-from gan_jax.train.steps import Metrics, Step
+from gan_jax.train.step import Step
+from gan_jax.train.task import Metrics
 from gan_jax.trees import map_with_path
 
 AXIS = "batch"
-Cuts = Callable[[str, tuple[int, ...], int], int | None]  # as `Extension.cuts`
+Cuts = Callable[[str, tuple[int, ...], int], int | None]  # as `Extension.sharding`
 Device = Any  # jax.Device, which type checkers take for a variable
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.convert import to_float
-from gan_jax.tasks.task import Batch
+from gan_jax.train.context import Batch
 
 Draw = Callable[[Any, jax.Array, Any], Batch]  # (data, keys [B], which of the step's batches) -> batch
 
@@ -47,25 +47,43 @@ class Feed:
         return {k: np.stack([row[k] for row in rows]).reshape(steps, d_steps, *rows[0][k].shape) for k in rows[0]}
 
 
-def resident_feed(images: np.ndarray, labels: np.ndarray | None, mirror: bool) -> Feed:
-    """Samples `images [N, H, W, C]` on the device, mirrored half of the time if asked; `index [B]` says which.
+Prepare = Callable[[Batch, jax.Array], Batch]  # (examples as they are stored, keys [B]) -> batch of a step
 
-    They are uint8; float32 values, such as points of one pixel, are taken as they are.
+
+def resident(data: dict[str, np.ndarray], prepare: Prepare = lambda batch, keys: batch) -> Feed:
+    """Samples arrays `[N, ...]` on the device, with replacement; `index [B]` of a batch says which examples.
+
+    Args:
+      data: arrays that lead with the axis of examples.
+      prepare: what a task does to a batch, such as floats of images and joint flips of pairs.
     """
-    data = {"image": images} | ({} if labels is None else {"label": labels.astype(np.int32)})
-    count = len(images)
+    count = len(next(iter(data.values())))
 
     def draw(data: dict[str, jax.Array], keys: jax.Array, _: Any) -> Batch:
         draws = jax.vmap(jax.random.split)(keys)
         index = jax.vmap(lambda key: jax.random.randint(key, (), 0, count))(draws[:, 0])
-        batch = {name: values[index] for name, values in data.items()} | {"index": index}
+        return prepare({name: values[index] for name, values in data.items()} | {"index": index}, draws[:, 1])
+
+    return Feed(draw, resident=data)
+
+
+def prepare_images(mirror: bool) -> Prepare:
+    """Images as floats in [-1, 1], mirrored half of the time if asked. float32 values are taken as they are."""
+
+    def prepare(batch: Batch, keys: jax.Array) -> Batch:
         image = batch["image"] if batch["image"].dtype == jnp.float32 else to_float(batch["image"])
         if mirror:
-            flip = jax.vmap(jax.random.bernoulli)(draws[:, 1])
+            flip = jax.vmap(jax.random.bernoulli)(keys)
             image = jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
         return batch | {"image": image}
 
-    return Feed(draw, resident=data)
+    return prepare
+
+
+def resident_feed(images: np.ndarray, labels: np.ndarray | None, mirror: bool) -> Feed:
+    """Samples `images [N, H, W, C]` on the device, uint8 or float32, mirrored half of the time if asked."""
+    data = {"image": images} | ({} if labels is None else {"label": labels.astype(np.int32)})
+    return resident(data, prepare_images(mirror))
 
 
 def streamed_feed(pipeline: Any) -> Feed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,14 +17,13 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config
-from gan_jax.tasks import Task
-from gan_jax.train.compile import COMPILERS, Program, choose_devices
-from gan_jax.train.extension import NO_EXTENSION, Extension
+from gan_jax.train.compile import Program
 from gan_jax.train.feed import Feed
 from gan_jax.train.state import GanState
-from gan_jax.train.steps import Chosen, Phase, guard_names, make_step
+from gan_jax.train.step import Trains, guard_names
+from gan_jax.train.task import Task
 
-TaskOf = Callable[[str | None], Task]  # axis name -> the task with batch statistics synchronised over that axis
+Phases = tuple[str, ...]  # names of the active phases of a step
 
 
 class NonFiniteError(ArithmeticError):
@@ -40,7 +39,7 @@ class Hooks:
 
     Attributes:
       start: `(images, state)`, once, before the first dispatch.
-      compiling: `phase -> context` around the first dispatch of each program, which compiles it.
+      compiling: `names of the active phases -> context` around the first dispatch of each program, which compiles it.
       begun: after the first dispatch was sent.
       row: `(images, metrics)` after each logged dispatch, on the host.
       save: `(images, state)`, on the schedule of checkpoints, and where training stops or ends.
@@ -54,7 +53,7 @@ class Hooks:
     """
 
     start: Callable[[int, GanState], None] = lambda images, state: None
-    compiling: Callable[[Phase], AbstractContextManager[Any]] = lambda phase: contextlib.nullcontext()
+    compiling: Callable[[Phases], AbstractContextManager[Any]] = lambda phases: contextlib.nullcontext()
     begun: Callable[[], None] = lambda: None
     row: Callable[[int, dict[str, float]], None] = lambda images, metrics: None
     save: Callable[[int, GanState], None] = lambda images, state: None
@@ -67,31 +66,7 @@ class Hooks:
     last_good: Callable[[], str] = lambda: "no checkpoint was saved"
 
 
-def compile_phases(
-    config: Config, task_of: TaskOf, feed: Feed, trains: tuple[Chosen, Chosen], extension: Extension = NO_EXTENSION
-) -> dict[Phase, Program]:
-    """The programs of a run: `both`, and `d` where D warms up alone. Nothing is compiled before its first dispatch."""
-    train = config.train
-    devices = choose_devices(train.devices, train.batch)
-
-    def program(phase: Phase) -> Program:
-        def make(axis_name: str | None, devices: int) -> Any:
-            task = task_of(axis_name)
-            return make_step(
-                task, config, feed.draw, trains, axis_name=axis_name, devices=devices, phase=phase, extension=extension
-            )
-
-        return COMPILERS[train.compile](
-            make, train.steps_per_dispatch, devices, feed.resident is not None, extension.cuts
-        )
-
-    phases: list[Phase] = ["d", "both"] if warmup_images(config) else ["both"]
-    return {phase: program(phase) for phase in phases}
-
-
-def warmup_images(config: Config) -> float:
-    """Images for which D trains alone."""
-    return getattr(config.transfer, "d_warmup_kimg", 0.0) * 1000
+NO_HOOKS = Hooks()
 
 
 def dispatch_images(config: Config) -> int:
@@ -113,19 +88,21 @@ def is_due(config: Config, every_kimg: float | None, images: int) -> bool:
 
 def fit(
     config: Config,
-    programs: dict[Phase, Program],
+    task: Task,
+    programs: Mapping[Phases, Program],
     feed: Feed,
-    trains: tuple[Chosen, Chosen],
+    trains: Trains,
     state: GanState,
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = NO_HOOKS,
 ) -> tuple[GanState, bool]:
     """Trains until `train.kimg`, from wherever the state is.
 
     Args:
       config: of the run.
-      programs: from `compile_phases`.
+      task: its phases.
+      programs: a compiled loop for each set of active phases, as `Trainer.compile` gives them.
       feed: where batches come from.
-      trains: which leaves of G's and D's params are trained.
+      trains: which leaves are trained.
       state: fresh or restored.
       hooks: what to call on the way.
 
@@ -139,19 +116,19 @@ def fit(
     total = total_images(config)
     images = int(state.images)
     # Explicit copies only from here on: an implicit one would be host work in every dispatch.
-    names = {phase: guard_names(state, trains, phase) for phase in programs}
-    program = programs["both"]
+    names = {phases: guard_names(task, state, trains, phases) for phases in programs}
+    program = next(iter(programs.values()))
     placed = program.put(state)
     resident = None if feed.resident is None else program.put_data(feed.resident)
     clock = time.monotonic()
-    waiting: tuple[int, Phase, Any] | None = None
+    waiting: tuple[int, Phases, Any] | None = None
 
-    def settle() -> None:
+    def read_metrics() -> None:
         """Reads the metrics of the dispatch before: the guard, then the row."""
         nonlocal waiting, clock
         if waiting is None:
             return
-        at, phase, metrics = waiting
+        at, phases, metrics = waiting
         waiting = None
         host: dict[str, np.ndarray] = jax.device_get(metrics)
         finite = host.pop("finite")
@@ -159,7 +136,7 @@ def fit(
             k, leaf = np.argwhere(~finite)[0]
             step = (at - span) // (train.batch * train.d_steps) + int(k)
             raise NonFiniteError(
-                f"values that are not finite in step {step} ({at} images), first in {names[phase][leaf]}; "
+                f"values that are not finite in step {step} ({at} images), first in {names[phases][leaf]}; "
                 f"last good checkpoint: {hooks.last_good()}. Lower optim.lr, or set optim.clip_norm"
             )
         now = time.monotonic()
@@ -170,30 +147,30 @@ def fit(
     due = lambda every_kimg: is_due(config, every_kimg, images)
     hooks.start(images, program.get(placed))
     clock = time.monotonic()
-    compiled: set[Phase] = set()
+    compiled: set[Phases] = set()
     while images < total:
-        phase: Phase = "d" if images < warmup_images(config) else "both"
+        phases = task.active(images)
         data = (
             resident
             if resident is not None
-            else programs[phase].put_data(feed.stack(train.steps_per_dispatch, train.d_steps))
+            else programs[phases].put_data(feed.stack(train.steps_per_dispatch, train.d_steps))
         )
-        first = phase not in compiled
-        with hooks.compiling(phase) if first else contextlib.nullcontext(), jax.transfer_guard("disallow"):
-            placed, metrics = programs[phase].run(placed, data)
+        first = phases not in compiled
+        with hooks.compiling(phases) if first else contextlib.nullcontext(), jax.transfer_guard("disallow"):
+            placed, metrics = programs[phases].run(placed, data)
         if not compiled:
             hooks.begun()
-        compiled.add(phase)
+        compiled.add(phases)
         images += span
-        settle()
-        waiting = (images, phase, metrics)
+        read_metrics()
+        waiting = (images, phases, metrics)
         hooks.check()
         stopping, last = hooks.stop(), images >= total
         grid = last or due(config.log.grid_every_kimg)
         evaluate = last or due(config.evaluate.every_kimg)
         save = last or stopping or due(config.checkpoint.every_kimg)
         if grid or evaluate or save:
-            settle()  # a broken state is not worth keeping
+            read_metrics()  # a broken state is not worth keeping
             state = program.get(placed)
             if save:
                 hooks.save(images, state)

@@ -85,7 +85,7 @@ class Boundary:
             self.score(images, self.evaluate(images, state) if row is None else metric_of(row))
 
     @contextlib.contextmanager
-    def compiling(self, phase: str) -> Iterator[None]:
+    def compiling(self, phases: tuple[str, ...]) -> Iterator[None]:
         """Says that a program is being compiled, and how long it took."""
         self.callbacks.compiling()
         began = time.monotonic()

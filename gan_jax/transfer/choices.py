@@ -416,7 +416,7 @@ def step_gflop(net: NetConfig) -> float:
                 if len(leaf.shape) == 4 and leaf.shape[0] % 2 == 0:
                     positions /= 2  # DCGAN's, which double or halve the size
                 forward[name] += 2 * positions * _size(leaf.shape)
-    # D's turn: G forward, D forward and backward on two images; G's turn: both forward and backward, D for its input only
+    # D's phase: G forward, D forward and backward on two images; G's phase: both forward and backward, D for its input only
     return (4 * forward["g"] + 8 * forward["d"]) / 1e9
 
 

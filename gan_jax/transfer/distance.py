@@ -11,24 +11,24 @@ from gan_jax.nets import Pair
 from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_sampler
 from gan_jax.train.state import Variables
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext
 
 
-def make_distance(ground: Ground, pair: Pair, samples: int) -> Callable[[Variables], float]:
+def make_distance(context: PrepareContext, pair: Pair, samples: int) -> Callable[[Variables], float]:
     """Makes `G's variables -> unbiased MMD^2` (KID's kernel) of its samples and the training images, on the run's features.
 
     Raises:
       ConfigError: training images that are not in memory; a run that measures nothing.
     """
-    if ground.feed.resident is None:
+    if context.feed.resident is None:
         raise ConfigError("a source is chosen by images in memory; use data.pipeline device")
-    if ground.config.evaluate.features is None:
+    if context.config.evaluate.features is None:
         raise ConfigError("a source is chosen by features, but evaluate.features is None; use fashion-v1")
-    net, sampler = load_features(ground.config.evaluate.features), make_sampler(pair)
-    real = extract(net, ground.feed.resident["image"]).values
+    net, sampler = load_features(context.config.evaluate.features), make_sampler(pair)
+    real = extract(net, context.feed.resident["image"]).values
 
     def distance(g: Variables) -> float:
-        made = sampler(g, root_key(ground.config.evaluate.seed), samples)
+        made = sampler(g, root_key(context.config.evaluate.seed), samples)
         return mmd2(real, extract(net, made).values)
 
     return distance

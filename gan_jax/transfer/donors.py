@@ -21,9 +21,9 @@ from gan_jax.surgery.provenance import fused_history
 from gan_jax.tasks.image import probes
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import Variables
-from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.method import networks_of
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 
 PROBES = 256  # latents that donors are aligned by, and described
 STATS = 8, 128  # batches and their size, that statistics of mixed weights are measured on
@@ -47,7 +47,7 @@ class Donors:
     histories: list[Any]
 
 
-def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variables) -> Donors:
+def open_donors(context: PrepareContext, config: Any, pair: Pair, g: Variables, d: Variables) -> Donors:
     """Reads the donors, one after the other, and brings each into the target's order and scales.
 
     Raises:
@@ -60,10 +60,10 @@ def open_donors(ground: Ground, config: Any, pair: Pair, g: Variables, d: Variab
     alike: list[dict[str, Any]] = []
     histories = []
     for name in config.donors:
-        start = ground.donor(name, networks)
+        start = context.open_donor(name, networks)
         row: dict[str, Any] = {"donor": name}
         for network in networks:
-            aligned = bring(network, getattr(start, network))
+            aligned = bring(network, start.nets[network])
             made[network].append(aligned.variables)
             row[network] = [aligned.before, aligned.after]
         alike.append(row)
@@ -107,37 +107,37 @@ def descriptors(pair: Pair, every: Sequence[Variables]) -> jax.Array:
     return standardised(jnp.stack([make(g) for g in every]))
 
 
-def donors_as_they_are(ground: Ground, names: Sequence[str]) -> Donors:
+def donors_as_they_are(context: PrepareContext, names: Sequence[str]) -> Donors:
     """The donors' Gs, one after the other, in the order of their own channels."""
-    starts = [ground.donor(name) for name in names]
+    starts = [context.open_donor(name) for name in names]
     found = {"by": "none", "donors": [{"donor": name} for name in names]}
-    return Donors(tuple(names), [one.g for one in starts], [], found, [one.history for one in starts])
+    return Donors(tuple(names), [start.nets["g"] for start in starts], [], found, [start.history for start in starts])
 
 
 def fused_pair(
-    ground: Ground,
-    pair: tuple[Variables, Variables],
-    kept: dict[str, Any],
+    context: PrepareContext,
+    nets: Networks,
+    constants: dict[str, Any],
     donors: Donors,
     shares: dict[str, Any],
     words: str,
     *,
     images: int = 0,
     **found: Any,
-) -> Prepared:
+) -> PreparedState:
     """What a fusion leaves to the run: a pair, whose history keeps the donors', and the record under `fusion`.
 
     Args:
-      ground, kept, images: as of `Prepared` and what made it.
-      pair: G's and D's variables.
+      context, constants, images: as of `PreparedState` and what made it.
+      nets: G's and D's variables.
       donors: what was fused with the source.
       shares: network -> group of leaves -> the donors' shares, for the networks that were fused; `words` says it.
       found: more for the record, JSON values.
     """
-    config: Any = ground.config.transfer
-    history = fused_history(ground.start.history, donors.names, donors.histories, shares, words)
+    config: Any = context.config.transfer
+    history = fused_history(context.start.history, donors.names, donors.histories, shares, words)
     record = {**donors.found, "target": config.source, "shares": shares, **found}
-    return Prepared(*pair, kept, images, history, {"fusion": record}, (words,))
+    return PreparedState(nets, constants, images, history, {"fusion": record}, (words,))
 
 
 def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:

@@ -28,7 +28,7 @@ from gan_jax.metrics import (
 from gan_jax.nets import Pair
 from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_restatistics, make_sampler
-from gan_jax.tasks.task import Variables
+from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.models import load
 

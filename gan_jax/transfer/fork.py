@@ -20,7 +20,7 @@ from gan_jax.train import checkpoint_store as store
 from gan_jax.train.checkpoint import cut_rows
 from gan_jax.train.checkpoint_format import describe, place, spell
 from gan_jax.train.feed import Feed
-from gan_jax.train.state import GanState
+from gan_jax.train.state import GanState, Networks
 from gan_jax.transfer.folder import CHECKPOINTS, EVALUATIONS, HISTORY, METRICS, NOTES, PLAN, PREPARED, read_record
 from gan_jax.trees import flatten, unflatten
 
@@ -97,8 +97,8 @@ def origin_of(record: Mapping[str, Any], folder: Path) -> Origin | None:
 
 def forked_state(
     origin: Origin,
-    begin: Callable[[Any, Any], GanState],
-    specs: tuple[Any, Any],
+    begin: Callable[[Networks], GanState],
+    specs: Networks,
     feed: Feed,
     same_method: bool,
 ) -> tuple[GanState, list[Step], list[str]]:
@@ -106,7 +106,7 @@ def forked_state(
 
     Args:
       origin: the checkpoint.
-      begin: `(G's variables, D's) -> a fresh state` of the new run.
+      begin: `variables by network -> a fresh state` of the new run.
       specs: of these variables.
       feed: goes on where the other run's stood, where it reads the same data in the same order.
       same_method: whether what the transfer method keeps is taken along.
@@ -119,7 +119,7 @@ def forked_state(
     """
     manifest = store.read_manifest(origin.path)
     entries = manifest["leaves"]
-    template = flatten(jax.eval_shape(begin, *specs))
+    template = flatten(jax.eval_shape(begin, specs))
     fits = {p for p, spec in template.items() if p in entries and spell(entries[p]) == spell(describe(spec))}
     part = lambda path: path.partition("/")[0]
     others = sorted(p for p in template.keys() ^ entries.keys() | template.keys() - fits if part(p) in NETWORKS)
@@ -135,7 +135,7 @@ def forked_state(
     arrays = store.read_leaves(origin.path, manifest, taken)
     placed = {p: place(arrays[p], entries[p], template[p]) for p in taken}
     under = lambda network: unflatten({p.partition("/")[2]: value for p, value in placed.items() if part(p) == network})
-    fresh = jax.jit(begin)(under("g"), under("d"))
+    fresh = jax.jit(begin)({name: under(name) for name in specs})
     state = unflatten(flatten(fresh) | placed, like=fresh)
     notes = [f"forked from {origin.folder} at {origin.images} images"]
     if anew := sorted(p for p in template if p not in placed and part(p) not in FRESH):

@@ -9,7 +9,7 @@ import jax
 
 from gan_jax.nets import Pair
 from gan_jax.seeds import root_key
-from gan_jax.tasks.task import Variables
+from gan_jax.train.state import Variables
 from gan_jax.trees import flatten
 
 KEYS = {"g": 0, "d": 1}  # what the seed's key is folded with

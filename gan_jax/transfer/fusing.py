@@ -20,14 +20,14 @@ from gan_jax.fusion.conditional import standing, with_statistics
 from gan_jax.fusion.mixture import BRANCH, DONORS, Gate, Mixture, Shares, cut_axis, fused, grouping
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Net, Pair, build
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
-from gan_jax.train.state import GanState, Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, settled
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.transfer.teaching import distil
 from gan_jax.trees import Tree
 
@@ -37,17 +37,17 @@ class Fusing:
     """What a fusion brings to the stage.
 
     Attributes:
-      gate: `(ground, path of a leaf -> its group, {"g", "d"}: the target's variables, donors, network) -> gate`.
+      gate: `(context, path of a leaf -> its group, {"g", "d"}: the target's variables, donors, network) -> gate`.
       terms: `(G's mixture, its shares at the start) ->` what is paid beside the game.
-      after: what happens to the state after each step, as an extension's, G's mixture first.
+      post_step: what happens to the state after each step, as an extension's, G's mixture first.
       net: `(pair, G's mixture) ->` the G of the stage.
       aligner: whether donors' channels have trained maps.
       lesson: how a plain G that begins baked is then taught what that G makes; None = it is what was baked.
     """
 
-    gate: Callable[[Ground, Callable[[str], str], dict[str, Variables], Donors, Network], Gate]
+    gate: Callable[[PrepareContext, Callable[[str], str], dict[str, Variables], Donors, Network], Gate]
     terms: Callable[[Mixture, Shares], Sequence[Regulariser]] = lambda mixture, start: ()
-    after: Callable[[Mixture, GanState, GanState, Turn], GanState] | None = None
+    post_step: Callable[[Mixture, GanState, GanState, StepContext], GanState] | None = None
     net: Callable[[Pair, Mixture], Net] = lambda pair, mixture: fused(pair.g, mixture)
     aligner: bool = False
     lesson: DistillationConfig | None = None
@@ -70,15 +70,16 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             "example has its own; use transfer.per batch, or shard_donors off"
         )
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        if config.shard_donors and ground.config.train.compile != "jit":
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        g, d = nets["g"], nets["d"]
+        if config.shard_donors and context.config.train.compile != "jit":
             raise ConfigError(
-                f"transfer.shard_donors wants train.compile jit, not {ground.config.train.compile}, which cuts nothing"
+                f"transfer.shard_donors wants train.compile jit, not {context.config.train.compile}, which cuts nothing"
             )
-        bare = build(ground.config.net)
-        donors = open_donors(ground, config, bare, g, d)
+        bare = build(context.config.net)
+        donors = open_donors(context, config, bare, g, d)
         if config.d == "best":
-            d, losses = best_discriminator(ground, [d, *donors.d], g)
+            d, losses = best_discriminator(context, [d, *donors.d], g)
             donors.found["d"] = dict(zip([config.source, *donors.names], losses, strict=True))
         start, mixtures = {"g": g, "d": d}, {}
         others: dict[Network, list[Tree]] = {"g": [one["params"] for one in donors.g]}
@@ -86,88 +87,90 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             others["d"] = [one["params"] for one in donors.d]
         for network, given in others.items():
             group = grouping(config.granularity, pair.g_blocks if network == "g" else pair.d_blocks)
-            gate = fusing.gate(ground, group, {"g": g, "d": d}, donors, network)
+            gate = fusing.gate(context, group, {"g": g, "d": d}, donors, network)
             dtype = jnp.dtype(config.donor_dtype)
             mixture = Mixture(gate, group, config.granularity == "channel", dtype, fusing.aligner)
-            key = jax.random.fold_in(ground.key, len(mixtures))
+            key = jax.random.fold_in(context.key, len(mixtures))
             start[network] = {**start[network], "params": mixture.attach(start[network]["params"], key, given)}
             mixtures[network] = mixture
-        state, rows = _learn(ground, config, start, mixtures, fusing)
-        learned = {"g": state.g_ema, "d": state.d}  # G's average: shares that swing are taken in their middle
+        state, rows = _learn(context, config, start, mixtures, fusing)
+        learned = {
+            "g": state.ema["g"],
+            "d": state.nets["d"],
+        }  # G's average: shares that swing are taken in their middle
         shares = {name: mixture.shares(learned[name]["params"]) for name, mixture in mixtures.items()}
         teacher, images = learned["g"], int(state.images)
         for name, mixture in mixtures.items():
             params = learned[name]["params"]  # and donors as they were before they were cut
             branch = {**params[BRANCH], DONORS: start[name]["params"][BRANCH][DONORS]}
             plain = {**learned[name], "params": mixture.bake({**params, BRANCH: branch})}
-            learned[name] = settled(bare, name, plain, ground.key)
+            learned[name] = settled(bare, name, plain, context.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
         more: dict[str, Any] = {"learned": rows}
         if fusing.lesson is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
             if "batch_stats" in g:  # of all examples of a batch they would be of networks that have nothing in common
-                own, *theirs = (settled(bare, "g", one, ground.key) for one in (g, *donors.g))
+                own, *theirs = (settled(bare, "g", one, context.key) for one in (g, *donors.g))
                 teacher = with_statistics(teacher, own, theirs)
                 net = lambda pair: standing(fusing.net(pair, mixtures["g"]))
             points = tuple(choose_points(bare))
-            g, d, seen, lessons = distil(ground, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
+            g, d, seen, lessons = distil(context, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
             learned, images, more = {"g": g, "d": d}, images + seen, more | {"taught": lessons}
             words += "; then it was taught what the mixture makes of each latent"
-        kept = {"fused": learned["g"]} if config.preserve else kept
-        made = learned["g"], learned["d"]
-        return fused_pair(ground, made, kept, donors, listed, words, images=images, **more)
+        constants = {"fused": learned["g"]} if config.preserve else constants
+        return fused_pair(context, learned, constants, donors, listed, words, images=images, **more)
 
     return Method(
         starts=tuple(networks_of(config.networks)),
-        keep=lambda g, d: {"fused": g} if config.preserve else {},
+        constants=lambda nets: {"fused": nets["g"]} if config.preserve else {},
         prepare=prepare,
-        extension=Extension(terms=(_preserved(config),) if config.preserve else ()),
+        extension=Extension(regularisers=(_preserved(config),) if config.preserve else ()),
     )
 
 
 def _preserved(config: Any) -> Regulariser:
     """L1 between what G makes of the latents now and what it made when it was fused; mean over values."""
 
-    def value(turn: Turn) -> tuple[jax.Array, Extras]:
-        before, _ = turn.task.generate(turn.kept["fused"], turn.batch, turn.latents, True)
-        return config.preserve * jnp.abs(turn.fake - before).mean(), {}
+    def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
+        before, _ = ctx.task.generate(ctx.constants["fused"], ctx.batch, ctx.latent_keys, True)
+        return config.preserve * jnp.abs(ctx.fake - before).mean(), {}
 
     return Regulariser("preserved", "g", value, yields=config.give_way)
 
 
 def _learn(
-    ground: Ground, config: Any, start: dict[str, Variables], mixtures: dict[str, Mixture], fusing: Fusing
+    context: PrepareContext, config: Any, start: dict[str, Variables], mixtures: dict[str, Mixture], fusing: Fusing
 ) -> tuple[GanState, list[dict[str, Any]]]:
     """The stage: only gates and aligners are trained, and D where it is no mixture itself."""
     mixture, first = mixtures["g"], mixtures["g"].shares(start["g"]["params"])
 
-    def grafted(pair: Pair) -> Pair:
+    def wrap(pair: Pair) -> Pair:
         axis = pair.axis_name if config.shard_donors else None
         on = {name: dataclasses.replace(one, axis_name=axis) for name, one in mixtures.items()}
         d = fused(pair.d, on["d"]) if "d" in on else pair.d
         return dataclasses.replace(pair, g=fusing.net(pair, on["g"]), d=d)
 
-    def settle(turn: Turn, network: Network, before: Any, after: Any) -> Any:
+    def clamp(ctx: StepContext, network: Network, before: Any, after: Any) -> Any:
         trained, opt = after
         return (mixtures[network].clamp(trained), opt) if network in mixtures else after
 
     def shows(state: GanState) -> dict[str, jax.Array]:
-        of_group = [w.reshape(len(w), -1).mean(1) for w in mixture.shares(state.g["params"]).values()]
+        of_group = [w.reshape(len(w), -1).mean(1) for w in mixture.shares(state.nets["g"]["params"]).values()]
         return {f"share{i}": value for i, value in enumerate(jnp.stack(of_group).mean(0), 1)}
 
-    after = None if fusing.after is None else functools.partial(fusing.after, mixture)
-    optim = ground.config.optim
+    post_step = None if fusing.post_step is None else functools.partial(fusing.post_step, mixture)
+    optim = context.config.optim
     d_lr = config.fuse_lr if "d" in mixtures else optim.lr if optim.d_lr is None else optim.d_lr
     paced = dataclasses.replace(optim, lr=config.fuse_lr, d_lr=d_lr)
-    ground = dataclasses.replace(ground, config=dataclasses.replace(ground.config, optim=paced))
+    context = context.with_optim(paced)
     rows: list[dict[str, Any]] = []
-    state = ground.train(
-        start["g"], start["d"], config.fuse_kimg, name="learning shares",
-        trains=(mixture.trains, mixtures["d"].trains if "d" in mixtures else lambda path: True),
-        grafted=grafted,
+    state = context.train(
+        start, config.fuse_kimg, name="learning shares",
+        trains={"g": mixture.trains, "d": mixtures["d"].trains if "d" in mixtures else every_leaf},
+        wrap=wrap,
         extension=Extension(
-            terms=tuple(fusing.terms(mixture, first)), settle=settle, after=after, shows=shows,
-            cuts=cut_axis if config.shard_donors else None,
+            regularisers=tuple(fusing.terms(mixture, first)), post_update=clamp, post_step=post_step, metrics=shows,
+            sharding=cut_axis if config.shard_donors else None,
         ),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
     )  # fmt: skip

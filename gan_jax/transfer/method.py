@@ -14,13 +14,13 @@ import jax
 from gan_jax.nets import Pair
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import Variables
+from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.graft import Graft, grafted
-from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import match
 
 
-def _nothing(g: Variables, d: Variables) -> dict[str, Any]:
+def _no_constants(nets: Networks) -> dict[str, Any]:
     return {}
 
 
@@ -34,10 +34,9 @@ class Method:
       frozen: patterns over the same paths whose leaves are not trained.
       trained: patterns that are trained although `frozen` covers them.
       grafts: what each network carries for the time of the transfer; all of it is trained but what is `fixed`.
-      keep: `(g, d) -> tree`, what is kept of the start for good, in `state.kept`: a resumed run reads nothing of the
-        source.
-      prepare: `(ground, g, d, kept) -> Prepared`, work on the start that wants data or training, such as a probe. The
-        shapes stay as they are.
+      constants: `nets -> tree`, what is kept of the start, in `state.constants`: a resumed run reads nothing of the source.
+      prepare: `(context, nets, constants) -> PreparedState`, work on the start that needs data or training, such as a
+        probe. The shapes stay as they are.
       extension: what is added to each step.
     """
 
@@ -46,8 +45,8 @@ class Method:
     frozen: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
     grafts: Mapping[Network, Graft] = dataclasses.field(default_factory=dict)
-    keep: Callable[[Variables, Variables], dict[str, Any]] = _nothing
-    prepare: Callable[[Ground, Variables, Variables, dict[str, Any]], Prepared] | None = None
+    constants: Callable[[Networks], dict[str, Any]] = _no_constants
+    prepare: Callable[[PrepareContext, Networks, dict[str, Any]], PreparedState] | None = None
     extension: Extension = Extension()
 
     def trains(self, network: Network) -> Callable[[str], bool]:
@@ -55,16 +54,16 @@ class Method:
         prefix, graft = f"{network}/params/", self.grafts.get(network, Graft())
 
         def trained(path: str) -> bool:
-            told = graft.trains(path)
-            if told is not None:
-                return told
+            of_graft = graft.trains(path)
+            if of_graft is not None:
+                return of_graft
             covered = lambda patterns: any(match(pattern, prefix + path) for pattern in patterns)
             return covered(self.trained) or not covered(self.frozen)
 
         return trained
 
-    def grafted(self, pair: Pair) -> Pair:
-        """The pair with what the networks carry."""
+    def wrap(self, pair: Pair) -> Pair:
+        """The networks with what they carry."""
         nets = {network: grafted(getattr(pair, network), graft) for network, graft in self.grafts.items()}
         return dataclasses.replace(pair, **nets)
 
@@ -98,4 +97,4 @@ def networks_of(choice: str) -> Sequence[str]:
     return ("g", "d") if choice == "both" else (choice,)
 
 
-__all__ = ["Graft", "Ground", "Method", "Prepared", "networks_of"]
+__all__ = ["Graft", "Method", "PrepareContext", "PreparedState", "networks_of"]

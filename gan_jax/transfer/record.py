@@ -139,7 +139,7 @@ class Recorder:
     def _measure(self, images: int, state: GanState) -> dict[str, Any]:
         assert self.evaluator is not None
         seconds = self.seconds()
-        samples = self.evaluator.sample(state.g_ema)
+        samples = self.evaluator.sample(state.ema["g"])
         fake = extract(self.evaluator.net, samples)
         measured = self.evaluator.numbers(fake)
         for text in measured.notes:
@@ -148,7 +148,7 @@ class Recorder:
         numbers: dict[str, Any] = dict(measured)
         if self.diagnosis is not None:
             with self._survived(f"the diagnosis at {images:,} images failed"):
-                numbers |= self.diagnosis.measure(images, state.d, samples, fake, numbers)
+                numbers |= self.diagnosis.measure(images, state.nets["d"], samples, fake, numbers)
         return {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
 
     def grid(self, images: int, state: GanState) -> None:
@@ -158,7 +158,7 @@ class Recorder:
         self.note.images, samples = images, None
         with paused(self.callbacks, "drawing samples"):
             with self._survived(f"the sample grid at {images:,} images failed"):
-                standing = self.restate(state.g_ema, jax.random.fold_in(self.fixed, 1), self.stats_batches)
+                standing = self.restate(state.ema["g"], jax.random.fold_in(self.fixed, 1), self.stats_batches)
                 samples = self.sampler(standing, self.fixed, GRID_IMAGES)
             if samples is not None:
                 self.callbacks.grid(images, samples)
@@ -222,13 +222,13 @@ def write_weights(
 
     A front of G that is kept goes along, and the names of the classes.
     """
-    g_ema = state.g_ema if evaluator is None else evaluator.standing(state.g_ema)
+    g_ema = state.ema["g"] if evaluator is None else evaluator.standing(state.ema["g"])
     anew = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
     images = int(state.images)
     about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, method.frozen, anew)}
     about |= method.front
     about = with_class_names(about, folder) if getattr(config.net, "num_classes", 0) else about
-    variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.d)}
+    variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.nets["d"])}
     save(folder / WEIGHTS, config.net, variables, about)
 
 

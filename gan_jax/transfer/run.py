@@ -22,16 +22,14 @@ from gan_jax.nets import Pair, build
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import versions
-from gan_jax.tasks.image import image_task
 from gan_jax.train.checkpoint import Checkpointer, Restored, cut_rows
 from gan_jax.train.checkpoint_store import complete
 from gan_jax.train.compile import choose_devices, use_all_cores
 from gan_jax.train.feed import Feed
-from gan_jax.train.fit import compile_phases, fit, total_images
+from gan_jax.train.fit import total_images
 from gan_jax.train.memory import memory_limits
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
-from gan_jax.train.steps import init_state
 from gan_jax.transfer.boundary import Boundary, stopped_early
 from gan_jax.transfer.callbacks import Callbacks, Notes, default_callbacks
 from gan_jax.transfer.claim import enter, look
@@ -40,13 +38,13 @@ from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
 from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
 from gan_jax.transfer.fork import check_fork, copy_records, forked_state
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.methods import MakeMethod, make_method
 from gan_jax.transfer.record import Recorder, read_history, write_history, write_start
 from gan_jax.transfer.resume import length_command
 from gan_jax.transfer.seen_data import check_data, describe_data, read_data
 from gan_jax.transfer.signals import on_sigterm, stopping
-from gan_jax.transfer.start import RUN_KEY, Start, make_ready, make_start, plan_transfer
+from gan_jax.transfer.start import RUN_KEY, Start, make_prepared, make_start, plan_transfer
+from gan_jax.transfer.trainers import make_trainer
 from gan_jax.transfer.weights import transplant_weights
 
 __all__ = [
@@ -160,46 +158,43 @@ def run(
         bare, dataset = build(config.net), load_dataset(config)
         for text in (*dataset.notes, *_unused_devices(config, len(devices))):
             note(text)
-        made = (method or make_method)(counted(config.transfer, len(dataset.train)), bare)
-        pair = made.grafted(bare)
-        trains = made.trains("g"), made.trains("d")
-        feed = make_feed(config, dataset)
+        transfer = (method or make_method)(counted(config.transfer, len(dataset.train)), bare)
+        pair, feed = transfer.wrap(bare), make_feed(config, dataset)
+        trainer = make_trainer(config, transfer, feed)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
         diagnosis = make_diagnosis(config, dataset, evaluator, claim.against)
         for text in () if evaluator is None else evaluator.notes:
             note(text)
-        task_of = lambda axis: image_task(made.grafted(build(config.net, axis)), config.augment)
-        programs = compile_phases(config, task_of, feed, trains, made.extension)
+        programs = trainer.compile()
         key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
         seen, now = read_data(folder), describe_data(dataset, config)
         if seen is not None and saver is not None and saver.latest() is not None:
             check_data(folder, seen, now, evaluator is not None)
         read_history(folder)  # which every save reads: damage is found now
 
-        def begin(g: Any, d: Any, kept: Any = None) -> GanState:
-            kept = made.keep(g, d) if kept is None else kept
-            return init_state(task_of(None), config, key, g, d, trains, made.extension, kept)
+        def begin(nets: Any, constants: Any = None) -> GanState:
+            return trainer.init(nets, key, transfer.constants(nets) if constants is None else constants)
 
-        def settle(images: int) -> None:
+        def claim_folder(images: int) -> None:
             """Claims the folder; whatever could be found wrong by now was."""
             if is_first():
                 claim.write(folder, images, len(devices))
                 write_json(folder / DATA, now)
 
         start: Start | None = None
-        specs = pair.g.specs(), pair.d.specs()
+        specs = trainer.specs()
         restored = _resume(
-            saver, feed, folder, lambda: jax.eval_shape(begin, *specs), note, None if fork else at, fallback
+            saver, feed, folder, lambda: jax.eval_shape(begin, specs), note, None if fork else at, fallback
         )
         if restored is not None:
             state = restored.state
             if restored.images >= total_images(config):
                 note(f"run {folder} is finished; to make it longer: {length_command(folder, config)}")
-            settle(restored.images)
+            claim_folder(restored.images)
         elif claim.origin is not None:
             check_fork(claim.origin, config, total_images(config))
             state, history, forked = forked_state(claim.origin, begin, specs, feed, claim.origin.keeps(config, whose))
-            settle(claim.origin.images)
+            claim_folder(claim.origin.images)
             if is_first():
                 copy_records(claim.origin, folder)
                 write_history(folder, history)
@@ -210,24 +205,23 @@ def run(
                 cursor = feed.cursor() if feed.cursor else None
                 saver.save(claim.origin.images, state, cursor=cursor, history=history)
         else:
-            start = make_start(config, bare, made)
-            settle(0)
-            ground = Ground(config, feed, key, made.grafted, stage=callbacks.stage)
-            ready = make_ready(ground, start, made)
-            state = jax.jit(begin)(ready.g, ready.d, ready.kept)
-            state = dataclasses.replace(state, images=state.images + ready.images)
-            for text in ready.notes:
+            start = make_start(config, bare, transfer)
+            claim_folder(0)
+            prepared = make_prepared(trainer, start, transfer, key, callbacks.stage)
+            state = jax.jit(begin)(prepared.nets, prepared.constants)
+            state = state.replace(images=state.images + prepared.images)
+            for text in prepared.notes:
                 note(text)
             if start.plan is not None and is_first():
-                write_start(folder, start.plan, ready.found)
-                write_history(folder, start.history if ready.history is None else ready.history)
+                write_start(folder, start.plan, prepared.record)
+                write_history(folder, start.history if prepared.history is None else prepared.history)
         recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis)
         if restored is not None and saver is not None and config.checkpoint.keep_best:
             recorder.forget_scores(saver)
-        boundary = Boundary(config, folder, entry, stop, saver, feed, recorder, made, restored is not None)
+        boundary = Boundary(config, folder, entry, stop, saver, feed, recorder, transfer, restored is not None)
         callbacks.begin(config, int(state.images))
         try:
-            state, stopped = fit(config, programs, feed, trains, state, boundary.hooks())
+            state, stopped = trainer.fit(state, boundary.hooks(), programs)
             if saver:
                 saver.wait()
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,12 +16,13 @@ from gan_jax.surgery import Difference, Plan
 from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families import new_norms
 from gan_jax.surgery.provenance import Step
-from gan_jax.tasks.task import Variables
 from gan_jax.train.regularisers import Network
+from gan_jax.train.state import Networks
+from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.fresh import fresh_variables
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import MakeMethod, make_method
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.source import open_source
 from gan_jax.transfer.weights import fill, plan_weights
 from gan_jax.trees import flatten, match
@@ -34,8 +35,7 @@ READY_KEY = 2**31 - 1  # what the run's key is folded with; lower numbers are it
 class Start:
     """Variables before training, and how they came to be."""
 
-    g: Variables
-    d: Variables
+    nets: Networks
     plan: Plan | None = None
     differences: dict[str, Difference] | None = None  # of the function, measured on probes
     history: tuple[Step, ...] = ()  # of the source, and the transplant
@@ -56,23 +56,36 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
     transfer = config.transfer
     if isinstance(transfer, ScratchConfig) or not method.starts:
         fresh = fresh_variables(pair, config.train.seed)
-        return Start(fresh["g"], fresh["d"])
+        return Start({name: fresh[name] for name in pair.nets})
     source, target = open_source(transfer.source), _target(pair, method)
     plan = _plan(transfer, pair, method, source, target)
     filled = fill(source, plan, pair, target, seed=config.train.seed)
     both = filled.variables if len(method.starts) == 2 else fresh_variables(pair, config.train.seed) | filled.variables
     both = _calibrated(both, pair, {k: v for k, v in new_norms(pair.config, source.net).items() if k in method.starts})
     differences = None if isinstance(filled.measured, str) else filled.measured
-    return Start(both["g"], both["d"], plan, differences, tuple(filled.history))
+    return Start({name: both[name] for name in pair.nets}, plan, differences, tuple(filled.history))
 
 
-def make_ready(ground: Ground, start: Start, method: Method) -> Prepared:
-    """A start with what its networks carry, and what the method prepares and keeps."""
-    ground = dataclasses.replace(ground, start=start, donor=functools.partial(_donor, ground.config, method))
-    keys = jax.random.split(jax.random.fold_in(ground.key, READY_KEY), 2)
-    g, d = method.attach("g", start.g, keys[0]), method.attach("d", start.d, keys[1])
-    kept = method.keep(g, d)
-    return Prepared(g, d, kept) if method.prepare is None else method.prepare(ground, g, d, kept)
+def make_prepared(
+    trainer: Trainer, start: Start, method: Method, key: jax.Array, stage: Callable[..., None] | None = None
+) -> PreparedState:
+    """A start with what its networks carry, and what the method prepares and keeps.
+
+    Args:
+      trainer: of the run.
+      start: variables of the plain networks.
+      method: what they are made into.
+      key: typed PRNG key of the run.
+      stage: `(name, images, total, metrics)`, called with the progress of stages; None = nobody watches.
+    """
+    keys = jax.random.split(jax.random.fold_in(key, READY_KEY), 2)
+    nets = {name: method.attach(name, start.nets[name], keys[i]) for i, name in enumerate(start.nets)}
+    constants = method.constants(nets)
+    if method.prepare is None:
+        return PreparedState(nets, constants)
+    open_donor = functools.partial(_donor, trainer.config, method)
+    context = PrepareContext(trainer, key, start, open_donor)
+    return method.prepare(context if stage is None else context.replace(stage=stage), nets, constants)
 
 
 def _donor(config: Config, method: Method, name: str, networks: Sequence[str] = ("g",)) -> Start:

@@ -17,18 +17,18 @@ from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.features.perceptual import lpips
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
-from gan_jax.train.turn import Turn
 from gan_jax.transfer.donors import check_donors
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext, no_leaf
 
 Rows = list[dict[str, Any]]
 LATER = 1  # what the preparation's key is folded with for a second stage
 
 
 def teach(
-    ground: Ground,
+    context: PrepareContext,
     config: DistillationConfig,
     g: Variables,
     d: Variables,
@@ -40,7 +40,7 @@ def teach(
     """`(g, d, images, rows)`: a G that makes what its teachers make, and D as it was.
 
     Args:
-      ground: of the preparation.
+      context: of the preparation.
       config: how long, by whom an example is taught, and what counts how much.
       g: variables of the pupil.
       d: variables of D, which does not play.
@@ -59,19 +59,19 @@ def teach(
     params = load_perceptual(config.lpips).params if config.lpips and _perceptual(config) else None
     carried = attach(lesson, g, teachers, params)
     rows: Rows = []
-    state = ground.train(
-        carried, d, config.distil_kimg, name="lesson",
-        trains=(trains, lambda path: False),
-        grafted=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair))),
-        optim=lesson_optim(ground.config.optim, config.distil_lr),
-        extension=Extension(plays=False, terms=tuple(_term(name, weights[name]) for name in carried[DISTANCES])),
+    state = context.train(
+        {"g": carried, "d": d}, config.distil_kimg, name="lesson",
+        trains={"g": trains, "d": no_leaf},
+        wrap=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair))),
+        optim=lesson_optim(context.config.optim, config.distil_lr),
+        extension=Extension(adversarial=False, regularisers=tuple(_term(name, weights[name]) for name in carried[DISTANCES])),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
     )  # fmt: skip
-    return plain(state.g), state.d, int(state.images), rows
+    return plain(state.nets["g"]), state.nets["d"], int(state.images), rows
 
 
 def distil(
-    ground: Ground,
+    context: PrepareContext,
     config: DistillationConfig,
     g: Variables,
     d: Variables,
@@ -82,12 +82,12 @@ def distil(
     """`teach` as the second stage of a fusion: G learns what the frozen fused one makes, `(g, d, images, rows)`.
 
     Args:
-      ground, config, d, points: as `teach` has them.
+      context, config, d, points: as `teach` has them.
       g: of the pupil; it may share arrays with the fused one.
       fused: variables of the fused one.
       net: plain pair -> its network.
     """
-    later = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, LATER))
+    later = context.replace(key=jax.random.fold_in(context.key, LATER))
     return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
 
 
@@ -115,9 +115,9 @@ def check_lesson(config: DistillationConfig, pair: Pair) -> None:
 
 
 def _term(name: str, weight: float) -> Regulariser:
-    def value(turn: Turn) -> tuple[jax.Array, dict[str, Any]]:
-        assert turn.left is not None
-        return weight * turn.left[DISTANCES][name], {}
+    def value(ctx: StepContext) -> tuple[jax.Array, dict[str, Any]]:
+        assert ctx.g_collections is not None
+        return weight * ctx.g_collections[DISTANCES][name], {}
 
     return Regulariser(name, "g", value)
 

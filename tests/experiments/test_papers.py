@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gan_jax.train.cost import step_flops
 
 from gan_jax.cli import train
 from gan_jax.cli.arguments import load_experiment
@@ -26,7 +27,6 @@ from gan_jax.config import (
 )
 from gan_jax.interop.source import Source
 from gan_jax.nets import build
-from gan_jax.train.cost import step_flops
 from gan_jax.transfer import start
 from gan_jax.transfer.dataset import counted
 from gan_jax.transfer.encoders import ENCODERS, Encoder
@@ -93,7 +93,7 @@ def test_it_can_run_and_takes_from_its_source_all_that_it_says(path):
     for entry in plan.entries:
         assert bool(entry.sources) != any(match(pattern, entry.target) for pattern in made.fresh), entry.target
         assert entry.op == "copy" or not entry.sources, entry.target
-    pair = made.grafted(build(config.net))
+    pair = made.wrap(build(config.net))
     trained = [leaf for n in ("g", "d") for leaf in flatten(getattr(pair, n).specs()["params"]) if made.trains(n)(leaf)]
     assert trained
 
@@ -106,7 +106,7 @@ def test_its_step_can_be_traced(name):
     made = method_of(config)
     flops = step_flops(
         config, (made.trains("g"), made.trains("d")), 10,
-        grafted=made.grafted, extension=made.extension, keep=made.keep,
+        grafted=made.wrap, extension=made.extension, keep=made.keep,
     )  # fmt: skip
     assert flops > 1e9
 

@@ -93,7 +93,7 @@ def place() -> dict[str, str]:
 @functools.cache
 def material(net: Any) -> Path:
     """A folder with images (`data.npz`) and two fresh pairs (`first`, `second`) of a network."""
-    folder, draw, classes = Path(tempfile.mkdtemp(prefix="states_")), np.random.default_rng(0), net.num_classes
+    folder, draw, classes = Path(tempfile.mkdtemp(prefix="states_")), np.random.default_rng(0), getattr(net, "num_classes", 0)
     images = draw.integers(0, 256, (24, net.resolution, net.resolution, net.channels), np.uint8)
     np.savez(folder / "data.npz", images=images, **({"labels": np.arange(24) % classes} if classes else {}))
     pair = build(net)
@@ -178,9 +178,9 @@ def main() -> None:
     parser.add_argument("--values", type=Path, help="folder for all leaves of each case, as npz")
     args = parser.parse_args()
     known = json.loads(args.compare.read_text())["states"] if args.compare else {}
-    states: dict[str, Any] = {}
+    states: dict[str, Any] = json.loads(args.file.read_text())["states"] if args.file and args.file.exists() else {}
     for case in cases():
-        if args.only not in case:
+        if args.only not in case or case in states:
             continue
         state = end_state(case)
         states[case] = record(state)
@@ -189,8 +189,8 @@ def main() -> None:
         if args.values:
             args.values.mkdir(parents=True, exist_ok=True)
             np.savez(args.values / f"{case.replace(', ', '_').replace(' ', '')}.npz", **state)
-    if args.file:
-        args.file.write_text(json.dumps({"place": place(), "states": states}, indent=1))
+        if args.file:
+            args.file.write_text(json.dumps({"place": place(), "states": states}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from gan_jax.train.cost import step_flops
+
 from gan_jax.config import Config, FreezeDConfig, ResNetConfig, TrainConfig
 from gan_jax.nets import build
-from gan_jax.train.cost import step_flops
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.methods import make_method

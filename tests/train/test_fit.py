@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gan_jax.train.steps import init_state
 
 from gan_jax.config import FinetuneConfig, ResNetConfig
 from gan_jax.nets.build import NETS
@@ -16,7 +17,6 @@ from gan_jax.tasks import image_task
 from gan_jax.train.checkpoint_store import complete
 from gan_jax.train.feed import resident_feed, streamed_feed
 from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, fit
-from gan_jax.train.steps import init_state
 from gan_jax.transfer.run import run
 from tests.train.toy import build_toy, images, run_config
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from gan_jax.train.steps import init_state
 
 import gan_jax
 from gan_jax import config as c
@@ -20,7 +21,6 @@ from gan_jax.nets import build
 from gan_jax.tasks.image import image_task
 from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import Checkpointer
-from gan_jax.train.steps import init_state
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.models import class_names, load, unfinished
 from gan_jax.transfer.record import write_weights
@@ -43,7 +43,7 @@ def finished(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps({"config": to_dict(CONFIG), "method": "table"}))
     bare = build(CONFIG.net)
     method = make_method(CONFIG.transfer, bare)
-    pair = method.grafted(bare)
+    pair = method.wrap(bare)
     trains = method.trains("g"), method.trains("d")
 
     def begin(key):

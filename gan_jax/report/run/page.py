@@ -118,13 +118,9 @@ def page_path(path: Path) -> Path:
 
 def _flops(run: RunFolder) -> float:
     from gan_jax.nets import build
-    from gan_jax.train.cost import step_flops
     from gan_jax.transfer.methods import make_method
+    from gan_jax.transfer.trainers import step_flops
 
     if run.config is None:
         raise ValueError("the configuration cannot be read")
-    method = make_method(run.config.transfer, build(run.config.net))
-    return step_flops(
-        run.config, (method.trains("g"), method.trains("d")),
-        grafted=method.grafted, extension=method.extension, keep=method.keep,
-    )  # fmt: skip
+    return step_flops(run.config, make_method(run.config.transfer, build(run.config.net)))

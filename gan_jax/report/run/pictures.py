@@ -146,7 +146,7 @@ def _from_checkpoint(run: RunFolder, at: int, n: int) -> np.ndarray:
     path, bare = run.path / CHECKPOINTS / str(at), build(run.config.net)
     manifest = store.read_manifest(path)
     leaves = store.read_leaves(path, manifest, [leaf for leaf in manifest["leaves"] if leaf.startswith("g_ema/")])
-    return _draw(run, make_method(run.config.transfer, bare).grafted(bare), unflatten(leaves)["g_ema"], n)
+    return _draw(run, make_method(run.config.transfer, bare).wrap(bare), unflatten(leaves)["g_ema"], n)
 
 
 def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:

@@ -1,10 +1,13 @@
-"""What a network pays beside the game: a file for each kind, and the table that the step reads."""
+"""Further terms of a network's loss: a file for each kind, and the table of those that `LossConfig` turns on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import jax.numpy as jnp
 
-from gan_jax.config import LossConfig
+from gan_jax.config import ConfigError, LossConfig
 from gan_jax.train.regularisers.consistency import BCR, ZCR_D, ZCR_G
 from gan_jax.train.regularisers.gradient_penalty import GRADIENT_PENALTY
 from gan_jax.train.regularisers.lecam import LECAM
@@ -15,12 +18,45 @@ from gan_jax.train.regularisers.regulariser import Extras, Network, Regulariser
 REGULARISERS = (GRADIENT_PENALTY, LECAM, BCR, ZCR_D, ORTHOGONAL_D, PATH_LENGTH, ZCR_G, ORTHOGONAL_G)
 
 
-def wanted(loss: LossConfig, network: Network) -> list[Regulariser]:
-    """The regularisers of a network in a configuration."""
-    return [one for one in REGULARISERS if one.network == network and one.wanted(loss)]
+class Allows(Protocol):
+    """What of a task says which regularisers it can have."""
+
+    @property
+    def regularisers(self) -> tuple[str, ...] | None:
+        """Names; None = all."""
+        ...
 
 
-def init_extras(loss: LossConfig) -> Extras:
+def regularisers_of(
+    loss: LossConfig, task: Allows, networks: Sequence[str], further: Sequence[Regulariser] = ()
+) -> list[Regulariser]:
+    """The terms of the loss of a phase that trains these networks: those of a configuration, then further ones."""
+    own = [term for term in REGULARISERS if task.regularisers is None or term.name in task.regularisers]
+    return [term for term in (*(t for t in own if t.is_on(loss)), *further) if term.network in networks]
+
+
+def check_regularisers(loss: LossConfig, task: Allows) -> None:
+    """Raises ConfigError where a configuration has a regulariser that a task cannot have."""
+    if task.regularisers is None:
+        return
+    refused = [term.name for term in REGULARISERS if term.is_on(loss) and term.name not in task.regularisers]
+    if refused:
+        able = f"it can have {', '.join(task.regularisers)}" if task.regularisers else "it can have none of them"
+        raise ConfigError(f"loss turns on {', '.join(refused)}, which this task cannot have ({able}); use 0")
+
+
+def init_extras(loss: LossConfig, task: Allows) -> Extras:
     """The running values that a configuration's regularisers keep, at the start."""
-    kept = [name for network in ("g", "d") for one in wanted(loss, network) for name in one.extras]
-    return {name: jnp.zeros((), jnp.float32) for name in kept}
+    able = [term for term in REGULARISERS if task.regularisers is None or term.name in task.regularisers]
+    return {name: jnp.zeros((), jnp.float32) for term in able if term.is_on(loss) for name in term.extras}
+
+
+__all__ = [
+    "REGULARISERS",
+    "Extras",
+    "Network",
+    "Regulariser",
+    "check_regularisers",
+    "init_extras",
+    "regularisers_of",
+]

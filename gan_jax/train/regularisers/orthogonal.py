@@ -8,12 +8,12 @@ from gan_jax.train.regularisers.regulariser import Regulariser
 ORTHOGONAL_G = Regulariser(
     name="orthogonal_g",
     network="g",
-    wanted=lambda loss: loss.orthogonal_g > 0,
-    value=lambda turn: (turn.loss.orthogonal_g * orthogonal_penalty(turn.g["params"]), {}),
+    is_on=lambda loss: loss.orthogonal_g > 0,
+    value=lambda ctx: (ctx.loss.orthogonal_g * orthogonal_penalty(ctx.g["params"]), {}),
 )
 ORTHOGONAL_D = Regulariser(
     name="orthogonal_d",
     network="d",
-    wanted=lambda loss: loss.orthogonal_d > 0,
-    value=lambda turn: (turn.loss.orthogonal_d * orthogonal_penalty(turn.d["params"]), {}),
+    is_on=lambda loss: loss.orthogonal_d > 0,
+    value=lambda ctx: (ctx.loss.orthogonal_d * orthogonal_penalty(ctx.d["params"]), {}),
 )

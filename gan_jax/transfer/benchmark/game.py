@@ -12,19 +12,15 @@ import jax.numpy as jnp
 from gan_jax.config import Config
 from gan_jax.nets import Pair, build
 from gan_jax.seeds import root_key
-from gan_jax.tasks import Task
-from gan_jax.tasks.image import image_task
-from gan_jax.train.cost import step_flops
 from gan_jax.train.feed import Feed
 from gan_jax.train.optim import LR_SCALE
 from gan_jax.train.state import GanState
-from gan_jax.train.steps import init_state
-from gan_jax.train.update import Chosen
+from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.dataset import Dataset, counted, make_feed
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.start import RUN_KEY, make_ready, make_start
+from gan_jax.transfer.start import RUN_KEY, make_prepared, make_start
+from gan_jax.transfer.trainers import make_trainer, step_flops
 from gan_jax.trees import count, partition
 
 
@@ -53,22 +49,17 @@ class Game:
 
     config: Config
     bare: Pair
-    made: Method
+    method: Method
     scaled: bool  # whether members may have other learning rates, as factors in their states
 
     @property
     def pair(self) -> Pair:
         """The networks as they train."""
-        return self.made.grafted(self.bare)
+        return self.method.wrap(self.bare)
 
-    @property
-    def trains(self) -> tuple[Chosen, Chosen]:
-        """Which leaves train."""
-        return self.made.trains("g"), self.made.trains("d")
-
-    def task_of(self, axis_name: str | None) -> Task:
-        """The task with batch statistics synchronised over an axis."""
-        return image_task(self.made.grafted(build(self.config.net, axis_name)), self.config.augment)
+    def trainer(self, feed: Feed) -> Trainer:
+        """What the members share, on one member's data."""
+        return make_trainer(self.config, self.method, feed)
 
     def member(self, config: Config, dataset: Dataset) -> Member:
         """A run at its start: what `run` would make of this configuration.
@@ -79,32 +70,24 @@ class Game:
         began = time.monotonic()
         feed = make_feed(config, dataset)
         key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
-        start = make_start(config, self.bare, self.made)
-        ready = make_ready(Ground(config, feed, key, self.made.grafted), start, self.made)
-        state = self._begin(ready.g, ready.d, ready.kept, key)
+        start, trainer = make_start(config, self.bare, self.method), self.trainer(feed)
+        prepared = make_prepared(make_trainer(config, self.method, feed), start, self.method, key)
+        begin = lambda nets, constants, key: trainer.init(nets, key, constants)
+        state = jax.jit(begin)(prepared.nets, prepared.constants, key)
         extras = dict(state.extras)
         if self.scaled:
             extras[LR_SCALE] = jnp.float32(config.optim.lr / self.config.optim.lr)
-        state = dataclasses.replace(state, images=state.images + ready.images, extras=extras)
+        state = state.replace(images=state.images + prepared.images, extras=extras)
         return Member(config, dataset, feed, jax.block_until_ready(state), time.monotonic() - began)
-
-    def _begin(self, g: Any, d: Any, kept: Any, key: jax.Array) -> GanState:
-        task, made = self.task_of(None), self.made
-        begin = lambda g, d, kept, key: init_state(task, self.config, key, g, d, self.trains, made.extension, kept)
-        return jax.jit(begin)(g, d, kept, key)
 
     def cost(self) -> dict[str, Any]:
         """Trained and all parameters by network, and floating-point operations of a step."""
-        specs: dict[str, Any] = {"g": self.pair.g.specs()["params"], "d": self.pair.d.specs()["params"]}
-        trained = {
-            name: count(partition(specs[name], chosen)[0]) for name, chosen in zip("gd", self.trains, strict=True)
-        }
+        specs: dict[str, Any] = {name: net.specs()["params"] for name, net in self.pair.nets.items()}
+        trained = {name: count(partition(tree, self.method.trains(name))[0]) for name, tree in specs.items()}
         return {
             "trained": trained,
             "parameters": {name: count(tree) for name, tree in specs.items()},
-            "flops_per_step": step_flops(
-                self.config, self.trains, grafted=self.made.grafted, extension=self.made.extension, keep=self.made.keep
-            ),
+            "flops_per_step": step_flops(self.config, self.method),
         }
 
 

@@ -119,7 +119,7 @@ def run_group(
     ready = [i for i, member in enumerate(members) if isinstance(member, Member)]
     if game is None or not ready:
         return rows
-    pair = game.pair if "g" in game.made.grafts else None
+    pair = game.pair if "g" in game.method.grafts else None
     evaluator = measures.evaluator(configs[0], pair) if pair else plain
     evaluations: list[list[Row]] = [[] for _ in ready]
     spent = [0.0] * len(ready)
@@ -144,7 +144,7 @@ def run_group(
         if state is None:
             rows[i] |= {"failed": trained.failures[k]}
             continue
-        end, samples = measures.end(evaluator, state.g_ema, member.config)
+        end, samples = measures.end(evaluator, state.ema["g"], member.config)
         _save_samples(out / SAMPLES / f"{group[i].name}.npy", samples)
         seconds = {"prepare": member.prepare_s, "train": trained.train_s[k], "evaluate": spent[k],
                    "compile": trained.compile_s / len(ready)}  # fmt: skip

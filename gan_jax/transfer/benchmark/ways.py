@@ -16,11 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import Config
-from gan_jax.train.compile import Program, choose_devices, compile_population
-from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, dispatch_images, fit, warmup_images
+from gan_jax.train.compile import Program, choose_devices
+from gan_jax.train.fit import Hooks, NonFiniteError, Phases, dispatch_images, is_due
 from gan_jax.train.state import GanState
-from gan_jax.train.steps import Phase, guard_names, make_step
 from gan_jax.transfer.benchmark.game import Game, Member
 
 WayName = Literal["serial", "population"]
@@ -53,21 +51,21 @@ class Trained:
 def train_serial(game: Game, members: Sequence[Member], evaluate: Evaluate, stop: Callable[[], bool]) -> Trained:
     """One member after the other through one program, each over all devices that divide the batch."""
     first = members[0]
-    raw = compile_phases(game.config, game.task_of, first.feed, game.trains, game.made.extension)
+    trainer = game.trainer(first.feed)
     place = lambda program: (program.put(first.state), program.put_data(first.feed.resident))
-    programs, compile_s = _compiled(raw, place)
+    programs, compile_s = _compiled(trainer.compile(), place)
     out = Trained([], {}, [], compile_s, len(choose_devices(game.config.train.devices, game.config.train.batch)))
     for i, member in enumerate(members):
         clock, losses = _Clock(), {}
 
         def seen(images: int, state: GanState, i: int = i, clock: _Clock = clock, losses: Any = losses) -> float:
             with clock.paused():
-                evaluate(i, images, clock.seconds, jax.device_get(state.g_ema), losses)
+                evaluate(i, images, clock.seconds, jax.device_get(state.ema["g"]), losses)
             return 0.0
 
         hooks = Hooks(row=lambda _, metrics, kept=losses: kept.update(metrics), evaluate=seen, stop=stop)
         try:
-            state, stopped = fit(game.config, programs, member.feed, game.trains, member.state, hooks)
+            state, stopped = game.trainer(member.feed).fit(member.state, hooks, programs)
         except NonFiniteError as error:
             out.failures[i] = str(error)
             state, stopped = None, False
@@ -83,29 +81,30 @@ def train_population(game: Game, members: Sequence[Member], evaluate: Evaluate, 
     config, train = game.config, game.config.train
     devices = jax.devices()[: len(members)]
     filled = [*members, *[members[-1]] * (-len(members) % len(devices))]  # a device's share must be whole
-    programs, out_s = _compiled(_population(game, members[0], devices), lambda program: _placed(program, filled))
-    placed, data = _placed(programs["both"], filled)
+    trainer = game.trainer(members[0].feed)
+    programs, out_s = _compiled(trainer.compile_population(devices), lambda program: _placed(program, filled))
+    placed, data = _placed(next(iter(programs.values())), filled)
     span = dispatch_images(config)
     total = -(-int(round(train.kimg * 1000)) // span) * span
     images, clock = int(members[0].state.images), _Clock()
-    names = {phase: guard_names(members[0].state, game.trains, phase) for phase in programs}
+    names = {phases: trainer.guard_names(members[0].state, phases) for phases in programs}
     failures: dict[int, str] = {}
     while images < total:
-        phase: Phase = "d" if images < warmup_images(config) else "both"
-        placed, metrics = programs[phase].run(placed, data)
+        phases = trainer.task.active(images)
+        placed, metrics = programs[phases].run(placed, data)
         host = jax.device_get(metrics)
         images += span
         finite = host.pop("finite")  # [members, steps, leaves]
         for i in range(len(members)):
             if i not in failures and not finite[i].all():
                 failures[i] = (
-                    f"values that are not finite by {images} images, first in {_first(finite[i], names[phase])}"
+                    f"values that are not finite by {images} images, first in {_first(finite[i], names[phases])}"
                 )
         if stop():
             raise Stopped
-        if images >= total or _due(config, images, span):
+        if images >= total or is_due(config, config.evaluate.every_kimg, images):
             with clock.paused():
-                averages, seconds = jax.device_get(placed.g_ema), clock.seconds / len(members)
+                averages, seconds = jax.device_get(placed.ema["g"]), clock.seconds / len(members)
                 for i in range(len(members)):
                     if i not in failures:
                         losses = {name: float(values[i]) for name, values in host.items()}
@@ -113,23 +112,6 @@ def train_population(game: Game, members: Sequence[Member], evaluate: Evaluate, 
     states = jax.device_get(_without_key(placed))
     ends = [None if i in failures else _pick(states, i) for i in range(len(members))]
     return Trained(ends, failures, [clock.seconds / len(members)] * len(members), out_s, 1)
-
-
-def _population(game: Game, member: Member, devices: Sequence[Any]) -> dict[Phase, Program]:
-    """The programs of a population; nothing is compiled yet."""
-    config, feed = game.config, member.feed
-
-    def program(phase: Phase) -> Program:
-        def make(axis_name: str | None, devices: int) -> Any:
-            return make_step(
-                game.task_of(axis_name), config, feed.draw, game.trains, axis_name=axis_name, devices=devices,
-                phase=phase, extension=game.made.extension,
-            )  # fmt: skip
-
-        return compile_population(make, config.train.steps_per_dispatch, devices, own_data=True)
-
-    phases: list[Phase] = ["d", "both"] if warmup_images(config) else ["both"]
-    return {phase: program(phase) for phase in phases}
 
 
 def _placed(program: Program, members: Sequence[Member]) -> tuple[Any, Any]:
@@ -140,19 +122,14 @@ def _placed(program: Program, members: Sequence[Member]) -> tuple[Any, Any]:
 
 
 def _compiled(
-    programs: dict[Phase, Program], place: Callable[[Program], tuple[Any, Any]]
-) -> tuple[dict[Phase, Program], float]:
+    programs: dict[Phases, Program], place: Callable[[Program], tuple[Any, Any]]
+) -> tuple[dict[Phases, Program], float]:
     """The same programs, compiled ahead, and the seconds that it took."""
     began, out = time.monotonic(), {}
-    for phase, program in programs.items():
+    for phases, program in programs.items():
         run: Any = program.run
-        out[phase] = dataclasses.replace(program, run=run.lower(*place(program)).compile())
+        out[phases] = dataclasses.replace(program, run=run.lower(*place(program)).compile())
     return out, time.monotonic() - began
-
-
-def _due(config: Config, images: int, span: int) -> bool:
-    every = config.evaluate.every_kimg
-    return every is not None and images // (every * 1000) > (images - span) // (every * 1000)
 
 
 def _first(finite: np.ndarray, names: list[str]) -> str:

@@ -11,43 +11,43 @@ import jax.numpy as jnp
 
 from gan_jax.config import CDCConfig
 from gan_jax.tasks.image import draw_latents
+from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
-from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
-from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.train.state import Networks
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 
-Keep = Callable[[Variables, Variables], dict[str, Any]]
-Prepare = Callable[[Ground, Variables, Variables, dict[str, Any]], Prepared]
+Constants = Callable[[Networks], dict[str, Any]]
+Prepare = Callable[[PrepareContext, Networks, dict[str, Any]], PreparedState]
 
 
-def at_anchors(config: CDCConfig, turn: Turn) -> jax.Array:
+def at_anchors(config: CDCConfig, ctx: StepContext) -> jax.Array:
     """Whether a step is one near anchors, `[]`: the first and every `anchor_every`-th after it."""
-    return jnp.asarray(turn.step) % config.anchor_every == 0
+    return jnp.asarray(ctx.step) % config.anchor_every == 0
 
 
-def keep_anchors(config: CDCConfig, z_dim: int) -> tuple[Keep, Prepare]:
-    """`keep` and `prepare` of a method: the start of G, and anchors `[anchors, z_dim]` that each run draws once."""
+def keep_anchors(config: CDCConfig, z_dim: int) -> tuple[Constants, Prepare]:
+    """`constants` and `prepare` of a method: the start of G, and anchors `[anchors, z_dim]` that each run draws once."""
 
-    def keep(g: Variables, d: Variables) -> dict[str, Any]:
-        return {"g": g, "anchors": jnp.zeros((config.anchors, z_dim))}
+    def constants(nets: Networks) -> dict[str, Any]:
+        return {"g": nets["g"], "anchors": jnp.zeros((config.anchors, z_dim))}
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        anchors = jax.random.normal(jax.random.fold_in(ground.key, int(Purpose.ANCHOR)), (config.anchors, z_dim))
-        return Prepared(g, d, {**kept, "anchors": anchors})
+    def prepare(context: PrepareContext, nets: Networks, kept: dict[str, Any]) -> PreparedState:
+        anchors = jax.random.normal(jax.random.fold_in(context.key, int(Purpose.ANCHOR)), (config.anchors, z_dim))
+        return PreparedState(nets, {**kept, "anchors": anchors})
 
-    return keep, prepare
+    return constants, prepare
 
 
-def deal_anchors(config: CDCConfig) -> Callable[[Turn], Turn]:
-    """Deals each turn its latents: an anchor and noise, styles never mixed; or what is drawn anyway, mixed as ever."""
+def deal_anchors(config: CDCConfig) -> Callable[[StepContext], StepContext]:
+    """Gives each update its latents: an anchor and noise, styles never mixed; or what is drawn anyway, mixed as ever."""
 
-    def deal(turn: Turn) -> Turn:
-        anchors, near = turn.kept["anchors"], at_anchors(config, turn)
-        which = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(anchors)))(turn.keys(Purpose.ANCHOR))
-        around = draw_latents(turn.keys(Purpose.ANCHOR_NOISE), anchors.shape[1])
-        free = draw_latents(turn.latents, anchors.shape[1])
+    def deal(ctx: StepContext) -> StepContext:
+        anchors, near = ctx.constants["anchors"], at_anchors(config, ctx)
+        which = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(anchors)))(ctx.keys(Purpose.ANCHOR))
+        around = draw_latents(ctx.keys(Purpose.ANCHOR_NOISE), anchors.shape[1])
+        free = draw_latents(ctx.latent_keys, anchors.shape[1])
         z = jnp.where(near, anchors[which] + config.anchor_noise * around, free)
-        mixing = jnp.broadcast_to(~near, turn.index.shape)
-        return dataclasses.replace(turn, batch={**turn.batch, "z": z, "mixing": mixing})
+        mixing = jnp.broadcast_to(~near, ctx.index.shape)
+        return dataclasses.replace(ctx, batch={**ctx.batch, "z": z, "mixing": mixing})
 
     return deal

@@ -8,10 +8,9 @@ from typing import Any
 import jax
 
 from gan_jax.config import ConfigError, FinetuneConfig
-from gan_jax.tasks import Batch
+from gan_jax.train.context import Batch, StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
 
 
 def wants_source(config: FinetuneConfig, name: str) -> None:
@@ -25,7 +24,7 @@ def wants_source(config: FinetuneConfig, name: str) -> None:
 
 
 def paired_features(
-    turn: Turn, paths: Iterable[str], z: jax.Array | None = None, labels: jax.Array | None = None
+    ctx: StepContext, paths: Iterable[str], z: jax.Array | None = None, labels: jax.Array | None = None
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Features `{path: [B, ...]}` of G now and as it was, of the same latents, noise and labels, in evaluation mode.
 
@@ -33,18 +32,18 @@ def paired_features(
     features depend on its own latent alone.
 
     Args:
-      turn: with the start of G as `kept["g"]`.
+      ctx: with the start of G as `kept["g"]`.
       paths: of modules of G.
       z: `[B, z_dim]` latents; None = drawn, apart from the game's.
       labels: `[B]` of them; None = the batch's.
     """
     given: dict[str, Any] = {"z": z, "label": labels}
-    batch: Batch = {name: x for name, x in turn.batch.items() if name not in ("z", "mixing")}
+    batch: Batch = {name: x for name, x in ctx.batch.items() if name not in ("z", "mixing")}
     batch |= {name: x for name, x in given.items() if x is not None}
-    paths, keys = tuple(paths), turn.keys(Purpose.PAIRED_LATENTS)
+    paths, keys = tuple(paths), ctx.keys(Purpose.PAIRED_LATENTS)
 
     def inside(g: Variables) -> dict[str, jax.Array]:
-        found = turn.task.inside_g(g, batch, keys)
+        found = ctx.task.g_intermediates(g, batch, keys)
         return {path: found[path] for path in paths}
 
-    return inside(turn.g), jax.lax.stop_gradient(inside(turn.kept["g"]))
+    return inside(ctx.g), jax.lax.stop_gradient(inside(ctx.constants["g"]))

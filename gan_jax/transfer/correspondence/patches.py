@@ -11,7 +11,7 @@ from gan_jax.config import CDCConfig, ConfigError
 from gan_jax.nets import Pair
 from gan_jax.nets.conv import conv
 from gan_jax.nets.layers import at_least_float32, xavier
-from gan_jax.train.turn import Judged, Turn
+from gan_jax.train.context import DOutput, StepContext
 from gan_jax.transfer.correspondence.anchors import at_anchors
 from gan_jax.transfer.correspondence.layers import d_layers
 from gan_jax.transfer.graft import GRAFT, Graft
@@ -41,11 +41,11 @@ class Patches:
 
         return Graft(branches={BRANCH: head})
 
-    def verdict(self, config: CDCConfig, turn: Turn, judged: Judged) -> jax.Array:
-        """Logits `[B, h, w]` to play with, of one pass over D: the image's own near anchors, else those of its patches."""
-        head = turn.d["params"][GRAFT][BRANCH]
-        patches = conv(at_least_float32(judged.inside[self.path]), head["kernel"])[..., 0] + head["bias"][0]
-        return jnp.where(at_anchors(config, turn), judged.logits[:, None, None], patches)
+    def logits(self, config: CDCConfig, ctx: StepContext, output: DOutput) -> jax.Array:
+        """Logits `[B, h, w]` of the adversarial loss: the image's own near anchors, else those of its patches."""
+        head = ctx.d["params"][GRAFT][BRANCH]
+        patches = conv(at_least_float32(output.intermediates[self.path]), head["kernel"])[..., 0] + head["bias"][0]
+        return jnp.where(at_anchors(config, ctx), output.logits[:, None, None], patches)
 
 
 def find_patches(pair: Pair, patch_px: int | None) -> Patches:

@@ -14,7 +14,7 @@ from gan_jax.config import Config, ConfigError, DiagnoseConfig
 from gan_jax.data import Images
 from gan_jax.data.fit import Shape
 from gan_jax.metrics import Features, extract
-from gan_jax.tasks.task import Variables
+from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.diagnostics import collapse, discriminator, memory, negative
 from gan_jax.transfer.diagnostics.check import Check, Row

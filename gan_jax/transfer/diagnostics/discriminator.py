@@ -17,7 +17,7 @@ from gan_jax.config import DiagnoseConfig
 from gan_jax.data.convert import to_float
 from gan_jax.nets import Pair
 from gan_jax.nets.grouped import judge_in_groups
-from gan_jax.tasks.task import Variables
+from gan_jax.train.state import Variables
 from gan_jax.transfer.diagnostics.check import Check, Row
 
 BOUNDED = ("non_saturating", "hinge")  # losses whose D has its boundary at 0

@@ -26,15 +26,16 @@ import jax.numpy as jnp
 
 from gan_jax.config import AdAMConfig, ConfigError
 from gan_jax.nets import Pair
+from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.adapters import BRANCH, kml_where
 from gan_jax.transfer.filters import Groups, PerFilter, filter_groups, in_head, lowest
 from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.importance import estimate, game_fisher
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
+from gan_jax.transfer.trainers import plain_networks
 from gan_jax.trees import Tree, flatten, unflatten
 
 NETWORKS: tuple[Network, ...] = ("g", "d")
@@ -57,18 +58,18 @@ def adam(config: AdAMConfig, pair: Pair) -> Method:
     like = {n: {path: flatten(specs[n])[path] for path in paths[n]} for n in NETWORKS}
     like = jax.tree_util.tree_map(lambda spec: jax.ShapeDtypeStruct(spec.shape[-1:], spec.dtype), like)
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         gates = lambda network: lambda path: bool(grafts[network].trains(path))
-        probe = ground.train(
-            g, d, config.probe_kimg, name="probe",
-            trains=(gates("g"), lambda path: in_head(pair, path) or gates("d")(path)),
+        probe = context.train(
+            nets, config.probe_kimg, name="probe",
+            trains={"g": gates("g"), "d": lambda path: in_head(pair, path) or gates("d")(path)},
         )  # fmt: skip
-        probed: dict[Network, Variables] = {"g": probe.g_ema, "d": probe.d}
+        probed: dict[Network, Variables] = {"g": probe.ema["g"], "d": probe.nets["d"]}
         plain = {n: {**probed[n], "params": grafts[n].plain(probed[n]["params"])} for n in NETWORKS}
-        ask = lambda turn: {n: _gate_fisher(turn, n, paths[n]) for n in NETWORKS}
-        found = estimate(ground, plain["g"], plain["d"], config.probe_samples, ask, like, grafted=lambda pair: pair)
+        ask = lambda ctx: {n: _gate_fisher(ctx, n, paths[n]) for n in NETWORKS}
+        found = estimate(context, plain["g"], plain["d"], config.probe_samples, ask, like, wrap=plain_networks)
         trained = {n: lowest(found[n], groups[n], config.quantile) for n in NETWORKS}
-        return Prepared(_masked(g, trained["g"]), _masked(d, trained["d"]), kept, int(probe.images))
+        return PreparedState({n: _masked(nets[n], trained[n]) for n in NETWORKS}, constants, int(probe.images))
 
     frozen = [path for n in NETWORKS for path in _frozen(pair, n, groups[n], specs[n])]
     return Method(starts=NETWORKS, frozen=tuple(frozen), grafts=grafts, prepare=prepare)
@@ -89,14 +90,14 @@ def _frozen(pair: Pair, network: Network, groups: Groups, params: Tree) -> list[
     return out
 
 
-def _gate_fisher(turn: Turn, network: Network, paths: list[str]) -> PerFilter:
+def _gate_fisher(ctx: StepContext, network: Network, paths: list[str]) -> PerFilter:
     """The Fisher information of a network's gates, as the mean over what each filter reads: `[out]` for each kernel."""
-    g, d = turn.kept["g"], turn.kept["d"]
-    leaves = flatten(turn.kept[network]["params"])
+    g, d = ctx.constants["g"], ctx.constants["d"]
+    leaves = flatten(ctx.constants[network]["params"])
     gates = {path: jnp.zeros(leaves[path].shape[-2:], leaves[path].dtype) for path in paths}
     gated = lambda kernel, gate: kernel * (1 + gate.reshape((1,) * (kernel.ndim - 2) + gate.shape))
     change = lambda leaves, gates: {path: gated(leaves[path], gate) for path, gate in gates.items()}
-    found = game_fisher(turn, network, g, d, gates, change)
+    found = game_fisher(ctx, network, g, d, gates, change)
     return {path: entries.mean(0) for path, entries in found.items()}
 
 

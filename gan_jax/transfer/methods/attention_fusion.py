@@ -30,13 +30,13 @@ from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_tar
 from gan_jax.fusion.mixture import BRANCH, GATE, Gate, Mixture
 from gan_jax.nets import Pair
 from gan_jax.tasks.image import draw_latents
+from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
-from gan_jax.train.turn import Turn
 from gan_jax.transfer.donors import Donors, descriptors
 from gan_jax.transfer.fusing import Fusing, fusion
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.preparation import PrepareContext
 
 
 def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
@@ -63,7 +63,7 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         raise ConfigError(f"transfer.query is {config.query}: {error}") from None
 
     def gate(
-        ground: Ground,
+        context: PrepareContext,
         group: Callable[[str], str],
         start: dict[str, Variables],
         donors: Donors,
@@ -77,23 +77,26 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
         inputs = jax.eval_shape(source, start["g"], *_inputs(pair)).shape[-1]
         return Conditional(count, inputs=inputs, **options)
 
-    def after(mixture: Mixture, before: GanState, state: GanState, turn: Turn) -> GanState:
+    def post_step(mixture: Mixture, before: GanState, state: GanState, ctx: StepContext) -> GanState:
         now = cooled(
             config.temperature, config.temperature_end, state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
         )
         if source is not None:
-            z = draw_latents(turn.latents, pair.config.z_dim)
-            s = source(plain_target(state.g), z, turn.batch.get("label"))
-            means = remember(mixture, state.g["params"], s, turn.sync)[BRANCH][GATE][MEAN]
-        carried = {}
-        for name in ("g", "g_ema", "d"):
-            variables = getattr(state, name)
-            if BRANCH in variables["params"]:
-                changes = {TEMPERATURE: now} | ({MEAN: means} if source is not None and name != "d" else {})
-                carried[name] = _with_gate(variables, changes)
-        return dataclasses.replace(state, **carried)
+            z = draw_latents(ctx.latent_keys, pair.config.z_dim)
+            s = source(plain_target(state.nets["g"]), z, ctx.batch.get("label"))
+            means = remember(mixture, state.nets["g"]["params"], s, ctx.sync)[BRANCH][GATE][MEAN]
 
-    fusing = Fusing(gate, after=after, aligner=config.aligner)
+        def updated(name: str, variables: Variables) -> Variables:
+            if BRANCH not in variables["params"]:
+                return variables
+            return _with_gate(
+                variables, {TEMPERATURE: now} | ({MEAN: means} if source is not None and name == "g" else {})
+            )
+
+        nets = {name: updated(name, variables) for name, variables in state.nets.items()}
+        return state.replace(nets=nets, ema={"g": updated("g", state.ema["g"])})
+
+    fusing = Fusing(gate, post_step=post_step, aligner=config.aligner)
     if source is None:
         return fusion(config, pair, fusing)
     net = lambda pair, mixture: conditional(pair, mixture, source, config.per)

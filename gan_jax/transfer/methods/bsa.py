@@ -31,14 +31,14 @@ from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.features.perceptual import perceptual_layers
 from gan_jax.tasks.image import draw_latents
+from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
-from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import Networks
 from gan_jax.transfer.graft import GRAFT, Graft
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.scales import scales_and_shifts
 from gan_jax.trees import flatten, partition
 
@@ -63,8 +63,8 @@ def bsa(config: BSAConfig, pair: Pair) -> Method:
     of_run = plain.trains("g")
     moved = lambda g: partition(g["params"], lambda path: of_run(path) and not path.startswith(f"{GRAFT}/"))[0]
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        data = ground.feed.resident
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        data = context.feed.resident
         if data is None:
             raise ConfigError(
                 "bsa learns a latent for each image, and a stream does not say which; use data.pipeline device"
@@ -72,28 +72,30 @@ def bsa(config: BSAConfig, pair: Pair) -> Method:
         if len(data["image"]) != config.images:
             raise ConfigError(f"transfer.images is {config.images}, but there are {len(data['image'])}; leave it None")
         weights = {} if config.features is None else {"features": load_perceptual(config.features).params}
-        return Prepared(g, d, kept | weights)
+        return PreparedState(nets, constants | weights)
 
-    def distance(turn: Turn) -> jax.Array:
+    def distance(ctx: StepContext) -> jax.Array:
         layers = lambda images: perceptual_layers(
-            turn.kept["features"], PERCEPTUAL[config.features or ""], jnp.broadcast_to(images, (*images.shape[:3], 3))
+            ctx.constants["features"],
+            PERCEPTUAL[config.features or ""],
+            jnp.broadcast_to(images, (*images.shape[:3], 3)),
         )
-        return sum(jnp.abs(x - y).mean() for x, y in zip(layers(turn.real), layers(turn.fake), strict=True))  # type: ignore[return-value]
+        return sum(jnp.abs(x - y).mean() for x, y in zip(layers(ctx.real), layers(ctx.fake), strict=True))  # type: ignore[return-value]
 
     terms = {
-        "l1": (1.0, lambda turn: jnp.abs(turn.real - turn.fake).mean()),
+        "l1": (1.0, lambda ctx: jnp.abs(ctx.real - ctx.fake).mean()),
         "perceptual": (config.perceptual if config.features else 0.0, distance),
-        "earth_mover": (config.earth_mover, lambda turn: two_way_nearest(_z(turn), _normals(turn, config.normals))),
-        "moved": (config.scale, lambda turn: _moved(moved(turn.g), turn.kept["scales"])),
+        "earth_mover": (config.earth_mover, lambda ctx: two_way_nearest(_z(ctx), _normals(ctx, config.normals))),
+        "moved": (config.scale, lambda ctx: _moved(moved(ctx.g), ctx.constants["scales"])),
     }
     return dataclasses.replace(
         plain,
-        keep=lambda g, d: {"scales": moved(g)} | _room(config.features),
+        constants=lambda nets: {"scales": moved(nets["g"])} | _room(config.features),
         prepare=prepare,
         extension=Extension(
-            plays=False,
-            deal=lambda turn: _deal(turn, config.noise),
-            terms=tuple(_weighted(name, weight, value) for name, (weight, value) in terms.items() if weight),
+            adversarial=False,
+            transform=lambda ctx: _deal(ctx, config.noise),
+            regularisers=tuple(_weighted(name, weight, value) for name, (weight, value) in terms.items() if weight),
         ),
     )
 
@@ -114,24 +116,24 @@ def _room(network: str | None) -> dict[str, Any]:
     return {"features": jax.tree_util.tree_map(lambda spec: jnp.zeros(spec.shape, spec.dtype), specs)}
 
 
-def _z(turn: Turn) -> jax.Array:
-    return turn.g["params"][GRAFT]["latents"]["z"]
+def _z(ctx: StepContext) -> jax.Array:
+    return ctx.g["params"][GRAFT]["latents"]["z"]
 
 
-def _deal(turn: Turn, noise: float) -> Turn:
+def _deal(ctx: StepContext, noise: float) -> StepContext:
     """The batch with the latents of its images; no style of another latent is mixed in."""
-    if "index" not in turn.batch:
+    if "index" not in ctx.batch:
         raise ConfigError(
             "bsa learns a latent for each image, and this feed does not say which; use data.pipeline device"
         )
-    own = _z(turn)[turn.batch["index"]]
-    own += noise * draw_latents(turn.keys(Purpose.ANCHOR_NOISE), own.shape[1])
-    return dataclasses.replace(turn, batch={**turn.batch, "z": own, "mixing": jnp.zeros(len(own), bool)})
+    own = _z(ctx)[ctx.batch["index"]]
+    own += noise * draw_latents(ctx.keys(Purpose.ANCHOR_NOISE), own.shape[1])
+    return dataclasses.replace(ctx, batch={**ctx.batch, "z": own, "mixing": jnp.zeros(len(own), bool)})
 
 
-def _normals(turn: Turn, times: int) -> jax.Array:
-    n, z_dim = _z(turn).shape
-    return draw_latents(turn.keys(Purpose.COMPARED_LATENTS, jnp.arange(n * times)), z_dim)
+def _normals(ctx: StepContext, times: int) -> jax.Array:
+    n, z_dim = _z(ctx).shape
+    return draw_latents(ctx.keys(Purpose.COMPARED_LATENTS, jnp.arange(n * times)), z_dim)
 
 
 def _moved(now: Any, start: Any) -> jax.Array:
@@ -141,4 +143,4 @@ def _moved(now: Any, start: Any) -> jax.Array:
 
 
 def _weighted(name: str, weight: float, value: Any) -> Regulariser:
-    return Regulariser(name, "g", lambda turn: (weight * value(turn), {}))
+    return Regulariser(name, "g", lambda ctx: (weight * value(ctx), {}))

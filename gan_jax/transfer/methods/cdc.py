@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from gan_jax.config import CDCConfig
 from gan_jax.losses.correspondence import distance_consistency, off_diagonal, similarities
 from gan_jax.nets import Pair
+from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.train.turn import Turn
 from gan_jax.transfer.correspondence import (
     deal_anchors,
     find_patches,
@@ -46,25 +46,25 @@ def cdc(config: CDCConfig, pair: Pair) -> Method:
 def relaxed(config: CDCConfig, pair: Pair, terms: tuple[Regulariser, ...]) -> Method:
     """Fine-tuning with relaxed realism and further terms; the start of G is kept for them."""
     patches = find_patches(pair, config.patch_px)
-    keep, prepare = keep_anchors(config, pair.config.z_dim)
+    constants, prepare = keep_anchors(config, pair.config.z_dim)
     return Method(
         starts=tuple(networks_of(config.networks)),
         grafts={"d": patches.graft},
-        keep=keep,
+        constants=constants,
         prepare=prepare,
         extension=Extension(
-            terms=terms,
-            deal=deal_anchors(config),
-            looks=(patches.path,),
-            verdict=functools.partial(patches.verdict, config),
+            regularisers=terms,
+            transform=deal_anchors(config),
+            capture=(patches.path,),
+            logits_fn=functools.partial(patches.logits, config),
         ),
     )
 
 
-def _consistency(config: CDCConfig, layers: tuple[str, ...], turn: Turn) -> tuple[jax.Array, Extras]:
-    now, old = paired_features(turn, layers)
+def _consistency(config: CDCConfig, layers: tuple[str, ...], ctx: StepContext) -> tuple[jax.Array, Extras]:
+    now, old = paired_features(ctx, layers)
     # A random layer for each sample, in which it is compared with the others.
-    choice = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(layers)))(turn.keys(Purpose.CHOICE))
+    choice = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(layers)))(ctx.keys(Purpose.CHOICE))
     chosen = jax.nn.one_hot(choice, len(layers)).T[..., None]
 
     def cosines(features: dict[str, jax.Array]) -> jax.Array:

@@ -11,7 +11,6 @@ not the statistics of the mean.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -23,10 +22,10 @@ from gan_jax.fusion.rooting import DONOR, deal_generated
 from gan_jax.nets import Pair
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import Variables
+from gan_jax.train.state import Networks
 from gan_jax.transfer.donors import Donors, check_donors, fused_pair, settled
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 
 NETWORKS: tuple[Network, ...] = ("g", "d")
 
@@ -41,29 +40,30 @@ def cocktail(config: RootingConfig, pair: Pair) -> Method:
     if config.networks != "both":
         raise ConfigError(f"transfer.networks is {config.networks}, but the root is a G and a D; use both")
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        g, d = nets["g"], nets["d"]
         made, rows, histories, images = [(g, d)], [], [], 0
         for i, name in enumerate(config.donors, 1):
-            donor, seen = ground.donor(name), []
+            donor, seen = context.open_donor(name), []
             copies = [jax.tree_util.tree_map(jnp.array, one) for one in (g, d)]  # a stage takes what it is given apart
-            state = dataclasses.replace(ground, key=jax.random.fold_in(ground.key, i)).train(
-                copies[0], copies[1], config.root_kimg, name=f"rooting donor {i} of {len(config.donors)}",
-                trains=(lambda path: True, lambda path: True),
-                extension=Extension(deal=deal_generated),
-                kept={DONOR: donor.g},
+            state = context.replace(key=jax.random.fold_in(context.key, i)).train(
+                {"g": copies[0], "d": copies[1]}, config.root_kimg, name=f"rooting donor {i} of {len(config.donors)}",
+                trains={"g": every_leaf, "d": every_leaf},
+                extension=Extension(transform=deal_generated),
+                constants={DONOR: donor.nets["g"]},
                 row=lambda at, metrics, seen=seen: seen.append({"images": at, **metrics}),
             )  # fmt: skip
-            made.append((state.g, state.d))
+            made.append((state.nets["g"], state.nets["d"]))
             rows.append({"donor": name, "rooted": seen})
             histories.append(donor.history)
             images += int(state.images)
         count = len(made)
         g, d = (
-            settled(pair, network, average([one[k] for one in made]), ground.key) for k, network in enumerate(NETWORKS)
+            settled(pair, network, average([one[k] for one in made]), context.key) for k, network in enumerate(NETWORKS)
         )
         shares = {network: {"all": [1 / count] * (count - 1)} for network in ("g", "d")}
         words = f"the average of {config.source} and of copies of it that learned {', '.join(config.donors)}"
         donors = Donors(tuple(config.donors), [], [], {"by": "none", "donors": rows}, histories)
-        return fused_pair(ground, (g, d), kept, donors, shares, f"G and D are {words}", images=images)
+        return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, f"G and D are {words}", images=images)
 
     return Method(starts=("g", "d"), prepare=prepare)

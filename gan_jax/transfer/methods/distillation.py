@@ -14,10 +14,10 @@ from typing import Any
 from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Pair
-from gan_jax.train.state import Variables
+from gan_jax.train.state import Networks
 from gan_jax.transfer.donors import donors_as_they_are, fused_pair
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.teaching import check_lesson, teach
 
 
@@ -32,17 +32,18 @@ def distillation(config: DistillationConfig, pair: Pair) -> Method:
     if config.distil_kimg == 0:
         raise ConfigError("transfer.distil_kimg is 0, so that nothing is learned of the donors; use 0.5 or more")
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        donors = donors_as_they_are(ground, config.donors)
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        g, d = nets["g"], nets["d"]
+        donors = donors_as_they_are(context, config.donors)
         every = [(one, share) for one, share in zip([g, *donors.g], shares, strict=True) if share > 0]
-        g, d, images, rows = teach(ground, config, g, d, [one for one, _ in every], [s for _, s in every], points)
+        g, d, images, rows = teach(context, config, g, d, [one for one, _ in every], [s for _, s in every], points)
         words = "G was taught by " + ", ".join(
             f"{name} ({share:.3g} of the examples)"
             for name, share in zip([config.source, *config.donors], shares)
             if share > 0
         )
         told = {"g": {"all": list(shares[1:])}}
-        return fused_pair(ground, (g, d), kept, donors, told, words, images=images, taught=rows)
+        return fused_pair(context, {"g": g, "d": d}, constants, donors, told, words, images=images, taught=rows)
 
     return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
 

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, EWCConfig
 from gan_jax.nets import Pair
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
-from gan_jax.transfer.ground import Ground, Prepared
+from gan_jax.train.state import Networks
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.l2_sp import squared_distance
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree
 
 MOVE = 0.01  # share of each weight that the cost of a balanced strength is that of
@@ -40,21 +40,22 @@ def ewc(config: EWCConfig, pair: Pair) -> Method:
             f"transfer.networks is {config.networks}, but ewc asks the source's D what matters in the source's G; use both"
         )
 
-    def keep(g: Variables, d: Variables) -> dict[str, Tree]:
-        params = g["params"]
+    def constants(nets: Networks) -> dict[str, Tree]:
+        params = nets["g"]["params"]
         return {
             "start": params,
             "fisher": jax.tree_util.tree_map(jnp.zeros_like, params),
             "strength": jnp.full((), config.strength, jnp.float32),
         }
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Tree]) -> Prepared:
-        found = g_information(ground, g, d, config.samples)
+    def prepare(context: PrepareContext, nets: Networks, kept: dict[str, Tree]) -> PreparedState:
+        g, d = nets["g"], nets["d"]
+        found = g_information(context, g, d, config.samples)
         strength = kept["strength"] if config.balance is None else balanced(config.balance, found, g["params"])
-        return Prepared(g, d, {**kept, "fisher": found, "strength": strength})
+        return PreparedState(nets, {**kept, "fisher": found, "strength": strength})
 
     term = Regulariser("ewc", "g", _value)
-    return Method(starts=("g", "d"), keep=keep, prepare=prepare, extension=Extension(terms=(term,)))
+    return Method(starts=("g", "d"), constants=constants, prepare=prepare, extension=Extension(regularisers=(term,)))
 
 
 def balanced(cost: float, information: Tree, params: Tree) -> jax.Array:
@@ -77,6 +78,6 @@ def _zeros(tree: Tree) -> Tree:
     return jax.tree_util.tree_map(jnp.zeros_like, tree)
 
 
-def _value(turn: Turn) -> tuple[jax.Array, Extras]:
-    kept = turn.kept
-    return kept["strength"] * squared_distance(turn.g["params"], kept["start"], kept["fisher"]), {}
+def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
+    kept = ctx.constants
+    return kept["strength"] * squared_distance(ctx.g["params"], kept["start"], kept["fisher"]), {}

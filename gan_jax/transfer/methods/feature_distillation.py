@@ -8,18 +8,16 @@ came with, so that at the start the term is 0.
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, FeatureDistillationConfig
 from gan_jax.nets import Pair
 from gan_jax.train.anneal import cosine
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import Networks
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import Tree
 
@@ -33,22 +31,26 @@ def feature_distillation(config: FeatureDistillationConfig, pair: Pair) -> Metho
     if config.networks == "g":
         raise ConfigError("transfer.networks g leaves a fresh D, whose features are worth nothing; use both or d")
 
-    def value(turn: Turn) -> tuple[jax.Array, Extras]:
+    def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
         strength = config.strength
         if config.anneal_kimg is not None:
-            strength = cosine(strength, 0.0, config.anneal_kimg, turn.images)
-        return strength * distance(turn), {}
+            strength = cosine(strength, 0.0, config.anneal_kimg, ctx.images)
+        return strength * distance(ctx), {}
 
-    def keep(g: Variables, d: Variables) -> dict[str, Tree]:
-        return {"d": d}
+    def constants(nets: Networks) -> dict[str, Tree]:
+        return {"d": nets["d"]}
 
-    extension = Extension(terms=(Regulariser("distillation", "d", value),), looks=pair.d_blocks)
-    return Method(starts=tuple(networks_of(config.networks)), keep=keep, extension=extension)
+    extension = Extension(regularisers=(Regulariser("distillation", "d", value),), capture=pair.d_blocks)
+    return Method(starts=tuple(networks_of(config.networks)), constants=constants, extension=extension)
 
 
-def distance(turn: Turn) -> jax.Array:
+def distance(ctx: StepContext) -> jax.Array:
     """The mean over sides and blocks of the mean squared difference of D's features from those of the kept D: `[]`."""
-    assert turn.inside is not None
-    *then, _ = dataclasses.replace(turn, d=turn.kept["d"]).look(turn.seen, turn.made)
-    pairs = [(now[block], old.inside[block]) for now, old in zip(turn.inside, then, strict=True) for block in now]
+    assert ctx.intermediates is not None
+    *then, _ = ctx.with_nets(d=ctx.constants["d"]).discriminate(ctx.x_real, ctx.x_fake)
+    pairs = [
+        (now[block], old.intermediates[block])
+        for now, old in zip(ctx.intermediates, then, strict=True)
+        for block in now
+    ]
     return jnp.stack([jnp.square(now - old).mean() for now, old in pairs]).mean()

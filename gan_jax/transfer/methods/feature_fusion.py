@@ -25,13 +25,13 @@ from gan_jax.fusion.features import fused
 from gan_jax.fusion.points import choose_points
 from gan_jax.fusion.told import measure_attention
 from gan_jax.nets import Pair
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.train.state import GanState, Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.donors import donors_as_they_are, fused_pair
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.transfer.teaching import Rows, check_lesson, distil
 
 
@@ -44,22 +44,23 @@ def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
     _check(config, pair)
     shapes = choose_points(pair, config.points)
     fusion = Fusion({path: shape[-1] for path, shape in shapes.items()}, config.way, config.attention_width)
-    carried = lambda pair: dataclasses.replace(pair, g=fused(pair.g, fusion))
+    wrap = lambda pair: dataclasses.replace(pair, g=fused(pair.g, fusion))
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        donors, rows = donors_as_they_are(ground, config.donors), []
-        state = ground.train(
-            attach(fusion, g, donors.g, ground.key), d, config.fuse_kimg,
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        g, d = nets["g"], nets["d"]
+        donors, rows = donors_as_they_are(context, config.donors), []
+        state = context.train(
+            {"g": attach(fusion, g, donors.g, context.key), "d": d}, config.fuse_kimg,
             name="attending to donors",
-            trains=(trains(config.finetune), lambda path: True),
-            grafted=carried,
+            trains={"g": trains(config.finetune), "d": every_leaf},
+            wrap=wrap,
             extension=attending(config),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
         )  # fmt: skip
-        told = measure_attention(pair, fusion, state.g)
+        told = measure_attention(pair, fusion, state.nets["g"])
         counts = [max(row[i] for row in told["counts"].values()) for i in range(len(donors.g))]
         dropped = [i for i, most in enumerate(counts) if most < config.drop]
-        g, d, images, lessons = _distilled(ground, config, fusion, state, dropped)
+        g, d, images, lessons = _distilled(context, config, fusion, state, dropped)
         words = "G took from donors, on average over points " + ", ".join(
             f"{sum(row[i] for row in told['counts'].values()) / len(shapes):.3f} of {name}"
             for i, name in enumerate(config.donors)
@@ -67,7 +68,7 @@ def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
         shares = {"g": {point: row[1:] for point, row in told["shares"].items()}}
         found = {name: value for name, value in told.items() if name != "shares"}
         return fused_pair(
-            ground, (g, d), kept, donors, shares, words, images=int(state.images) + images, learned=rows,
+            context, {"g": g, "d": d}, constants, donors, shares, words, images=int(state.images) + images, learned=rows,
             dropped=[config.donors[i] for i in dropped], taught=lessons, **found,
         )  # fmt: skip
 
@@ -78,30 +79,30 @@ def attending(config: FeatureFusionConfig) -> Extension:
     """What the first stage adds to the game: what leaning on donors costs, and the shares in the rows of the log."""
     begin, end = config.wean_from * config.fuse_kimg * 1000, config.fuse_kimg * 1000
 
-    def wean(turn: Turn) -> tuple[jax.Array, Extras]:
-        assert turn.left is not None
-        part = jnp.clip((jnp.asarray(turn.images, jnp.float32) - begin) / (end - begin), 0, 1)
-        return config.wean * part * jnp.stack(list(turn.left[LEANING].values())).mean(), {}
+    def wean(ctx: StepContext) -> tuple[jax.Array, Extras]:
+        assert ctx.g_collections is not None
+        part = jnp.clip((jnp.asarray(ctx.images, jnp.float32) - begin) / (end - begin), 0, 1)
+        return config.wean * part * jnp.stack(list(ctx.g_collections[LEANING].values())).mean(), {}
 
     def shows(state: GanState) -> dict[str, jax.Array]:
-        shares, ways = state.g[SHARES], state.g["params"][BRANCH][WAYS_OF]
+        shares, ways = state.nets["g"][SHARES], state.nets["g"]["params"][BRANCH][WAYS_OF]
         mean = jnp.stack(list(shares.values())).mean(0)
         each = {f"share{i}/{name}": share[i] for name, share in shares.items() for i in range(1, len(share))}
         gates = {f"gate/{name}": way["gate"] for name, way in ways.items()}
         return {f"share{i}": mean[i] for i in range(1, len(mean))} | each | gates
 
-    return Extension(terms=(Regulariser("wean", "g", wean),) if config.wean else (), shows=shows)
+    return Extension(regularisers=(Regulariser("wean", "g", wean),) if config.wean else (), metrics=shows)
 
 
 def _distilled(
-    ground: Ground, config: FeatureFusionConfig, fusion: Fusion, state: GanState, dropped: list[int]
+    context: PrepareContext, config: FeatureFusionConfig, fusion: Fusion, state: GanState, dropped: list[int]
 ) -> tuple[Variables, Variables, int, Rows]:
     """`(g, d, images, rows)` of the plain pair."""
     if config.distil_kimg == 0 or len(dropped) == len(config.donors):
-        return plain(state.g), state.d, 0, []
-    teacher = without(state.g, dropped) if dropped else state.g
+        return plain(state.nets["g"]), state.nets["d"], 0, []
+    teacher = without(state.nets["g"], dropped) if dropped else state.nets["g"]
     net = lambda pair: fused(pair.g, fusion)
-    return distil(ground, config, plain(state.g), state.d, teacher, tuple(fusion.points), net)
+    return distil(context, config, plain(state.nets["g"]), state.nets["d"], teacher, tuple(fusion.points), net)
 
 
 def _check(config: FeatureFusionConfig, pair: Pair) -> None:

@@ -21,13 +21,13 @@ from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_share
 from gan_jax.fusion.gradient import Coefficients, distance, entropy
 from gan_jax.fusion.mixture import Mixture, Shares
 from gan_jax.nets import Pair
+from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.train.turn import Turn
 from gan_jax.transfer.donors import Donors
 from gan_jax.transfer.fusing import Fusing, fusion
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.preparation import PrepareContext
 
 RULES = {"fisher": fisher_shares, "gradient_matching": matching_shares}
 
@@ -42,12 +42,12 @@ def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
     _check(config)
 
     def gate(
-        ground: Ground, group: Callable[[str], str], start: dict[str, Any], donors: Donors, network: str
+        context: PrepareContext, group: Callable[[str], str], start: dict[str, Any], donors: Donors, network: str
     ) -> Coefficients:
         starts = None
         if config.init != "start" and network == "g":
             informed = lambda params: (
-                params, g_information(ground, {**start["g"], "params": params}, start["d"], config.fisher_samples)
+                params, g_information(context, {**start["g"], "params": params}, start["d"], config.fisher_samples)
             )  # fmt: skip
             rule = RULES[config.init]
             starts = group_shares(
@@ -59,8 +59,8 @@ def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
         if config.regularise == "none":
             return ()
 
-        def value(turn: Turn) -> tuple[jax.Array, Extras]:
-            shares = mixture.shares(turn.g["params"])
+        def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
+            shares = mixture.shares(ctx.g["params"])
             cost = entropy(shares) if config.regularise == "entropy" else distance(shares, first)
             return config.strength * cost, {}
 

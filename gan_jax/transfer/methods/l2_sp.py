@@ -13,10 +13,10 @@ import jax.numpy as jnp
 
 from gan_jax.config import L2SPConfig
 from gan_jax.nets import Pair
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
-from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import Networks
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import Tree
 
@@ -27,17 +27,19 @@ def l2_sp(config: L2SPConfig, pair: Pair) -> Method:
     strengths: dict[Network, float] = {"g": config.strength, "d": d_strength}
     held: list[Network] = [name for name in strengths if name in networks_of(config.networks) and strengths[name] > 0]
 
-    def keep(g: Variables, d: Variables) -> dict[str, Tree]:
-        return {name: {"g": g, "d": d}[name]["params"] for name in held}
+    def constants(nets: Networks) -> dict[str, Tree]:
+        return {name: nets[name]["params"] for name in held}
 
     terms = tuple(Regulariser(f"l2_sp_{name}", name, _distance(name, strengths[name])) for name in held)
-    return Method(starts=tuple(networks_of(config.networks)), keep=keep, extension=Extension(terms=terms))
+    return Method(
+        starts=tuple(networks_of(config.networks)), constants=constants, extension=Extension(regularisers=terms)
+    )
 
 
-def _distance(network: Network, strength: float) -> Callable[[Turn], tuple[jax.Array, Extras]]:
-    def value(turn: Turn) -> tuple[jax.Array, Extras]:
-        params = getattr(turn, network)["params"]
-        return strength * squared_distance(params, turn.kept[network]), {}
+def _distance(network: Network, strength: float) -> Callable[[StepContext], tuple[jax.Array, Extras]]:
+    def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
+        params = ctx.nets[network]["params"]
+        return strength * squared_distance(params, ctx.constants[network]), {}
 
     return value
 

@@ -22,13 +22,13 @@ from gan_jax.nets import Pair, build
 from gan_jax.nets.inputs import kernel_inputs
 from gan_jax.tasks.image import probes
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import Variables
+from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.distance import make_distance
 from gan_jax.transfer.donors import Donors, aligner, check_donors, fused_pair, open_donors, settled
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree
 
 OVER_A_BASE = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "gradient_matching")
@@ -55,38 +55,39 @@ def merged(config: MergeConfig, pair: Pair) -> Method:
             f"use {counted - 1} in transfer.donors, or another kind"
         )
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        bare = build(ground.config.net)
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        g, d = nets["g"], nets["d"]
+        bare = build(context.config.net)
         # What is not mixed stays as it was trained: on other scales it would learn at another pace.
         how = config if config.merge != "best" else dataclasses.replace(config, align="none", scales=False)
-        donors = open_donors(ground, how, bare, g, d)
+        donors = open_donors(context, how, bare, g, d)
         names = [config.source, *donors.names]
         if config.d == "best":
-            d, losses = best_discriminator(ground, [d, *donors.d], g)
+            d, losses = best_discriminator(context, [d, *donors.d], g)
             donors.found["d"] = dict(zip(names, losses, strict=True))
         found: dict[str, Any] = {"kind": config.merge}
         if config.merge == "best":
-            score = make_distance(ground, bare, config.samples)
+            score = make_distance(context, bare, config.samples)
             scores = [score(one) for one in (g, *donors.g)]
             chosen = int(np.argmin(scores))
             g, words = (g, *donors.g)[chosen], f"G is that of {names[chosen]}, the nearest to the training images"
             shares = {"g": {"all": [float(i + 1 == chosen) for i in range(len(donors.names))]}}
             found |= {"distances": dict(zip(names, scores, strict=True)), "chosen": names[chosen]}
         else:
-            g = {**g, "params": _merge(ground, config, bare, "g", g, d, donors, config.merge)}
+            g = {**g, "params": _merge(context, config, bare, "g", g, d, donors, config.merge)}
             words, shares = f"G is the {config.merge} merge of {', '.join(names)}", {"g": {}}
         if config.d == "mix":
             kind = OF_D.get(config.merge, config.merge)
-            d = {**d, "params": _merge(ground, config, bare, "d", g, d, donors, kind)}
-            d, shares = settled(bare, "d", d, ground.key), shares | {"d": {}}
-        g = settled(bare, "g", g, ground.key)
-        return fused_pair(ground, (g, d), kept, donors, shares, words, **found)
+            d = {**d, "params": _merge(context, config, bare, "d", g, d, donors, kind)}
+            d, shares = settled(bare, "d", d, context.key), shares | {"d": {}}
+        g = settled(bare, "g", g, context.key)
+        return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, words, **found)
 
     return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
 
 
 def _merge(
-    ground: Ground,
+    context: PrepareContext,
     config: MergeConfig,
     pair: Pair,
     network: Network,
@@ -103,11 +104,11 @@ def _merge(
     given: dict[str, Any] = {}
     base = own["params"]
     if over and config.base is not None:
-        ancestor = getattr(ground.donor(config.base, (network,)), network)
+        ancestor = context.open_donor(config.base, (network,)).nets[network]
         # As the donors: what is left of a difference between orders and scales would pass for something learned.
         base = aligner(config, pair, g, d)(network, ancestor).variables["params"]
         whole = [own, *others]
-    informed = lambda one: g_information(ground, one, d, config.samples)
+    informed = lambda one: g_information(context, one, d, config.samples)
     if "fishers" in needs:
         given["fishers"] = [informed(one) for one in whole]
     if kind == "fisher":
@@ -117,10 +118,10 @@ def _merge(
     if "grams" in needs:
         given["grams"] = [_grams(pair, one, config.samples) for one in whole]
     if "key" in needs:
-        given["key"] = jax.random.fold_in(ground.key, 1)
+        given["key"] = jax.random.fold_in(context.key, 1)
     if "score" in needs:
-        score = make_distance(ground, pair, config.samples)
-        given["score"] = lambda params: score(settled(pair, "g", {**own, "params": params}, ground.key))
+        score = make_distance(context, pair, config.samples)
+        given["score"] = lambda params: score(settled(pair, "g", {**own, "params": params}, context.key))
     if "mid" in needs:
         given |= {"mid": position(config.mid_px), "width": config.transition}
     chosen = {"weights": config.weights, "density": config.density, "lam": config.lam}

@@ -25,11 +25,11 @@ from gan_jax.nets import Pair
 from gan_jax.nets.fronts.miner import NAME, init_miner, miner
 from gan_jax.nets.stylegan2 import widths
 from gan_jax.surgery.provenance import chosen_history
-from gan_jax.train.state import Variables
+from gan_jax.train.state import Networks
 from gan_jax.transfer.graft import GRAFT, Graft
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.methods.minegan_donors import beside, choose, kept_donors, mining
+from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.trees import Tree
 
 
@@ -48,27 +48,29 @@ def minegan(config: MineGANConfig, pair: Pair) -> Method:
     def init(key: jax.Array, params: Tree) -> Tree:
         return init_miner(key, pair.config.z_dim, config.miner_width, channels)
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        starts = [ground.donor(name) for name in config.donors]
-        key = jax.random.fold_in(ground.key, len(starts))
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        g, d = nets["g"], nets["d"]
+        starts = [context.open_donor(name) for name in config.donors]
+        key = jax.random.fold_in(context.key, len(starts))
         rows: list[dict[str, float]] = []
-        state = ground.train(
-            beside(g, [init(jax.random.fold_in(key, i), {}) for i in range(len(starts))]), d, config.mine_kimg,
+        state = context.train(
+            {"g": beside(g, [init(jax.random.fold_in(key, i), {}) for i in range(len(starts))]), "d": d},
+            config.mine_kimg,
             name="mining",
-            trains=(lambda path: path.startswith(f"{GRAFT}/"), lambda path: True),
-            extension=mining(len(sources), config.selection_rate, _warmup(ground.config)),
-            kept=kept_donors([one.g for one in starts]),
+            trains={"g": lambda path: path.startswith(f"{GRAFT}/"), "d": every_leaf},
+            extension=mining(len(sources), config.selection_rate, _warmup(context.config)),
+            constants=kept_donors([start.nets["g"] for start in starts]),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
         )  # fmt: skip
         images, found = int(state.images), {"mined": rows}
         if not starts:
-            return Prepared(state.g, state.d, kept, images, found=found)
-        g, p, k = choose(state.g, state.kept, config.selection_rate)
+            return PreparedState(state.nets, constants, images, record=found)
+        g, p, k = choose(state.nets["g"], state.constants, config.selection_rate)
         listed = ", ".join(f"{share:.3f} of {name}" for share, name in zip(p, sources))
         words = f"G of {sources[k]} was chosen by mining: p is {listed}"
-        history = chosen_history(ground.start.history, starts[k - 1].history if k else None, words)
+        history = chosen_history(context.start.history, starts[k - 1].history if k else None, words)
         found |= {"sources": sources, "p": p, "chosen": sources[k]}
-        return Prepared(g, state.d, kept, images, history, found, (words,))
+        return PreparedState({"g": g, "d": state.nets["d"]}, constants, images, history, found, (words,))
 
     return Method(
         starts=tuple(networks_of(config.networks)),
@@ -80,7 +82,7 @@ def minegan(config: MineGANConfig, pair: Pair) -> Method:
 
 def _warmup(config: Config) -> int:
     """Steps of the first stage in which D trains alone."""
-    images = getattr(config.transfer, "d_warmup_kimg", 0.0) * 1000
+    images = config.d_warmup_kimg * 1000
     return -(-round(images) // (config.train.batch * config.train.d_steps))
 
 

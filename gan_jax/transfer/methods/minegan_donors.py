@@ -10,7 +10,7 @@ Adam moves a logit by about the learning rate in each step, too slowly to decide
 multiplied by `selection_rate`. (The paper leaves its own parametrisation of p open.)
 
 In the parameters, below `graft`: `miner` of donor 0, `others/g1/..` of the others, `logits [N]`. The others' weights are
-in `state.kept`, since no step changes them.
+in `state.constants`, since no step changes them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
 from gan_jax.nets.fronts.miner import NAME
+from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import Variables
-from gan_jax.train.turn import Turn
 from gan_jax.transfer.graft import GRAFT
 from gan_jax.trees import Tree
 
@@ -45,24 +45,24 @@ def mining(count: int, rate: float, warmup_steps: int) -> Extension:
       warmup_steps: for so many steps the miners and shares stay as they are.
     """
 
-    def warm(turn: Turn, network: Network) -> jax.Array | float:
-        return jnp.where(turn.done < warmup_steps, 0.0, 1.0) if network == "g" and warmup_steps else 1.0
+    def warm(ctx: StepContext, network: Network) -> jax.Array | float:
+        return jnp.where(ctx.update_count < warmup_steps, 0.0, 1.0) if network == "g" and warmup_steps else 1.0
 
-    def weight(turn: Turn, network: Network) -> jax.Array | float:
-        return warm(turn, network) * (shares(turn.g, rate)[0] if count > 1 else 1.0)
+    def weight(ctx: StepContext, network: Network) -> jax.Array | float:
+        return warm(ctx, network) * (shares(ctx.g, rate)[0] if count > 1 else 1.0)
 
     def pay(network: Network) -> Regulariser:
-        def value(turn: Turn) -> tuple[jax.Array, Extras]:
-            p = shares(turn.g, rate)
-            terms = [p[i] * _term(turn, network, donor(turn.g, turn.kept, i)) for i in range(1, count)]
-            return warm(turn, network) * sum(terms, start=jnp.zeros(())), {}
+        def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
+            p = shares(ctx.g, rate)
+            terms = [p[i] * _term(ctx, network, donor(ctx.g, ctx.constants, i)) for i in range(1, count)]
+            return warm(ctx, network) * sum(terms, start=jnp.zeros(())), {}
 
         return Regulariser(f"loss_{network}_donors", network, value)
 
     if count == 1:
         return Extension(weight=weight)
-    show = lambda state: {f"p{i}": share for i, share in enumerate(shares(state.g, rate))}
-    return Extension(terms=(pay("d"), pay("g")), weight=weight, shows=show)
+    show = lambda state: {f"p{i}": share for i, share in enumerate(shares(state.nets["g"], rate))}
+    return Extension(regularisers=(pay("d"), pay("g")), weight=weight, metrics=show)
 
 
 def shares(g: Variables, rate: float) -> jax.Array:
@@ -97,14 +97,14 @@ def choose(g: Variables, kept: dict[str, Any], rate: float) -> tuple[Variables, 
     return donor(g, kept, k), [float(share) for share in p], k
 
 
-def _term(turn: Turn, network: Network, g: Variables) -> jax.Array:
+def _term(ctx: StepContext, network: Network, g: Variables) -> jax.Array:
     """What a network pays in the game with one donor, mean over examples."""
-    fake = turn.task.generate(g, turn.batch, turn.latents, True)[0]
-    made, loss = turn.augmented(fake, Purpose.AUGMENT_FAKE), LOSSES[turn.loss.name]
-    if network == "d" and turn.logits is not None:
-        return loss(turn.logits[0], turn.judge_one(made))[0].mean()
-    if turn.loss.name in G_SEES_REAL:
-        logits_real, logits_fake, _ = turn.judge(turn.augmented(turn.real, Purpose.AUGMENT_REAL), made)
-        return loss(logits_real, logits_fake)[1].mean()
-    logits_fake = turn.judge_one(made)
+    fake = ctx.task.generate(g, ctx.batch, ctx.latent_keys, True)[0]
+    made, loss = ctx.augmented(fake, Purpose.AUGMENT_FAKE), LOSSES[ctx.loss.name]
+    if network == "d" and ctx.logits is not None:
+        return loss(ctx.logits[0], ctx.logits_of(made))[0].mean()
+    if ctx.loss.name in G_SEES_REAL:
+        of_real, of_fake, _ = ctx.discriminate(ctx.augmented(ctx.real, Purpose.AUGMENT_REAL), made)
+        return loss(of_real.logits, of_fake.logits)[1].mean()
+    logits_fake = ctx.logits_of(made)
     return loss(jnp.zeros_like(logits_fake), logits_fake)[1].mean()

@@ -23,13 +23,13 @@ import jax.numpy as jnp
 from gan_jax.config import ConfigError, NADAConfig
 from gan_jax.nets import Pair
 from gan_jax.tasks.image import draw_latents
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
-from gan_jax.train.state import GanState, Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.encoders import embed_images, load_encoder, text_direction
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.styled import LAYER, corrected, layer_of, style_layers
 from gan_jax.trees import Tree, map_with_path
 
@@ -57,9 +57,9 @@ def nada(config: NADAConfig, pair: Pair) -> Method:
     def loss(params: Tree, images: jax.Array, old: jax.Array) -> jax.Array:
         return directional(embed_images(encoder, params, images), embed_images(encoder, params, old), way)
 
-    def value(turn: Turn) -> tuple[jax.Array, Extras]:
-        old = turn.task.generate(turn.kept["g"], turn.batch, turn.latents, True)[0]
-        return loss(turn.kept["encoder"], turn.fake, old).mean(), {}
+    def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
+        old = ctx.task.generate(ctx.constants["g"], ctx.batch, ctx.latent_keys, True)[0]
+        return loss(ctx.constants["encoder"], ctx.fake, old).mean(), {}
 
     def choose(g: Variables, kept: dict[str, Any], done: jax.Array) -> jax.Array:
         """Which layers train, `[layers]` bool: by styles of the same latents on every device."""
@@ -71,24 +71,24 @@ def nada(config: NADAConfig, pair: Pair) -> Method:
         moved = jnp.abs(config.layer_lr * jax.grad(mean)(ws)).mean((0, 2))[: len(layers)]  # the last is to_rgb's alone
         return jnp.zeros(len(layers), bool).at[jax.lax.top_k(moved, config.layers)[1]].set(True)
 
-    def keep(g: Variables, d: Variables) -> dict[str, Any]:
-        kept = {"g": jax.tree_util.tree_map(jnp.asarray, g), "encoder": encoder.params}
+    def constants(nets: Networks) -> dict[str, Any]:
+        kept = {"g": jax.tree_util.tree_map(jnp.asarray, nets["g"]), "encoder": encoder.params}
         choice = {"key": jnp.zeros(2, jnp.uint32), "betas": jnp.zeros(2), "first": jnp.zeros(len(layers), bool)}
         return kept | (choice if adaptive else {})
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
-        optim = ground.config.optim
-        kept = {**kept, "key": jax.random.key_data(ground.key), "betas": jnp.array([optim.b1, optim.b2])}
-        return Prepared(g, d, {**kept, "first": jax.jit(choose)(g, kept, jnp.zeros((), jnp.int32))})
+    def prepare(context: PrepareContext, nets: Networks, kept: dict[str, Any]) -> PreparedState:
+        optim = context.config.optim
+        kept = {**kept, "key": jax.random.key_data(context.key), "betas": jnp.array([optim.b1, optim.b2])}
+        return PreparedState(nets, {**kept, "first": jax.jit(choose)(nets["g"], kept, jnp.zeros((), jnp.int32))})
 
     def now(extras: Extras, kept: dict[str, Any], step: jax.Array) -> jax.Array:
         return jnp.where(step == 0, kept["first"], extras[CHOSEN])
 
-    def settle(turn: Turn, network: Network, before: Any, after: Any) -> Any:
+    def hold_layers(ctx: StepContext, network: Network, before: Any, after: Any) -> Any:
         if network == "d":
             return after
-        mask, counts = now(turn.extras, turn.kept, turn.done), turn.extras[COUNTS]
-        pace = corrected(turn.kept["betas"], counts + 1, turn.done + 1)
+        mask, counts = now(ctx.extras, ctx.constants, ctx.update_count), ctx.extras[COUNTS]
+        pace = corrected(ctx.constants["betas"], counts + 1, ctx.update_count + 1)
         at = lambda values, path: values[layer_of(path, layers)]
         weights = map_with_path(
             lambda path, new, old: jnp.where(at(mask, path), old + at(pace, path) * (new - old), old),
@@ -98,26 +98,26 @@ def nada(config: NADAConfig, pair: Pair) -> Method:
         hold = lambda path, new, old: new if LAYER.search(path) is None else jnp.where(at(mask, path), new, old)
         return weights, map_with_path(hold, after[1], before[1])
 
-    def after(before: GanState, state: GanState, turn: Turn) -> GanState:
-        mask = now(before.extras, before.kept, before.step)
+    def post_step(before: GanState, state: GanState, ctx: StepContext) -> GanState:
+        mask = now(before.extras, before.constants, before.step)
         hold = lambda path, new, old: new if not trains(path) else jnp.where(mask[layer_of(path, layers)], new, old)
-        average = map_with_path(hold, state.g_ema["params"], before.g_ema["params"])
+        average = map_with_path(hold, state.ema["g"]["params"], before.ema["g"]["params"])
         extras = {
-            CHOSEN: choose(state.g, state.kept, before.step + 1),
+            CHOSEN: choose(state.nets["g"], state.constants, before.step + 1),
             COUNTS: before.extras[COUNTS] + mask.astype(jnp.int32),
         }
-        g_ema = {**state.g_ema, "params": average}
-        return dataclasses.replace(state, g_ema=g_ema, extras={**state.extras, **extras})
+        g_ema = {**state.ema["g"], "params": average}
+        return state.replace(ema={**state.ema, "g": g_ema}, extras={**state.extras, **extras})
 
-    def begin(g: Variables, d: Variables) -> Extras:
+    def init_extras(nets: Networks) -> Extras:
         return {CHOSEN: jnp.zeros(len(layers), bool), COUNTS: jnp.zeros(len(layers), jnp.int32)}
 
-    extension = Extension(terms=(Regulariser("direction", "g", value),), plays=False)
+    extension = Extension(regularisers=(Regulariser("direction", "g", value),), adversarial=False)
     frozen = (*(f"g/params/{pattern}" for pattern in NEVER), "d/params/**")
     if not adaptive:
-        return Method(starts=starts, frozen=frozen, keep=keep, extension=extension)
-    extension = dataclasses.replace(extension, settle=settle, after=after, begin=begin)
-    method = Method(starts=starts, frozen=frozen, keep=keep, prepare=prepare, extension=extension)
+        return Method(starts=starts, frozen=frozen, constants=constants, extension=extension)
+    extension = dataclasses.replace(extension, post_update=hold_layers, post_step=post_step, init_extras=init_extras)
+    method = Method(starts=starts, frozen=frozen, constants=constants, prepare=prepare, extension=extension)
     trains = method.trains("g")
     return method
 

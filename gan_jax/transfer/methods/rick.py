@@ -17,7 +17,6 @@ moving average.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -25,14 +24,14 @@ import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, RICKConfig
 from gan_jax.nets import Pair
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network
-from gan_jax.train.state import GanState, Variables
-from gan_jax.train.turn import Turn
+from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.filters import Groups, PerFilter, bias_of, choose, filter_groups, in_head, lowest, moment_of
-from gan_jax.transfer.ground import Ground, Prepared
 from gan_jax.transfer.importance import game_fisher
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.preparation import PrepareContext, PreparedState, no_leaf
 from gan_jax.trees import Tree, flatten, map_with_path
 
 NETWORKS: tuple[Network, ...] = ("g", "d")
@@ -57,29 +56,32 @@ def rick(config: RICKConfig, pair: Pair) -> Method:
         )
     groups: dict[Network, Groups] = {network: filter_groups(pair, network, ENDS) for network in NETWORKS}
 
-    def begin(g: Variables, d: Variables) -> Extras:
-        of = lambda v, n: {path: flatten(v["params"])[path].shape[-1:] for one in groups[n].values() for path in one}
-        sizes = {"g": of(g, "g"), "d": of(d, "d")}
+    def init_extras(nets: Networks) -> Extras:
+        leaves = {n: flatten(nets[n]["params"]) for n in NETWORKS}
+        sizes = {
+            n: {path: leaves[n][path].shape[-1:] for paths in groups[n].values() for path in paths} for n in NETWORKS
+        }
         fill = lambda value, dtype: {n: {p: jnp.full(s, value, dtype) for p, s in sizes[n].items()} for n in NETWORKS}
         return {HELD: fill(True, bool), PRUNED: fill(False, bool), FISHER: fill(0, jnp.float32)}
 
-    def after(before: GanState, state: GanState, turn: Turn) -> GanState:
-        still = _masks(state.extras, "g", state.g["params"])
-        average = _where(still, before.g_ema["params"], state.g_ema["params"])
-        state = dataclasses.replace(state, g_ema={**state.g_ema, "params": average})
+    def post_step(before: GanState, state: GanState, ctx: StepContext) -> GanState:
+        still = _masks(state.extras, "g", state.nets["g"]["params"])
+        average = _where(still, before.ema["g"]["params"], state.ema["g"]["params"])
+        state = state.replace(ema={**state.ema, "g": {**state.ema["g"], "params": average}})
         at = before.step % config.every
-        look = lambda state: _looked(state, turn, groups, at == 0)
+        look = lambda state: _looked(state, ctx, groups, at == 0)
         state = jax.lax.cond(at < config.batches, look, lambda state: state, state)
         return jax.lax.cond(at == config.batches - 1, lambda s: _decided(config, s, groups), lambda s: s, state)
 
-    def prepare(ground: Ground, g: Variables, d: Variables, kept: dict[str, Any]) -> Prepared:
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         if config.warmup_kimg == 0:
-            return Prepared(g, d, kept)
-        trains = (lambda path: False, lambda path: in_head(pair, path))
-        warm = ground.train(g, d, config.warmup_kimg, name="warm-up of D's head", trains=trains)
-        return Prepared(g, warm.d, kept, int(warm.images))
+            return PreparedState(nets, constants)
+        trains = {"g": no_leaf, "d": lambda path: in_head(pair, path)}
+        warm = context.train(nets, config.warmup_kimg, name="warm-up of D's head", trains=trains)
+        return PreparedState({**nets, "d": warm.nets["d"]}, constants, int(warm.images))
 
-    return Method(starts=NETWORKS, prepare=prepare, extension=Extension(settle=_settle, after=after, begin=begin))
+    extension = Extension(post_update=_hold, post_step=post_step, init_extras=init_extras)
+    return Method(starts=NETWORKS, prepare=prepare, extension=extension)
 
 
 def _masks(extras: Extras, network: Network, params: Tree) -> PerFilter:
@@ -103,26 +105,26 @@ def _where(masks: PerFilter, yes: Tree, no: Tree) -> Tree:
     return map_with_path(pick, yes, no)
 
 
-def _settle(turn: Turn, network: Network, before: tuple[Any, Any], after: tuple[Any, Any]) -> tuple[Any, Any]:
-    masks = _masks(turn.extras, network, getattr(turn, network)["params"])
+def _hold(ctx: StepContext, network: Network, before: tuple[Any, Any], after: tuple[Any, Any]) -> tuple[Any, Any]:
+    masks = _masks(ctx.extras, network, ctx.nets[network]["params"])
     return _where(masks, before[0], after[0]), _where(masks, before[1], after[1])
 
 
-def _looked(state: GanState, turn: Turn, groups: dict[Network, Groups], first: jax.Array) -> GanState:
-    """Adds the importance of each filter in this turn to the sum, which begins anew with the first."""
-    fishers = {n: _importance(turn, n, state.g_ema, state.d, groups[n]) for n in NETWORKS}
+def _looked(state: GanState, ctx: StepContext, groups: dict[Network, Groups], first: jax.Array) -> GanState:
+    """Adds the importance of each filter in this update to the sum, which starts again with the first."""
+    fishers = {n: _importance(ctx, n, state.ema["g"], state.nets["d"], groups[n]) for n in NETWORKS}
     add = lambda total, new: jnp.where(first, 0, total) + new
     total = jax.tree_util.tree_map(add, state.extras[FISHER], fishers)
-    return dataclasses.replace(state, extras={**state.extras, FISHER: total})
+    return state.replace(extras={**state.extras, FISHER: total})
 
 
-def _importance(turn: Turn, network: Network, g: Variables, d: Variables, groups: Groups) -> PerFilter:
+def _importance(ctx: StepContext, network: Network, g: Variables, d: Variables, groups: Groups) -> PerFilter:
     """`[out]` for each kernel: the mean Fisher information of what a filter is made of."""
     leaves = flatten((g if network == "g" else d)["params"])
     paths = [path for group in groups.values() for path in group]
     biases = {path: bias_of(path, leaves) for path in paths}
     asked = {path: leaves[path] for path in (*paths, *filter(None, biases.values()))}
-    found = game_fisher(turn, network, g, d, asked, lambda leaves, asked: asked)
+    found = game_fisher(ctx, network, g, d, asked, lambda leaves, asked: asked)
     rows = lambda path: found[path].reshape(-1, found[path].shape[-1])
     parts = lambda path: [rows(path), *(rows(bias) for bias in [biases[path]] if bias)]
     return {path: jnp.concatenate(parts(path)).mean(0) for path in paths}
@@ -139,11 +141,11 @@ def _decided(config: RICKConfig, state: GanState, groups: dict[Network, Groups])
     def zero(masks: PerFilter, tree: Tree) -> Tree:
         return _where(masks, jax.tree_util.tree_map(jnp.zeros_like, tree), tree)
 
-    of_g, of_d = (_with_biases(pruned[n], getattr(state, n)["params"]) for n in NETWORKS)
+    of_g, of_d = (_with_biases(pruned[n], state.nets[n]["params"]) for n in NETWORKS)
     without = lambda masks, variables: {**variables, "params": zero(masks, variables["params"])}
-    return dataclasses.replace(
-        state,
-        g=without(of_g, state.g), g_ema=without(of_g, state.g_ema), opt_g=zero(of_g, state.opt_g),
-        d=without(of_d, state.d), opt_d=zero(of_d, state.opt_d),
+    return state.replace(
+        nets={"g": without(of_g, state.nets["g"]), "d": without(of_d, state.nets["d"])},
+        ema={"g": without(of_g, state.ema["g"])},
+        opt={"g": zero(of_g, state.opt["g"]), "d": zero(of_d, state.opt["d"])},
         extras={**state.extras, HELD: held, PRUNED: pruned},
     )  # fmt: skip

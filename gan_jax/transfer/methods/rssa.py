@@ -24,9 +24,9 @@ from gan_jax.losses.spatial import cross_correlation_distance, self_correlation_
 from gan_jax.nets import Pair
 from gan_jax.nets.conv import downsample_mean
 from gan_jax.tasks.image import draw_latents
+from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.train.turn import Turn
 from gan_jax.transfer.correspondence import g_layers, g_maps, paired_features, wants_source
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cdc import relaxed
@@ -48,26 +48,26 @@ def rssa(config: RSSAConfig, pair: Pair) -> Method:
     return relaxed(config, pair, (within, between) if config.disturbance else (within,))
 
 
-def _within(config: RSSAConfig, paths: tuple[str, ...], turn: Turn) -> tuple[jax.Array, Extras]:
-    now, old = paired_features(turn, paths)
+def _within(config: RSSAConfig, paths: tuple[str, ...], ctx: StepContext) -> tuple[jax.Array, Extras]:
+    now, old = paired_features(ctx, paths)
     parts = [self_correlation_distance(downsample_mean(now[path]), downsample_mean(old[path])) for path in paths]
     return config.strength * _total(parts), {}
 
 
-def _between(config: RSSAConfig, paths: tuple[str, ...], turn: Turn) -> tuple[jax.Array, Extras]:
-    z, labels = nearby(config, turn)
-    now, old = paired_features(turn, paths, z, labels)
+def _between(config: RSSAConfig, paths: tuple[str, ...], ctx: StepContext) -> tuple[jax.Array, Extras]:
+    z, labels = nearby(config, ctx)
+    now, old = paired_features(ctx, paths, z, labels)
     parts = [cross_correlation_distance(now[path], old[path], config.group) for path in paths]
     return config.disturbance * _total(parts), {}
 
 
-def nearby(config: RSSAConfig, turn: Turn) -> tuple[jax.Array, jax.Array | None]:
+def nearby(config: RSSAConfig, ctx: StepContext) -> tuple[jax.Array, jax.Array | None]:
     """Latents `[B, z_dim]` around the first of each group, and its label for all of them."""
     first = lambda x: jnp.repeat(in_groups(x, config.group)[:, 0], config.group, axis=0)
-    z_dim = turn.kept["anchors"].shape[1]
-    centres = first(draw_latents(turn.keys(Purpose.PAIRED_LATENTS), z_dim))
-    around = draw_latents(turn.keys(Purpose.PAIRED_NOISE), z_dim)
-    labels = first(turn.batch["label"]) if "label" in turn.batch else None
+    z_dim = ctx.constants["anchors"].shape[1]
+    centres = first(draw_latents(ctx.keys(Purpose.PAIRED_LATENTS), z_dim))
+    around = draw_latents(ctx.keys(Purpose.PAIRED_NOISE), z_dim)
+    labels = first(ctx.batch["label"]) if "label" in ctx.batch else None
     return config.nearby * centres + (1 - config.nearby) * around, labels
 
 

@@ -7,6 +7,8 @@ import dataclasses
 import jax
 import numpy as np
 import optax
+from gan_jax.train.steps import init_state, make_step
+from gan_jax.transfer.ground import Ground
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import Config, LossConfig, OptimConfig, TrainConfig
@@ -15,8 +17,6 @@ from gan_jax.tasks import image_task
 from gan_jax.train import update
 from gan_jax.train.compile import COMPILERS, compile_population
 from gan_jax.train.feed import resident_feed
-from gan_jax.train.steps import init_state, make_step
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import Start, make_ready
@@ -42,8 +42,8 @@ def begin(config: Config, method: Method | None = None):
     made = method or make_method(config.transfer, bare)
     feed, key = resident_feed(images()[0], None, mirror=False), jax.random.key(7)
     start = Start(jax.jit(bare.g.init)(jax.random.key(0)), jax.jit(bare.d.init)(jax.random.key(1)))
-    ready = make_ready(Ground(config, feed, key, made.grafted), start, made)
-    task, trains = image_task(made.grafted(bare), config.augment), (made.trains("g"), made.trains("d"))
+    ready = make_ready(Ground(config, feed, key, made.wrap), start, made)
+    task, trains = image_task(made.wrap(bare), config.augment), (made.trains("g"), made.trains("d"))
     make = lambda g, d, kept: init_state(task, config, key, g, d, trains, made.extension, kept)
     return made, jax.jit(make)(ready.g, ready.d, ready.kept), feed, start
 
@@ -53,7 +53,7 @@ def dispatch(config: Config, made: Method, state, feed, compiler="jit", devices=
     trains = made.trains("g"), made.trains("d")
 
     def make(axis_name, devices):
-        task = image_task(made.grafted(build(config.net, axis_name)), config.augment)
+        task = image_task(made.wrap(build(config.net, axis_name)), config.augment)
         return make_step(
             task, config, feed.draw, trains, axis_name=axis_name, devices=devices, extension=made.extension
         )
@@ -76,7 +76,7 @@ def dispatch(config: Config, made: Method, state, feed, compiler="jit", devices=
 def assert_identity(config: Config, method: Method | None = None) -> None:
     """Before the first step both networks compute what the source's do, to the bit; so do the plain ones."""
     made, state, _, start = begin(config, method)
-    pair, bare = made.grafted(build(config.net)), build(config.net)
+    pair, bare = made.wrap(build(config.net)), build(config.net)
     z = jax.random.normal(jax.random.key(3), (4, config.net.z_dim))
     x = jax.random.normal(jax.random.key(4), (4, config.net.resolution, config.net.resolution, config.net.channels))
     for name, given in (("g", z), ("d", x)):
@@ -113,7 +113,7 @@ def assert_baked(config: Config, method: Method | None = None, times: int = 5) -
     state = jax.tree_util.tree_unflatten(
         like, [after[p] if "key" != p else state.key for p in host(state)]
     )  # host() keeps the order of leaves
-    pair, bare = made.grafted(build(config.net)), build(config.net)
+    pair, bare = made.wrap(build(config.net)), build(config.net)
     z = jax.random.normal(jax.random.key(3), (4, config.net.z_dim))
     x = jax.random.normal(jax.random.key(4), (4, config.net.resolution, config.net.resolution, config.net.channels))
     for net, carried, variables, given in (

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from gan_jax.transfer.ground import Ground
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, MLPConfig, ResNetConfig, RootingConfig
@@ -20,7 +21,6 @@ from gan_jax.train.draws import Purpose, example_keys
 from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer import start as start_room
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cocktail import cocktail
 from gan_jax.transfer.start import Start, make_ready

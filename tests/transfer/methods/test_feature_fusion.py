@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gan_jax.transfer.ground import Ground
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, DistillationConfig, FeatureFusionConfig, MLPConfig, ResNetConfig
@@ -19,7 +20,6 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer import start as start_room
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.distillation import distillation
 from gan_jax.transfer.methods.feature_fusion import attending, feature_fusion
@@ -51,7 +51,7 @@ def prepared(monkeypatch, transfer, method, net=MLP):
     starts = {name: Start(*init(jax.random.key(i)), history=step(name)) for i, name in enumerate(names)}
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
     data = np.random.default_rng(0).integers(0, 256, (24, net.resolution, net.resolution, 1), np.uint8)
-    ground = Ground(config, resident_feed(data, None, mirror=False), jax.random.key(7), made.grafted)
+    ground = Ground(config, resident_feed(data, None, mirror=False), jax.random.key(7), made.wrap)
     return make_ready(ground, starts[transfer.source], made), starts, ground
 
 

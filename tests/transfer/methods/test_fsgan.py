@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from gan_jax.train.steps import make_step
 
 from gan_jax.config import FSGANConfig, ResNetConfig
 from gan_jax.nets.build import NETS, build
 from gan_jax.tasks import image_task
-from gan_jax.train.steps import make_step
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.convolved import build_convolved
 
@@ -45,7 +45,7 @@ def test_singular_vectors_stay_and_values_are_scaled():
 def test_a_step_decomposes_nothing():
     made, state, feed, _ = ask.begin(CONFIG)
     trains = made.trains("g"), made.trains("d")
-    step = make_step(image_task(made.grafted(build(CONFIG.net))), CONFIG, feed.draw, trains, extension=made.extension)
+    step = make_step(image_task(made.wrap(build(CONFIG.net))), CONFIG, feed.draw, trains, extension=made.extension)
     data = jax.tree_util.tree_map(jax.numpy.asarray, feed.resident)
     text = str(jax.make_jaxpr(step)(state, data))
     assert "dot_general" in text and "svd" not in text

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gan_jax.transfer.ground import Ground
 from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
@@ -30,7 +31,6 @@ from gan_jax.surgery.families import layouts
 from gan_jax.tasks.model import save
 from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import run
@@ -146,7 +146,7 @@ def test_a_base_in_an_order_of_its_own_is_brought_into_the_sources(donors):
 def prepared(config):
     bare = build(config.net)
     made = make_method(config.transfer, bare)
-    ground = Ground(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.grafted)
+    ground = Ground(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
     return make_ready(ground, make_start(config, bare, made), made)
 
 

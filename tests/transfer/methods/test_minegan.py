@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gan_jax.transfer.ground import Ground
 from numpy.testing import assert_array_equal
 
 from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, ResNetConfig, StyleGAN2Config
 from gan_jax.nets.build import NETS, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.train.feed import resident_feed
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import Start, make_ready
 from gan_jax.trees import flatten
@@ -59,7 +59,7 @@ def test_what_is_shared_computes_what_was_trained():
     pair, z = build(CONFIG.net), jax.random.normal(jax.random.key(3), (4, 4))
     shared = made.shared("g", state.g_ema)
     loaded = with_front(pair, made.front["front"])
-    want = made.grafted(pair).g.apply(state.g_ema, z)[0]
+    want = made.wrap(pair).g.apply(state.g_ema, z)[0]
     assert_array_equal(loaded.g.apply(shared, z)[0], want)
     assert (np.asarray(pair.g.apply(made.plain("g", state.g_ema), z)[0]) != want).any()  # it cannot be left out
 
@@ -86,7 +86,7 @@ def _ready(config, made, start, images=None):
     shape = (24, config.net.resolution, config.net.resolution, config.net.channels)
     x = draw.integers(0, 256, shape, np.uint8) if images is None else images
     feed = resident_feed(x, None, mirror=False)
-    return make_ready(Ground(config, feed, jax.random.key(7), made.grafted), start, made)
+    return make_ready(Ground(config, feed, jax.random.key(7), made.wrap), start, made)
 
 
 HALF: Any = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(2,), d_widths=(16,))
@@ -114,7 +114,7 @@ def test_mining_finds_the_half_of_the_latent_space_that_the_target_is(moment):
     config = ask.make_config(transfer, net=HALF, batch=32, steps_per_dispatch=50, kimg=20.0)
     made = make_method(transfer, pair)
     ready = _ready(config, made, Start(g, d), target)
-    right = lambda variables: float((made.grafted(pair).g.apply(variables, z)[0].mean((1, 2, 3)) > 0).mean())
+    right = lambda variables: float((made.wrap(pair).g.apply(variables, z)[0].mean((1, 2, 3)) > 0).mean())
     before = right(made.attach("g", g, jax.random.key(0)))
     assert 0.4 < before < 0.6 and right(ready.g) > 0.9
     assert_array_equal(ready.g["params"]["fc0"]["kernel"], g["params"]["fc0"]["kernel"])

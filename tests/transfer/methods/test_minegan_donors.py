@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from gan_jax.transfer.ground import Ground
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MineGANConfig, MLPConfig, OptimConfig, ResNetConfig
@@ -21,7 +22,6 @@ from gan_jax.train.draws import Purpose, example_keys
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
 from gan_jax.transfer.methods.minegan import minegan
@@ -64,7 +64,7 @@ def test_both_networks_pay_the_mixture_of_the_donors_losses(monkeypatch):
     after, metrics = ask.dispatch(config, made, state, feed)
     before = np.asarray([-0.05, 0.1])
     p = np.exp(RATE * before) / np.exp(RATE * before).sum()
-    pair, keys = made.grafted(build(config.net)), lambda purpose: example_keys(state, purpose, 0, jnp.arange(8))
+    pair, keys = made.wrap(build(config.net)), lambda purpose: example_keys(state, purpose, 0, jnp.arange(8))
     fake = pair.g.apply(donors.donor(state.g, state.kept, 1), draw_latents(keys(Purpose.D_LATENTS), 4), train=True)[0]
     judge = lambda images: np.asarray(pair.d.apply(state.d, images, train=True)[0], np.float64)
     real = judge(feed.draw(feed.resident, keys(Purpose.DATA), 0)["image"])
@@ -100,7 +100,7 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
         "g/params/fc0/kernel": {"op": "copy"}, **({"d/params/head/kernel": {"op": "copy"}} if name == "noise" else {}),
     }},)  # fmt: skip
     starts = {"noise": Start(noise, d, history=steps("noise")), "good": Start(good, d, history=steps("good"))}
-    ground = Ground(config, resident_feed(target, None, mirror=False), jax.random.key(7), made.grafted)
+    ground = Ground(config, resident_feed(target, None, mirror=False), jax.random.key(7), made.wrap)
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name: starts[name])
     ready = make_ready(ground, starts["noise"], made)
     found = ready.found

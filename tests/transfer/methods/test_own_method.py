@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gan_jax.transfer.ground import Prepared
 
 from gan_jax import load
 from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig, ResNetConfig
@@ -18,7 +19,6 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.adapters import kml
 from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.ground import Prepared
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.run import run
 from tests.train.checkpoint_states import assert_same

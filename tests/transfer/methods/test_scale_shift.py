@@ -40,7 +40,7 @@ def test_without_norms_filters_are_scaled_and_biases_shift(monkeypatch):
 def trained(net):
     method = make_method(ScaleShiftConfig(), build(net))
     chosen = method.trains("g")
-    return {path for path in flatten(method.grafted(build(net)).g.specs()["params"]) if chosen(path)}
+    return {path for path in flatten(method.wrap(build(net)).g.specs()["params"]) if chosen(path)}
 
 
 def test_each_family_has_scales_and_shifts():

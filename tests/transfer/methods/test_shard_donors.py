@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gan_jax.transfer.ground import Ground
 from jax.sharding import PartitionSpec
 from numpy.testing import assert_allclose
 
@@ -16,7 +17,6 @@ from gan_jax.fusion.mixture import cut_axis, mix, mix_parts
 from gan_jax.nets.build import build
 from gan_jax.train import compile as compiling
 from gan_jax.train.feed import resident_feed
-from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import make_ready, make_start
 from gan_jax.trees import flatten
@@ -45,7 +45,7 @@ def config_of(folder, kind=GradientFusionConfig, compile="jit", devices=DEVICES,
 def prepared(config):
     bare = build(config.net)
     made = make_method(config.transfer, bare)
-    ground = Ground(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.grafted)
+    ground = Ground(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
     return make_ready(ground, make_start(config, bare, made), made)
 
 

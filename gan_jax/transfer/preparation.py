@@ -1,0 +1,151 @@
+"""What a method's preparation works with: the start of the run, its trainer, and a way to train for a while."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from gan_jax.config import Config, OptimConfig, ScratchConfig
+from gan_jax.nets import Pair
+from gan_jax.train.extension import NO_EXTENSION, Extension
+from gan_jax.train.feed import Feed
+from gan_jax.train.fit import Hooks, dispatch_images, total_images
+from gan_jax.train.state import GanState, Networks
+from gan_jax.train.step import Chosen
+from gan_jax.train.trainer import Trainer
+from gan_jax.transfer.trainers import task_of
+
+if TYPE_CHECKING:
+    from gan_jax.transfer.start import Start
+
+STAGE_KEY = 2**31 - 2  # what the run's key is folded with, so that a stage draws other images and latents than the run
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedState:
+    """What a preparation leaves: the start of the main training.
+
+    Attributes:
+      nets: variables by network, with the shapes that came in.
+      constants: the same.
+      images: real images that D was shown; they count towards `train.kimg`.
+      history: of the networks, where it is another than that of the start, such as where G is another source's.
+      record: measurements and decisions, JSON values; a run writes them to `prepared.json`.
+      notes: the same for whoever watches, sentences.
+    """
+
+    nets: Networks
+    constants: dict[str, Any]
+    images: int = 0
+    history: tuple[dict[str, Any], ...] | None = None
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def _unwatched(name: str, images: int, total: int, metrics: dict[str, Any]) -> None:
+    """Watches a stage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareContext:
+    """Where a preparation works.
+
+    Attributes:
+      trainer: of the run.
+      key: typed PRNG key of the preparation.
+      start: of the run, as `transfer.start.make_start` made it.
+      open_donor: `(name of another source, networks=("g",)) -> the start that it would have been`, of these networks.
+      stage: `(name, images, total, metrics)`, called with the progress of a stage.
+    """
+
+    trainer: Trainer
+    key: jax.Array
+    start: Start
+    open_donor: Callable[..., Start]
+    stage: Callable[[str, int, int, dict[str, Any]], None] = _unwatched
+
+    @property
+    def config(self) -> Config:
+        """Configuration of the run."""
+        return self.trainer.config
+
+    @property
+    def feed(self) -> Feed:
+        """Data of the run."""
+        return self.trainer.feed
+
+    def replace(self, **changes: Any) -> PrepareContext:
+        """A context with other values."""
+        return dataclasses.replace(self, **changes)
+
+    def with_optim(self, optim: OptimConfig) -> PrepareContext:
+        """A context whose stages have another optimiser."""
+        config = dataclasses.replace(self.config, optim=optim)
+        return self.replace(trainer=self.trainer.replace(config=config))
+
+    def train(
+        self,
+        nets: Networks,
+        kimg: float,
+        *,
+        trains: dict[str, Chosen],
+        wrap: Callable[[Pair], Pair] | None = None,
+        extension: Extension = NO_EXTENSION,
+        constants: dict[str, Any] | None = None,
+        optim: OptimConfig | None = None,
+        name: str = "preparation",
+        row: Callable[[int, dict[str, float]], None] = Hooks.row,
+    ) -> GanState:
+        """A stage of training before the main one, with optimisers of its own.
+
+        Args:
+          nets: variables by network.
+          kimg: real images shown to D, thousands; rounded up to whole dispatches.
+          trains: which leaves train, by network.
+          wrap: the networks of the stage, made of plain ones, where they are not the run's.
+          extension: what the stage adds to each step.
+          constants: what its losses read.
+          optim: of the stage; None = as the run's, at a constant learning rate.
+          name: of the stage, for whoever watches.
+          row: `(images, metrics)` of each logged dispatch.
+
+        Returns:
+          the state at the end on one device, as the start is; leaves that the extension shards stay cut.
+        """
+        train = dataclasses.replace(self.config.train, kimg=max(kimg, dispatch_images(self.config) / 1000))
+        optim = optim or dataclasses.replace(self.config.optim, schedule="constant")
+        config = dataclasses.replace(self.config, train=train, optim=optim, transfer=ScratchConfig())
+        make_task = self.trainer.make_task if wrap is None else task_of(wrap)
+        trainer = self.trainer.replace(
+            config=config, make_task=make_task, trains=trains.__getitem__, extension=extension
+        )
+        key = jax.random.fold_in(self.key, STAGE_KEY)
+        programs, total = trainer.compile(), total_images(config)
+
+        def watched(images: int, metrics: dict[str, float]) -> None:
+            row(images, metrics)
+            self.stage(name, images, total, metrics)
+
+        self.stage(name, 0, total, {})
+        if extension.sharding is not None:  # before anything is made of it, or one device would hold all
+            nets, constants, key = next(iter(programs.values())).put((nets, constants, key))
+        begin = lambda nets, constants, key: trainer.init(nets, key, constants)
+        state = trainer.fit(jax.jit(begin)(nets, constants, key), Hooks(row=watched), programs)[0]
+        here = lambda leaf: leaf.addressable_data(0) if leaf.is_fully_replicated else leaf
+        return jax.tree_util.tree_map(here, state)
+
+
+def no_leaf(path: str) -> bool:
+    """Trains nothing."""
+    return False
+
+
+def every_leaf(path: str) -> bool:
+    """Trains everything."""
+    return True
+
+
+__all__ = ["PrepareContext", "PreparedState", "every_leaf", "no_leaf"]
