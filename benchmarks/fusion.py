@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gan_jax.train.steps import init_state
+from gan_jax.train.step import init_state
 
 from benchmarks import methods
 from gan_jax.config import ScratchConfig

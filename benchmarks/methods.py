@@ -15,9 +15,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from gan_jax.train.cost import step_flops
-from gan_jax.train.steps import init_state
-from gan_jax.train.update import Chosen
+from gan_jax.transfer.trainers import step_flops
+from gan_jax.train.step import init_state
+from gan_jax.train.step import Chosen
 
 from gan_jax.config import (
     FUSIONS,

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from gan_jax.train.steps import init_state, make_step
+from gan_jax.train.step import init_state, make_step
 
 from gan_jax.config import AugmentConfig, Config, LossConfig, ResNetConfig, TrainConfig
 from gan_jax.nets import build

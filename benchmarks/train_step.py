@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from gan_jax.train.steps import init_state
+from gan_jax.train.step import init_state
 
 from benchmarks._timing import best_ms
 from gan_jax.config import Config, ResNetConfig, TrainConfig

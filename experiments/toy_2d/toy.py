@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gan_jax.train.steps import init_state, make_step
+from gan_jax.train.step import init_state, make_step
 
 from gan_jax.config import Config, EMAConfig, LossConfig, MLPConfig, OptimConfig, TrainConfig
 from gan_jax.nets import build
@@ -90,8 +90,8 @@ def make_toy(config: Config) -> Toy:
         state, seen = begin(keys, g, d), [np.asarray(look(g))]
         for _ in range(dispatches):
             state, _ = run(state, {"image": points})
-            seen.append(np.asarray(look(state.g)))
-        return *jax.tree_util.tree_map(np.asarray, (state.g, state.d)), np.stack(seen)
+            seen.append(np.asarray(look(state.nets["g"])))
+        return *jax.tree_util.tree_map(np.asarray, (state.nets["g"], state.nets["d"])), np.stack(seen)
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def several(init: Any, salt: int, seeds: jax.Array) -> Any:

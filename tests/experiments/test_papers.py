@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gan_jax.train.cost import step_flops
+from gan_jax.transfer.trainers import step_flops
 
 from gan_jax.cli import train
 from gan_jax.cli.arguments import load_experiment

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.train.cost import lowered_flops
+from gan_jax.transfer.trainers import lowered_flops
 from scipy.signal import convolve
 
 from gan_jax.config import StyleGAN2Config

@@ -44,7 +44,7 @@ def make_state(seed, steps, **changes):
 
 
 def networks(state):
-    return {"g": state.g, "d": state.d}
+    return {"g": state.nets["g"], "d": state.nets["d"]}
 
 
 @pytest.fixture
@@ -90,10 +90,10 @@ def test_growth_moves_moments_by_the_same_indices_and_zeros_the_new(old):
     assert after["opt_g/1/0/count"] == 1, "the target's: not every value came along"
     assert any(note.startswith("opt_d:") and note.endswith("2 reset, update count reset") for note in whole.notes)
     np.testing.assert_array_equal(
-        state.g_ema["params"]["b8"]["conv0"]["bias"][:6], old.g_ema["params"]["b8"]["conv0"]["bias"]
+        state.ema["g"]["params"]["b8"]["conv0"]["bias"][:6], old.g_ema["params"]["b8"]["conv0"]["bias"]
     )
     np.testing.assert_array_equal(
-        state.g_ema["params"]["b8"]["conv0"]["bias"][6:], target.g_ema["params"]["b8"]["conv0"]["bias"][6:]
+        state.ema["g"]["params"]["b8"]["conv0"]["bias"][6:], target.g_ema["params"]["b8"]["conv0"]["bias"][6:]
     )
 
 
@@ -102,8 +102,8 @@ def test_without_a_source_there_are_no_moments_to_move(old):
     weights = {"g": old.g_ema, "d": old.d}  # a shared file: no optimiser, no second copy of G
     plan = make_plan(specs(networks(target)), specs(weights))
     state, _, whole = transplant_state(plan, weights, target)
-    jax.tree.map(np.testing.assert_array_equal, state.g_ema, old.g_ema)
-    jax.tree.map(np.testing.assert_array_equal, state.opt_g, target.opt_g)
+    jax.tree.map(np.testing.assert_array_equal, state.ema["g"], old.g_ema)
+    jax.tree.map(np.testing.assert_array_equal, state.opt["g"], target.opt_g)
     assert any(
         note.startswith("opt_g: moments of 0 of") and note.endswith("update count reset") for note in whole.notes
     )
@@ -127,7 +127,7 @@ def library_adam(state, updates, frozen=lambda path: False, clip=1.0):
     """The library's own optimiser over the trained leaves of G, after so many updates by drawn gradients."""
     adam = make_adam(OptimConfig(b1=0.5, b2=0.9, clip_norm=clip))
     update = jax.jit(lambda *trees: apply_updates(adam, jnp.float32(1e-3), *trees), compiler_options=QUICK)
-    params = partition(state.g["params"], lambda path: not frozen(path))[0]
+    params = partition(state.nets["g"]["params"], lambda path: not frozen(path))[0]
     opt, rng = adam.init(params), np.random.default_rng(0)
     for _ in range(updates):
         grads = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), x.dtype), params)
@@ -144,8 +144,8 @@ def test_the_librarys_adam_goes_on_to_the_bit(old):
     assert any(note.startswith("opt_g: ") and note.endswith("update count kept") for note in whole.notes)
     grads = jax.tree.map(lambda x: jnp.asarray(np.full(x.shape, 0.5), x.dtype), params)
     step = lambda opt: update(grads, opt, params)
-    jax.tree.map(np.testing.assert_array_equal, step(state.opt_g), step(source.opt_g))
-    moved = np.abs(flatten(step(state.opt_g)[0])["b8/conv0/kernel"] - flatten(step(target.opt_g)[0])["b8/conv0/kernel"])
+    jax.tree.map(np.testing.assert_array_equal, step(state.opt["g"]), step(source.opt_g))
+    moved = np.abs(flatten(step(state.opt["g"])[0])["b8/conv0/kernel"] - flatten(step(target.opt_g)[0])["b8/conv0/kernel"])
     assert moved.max() > 1e-5, "a fresh optimiser takes another step"
 
 

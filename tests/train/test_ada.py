@@ -39,9 +39,9 @@ def test_p_rises_when_d_is_sure_and_stays_at_0_else(bias, expected):
     """D calls all images real, or none: 3 dispatches of 4 steps."""
     config = with_ada(make_config(LossConfig("wasserstein"), steps_per_dispatch=4))
     state = make_state(config)
-    head = state.d["params"]["head"]
-    params = {**state.d["params"], "head": {**head, "bias": jnp.full_like(head["bias"], bias)}}
-    state = dataclasses.replace(state, d={**state.d, "params": params})
+    head = state.nets["d"]["params"]["head"]
+    params = {**state.nets["d"]["params"], "head": {**head, "bias": jnp.full_like(head["bias"], bias)}}
+    state = dataclasses.replace(state, d={**state.nets["d"], "params": params})
     program, feed = make_program(config, "jit", 2)
     placed, data = program.put(copy(state)), program.put_data(feed.resident)
     for before, after in zip(expected[:-1], expected[1:]):

@@ -70,7 +70,7 @@ def test_leaves_go_to_the_shardings_of_the_template(tmp_path):
 def test_restored_leaves_can_be_donated(tmp_path):
     saved(tmp_path, 1)
     state = read(tmp_path, make_template()).state
-    leaf = state.g["params"]["b8"]["conv0"]["kernel"]
+    leaf = state.nets["g"]["params"]["b8"]["conv0"]["kernel"]
     jax.jit(lambda x: x + 1, donate_argnums=0)(leaf)
     assert leaf.is_deleted()
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import FinetuneConfig, MLPConfig, OptimConfig
-from gan_jax.train import update
+from gan_jax.train import step as update
 from gan_jax.train.conflict import give_way
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
@@ -35,10 +35,10 @@ def test_what_points_against_the_main_gradient_is_taken_out():
 def method(yields, sign):
     """A term that pulls G's output bias one way with ten times the game's force."""
 
-    def value(turn):
-        return sign * 10 * turn.g["params"]["to_rgb"]["bias"].sum(), {}
+    def value(ctx):
+        return sign * 10 * ctx.g["params"]["to_rgb"]["bias"].sum(), {}
 
-    return Method(starts=("g", "d"), extension=Extension(terms=(Regulariser("pull", "g", value, yields=yields),)))
+    return Method(starts=("g", "d"), extension=Extension(regularisers=(Regulariser("pull", "g", value, yields=yields),)))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

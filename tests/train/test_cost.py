@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gan_jax.train.cost import step_flops
+from gan_jax.transfer.trainers import step_flops
 
 from gan_jax.config import Config, FreezeDConfig, ResNetConfig, TrainConfig
 from gan_jax.nets import build
@@ -31,9 +31,9 @@ def test_what_a_method_adds_costs():
     net = ResNetConfig(resolution=16, channel_base=128, channel_max=8)
     config, all_train = Config(net=net, train=TrainConfig(batch=8)), (lambda path: True, lambda path: True)
 
-    def value(turn):
-        return (turn.task.discriminate(turn.kept["d"], turn.fake, turn.batch, True)[0]).mean(), {}
+    def value(ctx):
+        return (ctx.task.discriminate(ctx.constants["d"], ctx.fake, ctx.batch, True)[0]).mean(), {}
 
     term = Regulariser("asked", "g", value)
-    extended = step_flops(config, all_train, extension=Extension(terms=(term,)), keep=lambda g, d: {"d": d})
+    extended = step_flops(config, all_train, extension=Extension(regularisers=(term,)), constants=lambda nets: {"d": d})
     assert extended > 1.1 * step_flops(config, all_train)

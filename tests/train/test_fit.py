@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.train.steps import init_state
+from gan_jax.train.step import init_state
 
 from gan_jax.config import FinetuneConfig, ResNetConfig
 from gan_jax.nets.build import NETS
@@ -93,7 +93,7 @@ def test_a_host_transfer_inside_the_loop_would_be_an_error():
 
 def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, monkeypatch):
     """NaN from step 9 on, through the step size: the save after 64 images (step 8) stays the last."""
-    from gan_jax.train import update
+    from gan_jax.train import step as update
 
     original = update.learning_rate
 
@@ -125,11 +125,11 @@ def test_d_warms_up_and_then_both_train():
     feed = resident_feed(images()[0], None, True)
     programs, state = start(config, feed)
     assert list(programs) == ["d", "both"]
-    g = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.g, state.g_ema, state.opt_g))]
+    g = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.nets["g"], state.ema["g"], state.opt["g"]))]
     seen = []
 
     def grid(at, state):
-        now = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.g, state.g_ema, state.opt_g))]
+        now = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.nets["g"], state.ema["g"], state.opt["g"]))]
         seen.append((at, now == g))
 
     config = dataclasses.replace(config, log=dataclasses.replace(config.log, grid_every_kimg=0.016))

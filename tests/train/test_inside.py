@@ -45,7 +45,7 @@ def test_looking_changes_nothing(train):
             assert_array_equal(inside[path], value)
 
 
-def _inner(turn, judged):
+def _inner(ctx, judged):
     """Patches, as it were: every unit of a layer is a logit."""
     assert set(judged.inside) == {"b4"}
     return judged.inside["b4"]
@@ -53,10 +53,10 @@ def _inner(turn, judged):
 
 def test_the_game_is_played_with_a_verdict_on_what_is_inside():
     """Terms that work the losses out from the same pass come to the same."""
-    of_d = lambda turn: (non_saturating(*(side["b4"] for side in turn.inside))[0].mean(), {})
-    of_g = lambda turn: (non_saturating(*[turn.inside[1]["b4"]] * 2)[1].mean(), {})
+    of_d = lambda ctx: (non_saturating(*(side["b4"] for side in ctx.intermediates))[0].mean(), {})
+    of_g = lambda ctx: (non_saturating(*[ctx.intermediates[1]["b4"]] * 2)[1].mean(), {})
     terms = Regulariser("again_d", "d", of_d), Regulariser("again_g", "g", of_g)
-    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(looks=("b4",), verdict=_inner, terms=terms)))
+    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(capture=("b4",), logits_fn=_inner, terms=terms)))
     before, (after, metrics) = ask.host(state), ask.dispatch(CONFIG, made, state, feed)
     assert_allclose(metrics["loss_d"], metrics["again_d"], rtol=1e-6)
     assert_allclose(metrics["loss_g"], metrics["again_g"], rtol=1e-6)
@@ -67,13 +67,13 @@ def test_the_game_is_played_with_a_verdict_on_what_is_inside():
 def test_a_step_is_the_same_for_every_update_in_it_and_everywhere(monkeypatch):
     """In every second step latents are zeros; D has two updates in each."""
 
-    def deal(turn):
-        z = jax.vmap(lambda key: jax.random.normal(key, (4,)))(turn.latents)
-        z = jnp.where(turn.step % 2 == 0, jnp.zeros_like(z), z)
-        return dataclasses.replace(turn, batch={**turn.batch, "z": z})
+    def deal(ctx):
+        z = jax.vmap(lambda key: jax.random.normal(key, (4,)))(ctx.latent_keys)
+        z = jnp.where(ctx.step % 2 == 0, jnp.zeros_like(z), z)
+        return dataclasses.replace(ctx, batch={**ctx.batch, "z": z})
 
     config = ask.make_config(FinetuneConfig(), d_steps=2)
-    game = Extension(deal=deal, looks=("b4",), verdict=_inner)
+    game = Extension(transform=deal, capture=("b4",), logits_fn=_inner)
     made, state, feed, _ = ask.begin(config, Method(extension=game))
     before = ask.host(state)
     first, _ = ask.dispatch(config, made, state, feed)
@@ -85,6 +85,6 @@ def test_a_step_is_the_same_for_every_update_in_it_and_everywhere(monkeypatch):
 
 
 def test_a_module_that_d_lacks_is_named():
-    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(looks=("b64",))))
+    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(capture=("b64",))))
     with pytest.raises(ValueError, match="D has no module 'b64' to look at; it has b4, from_rgb, head"):
         ask.dispatch(CONFIG, made, state, feed)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gan_jax.train.update import make_optimizer
+from gan_jax.train.step import make_optimizer
 from numpy.testing import assert_allclose
 
 from gan_jax.config import Config, LossConfig, OptimConfig

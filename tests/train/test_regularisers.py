@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.train.turn import Turn
+from gan_jax.train.context import StepContext
 
 from gan_jax.config import ConfigError, LossConfig
 from gan_jax.losses import path_lengths
@@ -57,7 +57,7 @@ def turn(loss, w=W, a=A, extras=None, done=0, index=range(N)):
     fake = batch["z"] @ g["params"]["a"].T
     frozen = jax.lax.stop_gradient(fake)
     extras = {name: jnp.asarray((extras or {}).get(name, 0.0)) for name in init_extras(loss)}
-    found = Turn(
+    found = StepContext(
         loss, TASK, g, d, batch, index, lambda _: index, index, None, extras, {}, jnp.int32(done),
         sync=lambda x: x, now=lambda _, start: start, fake=fake,
     )  # fmt: skip
@@ -69,7 +69,7 @@ def value_and_slope(name, loss, **options):
     """Of a regulariser by name, with respect to the parameters of whoever pays; and what it keeps."""
     (one,) = [one for one in REGULARISERS if one.name == name]
     leaf, at = ("w", W) if one.network == "d" else ("a", A)
-    of = lambda x: one.value(turn(loss, **{leaf: x}, **options))
+    of = lambda x: one.value(ctx(loss, **{leaf: x}, **options))
     (value, extras), slope = jax.value_and_grad(of, has_aux=True)(jnp.asarray(at))
     return value, slope, extras
 
@@ -161,7 +161,7 @@ def test_orthogonality(network):
     """Filters (1, 2) and (3, 4): their product 11 stands twice."""
     loss = LossConfig(**{f"orthogonal_{network}": 1e-4})
     (one,) = wanted(loss, network)
-    of = lambda w: one.value(dataclasses.replace(turn(loss), **{network: {"params": {"conv": {"kernel": w}}}}))[0]
+    of = lambda w: one.value(dataclasses.replace(ctx(loss), **{network: {"params": {"conv": {"kernel": w}}}}))[0]
     value, slope = jax.value_and_grad(of)(jnp.array([[1.0, 3.0], [2.0, 4.0]]))
     same(value, 1e-4 * 2 * 11**2)
     same(slope, 1e-4 * 4 * 11 * np.array([[3.0, 1.0], [4.0, 2.0]]))

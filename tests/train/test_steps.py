@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.train.steps import guard_names
+from gan_jax.train.step import guard_names
 from numpy.testing import assert_allclose
 
 from gan_jax.config import LossConfig, ResNetConfig

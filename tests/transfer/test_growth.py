@@ -48,7 +48,7 @@ def test_a_run_starts_with_calibrated_norms(tmp_path):
     z = jax.random.normal(jax.random.key(3), (64, 8))
     images = lambda pair, v: np.asarray(jax.jit(lambda v: pair.g.apply(v, z, train=True)[0])(v))
     donor = np.asarray(resize_images(jnp.asarray(images(old, variables["g"])), 32, 1))
-    stale = jax.tree.map(lambda x: x, start.g)
+    stale = jax.tree.map(lambda x: x, start.nets["g"])
     stale["params"]["norm16"] = {"scale": np.ones(4, np.float32), "bias": np.zeros(4, np.float32)}
     error = lambda v: np.abs(images(new, v) - donor).max() / np.abs(donor).max()
-    assert error(start.g) < 0.5 * error(stale), (error(start.g), error(stale))
+    assert error(start.nets["g"]) < 0.5 * error(stale), (error(start.nets["g"]), error(stale))

@@ -36,8 +36,8 @@ def losses(group: int, network: str = "d"):
     from gan_jax.transfer.importance import examples
 
     turn = turn_of(group)
-    value = game_loss(turn, network)
-    return jax.lax.map(lambda one: value(2.0, 3.0, one), examples(turn)), value, examples(turn)
+    value = game_loss(ctx, network)
+    return jax.lax.map(lambda one: value(2.0, 3.0, one), examples(ctx)), value, examples(ctx)
 
 
 def test_an_example_is_judged_beside_the_next_ones_of_its_batch():

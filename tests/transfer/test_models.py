@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from gan_jax.train.steps import init_state
+from gan_jax.train.step import init_state
 
 import gan_jax
 from gan_jax import config as c

@@ -62,11 +62,11 @@ def test_populations_see_their_own_images(bench):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_member_that_breaks_leaves_the_others(way, bench):
     _, game, members = members_of(bench, "scratch")
-    broken = jax.tree_util.tree_map(lambda x: x * np.nan, members[0].state.d["params"])
-    state = dataclasses.replace(members[0].state, d={**members[0].state.d, "params": broken})
+    broken = jax.tree_util.tree_map(lambda x: x * np.nan, members[0].state.nets["d"]["params"])
+    state = dataclasses.replace(members[0].state, d={**members[0].state.nets["d"], "params": broken})
     trained = WAYS[way](game, [dataclasses.replace(members[0], state=state), members[1]], nothing, lambda: False)
     assert list(trained.failures) == [0] and "not finite" in trained.failures[0]
-    assert trained.states[0] is None and np.isfinite(trained.states[1].g["params"]["fc0"]["kernel"]).all()
+    assert trained.states[0] is None and np.isfinite(trained.states[1].nets["g"]["params"]["fc0"]["kernel"]).all()
 
 
 @pytest.mark.parametrize("way", WAYS)

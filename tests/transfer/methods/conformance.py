@@ -7,19 +7,19 @@ import dataclasses
 import jax
 import numpy as np
 import optax
-from gan_jax.train.steps import init_state, make_step
-from gan_jax.transfer.ground import Ground
+from gan_jax.train.step import init_state, make_step
+from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import Config, LossConfig, OptimConfig, TrainConfig
 from gan_jax.nets import build
 from gan_jax.tasks import image_task
-from gan_jax.train import update
+from gan_jax.train import step as update
 from gan_jax.train.compile import COMPILERS, compile_population
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.start import Start, make_ready
+from gan_jax.transfer.start import Start, make_prepared
 from tests.train.games import copy, host
 from tests.train.toy import NET, images
 
@@ -42,7 +42,7 @@ def begin(config: Config, method: Method | None = None):
     made = method or make_method(config.transfer, bare)
     feed, key = resident_feed(images()[0], None, mirror=False), jax.random.key(7)
     start = Start(jax.jit(bare.g.init)(jax.random.key(0)), jax.jit(bare.d.init)(jax.random.key(1)))
-    ready = make_ready(Ground(config, feed, key, made.wrap), start, made)
+    ready = make_prepared(PrepareContext(config, feed, key, made.wrap), start, made)
     task, trains = image_task(made.wrap(bare), config.augment), (made.trains("g"), made.trains("d"))
     make = lambda g, d, kept: init_state(task, config, key, g, d, trains, made.extension, kept)
     return made, jax.jit(make)(ready.g, ready.d, ready.kept), feed, start
@@ -117,8 +117,8 @@ def assert_baked(config: Config, method: Method | None = None, times: int = 5) -
     z = jax.random.normal(jax.random.key(3), (4, config.net.z_dim))
     x = jax.random.normal(jax.random.key(4), (4, config.net.resolution, config.net.resolution, config.net.channels))
     for net, carried, variables, given in (
-        (bare.g, pair.g, state.g_ema, z),
-        (bare.d, pair.d, state.d, x),
+        (bare.g, pair.g, state.ema["g"], z),
+        (bare.d, pair.d, state.nets["d"], x),
     ):
         plain = made.plain("g" if net is bare.g else "d", variables)
         assert_allclose(net.apply(plain, given)[0], carried.apply(variables, given)[0], rtol=1e-5, atol=1e-6)

@@ -54,13 +54,13 @@ def test_squared_distance_and_its_gradient_by_hand(trees):
     moved = flat(params) - flat(start)
     of_g, of_d = ask.make_method(L2_SP.transfer, build(NET)).extension.terms
     assert (of_g.network, of_d.network) == ("g", "d")
-    assert_allclose(of_g.value(turn)[0], 0.5 * (moved**2).sum(), rtol=1e-12)
-    assert_allclose(of_d.value(turn)[0], 0.25 * (moved**2).sum(), rtol=1e-12)
+    assert_allclose(of_g.value(ctx)[0], 0.5 * (moved**2).sum(), rtol=1e-12)
+    assert_allclose(of_d.value(ctx)[0], 0.25 * (moved**2).sum(), rtol=1e-12)
     slope = jax.grad(lambda p: squared_distance(p, start, weights))(params)
     assert_allclose(flat(slope), 2 * flat(weights) * moved, rtol=1e-12)
-    turn.kept = {"strength": jnp.asarray(7.0), "start": start, "fisher": weights}
+    ctx.constants = {"strength": jnp.asarray(7.0), "start": start, "fisher": weights}
     (term,) = ask.make_method(EWC.transfer, build(NET)).extension.terms
-    assert_allclose(term.value(turn)[0], 7 * (flat(weights) * moved**2).sum(), rtol=1e-12)
+    assert_allclose(term.value(ctx)[0], 7 * (flat(weights) * moved**2).sum(), rtol=1e-12)
 
 
 def test_a_balanced_strength_makes_a_move_of_one_percent_cost_what_is_asked(trees):
@@ -76,15 +76,15 @@ def test_a_balanced_strength_makes_a_move_of_one_percent_cost_what_is_asked(tree
 def test_information_is_that_of_the_sources_d_on_each_generated_image():
     """Against single gradients of log sigmoid(D(G(z))), on the latents that the estimate drew."""
     _, state, _, start = ask.begin(EWC)
-    found, task = state.kept["fisher"], image_task(build(NET))
-    assert_array_equal(state.kept["start"]["stem"]["kernel"], start.g["params"]["stem"]["kernel"])
+    found, task = state.constants["fisher"], image_task(build(NET))
+    assert_array_equal(state.constants["start"]["stem"]["kernel"], start.nets["g"]["params"]["stem"]["kernel"])
 
     @jax.jit
     def gradient(params, z):
-        logit = lambda p: task.discriminate(start.d, task.generate({**start.g, "params": p}, {"z": z}, z, False)[0], {}, False)[0][0]  # fmt: skip  # noqa: E501
+        logit = lambda p: task.discriminate(start.nets["d"], task.generate({**start.nets["g"], "params": p}, {"z": z}, z, False)[0], {}, False)[0][0]  # fmt: skip  # noqa: E501
         return jax.grad(lambda p: jnp.log(jax.nn.sigmoid(logit(p))))(params)
 
-    squares = [jax.tree.map(jnp.square, gradient(start.g["params"], z[None])) for z in _normals(300)]
+    squares = [jax.tree.map(jnp.square, gradient(start.nets["g"]["params"], z[None])) for z in _normals(300)]
     want = jax.tree.map(lambda *leaves: jnp.stack(leaves).mean(0), *squares)
     for path, value in flatten(want).items():  # other latents, so only about the same
         assert_allclose(flatten(found)[path].mean(), value.mean(), rtol=0.6, err_msg=path)
@@ -97,7 +97,7 @@ def _normals(n):
 def test_balance_is_kept_in_the_state():
     config = dataclasses.replace(EWC, transfer=dataclasses.replace(EWC.transfer, balance=0.5))
     _, state, _, _ = ask.begin(config)
-    kept = state.kept
+    kept = state.constants
     moved = jax.tree.map(lambda p: 1.01 * p, kept["start"])
     assert_allclose(kept["strength"] * squared_distance(moved, kept["start"], kept["fisher"]), 0.5, rtol=1e-3)
 
@@ -107,7 +107,7 @@ def test_weights_are_held_the_more_the_stronger():
     for strength in (0.0, 100.0):
         config = dataclasses.replace(L2_SP, transfer=L2SPConfig(strength=strength))
         made, state, feed, _ = ask.begin(config)
-        assert ("g" in state.kept) == (strength > 0)
+        assert ("g" in state.constants) == (strength > 0)
         before, (after, _) = host(state), ask.dispatch(config, made, state, feed, times=4)
         far.append(np.abs(after["g/params/stem/kernel"] - before["g/params/stem/kernel"]).mean())
     assert far[1] < 0.7 * far[0]
@@ -118,18 +118,18 @@ def test_features_by_hand_and_annealed():
     made, state, feed, _ = ask.begin(DISTILLATION)
     _, metrics = ask.dispatch(DISTILLATION, made, state, feed)
     assert_allclose(metrics["distillation"], 0, atol=1e-10)
-    leaves = flatten(state.d["params"])
+    leaves = flatten(state.nets["d"]["params"])
     draw = np.random.default_rng(1)
     other = {path: leaf + 0.3 * draw.normal(size=leaf.shape).astype(np.float32) for path, leaf in leaves.items()}
-    moved = dataclasses.replace(state, d={**state.d, "params": unflatten(other)})
+    moved = dataclasses.replace(state, d={**state.nets["d"], "params": unflatten(other)})
     seen = {}
     (term,) = made.extension.terms
 
-    def watch(turn):
-        inside = lambda d, sample: turn.task.look(d, sample, turn.batch, True)[2]
+    def watch(ctx):
+        inside = lambda d, sample: ctx.task.look(d, sample, ctx.batch, True)[2]
         apart = [
-            jnp.square(inside(turn.d, sample)[block] - inside(turn.kept["d"], sample)[block]).mean()
-            for sample in (turn.seen, turn.made) for block in ("from_rgb", "b4", "head")
+            jnp.square(inside(ctx.d, sample)[block] - inside(ctx.constants["d"], sample)[block]).mean()
+            for sample in (ctx.x_real, ctx.x_fake) for block in ("from_rgb", "b4", "head")
         ]  # fmt: skip
         return 2 * sum(apart) / 6, {}
 

@@ -80,20 +80,20 @@ def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
     transfer = dataclasses.replace(BASE, query="free", collapse="mean", aligner=True, gate=0.5)
     ready, starts, _ = prepared(monkeypatch, transfer, attention_fusion, CONVOLVED)
     state, _ = states[0]
-    for g in (state.g, state.g_ema):
+    for g in (state.nets["g"], state.ema["g"]):
         branch = g["params"][BRANCH]
         assert branch[ALIGN] and all((leaf != 0).any() for leaf in flatten(branch[ALIGN]).values())
         donor = starts["second"].g["params"]
         jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
-    moments = flatten(state.opt_g)
+    moments = flatten(state.opt["g"])
     assert any(f"/{BRANCH}/{ALIGN}/" in f"/{path}" for path in moments)
     assert jax.tree.structure(ready.g) == jax.tree.structure(starts["first"].g)
-    bare = attention_shares(state.g_ema["params"])
+    bare = attention_shares(state.ema["g"]["params"])
     kernel, other = "b8/conv0/kernel", "to_rgb/kernel"
     for path in (kernel, other):
         source, donor = (flatten(starts[name].g["params"])[path] for name in ("first", "second"))
         apart = np.abs(flatten(ready.g["params"])[path] - (source + bare * (donor - source))).max()
-        assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.g_ema["params"][BRANCH])), path
+        assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.ema["g"]["params"][BRANCH])), path
 
 
 @pytest.mark.parametrize("keys", ["descriptor", "free"])

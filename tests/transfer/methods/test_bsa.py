@@ -78,7 +78,7 @@ def test_each_term_by_hand():
         for name, value in terms(config).items():
             of = lambda params, fake, value=value: value(at(params, fake))[0]
             found[name] = jax.value_and_grad(of, argnums=(0, 1))(params, jnp.asarray(fake))
-        normals = np.asarray(draw_latents(turn().keys(17, np.arange(15)), 4), np.float64)
+        normals = np.asarray(draw_latents(ctx().keys(17, np.arange(15)), 4), np.float64)
     assert set(found) == {"l1", "earth_mover", "moved"}
     assert_allclose(found["l1"][0], np.abs(real - fake).mean(), rtol=1e-12)
     assert_allclose(found["l1"][1][1], np.sign(fake - real) / fake.size, rtol=1e-12)
@@ -92,17 +92,17 @@ def test_each_term_by_hand():
 @pytest.mark.usefixtures("toy")
 def test_an_image_is_asked_of_its_own_latent_with_noise():
     made, state, feed, _ = ask.begin(CONFIG)
-    z, index = state.g["params"]["graft"]["latents"]["z"], jnp.asarray([3, 0, 3, 23])
+    z, index = state.nets["g"]["params"]["graft"]["latents"]["z"], jnp.asarray([3, 0, 3, 23])
     given = dataclasses.make_dataclass("Given", ["g", "batch", "keys"])
     dealt = lambda noise: make_method(BSAConfig(images=24, noise=noise), build(CONFIG.net)).extension.deal(
-        given(state.g, {"index": index}, turn().keys)
+        given(state.nets["g"], {"index": index}, turn().keys)
     ).batch  # fmt: skip
     np.testing.assert_array_equal(dealt(0.0)["z"], z[index])
     moved = dealt(0.5)["z"] - z[index]
     assert 0.25 < moved.std() < 0.8 and (moved[0] != moved[2]).all()
     assert not dealt(0.0)["mixing"].any()
     with pytest.raises(ConfigError, match="this feed does not say which; use data.pipeline device"):
-        made.extension.deal(given(state.g, {"image": None}, None))
+        made.extension.deal(given(state.nets["g"], {"image": None}, None))
 
 
 @pytest.mark.usefixtures("toy")
@@ -110,7 +110,7 @@ def test_features_are_kept_and_have_gradients(tmp_path, monkeypatch):
     tiny_perceptual.install(monkeypatch, tmp_path)
     config = ask.make_config(BSAConfig(images=24, features="tiny", perceptual=0.3, earth_mover=0.0, scale=0.0))
     made, state, _, _ = ask.begin(config)
-    stages, params = tiny_perceptual.STAGES, state.kept["features"]
+    stages, params = tiny_perceptual.STAGES, state.constants["features"]
     assert np.abs(params["conv0"]["kernel"]).max() > 0
     real, fake = np.random.default_rng(0).uniform(-1, 1, (2, 4, 16, 16, 1)).astype(np.float32)
     value = lambda fake: dict(terms(config.transfer))["perceptual"](
@@ -147,7 +147,7 @@ def test_the_number_of_images_is_filled_in_where_it_was_left_open():
 
 def test_a_run_resumes_to_the_bit_and_is_sampled_near_the_middle(tmp_path):
     whole = assert_resumes(BSAConfig(), tmp_path)
-    assert whole.state.g["params"]["graft"]["latents"]["z"].shape == (24, 4)
+    assert whole.state.nets["g"]["params"]["graft"]["latents"]["z"].shape == (24, 4)
     assert load(tmp_path / "whole").sample(jax.random.key(0), 2, truncation=0.3).shape == (2, 16, 16, 1)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, MLPConfig, ResNetConfig, RootingConfig
@@ -23,7 +23,7 @@ from gan_jax.train.feed import resident_feed
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cocktail import cocktail
-from gan_jax.transfer.start import Start, make_ready
+from gan_jax.transfer.start import Start, make_prepared
 from tests.train.toy import NET, build_toy, images
 from tests.transfer.methods import conformance as ask
 
@@ -40,14 +40,14 @@ def test_a_copy_plays_against_what_the_donor_makes(toy, monkeypatch):
     pair = build(NET)
     donor = jax.jit(pair.g.init)(jax.random.key(10))
     donor["params"]["to_rgb"]["bias"] += 3.0  # bright, whatever the latent
-    method = Method(extension=Extension(deal=deal_generated), keep=lambda g, d: {DONOR: donor})
+    method = Method(extension=Extension(transform=deal_generated), constants=lambda nets: {DONOR: donor})
     config = ask.make_config(RootingConfig())
     made, state, feed, _ = ask.begin(config, method)
     _, metrics = ask.dispatch(config, made, state, feed)
     z = draw_latents(example_keys(state, Purpose.DONOR_LATENTS, 0, jnp.arange(8)), NET.z_dim)
     real = jnp.clip(jax.jit(lambda v, z: pair.g.apply(v, z)[0])(donor, z), -1, 1)
     assert real.min() > 0.5
-    want = jax.jit(lambda v, x: pair.d.apply(v, x, train=True)[0])(state.d, real).mean()
+    want = jax.jit(lambda v, x: pair.d.apply(v, x, train=True)[0])(state.nets["d"], real).mean()
     assert_allclose(metrics["logits_real"], want, rtol=1e-4, atol=1e-6)
     ask.assert_same_everywhere(config, monkeypatch, method, runs=[("pmap", 2)])
 
@@ -76,11 +76,11 @@ def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
     settled: list[str] = []
     record = lambda pair, network, variables, key: settled.append(network) or variables
     monkeypatch.setattr(sys.modules[cocktail.__module__], "settled", record)
-    monkeypatch.setattr(Ground, "train", train)
-    ground = Ground(
+    monkeypatch.setattr(PrepareContext, "train", train)
+    ground = PrepareContext(
         ask.make_config(transfer), resident_feed(images()[0], None, mirror=False), jax.random.key(7), lambda p: p
     )
-    ready = make_ready(ground, starts["root"], cocktail(transfer, pair))
+    ready = make_prepared(ground, starts["root"], cocktail(transfer, pair))
     jax.tree.map(
         lambda new, old: assert_allclose(new, old + 1, rtol=1e-6), ready.g["params"], starts["root"].g["params"]
     )

@@ -25,7 +25,7 @@ def test_everything_trains_and_the_start_pays_nothing_for_what_it_is(name):
     transfer, terms = CASES[name]
     config = ask.make_config(transfer, net=NET)
     made, state, feed, start = ask.begin(config)
-    assert ("graft" in state.d["params"]) == (name != "dcl")
+    assert ("graft" in state.nets["d"]["params"]) == (name != "dcl")
     first, metrics = ask.dispatch(config, made, state, feed)
     assert terms <= set(metrics)
     for term in terms & {"consistency", "self_correlation", "cross_correlation"}:
@@ -38,8 +38,8 @@ def test_everything_trains_and_the_start_pays_nothing_for_what_it_is(name):
     for path in before:
         if path.startswith("kept/"):
             np.testing.assert_array_equal(after[path], before[path], err_msg=path)
-    plain = made.plain("d", state.d)
-    assert set(plain["params"]) == set(start.d["params"])
+    plain = made.plain("d", state.nets["d"])
+    assert set(plain["params"]) == set(start.nets["d"]["params"])
 
 
 def test_anchors_and_patches_take_turns():
@@ -50,7 +50,7 @@ def test_anchors_and_patches_take_turns():
     steps = [host(state), *(ask.dispatch(config, made, state, feed, times=n)[0] for n in (1, 2))]
     np.testing.assert_array_equal(steps[1][head], steps[0][head])
     assert (steps[2][head] != steps[1][head]).all()
-    anchors = np.asarray(state.kept["anchors"])
+    anchors = np.asarray(state.constants["anchors"])
     assert anchors.shape == (3, 8) and anchors.std() > 0.3
 
 

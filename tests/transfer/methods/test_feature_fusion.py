@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, DistillationConfig, FeatureFusionConfig, MLPConfig, ResNetConfig
@@ -23,7 +23,7 @@ from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.distillation import distillation
 from gan_jax.transfer.methods.feature_fusion import attending, feature_fusion
-from gan_jax.transfer.start import Start, make_ready
+from gan_jax.transfer.start import Start, make_prepared
 from gan_jax.transfer.teaching import teach
 from gan_jax.trees import flatten
 from tests.train.toy import NET, build_toy
@@ -51,8 +51,8 @@ def prepared(monkeypatch, transfer, method, net=MLP):
     starts = {name: Start(*init(jax.random.key(i)), history=step(name)) for i, name in enumerate(names)}
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
     data = np.random.default_rng(0).integers(0, 256, (24, net.resolution, net.resolution, 1), np.uint8)
-    ground = Ground(config, resident_feed(data, None, mirror=False), jax.random.key(7), made.wrap)
-    return make_ready(ground, starts[transfer.source], made), starts, ground
+    ground = PrepareContext(config, resident_feed(data, None, mirror=False), jax.random.key(7), made.wrap)
+    return make_prepared(ground, starts[transfer.source], made), starts, ground
 
 
 def test_two_donors_are_fused_and_what_is_left_is_plain(monkeypatch):
@@ -175,17 +175,17 @@ def test_every_compiler_attends_alike(toy, monkeypatch):
     stage = Stage(attach, lambda net: fused(net, fusion), carried.trains(True), attending(config.transfer))
     ask.assert_same_everywhere(config, monkeypatch, stage, runs=[("jit", 2)], atol=5e-6)
     made, state, feed, _ = ask.begin(config, stage)
-    frozen = {path for path in flatten(state.g["params"]) if path.startswith("fusion/donors/")}
-    assert frozen and not any(path.endswith(tuple(frozen)) for path in flatten(state.opt_g)), "donors have no moments"
+    frozen = {path for path in flatten(state.nets["g"]["params"]) if path.startswith("fusion/donors/")}
+    assert frozen and not any(path.endswith(tuple(frozen)) for path in flatten(state.opt["g"])), "donors have no moments"
 
 
 def test_every_compiler_teaches_alike(toy, monkeypatch):
     pair, lesson = build(NET), teachers.Lesson((0.5, 0.5), ("norm0",), "chance")
     others = [jax.jit(pair.g.init)(jax.random.key(10 + i)) for i in range(2)]
-    term = Regulariser("l1", "g", lambda turn: (sum(turn.left[teachers.DISTANCES].values()), {}))
+    term = Regulariser("l1", "g", lambda ctx: (sum(ctx.g_collections[teachers.DISTANCES].values()), {}))
     stage = Stage(
         lambda g: teachers.attach(lesson, g, others), lambda net: teachers.taught(net, lesson), teachers.trains,
-        Extension(terms=(term,), plays=False),
+        Extension(regularisers=(term,), adversarial=False),
     )  # fmt: skip
     ask.assert_same_everywhere(ask.make_config(BASE), monkeypatch, stage, runs=[("pmap", 2)])
 

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from gan_jax.train.steps import make_step
+from gan_jax.train.step import make_step
 
 from gan_jax.config import FSGANConfig, ResNetConfig
 from gan_jax.nets.build import NETS, build
@@ -35,7 +35,7 @@ def test_singular_vectors_stay_and_values_are_scaled():
     like = {"params": {"b8": {"kernel": after["g/params/b8/kernel"]}, "adapter": {"b8": {"kernel": {
         name: after[f"g/params/{leaf}/{name}"] for name in ("gain", "u", "v")}}}}}  # fmt: skip
     new = np.float64(made.plain("g", like)["params"]["b8"]["kernel"]).reshape(-1, 3)
-    u, s, v = np.linalg.svd(np.float64(start.g["params"]["b8"]["kernel"]).reshape(-1, 3), full_matrices=False)
+    u, s, v = np.linalg.svd(np.float64(start.nets["g"]["params"]["b8"]["kernel"]).reshape(-1, 3), full_matrices=False)
     gain = np.float64(after[f"g/params/{leaf}/gain"])
     assert np.abs(gain - 1).max() > 0.01
     np.testing.assert_allclose(new, u @ np.diag(gain * s) @ v, rtol=1e-4, atol=1e-5)

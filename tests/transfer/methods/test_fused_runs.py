@@ -49,7 +49,7 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
     for root in ("g", "g_ema"):
         assert set(getattr(whole.state, root)) == {"params"}
         assert set(getattr(whole.state, root)["params"]) == set(build(NET).g.specs()["params"])
-    assert whole.state.kept == {}
+    assert whole.state.constants == {}
     text = provenance(tmp_path / "whole", "g_ema/params/fc0/kernel")
     assert "fused with" in text and "second" in text
     lines = show(tmp_path / "whole")
@@ -78,7 +78,7 @@ def test_a_lesson_has_a_step_size_of_its_own(sources, tmp_path):
     rows = json.loads((tmp_path / "prepared.json").read_text())["fusion"]["taught"]
     assert rows[-1]["l1"] < 0.9 * rows[0]["l1"]
     source = load(sources / "first").variables
-    for path, leaf in flatten(done.state.d["params"]).items():
+    for path, leaf in flatten(done.state.nets["d"]["params"]).items():
         assert_allclose(leaf, flatten(source["d"]["params"])[path], atol=1e-6)
 
 

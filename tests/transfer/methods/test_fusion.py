@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
@@ -34,7 +34,7 @@ from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import run
-from gan_jax.transfer.start import make_ready, make_start
+from gan_jax.transfer.start import make_prepared, make_start
 from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import images, run_config, save_pairs
@@ -146,8 +146,8 @@ def test_a_base_in_an_order_of_its_own_is_brought_into_the_sources(donors):
 def prepared(config):
     bare = build(config.net)
     made = make_method(config.transfer, bare)
-    ground = Ground(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
-    return make_ready(ground, make_start(config, bare, made), made)
+    ground = PrepareContext(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
+    return make_prepared(ground, make_start(config, bare, made), made)
 
 
 def test_the_stage_is_the_programs_own_and_a_resumed_run_reads_no_donor(donors, tmp_path):
@@ -179,16 +179,16 @@ def test_an_aligned_copy_is_the_source_whatever_was_learned(donors, tmp_path):
     still = dataclasses.replace(config_of(donors, transfer), optim=OptimConfig(lr=1e-30))
     fused_run = run(still, tmp_path / "aligned")
     first = flatten(load(donors / "first").variables["g_ema"])
-    for path, leaf in flatten(fused_run.state.g).items():
+    for path, leaf in flatten(fused_run.state.nets["g"]).items():
         assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
     found = json.loads((tmp_path / "aligned" / "prepared.json").read_text())["fusion"]["donors"][0]["g"]
     assert found[0] < 0.9 and found[1] == pytest.approx(1.0, abs=1e-6)
     apart = run(dataclasses.replace(still, transfer=dataclasses.replace(transfer, align="none")), tmp_path / "apart")
-    assert any(np.abs(leaf - first[path]).max() > 1e-2 for path, leaf in flatten(apart.state.g).items())
+    assert any(np.abs(leaf - first[path]).max() > 1e-2 for path, leaf in flatten(apart.state.nets["g"]).items())
     active = run(
         dataclasses.replace(still, transfer=dataclasses.replace(transfer, align="activations")), tmp_path / "active"
     )
-    for path, leaf in flatten(active.state.g).items():
+    for path, leaf in flatten(active.state.nets["g"]).items():
         assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
 
 
@@ -212,7 +212,7 @@ def test_a_query_of_latents_collapses(donors, tmp_path, per, collapse):
     shares = found["shares"]["g"]
     assert ("taught" in found) == (collapse == "distil") and int(done.state.images) == 128
     assert all(len(w) == 2 and 0 < sum(w) < 1 for w in shares.values())
-    assert set(done.state.g["params"]) == set(build(NET).g.specs()["params"])
+    assert set(done.state.nets["g"]["params"]) == set(build(NET).g.specs()["params"])
 
 
 def test_every_compiler_learns_the_same(monkeypatch):
@@ -246,8 +246,8 @@ def _stage(mixture, others):
                 return variables
             return {**variables, "params": mixture.attach(variables["params"], key, others)}
 
-    settle = lambda turn, network, before, after: (mixture.clamp(after[0]), after[1]) if network == "g" else after
-    return Stage(starts=("g", "d"), extension=Extension(settle=settle))
+    settle = lambda ctx, network, before, after: (mixture.clamp(after[0]), after[1]) if network == "g" else after
+    return Stage(starts=("g", "d"), extension=Extension(post_update=settle))
 
 
 def test_only_the_gate_moves():

@@ -85,7 +85,7 @@ def test_rick_holds_and_prunes():
 def test_rick_resumes(tmp_path):
     left = assert_resumes(RICKConfig(warmup_kimg=0.016, every=2, batches=1, prune=20.0), tmp_path, NET)
     pruned = left.state.extras["rick_pruned"]["g"]["fc1/kernel"]
-    saved = left.state.g["params"]["fc1"]["kernel"]
+    saved = left.state.nets["g"]["params"]["fc1"]["kernel"]
     assert not np.asarray(saved)[:, np.asarray(pruned)].any()
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_array_equal
 
 from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, ResNetConfig, StyleGAN2Config
@@ -17,7 +17,7 @@ from gan_jax.nets.build import NETS, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.start import Start, make_ready
+from gan_jax.transfer.start import Start, make_prepared
 from gan_jax.trees import flatten
 from tests.train.games import host
 from tests.train.toy import build_toy
@@ -57,11 +57,11 @@ def test_what_is_shared_computes_what_was_trained():
         jax.tree_util.tree_structure(state), [after[p] if p != "key" else state.key for p in host(state)]
     )
     pair, z = build(CONFIG.net), jax.random.normal(jax.random.key(3), (4, 4))
-    shared = made.shared("g", state.g_ema)
+    shared = made.shared("g", state.ema["g"])
     loaded = with_front(pair, made.front["front"])
-    want = made.wrap(pair).g.apply(state.g_ema, z)[0]
+    want = made.wrap(pair).g.apply(state.ema["g"], z)[0]
     assert_array_equal(loaded.g.apply(shared, z)[0], want)
-    assert (np.asarray(pair.g.apply(made.plain("g", state.g_ema), z)[0]) != want).any()  # it cannot be left out
+    assert (np.asarray(pair.g.apply(made.plain("g", state.ema["g"]), z)[0]) != want).any()  # it cannot be left out
 
 
 def test_the_first_stage_moves_the_miner_and_d_alone_and_its_images_count():
@@ -69,10 +69,10 @@ def test_the_first_stage_moves_the_miner_and_d_alone_and_its_images_count():
     made, state, _, start = ask.begin(config)
     ready = _ready(config, made, start)
     assert ready.images == 40 and [row["images"] for row in ready.found["mined"]] == [8, 16, 24, 32, 40]
-    fresh = flatten(start.g["params"])
+    fresh = flatten(start.nets["g"]["params"])
     for path, leaf in flatten(ready.g["params"]).items():
         moved = path not in fresh
-        before = fresh[path] if not moved else flatten(made.attach("g", start.g, jax.random.key(0))["params"])[path]
+        before = fresh[path] if not moved else flatten(made.attach("g", start.nets["g"], jax.random.key(0))["params"])[path]
         assert moved == (np.asarray(leaf) != before).any(), path
     warm = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, d_warmup_kimg=0.032))
     longer = _ready(warm, make_method(warm.transfer, build(warm.net)), start)
@@ -86,7 +86,7 @@ def _ready(config, made, start, images=None):
     shape = (24, config.net.resolution, config.net.resolution, config.net.channels)
     x = draw.integers(0, 256, shape, np.uint8) if images is None else images
     feed = resident_feed(x, None, mirror=False)
-    return make_ready(Ground(config, feed, jax.random.key(7), made.wrap), start, made)
+    return make_prepared(PrepareContext(config, feed, jax.random.key(7), made.wrap), start, made)
 
 
 HALF: Any = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(2,), d_widths=(16,))

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MineGANConfig, MLPConfig, OptimConfig, ResNetConfig
 from gan_jax.nets.build import NETS, build
 from gan_jax.nets.fronts.miner import NAME, init_miner, miner
 from gan_jax.tasks.image import draw_latents
-from gan_jax.train import update
+from gan_jax.train import step as update
 from gan_jax.train.draws import Purpose, example_keys
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer import start as start_room
@@ -25,7 +25,7 @@ from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
 from gan_jax.transfer.methods.minegan import minegan
-from gan_jax.transfer.start import Start, make_ready
+from gan_jax.transfer.start import Start, make_prepared
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 
@@ -47,7 +47,7 @@ def stage(pair, others=2, rate=RATE):
     return Method(
         frozen=tuple(f"g/params/{name}/**" for name in pair.g.specs()["params"]),
         grafts={"g": Graft(branches=branches, front=miner())},
-        keep=lambda g, d: donors.kept_donors([pair.g.init(jax.random.key(10 + i)) for i in range(others)]),
+        constants=lambda nets: donors.kept_donors([pair.g.init(jax.random.key(10 + i)) for i in range(others)]),
         extension=donors.mining(others + 1, rate, 0),
     )
 
@@ -65,8 +65,8 @@ def test_both_networks_pay_the_mixture_of_the_donors_losses(monkeypatch):
     before = np.asarray([-0.05, 0.1])
     p = np.exp(RATE * before) / np.exp(RATE * before).sum()
     pair, keys = made.wrap(build(config.net)), lambda purpose: example_keys(state, purpose, 0, jnp.arange(8))
-    fake = pair.g.apply(donors.donor(state.g, state.kept, 1), draw_latents(keys(Purpose.D_LATENTS), 4), train=True)[0]
-    judge = lambda images: np.asarray(pair.d.apply(state.d, images, train=True)[0], np.float64)
+    fake = pair.g.apply(donors.donor(state.nets["g"], state.constants, 1), draw_latents(keys(Purpose.D_LATENTS), 4), train=True)[0]
+    judge = lambda images: np.asarray(pair.d.apply(state.nets["d"], images, train=True)[0], np.float64)
     real = judge(feed.draw(feed.resident, keys(Purpose.DATA), 0)["image"])
     softplus = lambda t: np.log1p(np.exp(t))
     assert_allclose(metrics["loss_d_donors"], p[1] * (softplus(-real) + softplus(judge(fake))).mean(), rtol=1e-5)
@@ -100,9 +100,9 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
         "g/params/fc0/kernel": {"op": "copy"}, **({"d/params/head/kernel": {"op": "copy"}} if name == "noise" else {}),
     }},)  # fmt: skip
     starts = {"noise": Start(noise, d, history=steps("noise")), "good": Start(good, d, history=steps("good"))}
-    ground = Ground(config, resident_feed(target, None, mirror=False), jax.random.key(7), made.wrap)
+    ground = PrepareContext(config, resident_feed(target, None, mirror=False), jax.random.key(7), made.wrap)
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name: starts[name])
-    ready = make_ready(ground, starts["noise"], made)
+    ready = make_prepared(ground, starts["noise"], made)
     found = ready.found
     assert found["chosen"] == "good" and found["p"][1] > 0.8 and sum(found["p"]) == pytest.approx(1)
     curve = [row["p1"] for row in found["mined"]]

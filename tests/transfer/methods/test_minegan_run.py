@@ -64,11 +64,11 @@ def test_the_choice_is_recorded(finished):
 def test_sampling_and_evaluation_make_the_same_images(finished, tmp_path):
     folder, config, whole, _ = finished
     key = jax.random.key(3)
-    evaluated = make_sampler(whole.pair)(whole.state.g_ema, key, 6)
+    evaluated = make_sampler(whole.pair)(whole.state.ema["g"], key, 6)
     assert_array_equal(load(folder / "whole").sample(key, 6), evaluated)
     assert main(["sample", str(folder / "whole"), "--n", "6", "--seed", "3", "--out", str(tmp_path / "x.npz")]) == 0
     assert_array_equal(np.load(tmp_path / "x.npz")["images"], evaluated)
-    plain = minegan(config.transfer, build(NET)).plain("g", whole.state.g_ema)
+    plain = minegan(config.transfer, build(NET)).plain("g", whole.state.ema["g"])
     assert (make_sampler(build(NET))(plain, key, 6) != evaluated).any()  # without the miner they are others
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.ground import Prepared
+from gan_jax.transfer.preparation import Prepared
 
 from gan_jax import load
 from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig, ResNetConfig
@@ -31,16 +31,16 @@ def _toy(monkeypatch):
     monkeypatch.setitem(NETS, ResNetConfig, build_toy)
 
 
-def stay(turn):
+def stay(ctx):
     """Squared distance of what G makes from what its start made of the same latents."""
-    old = turn.task.generate(turn.kept["g"], turn.batch, turn.latents, False)[0]
-    return 0.1 * jnp.square(turn.fake - old).mean(), {"worst": jnp.abs(turn.fake - old).max() * 0 + 1}
+    old = ctx.task.generate(ctx.constants["g"], ctx.batch, ctx.latent_keys, False)[0]
+    return 0.1 * jnp.square(ctx.fake - old).mean(), {"worst": jnp.abs(ctx.fake - old).max() * 0 + 1}
 
 
 def prepare(ground, g, d, kept):
     """A stage in which D trains alone; what it leaves is where the run begins."""
     before = ground.train(g, d, 0.016, trains=(lambda path: path.startswith("adapter/"), lambda path: True))
-    return Prepared(g, before.d, {**kept, "probe": before.d["params"]}, images=16)
+    return Prepared(g, before.nets["d"], {**kept, "probe": before.nets["d"]["params"]}, images=16)
 
 
 def own(config, pair, kernel="stem/kernel", low="from_rgb"):
@@ -56,11 +56,11 @@ def own(config, pair, kernel="stem/kernel", low="from_rgb"):
                 front=lambda branches, z: z * branches["scale"]["z"],
             )
         },
-        keep=lambda g, d: {"g": jax.tree_util.tree_map(jnp.array, g), "probe": d["params"]},
+        constants=lambda nets: {"g": jax.tree_util.tree_map(jnp.array, g), "probe": d["params"]},
         prepare=prepare,
         extension=Extension(
             terms=(Regulariser("stay", "g", stay),),
-            weight=lambda turn, network: jnp.where(turn.done % 2 == 0, 1.0, 0.5),
+            weight=lambda ctx, network: jnp.where(ctx.update_count % 2 == 0, 1.0, 0.5),
             begin=lambda g, d: {"worst": jnp.zeros(()), "steps": jnp.zeros((), jnp.int32)},
             after=lambda old, new, turn: _count(new),
         ),
@@ -97,7 +97,7 @@ def test_terms_weights_and_running_values_are_read():
 
 
 def test_without_a_game_d_is_not_touched():
-    game = Extension(plays=False, terms=(Regulariser("size", "g", lambda turn: (jnp.square(turn.fake).mean(), {})),))
+    game = Extension(adversarial=False, terms=(Regulariser("size", "g", lambda ctx: (jnp.square(ctx.fake).mean(), {})),))
     made, state, feed, _ = ask.begin(CONFIG, Method(extension=game))
     before, (after, metrics) = ask.host(state), ask.dispatch(CONFIG, made, state, feed, times=2)
     assert after["images"] == 16 and "loss_d" not in metrics and metrics["size"] > 0 and metrics["finite"].all()
@@ -108,22 +108,22 @@ def test_without_a_game_d_is_not_touched():
 
 
 def test_latents_that_a_method_deals_are_those_that_are_played():
-    def deal(turn):
-        return dataclasses.replace(turn, batch={**turn.batch, "z": jnp.zeros((len(turn.index), 4))})
+    def deal(ctx):
+        return dataclasses.replace(ctx, batch={**ctx.batch, "z": jnp.zeros((len(ctx.index), 4))})
 
-    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(deal=deal)))
+    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(transform=deal)))
     before, (after, _) = ask.host(state), ask.dispatch(CONFIG, made, state, feed)
     np.testing.assert_array_equal(after["g/params/stem/kernel"], before["g/params/stem/kernel"])  # reads zeros
     assert (after["g/params/stem/bias"] != before["g/params/stem/bias"]).any()
 
 
 def test_latents_that_are_dealt_from_gs_parameters_are_trained():
-    def deal(turn):
-        own = turn.g["params"]["graft"]["latents"]["z"]
-        return dataclasses.replace(turn, batch={**turn.batch, "z": own[turn.index % 3]})
+    def deal(ctx):
+        own = ctx.g["params"]["graft"]["latents"]["z"]
+        return dataclasses.replace(ctx, batch={**ctx.batch, "z": own[ctx.index % 3]})
 
     branches = {"latents": lambda key, params: {"z": jax.random.normal(key, (3, 4))}}
-    method = Method(frozen=("g/params/**",), grafts={"g": Graft(branches=branches)}, extension=Extension(deal=deal))
+    method = Method(frozen=("g/params/**",), grafts={"g": Graft(branches=branches)}, extension=Extension(transform=deal))
     ask.assert_only(CONFIG, lambda path: path.startswith("d/") or path == "g/params/graft/latents/z", method, times=1)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.ground import Ground
+from gan_jax.transfer.preparation import PrepareContext
 from jax.sharding import PartitionSpec
 from numpy.testing import assert_allclose
 
@@ -18,7 +18,7 @@ from gan_jax.nets.build import build
 from gan_jax.train import compile as compiling
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.start import make_ready, make_start
+from gan_jax.transfer.start import make_prepared, make_start
 from gan_jax.trees import flatten
 from tests.train.toy import images, run_config, save_pairs
 
@@ -45,8 +45,8 @@ def config_of(folder, kind=GradientFusionConfig, compile="jit", devices=DEVICES,
 def prepared(config):
     bare = build(config.net)
     made = make_method(config.transfer, bare)
-    ground = Ground(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
-    return make_ready(ground, make_start(config, bare, made), made)
+    ground = PrepareContext(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
+    return make_prepared(ground, make_start(config, bare, made), made)
 
 
 @pytest.fixture

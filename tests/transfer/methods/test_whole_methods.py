@@ -47,7 +47,7 @@ def test_what_starts_from_the_source_is_what_was_asked_for():
 def test_resumes_to_the_bit(name, tmp_path):
     left = assert_resumes({"freeze_d": FREEZE_D, "finetune": FinetuneConfig(d_warmup_kimg=0.032)}[name], tmp_path)
     source = build(NET).d.init(jax.random.key(1))["params"]
-    kept = flatten(left.state.d["params"])
+    kept = flatten(left.state.nets["d"]["params"])
     still = {path for path, leaf in flatten(source).items() if (np.asarray(leaf) == np.asarray(kept[path])).all()}
     first = {"fc0/kernel", "fc1/kernel"} if name == "freeze_d" else set()
     assert {path for path in still if path.endswith("kernel")} == first
