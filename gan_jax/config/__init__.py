@@ -61,6 +61,7 @@ from gan_jax.config.serial import (
     read_record,
     to_dict,
 )
+from gan_jax.config.tasks import ImageTask, TaskConfig
 from gan_jax.config.training import (
     AnnealConfig,
     AugmentConfig,
@@ -92,6 +93,7 @@ class Config:
     evaluate: EvalConfig = EvalConfig()
     diagnose: DiagnoseConfig = DiagnoseConfig()
     log: LogConfig = LogConfig()
+    task: TaskConfig = ImageTask()
 
     @property
     def d_warmup_kimg(self) -> float:
@@ -109,6 +111,8 @@ class Config:
 
 __all__ = [
     "FUSIONS",
+    "ImageTask",
+    "TaskConfig",
     "METHOD_NAMES",
     "AttentionFusionConfig",
     "MergeConfig",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import flax.linen as nn
 import jax
@@ -67,6 +67,26 @@ class Net:
 
 
 @dataclasses.dataclass(frozen=True)
+class NamedNets:
+    """Networks by name, of a task that is no pair.
+
+    Attributes:
+      nets: the networks.
+      generators, discriminators: the names of those that generate and of those that judge.
+      config: of the networks, whatever it is.
+    """
+
+    nets: dict[str, Net]
+    generators: tuple[str, ...] = ()
+    discriminators: tuple[str, ...] = ()
+    config: Any = None
+
+    def with_nets(self, **nets: Net) -> NamedNets:
+        """The same with other networks under some names."""
+        return dataclasses.replace(self, nets={**self.nets, **nets})
+
+
+@dataclasses.dataclass(frozen=True)
 class Pair:
     """A generator `(z [N, z_dim], labels) -> images` and a discriminator `(images, labels) -> logits [N]`."""
 
@@ -84,6 +104,16 @@ class Pair:
     def nets(self) -> dict[str, Net]:
         """The networks by name."""
         return {"g": self.g, "d": self.d}
+
+    generators: ClassVar[tuple[str, ...]] = ("g",)
+    discriminators: ClassVar[tuple[str, ...]] = ("d",)
+
+    def with_nets(self, **nets: Net) -> Pair:
+        """The same with other networks under some names."""
+        return dataclasses.replace(self, **nets)
+
+
+Networks = Pair | NamedNets
 
 
 def build(config: NetConfig, axis_name: Any = None) -> Pair:

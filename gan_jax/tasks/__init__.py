@@ -1,5 +1,64 @@
-"""Tasks: how a batch becomes a game. The train step does not know which one it runs."""
+"""Tasks: networks and the phases that train them. The step does not know which one it runs.
 
+A new task is a dataclass of `config.tasks` and a row of `TASKS`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from gan_jax.config import Config, ConfigError, ImageTask
+from gan_jax.nets import Networks, build
 from gan_jax.tasks.image import image_task
+from gan_jax.train.extension import Extension
+from gan_jax.train.task import Task
+from gan_jax.train.trainer import MakeTask
 
-__all__ = ["image_task"]
+__all__ = ["TASKS", "TaskFamily", "image_task", "networks_of", "task_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskFamily:
+    """How a kind of task is made.
+
+    Attributes:
+      networks: `(config, axis name) ->` the plain networks, batch statistics synchronised over the axis.
+      make: `(networks, config, extension) ->` the task of these networks, which may be wrapped.
+    """
+
+    networks: Callable[[Config, str | None], Any]
+    make: Callable[[Any, Config, Extension], Task]
+
+
+def _pair(config: Config, axis_name: str | None) -> Networks:
+    return build(config.net, axis_name)
+
+
+TASKS: dict[type, TaskFamily] = {ImageTask: TaskFamily(_pair, image_task)}
+
+
+def networks_of(config: Config, axis_name: str | None = None) -> Any:
+    """The plain networks of a configuration."""
+    return _family(config).networks(config, axis_name)
+
+
+def _as_they_are(networks: Any) -> Any:
+    return networks
+
+
+def task_of(wrap: Callable[[Any], Any] = _as_they_are) -> MakeTask:
+    """What makes the task of a configuration, of networks that `wrap` makes of the plain ones."""
+
+    def make_task(config: Config, axis_name: str | None, extension: Extension) -> Task:
+        return _family(config).make(wrap(networks_of(config, axis_name)), config, extension)
+
+    return make_task
+
+
+def _family(config: Config) -> TaskFamily:
+    if type(config.task) not in TASKS:
+        known = ", ".join(kind.__name__ for kind in TASKS)
+        raise ConfigError(f"no task for {type(config.task).__name__}; the known ones are {known}")
+    return TASKS[type(config.task)]

@@ -63,8 +63,6 @@ def d_phase(config: Config, extension: Extension = NO_EXTENSION) -> Phase:
             "logits_fake": fake.logits.mean(),
             "sign_real": jnp.sign(real.logits).mean(),
         }
-        if ctx.augment_p is not None:
-            metrics["ada_p"] = ctx.augment_p  # the strength that these images were shown with
         ctx = ctx.replace(
             x_real=x_real, x_fake=x_fake, logits=(real.logits, fake.logits),
             intermediates=(real.intermediates, fake.intermediates),
@@ -314,7 +312,10 @@ def make_step(
         extras = phase.post_update(new.extras, new.metrics, count + 1)
         images = state.images + train.batch if phase.counts else state.images
         nets, opt = {**state.nets, **nets, **new.nets}, {**state.opt, **new.opt}
-        return state.replace(nets=nets, opt=opt, images=images, extras=extras), new.metrics
+        metrics = new.metrics
+        if phase.counts and ctx.augment_p is not None:
+            metrics = metrics | {"ada_p": ctx.augment_p}  # the strength that these examples were shown with
+        return state.replace(nets=nets, opt=opt, images=images, extras=extras), metrics
 
     def update_phase(state: GanState, data: Any, phase: Phase) -> tuple[GanState, Metrics]:
         if phase.repeats == 1:

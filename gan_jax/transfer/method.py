@@ -64,8 +64,7 @@ class Method:
 
     def wrap(self, pair: Pair) -> Pair:
         """The networks with what they carry."""
-        nets = {network: grafted(getattr(pair, network), graft) for network, graft in self.grafts.items()}
-        return dataclasses.replace(pair, **nets)
+        return pair.with_nets(**{name: grafted(pair.nets[name], graft) for name, graft in self.grafts.items()})
 
     def attach(self, network: Network, variables: Variables, key: jax.Array) -> Variables:
         """Variables of the plain network, with what it carries."""

@@ -10,13 +10,13 @@ import jax
 
 from gan_jax.config import Config, OptimConfig, ScratchConfig
 from gan_jax.nets import Pair
+from gan_jax.tasks import task_of
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Feed
 from gan_jax.train.fit import Hooks, dispatch_images, total_images
 from gan_jax.train.state import GanState, Networks
 from gan_jax.train.step import Chosen
 from gan_jax.train.trainer import Trainer
-from gan_jax.transfer.trainers import task_of
 
 if TYPE_CHECKING:
     from gan_jax.transfer.start import Start

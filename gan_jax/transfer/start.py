@@ -78,8 +78,9 @@ def make_prepared(
       key: typed PRNG key of the run.
       stage: `(name, images, total, metrics)`, called with the progress of stages; None = nobody watches.
     """
-    keys = jax.random.split(jax.random.fold_in(key, READY_KEY), 2)
-    nets = {name: method.attach(name, start.nets[name], keys[i]) for i, name in enumerate(start.nets)}
+    root = jax.random.fold_in(key, READY_KEY)
+    keys = [*jax.random.split(root, 2), *(jax.random.fold_in(root, i) for i in range(2, len(start.nets)))]
+    nets = {name: method.attach(name, variables, keys[i]) for i, (name, variables) in enumerate(start.nets.items())}
     constants = method.constants(nets)
     if method.prepare is None:
         return PreparedState(nets, constants)

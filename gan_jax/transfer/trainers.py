@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gan_jax.config import Config
-from gan_jax.nets import Pair, build
-from gan_jax.tasks.image import image_task
-from gan_jax.train.extension import Extension
+from gan_jax.tasks import task_of
 from gan_jax.train.feed import Feed, resident_feed
-from gan_jax.train.task import Task
-from gan_jax.train.trainer import MakeTask, Trainer
+from gan_jax.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from gan_jax.transfer.method import Method
-
-
-def plain_networks(pair: Pair) -> Pair:
-    """The networks as they are."""
-    return pair
-
-
-def task_of(wrap: Callable[[Pair], Pair] = plain_networks) -> MakeTask:
-    """What makes the task of a configuration, of networks that `wrap` makes of the plain ones."""
-
-    def make_task(config: Config, axis_name: str | None, extension: Extension) -> Task:
-        return image_task(wrap(build(config.net, axis_name)), config, extension)
-
-    return make_task
 
 
 def make_trainer(config: Config, method: Method, feed: Feed) -> Trainer:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from gan_jax.train.step import init_state, make_step
 from numpy.testing import assert_allclose
 
 from gan_jax.config import AugmentConfig, Config, LossConfig, OptimConfig, TrainConfig
@@ -17,6 +16,7 @@ from gan_jax.tasks import image_task
 from gan_jax.train import step as update
 from gan_jax.train.compile import COMPILERS, compile_population
 from gan_jax.train.feed import resident_feed
+from gan_jax.train.step import init_state, make_step
 from gan_jax.trees import flatten
 from tests.train.toy import NET, images
 

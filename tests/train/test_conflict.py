@@ -38,7 +38,9 @@ def method(yields, sign):
     def value(ctx):
         return sign * 10 * ctx.g["params"]["to_rgb"]["bias"].sum(), {}
 
-    return Method(starts=("g", "d"), extension=Extension(regularisers=(Regulariser("pull", "g", value, yields=yields),)))
+    return Method(
+        starts=("g", "d"), extension=Extension(regularisers=(Regulariser("pull", "g", value, yields=yields),))
+    )
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

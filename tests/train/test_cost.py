@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from gan_jax.transfer.trainers import step_flops
-
 from gan_jax.config import Config, FreezeDConfig, ResNetConfig, TrainConfig
 from gan_jax.nets import build
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.trainers import step_flops
 
 
 def test_frozen_blocks_cost_no_backward_pass():

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.train.step import init_state
 
 from gan_jax.config import FinetuneConfig, ResNetConfig
 from gan_jax.nets.build import NETS
@@ -17,6 +16,7 @@ from gan_jax.tasks import image_task
 from gan_jax.train.checkpoint_store import complete
 from gan_jax.train.feed import resident_feed, streamed_feed
 from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, fit
+from gan_jax.train.step import init_state
 from gan_jax.transfer.run import run
 from tests.train.toy import build_toy, images, run_config
 
@@ -129,7 +129,10 @@ def test_d_warms_up_and_then_both_train():
     seen = []
 
     def grid(at, state):
-        now = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.nets["g"], state.ema["g"], state.opt["g"]))]
+        now = [
+            np.asarray(x).tobytes()
+            for x in jax.tree_util.tree_leaves((state.nets["g"], state.ema["g"], state.opt["g"]))
+        ]
         seen.append((at, now == g))
 
     config = dataclasses.replace(config, log=dataclasses.replace(config.log, grid_every_kimg=0.016))

@@ -56,7 +56,9 @@ def test_the_game_is_played_with_a_verdict_on_what_is_inside():
     of_d = lambda ctx: (non_saturating(*(side["b4"] for side in ctx.intermediates))[0].mean(), {})
     of_g = lambda ctx: (non_saturating(*[ctx.intermediates[1]["b4"]] * 2)[1].mean(), {})
     terms = Regulariser("again_d", "d", of_d), Regulariser("again_g", "g", of_g)
-    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(capture=("b4",), logits_fn=_inner, terms=terms)))
+    made, state, feed, _ = ask.begin(
+        CONFIG, Method(extension=Extension(capture=("b4",), logits_fn=_inner, terms=terms))
+    )
     before, (after, metrics) = ask.host(state), ask.dispatch(CONFIG, made, state, feed)
     assert_allclose(metrics["loss_d"], metrics["again_d"], rtol=1e-6)
     assert_allclose(metrics["loss_g"], metrics["again_g"], rtol=1e-6)

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gan_jax.train.step import make_optimizer
 from numpy.testing import assert_allclose
 
 from gan_jax.config import Config, LossConfig, OptimConfig
 from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
+from gan_jax.train.step import make_optimizer
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.train.context import StepContext
 
 from gan_jax.config import ConfigError, LossConfig
 from gan_jax.losses import path_lengths
 from gan_jax.tasks import Task
+from gan_jax.train.context import StepContext
 from gan_jax.train.optim import lazy_correction
 from gan_jax.train.regularisers import REGULARISERS, init_extras, wanted
 from tests.train.games import make_config

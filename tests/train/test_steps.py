@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.train.step import guard_names
 from numpy.testing import assert_allclose
 
 from gan_jax.config import LossConfig, ResNetConfig
 from gan_jax.nets.build import NETS
+from gan_jax.train.step import guard_names
 from gan_jax.trees import match
 from tests.train.games import assert_parity, copy, dispatch, host, make_config, make_program, make_state
 from tests.train.toy import build_toy

@@ -140,7 +140,8 @@ def cell_config(config: BenchmarkConfig, cell: CellId) -> Config:
 
 def config_hash(config: BenchmarkConfig, cell: CellId) -> str:
     """16 hex digits of everything that a cell's numbers depend on in the configuration."""
-    run = {part: values for part, values in to_dict(cell_config(config, cell)).items() if part not in NO_MATTER}
+    parts = to_dict(cell_config(config, cell)).items()
+    run = {part: values for part, values in parts if part not in NO_MATTER and values}  # the image task says nothing
     said = {"run": run, "lpips": config.lpips}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -35,7 +35,6 @@ from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.importance import estimate, game_fisher
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
-from gan_jax.transfer.trainers import plain_networks
 from gan_jax.trees import Tree, flatten, unflatten
 
 NETWORKS: tuple[Network, ...] = ("g", "d")
@@ -67,7 +66,7 @@ def adam(config: AdAMConfig, pair: Pair) -> Method:
         probed: dict[Network, Variables] = {"g": probe.ema["g"], "d": probe.nets["d"]}
         plain = {n: {**probed[n], "params": grafts[n].plain(probed[n]["params"])} for n in NETWORKS}
         ask = lambda ctx: {n: _gate_fisher(ctx, n, paths[n]) for n in NETWORKS}
-        found = estimate(context, plain["g"], plain["d"], config.probe_samples, ask, like, wrap=plain_networks)
+        found = estimate(context, plain["g"], plain["d"], config.probe_samples, ask, like, wrap=lambda pair: pair)
         trained = {n: lowest(found[n], groups[n], config.quantile) for n in NETWORKS}
         return PreparedState({n: _masked(nets[n], trained[n]) for n in NETWORKS}, constants, int(probe.images))
 

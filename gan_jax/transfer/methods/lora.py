@@ -8,8 +8,8 @@ GANs, begins with rank 1 and alpha 1.
 
 from __future__ import annotations
 
-from gan_jax.config import LoRAConfig
-from gan_jax.nets import Pair
+from gan_jax.config import ConfigError, LoRAConfig
+from gan_jax.nets import Networks, Pair
 from gan_jax.train.regularisers import Network
 from gan_jax.transfer.adapted import frozen_under
 from gan_jax.transfer.adapters import Adapter, lora
@@ -17,10 +17,18 @@ from gan_jax.transfer.layers import body, head, kernels
 from gan_jax.transfer.method import Method, networks_of
 
 
-def low_rank(config: LoRAConfig, pair: Pair) -> Method:
-    """G's kernels under additions of `rank`; D is fine-tuned, or under additions too with its head trained whole."""
+def low_rank(config: LoRAConfig, nets: Networks) -> Method:
+    """Generators' kernels under additions of `rank`; D is fine-tuned, or under additions too with its head trained whole.
+
+    Raises:
+      ConfigError: an adapted D of networks that do not say what its head is.
+    """
     make = lambda paths: lora(paths, config.rank, config.alpha)
-    adapters: dict[Network, Adapter] = {"g": make(kernels(pair.g))}
+    adapters: dict[Network, Adapter] = {name: make(kernels(nets.nets[name])) for name in nets.generators}
+    if not isinstance(nets, Pair):
+        if config.d_adapted:
+            raise ConfigError("transfer.d_adapted trains the head of D whole, which only a pair says; leave it off")
+        return frozen_under(adapters, starts=tuple(nets.nets))
     if config.d_adapted:
-        adapters["d"] = make(body(pair))
-    return frozen_under(adapters, starts=networks_of(config.networks), trained=head(pair))
+        adapters["d"] = make(body(nets))
+    return frozen_under(adapters, starts=networks_of(config.networks), trained=head(nets))

@@ -1,0 +1,13 @@
+"""What is learned: one dataclass per task, and `TaskConfig`, any of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTask:
+    """Images from latents, unconditional or of classes: a generator `g` and a discriminator `d` (`net`)."""
+
+
+TaskConfig = ImageTask
