@@ -23,10 +23,10 @@ from gan_jax.surgery import Difference, Plan
 from gan_jax.tasks.model import load as load_model
 from gan_jax.tasks.model import run_config
 from gan_jax.train.checkpoint_rows import read_rows
-from gan_jax.train.cost import step_flops
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import EVALUATIONS, RunResult, versions
 from gan_jax.transfer.start import make_start
+from gan_jax.transfer.trainers import step_flops
 
 SHOWN = 10  # images in a row of the picture
 MEASURES = ("fd", "kid", "precision", "recall", "density", "coverage")
