@@ -93,7 +93,11 @@ def place() -> dict[str, str]:
 @functools.cache
 def material(net: Any) -> Path:
     """A folder with images (`data.npz`) and two fresh pairs (`first`, `second`) of a network."""
-    folder, draw, classes = Path(tempfile.mkdtemp(prefix="states_")), np.random.default_rng(0), getattr(net, "num_classes", 0)
+    folder, draw, classes = (
+        Path(tempfile.mkdtemp(prefix="states_")),
+        np.random.default_rng(0),
+        getattr(net, "num_classes", 0),
+    )
     images = draw.integers(0, 256, (24, net.resolution, net.resolution, net.channels), np.uint8)
     np.savez(folder / "data.npz", images=images, **({"labels": np.arange(24) % classes} if classes else {}))
     pair = build(net)
