@@ -46,9 +46,9 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
     found = json.loads((tmp_path / "whole" / "prepared.json").read_text())["fusion"]
     assert found["target"].endswith("first") and found["donors"][0]["donor"].endswith("second")
     assert int(whole.state.images) == 112, "the stages' images count"
-    for root in ("g", "g_ema"):
-        assert set(getattr(whole.state, root)) == {"params"}
-        assert set(getattr(whole.state, root)["params"]) == set(build(NET).g.specs()["params"])
+    for g in (whole.state.nets["g"], whole.state.ema["g"]):
+        assert set(g) == {"params"}
+        assert set(g["params"]) == set(build(NET).g.specs()["params"])
     assert whole.state.constants == {}
     text = provenance(tmp_path / "whole", "g_ema/params/fc0/kernel")
     assert "fused with" in text and "second" in text
