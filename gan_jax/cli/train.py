@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, config_file, parse_run, peek, run_folder
-from gan_jax.cli.choosing import parse_or_choose, with_colour
+from gan_jax.cli.choosing import parse_or_choose, with_colour, with_stages
 from gan_jax.config import Config, ConfigError, MethodName
 from gan_jax.files import typed
 from gan_jax.presets import PRESETS, preset
@@ -79,6 +79,8 @@ def main(argv: Sequence[str]) -> int:
     config = args.config
     if name is None and not lines:
         config, lines = with_colour(config, argv)
+    config, shortened = with_stages(config, argv, args.start)
+    lines = (*lines, *shortened)
     return start_run(config.validate(), folder, args.at, args.fallback, args.against, fork=origin, notes=lines)
 
 
