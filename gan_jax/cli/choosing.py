@@ -119,7 +119,7 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
     from gan_jax.data import survey
 
     data: DataConfig = parse(_Data, _only(words, "--data."), verb=verb).data
-    seen = survey(data.source, data.classes, data.bad)
+    seen = survey(data.source, data.classes, data.bad, whole=None)  # what is counted here is what trains
     source = None
     if not fresh:
         wanted = () if peek(words, "--net") is not None else net_fields(given)

@@ -166,7 +166,8 @@ class _Chooser:
             shown = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
             out = f"; {len(left_out)} left out, since they cannot be read: {shown}{more}"
-        self.say("data", f"{survey.count:,} images of {survey.name}{out}")
+        headers = "" if survey.whole else " by their headers; those whose pixels are damaged are left out and named as they are read"
+        self.say("data", f"{survey.count:,} images of {survey.name}{headers}{out}")
 
     def source(self) -> None:
         source = self.pretrained
@@ -280,7 +281,7 @@ class _Chooser:
             )
         held = "" if data.reference is None else f", {data.reference:,} of them held out for evaluations"
         if data.shots is None:
-            self.say("shots", f"all {survey.count:,} images{held}")
+            self.say("shots", f"all {survey.count:,} images{'' if survey.whole else ' that can be read'}{held}")
         else:
             self.say("shots", f"{data.shots:,} of {survey.count:,} images{held}")
         if self.images < FEW and not self.config.augment.ada and "augment.policy" not in self.given:
@@ -311,11 +312,12 @@ class _Chooser:
         )
 
     def _time(self, kimg: float) -> str:
-        """`, about 7 min on 2 CPU cores`, by a count of operations; nothing on an accelerator."""
+        """`, about 7 min on 2 CPU cores`, by a count of a step's operations; nothing on an accelerator."""
         if self.machine.accelerator:
             return ""
         seconds = kimg * 1000 * step_gflop(self.net) / (self.machine.gflops * self.machine.cores)
-        return f", about {time_text(seconds)} on {self.machine.cores} CPU cores once it is compiled"
+        more = "compilation" if self.config.evaluate.features is None else "compilation and evaluations"
+        return f", about {time_text(seconds)} on {self.machine.cores} CPU cores, without {more}"
 
     def method(self) -> None:
         transfer: Any = self.config.transfer

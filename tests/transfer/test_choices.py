@@ -135,6 +135,20 @@ def test_features_are_the_best_that_are_here():
     assert of(GREY, Survey(channels=1), HERE).config.evaluate.features == "fashion-v1"
 
 
+def test_a_count_by_headers_says_that_fewer_may_train():
+    assert "59 images of folder:mine" in line(of(FACES), "data") and "header" not in line(of(FACES), "data")
+    found = of(FACES, Survey(whole=False))
+    assert "59 images of folder:mine by their headers" in line(found, "data")
+    assert line(found, "shots") == "shots: all 59 images that can be read"
+
+
+def test_the_time_says_what_it_leaves_out():
+    assert "CPU cores, without compilation and evaluations;" in line(of(FACES), "training")
+    quiet = of(FACES, None, None, ("evaluate.features",), evaluate={"features": None})
+    assert "CPU cores, without compilation;" in line(quiet, "training")
+    assert "about" not in line(of(FACES, None, Machine(accelerator=True)), "training")
+
+
 def test_shots_that_there_are_not_are_refused():
     assert of(FACES, None, None, ("data.shots",), data={"shots": 59}).lines
     with pytest.raises(ConfigError, match="data.shots is 60, but folder:mine has 59 images"):
