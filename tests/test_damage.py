@@ -125,7 +125,7 @@ def test_true_is_no_number_among_choices():
 def test_sizes_that_cannot_be_meant(field):
     """Refused before a shape is made of them."""
     values = net_to_dict(c.DCGANConfig()) | {field: 2**30}
-    with pytest.raises(ConfigError, match=rf"net\.{field} is 1073741824; at most"):
+    with pytest.raises(ConfigError, match=rf"net\.{field} is 1073741824; use at most"):
         net_from_dict(values)
     with pytest.raises(ConfigError, match=rf"net\.{field} is 1073741824; (use )?at most"):
         Config(net=c.DCGANConfig(**{field: 2**30})).validate()

@@ -47,12 +47,15 @@ def _stages(config: Config) -> Iterator[str]:
         return
     train, stages = config.train, stages_of(config.transfer)
     words = " and ".join(
-        f"transfer.{s.name} {s.kimg:g}{f' for each of {s.times} donors' if s.name == 'root_kimg' else ''}" for s in stages
+        f"transfer.{s.name} {s.kimg:g}{f' for each of {s.times} donors' if s.name == 'root_kimg' else ''}"
+        for s in stages
     )
     rounded = " (in whole dispatches)" if sum(s.kimg * s.times for s in stages) < train.kimg else ""
     remedy = ""
     if train.steps_per_dispatch > 1 and dispatches(config, train.kimg) <= sum(s.times for s in stages if s.kimg):
-        remedy = f"; a dispatch is train.steps_per_dispatch {train.steps_per_dispatch} batches of {train.batch}: use fewer"
+        remedy = (
+            f"; a dispatch is train.steps_per_dispatch {train.steps_per_dispatch} batches of {train.batch}: use fewer"
+        )
     yield f"{words} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune{remedy}"
 
 

@@ -75,7 +75,8 @@ class Imported:
         formats = " and ".join(dict.fromkeys(file.format for file in self.files.values()))
         return {
             "licence": licence or self.before.get("licence"),
-            "imported": {"format": formats, "ignored": self.account.ignored} | ({"notes": [*self.notes]} if self.notes else {}),
+            "imported": {"format": formats, "ignored": self.account.ignored}
+            | ({"notes": [*self.notes]} if self.notes else {}),
             "history": [*self.before.get("history", []), step],
         }
 
@@ -168,12 +169,16 @@ def _narrow(arrays: Mapping[str, np.ndarray], account: Account) -> list[str]:
 def _left_parts(arrays: Mapping[str, np.ndarray], account: Account) -> list[str]:
     """What is to be said of parts of layers that the user left out, though the layer is used."""
     layers = {name.rpartition(".")[0] for name in account.used}
-    gone = [name for name, why in account.ignored.items() if why.startswith(ASKED) and name.rpartition(".")[0] in layers]
+    gone = [
+        name for name, why in account.ignored.items() if why.startswith(ASKED) and name.rpartition(".")[0] in layers
+    ]
     return [
         f"{name!r} (values up to {float(np.abs(arrays[name].astype(np.float64)).max(initial=0)):.3g}) is left out of a layer "
         "that is used: the network is another function than the file's; fine-tune it"
         for name in gone
-        if np.issubdtype(arrays[name].dtype, np.number) and np.any(arrays[name]) and not name.endswith("num_batches_tracked")
+        if np.issubdtype(arrays[name].dtype, np.number)
+        and np.any(arrays[name])
+        and not name.endswith("num_batches_tracked")
     ]
 
 

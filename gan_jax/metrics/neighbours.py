@@ -102,7 +102,10 @@ def empty_balls(count: int, n: int, name: str, k: int) -> str:
     """A sentence on balls of radius 0: which numbers they lower, and what helps."""
     lowered, remedy = {
         "real": ("precision, density and coverage are", "take copies out of the real images"),
-        "generated": ("recall is", "G makes too few different images (mode collapse), or the set has copies to take out"),
+        "generated": (
+            "recall is",
+            "G makes too few different images (mode collapse), or the set has copies to take out",
+        ),
     }[name]
     return (
         f"{count} of {n} {name} samples lie more than {k} times in their set, and nothing lies inside their balls: {lowered} "

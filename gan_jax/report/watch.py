@@ -170,7 +170,11 @@ def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         lines.append("  D(..): the share of training images, and of generated ones, that D takes for real")
     if absent := [SHOWN[name] for name in SHOWN if not any(name in row for row in rows)]:
         found = PROTOCOL.fullmatch(str(rows[-1].get("protocol", "")))
-        of = "" if found is None else f" of {int(found[2]):,} real and {int(found[3]):,} generated images, which are too few"
+        of = (
+            ""
+            if found is None
+            else f" of {int(found[2]):,} real and {int(found[3]):,} generated images, which are too few"
+        )
         lines.append(f"  not measured{of}: {', '.join(absent)}")
     return lines
 

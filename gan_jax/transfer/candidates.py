@@ -69,7 +69,9 @@ def pick(names: Sequence[str], data: DataConfig, features: str = "fashion-v1", s
     best, *others = found.scores
     rest = ", ".join(f"{one.recall:.2f} of {one.source}" for one in others)
     if best.recall < LITTLE:
-        why = f"{out_of_reach(found)}, and of those it is the least bad; --transfer.source none begins from fresh weights"
+        why = (
+            f"{out_of_reach(found)}, and of those it is the least bad; --transfer.source none begins from fresh weights"
+        )
         return dataclasses.replace(look_at(best.source), why=why)
     why = f"it reaches the most of {found.n_target} images (recall {best.recall:.2f}, against {rest}; {found.features})"
     return dataclasses.replace(look_at(best.source), why=why)

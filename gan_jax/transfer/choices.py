@@ -166,7 +166,11 @@ class _Chooser:
             shown = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
             out = f"; {len(left_out)} left out, since they cannot be read: {shown}{more}"
-        headers = "" if survey.whole else " by their headers; those whose pixels are damaged are left out and named as they are read"
+        headers = (
+            ""
+            if survey.whole
+            else " by their headers; those whose pixels are damaged are left out and named as they are read"
+        )
         self.say("data", f"{survey.count:,} images of {survey.name}{headers}{out}")
 
     def source(self) -> None:

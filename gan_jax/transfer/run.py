@@ -221,9 +221,13 @@ def run(
             if start.plan is not None and is_first():
                 write_start(folder, start.plan, ready.found, ready.images)
                 write_history(folder, start.history if ready.history is None else ready.history)
-            if saver is not None and ready.images:  # stages are long: what they made is not to be lost while XLA compiles
+            if (
+                saver is not None and ready.images
+            ):  # stages are long: what they made is not to be lost while XLA compiles
                 cursor = feed.cursor() if feed.cursor else None
-                saver.save(ready.images, state, cursor=cursor, history=history_at(folder, config, ready.images, made.frozen))
+                saver.save(
+                    ready.images, state, cursor=cursor, history=history_at(folder, config, ready.images, made.frozen)
+                )
                 saver.wait()
                 entry.kept = ready.images
         recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis)

@@ -250,7 +250,8 @@ def test_values_that_are_no_weights(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "scale", ["main.3.scale_weight", "scales.main.3.weight", "scaled_fp8", "main.3.weight_amax", "main.3.weight_scale_inv"]
+    "scale",
+    ["main.3.scale_weight", "scales.main.3.weight", "scaled_fp8", "main.3.weight_amax", "main.3.weight_scale_inv"],
 )
 def test_float8_with_a_scale_anywhere_is_refused(tmp_path, scale):
     g = {n.split(".", 1)[1]: a for n, a in state()["g_ema"].items()}
@@ -258,7 +259,9 @@ def test_float8_with_a_scale_anywhere_is_refused(tmp_path, scale):
     for value in (np.ones(1, "f4"), np.float32(0.5)):  # a lone number is no tensor of the file
         save_file({**g, "main.3.weight": kernel, scale: np.asarray(value)}, tmp_path / "x.safetensors")
         for ignore in ((), (scale,)) if np.ndim(value) else ((),):
-            with pytest.raises(ForeignLayoutError, match=f"'main.3.weight' is float8_e4m3fn.* times a scale, '{scale}'"):
+            with pytest.raises(
+                ForeignLayoutError, match=f"'main.3.weight' is float8_e4m3fn.* times a scale, '{scale}'"
+            ):
                 import_file(tmp_path / "x.safetensors", ignore=ignore)
 
 
@@ -268,7 +271,9 @@ def test_float8_without_a_scale_is_said(tmp_path, capsys):
     save_file({**g, "main.3.weight": kernel, "main.30.weight_scale": np.ones(1, "f4")}, tmp_path / "x.safetensors")
     words = ["import", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "out"), "--ignore", "main.30.*"]
     assert main(words) == 0, capsys.readouterr().err
-    assert "note: 'main.3.weight' of float8_e4m3fn, numbers of 8 bits: no scale is in the file" in capsys.readouterr().out
+    assert (
+        "note: 'main.3.weight' of float8_e4m3fn, numbers of 8 bits: no scale is in the file" in capsys.readouterr().out
+    )
     assert "8 bits" in (tmp_path / "out" / "manifest.json").read_text()
 
 

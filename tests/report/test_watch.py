@@ -43,7 +43,9 @@ def test_a_run_of_one_image_shows_what_there_is_and_says_why_no_more():
     few = {key: value for key, value in ROW.items() if key != "fd"}
     assert evaluation_lines([few])[-1].endswith("2,000 generated images, which are too few: FD")
     bare = {"images": 64, "protocol": "fashion-v1-r1-f64-ff903a93"}
-    assert evaluation_line(bare).endswith("no number could be measured") and "not measured" in evaluation_lines([bare])[-1]
+    assert (
+        evaluation_line(bare).endswith("no number could be measured") and "not measured" in evaluation_lines([bare])[-1]
+    )
 
 
 def test_a_stage_has_a_line_and_its_end(tmp_path, capsys):
