@@ -43,7 +43,7 @@ from gan_jax.transfer.fork import check_fork, copy_records, forked_state
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.methods import MakeMethod, make_method
 from gan_jax.transfer.record import Recorder, history_at, prepared_images, read_history, write_history, write_start
-from gan_jax.transfer.resume import length_command
+from gan_jax.transfer.resume import LENGTH, length_command, schedule_notes
 from gan_jax.transfer.seen_data import check_data, describe_data, read_data
 from gan_jax.transfer.signals import on_sigterm, stopping
 from gan_jax.transfer.start import RUN_KEY, Start, make_ready, make_start, plan_transfer
@@ -195,6 +195,9 @@ def run(
             state = restored.state
             if restored.images >= total_images(config):
                 note(f"run {folder} is finished; to make it longer: {length_command(folder, config)}")
+            if any(line.startswith(LENGTH) for line in claim.changed):
+                for text in schedule_notes(config, restored.images):
+                    note(text)
             settle(restored.images)
         elif claim.origin is not None:
             check_fork(claim.origin, config, total_images(config))
@@ -204,7 +207,7 @@ def run(
                 copy_records(claim.origin, folder)
                 write_history(folder, history)
             note.images = claim.origin.images
-            for text in forked:
+            for text in (*forked, *schedule_notes(config, claim.origin.images, claim.origin.config)):
                 note(text)
             if saver is not None:  # so that it goes on even if the other run is gone
                 cursor = feed.cursor() if feed.cursor else None
