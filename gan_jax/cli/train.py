@@ -32,7 +32,7 @@ class Train:
 
     Exit codes: 0 done; 2 cannot run as asked; 3 stopped on a problem that it found (values that are not finite, a
     full disk, a damaged checkpoint); 75 stopped by SIGTERM and 130 by Ctrl-C after saving, the same command goes on from
-    there. Before the first step either ends at once and leaves nothing behind.
+    there. Before the first step either ends at once and leaves nothing behind but what a method's stages made, once over.
 
     Of a run that is there, logging (--log), checkpoints, evaluations, diagnoses and --train.devices may be changed, and it
     may be made longer (--train.kimg). For everything else --fork NEW begins a new run at its newest checkpoint.

@@ -205,6 +205,11 @@ class _Chooser:
             flat = "; their transparency is laid on white" if survey.alpha and wanted < 4 else ""
             if not own:
                 how = f"the images are {colour}"
+            elif wanted == own and own > 1 and survey.channels == 1:
+                how = (
+                    "as the source's; the images are in grey, alike in all channels, and G learns to make such ones "
+                    "(--net.channels 1 makes the source grey)"
+                )
             elif wanted == own:
                 how = f"as the source's, the images are {colour}"
             else:
@@ -272,9 +277,21 @@ class _Chooser:
         self.set(net={"num_classes": len(classes)})
         if len(classes) != own and "transfer.classes" not in self.given:
             self.set(transfer={"classes": (-1,) * len(classes)})
-            self.say("classes", f"{len(classes)} of the images, each begins as the mean of the source's {own}")
+            self.say(
+                "classes",
+                f"{len(classes)} of the images, each begins as the mean of the source's {own}; --transfer.classes names one "
+                "of the source's for each",
+            )
+        elif "transfer.classes" in self.given:
+            self.say("classes", f"{len(classes)} of the images, on those of the source as asked")
         else:
-            self.say("classes", f"{len(classes)} of the images, on those of the source")
+            named = ", ".join(f"{i} {name}" for i, (_, name, _) in enumerate(classes[:5]))
+            more = ", .." if len(classes) > 5 else ""
+            self.say(
+                "classes",
+                f"{len(classes)} of the images ({named}{more}), each begins as the source's of this number; "
+                "--transfer.classes names others",
+            )
 
     def shots(self) -> None:
         survey, data = self.survey, self.config.data
@@ -295,6 +312,7 @@ class _Chooser:
     def length(self) -> None:
         kimg = FAST_KIMG if self.machine.accelerator else SHORT_KIMG if self.images < FEW else LONG_KIMG
         self.set(train={"kimg": kimg})
+        self.groups()
         kimg, train = self.config.train.kimg, self.config.train
         fitting = int(kimg * 1000 / max(1, train.batch * train.d_steps)) if 0 < kimg < math.inf else 1
         if fitting < train.steps_per_dispatch:  # a run is at least one dispatch long
@@ -314,6 +332,22 @@ class _Chooser:
             f"{kimg * 1000:,.0f} images shown in batches of {self.config.train.batch}{self._time(kimg)}; loss {loss.name}, "
             f"Adam {optim.lr:g}; longer or shorter: --train.kimg",
         )
+
+    def groups(self) -> None:
+        """A batch of whole groups where D compares the images of groups; groups that divide it where the batch was typed."""
+        group, batch = getattr(self.net, "mbstd_group", 0), self.config.train.batch
+        if group < 1 or batch < 1 or batch % group == 0:
+            return
+        if self.free("train.batch"):
+            self.set(train={"batch": max(1, batch // group) * group})
+            self.say("batch", f"{self.config.train.batch}, in which D compares whole groups of {group} images")
+        elif self.free("net.mbstd_group") and batch > 1:
+            fitting = min((n for n in range(2, batch + 1) if batch % n == 0), key=lambda n: abs(n - group))
+            self.set(net={"mbstd_group": fitting})
+            self.say(
+                "groups",
+                f"D compares groups of {fitting} images; the source's {group} do not divide batches of {batch}",
+            )
 
     def _time(self, kimg: float) -> str:
         """`, about 7 min on 2 CPU cores`, by a count of a step's operations; nothing on an accelerator."""

@@ -127,7 +127,11 @@ def schedule_notes(config: Config, images: int, before: Config | None = None) ->
     notes = []
     if config.optim.schedule != "constant":
         share = lambda config: float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, np.asarray(images)))
-        was = "" if before is None or share(before) == share(config) else f" (it was {share(before):.0%} of its optim.lr before)"
+        was = (
+            ""
+            if before is None or share(before) == share(config)
+            else f" (it was {share(before):.0%} of its optim.lr before)"
+        )
         notes.append(
             f"step sizes go on at {share(config):.0%} of optim.lr{was}: optim.schedule {config.optim.schedule} falls over "
             f"train.kimg {config.train.kimg:g}"

@@ -66,9 +66,14 @@ def test_a_run_is_made_longer_where_its_length_is_in_no_schedule():
 
 
 def test_where_schedules_stand_is_said():
-    falls = dataclasses.replace(OLD, optim=OptimConfig(schedule="linear"), train=dataclasses.replace(OLD.train, kimg=10.0))
+    falls = dataclasses.replace(
+        OLD, optim=OptimConfig(schedule="linear"), train=dataclasses.replace(OLD.train, kimg=10.0)
+    )
     (said,) = schedule_notes(longer(falls, 40.0), 10_000, falls)
-    assert "go on at 75% of optim.lr (it was 0% of its optim.lr before): optim.schedule linear falls over train.kimg 40" in said
+    assert (
+        "go on at 75% of optim.lr (it was 0% of its optim.lr before): optim.schedule linear falls over train.kimg 40"
+        in said
+    )
     slow = dataclasses.replace(OLD, anneal=AnnealConfig(kimg=4.0, lr=1e-5))
     assert schedule_notes(slow, 4000) == ["annealed values are at their ends since 4 kimg and stay there: lr 1e-05"]
     assert "which they reach at 4 kimg, whatever train.kimg is: lr 1e-05" in schedule_notes(slow, 3999)[0]

@@ -124,6 +124,41 @@ def test_classes_follow_source_and_labels():
         of(GREY, None, None, ("net.num_classes",), net={"num_classes": 3})
 
 
+def test_classes_on_those_of_the_source_say_which():
+    conditional = Pretrained("c", ResNetConfig(num_classes=3))
+    labels = ((0, "ape", 30), (1, "cat", 20), (3, "dog", 9))  # label 2 has no image
+    found = of(conditional, Survey(classes=labels))
+    assert found.config.net.num_classes == 3 and found.config.transfer.classes is None
+    assert "3 of the images (0 ape, 1 cat, 2 dog), each begins as the source's of this number" in line(found, "classes")
+    asked = of(conditional, Survey(classes=labels), None, ("transfer.classes",), transfer={"classes": (2, 0, 1)})
+    assert line(asked, "classes").endswith("on those of the source as asked")
+
+
+def test_grey_images_in_a_colour_source_say_what_becomes_of_them():
+    found = of(FACES, Survey(channels=1))
+    assert found.config.net.channels == 3
+    assert "the images are in grey, alike in all channels" in line(found, "channels")
+    assert "--net.channels 1 makes the source grey" in line(found, "channels")
+
+
+@pytest.mark.parametrize(("group", "batch"), [(7, 28), (3, 30), (5, 30), (4, 32), (0, 32), (40, 40)])
+def test_batches_are_whole_groups_of_the_source(group, batch):
+    source = Pretrained("s", StyleGAN2Config(resolution=64, mbstd_group=group, channel_base=512, channel_max=16))
+    found = of(source)
+    assert found.config.train.batch == batch and found.config.validate()
+    assert ("batch" in {text.partition(":")[0] for text in found.lines}) == (batch != 32)
+
+
+@pytest.mark.parametrize(("batch", "group"), [(8, 8), (6, 6), (20, 5), (13, 13)])
+def test_groups_give_way_to_a_batch_that_was_typed(batch, group):
+    source = Pretrained("s", StyleGAN2Config(resolution=64, mbstd_group=7, channel_base=512, channel_max=16))
+    found = of(source, None, None, ("train.batch",), train={"batch": batch})
+    assert found.config.net.mbstd_group == group and found.config.train.batch == batch and found.config.validate()
+    assert f"D compares groups of {group} images; the source's 7 do not divide batches of {batch}" in line(
+        found, "groups"
+    )
+
+
 def test_features_are_the_best_that_are_here():
     assert of(FACES, None, HERE).config.evaluate.features == "mobilenetv2"
     assert of(FACES, None, HERE).config.evaluate.n_fake == 500  # no Frechet distance of 59 images and 1,280 features
