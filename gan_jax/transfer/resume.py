@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 
 from gan_jax.config import Config, ConfigError, differences
 from gan_jax.files import typed
@@ -126,7 +126,7 @@ def schedule_notes(config: Config, images: int, before: Config | None = None) ->
     """
     notes = []
     if config.optim.schedule != "constant":
-        share = lambda config: float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, np.asarray(images)))
+        share = lambda config: float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, jnp.asarray(images)))
         was = (
             ""
             if before is None or share(before) == share(config)
