@@ -50,8 +50,13 @@ def main(argv: Sequence[str]) -> int:
         print(printable(f"gan-jax rank-sources: {said}"), file=sys.stderr)
     ranking = rank_sources(sources, args.data, features=args.features, n=args.n, k=args.k, seed=args.seed)
     print_table(table(ranking), f"Sources for {args.data.source}")
+    for note in ranking.notes:
+        print(printable(f"note: {note}"))
     best = ranking.scores[0]
-    print(f"recommended: {best.source} (recall {best.recall:.3f} on {ranking.features})")
+    if best.recall > 0:
+        print(f"recommended: {best.source} (recall {best.recall:.3f} on {ranking.features})")
+    else:
+        print(f"no source reaches the target (recall 0 on {ranking.features}); the nearest by KID: {best.source}")
     return 0
 
 

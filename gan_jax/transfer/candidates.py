@@ -78,6 +78,9 @@ def pick(
         return dataclasses.replace(widest, why=f"the largest one in colour; they were not compared, for {error}")
     best, *others = found.scores
     rest = ", ".join(f"{one.recall:.2f} of {one.source}" for one in others)
+    if best.recall == 0:
+        why = f"the nearest by KID; none reaches any of {found.n_target} images (recall 0; {found.features})"
+        return dataclasses.replace(look_at(best.source), why=why)
     why = f"it reaches the most of {found.n_target} images (recall {best.recall:.2f}, against {rest}; {found.features})"
     return dataclasses.replace(look_at(best.source), why=why)
 
