@@ -149,14 +149,16 @@ def _source(named: str | None, data: DataConfig, out: str | None, wanted: Sequen
         return look_at(named)
     found = candidates(leave_out=None if out is None else Path(out))
     suited = [name for name in found if all(hasattr(look_at(name).net, field) for field in wanted)]
+    options = ""
     if suited and len(suited) < len(found):
         others = ", ".join(name for name in found if name not in suited)
-        print(f"left aside, since their networks have no --net.{' or --net.'.join(wanted).replace('_', '-')}: {others}")
+        options = f"--net.{' or --net.'.join(wanted).replace('_', '-')}"
+        print(f"left aside, since their networks have no {options}: {others}")
         found = suited
     if len(found) > 1:
         print(f"comparing {len(found)} sources on this machine: {', '.join(found)}", flush=True)
     here = machine().features
-    return pick(found, data, here[0] if here else "fashion-v1")
+    return pick(found, data, here[0] if here else "fashion-v1", wanted=options)
 
 
 def machine() -> Any:

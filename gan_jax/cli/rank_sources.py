@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
         print(printable(f"gan-jax rank-sources: {said}"), file=sys.stderr)
     ranking = rank_sources(sources, args.data, features=args.features, n=args.n, k=args.k, seed=args.seed)
     print_table(table(ranking), f"Sources for {args.data.source}")
+    for note in ranking.notes:
+        print(printable(f"note: {note}"))
     print(printable(advice(ranking)))
     return 0
 

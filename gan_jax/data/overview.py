@@ -254,7 +254,8 @@ def usage(found: Survey, shape: Shape) -> dict[str, str]:
     smaller, same = sum(n for s, n in scales if s < 1), sum(n for s, n in scales if s == 1)
     larger = found.count - smaller - same
     size = (
-        f"the network's (--net.resolution); at {example} px {smaller:,} are reduced, {same:,} kept, {larger:,} enlarged"
+        f"the network's, in transfer the source's (--net.resolution); at {example} px {smaller:,} are reduced, "
+        f"{same:,} kept, {larger:,} enlarged"
     )
     oblong = sum(n for (w, h), n in found.sizes.items() if w != h)
     how = {"crop": "cut to the centre", "pad": "padded with black", "stretch": "stretched"}

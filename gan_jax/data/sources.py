@@ -182,6 +182,13 @@ def read_npz(rest: str, shape: Shape) -> Images:
         raise
     except MemoryError as error:
         raise DataError(f"{path} declares arrays that do not fit into memory") from error
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{path} holds an array of Python objects, as numpy makes of images of several sizes; save one array "
+                "of uint8 [N, H, W, C], or the images as files of a folder"
+            ) from error
+        raise DataError(f"{path} cannot be read as npz: {error}") from error
     except Exception as error:  # zip, zlib, header and size errors of numpy have no common base
         raise DataError(f"{path} cannot be read as npz: {error}") from error
     found = from_arrays(images, labels, name=f"npz:{path}")

@@ -46,8 +46,17 @@ def look_at(name: str) -> Pretrained:
     return Pretrained(name, source.net, frozenset(roots & {"g_ema", "d"}))
 
 
-def pick(names: Sequence[str], data: DataConfig, features: str = "fashion-v1", seed: int = 0) -> Pretrained:
+def pick(
+    names: Sequence[str], data: DataConfig, features: str = "fashion-v1", seed: int = 0, wanted: str = ""
+) -> Pretrained:
     """The source of the highest recall, by a quick look at all, and in its `why` what was seen.
+
+    Args:
+      names: of the sources.
+      data: that they are to suit.
+      features: of which network.
+      seed: of what they are sampled with.
+      wanted: what others on this machine were left out for not having, for the `why`.
 
     Raises:
       ConfigError: there is no source.
@@ -58,8 +67,9 @@ def pick(names: Sequence[str], data: DataConfig, features: str = "fashion-v1", s
             "--transfer.source none"
         )
     if len(names) == 1:
-        more = f"; a pair of 64 px in colour: gan-jax weights get {PAIRS[0]}" if PAIRS[0] not in names else ""
-        return dataclasses.replace(look_at(names[0]), why=f"the only pair on this machine{more}")
+        more = "" if is_pair_there(PAIRS[0]) else f"; a pair of 64 px in colour: gan-jax weights get {PAIRS[0]}"
+        only = f"the only pair on this machine{f' that has {wanted}' if wanted else ''}"
+        return dataclasses.replace(look_at(names[0]), why=only + more)
     few = dataclasses.replace(data, shots=None)
     try:
         found = rank_sources(names, few, features=features, n=IMAGES, most=IMAGES, seed=seed)

@@ -266,6 +266,9 @@ class _Chooser:
         if not own:
             if len(classes) > 1:
                 offer = f"; --net.num-classes {len(classes)} uses them" if hasattr(net, "num_classes") else ""
+                named = {"transfer.source", "transfer.donors", "donors"} & self.given
+                if not offer and self.pretrained is not None and not named:
+                    offer = f"; --net.num-classes {len(classes)} takes a source whose networks can have classes"
                 self.say("classes", f"none, so the labels of {len(classes)} classes are not used{offer}")
             return
         if not classes:

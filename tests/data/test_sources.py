@@ -205,7 +205,7 @@ def test_npz_files_that_do_not_fit(tmp_path):
     with pytest.raises(DataError, match="x.npz: 2 labels for 3 images"):
         load(f"npz:{path}")
     np.savez(path, images=np.array([object()]))
-    with pytest.raises(DataError, match="x.npz cannot be read as npz: .*allow_pickle"):
+    with pytest.raises(DataError, match="x.npz holds an array of Python objects, .* save one array of uint8"):
         load(f"npz:{path}")
     np.savez(path, images=np.zeros((3, 64, 64), np.uint8))
     path.write_bytes(path.read_bytes()[:5000])
