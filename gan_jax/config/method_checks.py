@@ -36,22 +36,29 @@ def method_problems(config: Config) -> Iterator[str]:
         yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
     if 0 < config.train.kimg <= transfer.d_warmup_kimg:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
-    yield from _stages(config)
+    yield from stage_problems(config)
     if isinstance(transfer, BSAConfig):
         yield from _bsa(config)
 
 
-def _stages(config: Config) -> Iterator[str]:
-    """Whether the stages before the run proper leave it something to train; each is whole dispatches."""
-    transfer: Any = config.transfer
+def stage_counts(transfer: Any) -> dict[str, int]:
+    """How often each stage of a method is gone through before the run proper, by the name of its length."""
+    if hasattr(transfer, "root_kimg"):
+        return {"root_kimg": len(transfer.donors)}
     names = [name for name in STAGES if hasattr(transfer, name)]
     if getattr(transfer, "collapse", "distil") == "mean":
         names = [name for name in names if name != "distil_kimg"]
-    stages = [getattr(transfer, name) for name in names]
-    told = " and ".join(f"transfer.{name} {value:g}" for name, value in zip(names, stages, strict=True))
-    if (root := getattr(transfer, "root_kimg", None)) is not None:
-        stages = [root] * len(transfer.donors)
-        told = f"transfer.root_kimg {root:g} for each of {len(transfer.donors)} donors"
+    return dict.fromkeys(names, 1)
+
+
+def stage_problems(config: Config) -> Iterator[str]:
+    """Whether the stages before the run proper leave it something to train; each is whole dispatches."""
+    transfer: Any = config.transfer
+    counts = stage_counts(transfer)
+    stages = [getattr(transfer, name) for name, count in counts.items() for _ in range(count)]
+    told = " and ".join(f"transfer.{name} {getattr(transfer, name):g}" for name in counts)
+    if "root_kimg" in counts:
+        told += f" for each of {len(transfer.donors)} donors"
     train = config.train
     span = train.batch * train.d_steps * train.steps_per_dispatch
     if train.kimg <= 0 or span <= 0 or not all(0 <= stage < math.inf for stage in (train.kimg, *stages)):

@@ -28,6 +28,7 @@ from gan_jax.config import (
     SNGANConfig,
     StyleGAN2Config,
 )
+from gan_jax.config.method_checks import stage_counts, stage_problems
 from gan_jax.config.methods import BSAConfig, NADAConfig
 from gan_jax.data import Survey
 
@@ -114,6 +115,7 @@ def choose(
     chooser.shots()
     chooser.length()
     chooser.method()
+    chooser.stages()
     chooser.features()
     return Choices(chooser.config, tuple(chooser.lines))
 
@@ -356,6 +358,24 @@ class _Chooser:
                 )
             else:
                 self.say("networks", f"{alone} alone, the source has no other")
+
+    def stages(self) -> None:
+        """Shortens stages before the run proper that would leave nothing of a run of the length that is asked for."""
+        train, transfer = self.config.train, self.config.transfer
+        counts = stage_counts(transfer)
+        ours = [name for name in counts if self.free(f"transfer.{name}")]
+        if not ours or not any(stage_problems(self.config)):
+            return
+        part = train.kimg / (4 * sum(counts.values()))
+        usual = " and ".join(f"{getattr(transfer, name):g}" for name in ours)
+        self.set(transfer=dict.fromkeys(ours, part))
+        fitting = max(1, int(part * 1000 / (train.batch * train.d_steps)))
+        if fitting < train.steps_per_dispatch:  # a stage is whole dispatches
+            self.set(train={"steps_per_dispatch": fitting})
+        names = " and ".join(f"--transfer.{name.replace('_', '-')}" for name in ours)
+        self.say(
+            "stages", f"{names} {part:g}, since the usual {usual} would leave nothing of {train.kimg:g} to fine-tune"
+        )
 
     def features(self) -> None:
         colour = self.net.channels > 1 and self.survey.channels > 1

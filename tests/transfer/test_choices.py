@@ -19,6 +19,8 @@ from gan_jax.config import (
     ScratchConfig,
     StyleGAN2Config,
 )
+from gan_jax.config.method_checks import stage_problems
+from gan_jax.config.methods import GradientFusionConfig, RootingConfig
 from gan_jax.transfer.choices import Machine, Pretrained, can_freeze, choose, choose_colour, step_gflop
 
 
@@ -107,6 +109,24 @@ def test_a_generator_alone_offers_its_transfer_with_a_d_that_warms_up():
     assert "a fresh D trains alone for the first 1 kimg" in line(found, "networks")
     alone = of(dataclasses.replace(FACES, has=frozenset({"d"})))
     assert alone.config.transfer.networks == "d" and alone.config.validate()
+
+
+def test_stages_leave_a_short_run_something_to_train():
+    """A length that is asked for holds; usual lengths of stages before the run give way, in whole dispatches."""
+    fusion = GradientFusionConfig(source="a", donors=("b",))
+    base = Config(net=GREY.net, transfer=fusion, train=dataclasses.replace(Config().train, kimg=0.5))
+    found = choose(base, {"method", "train.kimg", "transfer.donors"}, Survey(), GREY)
+    assert found.config.transfer.fuse_kimg == 0.125 and found.config.train.kimg == 0.5
+    assert not list(stage_problems(found.config))
+    text = "--transfer.fuse-kimg 0.125, since the usual 1 would leave nothing of 0.5 to fine-tune"
+    assert line(found, "stages") == f"stages: {text}"
+    given = choose(base, {"method", "train.kimg", "transfer.fuse_kimg"}, Survey(), GREY).config
+    assert given.transfer.fuse_kimg == 1 and list(stage_problems(given))  # which is refused later
+    longer = dataclasses.replace(base, train=dataclasses.replace(base.train, kimg=4.0))
+    assert choose(longer, {"method", "train.kimg"}, Survey(), GREY).config.transfer.fuse_kimg == 1
+    cocktail = RootingConfig(source="a", donors=("b", "c"))
+    each = choose(dataclasses.replace(base, transfer=cocktail), {"method", "train.kimg"}, Survey(), GREY).config
+    assert each.transfer.root_kimg == 0.0625 and not list(stage_problems(each))
 
 
 def test_classes_follow_source_and_labels():
