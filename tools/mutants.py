@@ -52,6 +52,7 @@ VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pytest")
 TELLING = 24  # characters from which on a text is looked for elsewhere: a shorter one could be there by chance
 LIMIT_S = 300.0  # wall clock of one run of tests
 CAUGHT, SURVIVED, ERROR = "caught", "survived", "error"
+NOTHING_RAN = 4  # an exit code of pytest
 OUTPUT, SPENT, SCRATCH = "output.txt", "cpu_s.txt", "scratch"  # of a run of tests, in its copy
 
 # Every run has a process of its own, forked from one that has imported what takes long and is never changed here.
@@ -85,8 +86,8 @@ class Mutant:
 
 
 @dataclasses.dataclass(frozen=True)
-class TestRun:
-    """How a run of pytest ended: its exit code (None = stopped at the time limit), the first failure, tests that passed."""
+class Session:
+    """How a session of pytest ended: its exit code (None = stopped at the time limit), the first failure, tests that passed."""
 
     code: int | None
     failure: str
@@ -225,10 +226,12 @@ def applied(mutant: Mutant, folder: Path) -> Iterator[None]:
         path.write_bytes(original)
 
 
-def run_tests(folder: Path, tests: Sequence[str], limit_s: float, stop: threading.Event) -> TestRun:
+def run_tests(folder: Path, tests: Sequence[str], limit_s: float, stop: threading.Event) -> Session:
     """Runs tests in a copy, up to the first failure; ends them at the limit, and where `stop` is set."""
     nodes = [find_test(node, folder) for node in tests]
-    process = PROCESSES.Process(target=_session, args=(str(folder), nodes))
+    for name in (OUTPUT, SPENT):
+        (folder / name).unlink(missing_ok=True)
+    process = PROCESSES.Process(target=_run_pytest, args=(str(folder), nodes))
     process.start()
     end = time.monotonic() + limit_s
     while process.is_alive() and time.monotonic() < end and not stop.is_set():
@@ -238,19 +241,20 @@ def run_tests(folder: Path, tests: Sequence[str], limit_s: float, stop: threadin
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)
         process.join()
-    text = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace")
-    spent = folder / SPENT
+    output, spent = folder / OUTPUT, folder / SPENT
+    text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
     cpu_s = float(spent.read_text()) if spent.is_file() else 0.0
-    spent.unlink(missing_ok=True)
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     failure = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
     passed = re.search(r"\b(\d+) passed", text)
     tail = "\n".join(text.strip().splitlines()[-15:])
     code = None if late else process.exitcode
-    return TestRun(code, failure[1] if failure else "", int(passed[1]) if passed else 0, cpu_s, tail)
+    if code == 1 and not failure:  # the process ended, but not by a test
+        code = NOTHING_RAN
+    return Session(code, failure[1] if failure else "", int(passed[1]) if passed else 0, cpu_s, tail)
 
 
-def _session(folder: str, nodes: Sequence[str]) -> None:
+def _run_pytest(folder: str, nodes: Sequence[str]) -> None:
     """A session of pytest in a process of its own, and how long it took; its exit code is pytest's."""
     os.setsid()
     os.chdir(folder)
@@ -267,7 +271,7 @@ def _session(folder: str, nodes: Sequence[str]) -> None:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not Path(str(spec.origin)).is_relative_to(folder):
         print(f"Python imports {PACKAGE} from {spec and spec.origin} and not from {folder}", flush=True)
-        sys.exit(int(pytest.ExitCode.USAGE_ERROR))
+        sys.exit(NOTHING_RAN)
     code = int(pytest.main(["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *nodes]))
     sys.stdout.flush()
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -278,7 +282,7 @@ def _session(folder: str, nodes: Sequence[str]) -> None:
 # -- all of them ---------------------------------------------------------------------------------------------------
 
 
-def judge(mutant: Mutant, run: TestRun) -> Result:
+def judge(mutant: Mutant, run: Session) -> Result:
     """What the tests' end says of a mutant.
 
     An exit code of pytest of 1 is a test that failed. With others no test ran to its end: a module could not be
@@ -325,7 +329,7 @@ class Workers:
         finally:
             self._free.put(folder)
 
-    def baseline(self, test: str) -> TestRun:
+    def baseline(self, test: str) -> Session:
         """A test without any mutant."""
         with self._folder() as folder:
             return run_tests(folder, [test], self._limit_s, self.stop)
@@ -364,7 +368,7 @@ def run_all(mutants: Sequence[Mutant], jobs: int, limit_s: float) -> tuple[list[
     return [results[mutant.name] for mutant in mutants], sum(run.cpu_s for run in runs.values())
 
 
-def _printed_baseline(test: str, run: TestRun) -> TestRun:
+def _printed_baseline(test: str, run: Session) -> Session:
     if run.code == 0 and run.passed:
         print(f"  {run.cpu_s:6.1f} s  {run.passed:4} passed  {test}", flush=True)
     else:
@@ -409,7 +413,7 @@ def summarise(results: Sequence[Result], baseline_s: float) -> dict[str, Any]:
             {
                 "name": result.mutant.name,
                 "outcome": result.outcome,
-                "detail": result.detail.splitlines()[0],
+                "detail": result.detail.partition("\n")[0],
                 "cpu_s": round(result.cpu_s, 1),
             }
             for result in results
