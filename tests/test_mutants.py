@@ -94,9 +94,23 @@ def test_what_an_exit_code_means(tool, mutant, code, outcome, detail):
     assert (found.outcome, found.detail, found.cpu_s) == (outcome, detail, 1.5)
 
 
-def test_only_new_survivors_count(tool, mutant, tmp_path):
+def test_only_new_survivors_count(tool, mutant):
     survivor = tool.Result(mutant, tool.SURVIVED, "", 1.0)
-    stored = tmp_path / "results.json"
-    assert tool.newly_survived([survivor], stored) == ["ema"]
-    stored.write_text('{"survived": ["ema"]}')
-    assert tool.newly_survived([survivor], stored) == []
+    assert tool.newly_survived([survivor], {}) == ["ema"]
+    assert tool.newly_survived([survivor], {"survived": ["ema"]}) == []
+
+
+def test_results_of_a_part_leave_the_others(tool, mutant):
+    other = dataclasses.replace(mutant, name="other", file="gan_jax/trees.py", tests=("tests/test_trees.py",))
+    table, test = [mutant, other], mutant.tests[0]
+    survivor, caught = tool.Result(mutant, tool.SURVIVED, "", 1.0), tool.Result(other, tool.CAUGHT, "a\nb", 2.0)
+    whole = tool.summarise(table, [survivor, caught], {test: 3.0, "tests/test_trees.py": 4.0}, {})
+    assert (whole["mutants"], whole["caught"], whole["share"], whole["survived"]) == (2, 1, 0.5, ["ema"])
+    assert whole["cpu_s"] == {"tests": 7.0, "mutants": 3.0} and whole["packages"] == {
+        "top": "1 of 1",
+        "train": "0 of 1",
+    }
+    part = tool.summarise(table, [dataclasses.replace(survivor, outcome=tool.CAUGHT)], {test: 3.5}, whole)
+    assert (part["caught"], part["survived"], part["tests"][test]) == (2, [], 3.5)
+    assert part["results"][1] == {"name": "other", "outcome": "caught", "detail": "a", "cpu_s": 2.0}
+    assert tool.summarise([other], [], {}, part)["mutants"] == 1  # what left the table leaves the results

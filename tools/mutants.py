@@ -38,7 +38,7 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -345,8 +345,8 @@ class Workers:
                 return Result(mutant, ERROR, str(error), 0.0)
 
 
-def run_all(mutants: Sequence[Mutant], jobs: int, limit_s: float) -> tuple[list[Result], float]:
-    """Runs every mutant: the results in the order of the table, and the user and system time of the tests without any."""
+def run_all(mutants: Sequence[Mutant], jobs: int, limit_s: float) -> tuple[list[Result], dict[str, float]]:
+    """Runs every mutant: the results in the order of the table, and the user and system time of each test without any."""
     with Workers(jobs, limit_s) as workers, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
             tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
@@ -366,7 +366,7 @@ def run_all(mutants: Sequence[Mutant], jobs: int, limit_s: float) -> tuple[list[
             workers.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return [results[mutant.name] for mutant in mutants], sum(run.cpu_s for run in runs.values())
+    return [results[mutant.name] for mutant in mutants], {test: run.cpu_s for test, run in runs.items()}
 
 
 def _printed_baseline(test: str, run: Session) -> Session:
@@ -389,42 +389,64 @@ def package_of(mutant: Mutant) -> str:
     return parts[1] if len(parts) > 2 else "top"
 
 
-def summarise(results: Sequence[Result], baseline_s: float) -> dict[str, Any]:
-    """The results as JSON values."""
-    packages: dict[str, list[int]] = {}
+def summarise(
+    table: Sequence[Mutant], results: Sequence[Result], tests: Mapping[str, float], stored: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The results as JSON values, in the order of the table.
+
+    Args:
+      table: all mutants.
+      results: of those that were run.
+      tests: user and system time of each of their tests without any mutant.
+      stored: results of before, which stay for the others.
+    """
+    rows = {row["name"]: row for row in stored.get("results", ())}
     for result in results:
-        counts = packages.setdefault(package_of(result.mutant), [0, 0])
-        counts[0] += result.outcome == CAUGHT
+        rows[result.mutant.name] = {
+            "name": result.mutant.name,
+            "outcome": result.outcome,
+            "detail": result.detail.partition("\n")[0],
+            "cpu_s": round(result.cpu_s, 1),
+        }
+    known = [mutant for mutant in table if mutant.name in rows]
+    packages: dict[str, list[int]] = {}
+    for mutant in known:
+        counts = packages.setdefault(package_of(mutant), [0, 0])
+        counts[0] += rows[mutant.name]["outcome"] == CAUGHT
         counts[1] += 1
+    rows = {mutant.name: rows[mutant.name] for mutant in known}
+    of_table = dict.fromkeys(test for mutant in known for test in mutant.tests)
+    spent = stored.get("tests", {}) | {test: round(cpu_s, 1) for test, cpu_s in tests.items()}
+    spent = {test: spent[test] for test in of_table if test in spent}
+    caught = sum(row["outcome"] == CAUGHT for row in rows.values())
     commit = subprocess.run(
         ["git", "-C", str(ROOT), "log", "-1", "--format=%cI"], capture_output=True, text=True, check=False
     )
-    caught = sum(result.outcome == CAUGHT for result in results)
-    mutants_s = sum(result.cpu_s for result in results)
     return {
         "commit_date": commit.stdout.strip(),
         "versions": {"python": ".".join(map(str, sys.version_info[:3])), **{n: metadata.version(n) for n in VERSIONS}},
-        "mutants": len(results),
+        "mutants": len(rows),
         "caught": caught,
-        "share": round(caught / len(results), 4),
-        "cpu_s": {"without": round(baseline_s, 1), "mutants": round(mutants_s, 1)},
+        "share": round(caught / len(rows), 4),
+        "cpu_s": {
+            "tests": round(sum(spent.values()), 1),
+            "mutants": round(sum(row["cpu_s"] for row in rows.values()), 1),
+        },
         "packages": {name: f"{counts[0]} of {counts[1]}" for name, counts in sorted(packages.items())},
-        "survived": [result.mutant.name for result in results if result.outcome == SURVIVED],
-        "results": [
-            {
-                "name": result.mutant.name,
-                "outcome": result.outcome,
-                "detail": result.detail.partition("\n")[0],
-                "cpu_s": round(result.cpu_s, 1),
-            }
-            for result in results
-        ],
+        "survived": [name for name, row in rows.items() if row["outcome"] == SURVIVED],
+        "results": list(rows.values()),
+        "tests": spent,
     }
 
 
-def newly_survived(results: Sequence[Result], before: Path) -> list[str]:
+def read_results(path: Path) -> dict[str, Any]:
+    """Stored results; empty where there are none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def newly_survived(results: Sequence[Result], stored: Mapping[str, Any]) -> list[str]:
     """Mutants that survive, and did not in the stored results (or were not there)."""
-    known = json.loads(before.read_text(encoding="utf-8"))["survived"] if before.is_file() else []
+    known = stored.get("survived", ())
     return [r.mutant.name for r in results if r.outcome == SURVIVED and r.mutant.name not in known]
 
 
@@ -433,15 +455,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Mutation tests: does a test fail where a fault is put in?")
     parser.add_argument("--only", metavar="PATTERN", help="regular expression over name, file and fault of a mutant")
     parser.add_argument("--jobs", type=int, default=1, help="workers, each with a copy of the tree and one process")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="file to write the results to")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="OUT",
+        help="file to write the results to; with --only, those of the others stay in it",
+    )
     parser.add_argument("--limit", type=float, default=LIMIT_S, metavar="SECONDS", help="of one run of tests")
     parser.add_argument("--check", action="store_true", help="say whether all can be applied, and run nothing")
     args = parser.parse_args(argv)
     try:
-        mutants = read_table(TABLE)
+        mutants = table = read_table(TABLE)
         if args.only:
             pattern = re.compile(args.only)
-            mutants = [one for one in mutants if pattern.search(f"{one.name} {one.file} {one.fault}")]
+            mutants = [one for one in table if pattern.search(f"{one.name} {one.file} {one.fault}")]
         if not mutants:
             raise MutantError(f"no mutant has a match of {args.only!r}")
     except MutantError as error:
@@ -461,10 +488,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     PROCESSES.set_forkserver_preload(PRELOADED)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    results, baseline_s = run_all(mutants, args.jobs, args.limit)
-    summary = summarise(results, baseline_s)
+    stored = read_results(RESULTS)
+    results, tests = run_all(mutants, args.jobs, args.limit)
+    summary = summarise(table, results, tests, {})
     if args.json:
-        args.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        whole = summarise(table, results, tests, read_results(args.json) if args.only else {})
+        args.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(f"\n{'package':14} caught")
     for name, counts in summary["packages"].items():
         print(f"{name:14} {counts}")
@@ -478,7 +507,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if any(result.outcome == ERROR for result in results):
         return 2
-    if fresh := newly_survived(results, RESULTS):
+    if fresh := newly_survived(results, stored):
         print(f"survived, and did not in {RESULTS.name}: {', '.join(fresh)}")
         return 1
     return 0
