@@ -101,6 +101,7 @@ def test_damage_is_told(name, tmp_path):
         ({"train": {"batch": 10**400}}, r"config\.train\.batch is 10+\.\.\.; a number of at most 64 bits"),
         ({"optim": {"lr": 10**20}}, r"config\.optim\.lr is 100000000000000000000; a number of at most 64 bits"),
         ({"optim": {"lr": float("nan")}}, r"config\.optim\.lr is nan; use a finite number"),
+        ({"optim": {"lr": float("inf")}}, r"config\.optim\.lr is inf; use a finite number"),
         ({"optim": {"lr": True}}, r"config\.optim\.lr must be float, not True"),
         ({"train": {"batch": "8"}}, r"config\.train\.batch must be int, not '8'"),
         ({"net": {"kind": ["ResNetConfig"]}}, r"config\.net\.kind is \['ResNetConfig'\]; use one of"),
