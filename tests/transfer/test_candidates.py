@@ -65,7 +65,7 @@ def test_the_one_that_reaches_most_is_taken_and_why_is_said(here, monkeypatch):
     best = pick(["embedded:fashion16", "a"], DataConfig())
     assert best.name == "a" and "recall 0.70, against 0.20 of embedded:fashion16" in best.why
     monkeypatch.setattr(room, "rank_sources", ranking(("a", 0.0), ("embedded:fashion16", 0.0)))
-    assert "the nearest by KID; none reaches any of 9 images" in pick(["embedded:fashion16", "a"], DataConfig()).why
+    assert "no source resembles these 9 images" in pick(["embedded:fashion16", "a"], DataConfig()).why
     with pytest.raises(ConfigError, match="gan-jax weights get digiface64.*--transfer.source none"):
         pick([], DataConfig())
 
