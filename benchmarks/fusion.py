@@ -21,12 +21,12 @@ from gan_jax.fusion.conditional import Conditional, conditional, source_of
 from gan_jax.fusion.gradient import Coefficients
 from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import Net, Pair, build
+from gan_jax.tasks import task_of
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.state import GanState
 from gan_jax.train.step import Chosen
 from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.preparation import every_leaf
-from gan_jax.tasks import task_of
 from gan_jax.trees import count, partition
 
 TITLE = (

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 from gan_jax.config import AugmentConfig, Config, LossConfig, ResNetConfig, TrainConfig
+from gan_jax.tasks import task_of
 from gan_jax.train.compile import Program, use_all_cores
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.trainer import Trainer
-from gan_jax.tasks import task_of
 
 TITLE = "Four members of the 16 px ResNet pair of 24 channels, batch 16: ways to train a population"
 MEMBERS, STEPS, TOTAL = 4, 16, 320

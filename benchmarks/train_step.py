@@ -14,10 +14,10 @@ import numpy as np
 
 from benchmarks._timing import best_ms
 from gan_jax.config import Config, ResNetConfig, TrainConfig
+from gan_jax.tasks import task_of
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.trainer import Trainer
-from gan_jax.tasks import task_of
 
 TITLE = "One D and one G update of the ResNet pair, 32 images of 32 px, up to 32 channels"
 STEPS = (1, 8)

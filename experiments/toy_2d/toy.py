@@ -12,11 +12,11 @@ import numpy as np
 
 from gan_jax.config import Config, EMAConfig, LossConfig, MLPConfig, OptimConfig, TrainConfig
 from gan_jax.nets import build
+from gan_jax.tasks import task_of
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.compile import loop
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.trainer import Trainer
-from gan_jax.tasks import task_of
 
 Name = Literal["wide", "narrow", "target"]
 POINTS = 4096  # in a training set
