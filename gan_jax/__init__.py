@@ -158,6 +158,10 @@ def _config_classes() -> dict[str, str]:
     from pathlib import Path
 
     root = Path(__file__).parent
-    modules = {".".join(file.relative_to(root.parent).with_suffix("").parts): file for file in root.glob("config/**/*.py")}
-    names = {module: re.findall(r"^class ([A-Z]\w+)", file.read_text("utf-8"), re.M) for module, file in modules.items()}
+    modules = {
+        ".".join(file.relative_to(root.parent).with_suffix("").parts): file for file in root.glob("config/**/*.py")
+    }
+    names = {
+        module: re.findall(r"^class ([A-Z]\w+)", file.read_text("utf-8"), re.M) for module, file in modules.items()
+    }
     return {name: module.removesuffix(".__init__") for module, found in names.items() for name in found}

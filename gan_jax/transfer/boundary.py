@@ -18,7 +18,7 @@ from gan_jax.transfer.callbacks import paused
 from gan_jax.transfer.claim import Entry
 from gan_jax.transfer.folder import SAMPLES
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.record import Recorder, history_at, metric_of, write_evaluation, write_weights
+from gan_jax.transfer.record import Recorder, metric_of, write_evaluation, write_weights
 from gan_jax.transfer.signals import Stop
 
 
@@ -33,7 +33,7 @@ class Boundary:
       saver: keeps its states; None = nobody.
       feed: whose position is kept with them.
       recorder: writes rows, evaluations and grids.
-      made: its method.
+      method: its method.
       resumed: whether it goes on from a checkpoint.
     """
 
@@ -46,11 +46,11 @@ class Boundary:
         saver: Checkpointer | None,
         feed: Feed,
         recorder: Recorder,
-        made: Method,
+        method: Method,
         resumed: bool,
     ):
         self.config, self.folder, self.entry, self.stop = config, folder, entry, stop
-        self.saver, self.feed, self.recorder, self.made, self.resumed = saver, feed, recorder, made, resumed
+        self.saver, self.feed, self.recorder, self.method, self.resumed = saver, feed, recorder, method, resumed
         self.callbacks, self.note, self.total = recorder.callbacks, recorder.note, total_images(config)
 
     def hooks(self) -> Hooks:
@@ -103,7 +103,7 @@ class Boundary:
             return
         with paused(self.callbacks, "saving"):
             cursor = self.feed.cursor() if self.feed.cursor else None
-            history = history_at(self.folder, self.config, images, self.made.frozen)
+            history = self.recorder.history(images, self.method.frozen)
             self.saver.save(images, state, cursor=cursor, history=history)
 
     def finish(self, images: int, state: GanState) -> None:
@@ -114,8 +114,7 @@ class Boundary:
                 self.saver.wait()
             if is_first():
                 evaluation = self.recorder.at(images) if over else self.recorder.last
-                recorder, made = self.recorder, self.made
-                write_weights(self.folder, self.config, state, recorder.evaluator, evaluation, made)
+                write_weights(self.recorder, state, evaluation, self.method)
         if over:
             self.stop.at_once = True  # nothing can be lost any more
         else:

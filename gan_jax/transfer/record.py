@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from gan_jax.config import Config, ConfigError, to_dict
+from gan_jax.documents import read_document
 from gan_jax.files import replace
 from gan_jax.interop.weights import MANIFEST
 from gan_jax.metrics import extract
@@ -41,7 +42,7 @@ from gan_jax.transfer.folder import (
 )
 from gan_jax.transfer.method import Method
 
-__all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder", "history_at"]
+__all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder"]
 
 GRID_IMAGES = 64  # in a sample grid
 
@@ -57,6 +58,7 @@ class Recorder:
       evaluator: measures; None = nothing is measured.
       pair: the networks as they train.
       diagnosis: what else is looked at in an evaluation.
+      history: of the networks before this run trained them.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Recorder:
         evaluator: Evaluator | None,
         pair: Pair,
         diagnosis: Diagnosis | None = None,
+        history: Sequence[Step] = (),
     ):
+        self.config, self.before = config, tuple(history)
         self.folder, self.callbacks, self.note, self.evaluator = folder, callbacks, note, evaluator
         self.diagnosis, self.limits = diagnosis, config.diagnose
         self.fixed = root_key(config.train.seed)
@@ -83,6 +87,11 @@ class Recorder:
     def last(self) -> dict[str, Any] | None:
         """The newest evaluation."""
         return self.evaluations[-1] if self.evaluations else None
+
+    def history(self, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()) -> list[Step]:
+        """The history of the state after so many images: what came before this run, and its training."""
+        step = train_step(images, to_dict(self.config), frozen=frozen, measured_anew=measured_anew)
+        return [*self.before, step]
 
     def seconds(self) -> float:
         """Of this run, over all its processes."""
@@ -178,11 +187,20 @@ def metric_of(row: Mapping[str, Any]) -> float | None:
     return None if value is None else float(value)
 
 
-def write_start(folder: Path, plan: Plan, found: dict[str, Any]) -> None:
-    """`plan.json`; what the method found out in its preparation goes to `prepared.json`."""
-    if found:
-        write_json(folder / PREPARED, found)
+def write_start(folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
+    """`plan.json`; what the method measured and decided in its preparation goes to `prepared.json`."""
+    if prepared:
+        write_json(folder / PREPARED, prepared)
     replace(folder / PLAN, lambda part: part.write_text(plan.to_json(), encoding="utf-8"))
+
+
+def read_prepared(folder: Path) -> dict[str, Any]:
+    """What `write_start` wrote of a preparation; empty where it found nothing.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    return read_document(folder / PREPARED, ConfigError) if (folder / PREPARED).exists() else {}
 
 
 def write_history(folder: Path, history: Sequence[Step]) -> None:
@@ -207,25 +225,16 @@ def read_history(folder: Path) -> list[Step]:
         raise ConfigError(f"{error}{remedy}") from error
 
 
-def history_at(
-    folder: Path, config: Config, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()
-) -> list[Step]:
-    """The history of a run's state after so many images: what came before it, and its training."""
-    step = train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)
-    return [*read_history(folder), step]
-
-
-def write_weights(
-    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any, method: Method
-) -> None:
+def write_weights(recorder: Recorder, state: GanState, evaluation: dict[str, Any] | None, method: Method) -> None:
     """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history.
 
     A front of G that is kept goes along, and the names of the classes.
     """
+    config, folder, evaluator = recorder.config, recorder.folder, recorder.evaluator
     g_ema = state.ema["g"] if evaluator is None else evaluator.standing(state.ema["g"])
-    anew = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
+    measured = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
     images = int(state.images)
-    about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, method.frozen, anew)}
+    about = {"evaluation": evaluation, "images": images, "history": recorder.history(images, method.frozen, measured)}
     about |= method.front
     about = with_class_names(about, folder) if getattr(config.net, "num_classes", 0) else about
     variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.nets["d"])}

@@ -36,7 +36,9 @@ def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Sour
             raise ConfigError(f"--checkpoint {checkpoint} wants a run folder, and {path} is in memory")
         return model_source(path)
     if not isinstance(path, (str, Path)):
-        raise ConfigError(f"a source is a path, embedded:NAME or a model of gan_jax.load; this is of the type {type(path).__name__}")
+        raise ConfigError(
+            f"a source is a path, embedded:NAME or a model of gan_jax.load; this is of the type {type(path).__name__}"
+        )
     name, folder = str(path), Path(path)
     if name.startswith("embedded:") or not (folder / "config.json").is_file():
         if checkpoint is not None:

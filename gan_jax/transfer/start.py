@@ -126,9 +126,7 @@ def _trains(method: Method, path: str) -> bool:
     return all(told)
 
 
-def _plan(
-    policies: TransplantConfig, pair: Pair, method: Method, source: Source, target: dict[str, Any]
-) -> Plan:
+def _plan(policies: TransplantConfig, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:
     paths = flatten(target)
     fresh = tuple(pattern for pattern in method.fresh if any(match(pattern, path) for path in paths))
     frozen = tuple(path for path in paths if not _trains(method, path))

@@ -318,7 +318,9 @@ def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> Tra
         near = did_you_mean(unknown[0], names)
         raise ConfigError(f"a transplant has no option {unknown[0]!r}{near}; its policies are {', '.join(names)}")
     if policies is not None and not isinstance(policies, TransplantConfig):
-        raise ConfigError(f"policies is of the type {type(policies).__name__}; use a TransplantConfig, or keyword arguments")
+        raise ConfigError(
+            f"policies is of the type {type(policies).__name__}; use a TransplantConfig, or keyword arguments"
+        )
     policies = dataclasses.replace(policies or TransplantConfig(), **options)
     plain = {name: getattr(policies, name) for name in names if name != "classes"}  # those have checks of their own
     if wrong := next(part_problems("TransplantConfig", TransplantConfig(**plain)), None):
