@@ -9,7 +9,7 @@ Three lines to a picture:
 Everything that an example needs is here: `from gan_jax import Config, ResNetConfig, run`.
 
 A whole run: `run(Config(..), FOLDER)`, then `load(FOLDER)`, `evaluate`. Ready configurations: `few_shot`, `preset`.
-Data: `load_data`, `survey`. Which source: `rank_sources`. A method of your own: `Method`, `Extension`, `Regulariser`.
+Data: `load_data`, `survey`. Which source: `rank_sources`. A method of your own: `Method`, `Extension`, `Regulariser`, `chain`.
 Weights into another architecture, what became of each leaf, and what differs: `transplant`, `provenance`, `diff`; leaf by
 leaf: `pair_rules`, `make_plan`. Files of other programs: `import_file`, `export_file`.
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gan_jax.train.regularisers import Regulariser
     from gan_jax.train.trainer import Trainer
     from gan_jax.transfer.callbacks import Callbacks
+    from gan_jax.transfer.chain import chain
     from gan_jax.transfer.diagnostics import rank_sources
     from gan_jax.transfer.method import Method
     from gan_jax.transfer.models import load
@@ -59,6 +60,7 @@ __all__ = [
     "Trainer",
     "TransplantConfig",
     "build",
+    "chain",
     "diff",
     "evaluate",
     "export_file",
@@ -97,6 +99,7 @@ _HOMES = {  # name -> module, and its name there where that is another; configur
     "Trainer": "train.trainer",
     "TransplantConfig": "config",
     "build": "nets",
+    "chain": "transfer.chain",
     "diff": "transfer.source",
     "evaluate": "transfer.run:evaluate_model",
     "export_file": "interop.exporters",

@@ -18,7 +18,7 @@ from gan_jax.transfer.callbacks import paused
 from gan_jax.transfer.claim import Entry
 from gan_jax.transfer.folder import SAMPLES
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.record import Recorder, metric_of, write_evaluation, write_weights
+from gan_jax.transfer.record import Recorder, history_at, metric_of, write_evaluation, write_weights
 from gan_jax.transfer.signals import Stop
 
 
@@ -103,7 +103,7 @@ class Boundary:
             return
         with paused(self.callbacks, "saving"):
             cursor = self.feed.cursor() if self.feed.cursor else None
-            history = self.recorder.history(images, self.method.frozen)
+            history = history_at(self.recorder.history, self.config, images, self.method.frozen)
             self.saver.save(images, state, cursor=cursor, history=history)
 
     def finish(self, images: int, state: GanState) -> None:
@@ -114,7 +114,8 @@ class Boundary:
                 self.saver.wait()
             if is_first():
                 evaluation = self.recorder.at(images) if over else self.recorder.last
-                write_weights(self.recorder, state, evaluation, self.method)
+                evaluator, before = self.recorder.evaluator, self.recorder.history
+                write_weights(self.folder, self.config, state, evaluator, evaluation, self.method, before)
         if over:
             self.stop.at_once = True  # nothing can be lost any more
         else:
@@ -151,6 +152,15 @@ class Boundary:
 
 def stopped_early(entry: Entry, folder: Path) -> str:
     """What to say of a run that a signal ended at once."""
-    if not entry.begun:
+    go_on = f"gan-jax train {typed(folder)} does the rest"
+    if entry.begun:
+        return f"stopped; what was trained is kept in {folder}, and {go_on}"
+    if entry.kept is not None:
+        return f"stopped; what the stages before the run made is kept in {folder} (checkpoint of {entry.kept:,} images): {go_on}"
+    if entry.stage is None:
         return f"stopped before training began: nothing new is left in {folder}"
-    return f"stopped; what was trained is kept in {folder}, and gan-jax train {typed(folder)} does the rest"
+    name, images, total = entry.stage
+    return (
+        f"stopped in a stage before the run ({name}, {images:,} of {total:,} images), which is kept only when it is over: the "
+        f"same command begins it again; nothing new is left in {folder}"
+    )

@@ -122,6 +122,7 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
 
     return Method(
         starts=tuple(networks_of(config.networks)),
+        changes_source=True,
         constants=lambda nets: {"fused": nets["g"]} if config.preserve else {},
         prepare=prepare,
         extension=Extension(regularisers=(_preserved(config),) if config.preserve else ()),

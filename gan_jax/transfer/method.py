@@ -38,6 +38,8 @@ class Method:
       prepare: `(context, nets, constants) -> PreparedState`, work on the start that needs data or training, such as a
         probe. The shapes stay as they are.
       extension: what is added to each step.
+      name: of the method, as the command line has it.
+      changes_source: whether its preparation chooses or makes the G that training begins with.
     """
 
     starts: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ class Method:
     constants: Callable[[Networks], dict[str, Any]] = _no_constants
     prepare: Callable[[PrepareContext, Networks, dict[str, Any]], PreparedState] | None = None
     extension: Extension = Extension()
+    name: str = ""
+    changes_source: bool = False
 
     def trains(self, network: Network) -> Callable[[str], bool]:
         """Whether the leaf at a path below `network/params` is trained."""

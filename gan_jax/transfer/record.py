@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,9 +41,10 @@ from gan_jax.transfer.folder import (
 )
 from gan_jax.transfer.method import Method
 
-__all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder"]
+__all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder", "history_at"]
 
 GRID_IMAGES = 64  # in a sample grid
+STAGE_IMAGES = "stage_images"  # in `prepared.json`: real images that stages showed before the run proper
 
 
 class Recorder:
@@ -72,7 +72,7 @@ class Recorder:
         diagnosis: Diagnosis | None = None,
         history: Sequence[Step] = (),
     ):
-        self.config, self.before = config, tuple(history)
+        self.history = tuple(history)
         self.folder, self.callbacks, self.note, self.evaluator = folder, callbacks, note, evaluator
         self.diagnosis, self.limits = diagnosis, config.diagnose
         self.fixed = root_key(config.train.seed)
@@ -87,11 +87,6 @@ class Recorder:
     def last(self) -> dict[str, Any] | None:
         """The newest evaluation."""
         return self.evaluations[-1] if self.evaluations else None
-
-    def history(self, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()) -> list[Step]:
-        """The history of the state after so many images: what came before this run, and its training."""
-        step = train_step(images, to_dict(self.config), frozen=frozen, measured_anew=measured_anew)
-        return [*self.before, step]
 
     def seconds(self) -> float:
         """Of this run, over all its processes."""
@@ -195,12 +190,20 @@ def write_start(folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
 
 
 def read_prepared(folder: Path) -> dict[str, Any]:
-    """What `write_start` wrote of a preparation; empty where it found nothing.
+    """What `write_start` wrote of a preparation; empty where there was nothing.
 
     Raises:
       ConfigError: it is damaged.
     """
     return read_document(folder / PREPARED, ConfigError) if (folder / PREPARED).exists() else {}
+
+
+def prepared_images(folder: Path) -> int | None:
+    """Images that the stages before a run showed; None where there were none, or where nothing says so."""
+    try:
+        return read_prepared(folder).get(STAGE_IMAGES)
+    except (OSError, ConfigError):  # damaged: nothing but a picture depends on it
+        return None
 
 
 def write_history(folder: Path, history: Sequence[Step]) -> None:
@@ -225,17 +228,32 @@ def read_history(folder: Path) -> list[Step]:
         raise ConfigError(f"{error}{remedy}") from error
 
 
-def write_weights(recorder: Recorder, state: GanState, evaluation: dict[str, Any] | None, method: Method) -> None:
+def history_at(
+    before: Sequence[Step], config: Config, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()
+) -> list[Step]:
+    """The history of a run's state after so many images: what came before it, and its training."""
+    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)]
+
+
+def write_weights(
+    folder: Path,
+    config: Config,
+    state: GanState,
+    evaluator: Evaluator | None,
+    evaluation: dict[str, Any] | None,
+    method: Method,
+    before: Sequence[Step] = (),
+) -> None:
     """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history.
 
-    A front of G that is kept goes along, and the names of the classes.
+    A front of G that is kept goes along, and the names of the classes. `before` is the history of the networks before
+    this run.
     """
-    config, folder, evaluator = recorder.config, recorder.folder, recorder.evaluator
     g_ema = state.ema["g"] if evaluator is None else evaluator.standing(state.ema["g"])
     measured = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
     images = int(state.images)
-    about = {"evaluation": evaluation, "images": images, "history": recorder.history(images, method.frozen, measured)}
-    about |= method.front
+    history = history_at(before, config, images, method.frozen, measured)
+    about = {"evaluation": evaluation, "images": images, "history": history} | method.front
     about = with_class_names(about, folder) if getattr(config.net, "num_classes", 0) else about
     variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.nets["d"])}
     save(folder / WEIGHTS, config.net, variables, about)
@@ -244,5 +262,5 @@ def write_weights(recorder: Recorder, state: GanState, evaluation: dict[str, Any
 def write_evaluation(folder: Path, row: dict[str, Any]) -> None:
     """Adds to the manifest of `weights/` what they were measured as, once they are; nothing else of it changes."""
     path = folder / WEIGHTS / MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = read_document(path, ConfigError)
     write_json(path, {**manifest, "evaluation": row})

@@ -66,4 +66,4 @@ def cocktail(config: RootingConfig, pair: Pair) -> Method:
         donors = Donors(tuple(config.donors), [], [], {"by": "none", "donors": rows}, histories)
         return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, f"G and D are {words}", images=images)
 
-    return Method(starts=("g", "d"), prepare=prepare)
+    return Method(starts=("g", "d"), prepare=prepare, changes_source=True)

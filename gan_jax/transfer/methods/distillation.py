@@ -45,7 +45,7 @@ def distillation(config: DistillationConfig, pair: Pair) -> Method:
         told = {"g": {"all": list(shares[1:])}}
         return fused_pair(context, {"g": g, "d": d}, constants, donors, told, words, images=images, taught=rows)
 
-    return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
+    return Method(starts=tuple(networks_of(config.networks)), prepare=prepare, changes_source=True)
 
 
 def teachers_shares(config: DistillationConfig) -> tuple[float, ...]:

@@ -72,7 +72,7 @@ def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
             dropped=[config.donors[i] for i in dropped], taught=lessons, **found,
         )  # fmt: skip
 
-    return Method(starts=("g", "d"), prepare=prepare)
+    return Method(starts=("g", "d"), prepare=prepare, changes_source=True)
 
 
 def attending(config: FeatureFusionConfig) -> Extension:

@@ -83,7 +83,7 @@ def merged(config: MergeConfig, pair: Pair) -> Method:
         g = settled(bare, "g", g, context.key)
         return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, words, **found)
 
-    return Method(starts=tuple(networks_of(config.networks)), prepare=prepare)
+    return Method(starts=tuple(networks_of(config.networks)), prepare=prepare, changes_source=True)
 
 
 def _merge(

@@ -77,6 +77,7 @@ def minegan(config: MineGANConfig, pair: Pair) -> Method:
         frozen=() if config.finetune else own,
         grafts={"g": Graft(branches={NAME: init}, front=miner(config.moment, config.semantic))},
         prepare=prepare if config.mine_kimg > 0 else None,
+        changes_source=bool(config.donors),
     )
 
 

@@ -1,0 +1,154 @@
+"""Methods combined: what trains, what is paid, what is kept, and which pairs of methods are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gan_jax.config import (
+    CDCConfig,
+    ConfigError,
+    DCLConfig,
+    EWCConfig,
+    FeatureDistillationConfig,
+    FreezeDConfig,
+    GradientFusionConfig,
+    KMLConfig,
+    L2SPConfig,
+    LoRAConfig,
+    MergeConfig,
+    MLPConfig,
+    ResNetConfig,
+    RSSAConfig,
+)
+from gan_jax.nets import build
+from gan_jax.transfer.chain import chain
+from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.run import run
+from gan_jax.trees import flatten
+from tests.train.checkpoint_states import assert_same
+from tests.train.toy import run_config, save_pairs
+from tests.transfer.methods.resumed import Stops
+
+NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8, 8, 8))
+MAPS = ResNetConfig(resolution=16, channels=1, z_dim=4, channel_base=64, channel_max=4)
+
+
+def made(*configs, net=NET):
+    pair = build(net)
+    return chain(*(dataclasses.replace(make_method(c, pair), name=type(c).__name__) for c in configs))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    save_pairs(folder, NET)
+    return folder
+
+
+def config_of(sources, transfer, kimg=0.032, **train):
+    transfer = dataclasses.replace(transfer, source=str(sources / "first"))
+    if hasattr(transfer, "donors"):
+        transfer = dataclasses.replace(transfer, donors=(str(sources / "second"),))
+    config = run_config(f"npz:{sources / 'data.npz'}", kimg=kimg, devices=1, **train)
+    return dataclasses.replace(config, net=NET, transfer=transfer)
+
+
+def values(tree):
+    return {path: np.asarray(leaf) for path, leaf in flatten(tree).items()}
+
+
+def test_one_method_is_itself():
+    method = make_method(EWCConfig(), build(NET))
+    assert chain(method) is method
+    with pytest.raises(ConfigError, match="at least one"):
+        chain()
+
+
+def test_lora_with_ewc_pays_for_its_additions_alone(sources, tmp_path):
+    whole = lambda transfer, pair: chain(
+        dataclasses.replace(make_method(LoRAConfig(rank=2, source=transfer.source), pair), name="lora"),
+        dataclasses.replace(make_method(transfer, pair), name="ewc"),
+    )
+    config = config_of(sources, EWCConfig(samples=16, balance=0.1))
+    rows = []
+
+    class Rows(Stops):
+        def row(self, row):
+            rows.append(row)
+
+    state = run(config, tmp_path / "run", Rows(), method=whole).state
+    assert set(state.constants) == {"lora", "ewc"} and state.constants["lora"] == {}
+    start = values(state.constants["ewc"]["start"])
+    now = values(state.nets["g"]["params"])
+    assert start.keys() == now.keys()
+    for path, leaf in start.items():
+        assert (now[path] != leaf).any() == path.startswith("adapter/"), path
+    assert rows[-1]["ewc"] > 0, "moving is paid for"
+    assert any(
+        (leaf != 0).any() for path, leaf in values(state.constants["ewc"]["fisher"]).items() if "adapter" in path
+    )
+
+
+def test_a_chain_is_resumed_to_the_bit(sources, tmp_path):
+    def lora_l2(transfer, pair):
+        return chain(
+            dataclasses.replace(make_method(LoRAConfig(rank=2, source=transfer.source), pair), name="lora"),
+            dataclasses.replace(make_method(transfer, pair), name="l2_sp"),
+        )
+
+    config = config_of(sources, L2SPConfig(strength=0.1), kimg=0.112)
+    whole = run(config, tmp_path / "whole", method=lora_l2, quiet=True)
+    with pytest.raises(Stops.Broken):
+        run(config, tmp_path / "cut", Stops(), method=lora_l2)
+    assert_same(run(config, tmp_path / "cut", method=lora_l2, quiet=True).state, whole.state)
+
+
+def test_what_follows_a_fusion_holds_to_the_fused_generator(sources, tmp_path):
+    fused = lambda transfer, pair: chain(
+        dataclasses.replace(make_method(transfer, pair), name="gradient_fusion"),
+        dataclasses.replace(make_method(L2SPConfig(strength=1.0, source=transfer.source), pair), name="l2_sp"),
+    )
+    transfer = GradientFusionConfig(fuse_kimg=0.016, fuse_lr=0.3)
+    state = run(config_of(sources, transfer, kimg=0.032), tmp_path, method=fused, quiet=True).state
+    from gan_jax.tasks.model import load
+
+    source, held = values(load(sources / "first").variables["g_ema"]["params"]), values(state.constants["l2_sp"]["g"])
+    assert held.keys() == source.keys() and any((held[path] != source[path]).any() for path in source)
+
+
+def test_freeze_d_with_cdc_freezes_and_judges_patches():
+    method = made(FreezeDConfig(blocks=1), CDCConfig(anchor_every=2), net=MAPS)
+    trains = method.trains("d")
+    assert not trains("from_rgb/kernel") and trains("graft/patch/kernel") and trains("head/kernel")
+    assert method.extension.capture and {term.name for term in method.extension.regularisers} == {"consistency"}
+    assert method.grafts["d"].branches.keys() == {"patch"}
+
+
+@pytest.mark.parametrize(
+    ("configs", "net", "message"),
+    [
+        ((LoRAConfig(), KMLConfig()), NET, "LoRAConfig and KMLConfig cannot be combined: both adapt the leaves of"),
+        ((CDCConfig(), RSSAConfig()), MAPS, "both add patch to d"),
+        ((L2SPConfig(), L2SPConfig()), NET, "L2SPConfig is in a chain twice"),
+        (
+            (MergeConfig(donors=("x",)), GradientFusionConfig(donors=("x",))),
+            NET,
+            "both choose or make the G that training begins with",
+        ),
+    ],
+)
+def test_conflicts_are_refused_by_name(configs, net, message):
+    with pytest.raises(ConfigError, match=message):
+        made(*configs, net=net)
+
+
+def test_no_d_to_ask():
+    without = dataclasses.replace(make_method(L2SPConfig(), build(NET)), name="silent")
+    without = dataclasses.replace(without, extension=dataclasses.replace(without.extension, adversarial=False))
+    for other, words in ((DCLConfig(), "has a term of D"), (FeatureDistillationConfig(), "has a term of D")):
+        held = dataclasses.replace(make_method(other, build(MAPS)), name="other")
+        with pytest.raises(ConfigError, match=f"silent and other cannot be combined: .*{words}"):
+            chain(without, held)
