@@ -74,6 +74,7 @@ from gan_jax.config.training import (
     OptimConfig,
     TrainConfig,
 )
+from gan_jax.config.transplant import TransplantConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +164,7 @@ __all__ = [
     "ScratchConfig",
     "StyleGAN2Config",
     "TrainConfig",
+    "TransplantConfig",
     "differences",
     "from_dict",
     "net_from_dict",

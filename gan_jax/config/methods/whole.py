@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from gan_jax.config.transplant import TransplantConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class ScratchConfig:
@@ -12,19 +14,17 @@ class ScratchConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneConfig:
-    """Transplant a pretrained pair, then train what was copied (TransferGAN)."""
+class SourceConfig:
+    """Which pretrained networks a run starts from."""
 
     source: str = "embedded:fashion16"  # weights file, run folder or embedded pair
     networks: Literal["both", "g", "d"] = "both"  # which networks start from the source
     d_warmup_kimg: float = 0.0  # train D alone for so many thousand images first; wants > 0 when only G is copied
-    missing: Literal["error", "init"] = "init"  # a target leaf that the source lacks
-    unused: Literal["error", "drop"] = "error"  # a source leaf that the target lacks
-    shape: str = "adapt"  # a leaf of another shape: error, adapt (by its role), or the operations allowed: slice,widen
-    width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
-    d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
-    narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones
-    classes: tuple[int, ...] | None = None  # source class that each class starts from, -1 = mean; None = the same ones
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig(TransplantConfig, SourceConfig):  # fields of the last base come first
+    """Transplant a pretrained pair, then train what was copied (TransferGAN)."""
 
 
 @dataclasses.dataclass(frozen=True)
