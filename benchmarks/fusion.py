@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gan_jax.train.step import init_state
 
 from benchmarks import methods
 from gan_jax.config import ScratchConfig
@@ -24,6 +23,7 @@ from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import Net, Pair, build
 from gan_jax.tasks import image_task
 from gan_jax.train.compile import use_all_cores
+from gan_jax.train.step import init_state
 from gan_jax.trees import count, partition
 
 TITLE = (

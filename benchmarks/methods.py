@@ -15,9 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from gan_jax.transfer.trainers import step_flops
-from gan_jax.train.step import init_state
-from gan_jax.train.step import Chosen
 
 from gan_jax.config import (
     FUSIONS,
@@ -35,7 +32,9 @@ from gan_jax.train.compile import use_all_cores
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.fit import TaskOf, compile_phases
+from gan_jax.train.step import Chosen, init_state
 from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.trainers import step_flops
 from gan_jax.trees import count, partition
 
 TITLE = "One D and one G update by every method, ResNet pair of 32 px and up to 32 channels, 16 images"

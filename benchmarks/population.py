@@ -13,13 +13,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from gan_jax.train.step import init_state, make_step
 
 from gan_jax.config import AugmentConfig, Config, LossConfig, ResNetConfig, TrainConfig
 from gan_jax.nets import build
 from gan_jax.tasks import image_task
 from gan_jax.train.compile import Program, choose_devices, compile_jit, compile_population, use_all_cores
 from gan_jax.train.feed import resident_feed
+from gan_jax.train.step import init_state, make_step
 
 TITLE = "Four members of the 16 px ResNet pair of 24 channels, batch 16: ways to train a population"
 MEMBERS, STEPS, TOTAL = 4, 16, 320

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from gan_jax.train.step import init_state
 
 from benchmarks._timing import best_ms
 from gan_jax.config import Config, ResNetConfig, TrainConfig
@@ -20,6 +19,7 @@ from gan_jax.tasks import image_task
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.fit import compile_phases
+from gan_jax.train.step import init_state
 
 TITLE = "One D and one G update of the ResNet pair, 32 images of 32 px, up to 32 channels"
 STEPS = (1, 8)

@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gan_jax.train.step import init_state, make_step
 
 from gan_jax.config import Config, EMAConfig, LossConfig, MLPConfig, OptimConfig, TrainConfig
 from gan_jax.nets import build
@@ -17,6 +16,7 @@ from gan_jax.tasks import image_task
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.compile import loop
 from gan_jax.train.feed import resident_feed
+from gan_jax.train.step import init_state, make_step
 
 Name = Literal["wide", "narrow", "target"]
 POINTS = 4096  # in a training set

@@ -213,10 +213,8 @@ def _unmapped_metrics(out: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
     return state, jax.tree_util.tree_map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), metrics)
 
 
-def compile_population(
-    make: Callable[..., Step], steps: int, devices: Sequence[Device], *, own_data: bool = False
-) -> Program:
-    """Independent runs in one program, over states that lead with a member axis; the data are resident.
+def compile_population(make: Callable[..., Step], steps: int, devices: Sequence[Device]) -> Program:
+    """Independent runs in one program, over states and resident data that lead with a member axis.
 
     Members are spread over the devices. On CPU those of one device run one after the other, since `vmap` over
     convolution kernels makes grouped convolutions, several times slower there; elsewhere they are vmapped.
@@ -225,26 +223,23 @@ def compile_population(
       make: `make(axis_name=, devices=) -> step`.
       steps: steps in a dispatch.
       devices: must divide the members.
-      own_data: whether the data lead with a member axis too; else all members share them.
     """
     body = loop(make(axis_name=None, devices=1), steps, resident=True)
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
 
     def members(states: GanState, data: Any) -> tuple[GanState, Metrics]:
         if devices[0].platform != "cpu":
-            return jax.vmap(body, in_axes=(0, 0 if own_data else None))(states, data)
-        if own_data:
-            return jax.lax.map(lambda both: body(*both), (states, data))
-        return jax.lax.map(lambda state: body(state, data), states)
+            return jax.vmap(body)(states, data)
+        return jax.lax.map(lambda member: body(*member), (states, data))
 
     cut = PartitionSpec(AXIS)
-    dealt = cut if own_data else PartitionSpec()
-    mapped = jax.shard_map(members, mesh=mesh, in_specs=(cut, dealt), out_specs=(cut, cut), check_vma=False)
+    place = lambda tree: jax.device_put(tree, NamedSharding(mesh, cut))
+    mapped = jax.shard_map(members, mesh=mesh, in_specs=(cut, cut), out_specs=(cut, cut), check_vma=False)
     return Program(
         run=jax.jit(mapped, donate_argnums=0),
-        put=lambda states: jax.device_put(states, NamedSharding(mesh, cut)),
+        put=place,
         get=lambda states: states,
-        put_data=lambda data: jax.device_put(data, NamedSharding(mesh, dealt)),
+        put_data=place,
     )
 
 

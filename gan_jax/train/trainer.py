@@ -131,7 +131,7 @@ class Trainer:
         """The same for states and data that lead with an axis of members, each a run of its own."""
         make = lambda phases: functools.partial(self.step, phases=phases)
         steps = self.config.train.steps_per_dispatch
-        return {phases: compile_population(make(phases), steps, devices, own_data=True) for phases in self.stages()}
+        return {phases: compile_population(make(phases), steps, devices) for phases in self.stages()}
 
     def fit(
         self, state: GanState, hooks: Hooks = NO_HOOKS, programs: dict[Phases, Program] | None = None

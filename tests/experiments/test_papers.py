@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gan_jax.transfer.trainers import step_flops
 
 from gan_jax.cli import train
 from gan_jax.cli.arguments import load_experiment
@@ -32,6 +31,7 @@ from gan_jax.transfer.dataset import counted
 from gan_jax.transfer.encoders import ENCODERS, Encoder
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.trainers import step_flops
 from gan_jax.trees import flatten, match
 from tests.conftest import REPO
 from tests.train.toy import run_config

@@ -25,7 +25,8 @@ def make_state(number: int, width: int = 8) -> GanState:
     extras = {"ada_p": jnp.asarray(number / 7, jnp.float32), "half": kernel(5).astype(jnp.bfloat16)}
     g_ema = jax.tree.map(lambda x: x * 0.5, g)
     step, images = jnp.asarray(number, jnp.int32), jnp.asarray(number * 100, jnp.int32)
-    return GanState(step, images, g, d, g_ema, opt_g, opt_d, extras, jax.random.fold_in(jax.random.key(1), number))
+    key = jax.random.fold_in(jax.random.key(1), number)
+    return GanState(step, images, {"g": g, "d": d}, {"g": g_ema}, {"g": opt_g, "d": opt_d}, extras, key)
 
 
 def make_template(**options: int) -> GanState:

@@ -1,8 +1,10 @@
-"""One dispatch of one state under any compiler, for comparing what they compute."""
+"""Dispatches of one state under any compiler, for comparing what they compute."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +13,20 @@ import optax
 from numpy.testing import assert_allclose
 
 from gan_jax.config import AugmentConfig, Config, LossConfig, OptimConfig, TrainConfig
-from gan_jax.nets import build
-from gan_jax.tasks import image_task
-from gan_jax.train import step as update
-from gan_jax.train.compile import COMPILERS, compile_population
+from gan_jax.train.compile import COMPILERS, Program, compile_population
 from gan_jax.train.feed import resident_feed
-from gan_jax.train.step import init_state, make_step
+from gan_jax.train.trainer import Trainer
+from gan_jax.transfer.trainers import task_of
 from gan_jax.trees import flatten
 from tests.train.toy import NET, images
 
-ALL = (lambda path: True, lambda path: True)
 HINGE = LossConfig()
+PLAIN_SGD = OptimConfig(lr=1.0)  # with `gradients`: the change of a parameter is its gradient
+
+
+def gradients(*_):
+    """An optimiser whose updates are gradients, in place of Adam."""
+    return optax.identity()
 
 
 def make_config(loss=HINGE, policy=(), classes=0, net=NET, **train) -> Config:
@@ -33,69 +38,78 @@ def make_config(loss=HINGE, policy=(), classes=0, net=NET, **train) -> Config:
     )
 
 
-def make_state(config, trains=ALL, seed=0):
-    pair = build(config.net)
-    init = lambda key: init_state(
-        image_task(pair), config, jax.random.fold_in(key, 2), pair.g.init(jax.random.fold_in(key, 0)),
-        pair.d.init(jax.random.fold_in(key, 1)), trains,
-    )  # fmt: skip
-    return jax.jit(init)(jax.random.key(seed))
-
-
-def make_feed(config):
+def make_trainer(config: Config, **parts) -> Trainer:
     classes = getattr(config.net, "num_classes", 0)
     x, y = images(classes=classes)
-    return resident_feed(x, y if classes else None, mirror=True)
+    return Trainer(config, task_of(), resident_feed(x, y if classes else None, mirror=True), **parts)
 
 
-def make_program(config, compiler, devices, trains=ALL, phase="both"):
-    feed = make_feed(config)
+def make_state(trainer: Trainer, seed=0):
+    begin = lambda key: trainer.init(trainer.init_networks(key), jax.random.fold_in(key, 2))
+    return jax.jit(begin)(jax.random.key(seed))
 
-    def make(axis_name, devices):
-        task = image_task(build(config.net, axis_name), config.augment)
-        return make_step(task, config, feed.draw, trains, axis_name=axis_name, devices=devices, phase=phase)
 
-    k = config.train.steps_per_dispatch
+def make_program(trainer: Trainer, compiler="jit", devices=1, phases=None) -> Program:
+    """A program of these phases; None = of those in which a run ends."""
+    phases = trainer.task.active(math.inf) if phases is None else phases
+    make, steps = functools.partial(trainer.step, phases=phases), trainer.config.train.steps_per_dispatch
     if compiler == "population":
-        return compile_population(make, k, jax.devices()[:devices]), feed
-    return COMPILERS[compiler](make, k, jax.devices()[:devices], True), feed
+        return compile_population(make, steps, jax.devices()[:devices])
+    return COMPILERS[compiler](make, steps, jax.devices()[:devices], True, trainer.extension.sharding)
 
 
 def copy(tree):
     return jax.tree_util.tree_map(jnp.copy, tree)
 
 
+def members(*trees):
+    """Trees of one structure on a leading axis."""
+    return jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
 def host(tree):
-    return {
-        path: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
-        for path, x in flatten(tree).items()
-    }
+    """Leaves by path, copied: what is on the device may be donated."""
+    key = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+    return {path: np.array(key(x)) for path, x in flatten(tree).items()}
 
 
-def dispatch(config, compiler, devices, state, trains=ALL, phase="both", times=1):
-    program, feed = make_program(config, compiler, devices, trains, phase)
-    placed, data, metrics = program.put(copy(state)), program.put_data(feed.resident), None
-    for _ in range(times):
+def dispatches(trainer: Trainer, state, compiler="jit", devices=1, phases=None):
+    """After each dispatch the leaves by path, and the metrics; without an end."""
+    program, one = make_program(trainer, compiler, devices, phases), compiler == "population"
+    many = (lambda tree: members(tree)) if one else copy
+    placed, data = (
+        program.put(many(state)),
+        program.put_data(many(trainer.feed.resident) if one else trainer.feed.resident),
+    )
+    member = lambda rows: {name: np.asarray(x)[0] if one else np.asarray(x) for name, x in rows.items()}
+    while True:
         placed, metrics = program.run(placed, data)
-    return host(program.get(placed)), {k: np.asarray(v) for k, v in metrics.items()}
+        yield member(host(program.get(placed))), member(metrics)
 
 
-def assert_parity(config, runs, monkeypatch, atol=2e-6):
-    """A step by `jit` on one device gives what each (compiler, devices) of `runs` gives.
+def dispatch(trainer: Trainer, state, compiler="jit", devices=1, times=1, phases=None):
+    """The leaves by path after some dispatches, and the metrics of the last."""
+    rows = dispatches(trainer, state, compiler, devices, phases)
+    return [next(rows) for _ in range(times)][-1]
 
-    Plain SGD with step size 1, so that the change of a parameter is its gradient.
-    """
-    monkeypatch.setattr(update, "make_adam", lambda *_: optax.identity())
-    config = dataclasses.replace(config, optim=OptimConfig(lr=1.0))
-    state = make_state(config)
-    before = host(state)
-    want, metrics = dispatch(config, "jit", 1, state)
-    params = [path for path in want if path[:9] in ("g/params/", "d/params/")]
-    moved = [path for path in params if np.abs(want[path] - before[path]).max() > 1e-6]
-    assert len(moved) >= 0.7 * len(params), "a test of gradients that vanish tests nothing"
+
+def assert_same_everywhere(trainer: Trainer, state, runs, atol=2e-6):
+    """A step by `jit` on one device gives what each (compiler, devices) of `runs` gives. Returns its leaves by path."""
+    want, metrics = dispatch(trainer, state)
     for compiler, devices in runs:
-        got, other = dispatch(config, compiler, devices, state)
+        got, other = dispatch(trainer, state, compiler, devices)
         for path, value in want.items():
             assert_allclose(got[path], value, rtol=2e-4, atol=atol, err_msg=f"{compiler} on {devices}: {path}")
         for key, value in metrics.items():
             assert_allclose(other[key], value, rtol=2e-4, atol=atol, err_msg=key)
+    return want
+
+
+def assert_parity(config: Config, runs, atol=2e-6):
+    """Every compiler computes the same gradients of fresh networks, and most of these are not 0."""
+    trainer = make_trainer(dataclasses.replace(config, optim=PLAIN_SGD), optimizer=gradients)
+    state = make_state(trainer)
+    before, after = host(state), assert_same_everywhere(trainer, state, runs, atol)
+    params = [path for path in after if path[:9] in ("g/params/", "d/params/")]
+    moved = [path for path in params if np.abs(after[path] - before[path]).max() > 1e-6]
+    assert len(moved) >= 0.7 * len(params), "a test of gradients that vanish tests nothing"

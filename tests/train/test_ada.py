@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from gan_jax.config import AugmentConfig, ConfigError, LossConfig, ResNetConfig
 from gan_jax.nets.build import NETS
 from gan_jax.train.augment import adapt_augment, init_augment
-from tests.train.games import assert_parity, copy, make_config, make_program, make_state
+from tests.train.games import assert_parity, dispatches, make_config, make_state, make_trainer
 from tests.train.toy import build_toy
 
 
@@ -37,23 +37,21 @@ def test_p_changes_after_every_fourth_minibatch():
 @pytest.mark.parametrize(("bias", "expected"), [(30.0, [0, 0.5, 1, 1]), (-30.0, [0, 0, 0, 0])])
 def test_p_rises_when_d_is_sure_and_stays_at_0_else(bias, expected):
     """D calls all images real, or none: 3 dispatches of 4 steps."""
-    config = with_ada(make_config(LossConfig("wasserstein"), steps_per_dispatch=4))
-    state = make_state(config)
+    trainer = make_trainer(with_ada(make_config(LossConfig("wasserstein"), steps_per_dispatch=4)))
+    state = make_state(trainer)
     head = state.nets["d"]["params"]["head"]
     params = {**state.nets["d"]["params"], "head": {**head, "bias": jnp.full_like(head["bias"], bias)}}
-    state = dataclasses.replace(state, d={**state.nets["d"], "params": params})
-    program, feed = make_program(config, "jit", 2)
-    placed, data = program.put(copy(state)), program.put_data(feed.resident)
+    rows = dispatches(trainer, state.with_nets(d={**state.nets["d"], "params": params}), "jit", 2)
     for before, after in zip(expected[:-1], expected[1:]):
-        placed, metrics = program.run(placed, data)
+        leaves, metrics = next(rows)
         assert_allclose(metrics["ada_p"], before)  # what this dispatch was shown with
-        assert_allclose(program.get(placed).extras["ada_p"], after)
-    assert program.get(placed).extras["ada_p"].dtype == np.float32
+        assert_allclose(leaves["extras/ada_p"], after)
+        assert leaves["extras/ada_p"].dtype == np.float32
 
 
-def test_every_number_of_devices_computes_the_same(monkeypatch):
+def test_every_number_of_devices_computes_the_same():
     config = with_ada(make_config(LossConfig("hinge", r1_gamma=1.0)), ada_p=0.7)
-    assert_parity(config, [("jit", 8), ("pmap", 2)], monkeypatch)
+    assert_parity(config, [("jit", 8), ("pmap", 2)])
 
 
 def test_p_stays_where_there_is_no_target():

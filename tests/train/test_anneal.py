@@ -15,7 +15,7 @@ from gan_jax.augment.ada_draws import random_draws
 from gan_jax.config import AnnealConfig, AugmentConfig, ConfigError, EMAConfig, LossConfig, OptimConfig, ResNetConfig
 from gan_jax.nets.build import NETS
 from gan_jax.train.anneal import annealed
-from tests.train.games import dispatch, make_config, make_state
+from tests.train.games import dispatch, make_config, make_state, make_trainer
 from tests.train.toy import build_toy
 
 ENDS = AnnealConfig(kimg=1.0, lr=1e-3, b2=0.99, gamma=0.5, half_life_kimg=0.2, ada_p=0.6)
@@ -44,10 +44,10 @@ def test_a_step_half_way_is_that_of_the_values_half_way(monkeypatch):
         )
 
     moving, still = of(2e-3, 0.9, 1.5, 0.0, 0.0, ENDS), of(1.5e-3, 0.945, 1.0, 0.1, 0.3, AnnealConfig())
-    state = dataclasses.replace(make_state(still), images=jnp.int32(496))
     half_way = dataclasses.replace(ENDS, kimg=0.992)
-    got, metrics = dispatch(dataclasses.replace(moving, anneal=half_way), "jit", 2, state)
-    want, _ = dispatch(still, "jit", 2, state)
+    still, moving = make_trainer(still), make_trainer(dataclasses.replace(moving, anneal=half_way))
+    state = make_state(still).replace(images=jnp.int32(496))
+    (got, metrics), (want, _) = dispatch(moving, state, "jit", 2), dispatch(still, state, "jit", 2)
     # G's update comes 8 images later, when its own values have moved on a little.
     for path, value in want.items():
         if path[:2] == "d/" or path[:5] == "opt_d":

@@ -12,15 +12,15 @@ import pytest
 
 from gan_jax.config import FinetuneConfig, ResNetConfig
 from gan_jax.nets.build import NETS
-from gan_jax.tasks import image_task
+from gan_jax.train import step
 from gan_jax.train.checkpoint_store import complete
 from gan_jax.train.feed import resident_feed, streamed_feed
-from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, fit
-from gan_jax.train.step import init_state
+from gan_jax.train.fit import Hooks, NonFiniteError
+from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.run import run
+from gan_jax.transfer.trainers import task_of
+from tests.train.games import make_state
 from tests.train.toy import build_toy, images, run_config
-
-ALL = (lambda path: True, lambda path: True)
 
 
 @pytest.fixture(autouse=True)
@@ -46,19 +46,18 @@ class Batches:
         self.at = cursor["at"]
 
 
-def start(config, feed):
-    pair = build_toy(config.net)
-    task_of = lambda axis: image_task(build_toy(config.net, axis), config.augment)
-    key = jax.random.key(0)
-    init = jax.jit(lambda: init_state(task_of(None), config, key, pair.g.init(key), pair.d.init(key), ALL))
-    return compile_phases(config, task_of, feed, ALL), init()
+def make_trainer(**options):
+    """A trainer on resident images, and its state at the start."""
+    config = run_config("unused", **options)
+    trainer = Trainer(config, task_of(), resident_feed(images()[0], None, True))
+    return trainer, make_state(trainer)
 
 
 @pytest.mark.parametrize(("compiler", "streamed"), [("jit", False), ("pmap", True)])
 def test_one_dispatch_compiles_and_no_other(compiler, streamed):
-    config = run_config("unused", compile=compiler, kimg=0.08)
-    feed = streamed_feed(Batches()) if streamed else resident_feed(images()[0], None, True)
-    programs, state = start(config, feed)
+    trainer, state = make_trainer(compile=compiler, kimg=0.08)
+    if streamed:
+        trainer = trainer.replace(feed=streamed_feed(Batches()))
     compiled, seen = [], []
 
     def listen(event: str, seconds: float, **_) -> None:
@@ -71,7 +70,7 @@ def test_one_dispatch_compiles_and_no_other(compiler, streamed):
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         # The last dispatch saves and is looked at; what it does beside training may compile.
-        state, stopped = fit(config, programs, feed, ALL, state, Hooks(row=row))
+        state, stopped = trainer.fit(state, Hooks(row=row))
     finally:
         # Older versions of JAX cannot; what stays then fills a list that nobody reads.
         getattr(jax.monitoring, "unregister_event_duration_listener", lambda _: None)(listen)
@@ -82,25 +81,24 @@ def test_one_dispatch_compiles_and_no_other(compiler, streamed):
 
 
 def test_a_host_transfer_inside_the_loop_would_be_an_error():
-    config = run_config("unused", kimg=0.032, devices=1)
-    feed = resident_feed(images()[0], None, True)
-    programs, state = start(config, feed)
+    trainer, state = make_trainer(kimg=0.032, devices=1)
     # Data that are not on the device would be copied in every dispatch; the guard does not let them.
-    careless = {phase: dataclasses.replace(p, put_data=lambda data: data) for phase, p in programs.items()}
+    careless = {
+        phases: dataclasses.replace(program, put_data=lambda data: data)
+        for phases, program in trainer.compile().items()
+    }
     with pytest.raises(Exception, match="(?i)disallowed host-to-device transfer"):
-        fit(config, careless, feed, ALL, state)
+        trainer.fit(state, programs=careless)
 
 
 def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, monkeypatch):
     """NaN from step 9 on, through the step size: the save after 64 images (step 8) stays the last."""
-    from gan_jax.train import step as update
-
-    original = update.learning_rate
+    original = step.learning_rate
 
     def poisoned(config, lr, total, seen):
         return original(config, lr, total, seen) * jnp.where(seen >= 72, jnp.nan, 1.0)
 
-    monkeypatch.setattr(update, "learning_rate", poisoned)
+    monkeypatch.setattr(step, "learning_rate", poisoned)
     x, y = images()
     np.savez(tmp_path / "data.npz", images=x, labels=y)
     folder = tmp_path / "run"
@@ -120,23 +118,21 @@ def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, mon
 
 
 def test_d_warms_up_and_then_both_train():
-    config = run_config("unused", kimg=0.064, devices=1)
-    config = dataclasses.replace(config, transfer=FinetuneConfig(networks="g", d_warmup_kimg=0.032))
-    feed = resident_feed(images()[0], None, True)
-    programs, state = start(config, feed)
-    assert list(programs) == ["d", "both"]
-    g = [np.asarray(x).tobytes() for x in jax.tree_util.tree_leaves((state.nets["g"], state.ema["g"], state.opt["g"]))]
-    seen = []
+    trainer, state = make_trainer(kimg=0.064, devices=1)
+    transfer = FinetuneConfig(networks="g", d_warmup_kimg=0.032)
+    log = dataclasses.replace(trainer.config.log, grid_every_kimg=0.016)
+    trainer = trainer.replace(config=dataclasses.replace(trainer.config, transfer=transfer, log=log))
+    assert list(trainer.compile()) == [("d",), ("d", "g")]
 
-    def grid(at, state):
-        now = [
-            np.asarray(x).tobytes()
-            for x in jax.tree_util.tree_leaves((state.nets["g"], state.ema["g"], state.opt["g"]))
-        ]
-        seen.append((at, now == g))
+    def of_g(state):
+        leaves = jax.tree_util.tree_leaves((state.nets["g"], state.ema["g"], state.opt["g"]))
+        return [np.asarray(leaf).tobytes() for leaf in leaves]
 
-    config = dataclasses.replace(config, log=dataclasses.replace(config.log, grid_every_kimg=0.016))
-    rows = []
-    fit(config, programs, feed, ALL, state, Hooks(grid=grid, row=lambda at, row: rows.append((at, "loss_g" in row))))
+    g, seen, rows = of_g(state), [], []
+    hooks = Hooks(
+        grid=lambda at, state: seen.append((at, of_g(state) == g)),
+        row=lambda at, row: rows.append((at, "loss_g" in row)),
+    )
+    trainer.fit(state, hooks)
     assert seen == [(16, True), (32, True), (48, False), (64, False)]
     assert rows == [(16, False), (32, False), (48, True), (64, True)]

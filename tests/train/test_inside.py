@@ -1,8 +1,6 @@
-"""What a method may see inside D, in the very pass that the game makes, and what it may play the game with instead."""
+"""What a method may capture inside D, in the very pass of the loss, and other logits that it may put into the loss."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -45,48 +43,44 @@ def test_looking_changes_nothing(train):
             assert_array_equal(inside[path], value)
 
 
-def _inner(ctx, judged):
+def _inner(ctx, output):
     """Patches, as it were: every unit of a layer is a logit."""
-    assert set(judged.inside) == {"b4"}
-    return judged.inside["b4"]
+    assert set(output.intermediates) == {"b4"}
+    return output.intermediates["b4"]
 
 
-def test_the_game_is_played_with_a_verdict_on_what_is_inside():
+def test_the_loss_is_of_the_logits_that_a_method_makes_of_what_is_inside():
     """Terms that work the losses out from the same pass come to the same."""
     of_d = lambda ctx: (non_saturating(*(side["b4"] for side in ctx.intermediates))[0].mean(), {})
     of_g = lambda ctx: (non_saturating(*[ctx.intermediates[1]["b4"]] * 2)[1].mean(), {})
     terms = Regulariser("again_d", "d", of_d), Regulariser("again_g", "g", of_g)
-    made, state, feed, _ = ask.begin(
-        CONFIG, Method(extension=Extension(capture=("b4",), logits_fn=_inner, terms=terms))
-    )
-    before, (after, metrics) = ask.host(state), ask.dispatch(CONFIG, made, state, feed)
+    extension = Extension(capture=("b4",), logits_fn=_inner, regularisers=terms)
+    begun = ask.begin(CONFIG, Method(extension=extension))
+    before, (after, metrics) = begun.before, begun.after(1)
     assert_allclose(metrics["loss_d"], metrics["again_d"], rtol=1e-6)
     assert_allclose(metrics["loss_g"], metrics["again_g"], rtol=1e-6)
     assert_array_equal(after["d/params/head/kernel"], before["d/params/head/kernel"])  # it judges nobody
     assert (after["d/params/b4/kernel"] != before["d/params/b4/kernel"]).any()
 
 
-def test_a_step_is_the_same_for_every_update_in_it_and_everywhere(monkeypatch):
+def test_a_step_is_the_same_for_every_update_in_it_and_everywhere():
     """In every second step latents are zeros; D has two updates in each."""
 
-    def deal(ctx):
+    def transform(ctx):
         z = jax.vmap(lambda key: jax.random.normal(key, (4,)))(ctx.latent_keys)
         z = jnp.where(ctx.step % 2 == 0, jnp.zeros_like(z), z)
-        return dataclasses.replace(ctx, batch={**ctx.batch, "z": z})
+        return ctx.replace(batch={**ctx.batch, "z": z})
 
     config = ask.make_config(FinetuneConfig(), d_steps=2)
-    game = Extension(transform=deal, capture=("b4",), logits_fn=_inner)
-    made, state, feed, _ = ask.begin(config, Method(extension=game))
-    before = ask.host(state)
-    first, _ = ask.dispatch(config, made, state, feed)
-    second, _ = ask.dispatch(config, made, state, feed, times=2)
-    kernel = "g/params/stem/kernel"
-    assert_array_equal(first[kernel], before[kernel])
+    method = Method(extension=Extension(transform=transform, capture=("b4",), logits_fn=_inner))
+    begun, kernel = ask.begin(config, method), "g/params/stem/kernel"
+    first, second = begun.after(1)[0], begun.after(2)[0]
+    assert_array_equal(first[kernel], begun.before[kernel])
     assert (second[kernel] != first[kernel]).any()
-    ask.assert_same_everywhere(config, monkeypatch, made)
+    ask.assert_same_everywhere(config, method)
 
 
 def test_a_module_that_d_lacks_is_named():
-    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(capture=("b64",))))
-    with pytest.raises(ValueError, match="D has no module 'b64' to look at; it has b4, from_rgb, head"):
-        ask.dispatch(CONFIG, made, state, feed)
+    begun = ask.begin(CONFIG, Method(extension=Extension(capture=("b64",))))
+    with pytest.raises(ValueError, match="D has no module 'b64' to capture; it has b4, from_rgb, head"):
+        begun.after(1)

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from gan_jax.config import Config, LossConfig, OptimConfig
 from gan_jax.train.optim import apply_updates, lazy_correction, learning_rate, make_adam
 from gan_jax.train.step import make_optimizer
+from tests.train.games import make_trainer
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,10 @@ def test_the_lazy_correction_of_stylegan2():
 def test_the_corrected_betas_reach_adam_of_d_alone():
     config = Config(loss=LossConfig(r1_gamma=1.0, penalty_interval=16), optim=OptimConfig(b1=0.5, b2=0.99))
     moments = []
-    for adam in (make_optimizer(config, "g"), make_optimizer(config, "d")):
+    task = make_trainer(config).task
+    of_d, of_g = task.phases
+    for phase in (of_g, of_d):
+        adam = make_optimizer(config, task, phase)
         _, state = adam.update({"w": jnp.ones(3)}, adam.init({"w": jnp.zeros(3)}))
         moments.append((float(state.mu["w"][0]), float(state.nu["w"][0])))
     assert_allclose(moments, [(0.5, 0.01), (1 - 0.5 ** (16 / 17), 1 - 0.99058546)], rtol=1e-5)
@@ -42,7 +46,8 @@ def test_the_corrected_betas_reach_adam_of_d_alone():
 
 def test_without_penalties_the_interval_means_nothing():
     config = Config(loss=LossConfig(penalty_interval=16), optim=OptimConfig(b2=0.99))
-    adam = make_optimizer(config, "d")
+    task = make_trainer(config).task
+    adam = make_optimizer(config, task, task.phases[0])
     _, state = adam.update({"w": jnp.ones(3)}, adam.init({"w": jnp.zeros(3)}))
     assert_allclose(state.nu["w"], 0.01, rtol=1e-5)
 

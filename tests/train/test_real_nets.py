@@ -32,7 +32,7 @@ GAMES = {
         *(pytest.param(name, "jit", marks=pytest.mark.slow) for name in list(GAMES)[2:]),
     ],
 )
-def test_one_device_and_eight_compute_the_same_gradients(name, compiler, monkeypatch):
+def test_one_device_and_eight_compute_the_same_gradients(name, compiler):
     # Ten times what the toy needs: a bias before a batch norm has a gradient that cancels, up to the rounding of its
     # terms, which are many here (7e-6 under JAX 0.8.0). Kernels' gradients are about 1.
-    assert_parity(GAMES[name], [(compiler, 8)], monkeypatch, atol=2e-5)
+    assert_parity(GAMES[name], [(compiler, 8)], atol=2e-5)

@@ -11,10 +11,10 @@ import pytest
 
 from gan_jax.config import ConfigError, LossConfig
 from gan_jax.losses import path_lengths
-from gan_jax.tasks import Task
 from gan_jax.train.context import StepContext
 from gan_jax.train.optim import lazy_correction
-from gan_jax.train.regularisers import REGULARISERS, init_extras, wanted
+from gan_jax.train.regularisers import REGULARISERS, check_regularisers, init_extras, regularisers_of
+from gan_jax.train.task import Task
 from tests.train.games import make_config
 
 N, PIXELS, Z = 4, 3, 2
@@ -42,34 +42,35 @@ def lengths(g, batch, keys, noise):
 
 
 TASK = Task(
-    init_g=lambda key: {}, init_d=lambda key: {}, discriminate=discriminate,
+    nets={}, phases=(), discriminate=discriminate,
     generate=lambda g, batch, keys, train: (batch["z"] @ g["params"]["a"].T, {}),
     real=lambda batch: batch["x"], augment=lambda keys, x, p: x, vary=lambda names, keys, x: x / 2,
     near=lambda g, batch, keys, noise, sigma: (batch["z"] + sigma * DELTA[noise]) @ g["params"]["a"].T,
-    inside_g=lambda *_: {}, inside_d=lambda *_: {}, path_lengths=lengths,
+    path_lengths=lengths,
 )  # fmt: skip
 
 
-def turn(loss, w=W, a=A, extras=None, done=0, index=range(N)):
+def context(loss, w=W, a=A, extras=None, updates=0, index=range(N)):
+    """A context whose networks are a linear D and a linear G."""
     index = jnp.asarray(list(index))
     g, d = ({"params": {name: jnp.asarray(value)}} for name, value in (("a", a), ("w", w)))
     batch = {"x": jnp.asarray(REAL)[index], "z": jnp.asarray(LATENTS)[index]}
     fake = batch["z"] @ g["params"]["a"].T
     frozen = jax.lax.stop_gradient(fake)
-    extras = {name: jnp.asarray((extras or {}).get(name, 0.0)) for name in init_extras(loss)}
-    found = StepContext(
-        loss, TASK, g, d, batch, index, lambda _: index, index, None, extras, {}, jnp.int32(done),
-        sync=lambda x: x, now=lambda _, start: start, fake=fake,
+    extras = {name: jnp.asarray((extras or {}).get(name, 0.0)) for name in init_extras(loss, TASK)}
+    return StepContext(
+        loss, TASK, {"g": g, "d": d}, batch, index, keys=lambda _: index, step_keys=lambda _: index, latent_keys=index,
+        augment_p=None, extras=extras, constants={}, update_count=jnp.int32(updates), sync=lambda x: x,
+        annealed=lambda _, start: start, fake=fake, x_real=batch["x"], x_fake=frozen,
+        logits=(discriminate(d, batch["x"], batch, True)[0], discriminate(d, frozen, batch, True)[0]),
     )  # fmt: skip
-    logits = (discriminate(d, batch["x"], batch, True)[0], discriminate(d, frozen, batch, True)[0])
-    return dataclasses.replace(found, seen=batch["x"], made=frozen, logits=logits)
 
 
 def value_and_slope(name, loss, **options):
-    """Of a regulariser by name, with respect to the parameters of whoever pays; and what it keeps."""
-    (one,) = [one for one in REGULARISERS if one.name == name]
-    leaf, at = ("w", W) if one.network == "d" else ("a", A)
-    of = lambda x: one.value(ctx(loss, **{leaf: x}, **options))
+    """Of a regulariser by name, with respect to the parameters of its network; and the extras that it changes."""
+    (term,) = [term for term in REGULARISERS if term.name == name]
+    leaf, at = ("w", W) if term.network == "d" else ("a", A)
+    of = lambda x: term.value(context(loss, **{leaf: x}, **options))
     (value, extras), slope = jax.value_and_grad(of, has_aux=True)(jnp.asarray(at))
     return value, slope, extras
 
@@ -80,12 +81,12 @@ def same(found, expected):
 
 def test_lecam():
     """Anchors are averages of the mean logits from the first update on: 0.99 of the sums are the old ones."""
-    old, done, decay = {"lecam_real": 0.2, "lecam_fake": -0.1}, 2, 0.99
+    old, updates, decay = {"lecam_real": 0.2, "lecam_fake": -0.1}, 2, 0.99
     real, fake = REAL @ W, LATENTS @ A.T @ W
     sums = {"lecam_real": decay * 0.2 + 0.01 * real.mean(), "lecam_fake": decay * -0.1 + 0.01 * fake.mean()}
     anchor_real, anchor_fake = (total / (1 - decay**3) for total in sums.values())
     high, low = np.maximum(real - anchor_fake, 0), np.maximum(anchor_real - fake, 0)
-    value, slope, extras = value_and_slope("lecam", LossConfig(lecam=0.3), extras=old, done=done)
+    value, slope, extras = value_and_slope("lecam", LossConfig(lecam=0.3), extras=old, updates=updates)
     same(value, 0.3 * (high**2 + low**2).mean())
     same(slope, 0.3 * 2 * (high[:, None] * REAL - low[:, None] * (LATENTS @ A.T)).mean(0))
     for name, total in sums.items():
@@ -146,11 +147,11 @@ def test_path_lengths(shrink):
 def test_path_lengths_of_parts_that_do_not_divide():
     """Four devices of one example each: those that count are those of the whole batch."""
     loss, total = LossConfig(path_length=2.0, path_length_shrink=2), 0.0
-    (one,) = wanted(loss, "g")
+    (term,) = regularisers_of(loss, TASK, ["g"])
     for i in range(N):
         means = iter([0.5, path_lengths_by_hand(A)[::2].mean()])  # of what counts, and of the lengths that do
-        found = turn(loss, extras={"path_length": 1.5}, index=[i])
-        value, extras = one.value(dataclasses.replace(found, sync=lambda _, means=means: next(means)))
+        ctx = context(loss, extras={"path_length": 1.5}, index=[i])
+        value, extras = term.value(ctx.replace(sync=lambda _, means=means: next(means)))
         total += float(value) / N
         same(extras["path_length"], path_penalty_by_hand(A, 1.5, [0, 2])[1])
     same(total, path_penalty_by_hand(A, 1.5, [0, 2])[0])
@@ -160,20 +161,30 @@ def test_path_lengths_of_parts_that_do_not_divide():
 def test_orthogonality(network):
     """Filters (1, 2) and (3, 4): their product 11 stands twice."""
     loss = LossConfig(**{f"orthogonal_{network}": 1e-4})
-    (one,) = wanted(loss, network)
-    of = lambda w: one.value(dataclasses.replace(ctx(loss), **{network: {"params": {"conv": {"kernel": w}}}}))[0]
+    (term,) = regularisers_of(loss, TASK, [network])
+    of = lambda w: term.value(context(loss).with_nets(**{network: {"params": {"conv": {"kernel": w}}}}))[0]
     value, slope = jax.value_and_grad(of)(jnp.array([[1.0, 3.0], [2.0, 4.0]]))
     same(value, 1e-4 * 2 * 11**2)
     same(slope, 1e-4 * 4 * 11 * np.array([[3.0, 1.0], [4.0, 2.0]]))
 
 
 def test_nothing_is_paid_or_kept_unless_wanted():
-    assert not wanted(LossConfig(), "g") and not wanted(LossConfig(), "d") and init_extras(LossConfig()) == {}
+    assert regularisers_of(LossConfig(), TASK, ["g", "d"]) == [] and init_extras(LossConfig(), TASK) == {}
     every = LossConfig(
         r1_gamma=1, lecam=1, bcr_real=1, zcr_d=1, zcr_g=1, orthogonal_d=1, orthogonal_g=1, path_length=1
     )  # fmt: skip
-    assert [*wanted(every, "d"), *wanted(every, "g")] == list(REGULARISERS)
-    assert set(init_extras(every)) == {"lecam_real", "lecam_fake", "path_length"}
+    of_d, of_g = (regularisers_of(every, TASK, [network]) for network in "dg")
+    assert [*of_d, *of_g] == regularisers_of(every, TASK, ["g", "d"]) == list(REGULARISERS)
+    assert set(init_extras(every, TASK)) == {"lecam_real", "lecam_fake", "path_length"}
+
+
+def test_a_task_has_the_regularisers_that_it_names_and_refuses_others():
+    task, both = dataclasses.replace(TASK, regularisers=("lecam",)), LossConfig(lecam=1, path_length=1)
+    assert [term.name for term in regularisers_of(both, task, ["g", "d"])] == ["lecam"]
+    assert set(init_extras(both, task)) == {"lecam_real", "lecam_fake"}
+    check_regularisers(LossConfig(lecam=1), task)
+    with pytest.raises(ConfigError, match=r"turns on path_penalty, which this task cannot have \(it can have lecam\)"):
+        check_regularisers(both, task)
 
 
 def test_several_lazy_penalties_share_adam():

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from gan_jax.train.step import init_state
 
 import gan_jax
 from gan_jax import config as c
@@ -21,6 +20,7 @@ from gan_jax.nets import build
 from gan_jax.tasks.image import image_task
 from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import Checkpointer
+from gan_jax.train.step import init_state
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.models import class_names, load, unfinished
 from gan_jax.transfer.record import write_weights

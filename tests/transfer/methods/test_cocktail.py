@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, MLPConfig, ResNetConfig, RootingConfig
@@ -23,6 +22,7 @@ from gan_jax.train.feed import resident_feed
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cocktail import cocktail
+from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
 from tests.train.toy import NET, build_toy, images
 from tests.transfer.methods import conformance as ask

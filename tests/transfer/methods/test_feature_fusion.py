@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, DistillationConfig, FeatureFusionConfig, MLPConfig, ResNetConfig
@@ -23,6 +22,7 @@ from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.distillation import distillation
 from gan_jax.transfer.methods.feature_fusion import attending, feature_fusion
+from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
 from gan_jax.transfer.teaching import teach
 from gan_jax.trees import flatten

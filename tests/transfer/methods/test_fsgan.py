@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from gan_jax.train.step import make_step
 
 from gan_jax.config import FSGANConfig, ResNetConfig
 from gan_jax.nets.build import NETS, build
 from gan_jax.tasks import image_task
+from gan_jax.train.step import make_step
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.convolved import build_convolved
 

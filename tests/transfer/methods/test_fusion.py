@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
@@ -33,6 +32,7 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.run import run
 from gan_jax.transfer.start import make_prepared, make_start
 from gan_jax.trees import flatten

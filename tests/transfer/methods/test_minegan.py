@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_array_equal
 
 from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, ResNetConfig, StyleGAN2Config
@@ -17,6 +16,7 @@ from gan_jax.nets.build import NETS, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
 from gan_jax.trees import flatten
 from tests.train.games import host

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from gan_jax.transfer.preparation import PrepareContext
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MineGANConfig, MLPConfig, OptimConfig, ResNetConfig
@@ -25,6 +24,7 @@ from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
 from gan_jax.transfer.methods.minegan import minegan
+from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.preparation import Prepared
 
 from gan_jax import load
 from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig, ResNetConfig
@@ -20,6 +19,7 @@ from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.adapters import kml
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.preparation import Prepared
 from gan_jax.transfer.run import run
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import build_toy, images, run_config

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gan_jax.transfer.preparation import PrepareContext
 from jax.sharding import PartitionSpec
 from numpy.testing import assert_allclose
 
@@ -18,6 +17,7 @@ from gan_jax.nets.build import build
 from gan_jax.train import compile as compiling
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import make_prepared, make_start
 from gan_jax.trees import flatten
 from tests.train.toy import images, run_config, save_pairs

@@ -1,9 +1,9 @@
-"""The one step body: the same game under every compiler, nothing happens to frozen leaves, D warms up alone."""
+"""The one step body: the same under every compiler, nothing happens to frozen leaves, D warms up alone."""
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+import itertools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -12,7 +12,17 @@ from gan_jax.config import LossConfig, ResNetConfig
 from gan_jax.nets.build import NETS
 from gan_jax.train.step import guard_names
 from gan_jax.trees import match
-from tests.train.games import assert_parity, copy, dispatch, host, make_config, make_program, make_state
+from tests.train.games import (
+    assert_parity,
+    dispatch,
+    dispatches,
+    host,
+    make_config,
+    make_program,
+    make_state,
+    make_trainer,
+    members,
+)
 from tests.train.toy import build_toy
 
 
@@ -36,23 +46,23 @@ GAMES = {
 @pytest.mark.parametrize(
     "name", [name if i in (0, 4) else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(GAMES)]
 )
-def test_every_compiler_computes_the_same_gradients(name, monkeypatch):
+def test_every_compiler_computes_the_same_gradients(name):
     runs = [("jit", 2), ("jit", 8), ("pmap", 8)] if name == "hinge" else [("jit", 8), ("pmap", 2)]
-    assert_parity(GAMES[name], runs, monkeypatch)
+    assert_parity(GAMES[name], runs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 1])
 def test_a_population_of_seeds_is_its_members(devices):
-    config = make_config(steps_per_dispatch=2)
-    states = [make_state(config, seed=seed) for seed in range(4)]
-    program, feed = make_program(config, "population", devices)
-    stacked = jax.tree_util.tree_map(lambda *x: jnp.stack(x), *states)
-    together, metrics = program.run(program.put(stacked), program.put_data(feed.resident))
+    trainer = make_trainer(make_config(steps_per_dispatch=2))
+    states = [make_state(trainer, seed=seed) for seed in range(4)]
+    program = make_program(trainer, "population", devices)
+    data = program.put_data(members(*[trainer.feed.resident] * 4))
+    together, metrics = program.run(program.put(members(*states)), data)
     assert metrics["finite"].shape[:2] == (4, 2)
     together = host(program.get(together))
     for i, state in enumerate(states):
-        alone, rows = dispatch(config, "jit", 1, state)
+        alone, rows = dispatch(trainer, state)
         for path, value in alone.items():
             assert_allclose(together[path][i], value, rtol=2e-4, atol=2e-6, err_msg=path)
         assert_allclose(metrics["loss_d"][i], rows["loss_d"], rtol=1e-4)
@@ -62,18 +72,16 @@ def test_a_population_of_seeds_is_its_members(devices):
 
 
 def freeze(*patterns):
-    trains = lambda net: lambda path: not any(match(p, f"{net}/params/{path}") for p in patterns)
-    return trains("g"), trains("d")
+    return lambda net: lambda path: not any(match(p, f"{net}/params/{path}") for p in patterns)
 
 
 @pytest.mark.parametrize(("compiler", "devices"), [("jit", 2), ("pmap", 2)])
 @pytest.mark.parametrize("patterns", [("d/params/from_rgb/**",), ("d/params/{from_rgb,b4}/kernel", "g/params/stem/*")])
 def test_frozen_means_frozen(compiler, devices, patterns):
-    config = make_config(LossConfig(r1_gamma=1.0), steps_per_dispatch=3)
-    trains = freeze(*patterns)
-    state = make_state(config, trains)
+    trainer = make_trainer(make_config(LossConfig(r1_gamma=1.0), steps_per_dispatch=3), trains=freeze(*patterns))
+    state = make_state(trainer)
     before = host(state)
-    after, _ = dispatch(config, compiler, devices, state, trains, times=2)
+    after, _ = dispatch(trainer, state, compiler, devices, times=2)
     frozen = [path for path in before if any(match(p, path) for p in patterns)]
     assert len(frozen) >= 2
     for path in frozen:
@@ -86,7 +94,7 @@ def test_frozen_means_frozen(compiler, devices, patterns):
     trained = [p for p in before if p[1:9] == "/params/" and p not in frozen]
     # Biases whose gradient cancels (under the hinge loss, before batch norm) may stay.
     assert np.mean([(after[p] != before[p]).any() for p in trained]) > 0.5
-    assert guard_names(state, trains) == sorted(p for p in trained if p[0] == "d") + sorted(
+    assert trainer.guard_names(state, ("d", "g")) == sorted(p for p in trained if p[0] == "d") + sorted(
         p for p in trained if p[0] == "g"
     )
 
@@ -95,10 +103,10 @@ def test_frozen_means_frozen(compiler, devices, patterns):
 
 
 def test_g_is_untouched_to_the_bit_while_d_warms_up():
-    config = make_config(steps_per_dispatch=2)
-    state = make_state(config)
+    trainer = make_trainer(make_config(steps_per_dispatch=2))
+    state = make_state(trainer)
     before = host(state)
-    after, metrics = dispatch(config, "jit", 2, state, phase="d", times=2)
+    after, metrics = dispatch(trainer, state, "jit", 2, times=2, phases=("d",))
     for path in before:
         same = after[path].tobytes() == before[path].tobytes()
         if path.split("/")[0] in ("g", "g_ema", "opt_g", "key"):
@@ -110,18 +118,13 @@ def test_g_is_untouched_to_the_bit_while_d_warms_up():
 
 
 def test_lazy_penalties_come_in_every_kth_update():
-    config = make_config(LossConfig(r1_gamma=5.0, penalty_interval=3))
-    state = make_state(config)
-    program, feed = make_program(config, "jit", 1)
-    placed, data, seen = program.put(copy(state)), program.put_data(feed.resident), []
-    for _ in range(6):
-        placed, metrics = program.run(placed, data)
-        seen.append(float(metrics["penalty"]) > 0)
-    assert seen == [True, False, False] * 2
+    trainer = make_trainer(make_config(LossConfig(r1_gamma=5.0, penalty_interval=3)))
+    rows = itertools.islice(dispatches(trainer, make_state(trainer)), 6)
+    assert [float(metrics["penalty"]) > 0 for _, metrics in rows] == [True, False, False] * 2
 
 
 def test_counters_count_images_shown_to_d():
-    config = make_config(d_steps=3, steps_per_dispatch=2)
-    after, _ = dispatch(config, "jit", 1, make_state(config))
+    trainer = make_trainer(make_config(d_steps=3, steps_per_dispatch=2))
+    after, _ = dispatch(trainer, make_state(trainer))
     assert after["step"] == 2 and after["images"] == 8 * 3 * 2
     assert after["opt_d/count"] == 6 and after["opt_g/count"] == 2
