@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NETS, NetName, parse, peek
+from gan_jax.cli.arguments import parse, peek
 from gan_jax.cli.transfer import plan_text
-from gan_jax.config import Config, ConfigError, NetConfig, ResNetConfig, TrainConfig
+from gan_jax.config import NETS, Config, ConfigError, NetConfig, NetName, ResNetConfig, TrainConfig
 from gan_jax.files import claim_output, printable, typed
 from gan_jax.seeds import check_seed
 
@@ -43,6 +43,11 @@ class Transplant:
     plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
     overwrite: bool = False  # replace the weights at --out
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax transplant embedded:fashion16 --net.channel-max 32 --out wide",
+        "gan-jax transplant runs/fast --net.resolution 32 --checkpoint 48000 --out grown",
+    )
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
@@ -55,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     check_seed(args.seed, "--seed")
     if args.source != start:
         raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
-    group = getattr(args.net_config, "mbstd_group", 0)  # nothing trains: any batch that falls into groups
+    group = args.net_config.compared  # nothing trains: any batch that falls into groups
     Config(net=args.net_config, train=TrainConfig(batch=group or 1)).validate()
     claim_output(args.out, overwrite=args.overwrite, ours=("weights.safetensors", "manifest.json"))
     from gan_jax.transfer.weights import measured_lines, transplant_weights

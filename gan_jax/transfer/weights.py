@@ -238,7 +238,7 @@ def transplant_weights(
         "parameters": count({root: tree["params"] for root, tree in filled.variables.items()}),
         "history": filled.history,
     }
-    if classes is None and getattr(net, "num_classes", 0) == opened.manifest.get("net", {}).get("num_classes", 0):
+    if classes is None and net.num_classes == opened.manifest.get("net", {}).get("num_classes", 0):
         about |= names_of(opened.manifest)
     save(out, net, filled.variables, about)
     return filled

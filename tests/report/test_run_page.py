@@ -137,7 +137,7 @@ def test_a_conditional_colour_run_of_two_protocols(tmp_path):
     write_grid(run, 1024, channels=3)
     write_rows(run / "evaluations.jsonl", [evaluation(512, 4.0, protocol="old"), evaluation(1024, 2.0)])
     words, text = text_of(run)
-    assert "Classes come in ctx, 2 of them: cat, dog." in words and "4 x 4 px, colour" in words
+    assert "Classes come in turn, 2 of them: cat, dog." in words and "4 x 4 px, colour" in words
     assert "2 protocols: rows of different ones must not be compared" in words and "old" in words
     assert "<strong>" not in text
 

@@ -144,7 +144,9 @@ def test_the_librarys_adam_goes_on_to_the_bit(old):
     grads = jax.tree.map(lambda x: jnp.asarray(np.full(x.shape, 0.5), x.dtype), params)
     step = lambda opt: update(grads, opt, params)
     jax.tree.map(np.testing.assert_array_equal, step(state.opt["g"]), step(source.opt["g"]))
-    moved = np.abs(flatten(step(state.opt["g"])[0])["b8/conv0/kernel"] - flatten(step(target.opt["g"])[0])["b8/conv0/kernel"])
+    moved = np.abs(
+        flatten(step(state.opt["g"])[0])["b8/conv0/kernel"] - flatten(step(target.opt["g"])[0])["b8/conv0/kernel"]
+    )
     assert moved.max() > 1e-5, "a fresh optimiser takes another step"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import FSGANConfig, ResNetConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.nets.build import build
 from gan_jax.tasks import image_task
 from gan_jax.train.step import make_step
 from tests.transfer.methods import conformance as ask
@@ -16,7 +16,7 @@ CONFIG = ask.make_config(FSGANConfig())
 
 @pytest.fixture
 def _convolved(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_convolved)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_convolved)
 
 
 @pytest.mark.usefixtures("_convolved")

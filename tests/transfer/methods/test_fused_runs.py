@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
 from gan_jax.cli.fuse import show
-from gan_jax.config import DistillationConfig, FeatureFusionConfig, MLPConfig, OptimConfig, RootingConfig
+from gan_jax.config import CocktailConfig, DistillationConfig, FeatureFusionConfig, MLPConfig, OptimConfig
 from gan_jax.nets.build import build
 from gan_jax.transfer.run import run
 from gan_jax.transfer.teaching import lesson_optim
@@ -25,7 +25,7 @@ METHODS = {
     "features": FeatureFusionConfig(fuse_kimg=0.032, distil_kimg=0.016, attention_width=4, drop=0.0),
     "aff": FeatureFusionConfig(fuse_kimg=0.016, distil_kimg=0.016, way="aff", points=("fc0",), drop=0.0),
     "teachers": DistillationConfig(distil_kimg=0.032),
-    "cocktail": RootingConfig(root_kimg=0.032),
+    "cocktail": CocktailConfig(root_kimg=0.032),
 }
 
 

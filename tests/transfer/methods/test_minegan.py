@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, StyleGAN2Config
+from gan_jax.nets.build import build
 from gan_jax.nets.fronts import with_front
 from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
@@ -29,7 +29,7 @@ CONFIG = ask.make_config(MINE)
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 @pytest.mark.parametrize("moment", ["none", "prior"])
@@ -72,7 +72,9 @@ def test_the_first_stage_moves_the_miner_and_d_alone_and_its_images_count():
     fresh = flatten(start.nets["g"]["params"])
     for path, leaf in flatten(ready.g["params"]).items():
         moved = path not in fresh
-        before = fresh[path] if not moved else flatten(made.attach("g", start.nets["g"], jax.random.key(0))["params"])[path]
+        before = (
+            fresh[path] if not moved else flatten(made.attach("g", start.nets["g"], jax.random.key(0))["params"])[path]
+        )
         assert moved == (np.asarray(leaf) != before).any(), path
     warm = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, d_warmup_kimg=0.032))
     longer = _ready(warm, make_method(warm.transfer, build(warm.net)), start)

@@ -12,8 +12,8 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import MineGANConfig, MLPConfig, OptimConfig, ResNetConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import MineGANConfig, MLPConfig, OptimConfig
+from gan_jax.nets.build import build
 from gan_jax.nets.fronts.miner import NAME, init_miner, miner
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train import step as update
@@ -23,7 +23,7 @@ from gan_jax.transfer import start as start_room
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
-from gan_jax.transfer.methods.minegan import minegan
+from gan_jax.transfer.methods.minegan import make as minegan
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
 from tests.train.toy import build_toy
@@ -35,7 +35,7 @@ RATE = 10.0
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 def stage(pair, others=2, rate=RATE):
@@ -65,7 +65,9 @@ def test_both_networks_pay_the_mixture_of_the_donors_losses(monkeypatch):
     before = np.asarray([-0.05, 0.1])
     p = np.exp(RATE * before) / np.exp(RATE * before).sum()
     pair, keys = made.wrap(build(config.net)), lambda purpose: example_keys(state, purpose, 0, jnp.arange(8))
-    fake = pair.g.apply(donors.donor(state.nets["g"], state.constants, 1), draw_latents(keys(Purpose.D_LATENTS), 4), train=True)[0]
+    fake = pair.g.apply(
+        donors.donor(state.nets["g"], state.constants, 1), draw_latents(keys(Purpose.D_LATENTS), 4), train=True
+    )[0]
     judge = lambda images: np.asarray(pair.d.apply(state.nets["d"], images, train=True)[0], np.float64)
     real = judge(feed.draw(feed.resident, keys(Purpose.DATA), 0)["image"])
     softplus = lambda t: np.log1p(np.exp(t))

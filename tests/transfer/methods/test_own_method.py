@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gan_jax import load
-from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig, ResNetConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig
+from gan_jax.nets.build import build
 from gan_jax.tasks.model import save
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
@@ -28,7 +28,7 @@ from tests.transfer.methods import conformance as ask
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 def stay(ctx):
@@ -97,7 +97,9 @@ def test_terms_weights_and_running_values_are_read():
 
 
 def test_without_a_game_d_is_not_touched():
-    game = Extension(adversarial=False, terms=(Regulariser("size", "g", lambda ctx: (jnp.square(ctx.fake).mean(), {})),))
+    game = Extension(
+        adversarial=False, terms=(Regulariser("size", "g", lambda ctx: (jnp.square(ctx.fake).mean(), {})),)
+    )
     made, state, feed, _ = ask.begin(CONFIG, Method(extension=game))
     before, (after, metrics) = ask.host(state), ask.dispatch(CONFIG, made, state, feed, times=2)
     assert after["images"] == 16 and "loss_d" not in metrics and metrics["size"] > 0 and metrics["finite"].all()
@@ -123,7 +125,9 @@ def test_latents_that_are_dealt_from_gs_parameters_are_trained():
         return dataclasses.replace(ctx, batch={**ctx.batch, "z": own[ctx.index % 3]})
 
     branches = {"latents": lambda key, params: {"z": jax.random.normal(key, (3, 4))}}
-    method = Method(frozen=("g/params/**",), grafts={"g": Graft(branches=branches)}, extension=Extension(transform=deal))
+    method = Method(
+        frozen=("g/params/**",), grafts={"g": Graft(branches=branches)}, extension=Extension(transform=deal)
+    )
     ask.assert_only(CONFIG, lambda path: path.startswith("d/") or path == "g/params/graft/latents/z", method, times=1)
 
 
