@@ -21,9 +21,12 @@ from gan_jax.fusion.conditional import Conditional, conditional, source_of
 from gan_jax.fusion.gradient import Coefficients
 from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import Net, Pair, build
-from gan_jax.tasks import image_task
+from gan_jax.tasks import task_of
 from gan_jax.train.compile import use_all_cores
-from gan_jax.train.step import init_state
+from gan_jax.train.state import GanState
+from gan_jax.train.step import Chosen
+from gan_jax.train.trainer import Trainer
+from gan_jax.transfer.preparation import every_leaf
 from gan_jax.trees import count, partition
 
 TITLE = (
@@ -74,21 +77,19 @@ def _program(gate: Any, how: str | None) -> tuple[Callable[[], None], int]:
             return conditional(pair, mixture, source_of("latent", pair), how)
         return fused(pair.g, mixture)
 
-    everything = lambda path: True
-    trains = everything if mixture is None else mixture.trains, everything
-    task_of = lambda axis: image_task(_with(build(config.net, axis), net), config.augment)
+    def trains(network: str) -> Chosen:
+        return every_leaf if mixture is None or network == "d" else mixture.trains
 
-    def begin(key: jax.Array) -> Any:
+    make_task = task_of(lambda pair: dataclasses.replace(pair, g=net(pair)))
+    trainer = Trainer(config, make_task, methods.noise_feed(config), trains)
+
+    def begin(key: jax.Array) -> GanState:
         keys = jax.random.split(key, 10)
         g = bare.g.init(keys[0])
         if mixture is not None:
             donors = [bare.g.init(keys[2 + i])["params"] for i in range(gate.count)]
             g = {**g, "params": mixture.attach(g["params"], keys[9], donors)}
-        return init_state(task_of(None), config, key, g, bare.d.init(keys[1]), trains)
+        return trainer.init({"g": g, "d": bare.d.init(keys[1])}, key)
 
-    own = count(partition(jax.eval_shape(begin, jax.random.key(0)).g["params"], trains[0])[0])
-    return methods.runner(config, task_of, trains, begin), own
-
-
-def _with(pair: Pair, net: Callable[[Pair], Net]) -> Pair:
-    return dataclasses.replace(pair, g=net(pair))
+    params = jax.eval_shape(begin, jax.random.key(0)).nets["g"]["params"]
+    return methods.runner(trainer, begin), count(partition(params, trains("g"))[0])

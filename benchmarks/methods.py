@@ -27,14 +27,12 @@ from gan_jax.config import (
     TrainConfig,
 )
 from gan_jax.nets import build
-from gan_jax.tasks import image_task
 from gan_jax.train.compile import use_all_cores
-from gan_jax.train.extension import NO_EXTENSION, Extension
-from gan_jax.train.feed import resident_feed
-from gan_jax.train.fit import TaskOf, compile_phases
-from gan_jax.train.step import Chosen, init_state
+from gan_jax.train.feed import Feed, resident_feed
+from gan_jax.train.state import GanState
+from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.trainers import step_flops
+from gan_jax.transfer.trainers import make_trainer, step_flops
 from gan_jax.trees import count, partition
 
 TITLE = "One D and one G update by every method, ResNet pair of 32 px and up to 32 channels, 16 images"
@@ -109,52 +107,45 @@ def config_of(transfer: MethodConfig) -> Config:
 
 def _cost(config: Config) -> dict[str, float]:
     """Trained parameters, and operations of a step on one device."""
-    made, bare = make_method(config.transfer, build(config.net)), build(config.net)
-    pair, trains = made.wrap(bare), (made.trains("g"), made.trains("d"))
-    trained = [count(partition(net.specs()["params"], own)[0]) for net, own in zip((pair.g, pair.d), trains)]
-    if not made.extension.plays:
-        trained[1] = 0
-    flops = step_flops(config, trains, SHOTS, grafted=made.wrap, extension=made.extension, keep=made.keep)
-    return {"trained_g": trained[0], "trained_d": trained[1], "gflop_per_step": flops / 1e9}
+    method = make_method(config.transfer, build(config.net))
+    nets = method.wrap(build(config.net)).nets
+    trained = {name: count(partition(net.specs()["params"], method.trains(name))[0]) for name, net in nets.items()}
+    if not method.extension.adversarial:
+        trained["d"] = 0
+    flops = step_flops(config, method, SHOTS)
+    return {"trained_g": trained["g"], "trained_d": trained["d"], "gflop_per_step": flops / 1e9}
 
 
 def _dispatches(config: Config) -> Callable[[], None]:
     """Runs some dispatches to their end and carries the state to the next call."""
-    made, bare = make_method(config.transfer, build(config.net)), build(config.net)
-    trains = made.trains("g"), made.trains("d")
-    task_of = lambda axis: image_task(made.wrap(build(config.net, axis)), config.augment)
+    method, pair = make_method(config.transfer, build(config.net)), build(config.net)
+    trainer = make_trainer(config, method, noise_feed(config))
 
-    def begin(key: jax.Array) -> Any:
-        g, d = (
-            made.attach(name, net.init(k), k)
-            for name, net, k in zip(("g", "d"), (bare.g, bare.d), jax.random.split(key), strict=True)
-        )
-        return init_state(task_of(None), config, key, g, d, trains, made.extension, made.keep(g, d))
+    def begin(key: jax.Array) -> GanState:
+        keys = jax.random.split(key)
+        nets = {name: method.attach(name, net.init(k), k) for (name, net), k in zip(pair.nets.items(), keys)}
+        return trainer.init(nets, key, method.constants(nets))
 
-    return runner(config, task_of, trains, begin, made.extension)
+    return runner(trainer, begin)
 
 
-def runner(
-    config: Config,
-    task_of: TaskOf,
-    trains: tuple[Chosen, Chosen],
-    begin: Callable[[jax.Array], Any],
-    extension: Extension = NO_EXTENSION,
-) -> Callable[[], None]:
-    """A call that trains for some dispatches on noise and waits for their end, and goes on from there when called again.
+def noise_feed(config: Config) -> Feed:
+    """Random images of the size of a network."""
+    net = config.net
+    shape = (SHOTS, net.resolution, net.resolution, net.channels)
+    return resident_feed(np.random.default_rng(0).integers(0, 256, shape, np.uint8), None, mirror=False)
+
+
+def runner(trainer: Trainer, begin: Callable[[jax.Array], GanState]) -> Callable[[], None]:
+    """A call that trains for some dispatches and waits for their end, and goes on from there when called again.
 
     Args:
-      config: of the run.
-      task_of: the game, by the axis over which its batch statistics are synchronised.
-      trains: which leaves of G and of D train.
+      trainer: of the run.
       begin: `key -> state`.
-      extension: what is added to the game.
     """
-    net = config.net
-    images = np.random.default_rng(0).integers(0, 256, (SHOTS, net.resolution, net.resolution, net.channels), np.uint8)
-    feed = resident_feed(images, None, mirror=False)
-    program = compile_phases(config, task_of, feed, trains, extension)["both"]
-    state, data = program.put(jax.jit(begin)(jax.random.key(0))), program.put_data(feed.resident or {})
+    program = trainer.compile()[trainer.stages()[-1]]
+    state = program.put(jax.jit(begin)(jax.random.key(0)))
+    data = program.put_data(trainer.feed.resident or {})
 
     def call() -> None:
         nonlocal state

@@ -15,11 +15,10 @@ import jax
 import numpy as np
 
 from gan_jax.config import AugmentConfig, Config, LossConfig, ResNetConfig, TrainConfig
-from gan_jax.nets import build
-from gan_jax.tasks import image_task
-from gan_jax.train.compile import Program, choose_devices, compile_jit, compile_population, use_all_cores
+from gan_jax.tasks import task_of
+from gan_jax.train.compile import Program, use_all_cores
 from gan_jax.train.feed import resident_feed
-from gan_jax.train.step import init_state, make_step
+from gan_jax.train.trainer import Trainer
 
 TITLE = "Four members of the 16 px ResNet pair of 24 channels, batch 16: ways to train a population"
 MEMBERS, STEPS, TOTAL = 4, 16, 320
@@ -31,22 +30,22 @@ CONFIG = Config(
     augment=AugmentConfig(policy=("translation",)),
     train=TrainConfig(batch=16, steps_per_dispatch=STEPS),
 )
-ALL = (lambda path: True, lambda path: True)
 
 
 def run() -> list[dict[str, Any]]:
     """One row for each way."""
     use_all_cores()
     feeds = [resident_feed(_images(seed), None, mirror=False) for seed in range(MEMBERS)]
-    make = lambda axis_name, devices: make_step(
-        image_task(build(NET, axis_name), CONFIG.augment), CONFIG, feeds[0].draw, ALL, axis_name=axis_name,
-        devices=devices,
-    )  # fmt: skip
-    devices = jax.devices()[:MEMBERS]
+    trainer = Trainer(CONFIG, task_of(), feeds[0])
+    alone = trainer.replace(config=dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, devices=1)))
+    (over_all,), (on_one,) = trainer.compile().values(), alone.compile().values()
+    (together,) = trainer.compile_population(jax.devices()[:MEMBERS]).values()
+    begin = jax.jit(lambda seed: trainer.init(trainer.init_networks(jax.random.key(seed)), jax.random.key(seed)))
+    states = lambda: [begin(seed) for seed in range(MEMBERS)]
     ways = {
-        "serial, over all devices": _serial(compile_jit(make, STEPS, choose_devices(None, 16), True), feeds),
-        "serial, on one device": _serial(compile_jit(make, STEPS, devices[:1], True), feeds),
-        "population, dealt to devices": _population(compile_population(make, STEPS, devices, own_data=True), feeds),
+        "serial, over all devices": _serial(over_all, states(), feeds),
+        "serial, on one device": _serial(on_one, states(), feeds),
+        "population, dealt to devices": _population(together, states(), feeds),
     }
     best = {name: min(way() for _ in range(1)) for name, way in ways.items()}
     for _ in range(ROUNDS - 1):
@@ -90,23 +89,14 @@ class _Way:
         return time.monotonic() - began
 
 
-def _serial(program: Program, feeds: list[Any]) -> _Way:
-    states = [program.put(_begin(seed)) for seed in range(MEMBERS)]
-    return _Way(program, states, [program.put_data(feed.resident) for feed in feeds])
+def _serial(program: Program, states: list[Any], feeds: list[Any]) -> _Way:
+    return _Way(program, [program.put(state) for state in states], [program.put_data(feed.resident) for feed in feeds])
 
 
-def _population(program: Program, feeds: list[Any]) -> _Way:
-    stack = lambda *leaves: jax.numpy.stack(leaves)
-    states = jax.tree_util.tree_map(stack, *(_begin(seed) for seed in range(MEMBERS)))
+def _population(program: Program, states: list[Any], feeds: list[Any]) -> _Way:
+    stacked = jax.tree_util.tree_map(lambda *leaves: jax.numpy.stack(leaves), *states)
     data = {"image": np.stack([feed.resident["image"] for feed in feeds])}
-    return _Way(program, [program.put(states)], [program.put_data(data)])
-
-
-@jax.jit
-def _begin(seed: Any) -> Any:
-    task, key = image_task(build(NET)), jax.random.key(seed)
-    g, d = jax.random.split(key)
-    return init_state(task, CONFIG, key, task.init_g(g), task.init_d(d), ALL)
+    return _Way(program, [program.put(stacked)], [program.put_data(data)])
 
 
 def _images(seed: int) -> np.ndarray:

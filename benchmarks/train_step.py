@@ -14,12 +14,10 @@ import numpy as np
 
 from benchmarks._timing import best_ms
 from gan_jax.config import Config, ResNetConfig, TrainConfig
-from gan_jax.nets import build
-from gan_jax.tasks import image_task
+from gan_jax.tasks import task_of
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.feed import resident_feed
-from gan_jax.train.fit import compile_phases
-from gan_jax.train.step import init_state
+from gan_jax.train.trainer import Trainer
 
 TITLE = "One D and one G update of the ResNet pair, 32 images of 32 px, up to 32 channels"
 STEPS = (1, 8)
@@ -48,17 +46,10 @@ def _dispatch(devices: int, steps: int) -> Callable[[], Any]:
     """A function that runs one dispatch and carries its state to the next call."""
     config = Config(net=NET, train=TrainConfig(batch=BATCH, devices=devices, steps_per_dispatch=steps))
     images = np.random.default_rng(0).integers(0, 256, (256, NET.resolution, NET.resolution, NET.channels), np.uint8)
-    feed, everything = resident_feed(images, None, mirror=False), (lambda _: True, lambda _: True)
-    task_of = lambda axis: image_task(build(NET, axis))
-    program = compile_phases(config, task_of, feed, everything)["both"]
-
-    @jax.jit
-    def begin(key: jax.Array) -> Any:
-        g, d = jax.random.split(key)
-        task = task_of(None)
-        return init_state(task, config, key, task.init_g(g), task.init_d(d), everything)
-
-    state, data = program.put(begin(jax.random.key(0))), program.put_data(feed.resident or {})
+    trainer = Trainer(config, task_of(), resident_feed(images, None, mirror=False))
+    (program,) = trainer.compile().values()
+    begin = jax.jit(lambda key: trainer.init(trainer.init_networks(key), key))
+    state, data = program.put(begin(jax.random.key(0))), program.put_data(trainer.feed.resident or {})
 
     def call() -> Any:
         nonlocal state

@@ -17,8 +17,8 @@ from tests.conftest import REPO
 PACKAGE = REPO / "gan_jax"
 
 # The way data flows. A room may import itself and the rooms to its left.
-ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augment", "metrics", "surgery", "interop", "tasks",
-         "train", "fusion", "transfer", "report", "cli"]  # fmt: skip
+ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augment", "metrics", "surgery", "interop", "train",
+         "tasks", "fusion", "transfer", "report", "cli"]  # fmt: skip
 
 ALIASES = {
     "checks": "config",

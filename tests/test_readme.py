@@ -37,10 +37,10 @@ def test_the_method_of_ones_own_does_what_is_said_of_it(monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     config = ask.make_config(FinetuneConfig())
     method = there["stay_near"](config.transfer, build(config.net))
-    ask.assert_identity(config, method)
-    ask.assert_only(config, lambda path: "/from_rgb/" not in path, method)
-    made, state, feed, _ = ask.begin(config, method)
-    assert ask.dispatch(config, made, state, feed, times=2)[1]["distance"] > 0
+    begun = ask.begin(config, method)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: "/from_rgb/" not in path)
+    assert begun.after(2)[1]["distance"] > 0
 
 
 def test_three_lines_give_images():

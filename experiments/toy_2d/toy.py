@@ -12,11 +12,11 @@ import numpy as np
 
 from gan_jax.config import Config, EMAConfig, LossConfig, MLPConfig, OptimConfig, TrainConfig
 from gan_jax.nets import build
-from gan_jax.tasks import image_task
+from gan_jax.tasks import task_of
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.compile import loop
 from gan_jax.train.feed import resident_feed
-from gan_jax.train.step import init_state, make_step
+from gan_jax.train.trainer import Trainer
 
 Name = Literal["wide", "narrow", "target"]
 POINTS = 4096  # in a training set
@@ -77,12 +77,11 @@ class Toy(NamedTuple):
 def make_toy(config: Config) -> Toy:
     """The library's step, vmapped over seeds: what makes that slow for convolutions on CPU does not concern dense layers."""
     pair = build(config.net)
-    task, everything = image_task(pair), (lambda path: True, lambda path: True)
     feed = resident_feed(draw("target", POINTS, 0), None, mirror=False)  # its points are an argument of the program
-    step = make_step(task, config, feed.draw, everything, axis_name=None, devices=1)
-    one = loop(step, config.train.steps_per_dispatch, resident=True)
+    trainer = Trainer(config, task_of(), feed)
+    one = loop(trainer.step(), config.train.steps_per_dispatch, resident=True)
     run = jax.jit(jax.vmap(one, in_axes=(0, None)), donate_argnums=0)
-    begin = jax.jit(jax.vmap(lambda key, g, d: init_state(task, config, key, g, d, everything)))
+    begin = jax.jit(jax.vmap(lambda key, g, d: trainer.init({"g": g, "d": d}, key)))
     latents = draw_latents(jax.random.split(jax.random.key(9), SCORED), config.net.z_dim)
     look = jax.jit(jax.vmap(lambda g: pair.g.apply(g, latents)[0].reshape(SCORED, 2)))
 
@@ -91,7 +90,8 @@ def make_toy(config: Config) -> Toy:
         for _ in range(dispatches):
             state, _ = run(state, {"image": points})
             seen.append(np.asarray(look(state.nets["g"])))
-        return *jax.tree_util.tree_map(np.asarray, (state.nets["g"], state.nets["d"])), np.stack(seen)
+        nets = jax.tree_util.tree_map(np.asarray, state.nets)
+        return nets["g"], nets["d"], np.stack(seen)
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def several(init: Any, salt: int, seeds: jax.Array) -> Any:

@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     """Writes the aligned weights; returns what was found, a line for each network."""
-    from gan_jax.interop.finite import check_finite
+    from gan_jax.interop.finite import OVERFLOW, check_finite
     from gan_jax.surgery import Report, transplant
     from gan_jax.surgery.align import in_scales_of, match_weights, plan_permute
     from gan_jax.surgery.families import layouts
@@ -86,7 +86,8 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     plan = plan_permute(found, tree, {net: match.orders for net, match in matches.items()})
     moved, report = transplant(plan, tree, tree)
     aligned = {root: in_scales_of(found[net], moved[root], a.variables[root]) for root, net in roots.items()}
-    check_finite(aligned, f"{args.second}, brought to the scales of {args.first},", ConfigError)
+    rescaled_name = f"{args.second}, brought to the scales of {args.first},"
+    check_finite(aligned, rescaled_name, ConfigError, reason=OVERFLOW)
     now = {path: digest(leaf) for path, leaf in flatten(aligned).items()}
     rows = [row if row.digest == now[row.target] else rescaled(row, now[row.target]) for row in report.rows]
     step = transplant_step(plan, Report(tuple(rows)), {"name": args.second, "digest": manifest_digest(b.manifest)})

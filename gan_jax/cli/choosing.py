@@ -88,6 +88,18 @@ def with_colour(config: Config, argv: Sequence[str]) -> Chosen:
     return Chosen(found.config, found.lines)
 
 
+def with_stages(config: Config, argv: Sequence[str], start: Path | None) -> Chosen:
+    """A configuration whose stages leave something of a short --train.kimg to the run proper, and a line that says so.
+
+    Lengths of stages that were typed stay, as those of an experiment or a run (`start`) do.
+    """
+    if start is not None:
+        return Chosen(config, ())
+    from gan_jax.config.stages import shorten_stages
+
+    return Chosen(*shorten_stages(config, given_options(argv)))
+
+
 def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: bool) -> Chosen:
     named, method = peek(words, "--transfer.source"), peek(words, "--method")
     if named == NONE:
@@ -107,7 +119,7 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
     from gan_jax.data import survey
 
     data: DataConfig = parse(_Data, _only(words, "--data."), verb=verb).data
-    seen = survey(data.source, data.classes, data.bad)
+    seen = survey(data.source, data.classes, data.bad, whole=None)  # what is counted here is what trains
     source = None
     if not fresh:
         wanted = () if peek(words, "--net") is not None else net_fields(given)
@@ -137,14 +149,16 @@ def _source(named: str | None, data: DataConfig, out: str | None, wanted: Sequen
         return look_at(named)
     found = candidates(leave_out=None if out is None else Path(out))
     suited = [name for name in found if all(has_field(look_at(name).net, field) for field in wanted)]
+    options = ""
     if suited and len(suited) < len(found):
         others = ", ".join(name for name in found if name not in suited)
-        print(f"left aside, since their networks have no --net.{' or --net.'.join(wanted).replace('_', '-')}: {others}")
+        options = f"--net.{' or --net.'.join(wanted).replace('_', '-')}"
+        print(f"left aside, since their networks have no {options}: {others}")
         found = suited
     if len(found) > 1:
         print(f"comparing {len(found)} sources on this machine: {', '.join(found)}", flush=True)
     here = machine().features
-    return pick(found, data, here[0] if here else "fashion-v1")
+    return pick(found, data, here[0] if here else "fashion-v1", wanted=options)
 
 
 def machine() -> Any:

@@ -61,12 +61,24 @@ def unknown_option(word: str, name: str, known: Sequence[str] | dict[str, Option
     for other in names:
         last.setdefault(other.rpartition(".")[2], []).append(other)
     ends = last.get(name.rpartition(".")[2], [])
+    if not ends and (values := _values_named(name, known)):
+        return f"there is no option {word}; did you mean {' or '.join(values[:3])}?"
     spelled = difflib.get_close_matches(name, names, n=3, cutoff=0.75)
     tails = [one for tail in difflib.get_close_matches(name, list(last), n=2, cutoff=0.75) for one in last[tail]]
     near = list(dict.fromkeys([*ends, *spelled, *tails]))[:3]
     if near:
         return f"there is no option {word}; did you mean {' or '.join('--' + other for other in near)}?"
     return f"there is no option {word}; --help lists the usual ones, --help-all every one"
+
+
+def _values_named(name: str, known: Sequence[str] | dict[str, Option]) -> list[str]:
+    """Options with the value that a word names: `--data.fit crop` for `data.crop`; of its own section where it has one."""
+    if not isinstance(known, dict):
+        return []
+    section, dot, value = name.replace("-", "_").rpartition(".")
+    options = {option.name: option for option in known.values() if value in option.choices}
+    inside = [one for one in options if dot and one.startswith(f"{section}.")]
+    return [f"--{one} {value}" for one in inside or options]
 
 
 def value_problem(option: Option, value: str) -> str | None:

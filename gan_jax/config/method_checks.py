@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gan_jax.config.methods import FinetuneConfig
+from gan_jax.config.stages import dispatches, leaves_nothing, stages_of
 
 if TYPE_CHECKING:
     from gan_jax.config import Config
@@ -27,23 +27,17 @@ def method_problems(config: Config) -> Iterator[str]:
 
 def _stages(config: Config) -> Iterator[str]:
     """Whether the stages before the run proper leave it something to train; each is whole dispatches."""
-    transfer: Any = config.transfer
-    names = [name for name in STAGES if hasattr(transfer, name)]
-    if getattr(transfer, "collapse", "distil") == "mean":
-        names = [name for name in names if name != "distil_kimg"]
-    stages = [getattr(transfer, name) for name in names]
-    told = " and ".join(f"transfer.{name} {value:g}" for name, value in zip(names, stages, strict=True))
-    if (root := getattr(transfer, "root_kimg", None)) is not None:
-        stages = [root] * len(transfer.donors)
-        told = f"transfer.root_kimg {root:g} for each of {len(transfer.donors)} donors"
-    train = config.train
-    span = train.batch * train.d_steps * train.steps_per_dispatch
-    if train.kimg <= 0 or span <= 0 or not all(0 <= stage < math.inf for stage in (train.kimg, *stages)):
+    if not leaves_nothing(config):
         return
-    dispatches = lambda kimg: -(-int(round(kimg * 1000)) // span)
-    if sum(stages) > 0 and sum(map(dispatches, stages)) >= dispatches(train.kimg):
-        rounded = " (in whole dispatches)" if sum(stages) < train.kimg else ""
-        yield f"{told} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune"
-
-
-STAGES = ("mine_kimg", "probe_kimg", "warmup_kimg", "fuse_kimg", "distil_kimg")  # images shown before the run proper
+    train, stages = config.train, stages_of(config.transfer)
+    words = " and ".join(
+        f"transfer.{s.name} {s.kimg:g}{f' for each of {s.times} donors' if s.name == 'root_kimg' else ''}"
+        for s in stages
+    )
+    rounded = " (in whole dispatches)" if sum(s.kimg * s.times for s in stages) < train.kimg else ""
+    remedy = ""
+    if train.steps_per_dispatch > 1 and dispatches(config, train.kimg) <= sum(s.times for s in stages if s.kimg):
+        remedy = (
+            f"; a dispatch is train.steps_per_dispatch {train.steps_per_dispatch} batches of {train.batch}: use fewer"
+        )
+    yield f"{words} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune{remedy}"

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gan_jax.config.nets import NetConfig
-from gan_jax.config.serial import absurd
 
 
 def net_problems(net: NetConfig) -> Iterator[str]:
-    """One line for everything that is wrong with a pair's configuration."""
-    if wrong := [f"net.{text}" for text in absurd(net)]:
-        yield from wrong
-        return
+    """One line for everything that is wrong with a pair's configuration, whose values are of their kinds and sizes."""
     yield from net.problems()
     if net.channels not in (1, 3, 4) and not net.any_channels:
         yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"

@@ -96,6 +96,11 @@ def _odd_folders(root: str, images: Sequence[str], folders: Sequence[str], other
     within = f"; name {root}/{folders[0]} to have the folders in it as classes" if deeper else ""
     if len(kinds) > 1 and kinds <= {"train", "test", "val", "valid", "validation", "training", "testing"}:
         notes.append(f"the class folders {', '.join(sorted(kinds))} look like splits and are read as classes{within}")
+    elif len(kinds) > 1 and "00000" in kinds and all(len(kind) == 5 and kind.isdigit() for kind in kinds):
+        notes.append(
+            f"the folders {min(kinds)} .. {max(kinds)} are named like parts of one set (StyleGAN's tool cuts sets so) and are "
+            "read as classes; a network of --net.num-classes 0 leaves them unused"
+        )
     elif len(kinds) == 1 and deeper:
         notes.append(f"all images lie below the one folder {folders[0]!r}, which is the only class{within}")
     if empty := sorted({name.split("/")[0] for name in others if "/" in name} - kinds, key=natural):

@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from gan_jax.data.classes import gap_note
 from gan_jax.data.decode import decode
 from gan_jax.data.files import Bad, open_archive, open_folder, open_zip, read_files
 from gan_jax.data.fit import Fit, Shape, fit_pixels
@@ -181,9 +182,18 @@ def read_npz(rest: str, shape: Shape) -> Images:
         raise
     except MemoryError as error:
         raise DataError(f"{path} declares arrays that do not fit into memory") from error
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{path} holds an array of Python objects, as numpy makes of images of several sizes; save one array "
+                "of uint8 [N, H, W, C], or the images as files of a folder"
+            ) from error
+        raise DataError(f"{path} cannot be read as npz: {error}") from error
     except Exception as error:  # zip, zlib, header and size errors of numpy have no common base
         raise DataError(f"{path} cannot be read as npz: {error}") from error
-    return from_arrays(images, labels, name=f"npz:{path}")
+    found = from_arrays(images, labels, name=f"npz:{path}")
+    note = None if found.labels is None or not len(found) else gap_note(found.labels)
+    return found if note is None else dataclasses.replace(found, notes=(*found.notes, note))
 
 
 def existing(path: str, what: str) -> Path:

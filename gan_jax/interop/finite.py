@@ -37,20 +37,26 @@ def negative_variances(leaves: Mapping[str, Any]) -> dict[str, float]:
     return {path: value for path, value in lowest.items() if value < 0}
 
 
-def check_finite(leaves: Mapping[str, Any], where: str, error: type[Exception]) -> None:
+FAILED_TRAINING = (
+    "the training that made it has failed; take weights from before that (gan-jax inspect and diff open these)"
+)
+OVERFLOW = "the weights that it is computed from are finite, and too large for it; gan-jax inspect shows their ranges"
+
+
+def check_finite(
+    leaves: Mapping[str, Any], where: str, error: type[Exception], *, reason: str = FAILED_TRAINING
+) -> None:
     """Asks whether all values of weights are finite.
 
     Args:
       leaves: by path, or trees of them.
       where: they come from, for the message.
       error: to raise.
+      reason: why they may not be, for the message; `OVERFLOW` for what was computed from finite weights.
 
     Raises:
       error: names the first leaf that holds nan or inf, and where it comes from.
     """
     for path, leaf in flatten(leaves).items():
         if getattr(leaf, "dtype", None) is not None and (why := not_finite(leaf)):
-            raise error(
-                f"leaf {path!r} of {where} holds {why}: the training that made it has failed; take weights from before that "
-                "(gan-jax inspect and diff open these)"
-            )
+            raise error(f"leaf {path!r} of {where} holds {why}: {reason}")

@@ -144,7 +144,8 @@ def family_maker(config: NetConfig) -> Callable[..., Pair]:
 @functools.lru_cache(maxsize=32)
 def _built(make: Callable[..., Pair], config: NetConfig, axis_name: Any) -> Pair:
     """A pair is pure, and JAX traces a function once for as long as it is the same: so are the pairs of one configuration."""
-    return dataclasses.replace(make(config, axis_name), axis_name=axis_name)
+    with jax.ensure_compile_time_eval():  # its example inputs outlive the trace in which it may be asked for
+        return dataclasses.replace(make(config, axis_name), axis_name=axis_name)
 
 
 def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False, **parts: str) -> Net:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 
-from gan_jax.config import Config
 from gan_jax.nets import Net
 from gan_jax.train.context import Batch, LossOutput, Sample, StepContext
 from gan_jax.train.state import Networks, Variables
@@ -126,7 +125,3 @@ class Task:
         marks = {0.0} | {1000 * p.start_kimg for p in self.phases}
         marks |= {1000 * p.end_kimg for p in self.phases if p.end_kimg is not None}
         return list(dict.fromkeys(self.active(mark) for mark in sorted(marks) if mark <= total))
-
-
-MakeTask = Callable[..., Task]  # (config, axis_name, extension) -> task, batch statistics synchronised over that axis
-TaskOf = Callable[[Config, str | None], Task]

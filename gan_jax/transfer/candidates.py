@@ -14,7 +14,7 @@ from gan_jax.interop.weights import EMBEDDED, MANIFEST, WeightsError, embedded_n
 from gan_jax.metrics import MetricError
 from gan_jax.tasks.model import WEIGHTS
 from gan_jax.transfer.choices import Pretrained
-from gan_jax.transfer.diagnostics.sources import rank_sources
+from gan_jax.transfer.diagnostics.sources import LITTLE, out_of_reach, rank_sources
 from gan_jax.transfer.source import open_source
 
 MOST_RUNS = 6  # finished runs that are looked at, the newest
@@ -46,8 +46,17 @@ def look_at(name: str) -> Pretrained:
     return Pretrained(name, source.net, frozenset(roots & {"g_ema", "d"}))
 
 
-def pick(names: Sequence[str], data: DataConfig, features: str = "fashion-v1", seed: int = 0) -> Pretrained:
+def pick(
+    names: Sequence[str], data: DataConfig, features: str = "fashion-v1", seed: int = 0, wanted: str = ""
+) -> Pretrained:
     """The source of the highest recall, by a quick look at all, and in its `why` what was seen.
+
+    Args:
+      names: of the sources.
+      data: that they are to suit.
+      features: of which network.
+      seed: of what they are sampled with.
+      wanted: what others on this machine were left out for not having, for the `why`.
 
     Raises:
       ConfigError: there is no source.
@@ -58,8 +67,9 @@ def pick(names: Sequence[str], data: DataConfig, features: str = "fashion-v1", s
             "--transfer.source none"
         )
     if len(names) == 1:
-        more = f"; a pair of 64 px in colour: gan-jax weights get {PAIRS[0]}" if PAIRS[0] not in names else ""
-        return dataclasses.replace(look_at(names[0]), why=f"the only pair on this machine{more}")
+        more = "" if is_pair_there(PAIRS[0]) else f"; a pair of 64 px in colour: gan-jax weights get {PAIRS[0]}"
+        only = f"the only pair on this machine{f' that has {wanted}' if wanted else ''}"
+        return dataclasses.replace(look_at(names[0]), why=only + more)
     few = dataclasses.replace(data, shots=None)
     try:
         found = rank_sources(names, few, features=features, n=IMAGES, most=IMAGES, seed=seed)
@@ -68,6 +78,11 @@ def pick(names: Sequence[str], data: DataConfig, features: str = "fashion-v1", s
         return dataclasses.replace(widest, why=f"the largest one in colour; they were not compared, for {error}")
     best, *others = found.scores
     rest = ", ".join(f"{one.recall:.2f} of {one.source}" for one in others)
+    if best.recall < LITTLE:
+        why = (
+            f"{out_of_reach(found)}, and of those it is the least bad; --transfer.source none begins from fresh weights"
+        )
+        return dataclasses.replace(look_at(best.source), why=why)
     why = f"it reaches the most of {found.n_target} images (recall {best.recall:.2f}, against {rest}; {found.features})"
     return dataclasses.replace(look_at(best.source), why=why)
 

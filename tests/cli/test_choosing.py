@@ -19,7 +19,7 @@ from gan_jax.transfer import candidates
 from gan_jax.transfer.choices import Machine, Pretrained
 
 
-def survey(spec, classes=None, bad="skip"):
+def survey(spec, classes=None, bad="skip", *, whole=False):
     asked.append((spec, classes))
     return SimpleNamespace(
         name=spec,
@@ -30,6 +30,7 @@ def survey(spec, classes=None, bad="skip"):
         resolution=80,
         classes=(),
         left_out=(),
+        whole=whole is None,
     )
 
 
@@ -44,7 +45,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setattr(gan_jax.data, "survey", survey, raising=False)
     monkeypatch.setattr(candidates, "candidates", lambda **options: ["faces"])
     monkeypatch.setattr(candidates, "look_at", lambda name: Pretrained(name, FACES.net))
-    monkeypatch.setattr(candidates, "pick", lambda names, data, features: FACES)
+    monkeypatch.setattr(candidates, "pick", lambda names, data, features, **_: FACES)
     monkeypatch.setattr(choosing, "machine", Machine)
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     (tmp_path / "photos" / "cats" / "a.PNG").touch()
@@ -171,8 +172,8 @@ def test_a_source_has_the_options_that_are_given(monkeypatch, capsys):
     nets = {"faces": DCGANConfig(), "clothes": ResNetConfig()}
     monkeypatch.setattr(found, "candidates", lambda leave_out=None: list(nets))
     monkeypatch.setattr(found, "look_at", lambda name: Pretrained(name, nets[name], frozenset({"g_ema", "d"})))
-    monkeypatch.setattr(found, "pick", lambda names, *_: list(names))
+    monkeypatch.setattr(found, "pick", lambda names, *_, **options: [*names, *options.values()])
     assert choosing.net_fields({"net.num_classes", "train.kimg"}) == ("num_classes",)
-    assert choosing._source(None, DataConfig(), None, ("num_classes",)) == ["clothes"]
+    assert choosing._source(None, DataConfig(), None, ("num_classes",)) == ["clothes", "--net.num-classes"]
     assert "left aside, since their networks have no --net.num-classes: faces" in capsys.readouterr().out
-    assert choosing._source(None, DataConfig(), None) == ["faces", "clothes"]
+    assert choosing._source(None, DataConfig(), None) == ["faces", "clothes", ""]

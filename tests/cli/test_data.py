@@ -110,7 +110,7 @@ def test_info_of_photographs_says_all_that_matters(cli, photos):
         "files that are no images: .txt 1",
         "note: the class folders are whole numbers, but not 0 .. 2: their labels are 1 -> 0, 2 -> 1, 10 -> 2",
         "  channels  3 (colour)",
-        "  size      the network's (--net.resolution); at 32 px",
+        "  size      the network's, in transfer the source's (--net.resolution); at 32 px",
         "  fit       crop; 3 of 4 images are not square: cut to the centre (--data.fit pad or stretch for another way)",
         "  classes   3 classes, used by a network of --net.num-classes 3",
         "fingerprint: of images of one shape; --resolution and --channels bring them to one",

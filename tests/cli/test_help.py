@@ -170,6 +170,8 @@ def test_usual_options_exist(listed):
         (("train", "--net.w-dim", 8), "it belongs to --net stylegan2"),
         (("transfer", "--method", "freezed"), "--method is 'freezed'; did you mean freeze_d"),
         (("train", "--net", "stylegan"), "--net is 'stylegan'; did you mean stylegan2?"),
+        (("train", "--data.crop"), "there is no option --data.crop; did you mean --data.fit crop?"),
+        (("transfer", "--stylegan2"), "there is no option --stylegan2; did you mean --net stylegan2?"),
         (("train", "--loss.name", "hing"), "--loss.name is 'hing'; did you mean hinge?"),
         (("sample", "x", "--n", "many"), "--n is 'many'; use a whole number"),
         (("sample", "x", "--n"), "--n wants a value: --n INT"),

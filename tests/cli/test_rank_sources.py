@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gan_jax.cli.rank_sources import data_as_option
+from gan_jax.transfer import diagnostics
+from gan_jax.transfer.diagnostics import Ranking, SourceScore
 from tests.transfer.diagnostics.test_sources import untrained
 
 
@@ -17,6 +19,17 @@ def test_the_verb_prints_a_table_with_the_recommended_source_first(cli, tmp_path
     assert "recommended: embedded:fashion16 (recall " in cli.out
     recalls = [float(words[words.index(name) + 1]) for name in ("embedded:fashion16", "noise")]
     assert recalls[0] > recalls[1] >= 0
+
+
+def test_notes_and_a_target_that_none_reaches(cli, monkeypatch):
+    scores = (SourceScore("b", 0.0, 0.0, 0.0, 1.0, 9.0), SourceScore("a", 0.0, 0.0, 0.0, 2.0, 8.0))
+    ranking = Ranking(scores, "f", 9, 9, 5, ("a: 9 of 9 generated samples are copies",))
+    monkeypatch.setattr(diagnostics, "rank_sources", lambda *args, **options: ranking)
+    assert cli("rank-sources", "a", "b") == 0
+    assert "note: a: 9 of 9 generated samples are copies" in cli.out
+    assert "none recommended: no source resembles these 9 images" in cli.out and "the least bad source, b" in " ".join(
+        cli.out.split()
+    )
 
 
 def test_data_may_come_first_and_sources_be_left_out(cli, tmp_path, monkeypatch):

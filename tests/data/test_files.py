@@ -391,6 +391,10 @@ def test_odd_class_folders_are_said(tmp_path):
         "the class folders test, train look like splits" in note
         and "/1/test to have the folders in it as classes" in note
     )
+    parts = {f"{part}/img{part}.png": png() for part in ("00000", "00001")}
+    (note,) = load(write_folder(tmp_path / "parts", parts)).notes
+    assert "the folders 00000 .. 00001 are named like parts of one set" in note
+    assert not load(write_folder(tmp_path / "numbers", {"0/a.png": png(), "1/a.png": png()})).notes
     (note,) = load(write_folder(tmp_path / "2", {"set/cat/a.png": png(), "set/dog/a.png": png()})).notes
     assert "all images lie below the one folder 'set'" in note
     files = {"a/1.png": png(), "b/1.png": png(), "c/1.heic": b"\0\0\0\x18ftypheic", "a/labels.csv": b"1.png,3"}

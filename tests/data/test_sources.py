@@ -205,7 +205,7 @@ def test_npz_files_that_do_not_fit(tmp_path):
     with pytest.raises(DataError, match="x.npz: 2 labels for 3 images"):
         load(f"npz:{path}")
     np.savez(path, images=np.array([object()]))
-    with pytest.raises(DataError, match="x.npz cannot be read as npz: .*allow_pickle"):
+    with pytest.raises(DataError, match="x.npz holds an array of Python objects, .* save one array of uint8"):
         load(f"npz:{path}")
     np.savez(path, images=np.zeros((3, 64, 64), np.uint8))
     path.write_bytes(path.read_bytes()[:5000])
@@ -294,3 +294,12 @@ def test_a_source_that_is_nearly_right_is_named(tmp_path, monkeypatch, word, sai
     (tmp_path / "a.zip").touch()
     with pytest.raises(DataError, match=said):
         load(word)
+
+
+def test_labels_of_arrays_with_gaps_are_said(tmp_path):
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "gaps.npz", images=images, labels=[0, 1, 3, 5])
+    (note,) = load(f"npz:{tmp_path / 'gaps.npz'}").notes
+    assert "the labels are 0, 1, 3, 5: not 0 .. 3" in note
+    np.savez(tmp_path / "whole.npz", images=images, labels=[0, 1, 2, 3])
+    assert load(f"npz:{tmp_path / 'whole.npz'}").notes == ()

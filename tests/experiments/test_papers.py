@@ -103,12 +103,7 @@ def test_it_can_run_and_takes_from_its_source_all_that_it_says(path):
 def test_its_step_can_be_traced(name):
     """At the size of the paper, batch and groups and all, where these are peculiar; nothing is compiled."""
     config = read(PAPERS / name / "config.py")
-    made = method_of(config)
-    flops = step_flops(
-        config, (made.trains("g"), made.trains("d")), 10,
-        grafted=made.wrap, extension=made.extension, keep=made.keep,
-    )  # fmt: skip
-    assert flops > 1e9
+    assert step_flops(config, method_of(config), 10) > 1e9
 
 
 def test_every_paper_says_what_is_expected_and_how_to_run_it():

@@ -88,7 +88,8 @@ def test_a_merge_that_overflows(variables, tmp_path, capsys):
     big = jax.tree.map(lambda x: np.full_like(x, 3e38), variables)
     one = str(save(tmp_path / "big", CONFIG, big, {}))
     words = ["merge", one, one, "--kind", "average", "--weights", "3", "-2", "--out", str(tmp_path / "out")]
-    assert main(words) == 2 and "merge of" in (said := capsys.readouterr().err) and "not finite" in said
+    assert main(words) == 2 and "merge of" in (message := capsys.readouterr().err)
+    assert "not finite" in message and "finite, and too large" in message and "training" not in message
 
 
 def test_bfloat16_is_a_source(variables, tmp_path, capsys):
@@ -211,6 +212,8 @@ def test_where_results_may_be_written(tmp_path):
     (folder / ".hidden").touch()
     assert claim_output(folder, ours=["*.png"]) == ()
     (folder / "1.png").touch()
+    with pytest.raises(OutputError, match=r"--out .*out: holds 1.png; .* with --overwrite"):
+        claim_output(folder, ours=["*.png"])
     (folder / "notes.txt").touch()
     with pytest.raises(OutputError, match=r"--out .*out: holds 1.png, notes.txt; .* with --overwrite"):
         claim_output(folder, ours=["*.png"])

@@ -85,7 +85,7 @@ def test_covariance_is_numpys():
 
 
 @settings(deadline=None, max_examples=25)
-@given(sharding=st.lists(st.integers(0, 300), max_size=8))
+@given(cuts=st.lists(st.integers(0, 300), max_size=8))
 def test_streaming_in_any_pieces_gives_the_same_distance(cuts):
     pieces = np.split(golden.X.astype(np.float32), sorted(cuts))
     streamed = sum((summarise(piece) for piece in pieces), empty_statistics(16))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import ConfigError, StyleGAN2Config
+from gan_jax.config import Config, ConfigError, StyleGAN2Config
 from gan_jax.nets import build
 from gan_jax.nets.fronts import Styled, with_front
 from gan_jax.nets.fronts.miner import init_miner, mine, mine_constant
@@ -105,7 +105,7 @@ def test_path_lengths_are_of_styles_alone(styled):
     pair, plain, variables = styled
     keys, noise = (jax.random.split(jax.random.key(i), 4) for i in (0, 1))
     still = build(dataclasses.replace(TINY, style_mixing=0.0))
-    lengths = lambda pair, v: jax.jit(cast(Any, image_task(pair).path_lengths))(v, {}, keys, noise)
+    lengths = lambda pair, v: jax.jit(cast(Any, image_task(pair, Config(net=TINY)).path_lengths))(v, {}, keys, noise)
     assert_allclose(lengths(with_front(pair, SAID), variables), lengths(still, plain), rtol=1e-5)
 
 

@@ -13,7 +13,7 @@ from gan_jax.nets import build
 from gan_jax.nets.resample import conv_down3, conv_up3, downsample, upsample
 from gan_jax.nets.stylegan2 import dtype_at, num_ws, widths
 from gan_jax.nets.stylegan2_d import minibatch_stddev
-from gan_jax.transfer.trainers import lowered_flops
+from gan_jax.train.trainer import lowered_flops
 
 SMALL = StyleGAN2Config(resolution=16, z_dim=5, w_dim=6, mapping_layers=2, channel_base=64, channel_max=8)
 

@@ -13,10 +13,10 @@ import optax
 from numpy.testing import assert_allclose
 
 from gan_jax.config import AugmentConfig, Config, LossConfig, OptimConfig, TrainConfig
+from gan_jax.tasks import task_of
 from gan_jax.train.compile import COMPILERS, Program, compile_population
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.trainer import Trainer
-from gan_jax.transfer.trainers import task_of
 from gan_jax.trees import flatten
 from tests.train.toy import NET, images
 

@@ -113,7 +113,9 @@ def test_classes_follow_source_and_labels():
     labels = ((0, "cat", 30), (1, "dog", 29))
     told = lambda choices: line(choices, "classes")
     unused = of(FACES, Survey(classes=labels))
-    assert "the labels of 2 classes are not used" in told(unused) and "--net" not in told(unused)  # DCGAN has none
+    assert told(unused).endswith("not used; --net.num-classes 2 takes a source whose networks can have classes")
+    chosen = of(FACES, Survey(classes=labels), given=("transfer.source",))
+    assert told(chosen).endswith("the labels of 2 classes are not used")  # a DCGAN has none
     offered = of(GREY, Survey(classes=labels))
     assert "--net.num-classes 2 uses them" in told(offered) and offered.config.net.num_classes == 0
     conditional = Pretrained("c", ResNetConfig(num_classes=5))
@@ -122,6 +124,41 @@ def test_classes_follow_source_and_labels():
     assert of(conditional).config.net.num_classes == 0
     with pytest.raises(ConfigError, match="num_classes is 3, but folder:mine has no labels"):
         of(GREY, None, None, ("net.num_classes",), net={"num_classes": 3})
+
+
+def test_classes_on_those_of_the_source_say_which():
+    conditional = Pretrained("c", ResNetConfig(num_classes=3))
+    labels = ((0, "ape", 30), (1, "cat", 20), (3, "dog", 9))  # label 2 has no image
+    found = of(conditional, Survey(classes=labels))
+    assert found.config.net.num_classes == 3 and found.config.transfer.classes is None
+    assert "3 of the images (0 ape, 1 cat, 2 dog), each begins as the source's of this number" in line(found, "classes")
+    asked = of(conditional, Survey(classes=labels), None, ("transfer.classes",), transfer={"classes": (2, 0, 1)})
+    assert line(asked, "classes").endswith("on those of the source as asked")
+
+
+def test_grey_images_in_a_colour_source_say_what_becomes_of_them():
+    found = of(FACES, Survey(channels=1))
+    assert found.config.net.channels == 3
+    assert "the images are in grey, alike in all channels" in line(found, "channels")
+    assert "--net.channels 1 makes the source grey" in line(found, "channels")
+
+
+@pytest.mark.parametrize(("group", "batch"), [(7, 28), (3, 30), (5, 30), (4, 32), (0, 32), (40, 40)])
+def test_batches_are_whole_groups_of_the_source(group, batch):
+    source = Pretrained("s", StyleGAN2Config(resolution=64, mbstd_group=group, channel_base=512, channel_max=16))
+    found = of(source)
+    assert found.config.train.batch == batch and found.config.validate()
+    assert ("batch" in {text.partition(":")[0] for text in found.lines}) == (batch != 32)
+
+
+@pytest.mark.parametrize(("batch", "group"), [(8, 8), (6, 6), (20, 5), (13, 13)])
+def test_groups_give_way_to_a_batch_that_was_typed(batch, group):
+    source = Pretrained("s", StyleGAN2Config(resolution=64, mbstd_group=7, channel_base=512, channel_max=16))
+    found = of(source, None, None, ("train.batch",), train={"batch": batch})
+    assert found.config.net.mbstd_group == group and found.config.train.batch == batch and found.config.validate()
+    assert f"D compares groups of {group} images; the source's 7 do not divide batches of {batch}" in line(
+        found, "groups"
+    )
 
 
 def test_features_are_the_best_that_are_here():
@@ -133,6 +170,20 @@ def test_features_are_the_best_that_are_here():
     assert found.config.evaluate.features == "fashion-v1"
     assert "gan-jax weights get mobilenetv2" in line(found, "features")
     assert of(GREY, Survey(channels=1), HERE).config.evaluate.features == "fashion-v1"
+
+
+def test_a_count_by_headers_says_that_fewer_may_train():
+    assert "59 images of folder:mine" in line(of(FACES), "data") and "header" not in line(of(FACES), "data")
+    found = of(FACES, Survey(whole=False))
+    assert "59 images of folder:mine by their headers" in line(found, "data")
+    assert line(found, "shots") == "shots: all 59 images that can be read"
+
+
+def test_the_time_says_what_it_leaves_out():
+    assert "CPU cores, without compilation and evaluations;" in line(of(FACES), "training")
+    quiet = of(FACES, None, None, ("evaluate.features",), evaluate={"features": None})
+    assert "CPU cores, without compilation;" in line(quiet, "training")
+    assert "about" not in line(of(FACES, None, Machine(accelerator=True)), "training")
 
 
 def test_shots_that_there_are_not_are_refused():

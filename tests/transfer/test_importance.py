@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.transfer.importance import game_loss
+from gan_jax.transfer.importance import examples, game_loss
 
 
-def turn_of(group: int, n: int = 5) -> SimpleNamespace:
-    """A game of numbers, whose D multiplies an example with the spread of its batch."""
+def context(group: int, n: int = 5) -> SimpleNamespace:
+    """A context of numbers, whose D multiplies an example with the spread of its batch."""
     latents = jnp.arange(n, dtype=jnp.float32)
     task = SimpleNamespace(
         d_group=group,
@@ -25,17 +25,15 @@ def turn_of(group: int, n: int = 5) -> SimpleNamespace:
     return SimpleNamespace(
         task=task,
         loss=SimpleNamespace(name="wasserstein"),
-        p=None,
+        augment_p=None,
         batch={"image": jnp.square(latents)},
-        latents=latents,
+        latent_keys=latents,
         keys=lambda purpose: latents,
     )
 
 
 def losses(group: int, network: str = "d"):
-    from gan_jax.transfer.importance import examples
-
-    turn = turn_of(group)
+    ctx = context(group)
     value = game_loss(ctx, network)
     return jax.lax.map(lambda one: value(2.0, 3.0, one), examples(ctx)), value, examples(ctx)
 

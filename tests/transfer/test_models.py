@@ -17,13 +17,13 @@ from gan_jax.cli.main import main
 from gan_jax.config import Config, ConfigError, to_dict
 from gan_jax.interop import WeightsError
 from gan_jax.nets import build
-from gan_jax.tasks.image import image_task
 from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import Checkpointer
-from gan_jax.train.step import init_state
+from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.models import class_names, load, unfinished
 from gan_jax.transfer.record import write_weights
+from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten, unflatten
 
 CONFIG = Config(
@@ -43,20 +43,20 @@ def finished(tmp_path_factory):
     (folder / "config.json").write_text(json.dumps({"config": to_dict(CONFIG), "method": "table"}))
     bare = build(CONFIG.net)
     method = make_method(CONFIG.transfer, bare)
-    pair = method.wrap(bare)
-    trains = method.trains("g"), method.trains("d")
+    trainer = make_trainer(CONFIG, method, resident_feed(np.zeros((8, 16, 16, 1), np.uint8), None, mirror=False))
 
     def begin(key):
         key_g, key_d = jax.random.split(key)
         g, d = method.attach("g", bare.g.init(key_g), key), method.attach("d", bare.d.init(key_d), key)
         noise = lambda leaf: leaf + jax.random.normal(key, leaf.shape)  # so that adapters do something
         g = {**g, "params": jax.tree_util.tree_map(noise, g["params"])}
-        return init_state(image_task(pair), CONFIG, key, g, d, trains, method.extension, method.keep(g, d))
+        nets = {"g": g, "d": d}
+        return trainer.init(nets, key, method.constants(nets))
 
     with Checkpointer(folder / "checkpoints") as saver:
         for images in (8, 16):
             state = jax.jit(begin)(jax.random.key(images))
-            state = dataclasses.replace(state, images=state.images + images)
+            state = state.replace(images=state.images + images)
             saver.save(images, state, history=[])
             saver.wait()
     write_weights(folder, CONFIG, state, None, None, method)

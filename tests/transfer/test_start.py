@@ -46,14 +46,14 @@ def test_one_network_starts_from_the_source_the_other_is_fresh(source, networks)
     fresh = start(ScratchConfig())
     assert fresh.plan is None and got.plan is not None
     assert got.differences is not None and list(got.differences) == [networks] and got.differences[networks].preserved
-    assert same(got.g, variables["g_ema"] if networks == "g" else fresh.g)
-    assert same(got.d, variables["d"] if networks == "d" else fresh.d)
+    assert same(got.nets["g"], variables["g_ema"] if networks == "g" else fresh.nets["g"])
+    assert same(got.nets["d"], variables["d"] if networks == "d" else fresh.nets["d"])
 
 
 def test_both_start_from_the_source_g_from_its_moving_average(source):
     folder, variables = source
     got = start(FreezeDConfig(source=folder, blocks=1))
-    assert same(got.g, variables["g_ema"]) and same(got.d, variables["d"])
+    assert same(got.nets, {"g": variables["g_ema"], "d": variables["d"]})
     assert got.plan is not None and got.differences
     assert all(entry.target.startswith(("g/", "d/")) for entry in got.plan.entries)
 

@@ -26,6 +26,10 @@ class DistillationConfig(FinetuneConfig):
     fuses: ClassVar[bool] = True
     d: ClassVar[str] = "base"  # as it is
 
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"distil_kimg": 1}
+
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFusionConfig(DistillationConfig):
@@ -40,6 +44,10 @@ class FeatureFusionConfig(DistillationConfig):
     wean_from: float = 0.5  # part of that stage from which it grows from 0
     drop: float = 0.01  # a donor that counts less than this at every point is left out of the distillation
 
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"fuse_kimg": 1, "distil_kimg": 1}
+
 
 @dataclasses.dataclass(frozen=True)
 class CocktailConfig(FinetuneConfig):
@@ -50,3 +58,7 @@ class CocktailConfig(FinetuneConfig):
 
     fuses: ClassVar[bool] = True
     d: ClassVar[str] = "base"  # averaged with the copies' in any case
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"root_kimg": len(self.donors)}

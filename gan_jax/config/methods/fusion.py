@@ -40,6 +40,10 @@ class FusionConfig(DonorsConfig):
         """Whether every example has shares of its own."""
         return False
 
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"fuse_kimg": 1}
+
 
 @dataclasses.dataclass(frozen=True)
 class GradientFusionConfig(FusionConfig):
@@ -75,6 +79,10 @@ class AttentionFusionConfig(FusionConfig):
     @property
     def of_examples(self) -> bool:
         return self.query != "free" and self.per == "example"
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"fuse_kimg": 1} | ({} if self.collapse == "mean" else {"distil_kimg": 1})
 
 
 MergeKind = Literal[

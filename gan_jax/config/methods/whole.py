@@ -21,6 +21,11 @@ class TransferConfig:
     adversarial: ClassVar[bool] = True
     images: ClassVar[int | None] = 0
 
+    @property
+    def stages(self) -> dict[str, int]:
+        """Stages before the main training, in their order: the field with their length, how often each is trained."""
+        return {}
+
     def problems(self, config: Any) -> Iterator[str]:
         """One line for everything in a run's `Config` that the method cannot be trained in, and what to change."""
         return iter(())

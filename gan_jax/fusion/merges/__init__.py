@@ -88,7 +88,8 @@ def merge(kind: str, donors: Sequence[Tree], *, base: Tree | None = None, **give
         raise MergeError(f"merge {kind!r} needs {missing[0]!r}: {NEEDS[missing[0]]}")
     if unknown := [name for name in given if name not in row.needs and name not in row.options]:
         known = [*row.needs, *row.options]
-        raise MergeError(f"merge {kind!r} takes no {unknown[0]!r}{did_you_mean(unknown[0], known)}; it takes {known}")
+        taken = ", ".join(known) or "no options"
+        raise MergeError(f"merge {kind!r} takes no {unknown[0]!r}{did_you_mean(unknown[0], known)}; it takes {taken}")
     for name, value in given.items():
         if name in row.options and not np.isfinite(_numbers(value)).all():
             raise MergeError(f"merge {kind!r}: {name} is {value}; give finite numbers")

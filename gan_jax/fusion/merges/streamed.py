@@ -23,7 +23,7 @@ from gan_jax.config import differences
 from gan_jax.fusion.merges import MERGES, merge
 from gan_jax.fusion.merges.averages import merge_collections
 from gan_jax.fusion.merges.leaves import MergeError, check_fit, is_float
-from gan_jax.interop.finite import check_finite
+from gan_jax.interop.finite import OVERFLOW, check_finite
 from gan_jax.interop.source import Source
 from gan_jax.interop.stream import stream_weights
 from gan_jax.surgery.provenance import fused_history, history_of
@@ -72,9 +72,8 @@ def merge_streamed(
             elected = {} if root not in majority else {"majority": majority[root]}
             trees = [one(source) for source in sources]
             made = flatten(merge(kind, trees, base=over and one(over), **given, **elected))[tail]
-            check_finite(
-                {path: made}, f"the {kind} merge of {', '.join(source.name for source in sources)}", MergeError
-            )
+            merged = f"the {kind} merge of {', '.join(source.name for source in sources)}"
+            check_finite({path: made}, merged, MergeError, reason=OVERFLOW)
             return made
         beside = [{collection: one(source)} for source in sources]
         return flatten(merge_collections(beside, over and {collection: one(over)}, shares))[f"{collection}/{tail}"]

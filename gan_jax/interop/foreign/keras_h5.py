@@ -69,7 +69,9 @@ class _Walk:
             child = group[name]
             identity = self.h5py.h5o.get_info(child.id).addr
             if identity in self.seen:
-                raise ForeignError(f"{show(here)} is in the file twice: made up")
+                raise ForeignError(
+                    f"{show(here)} is in the file twice (a hard link, or a group in itself); save each array under one name"
+                )
             self.seen.add(identity)
             if isinstance(child, self.h5py.Group):
                 self.walk(child, here, depth + 1, below.get(name, ()))

@@ -16,13 +16,15 @@ import numpy as np
 
 from gan_jax.config import ConfigError, DataConfig
 from gan_jax.data import few_shot, load
-from gan_jax.metrics import extract, frechet_distance, kid, load_features, prdc, summarise
+from gan_jax.metrics import extract, frechet_distance, kid, load_features, summarise
+from gan_jax.metrics.neighbours import empty_balls, prdc_and_empty
 from gan_jax.seeds import root_key
 from gan_jax.tasks.model import Model
 from gan_jax.transfer.dataset import reading
 from gan_jax.transfer.models import load as load_model
 
 MOST_TARGETS = 5000  # target images that are looked at
+LITTLE = 0.05  # recall under which a source's samples and the target have next to nothing in common; a rule of thumb
 
 
 class SourceScore(NamedTuple):
@@ -38,13 +40,14 @@ class SourceScore(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Sources, the recommended one first.
+    """Sources, the best one first.
 
     Attributes:
       scores: by falling recall, equal ones by rising KID.
       features: the network.
       n_target, n_source: images of the target and of each source.
       k: neighbours.
+      notes: what makes a score say little, with its source.
     """
 
     scores: tuple[SourceScore, ...]
@@ -52,21 +55,47 @@ class Ranking:
     n_target: int
     n_source: int
     k: int
+    notes: tuple[str, ...] = ()
 
 
 def score(name: str, target: np.ndarray, samples: np.ndarray, k: int = 5, seed: int = 0) -> SourceScore:
     """A source's score from features of the target `[N, D]` and of its samples `[M, D]`."""
-    found = prdc(target, samples, k)
+    return _score(name, target, samples, k, seed)[0]
+
+
+def _score(name: str, target: np.ndarray, samples: np.ndarray, k: int, seed: int) -> tuple[SourceScore, list[str]]:
+    """A score, and what makes it say little: images that are there too often."""
+    found, *empty = prdc_and_empty(target, samples, k)
+    parts = zip(empty, (len(target), len(samples)), ("target", "generated"), strict=True)
+    notes = [f"{name}: {empty_balls(count, n, part, k)}" for count, n, part in parts if count]
     distance = frechet_distance(summarise(target), summarise(samples), allow_singular=True)
     size = min(len(target), len(samples), 1000)
-    return SourceScore(
-        name, found.recall, found.coverage, found.precision, kid(target, samples, subset_size=size, seed=seed).mean, distance
-    )  # fmt: skip
+    kernel_distance = kid(target, samples, subset_size=size, seed=seed).mean
+    return SourceScore(name, found.recall, found.coverage, found.precision, kernel_distance, distance), notes
 
 
 def rank(scores: Sequence[SourceScore]) -> tuple[SourceScore, ...]:
     """By recall, the highest first."""
     return tuple(sorted(scores, key=lambda one: (-one.recall, one.kid)))
+
+
+def advice(ranking: Ranking) -> str:
+    """What to start from: the source of the highest recall, unless no source reaches the target."""
+    best, *others = ranking.scores
+    if best.recall < LITTLE:
+        return (
+            f"none recommended: {out_of_reach(ranking)}. Look for a source of images that are more like them, or compare "
+            f"training from fresh weights (--transfer.source none) with the least bad source, {best.source} (KID {best.kid:.3f})"
+        )
+    tied = [other.source for other in others if other.recall == best.recall]
+    by_kid = f"; {', '.join(tied)} of the same recall and a higher KID" if tied else ""
+    return f"recommended: {best.source} (recall {best.recall:.3f} on {ranking.features}{by_kid})"
+
+
+def out_of_reach(ranking: Ranking) -> str:
+    """That samples of no source lie near the target, with the number."""
+    best = ranking.scores[0]
+    return f"no source resembles these {ranking.n_target} images (recall {best.recall:.3f} at best, {ranking.features})"
 
 
 def rank_sources(
@@ -109,8 +138,8 @@ def rank_sources(
     real = extract(net, target).values
     key = root_key(seed)
     made = lambda model: extract(net, model.sample(key, n)).values
-    scores = [score(name, real, made(model), k, seed) for name, model in models.items()]
-    return Ranking(rank(scores), net.name, len(target), n, k)
+    scores, notes = zip(*(_score(name, real, made(model), k, seed) for name, model in models.items()))
+    return Ranking(rank(scores), net.name, len(target), n, k, tuple(note for some in notes for note in some))
 
 
 def _model(name: str) -> Model:

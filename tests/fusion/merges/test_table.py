@@ -98,9 +98,9 @@ def test_errors_name_the_leaf(kind):
             "ties",
             DONORS,
             {"base": BASE, "densty": 0.1},
-            r"takes no 'densty' \(did you mean 'density'\?\); it takes \['base'",
+            r"takes no 'densty' \(did you mean 'density'\?\); it takes base, weights",
         ),
-        ("uniform", DONORS, {"weights": [1, 2, 3]}, "'uniform' takes no 'weights'"),
+        ("uniform", DONORS, {"weights": [1, 2, 3]}, "'uniform' takes no 'weights'; it takes no options"),
         ("slerp", DONORS, {}, "'slerp' is of 2 donors, but there are 3"),
     ],
 )

@@ -19,11 +19,12 @@ def test_modulations_fresh_blocks_and_ds_upper_blocks_move(fresh, monkeypatch):
     config = ask.make_config(AdaFMConfig(d_blocks=1, fresh_blocks=fresh))
     whole = ("g/params/stem/",) if fresh else ()
     moves = lambda path: path.startswith((*MODULATIONS, *whole, "d/")) and not path.startswith(FROZEN)
-    ask.assert_only(config, moves)
+    begun = ask.conform(config)
+    ask.assert_only(begun, moves)
     if fresh == 0:
-        ask.assert_identity(config)
-        ask.assert_baked(config)
-        ask.assert_same_everywhere(config, monkeypatch)
+        ask.assert_identity(begun)
+        ask.assert_baked(begun)
+        ask.assert_same_everywhere(config)
 
 
 def test_fresh_blocks_take_nothing_from_the_source_and_are_not_modulated():
@@ -53,9 +54,9 @@ def test_what_cannot_be_modulated_or_frozen_is_said():
 @pytest.mark.slow
 def test_a_real_resnet():
     net = ResNetConfig(16, 1, z_dim=4, channel_base=64, channel_max=4)
-    config = ask.make_config(AdaFMConfig(d_blocks=1), net=net)
-    ask.assert_identity(config)
+    begun = ask.conform(ask.make_config(AdaFMConfig(d_blocks=1), net=net))
+    ask.assert_identity(begun)
     frozen = ("d/params/from_rgb/", "d/params/b16/")
     moves = lambda path: "/adapter/" in path or (path.startswith("d/") and not path.startswith(frozen))
-    ask.assert_only(config, moves)
-    ask.assert_baked(config)
+    ask.assert_only(begun, moves)
+    ask.assert_baked(begun)

@@ -11,13 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, EWCConfig, FeatureDistillationConfig, L2SPConfig
 from gan_jax.nets.build import build
-from gan_jax.tasks import image_task
 from gan_jax.train.anneal import cosine
+from gan_jax.train.context import DOutput
+from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.methods.ewc import balanced
 from gan_jax.transfer.methods.feature_distillation import distance
 from gan_jax.transfer.methods.l2_sp import squared_distance
 from gan_jax.trees import flatten, unflatten
-from tests.train.games import host
+from tests.train.games import copy, dispatch, make_program
 from tests.train.toy import NET, build_toy
 from tests.transfer.methods import conformance as ask
 
@@ -34,10 +35,11 @@ def _toy(monkeypatch):
 
 
 @pytest.mark.parametrize("config", [L2_SP, EWC, DISTILLATION], ids=["l2_sp", "ewc", "distillation"])
-def test_conformance(config, monkeypatch):
-    ask.assert_identity(config)
-    ask.assert_only(config, ALWAYS, times=2)
-    ask.assert_same_everywhere(config, monkeypatch)
+def test_conformance(config):
+    begun = ask.conform(config)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, ALWAYS, times=2)
+    ask.assert_same_everywhere(config)
 
 
 @pytest.fixture
@@ -49,17 +51,17 @@ def trees():
 
 def test_squared_distance_and_its_gradient_by_hand(trees):
     params, start, weights = trees
-    turn = types.SimpleNamespace(g={"params": params}, d={"params": start}, kept={"g": start, "d": params})
+    ctx = types.SimpleNamespace(g={"params": params}, d={"params": start}, constants={"g": start, "d": params})
     flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
     moved = flat(params) - flat(start)
-    of_g, of_d = ask.make_method(L2_SP.transfer, build(NET)).extension.terms
+    of_g, of_d = make_method(L2_SP.transfer, build(NET)).extension.regularisers
     assert (of_g.network, of_d.network) == ("g", "d")
     assert_allclose(of_g.value(ctx)[0], 0.5 * (moved**2).sum(), rtol=1e-12)
     assert_allclose(of_d.value(ctx)[0], 0.25 * (moved**2).sum(), rtol=1e-12)
     slope = jax.grad(lambda p: squared_distance(p, start, weights))(params)
     assert_allclose(flat(slope), 2 * flat(weights) * moved, rtol=1e-12)
     ctx.constants = {"strength": jnp.asarray(7.0), "start": start, "fisher": weights}
-    (term,) = ask.make_method(EWC.transfer, build(NET)).extension.terms
+    (term,) = make_method(EWC.transfer, build(NET)).extension.regularisers
     assert_allclose(term.value(ctx)[0], 7 * (flat(weights) * moved**2).sum(), rtol=1e-12)
 
 
@@ -75,19 +77,22 @@ def test_a_balanced_strength_makes_a_move_of_one_percent_cost_what_is_asked(tree
 
 def test_information_is_that_of_the_sources_d_on_each_generated_image():
     """Against single gradients of log sigmoid(D(G(z))), on the latents that the estimate drew."""
-    _, state, _, start = ask.begin(EWC)
-    found, task = state.constants["fisher"], image_task(build(NET))
-    assert_array_equal(state.constants["start"]["stem"]["kernel"], start.nets["g"]["params"]["stem"]["kernel"])
+    begun = ask.conform(EWC)
+    constants, task, g = begun.state.constants, begun.trainer.task, begun.start.nets["g"]
+    assert_array_equal(constants["start"]["stem"]["kernel"], g["params"]["stem"]["kernel"])
 
     @jax.jit
     def gradient(params, z):
-        logit = lambda p: task.discriminate(start.nets["d"], task.generate({**start.nets["g"], "params": p}, {"z": z}, z, False)[0], {}, False)[0][0]  # fmt: skip  # noqa: E501
-        return jax.grad(lambda p: jnp.log(jax.nn.sigmoid(logit(p))))(params)
+        def log_probability(params):
+            image, _ = task.generate({**g, "params": params}, {"z": z}, z, False)
+            return jnp.log(jax.nn.sigmoid(task.discriminate(begun.start.nets["d"], image, {}, False)[0][0]))
 
-    squares = [jax.tree.map(jnp.square, gradient(start.nets["g"]["params"], z[None])) for z in _normals(300)]
+        return jax.grad(log_probability)(params)
+
+    squares = [jax.tree.map(jnp.square, gradient(g["params"], z[None])) for z in _normals(300)]
     want = jax.tree.map(lambda *leaves: jnp.stack(leaves).mean(0), *squares)
     for path, value in flatten(want).items():  # other latents, so only about the same
-        assert_allclose(flatten(found)[path].mean(), value.mean(), rtol=0.6, err_msg=path)
+        assert_allclose(flatten(constants["fisher"])[path].mean(), value.mean(), rtol=0.6, err_msg=path)
 
 
 def _normals(n):
@@ -96,37 +101,37 @@ def _normals(n):
 
 def test_balance_is_kept_in_the_state():
     config = dataclasses.replace(EWC, transfer=dataclasses.replace(EWC.transfer, balance=0.5))
-    _, state, _, _ = ask.begin(config)
-    kept = state.constants
-    moved = jax.tree.map(lambda p: 1.01 * p, kept["start"])
-    assert_allclose(kept["strength"] * squared_distance(moved, kept["start"], kept["fisher"]), 0.5, rtol=1e-3)
+    constants = ask.begin(config).state.constants
+    start, strength = constants["start"], constants["strength"]
+    moved = jax.tree.map(lambda p: 1.01 * p, start)
+    assert_allclose(strength * squared_distance(moved, start, constants["fisher"]), 0.5, rtol=1e-3)
 
 
 def test_weights_are_held_the_more_the_stronger():
     far = []
     for strength in (0.0, 100.0):
         config = dataclasses.replace(L2_SP, transfer=L2SPConfig(strength=strength))
-        made, state, feed, _ = ask.begin(config)
-        assert ("g" in state.constants) == (strength > 0)
-        before, (after, _) = host(state), ask.dispatch(config, made, state, feed, times=4)
+        begun = ask.begin(config)
+        assert ("g" in begun.state.constants) == (strength > 0)
+        before, (after, _) = begun.before, begun.after(4)
         far.append(np.abs(after["g/params/stem/kernel"] - before["g/params/stem/kernel"]).mean())
     assert far[1] < 0.7 * far[0]
 
 
 def test_features_by_hand_and_annealed():
     """The metric of a step whose D is not the kept one, against numpy on the modules' outputs."""
-    made, state, feed, _ = ask.begin(DISTILLATION)
-    _, metrics = ask.dispatch(DISTILLATION, made, state, feed)
+    begun = ask.conform(DISTILLATION)
+    state, trainer, (_, metrics) = begun.state, begun.trainer, begun.after(1)
     assert_allclose(metrics["distillation"], 0, atol=1e-10)
     leaves = flatten(state.nets["d"]["params"])
     draw = np.random.default_rng(1)
     other = {path: leaf + 0.3 * draw.normal(size=leaf.shape).astype(np.float32) for path, leaf in leaves.items()}
-    moved = dataclasses.replace(state, d={**state.nets["d"], "params": unflatten(other)})
+    moved = state.with_nets(d={**state.nets["d"], "params": unflatten(other)})
     seen = {}
-    (term,) = made.extension.terms
+    (term,) = trainer.extension.regularisers
 
     def watch(ctx):
-        inside = lambda d, sample: ctx.task.look(d, sample, ctx.batch, True)[2]
+        inside = lambda d, sample: ctx.task.discriminate_capturing(d, sample, ctx.batch, True)[2]
         apart = [
             jnp.square(inside(ctx.d, sample)[block] - inside(ctx.constants["d"], sample)[block]).mean()
             for sample in (ctx.x_real, ctx.x_fake) for block in ("from_rgb", "b4", "head")
@@ -134,35 +139,39 @@ def test_features_by_hand_and_annealed():
         return 2 * sum(apart) / 6, {}
 
     for name, one in (("own", term), ("by hand", dataclasses.replace(term, value=watch))):
-        changed = dataclasses.replace(made, extension=dataclasses.replace(made.extension, terms=(one,)))
-        seen[name] = ask.dispatch(DISTILLATION, changed, moved, feed)[1]["distillation"]
+        extension = dataclasses.replace(trainer.extension, regularisers=(one,))
+        seen[name] = dispatch(trainer.replace(extension=extension), moved)[1]["distillation"]
     assert seen["own"] > 1e-3
     assert_allclose(seen["own"], seen["by hand"], rtol=1e-5)
     annealing = dataclasses.replace(DISTILLATION, transfer=FeatureDistillationConfig(strength=2.0, anneal_kimg=0.016))
-    annealed = ask.make_method(annealing.transfer, build(NET))
-    for times, left in ((1, 1.0), (2, 0.5), (3, 0.0)):  # the images before the last step are 0, 8 and 16
-        after = dataclasses.replace(moved, images=jnp.asarray(8 * (times - 1)))
-        _, metrics = ask.dispatch(annealing, annealed, after, feed)
+    annealed = make_method(annealing.transfer, build(NET)).extension
+    program = make_program(trainer.replace(config=annealing, extension=annealed))
+    data = program.put_data(trainer.feed.resident)
+    for images, left in ((0, 1.0), (8, 0.5), (16, 0.0)):
+        _, metrics = program.run(program.put(copy(moved.replace(images=jnp.asarray(images)))), data)
         assert_allclose(metrics["distillation"], left * seen["own"], rtol=1e-5, atol=1e-8)
     assert_allclose(cosine(2.0, 0.0, 0.016, 4), 2 * (1 + np.cos(np.pi / 4)) / 2, rtol=1e-6)
 
 
 @dataclasses.dataclass
-class Looked:
-    """A turn whose D has two linear blocks."""
+class Linear:
+    """A context whose D has two linear blocks."""
 
     d: dict
-    kept: dict
-    seen: jax.Array
-    made: jax.Array
+    constants: dict
+    x_real: jax.Array
+    x_fake: jax.Array
 
-    def look(self, seen, made):
-        see = lambda sample: types.SimpleNamespace(inside={name: sample @ w for name, w in self.d.items()})
-        return see(seen), see(made), None
+    def with_nets(self, d):
+        return dataclasses.replace(self, d=d)
+
+    def discriminate(self, *sides):
+        outputs = [DOutput(jnp.zeros(len(x)), {name: x @ w for name, w in self.d.items()}) for x in sides]
+        return *outputs, {}
 
     @property
-    def inside(self):
-        return tuple(one.inside for one in self.look(self.seen, self.made)[:2])
+    def intermediates(self):
+        return tuple(output.intermediates for output in self.discriminate(self.x_real, self.x_fake)[:2])
 
 
 def test_the_gradient_of_distillation_by_hand():
@@ -171,7 +180,7 @@ def test_the_gradient_of_distillation_by_hand():
     now, old = ({"b8": draw.normal(size=(3, 4)), "b4": draw.normal(size=(3, 2))} for _ in range(2))
     with jax.enable_x64():
         cast = lambda tree: jax.tree.map(jnp.asarray, tree)
-        value = lambda d: distance(Looked(d, {"d": cast(old)}, jnp.asarray(seen), jnp.asarray(made)))
+        value = lambda d: distance(Linear(d, {"d": cast(old)}, jnp.asarray(seen), jnp.asarray(made)))
         found, slope = jax.value_and_grad(value)(cast(now))
     each = [(sample, name, sample @ (now[name] - old[name])) for sample in (seen, made) for name in now]
     assert_allclose(found, np.mean([(apart**2).mean() for *_, apart in each]), rtol=1e-12)
@@ -185,4 +194,4 @@ def test_the_gradient_of_distillation_by_hand():
 )
 def test_networks_that_would_be_fresh(transfer):
     with pytest.raises(ConfigError, match=r"transfer.networks .*use both"):
-        ask.make_method(transfer, build(NET))
+        make_method(transfer, build(NET))

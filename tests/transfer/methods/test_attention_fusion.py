@@ -32,9 +32,9 @@ def seen(monkeypatch):
     """What the lesson of a fusion was given."""
     given, distil = {}, fusing.distil
 
-    def spy(ground, config, g, d, teacher, points, net):
+    def spy(context, config, g, d, teacher, points, net):
         given.update(jax.device_get({"pupil": g, "d": d, "teacher": teacher}), net=net)
-        return distil(ground, config, g, d, teacher, points, net)
+        return distil(context, config, g, d, teacher, points, net)
 
     monkeypatch.setattr(fusing, "distil", spy)
     return given
@@ -43,30 +43,32 @@ def seen(monkeypatch):
 def test_a_plain_generator_learns_what_the_mixture_makes_of_each_latent(monkeypatch, seen):
     """From the mean of shares it comes to less than half as far from the mixture, which stays as its stage left it."""
     ready, starts, _ = prepared(monkeypatch, BASE, attention_fusion)
-    pair, found = build(MLP), ready.found["fusion"]
-    assert jax.tree.structure(ready.g) == jax.tree.structure(starts["first"].g)
+    pair, found = build(MLP), ready.record["fusion"]
+    assert jax.tree.structure(ready.nets["g"]) == jax.tree.structure(starts["first"].nets["g"])
     assert ready.images == 64 + 6400 and found["learned"][-1]["images"] == 64
     rows = found["taught"]
     assert rows[-1]["images"] == 6400 and "share1" not in rows[0] and "d_loss" not in rows[0]
-    jax.tree.map(assert_array_equal, ready.d, seen["d"])
+    jax.tree.map(assert_array_equal, ready.nets["d"], seen["d"])
     branch = seen["teacher"]["params"][BRANCH]
     assert_allclose(branch[GATE][TEMPERATURE], 0.03, rtol=1e-5)
-    jax.tree.map(lambda leaf, donor: assert_array_equal(leaf[0], donor), branch[DONORS], starts["second"].g["params"])
+    donor = starts["second"].nets["g"]["params"]
+    jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
     z = jax.random.normal(jax.random.key(11), (128, 3))
     want = jax.jit(seen["net"](pair).apply)(seen["teacher"], z)[0]
     far = lambda v: float(abs(jax.jit(pair.g.apply)(v, z)[0] - want).mean())
-    assert far(ready.g) < 0.5 * far(seen["pupil"])
+    assert far(ready.nets["g"]) < 0.5 * far(seen["pupil"])
     assert "was taught what the mixture makes" in ready.notes[0]
 
 
 def test_the_lesson_begins_at_the_running_mean(monkeypatch, seen):
     mean, _, _ = prepared(monkeypatch, dataclasses.replace(BASE, collapse="mean"), attention_fusion)
-    assert not seen and "taught" not in mean.found["fusion"]
+    assert not seen and "taught" not in mean.record["fusion"]
     taught, _, _ = prepared(monkeypatch, dataclasses.replace(BASE, distil_kimg=0.032), attention_fusion)
-    assert mean.found["fusion"]["shares"] == taught.found["fusion"]["shares"]
+    assert mean.record["fusion"]["shares"] == taught.record["fusion"]["shares"]
     assert (mean.images, taught.images) == (64, 96)
-    jax.tree.map(assert_array_equal, seen["pupil"], mean.g)
-    assert all((flatten(taught.g)[path] != leaf).any() for path, leaf in flatten(mean.g).items())
+    jax.tree.map(assert_array_equal, seen["pupil"], mean.nets["g"])
+    after = flatten(taught.nets["g"])
+    assert all((after[path] != leaf).any() for path, leaf in flatten(mean.nets["g"]).items())
 
 
 def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
@@ -83,16 +85,16 @@ def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
     for g in (state.nets["g"], state.ema["g"]):
         branch = g["params"][BRANCH]
         assert branch[ALIGN] and all((leaf != 0).any() for leaf in flatten(branch[ALIGN]).values())
-        donor = starts["second"].g["params"]
+        donor = starts["second"].nets["g"]["params"]
         jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
     moments = flatten(state.opt["g"])
     assert any(f"/{BRANCH}/{ALIGN}/" in f"/{path}" for path in moments)
-    assert jax.tree.structure(ready.g) == jax.tree.structure(starts["first"].g)
+    assert jax.tree.structure(ready.nets["g"]) == jax.tree.structure(starts["first"].nets["g"])
     bare = attention_shares(state.ema["g"]["params"])
     kernel, other = "b8/conv0/kernel", "to_rgb/kernel"
     for path in (kernel, other):
-        source, donor = (flatten(starts[name].g["params"])[path] for name in ("first", "second"))
-        apart = np.abs(flatten(ready.g["params"])[path] - (source + bare * (donor - source))).max()
+        source, donor = (flatten(starts[name].nets["g"]["params"])[path] for name in ("first", "second"))
+        apart = np.abs(flatten(ready.nets["g"]["params"])[path] - (source + bare * (donor - source))).max()
         assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.ema["g"]["params"][BRANCH])), path
 
 
@@ -110,7 +112,7 @@ def test_keys_of_descriptors_give_the_same_donor_the_same_share(monkeypatch, key
         temperature_end=3.0,
     )
     ready, *_ = prepared(monkeypatch, transfer, attention_fusion)
-    found = ready.found["fusion"]["shares"]
+    found = ready.record["fusion"]["shares"]
     for network in ("g", "d"):
         for group, (a, other, b) in found[network].items():
             assert (a == pytest.approx(b, abs=1e-5)) == (keys == "descriptor") and a != pytest.approx(other), group

@@ -1,6 +1,7 @@
 """BSA: a latent for each image, scales and shifts, reconstruction without a game; each term by hand."""
 
 import dataclasses
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import jax
@@ -33,10 +34,11 @@ def toy(monkeypatch):
 
 
 @pytest.mark.usefixtures("toy")
-def test_latents_scales_and_shifts_move_and_nothing_of_d(monkeypatch):
-    ask.assert_identity(CONFIG)
-    ask.assert_only(CONFIG, lambda path: path.startswith(("g/params/norm0/", "g/params/graft/latents/")))
-    ask.assert_same_everywhere(CONFIG, monkeypatch)
+def test_latents_scales_and_shifts_move_and_nothing_of_d():
+    begun = ask.conform(CONFIG)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: path.startswith(("g/params/norm0/", "g/params/graft/latents/")))
+    ask.assert_same_everywhere(CONFIG)
 
 
 @pytest.mark.usefixtures("toy")
@@ -44,13 +46,13 @@ def test_images_come_to_be_reconstructed(monkeypatch):
     blocks = np.random.default_rng(3).integers(96, 160, (6, 4, 4, 1), np.uint8).repeat(4, 1).repeat(4, 2)
     monkeypatch.setattr(ask, "images", lambda: (blocks, None))
     config = ask.make_config(BSAConfig(images=6, earth_mover=0.0, scale=0.0, noise=0.0))
-    made, state, feed, _ = ask.begin(config)
-    first, last = (ask.dispatch(config, made, state, feed, times=times)[1] for times in (1, 100))
+    begun = ask.begin(config)
+    first, last = begun.after(1)[1], begun.after(100)[1]
     assert set(first) == {"finite", "l1"} and last["l1"] < 0.7 * first["l1"]
 
 
-def turn(**fields):
-    """What a term or a deal reads of a turn of four examples."""
+def context(**fields):
+    """What a regulariser or a transform reads of a context of four examples."""
 
     def keys(purpose, of=None):
         index = jnp.arange(4) if of is None else jnp.asarray(of)
@@ -59,8 +61,17 @@ def turn(**fields):
     return SimpleNamespace(keys=keys, **fields)
 
 
+@dataclasses.dataclass
+class Part:
+    """What a transform reads of a context."""
+
+    g: dict
+    batch: dict
+    keys: Callable | None = None
+
+
 def terms(config):
-    return {one.name: one.value for one in make_method(config, build(CONFIG.net)).extension.terms}
+    return {term.name: term.value for term in make_method(config, build(CONFIG.net)).extension.regularisers}
 
 
 @pytest.mark.usefixtures("toy")
@@ -73,12 +84,13 @@ def test_each_term_by_hand():
             "graft": {"latents": {"z": jnp.asarray(z)}},
         }
         start = {"norm0": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}
-        at = lambda params, fake: turn(real=jnp.asarray(real), fake=fake, g={"params": params}, kept={"scales": start})
+        real_x = jnp.asarray(real)
+        at = lambda params, fake: context(real=real_x, fake=fake, g={"params": params}, constants={"scales": start})
         found = {}
         for name, value in terms(config).items():
             of = lambda params, fake, value=value: value(at(params, fake))[0]
             found[name] = jax.value_and_grad(of, argnums=(0, 1))(params, jnp.asarray(fake))
-        normals = np.asarray(draw_latents(ctx().keys(17, np.arange(15)), 4), np.float64)
+        normals = np.asarray(draw_latents(context().keys(17, np.arange(15)), 4), np.float64)
     assert set(found) == {"l1", "earth_mover", "moved"}
     assert_allclose(found["l1"][0], np.abs(real - fake).mean(), rtol=1e-12)
     assert_allclose(found["l1"][1][1], np.sign(fake - real) / fake.size, rtol=1e-12)
@@ -91,30 +103,31 @@ def test_each_term_by_hand():
 
 @pytest.mark.usefixtures("toy")
 def test_an_image_is_asked_of_its_own_latent_with_noise():
-    made, state, feed, _ = ask.begin(CONFIG)
-    z, index = state.nets["g"]["params"]["graft"]["latents"]["z"], jnp.asarray([3, 0, 3, 23])
-    given = dataclasses.make_dataclass("Given", ["g", "batch", "keys"])
-    dealt = lambda noise: make_method(BSAConfig(images=24, noise=noise), build(CONFIG.net)).extension.deal(
-        given(state.nets["g"], {"index": index}, turn().keys)
-    ).batch  # fmt: skip
-    np.testing.assert_array_equal(dealt(0.0)["z"], z[index])
-    moved = dealt(0.5)["z"] - z[index]
+    begun = ask.conform(CONFIG)
+    z, index = begun.state.nets["g"]["params"]["graft"]["latents"]["z"], jnp.asarray([3, 0, 3, 23])
+
+    def batch(noise):
+        extension = make_method(BSAConfig(images=24, noise=noise), build(CONFIG.net)).extension
+        ctx = Part(g=begun.state.nets["g"], batch={"index": index}, keys=context().keys)
+        return extension.transform(ctx).batch
+
+    np.testing.assert_array_equal(batch(0.0)["z"], z[index])
+    moved = batch(0.5)["z"] - z[index]
     assert 0.25 < moved.std() < 0.8 and (moved[0] != moved[2]).all()
-    assert not dealt(0.0)["mixing"].any()
+    assert not batch(0.0)["mixing"].any()
     with pytest.raises(ConfigError, match="this feed does not say which; use data.pipeline device"):
-        made.extension.deal(given(state.nets["g"], {"image": None}, None))
+        begun.method.extension.transform(Part(g=begun.state.nets["g"], batch={"image": None}))
 
 
 @pytest.mark.usefixtures("toy")
 def test_features_are_kept_and_have_gradients(tmp_path, monkeypatch):
     tiny_perceptual.install(monkeypatch, tmp_path)
     config = ask.make_config(BSAConfig(images=24, features="tiny", perceptual=0.3, earth_mover=0.0, scale=0.0))
-    made, state, _, _ = ask.begin(config)
-    stages, params = tiny_perceptual.STAGES, state.constants["features"]
+    stages, params = tiny_perceptual.STAGES, ask.begin(config).state.constants["features"]
     assert np.abs(params["conv0"]["kernel"]).max() > 0
     real, fake = np.random.default_rng(0).uniform(-1, 1, (2, 4, 16, 16, 1)).astype(np.float32)
     value = lambda fake: dict(terms(config.transfer))["perceptual"](
-        turn(real=jnp.asarray(real), fake=fake, kept={"features": params})
+        context(real=jnp.asarray(real), fake=fake, constants={"features": params})
     )[0]
     maps = [perceptual_layers(params, stages, jnp.asarray(x).repeat(3, -1)) for x in (real, fake)]
     want = 0.3 * sum(np.abs(np.float64(a) - np.float64(b)).mean() for a, b in zip(*maps, strict=True))
@@ -137,7 +150,7 @@ def test_what_cannot_be_is_said_before_training(tmp_path, monkeypatch):
         make_method(BSAConfig(features="alexnet"), build(CONFIG.net))
     stream = SimpleNamespace(feed=Feed(draw=lambda *_: {}), config=CONFIG)
     with pytest.raises(ConfigError, match="a stream does not say which; use data.pipeline device"):
-        make_method(BSAConfig(images=24), build(CONFIG.net)).prepare(stream, {}, {}, {})
+        make_method(BSAConfig(images=24), build(CONFIG.net)).prepare(stream, {}, {})
 
 
 def test_the_number_of_images_is_filled_in_where_it_was_left_open():
@@ -154,11 +167,11 @@ def test_a_run_resumes_to_the_bit_and_is_sampled_near_the_middle(tmp_path):
 @pytest.mark.slow
 def test_a_real_stylegan2_learns_latents_without_mixing_styles():
     net = StyleGAN2Config(16, 1, z_dim=4, w_dim=4, channel_max=4, mapping_layers=1)
-    config = ask.make_config(BSAConfig(images=24), net=net)
-    ask.assert_identity(config)
+    begun = ask.conform(ask.make_config(BSAConfig(images=24), net=net))
+    ask.assert_identity(begun)
     moves = lambda path: (
         path.startswith(("g/params/adapter/", "g/params/graft/"))
         or (path.startswith("g/params/synthesis/") and path.endswith("/bias"))
     )
-    ask.assert_only(config, moves, times=2)
-    ask.assert_baked(config, times=2)
+    ask.assert_only(begun, moves, times=2)
+    ask.assert_baked(begun, times=2)

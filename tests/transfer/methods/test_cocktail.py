@@ -1,9 +1,9 @@
-"""GAN Cocktail: the game against what a donor makes, the average of root and copies, what is measured anew."""
+"""GAN Cocktail: copies against what a donor makes, the average of root and copies, what is measured anew."""
 
 from __future__ import annotations
 
-import dataclasses
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -18,13 +18,12 @@ from gan_jax.nets.build import build
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.draws import Purpose, example_keys
 from gan_jax.train.extension import Extension
-from gan_jax.train.feed import resident_feed
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cocktail import make as cocktail
 from gan_jax.transfer.preparation import PrepareContext
-from gan_jax.transfer.start import Start, make_prepared
-from tests.train.toy import NET, build_toy, images
+from gan_jax.transfer.start import Start
+from tests.train.toy import NET, build_toy
 from tests.transfer.methods import conformance as ask
 
 MLP = MLPConfig(resolution=4, channels=1, z_dim=3, g_widths=(5,), d_widths=(8,))
@@ -35,65 +34,53 @@ def toy(monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
-def test_a_copy_plays_against_what_the_donor_makes(toy, monkeypatch):
+def test_a_copy_plays_against_what_the_donor_makes(toy):
     """D's logits on the real side, by hand; every compiler plays the same game."""
     pair = build(NET)
     donor = jax.jit(pair.g.init)(jax.random.key(10))
     donor["params"]["to_rgb"]["bias"] += 3.0  # bright, whatever the latent
     method = Method(extension=Extension(transform=deal_generated), constants=lambda nets: {DONOR: donor})
     config = ask.make_config(CocktailConfig())
-    made, state, feed, _ = ask.begin(config, method)
-    _, metrics = ask.dispatch(config, made, state, feed)
+    begun = ask.begin(config, method)
+    state, (_, metrics) = begun.state, begun.after(1)
     z = draw_latents(example_keys(state, Purpose.DONOR_LATENTS, 0, jnp.arange(8)), NET.z_dim)
     real = jnp.clip(jax.jit(lambda v, z: pair.g.apply(v, z)[0])(donor, z), -1, 1)
     assert real.min() > 0.5
     want = jax.jit(lambda v, x: pair.d.apply(v, x, train=True)[0])(state.nets["d"], real).mean()
     assert_allclose(metrics["logits_real"], want, rtol=1e-4, atol=1e-6)
-    ask.assert_same_everywhere(config, monkeypatch, method, runs=[("pmap", 2)])
+    ask.assert_same_everywhere(config, method, runs=[("pmap", 2)])
 
 
 def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
     """By a stage that moves every leaf by 1, then by 2: the average is the root and 1; with keys of their own."""
     pair, transfer = build(MLP), CocktailConfig(source="root", donors=("a", "b"), root_kimg=0.1)
-    init = jax.jit(lambda key: (pair.g.init(key), pair.d.init(jax.random.fold_in(key, 1))))
+    init = jax.jit(lambda key: {"g": pair.g.init(key), "d": pair.d.init(jax.random.fold_in(key, 1))})
     step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
-    starts = {name: Start(*init(jax.random.key(i)), history=step(name)) for i, name in enumerate(("root", "a", "b"))}
+    starts = {name: Start(init(jax.random.key(i)), history=step(name)) for i, name in enumerate(("root", "a", "b"))}
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
     calls: list[Any] = []
 
-    @dataclasses.dataclass
-    class Left:
-        g: Any
-        d: Any
-        images: int = 96
-
-    def train(self, g, d, kimg, **rest):
-        calls.append((jax.random.key_data(self.key), rest["kept"][DONOR], kimg, g))
+    def train(self, nets, kimg, **rest):
+        calls.append((jax.random.key_data(self.key), rest["constants"][DONOR], kimg, nets["g"]))
         rest["row"](96, {"loss_g": 1.0})
-        moved = lambda tree: jax.tree.map(lambda x: x + len(calls), tree)
-        return Left(moved(g), moved(d))
+        return SimpleNamespace(nets=jax.tree.map(lambda x: x + len(calls), nets), images=96)
 
     settled: list[str] = []
     record = lambda pair, network, variables, key: settled.append(network) or variables
     monkeypatch.setattr(sys.modules[cocktail.__module__], "settled", record)
     monkeypatch.setattr(PrepareContext, "train", train)
-    ground = PrepareContext(
-        ask.make_config(transfer), resident_feed(images()[0], None, mirror=False), jax.random.key(7), lambda p: p
-    )
-    ready = make_prepared(ground, starts["root"], cocktail(transfer, pair))
-    jax.tree.map(
-        lambda new, old: assert_allclose(new, old + 1, rtol=1e-6), ready.g["params"], starts["root"].g["params"]
-    )
-    jax.tree.map(
-        lambda new, old: assert_allclose(new, old + 1, rtol=1e-6), ready.d["params"], starts["root"].d["params"]
-    )
+    root = starts["root"].nets
+    ready = ask.prepared(ask.make_config(transfer), starts["root"], cocktail(transfer, pair))
+    moved = lambda new, old: assert_allclose(new, old + 1, rtol=1e-6)
+    for name in ("g", "d"):
+        jax.tree.map(moved, ready.nets[name]["params"], root[name]["params"])
     assert settled == ["g", "d"]  # what goes beside the weights is measured anew
     assert (calls[0][0] != calls[1][0]).any() and [call[2] for call in calls] == [0.1, 0.1]
     for (_, donor, _, g), name in zip(calls, ("a", "b")):
-        jax.tree.map(assert_array_equal, donor, starts[name].g)
-        jax.tree.map(assert_array_equal, g, starts["root"].g)  # each copy begins at the root
-    assert ready.images == 192 and ready.kept == {}
-    found = ready.found["fusion"]
+        jax.tree.map(assert_array_equal, donor, starts[name].nets["g"])
+        jax.tree.map(assert_array_equal, g, root["g"])  # each copy begins at the root
+    assert ready.images == 192 and ready.constants == {}
+    found = ready.record["fusion"]
     assert [one["donor"] for one in found["donors"]] == ["a", "b"] and found["donors"][0]["rooted"][0]["images"] == 96
     assert_allclose(found["shares"]["d"]["all"], [1 / 3, 1 / 3])
     assert ready.history is not None and [one["name"] for one in ready.history[-1]["donors"]] == ["a", "b"]

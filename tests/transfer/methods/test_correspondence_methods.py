@@ -7,7 +7,7 @@ import pytest
 
 from gan_jax.config import CDCConfig, ConfigError, DCLConfig, ResNetConfig, RSSAConfig
 from gan_jax.nets.build import build
-from tests.train.games import host
+from gan_jax.transfer.methods import make_method
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.resumed import NET as MLP
 from tests.transfer.methods.resumed import assert_resumes
@@ -23,47 +23,47 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_everything_trains_and_the_start_pays_nothing_for_what_it_is(name):
     transfer, terms = CASES[name]
-    config = ask.make_config(transfer, net=NET)
-    made, state, feed, start = ask.begin(config)
+    begun = ask.conform(ask.make_config(transfer, net=NET))
+    state, (before, (after, later)) = begun.state, (begun.before, begun.after(4))
     assert ("graft" in state.nets["d"]["params"]) == (name != "dcl")
-    first, metrics = ask.dispatch(config, made, state, feed)
+    _, metrics = begun.after(1)
     assert terms <= set(metrics)
     for term in terms & {"consistency", "self_correlation", "cross_correlation"}:
         # All but 0: D's update before G's has moved the running averages of G's norms, which fresh ones have far to go.
         np.testing.assert_allclose(metrics[term], 0, atol=0.02, err_msg="the source itself")
-    before, (after, later) = host(state), ask.dispatch(config, made, state, feed, times=4)
     assert all(later[term] != metrics[term] or term == "cross_correlation" for term in terms)
     still = [p for p in before if p.startswith(("g/params", "d/params")) and (before[p] == after[p]).all()]
     assert not still, still
     for path in before:
         if path.startswith("kept/"):
             np.testing.assert_array_equal(after[path], before[path], err_msg=path)
-    plain = made.plain("d", state.nets["d"])
-    assert set(plain["params"]) == set(start.nets["d"]["params"])
+    plain = begun.method.plain("d", state.nets["d"])
+    assert set(plain["params"]) == set(begun.start.nets["d"]["params"])
 
 
 def test_anchors_and_patches_take_turns():
     """In a step near an anchor the patches' head has no gradient, and latents lie around the anchors."""
     config = ask.make_config(CDCConfig(anchor_every=2, anchors=3, anchor_noise=0.0, strength=0.0), net=NET)
-    made, state, feed, _ = ask.begin(config)
+    begun = ask.conform(config)
     head = "d/params/graft/patch/kernel"
-    steps = [host(state), *(ask.dispatch(config, made, state, feed, times=n)[0] for n in (1, 2))]
+    steps = [begun.before, begun.after(1)[0], begun.after(2)[0]]
     np.testing.assert_array_equal(steps[1][head], steps[0][head])
     assert (steps[2][head] != steps[1][head]).all()
-    anchors = np.asarray(state.constants["anchors"])
+    anchors = np.asarray(begun.state.constants["anchors"])
     assert anchors.shape == (3, 8) and anchors.std() > 0.3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_the_same_game_everywhere(name, monkeypatch):
+def test_the_same_game_everywhere(name):
     config = ask.make_config(CASES[name][0], net=NET)
-    ask.assert_identity(config)
-    ask.assert_only(config, lambda path: True, times=4)
-    ask.assert_baked(config, times=2)
+    begun = ask.conform(config)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: True, times=4)
+    ask.assert_baked(begun, times=2)
     if name == "rssa":  # whose L1 distance between maps has a kink at the start: rounding decides its slope
         config = ask.make_config(RSSAConfig(disturbance=0.0), net=NET)
-    ask.assert_same_everywhere(config, monkeypatch)
+    ask.assert_same_everywhere(config)
 
 
 def test_dcl_resumes_on_a_pair_without_maps(tmp_path):
@@ -78,9 +78,9 @@ def test_resumes(name, tmp_path):
 
 def test_what_cannot_be():
     with pytest.raises(ConfigError, match="feature maps want a G with maps.*use cdc or dcl"):
-        ask.make_method(RSSAConfig(), build(MLP))
+        make_method(RSSAConfig(), build(MLP))
     with pytest.raises(ConfigError, match="patches are judged at a map of D of 5 px.*change transfer.patch_px"):
-        ask.make_method(CDCConfig(patch_px=5), build(NET))
+        make_method(CDCConfig(patch_px=5), build(NET))
     for transfer in (CDCConfig(networks="d"), DCLConfig(networks="d")):
         with pytest.raises(ConfigError, match="transfer.networks is d"):
-            ask.make_method(transfer, build(NET))
+            make_method(transfer, build(NET))

@@ -26,6 +26,7 @@ from gan_jax.transfer.methods.feature_fusion import make as feature_fusion
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
 from gan_jax.transfer.teaching import teach
+from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
 from tests.train.toy import NET, build_toy
 from tests.transfer.methods import conformance as ask
@@ -42,29 +43,27 @@ def toy(monkeypatch):
 
 
 def prepared(monkeypatch, transfer, method, net=MLP):
-    """What a method's preparation makes of fresh networks, the donors of seeds 1, 2, .."""
+    """`(what a method prepares of fresh networks, the starts by name, the trainer)`, the donors of seeds 1, 2, .."""
     config = ask.make_config(transfer, net=net, steps_per_dispatch=4)
     pair = build(net)
     made = method(transfer, pair)
-    init = jax.jit(lambda key: (pair.g.init(key), pair.d.init(jax.random.fold_in(key, 1))))
+    init = jax.jit(lambda key: {"g": pair.g.init(key), "d": pair.d.init(jax.random.fold_in(key, 1))})
     step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
     names = [transfer.source, *transfer.donors]
-    starts = {name: Start(*init(jax.random.key(i)), history=step(name)) for i, name in enumerate(names)}
+    starts = {name: Start(init(jax.random.key(i)), history=step(name)) for i, name in enumerate(names)}
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
     data = np.random.default_rng(0).integers(0, 256, (24, net.resolution, net.resolution, 1), np.uint8)
-    ground = PrepareContext(config, resident_feed(data, None, mirror=False), jax.random.key(7), made.wrap)
-    return make_prepared(ground, starts[transfer.source], made), starts, ground
+    trainer = make_trainer(config, made, resident_feed(data, None, mirror=False))
+    return make_prepared(trainer, starts[transfer.source], made, jax.random.key(ask.KEY)), starts, trainer
 
 
 def test_two_donors_are_fused_and_what_is_left_is_plain(monkeypatch):
     ready, starts, _ = prepared(monkeypatch, dataclasses.replace(BASE, drop=0.0), feature_fusion)
-    found = ready.found["fusion"]
-    jax.tree.map(
-        lambda new, old: (new.shape, new.dtype) == (old.shape, old.dtype) or pytest.fail(), ready.g, starts["first"].g
-    )
-    assert jax.tree.structure(ready.g) == jax.tree.structure(starts["first"].g)
-    assert jax.tree.structure(ready.d) == jax.tree.structure(starts["first"].d)
-    assert ready.images == 640 and ready.kept == {}
+    found = ready.record["fusion"]
+    specs = lambda nets: {path: (leaf.shape, leaf.dtype) for path, leaf in flatten(nets).items()}
+    assert specs(ready.nets) == specs(starts["first"].nets)
+    assert jax.tree.structure(ready.nets) == jax.tree.structure(starts["first"].nets)
+    assert ready.images == 640 and ready.constants == {}
     rows = found["learned"]
     assert [row["images"] for row in rows] == list(range(32, 321, 32))
     for row in rows:
@@ -85,11 +84,11 @@ def test_weaning_moves_the_mass_to_the_target_and_then_donors_are_dropped(monkey
     kept, _, _ = prepared(monkeypatch, dataclasses.replace(BASE, wean=0.0), feature_fusion)
     strong = dataclasses.replace(BASE, wean=30.0, wean_from=0.0, fuse_kimg=1.6, drop=0.05)
     weaned, _, _ = prepared(monkeypatch, strong, feature_fusion)
-    own = lambda ready: np.mean([1 - sum(row) for row in ready.found["fusion"]["shares"]["g"].values()])
+    own = lambda ready: np.mean([1 - sum(row) for row in ready.record["fusion"]["shares"]["g"].values()])
     assert own(kept) < 0.6 and own(weaned) > 0.95
-    curve = [row["share1"] + row["share2"] for row in weaned.found["fusion"]["learned"]]
+    curve = [row["share1"] + row["share2"] for row in weaned.record["fusion"]["learned"]]
     assert curve[0] > 0.4 and curve[-1] < 0.1
-    assert weaned.found["fusion"]["dropped"] == ["second", "third"] and weaned.found["fusion"]["taught"] == []
+    assert weaned.record["fusion"]["dropped"] == ["second", "third"] and weaned.record["fusion"]["taught"] == []
     assert weaned.images == 1600  # nothing was left to distil
 
 
@@ -97,24 +96,25 @@ def test_frozen_leaves_and_donors_stay(monkeypatch):
     """Without `finetune` and distillation, G comes out as it went in, to the bit."""
     only = dataclasses.replace(BASE, finetune=False, distil_kimg=0.0)
     ready, starts, _ = prepared(monkeypatch, only, feature_fusion)
-    jax.tree.map(assert_array_equal, ready.g, starts["first"].g)
-    assert ready.found["fusion"]["learned"][-1]["gate/fc1"] != 0 and ready.images == 320
+    jax.tree.map(assert_array_equal, ready.nets["g"], starts["first"].nets["g"])
+    assert ready.record["fusion"]["learned"][-1]["gate/fc1"] != 0 and ready.images == 320
 
 
 def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     """The distance falls to less than a quarter, on latents that it has not seen too."""
-    _, starts, ground = prepared(
+    _, starts, trainer = prepared(
         monkeypatch, dataclasses.replace(BASE, fuse_kimg=0.032, distil_kimg=0.0), feature_fusion
     )
+    context = PrepareContext(trainer, jax.random.key(ask.KEY), starts["first"], starts.__getitem__)
     pair, config = build(MLP), dataclasses.replace(BASE, distil_kimg=6.4)
     fusion = carried.Fusion({"fc0": 8, "fc1": 6}, width=4)
-    g = starts["first"].g
-    teacher = carried.attach(fusion, g, [starts["second"].g, starts["third"].g], jax.random.key(0))
+    g, d = starts["first"].nets["g"], starts["first"].nets["d"]
+    teacher = carried.attach(fusion, g, [starts[name].nets["g"] for name in BASE.donors], jax.random.key(0))
     branch = teacher["params"][carried.BRANCH]
     ways = {name: {**way, "gate": jnp.float32(0.9)} for name, way in branch[carried.WAYS_OF].items()}
     teacher["params"][carried.BRANCH] = {**branch, carried.WAYS_OF: ways}
-    pupil, d, seen, rows = teach(
-        ground, config, jax.tree.map(jnp.array, g), starts["first"].d, [teacher], [1.0], tuple(fusion.points),
+    pupil, after, seen, rows = teach(
+        context, config, jax.tree.map(jnp.array, g), d, [teacher], [1.0], tuple(fusion.points),
         lambda pair: fused(pair.g, fusion),
     )  # fmt: skip
     assert seen == 6400 and rows[-1]["features"] < rows[0]["features"] / 4 and rows[-1]["l1"] < rows[0]["l1"] / 2
@@ -123,7 +123,7 @@ def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     far = lambda v: float(abs(jax.jit(pair.g.apply)(v, z)[0] - want).mean())
     assert far(pupil) < far(g) / 2
     assert set(flatten(pupil)) == set(flatten(g))
-    jax.tree.map(assert_array_equal, d, starts["first"].d)
+    jax.tree.map(assert_array_equal, after, d)
 
 
 def test_several_teachers_by_latent_are_learned_where_a_blur_is_not(monkeypatch):
@@ -132,9 +132,9 @@ def test_several_teachers_by_latent_are_learned_where_a_blur_is_not(monkeypatch)
     last = {}
     for by in ("latent", "chance"):
         ready, starts, _ = prepared(monkeypatch, dataclasses.replace(base, by=by), distillation)
-        rows = ready.found["fusion"]["taught"]
+        rows = ready.record["fusion"]["taught"]
         last[by] = np.mean([row["l1"] for row in rows[-20:]])
-        assert jax.tree.structure(ready.g) == jax.tree.structure(starts["first"].g) and ready.images == 6400
+        assert jax.tree.structure(ready.nets) == jax.tree.structure(starts["first"].nets) and ready.images == 6400
     assert last["latent"] < 0.5 * last["chance"] and last["latent"] < 0.6 * np.mean([row["l1"] for row in rows[:20]])
     assert ready.notes[0] == "G was taught by first (0.5 of the examples), second (0.5 of the examples)"
     alone, starts, _ = prepared(
@@ -148,20 +148,20 @@ class Stage(Method):
 
     def __init__(self, attach, wrap, trains, extension):
         super().__init__(extension=extension)
-        for name, value in {"make": attach, "wrap": wrap, "which": trains}.items():
+        for name, value in {"make": attach, "net": wrap, "which": trains}.items():
             object.__setattr__(self, name, value)
 
     def attach(self, network, variables, key):
         return self.make(variables) if network == "g" else variables
 
-    def grafted(self, pair):
-        return dataclasses.replace(pair, g=self.wrap(pair.g))
+    def wrap(self, pair):
+        return dataclasses.replace(pair, g=self.net(pair.g))
 
     def trains(self, network):
         return self.which if network == "g" else super().trains(network)
 
 
-def test_every_compiler_attends_alike(toy, monkeypatch):
+def test_every_compiler_attends_alike(toy):
     pair = build(NET)
     fusion = carried.Fusion({"norm0": 4, "to_rgb": 1}, width=4)
     others = [jax.jit(pair.g.init)(jax.random.key(10 + i)) for i in range(2)]
@@ -174,15 +174,14 @@ def test_every_compiler_attends_alike(toy, monkeypatch):
 
     config = ask.make_config(dataclasses.replace(BASE, wean=1.0, wean_from=0.0))
     stage = Stage(attach, lambda net: fused(net, fusion), carried.trains(True), attending(config.transfer))
-    ask.assert_same_everywhere(config, monkeypatch, stage, runs=[("jit", 2)], atol=5e-6)
-    made, state, feed, _ = ask.begin(config, stage)
+    ask.assert_same_everywhere(config, stage, runs=[("jit", 2)], atol=5e-6)
+    state = ask.begin(config, stage).state
     frozen = {path for path in flatten(state.nets["g"]["params"]) if path.startswith("fusion/donors/")}
-    assert frozen and not any(path.endswith(tuple(frozen)) for path in flatten(state.opt["g"])), (
-        "donors have no moments"
-    )
+    moments = flatten(state.opt["g"])
+    assert frozen and not any(path.endswith(tuple(frozen)) for path in moments), "donors have no moments"
 
 
-def test_every_compiler_teaches_alike(toy, monkeypatch):
+def test_every_compiler_teaches_alike(toy):
     pair, lesson = build(NET), teachers.Lesson((0.5, 0.5), ("norm0",), "chance")
     others = [jax.jit(pair.g.init)(jax.random.key(10 + i)) for i in range(2)]
     term = Regulariser("l1", "g", lambda ctx: (sum(ctx.g_collections[teachers.DISTANCES].values()), {}))
@@ -190,7 +189,7 @@ def test_every_compiler_teaches_alike(toy, monkeypatch):
         lambda g: teachers.attach(lesson, g, others), lambda net: teachers.taught(net, lesson), teachers.trains,
         Extension(regularisers=(term,), adversarial=False),
     )  # fmt: skip
-    ask.assert_same_everywhere(ask.make_config(BASE), monkeypatch, stage, runs=[("pmap", 2)])
+    ask.assert_same_everywhere(ask.make_config(BASE), stage, runs=[("pmap", 2)])
 
 
 def test_maps_are_kept_small():

@@ -88,9 +88,10 @@ def test_information_is_the_mean_square_of_each_examples_slope():
     x, z, m, w = (draw.normal(size=shape) for shape in ((5, 2), (5, 3), (3, 2), (2, 1)))
     sigmoid = lambda t: 1 / (1 + np.exp(-t))
     g, d = ({"params": {name: {"kernel": jnp.asarray(array)}}} for name, array in (("to_rgb", m), ("b4", w)))
-    turn = SimpleNamespace(
-        task=Line(), loss=LossConfig("non_saturating"), p=0.0, batch={"image": jnp.asarray(x)}, latents=jnp.asarray(z),
-        keys=lambda purpose: jax.random.split(jax.random.key(int(purpose)), 5), sync=None, kept={"g": g, "d": d},
+    ctx = SimpleNamespace(
+        task=Line(), loss=LossConfig("non_saturating"), augment_p=0.0, batch={"image": jnp.asarray(x)},
+        latent_keys=jnp.asarray(z), keys=lambda purpose: jax.random.split(jax.random.key(int(purpose)), 5), sync=None,
+        constants={"g": g, "d": d},
     )  # fmt: skip
     whole = lambda leaves, params: params
     # G pays softplus(-D(zm)): its slope in m is -sigmoid(-z m w) z w.

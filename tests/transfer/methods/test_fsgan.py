@@ -5,9 +5,6 @@ import numpy as np
 import pytest
 
 from gan_jax.config import FSGANConfig, ResNetConfig
-from gan_jax.nets.build import build
-from gan_jax.tasks import image_task
-from gan_jax.train.step import make_step
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.convolved import build_convolved
 
@@ -20,22 +17,25 @@ def _convolved(monkeypatch):
 
 
 @pytest.mark.usefixtures("_convolved")
-def test_only_gains_move_in_both_networks(monkeypatch):
-    ask.assert_identity(CONFIG)
-    ask.assert_only(CONFIG, lambda path: path.endswith("/gain"))
-    ask.assert_baked(CONFIG)
-    ask.assert_same_everywhere(CONFIG, monkeypatch)
+def test_only_gains_move_in_both_networks():
+    begun = ask.conform(CONFIG)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: path.endswith("/gain"))
+    ask.assert_baked(begun)
+    ask.assert_same_everywhere(CONFIG)
 
 
 @pytest.mark.usefixtures("_convolved")
 def test_singular_vectors_stay_and_values_are_scaled():
-    made, state, feed, start = ask.begin(CONFIG)
-    after, _ = ask.dispatch(CONFIG, made, state, feed, times=3)
+    begun = ask.conform(CONFIG)
+    after, _ = begun.after(3)
     leaf = "adapter/b8/kernel"
     like = {"params": {"b8": {"kernel": after["g/params/b8/kernel"]}, "adapter": {"b8": {"kernel": {
         name: after[f"g/params/{leaf}/{name}"] for name in ("gain", "u", "v")}}}}}  # fmt: skip
-    new = np.float64(made.plain("g", like)["params"]["b8"]["kernel"]).reshape(-1, 3)
-    u, s, v = np.linalg.svd(np.float64(start.nets["g"]["params"]["b8"]["kernel"]).reshape(-1, 3), full_matrices=False)
+    new = np.float64(begun.method.plain("g", like)["params"]["b8"]["kernel"]).reshape(-1, 3)
+    u, s, v = np.linalg.svd(
+        np.float64(begun.start.nets["g"]["params"]["b8"]["kernel"]).reshape(-1, 3), full_matrices=False
+    )
     gain = np.float64(after[f"g/params/{leaf}/gain"])
     assert np.abs(gain - 1).max() > 0.01
     np.testing.assert_allclose(new, u @ np.diag(gain * s) @ v, rtol=1e-4, atol=1e-5)
@@ -43,17 +43,16 @@ def test_singular_vectors_stay_and_values_are_scaled():
 
 @pytest.mark.usefixtures("_convolved")
 def test_a_step_decomposes_nothing():
-    made, state, feed, _ = ask.begin(CONFIG)
-    trains = made.trains("g"), made.trains("d")
-    step = make_step(image_task(made.wrap(build(CONFIG.net))), CONFIG, feed.draw, trains, extension=made.extension)
-    data = jax.tree_util.tree_map(jax.numpy.asarray, feed.resident)
-    text = str(jax.make_jaxpr(step)(state, data))
+    begun = ask.conform(CONFIG)
+    data = jax.tree_util.tree_map(jax.numpy.asarray, begun.trainer.feed.resident)
+    text = str(jax.make_jaxpr(begun.trainer.step())(begun.state, data))
     assert "dot_general" in text and "svd" not in text
 
 
 @pytest.mark.slow
 def test_a_real_resnet():
     config = ask.make_config(FSGANConfig(), net=ResNetConfig(16, 1, z_dim=4, channel_base=64, channel_max=4))
-    ask.assert_identity(config)
-    ask.assert_only(config, lambda path: path.endswith("/gain"))
-    ask.assert_baked(config)
+    begun = ask.conform(config)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: path.endswith("/gain"))
+    ask.assert_baked(begun)

@@ -29,15 +29,13 @@ from gan_jax.surgery.align import permute
 from gan_jax.surgery.families import layouts
 from gan_jax.tasks.model import save
 from gan_jax.train.extension import Extension
-from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.run import run
-from gan_jax.transfer.start import make_prepared, make_start
+from gan_jax.transfer.start import make_start
 from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same
-from tests.train.toy import images, run_config, save_pairs
+from tests.train.toy import run_config, save_pairs
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.test_minegan_run import _Stops
 
@@ -100,8 +98,8 @@ def test_a_run_learns_shares_and_leaves_a_plain_pair(donors, tmp_path, name):
     assert rows[-1]["images"] == 64 and 0 < rows[-1]["share1"] < 1
     assert len({round(row["share1"], 6) for row in rows}) > 1, "nothing was learned"
     assert int(done.state.images) == 128, "the stage's images count"
-    for root in ("g", "g_ema"):
-        assert set(getattr(done.state, root)["params"]) == set(build(NET).g.specs()["params"])
+    for g in (done.state.nets["g"], done.state.ema["g"]):
+        assert set(g["params"]) == set(build(NET).g.specs()["params"])
 
 
 MERGED = {
@@ -116,7 +114,7 @@ def test_merges_are_where_a_run_starts(donors, kind):
     """Before any training: of the aligned pair what the merge says, a chosen network as it is."""
     transfer = MergeConfig(source=str(donors / "first"), donors=(str(donors / "second"),), merge=kind, **MERGED[kind])
     ready = prepared(dataclasses.replace(config_of(donors, transfer), evaluate=EvalConfig(features="fashion-v1")))
-    found, made = ready.found["fusion"], flatten(ready.g["params"])
+    found, made = ready.record["fusion"], flatten(ready.nets["g"]["params"])
     first, second = (flatten(load(donors / n).variables["g_ema"]["params"]) for n in ("first", "second"))
     assert found["kind"] == kind and ready.images == 0 and set(made) == set(first)
     assert all(np.isfinite(leaf).all() for leaf in made.values())
@@ -135,19 +133,20 @@ def test_a_base_in_an_order_of_its_own_is_brought_into_the_sources(donors):
     merging = MergeConfig(
         source=first, donors=(str(donors / "second"),), merge="task_arithmetic", lam=0.5, scales=False, d="base"
     )
-    want = prepared(config_of(donors, dataclasses.replace(merging, base=first))).g
-    got = prepared(config_of(donors, dataclasses.replace(merging, base=str(donors / "turned")))).g
-    apart = prepared(config_of(donors, dataclasses.replace(merging, base=str(donors / "turned"), align="none"))).g
+    want = prepared(config_of(donors, dataclasses.replace(merging, base=first))).nets["g"]
+    got = prepared(config_of(donors, dataclasses.replace(merging, base=str(donors / "turned")))).nets["g"]
+    apart = prepared(config_of(donors, dataclasses.replace(merging, base=str(donors / "turned"), align="none"))).nets[
+        "g"
+    ]
     for path, leaf in flatten(want["params"]).items():
         assert_allclose(flatten(got["params"])[path], leaf, atol=1e-6, err_msg=path)
     assert np.abs(flatten(apart["params"])["fc0/kernel"] - flatten(want["params"])["fc0/kernel"]).max() > 0.01
 
 
 def prepared(config):
-    bare = build(config.net)
-    made = make_method(config.transfer, bare)
-    ground = PrepareContext(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
-    return make_prepared(ground, make_start(config, bare, made), made)
+    pair = build(config.net)
+    method = make_method(config.transfer, pair)
+    return ask.prepared(config, make_start(config, pair, method), method)
 
 
 def test_the_stage_is_the_programs_own_and_a_resumed_run_reads_no_donor(donors, tmp_path):
@@ -215,7 +214,7 @@ def test_a_query_of_latents_collapses(donors, tmp_path, per, collapse):
     assert set(done.state.nets["g"]["params"]) == set(build(NET).g.specs()["params"])
 
 
-def test_every_compiler_learns_the_same(monkeypatch):
+def test_every_compiler_learns_the_same():
     net = dataclasses.replace(NET, z_dim=4)
     pair = build(net)
     mixture = Mixture(Coefficients(2, "simplex"), grouping("block", pair.g_blocks))
@@ -223,7 +222,7 @@ def test_every_compiler_learns_the_same(monkeypatch):
 
     config = ask.make_config(gradient_config(), net)
     made = _stage(mixture, others)
-    ask.assert_same_everywhere(config, monkeypatch, made)
+    ask.assert_same_everywhere(config, made)
 
 
 def gradient_config():
@@ -238,7 +237,7 @@ def _stage(mixture, others):
         def trains(self, network):
             return mixture.trains if network == "g" else lambda path: True
 
-        def grafted(self, pair):
+        def wrap(self, pair):
             return dataclasses.replace(pair, g=fused(pair.g, mixture))
 
         def attach(self, network, variables, key):
@@ -246,8 +245,8 @@ def _stage(mixture, others):
                 return variables
             return {**variables, "params": mixture.attach(variables["params"], key, others)}
 
-    settle = lambda ctx, network, before, after: (mixture.clamp(after[0]), after[1]) if network == "g" else after
-    return Stage(starts=("g", "d"), extension=Extension(post_update=settle))
+    clamp = lambda ctx, network, before, after: (mixture.clamp(after[0]), after[1]) if network == "g" else after
+    return Stage(starts=("g", "d"), extension=Extension(post_update=clamp))
 
 
 def test_only_the_gate_moves():
@@ -255,8 +254,8 @@ def test_only_the_gate_moves():
     mixture = Mixture(Coefficients(2, "box", 0.3), grouping("block", pair.g_blocks))
     others = [pair.g.init(jax.random.key(20 + i))["params"] for i in range(2)]
     config = ask.make_config(gradient_config(), NET)
-    made, state, feed, _ = ask.begin(config, _stage(mixture, others))
-    before, (after, _) = ask.host(state), ask.dispatch(config, made, state, feed, times=4)
+    begun = ask.begin(config, _stage(mixture, others))
+    before, (after, _) = begun.before, begun.after(4)
     for path in before:
         if path.startswith(("g/params", "g_ema/params")):
             gate = "/adapter/gate/" in path

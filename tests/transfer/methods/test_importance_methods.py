@@ -9,7 +9,7 @@ import pytest
 
 from gan_jax.config import AdAMConfig, ConfigError, MLPConfig, RICKConfig
 from gan_jax.nets.build import build
-from tests.train.games import host
+from gan_jax.transfer.methods import make_method
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.resumed import assert_resumes
 
@@ -19,9 +19,9 @@ RICK = ask.make_config(RICKConfig(warmup_kimg=0.008, every=3, batches=1, prune=2
 
 
 def test_adam_keeps_or_trains_each_filter():
-    made, state, feed, _ = ask.begin(ADAM)
-    ask.assert_identity(ADAM)
-    before, (after, _) = host(state), ask.dispatch(ADAM, made, state, feed, times=8)
+    begun = ask.conform(ADAM)
+    ask.assert_identity(begun)
+    before, (after, _) = begun.before, begun.after(8)
     masks = {path: before[path] for path in before if path.startswith(("g/", "d/")) and path.endswith("/mask")}
     assert sorted(masks) == [
         *(f"d/params/adapter/fc{i}/kernel/mask" for i in range(3)),
@@ -42,7 +42,7 @@ def test_adam_keeps_or_trains_each_filter():
         gate = f"{network}/params/adapter/{leaf}/v"
         np.testing.assert_array_equal(after[gate][~keeps], before[gate][~keeps], err_msg=gate)
     assert "opt_g" in "".join(after) and not [p for p in after if "/mu/" in p and p.endswith("fc0/bias")]
-    ask.assert_baked(ADAM)
+    ask.assert_baked(begun)
 
 
 def test_adam_probe_counts_towards_the_budget_and_resumes(tmp_path):
@@ -51,10 +51,10 @@ def test_adam_probe_counts_towards_the_budget_and_resumes(tmp_path):
 
 
 def test_rick_holds_and_prunes():
-    made, state, feed, _ = ask.begin(RICK)
+    begun = ask.conform(RICK)
     cold = RICKConfig(warmup_kimg=0, every=3, batches=1)  # a warm-up moves D's head before the first step
-    ask.assert_identity(dataclasses.replace(RICK, transfer=cold))
-    steps = [host(state), *(ask.dispatch(RICK, made, state, feed, times=n)[0] for n in range(1, 8))]
+    ask.assert_identity(ask.conform(dataclasses.replace(RICK, transfer=cold)))
+    steps = [begun.before, *(begun.after(times)[0] for times in range(1, 8))]
     kernels = [path.removeprefix("extras/rick_held/") for path in steps[0] if path.startswith("extras/rick_held/")]
     assert sorted(kernels) == ["d/fc0/kernel", "d/fc1/kernel", "d/fc2/kernel", "g/fc0/kernel", "g/fc1/kernel"]
     for before, after in zip(steps, steps[1:]):
@@ -91,8 +91,8 @@ def test_rick_resumes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [ADAM, RICK], ids=["adam", "rick"])
-def test_the_same_game_everywhere(config, monkeypatch):
-    ask.assert_same_everywhere(config, monkeypatch)
+def test_the_same_game_everywhere(config):
+    ask.assert_same_everywhere(config)
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_the_same_game_everywhere(config, monkeypatch):
 )
 def test_what_cannot_be(transfer):
     with pytest.raises(ConfigError, match="use both|lower it"):
-        ask.make_method(transfer, build(NET))
+        make_method(transfer, build(NET))

@@ -20,13 +20,14 @@ def _convolved(monkeypatch):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_only_what_is_added_moves_and_ds_head(name, monkeypatch):
+def test_only_what_is_added_moves_and_ds_head(name):
     config = ask.make_config(METHODS[name](d_adapted=True))
     added = ("g/params/adapter/", "d/params/adapter/", "d/params/head/")
-    ask.assert_identity(config)
-    ask.assert_only(config, lambda path: path.startswith(added))
-    ask.assert_baked(config)
-    ask.assert_same_everywhere(config, monkeypatch)
+    begun = ask.conform(config)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: path.startswith(added))
+    ask.assert_baked(begun)
+    ask.assert_same_everywhere(config)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -51,7 +52,7 @@ def test_the_addition_counts_alpha_over_rank_and_is_of_that_rank():
 def test_a_mapping_network_has_no_gates_and_a_head_none_of_either():
     pair = build(StyleGAN2Config(resolution=8, z_dim=4, w_dim=4, channel_max=4, mapping_layers=1))
     paths = lambda config, network: set(
-        flatten(getattr(make_method(config, pair).grafted(pair), network).specs()["params"]["adapter"])
+        flatten(make_method(config, pair).wrap(pair).nets[network].specs()["params"]["adapter"])
     )
     assert not any("mapping" in path for path in paths(KMLConfig(), "g"))
     assert "mapping/fc0/kernel/a" in paths(LoRAConfig(), "g")
@@ -65,7 +66,7 @@ def test_a_mapping_network_has_no_gates_and_a_head_none_of_either():
 @pytest.mark.parametrize("name", METHODS)
 def test_a_real_stylegan2(name):
     net = StyleGAN2Config(16, 1, z_dim=4, w_dim=4, channel_max=4, mapping_layers=2)
-    config = ask.make_config(METHODS[name](d_adapted=True), net=net)
-    ask.assert_identity(config)
-    ask.assert_only(config, lambda path: "/adapter/" in path or path.startswith("d/params/b4/out/"))
-    ask.assert_baked(config)
+    begun = ask.conform(ask.make_config(METHODS[name](d_adapted=True), net=net))
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: "/adapter/" in path or path.startswith("d/params/b4/out/"))
+    ask.assert_baked(begun)

@@ -14,12 +14,9 @@ from numpy.testing import assert_array_equal
 from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, StyleGAN2Config
 from gan_jax.nets.build import build
 from gan_jax.nets.fronts import with_front
-from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.preparation import PrepareContext
-from gan_jax.transfer.start import Start, make_prepared
+from gan_jax.transfer.start import Start
 from gan_jax.trees import flatten
-from tests.train.games import host
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 
@@ -34,28 +31,25 @@ def _toy(monkeypatch):
 
 @pytest.mark.parametrize("moment", ["none", "prior"])
 def test_it_begins_as_its_source(moment):
-    ask.assert_identity(ask.make_config(dataclasses.replace(MINE, moment=moment)))
+    ask.assert_identity(ask.conform(ask.make_config(dataclasses.replace(MINE, moment=moment))))
 
 
 def test_miner_g_and_d_train():
-    ask.assert_only(CONFIG, lambda path: True)
+    ask.assert_only(ask.conform(CONFIG), lambda path: True)
 
 
 def test_without_finetuning_g_stays_as_it_is():
-    transfer = dataclasses.replace(MINE, finetune=False)
-    ask.assert_only(ask.make_config(transfer), lambda path: path.startswith(("g/params/graft/", "d/")))
+    begun = ask.conform(ask.make_config(dataclasses.replace(MINE, finetune=False)))
+    ask.assert_only(begun, lambda path: path.startswith(("g/params/graft/", "d/")))
 
 
-def test_every_compiler_plays_the_same_game(monkeypatch):
-    ask.assert_same_everywhere(CONFIG, monkeypatch)
+def test_every_compiler_plays_the_same_game():
+    ask.assert_same_everywhere(CONFIG)
 
 
 def test_what_is_shared_computes_what_was_trained():
-    made, state, feed, _ = ask.begin(CONFIG)
-    after, _ = ask.dispatch(CONFIG, made, state, feed, times=3)
-    state = jax.tree_util.tree_unflatten(
-        jax.tree_util.tree_structure(state), [after[p] if p != "key" else state.key for p in host(state)]
-    )
+    begun = ask.conform(CONFIG)
+    made, state = begun.method, begun.state_after(3)
     pair, z = build(CONFIG.net), jax.random.normal(jax.random.key(3), (4, 4))
     shared = made.shared("g", state.ema["g"])
     loaded = with_front(pair, made.front["front"])
@@ -66,29 +60,27 @@ def test_what_is_shared_computes_what_was_trained():
 
 def test_the_first_stage_moves_the_miner_and_d_alone_and_its_images_count():
     config = ask.make_config(dataclasses.replace(MINE, mine_kimg=0.04, d_warmup_kimg=0.016))
-    made, state, _, start = ask.begin(config)
-    ready = _ready(config, made, start)
-    assert ready.images == 40 and [row["images"] for row in ready.found["mined"]] == [8, 16, 24, 32, 40]
+    start, made = ask.source(config), make_method(config.transfer, build(config.net))
+    ready = _ready(config, start)
+    assert ready.images == 40 and [row["images"] for row in ready.record["mined"]] == [8, 16, 24, 32, 40]
     fresh = flatten(start.nets["g"]["params"])
-    for path, leaf in flatten(ready.g["params"]).items():
+    for path, leaf in flatten(ready.nets["g"]["params"]).items():
         moved = path not in fresh
-        before = (
-            fresh[path] if not moved else flatten(made.attach("g", start.nets["g"], jax.random.key(0))["params"])[path]
-        )
+        attached = made.attach("g", start.nets["g"], jax.random.key(0))["params"] if moved else None
+        before = fresh[path] if attached is None else flatten(attached)[path]
         assert moved == (np.asarray(leaf) != before).any(), path
     warm = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, d_warmup_kimg=0.032))
-    longer = _ready(warm, make_method(warm.transfer, build(warm.net)), start)
+    longer = _ready(warm, start)
     # Of five steps D has the first four alone: the only step of Adam is by as much.
-    last = np.asarray(longer.g["params"]["graft"]["miner"]["fc1"]["bias"])
+    last = np.asarray(longer.nets["g"]["params"]["graft"]["miner"]["fc1"]["bias"])
     np.testing.assert_allclose(np.abs(last), 1e-2 * np.sqrt((1 - 0.9**5) / 0.1), rtol=1e-3)
 
 
-def _ready(config, made, start, images=None):
+def _ready(config, start, images=None):
     draw = np.random.default_rng(0)
     shape = (24, config.net.resolution, config.net.resolution, config.net.channels)
     x = draw.integers(0, 256, shape, np.uint8) if images is None else images
-    feed = resident_feed(x, None, mirror=False)
-    return make_prepared(PrepareContext(config, feed, jax.random.key(7), made.wrap), start, made)
+    return ask.prepared(config, start, data=x)
 
 
 HALF: Any = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(2,), d_widths=(16,))
@@ -115,11 +107,11 @@ def test_mining_finds_the_half_of_the_latent_space_that_the_target_is(moment):
     transfer = MineGANConfig(mine_kimg=12.8, miner_width=16, moment=moment)
     config = ask.make_config(transfer, net=HALF, batch=32, steps_per_dispatch=50, kimg=20.0)
     made = make_method(transfer, pair)
-    ready = _ready(config, made, Start(g, d), target)
+    ready = _ready(config, Start({"g": g, "d": d}), target)
     right = lambda variables: float((made.wrap(pair).g.apply(variables, z)[0].mean((1, 2, 3)) > 0).mean())
     before = right(made.attach("g", g, jax.random.key(0)))
-    assert 0.4 < before < 0.6 and right(ready.g) > 0.9
-    assert_array_equal(ready.g["params"]["fc0"]["kernel"], g["params"]["fc0"]["kernel"])
+    assert 0.4 < before < 0.6 and right(ready.nets["g"]) > 0.9
+    assert_array_equal(ready.nets["g"]["params"]["fc0"]["kernel"], g["params"]["fc0"]["kernel"])
 
 
 @pytest.mark.parametrize(
@@ -148,6 +140,6 @@ TINY: Any = StyleGAN2Config(
 @pytest.mark.slow
 @pytest.mark.parametrize("semantic", [False, True])
 def test_stylegan2_begins_as_its_source_and_mines_its_constant(semantic):
-    config = ask.make_config(dataclasses.replace(MINE, finetune=False, semantic=semantic), net=TINY)
-    ask.assert_identity(config)
-    ask.assert_only(config, lambda path: path.startswith(("g/params/graft/", "d/")), times=2)
+    begun = ask.conform(ask.make_config(dataclasses.replace(MINE, finetune=False, semantic=semantic), net=TINY))
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: path.startswith(("g/params/graft/", "d/")), times=2)

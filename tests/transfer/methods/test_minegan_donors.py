@@ -8,24 +8,21 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import MineGANConfig, MLPConfig, OptimConfig
+from gan_jax.config import MineGANConfig, MLPConfig
 from gan_jax.nets.build import build
 from gan_jax.nets.fronts.miner import NAME, init_miner, miner
 from gan_jax.tasks.image import draw_latents
-from gan_jax.train import step as update
 from gan_jax.train.draws import Purpose, example_keys
-from gan_jax.train.feed import resident_feed
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
 from gan_jax.transfer.methods.minegan import make as minegan
-from gan_jax.transfer.preparation import PrepareContext
-from gan_jax.transfer.start import Start, make_prepared
+from gan_jax.transfer.start import Start
+from tests.train.games import PLAIN_SGD, gradients
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 
@@ -52,23 +49,21 @@ def stage(pair, others=2, rate=RATE):
     )
 
 
-def test_every_compiler_plays_the_same_game(monkeypatch):
-    ask.assert_same_everywhere(CONFIG, monkeypatch, stage(build(CONFIG.net)))
+def test_every_compiler_plays_the_same_game():
+    ask.assert_same_everywhere(CONFIG, stage(build(CONFIG.net)))
 
 
-def test_both_networks_pay_the_mixture_of_the_donors_losses(monkeypatch):
+def test_both_networks_pay_the_mixture_of_the_donors_losses():
     """The terms by hand in float64, and the shares' gradient: rate p_i (loss_i - mean loss), by a step of plain SGD."""
-    monkeypatch.setattr(update, "make_adam", lambda *_: optax.identity())
-    config = dataclasses.replace(CONFIG, optim=OptimConfig(lr=1.0))
-    made, state, feed, _ = ask.begin(config, stage(build(config.net), others=1))
-    after, metrics = ask.dispatch(config, made, state, feed)
+    config = dataclasses.replace(CONFIG, optim=PLAIN_SGD)
+    begun = ask.begin(config, stage(build(config.net), others=1), optimizer=gradients)
+    state, feed, (after, metrics) = begun.state, begun.trainer.feed, begun.after(1)
     before = np.asarray([-0.05, 0.1])
     p = np.exp(RATE * before) / np.exp(RATE * before).sum()
-    pair, keys = made.wrap(build(config.net)), lambda purpose: example_keys(state, purpose, 0, jnp.arange(8))
-    fake = pair.g.apply(
-        donors.donor(state.nets["g"], state.constants, 1), draw_latents(keys(Purpose.D_LATENTS), 4), train=True
-    )[0]
-    judge = lambda images: np.asarray(pair.d.apply(state.nets["d"], images, train=True)[0], np.float64)
+    nets, keys = begun.trainer.task.nets, lambda purpose: example_keys(state, purpose, 0, jnp.arange(8))
+    donor = donors.donor(state.nets["g"], state.constants, 1)
+    fake = nets["g"].apply(donor, draw_latents(keys(Purpose.D_LATENTS), 4), train=True)[0]
+    judge = lambda images: np.asarray(nets["d"].apply(state.nets["d"], images, train=True)[0], np.float64)
     real = judge(feed.draw(feed.resident, keys(Purpose.DATA), 0)["image"])
     softplus = lambda t: np.log1p(np.exp(t))
     assert_allclose(metrics["loss_d_donors"], p[1] * (softplus(-real) + softplus(judge(fake))).mean(), rtol=1e-5)
@@ -97,21 +92,19 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
     target = np.asarray(jnp.round((made_images + 1) * 127.5), np.uint8)
     transfer = MineGANConfig(source="noise", donors=("good",), mine_kimg=3.2, miner_width=8, selection_rate=10.0)
     config = ask.make_config(transfer, net=POINT, batch=32, steps_per_dispatch=20, kimg=20.0)
-    made = minegan(transfer, pair)
     steps = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {
         "g/params/fc0/kernel": {"op": "copy"}, **({"d/params/head/kernel": {"op": "copy"}} if name == "noise" else {}),
     }},)  # fmt: skip
-    starts = {"noise": Start(noise, d, history=steps("noise")), "good": Start(good, d, history=steps("good"))}
-    ground = PrepareContext(config, resident_feed(target, None, mirror=False), jax.random.key(7), made.wrap)
+    starts = {name: Start({"g": g, "d": d}, history=steps(name)) for name, g in (("noise", noise), ("good", good))}
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name: starts[name])
-    ready = make_prepared(ground, starts["noise"], made)
-    found = ready.found
+    ready = ask.prepared(config, starts["noise"], minegan(transfer, pair), target)
+    found = ready.record
     assert found["chosen"] == "good" and found["p"][1] > 0.8 and sum(found["p"]) == pytest.approx(1)
     curve = [row["p1"] for row in found["mined"]]
     assert len(curve) == 5 and curve[0] < curve[-1] == pytest.approx(found["p"][1], abs=0.2)
     assert "G of good was chosen by mining: p is" in ready.notes[0] and "of noise" in ready.notes[0]
-    assert_array_equal(ready.g["params"]["to_rgb"]["kernel"], to_rgb["kernel"])  # frozen, and the good one's
-    assert set(ready.g["params"]["graft"]) == {NAME} and ready.images == 3200
+    assert_array_equal(ready.nets["g"]["params"]["to_rgb"]["kernel"], to_rgb["kernel"])  # frozen, and the good one's
+    assert set(ready.nets["g"]["params"]["graft"]) == {NAME} and ready.images == 3200
     assert ready.history is not None
     last = ready.history[-1]
     assert last["source"]["name"] == "good" and last["leaves"]["d/params/head/kernel"]["of"] == "noise"
@@ -119,6 +112,6 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
 
 def test_one_donor_is_the_plain_game():
     alone = donors.mining(1, RATE, 0)
-    assert alone.terms == () and alone.weight(cast(Any, None), "g") == 1
+    assert alone.regularisers == () and alone.weight(cast(Any, None), "g") == 1
     g = {"params": {"graft": {NAME: {}}}}
     assert donors.beside(g, []) is g

@@ -85,25 +85,25 @@ def test_a_bias_correction_of_ones_own_is_that_of_adam_that_skipped():
     assert_allclose(corrected(jnp.array([0.0, 0.99]), jnp.array([2]), jnp.array(2)), [1.0], rtol=1e-6)
 
 
-def test_all_layers_train_d_does_not_and_all_compilers_agree(monkeypatch):
-    ask.assert_identity(ALL)
-    ask.assert_only(ALL, lambda path: path.startswith("g/params/") and "to_rgb" not in path, times=3)
-    ask.assert_same_everywhere(ALL, monkeypatch, atol=1e-5)
+def test_all_layers_train_d_does_not_and_all_compilers_agree():
+    begun = ask.conform(ALL)
+    ask.assert_identity(begun)
+    ask.assert_only(begun, lambda path: path.startswith("g/params/") and "to_rgb" not in path, times=3)
+    ask.assert_same_everywhere(ALL, atol=1e-5)
 
 
 def test_the_loss_falls_from_one():
-    made, state, feed, _ = ask.begin(ALL)
-    first = ask.dispatch(ALL, made, state, feed)[1]["direction"]
-    assert_allclose(first, 1.0, atol=1e-6)  # nothing has moved
-    assert ask.dispatch(ALL, made, state, feed, times=30)[1]["direction"] < 0.5
+    begun = ask.conform(ALL)
+    assert_allclose(begun.after(1)[1]["direction"], 1.0, atol=1e-6)  # nothing has moved
+    assert begun.after(30)[1]["direction"] < 0.5
 
 
 def test_only_the_chosen_layers_move_in_a_step_and_the_others_are_equal_to_the_bit():
     config = dataclasses.replace(ADAPTIVE, optim=OptimConfig(lr=1e-2, b1=0.5, b2=0.9))
-    made, state, feed, _ = ask.begin(config)
+    begun = ask.conform(config)
     layer = lambda path: next((name for name in ("b4", "b8/conv0", "b8/conv1") if f"{name}/" in path), None)
     order = ["b4", "b8/conv0", "b8/conv1"]
-    rows = [ask.host(state)] + [ask.dispatch(config, made, state, feed, times=n)[0] for n in (1, 2, 3)]
+    rows = [begun.before, *(begun.after(times)[0] for times in (1, 2, 3))]
     counted = np.zeros(3, int)
     for i, (before, after) in enumerate(zip(rows, rows[1:], strict=False)):
         chosen = before["kept/first"] if i == 0 else before["extras/nada_chosen"]
@@ -142,9 +142,9 @@ def test_a_run_resumes_to_the_bit(transfer, net, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_choice_is_the_same_everywhere(monkeypatch):
-    ask.assert_identity(ADAPTIVE)
-    ask.assert_same_everywhere(ADAPTIVE, monkeypatch)
+def test_the_choice_is_the_same_everywhere():
+    ask.assert_identity(ask.conform(ADAPTIVE))
+    ask.assert_same_everywhere(ADAPTIVE)
 
 
 def test_what_is_missing_is_said():

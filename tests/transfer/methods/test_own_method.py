@@ -19,7 +19,7 @@ from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.adapters import kml
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.preparation import Prepared
+from gan_jax.transfer.preparation import PreparedState, every_leaf
 from gan_jax.transfer.run import run
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import build_toy, images, run_config
@@ -37,10 +37,11 @@ def stay(ctx):
     return 0.1 * jnp.square(ctx.fake - old).mean(), {"worst": jnp.abs(ctx.fake - old).max() * 0 + 1}
 
 
-def prepare(ground, g, d, kept):
-    """A stage in which D trains alone; what it leaves is where the run begins."""
-    before = ground.train(g, d, 0.016, trains=(lambda path: path.startswith("adapter/"), lambda path: True))
-    return Prepared(g, before.nets["d"], {**kept, "probe": before.nets["d"]["params"]}, images=16)
+def prepare(context, nets, constants):
+    """A stage that trains D and G's gates, of which D is kept: it is where the run begins."""
+    trains = {"g": lambda path: path.startswith("adapter/"), "d": every_leaf}
+    d = context.train(nets, 0.016, trains=trains).nets["d"]
+    return PreparedState({**nets, "d": d}, {**constants, "probe": d["params"]}, images=16)
 
 
 def own(config, pair, kernel="stem/kernel", low="from_rgb"):
@@ -56,19 +57,19 @@ def own(config, pair, kernel="stem/kernel", low="from_rgb"):
                 front=lambda branches, z: z * branches["scale"]["z"],
             )
         },
-        constants=lambda nets: {"g": jax.tree_util.tree_map(jnp.array, g), "probe": d["params"]},
+        constants=lambda nets: {"g": nets["g"], "probe": nets["d"]["params"]},
         prepare=prepare,
         extension=Extension(
-            terms=(Regulariser("stay", "g", stay),),
+            regularisers=(Regulariser("stay", "g", stay),),
             weight=lambda ctx, network: jnp.where(ctx.update_count % 2 == 0, 1.0, 0.5),
-            begin=lambda g, d: {"worst": jnp.zeros(()), "steps": jnp.zeros((), jnp.int32)},
-            after=lambda old, new, turn: _count(new),
+            init_extras=lambda nets: {"worst": jnp.zeros(()), "steps": jnp.zeros((), jnp.int32)},
+            post_step=lambda before, state, ctx: _count(state),
         ),
     )
 
 
 def _count(state):
-    return dataclasses.replace(state, extras={**state.extras, "steps": state.extras["steps"] + 1})
+    return state.replace(extras={**state.extras, "steps": state.extras["steps"] + 1})
 
 
 def own_mlp(config, pair):
@@ -83,25 +84,24 @@ def moves(path):
     return grafted or path == "g/params/to_rgb/bias" or path.startswith(("d/params/b4", "d/params/head"))
 
 
-def test_only_what_it_trains_moves_and_all_compilers_agree(monkeypatch):
+def test_only_what_it_trains_moves_and_all_compilers_agree():
     made = own(None, build(CONFIG.net))
-    ask.assert_only(CONFIG, moves, made)
-    ask.assert_same_everywhere(CONFIG, monkeypatch, made)
+    ask.assert_only(ask.begin(CONFIG, made), moves)
+    ask.assert_same_everywhere(CONFIG, made)
 
 
 def test_terms_weights_and_running_values_are_read():
-    made, state, feed, _ = ask.begin(CONFIG, own(None, build(CONFIG.net)))
-    after, metrics = ask.dispatch(CONFIG, made, state, feed, times=3)
+    begun = ask.begin(CONFIG, own(None, build(CONFIG.net)))
+    after, metrics = begun.after(3)
     assert after["extras/steps"] == 3 and after["extras/worst"] == 1 and metrics["stay"] > 0
-    np.testing.assert_array_equal(after["kept/g/params/stem/kernel"], ask.host(state)["kept/g/params/stem/kernel"])
+    kernel = "kept/g/params/stem/kernel"
+    np.testing.assert_array_equal(after[kernel], begun.before[kernel])
 
 
-def test_without_a_game_d_is_not_touched():
-    game = Extension(
-        adversarial=False, terms=(Regulariser("size", "g", lambda ctx: (jnp.square(ctx.fake).mean(), {})),)
-    )
-    made, state, feed, _ = ask.begin(CONFIG, Method(extension=game))
-    before, (after, metrics) = ask.host(state), ask.dispatch(CONFIG, made, state, feed, times=2)
+def test_without_an_adversarial_loss_d_is_not_touched():
+    size = Regulariser("size", "g", lambda ctx: (jnp.square(ctx.fake).mean(), {}))
+    begun = ask.begin(CONFIG, Method(extension=Extension(adversarial=False, regularisers=(size,))))
+    before, (after, metrics) = begun.before, begun.after(2)
     assert after["images"] == 16 and "loss_d" not in metrics and metrics["size"] > 0 and metrics["finite"].all()
     for path, value in before.items():
         if path.startswith(("d/", "opt_d")):
@@ -109,26 +109,27 @@ def test_without_a_game_d_is_not_touched():
     assert (after["g/params/stem/kernel"] != before["g/params/stem/kernel"]).any()
 
 
-def test_latents_that_a_method_deals_are_those_that_are_played():
-    def deal(ctx):
-        return dataclasses.replace(ctx, batch={**ctx.batch, "z": jnp.zeros((len(ctx.index), 4))})
+def test_latents_that_a_method_puts_into_the_batch_are_used():
+    def transform(ctx):
+        return ctx.replace(batch={**ctx.batch, "z": jnp.zeros((len(ctx.index), 4))})
 
-    made, state, feed, _ = ask.begin(CONFIG, Method(extension=Extension(transform=deal)))
-    before, (after, _) = ask.host(state), ask.dispatch(CONFIG, made, state, feed)
+    begun = ask.begin(CONFIG, Method(extension=Extension(transform=transform)))
+    before, (after, _) = begun.before, begun.after(1)
     np.testing.assert_array_equal(after["g/params/stem/kernel"], before["g/params/stem/kernel"])  # reads zeros
     assert (after["g/params/stem/bias"] != before["g/params/stem/bias"]).any()
 
 
-def test_latents_that_are_dealt_from_gs_parameters_are_trained():
-    def deal(ctx):
+def test_latents_that_are_taken_from_gs_parameters_are_trained():
+    def transform(ctx):
         own = ctx.g["params"]["graft"]["latents"]["z"]
-        return dataclasses.replace(ctx, batch={**ctx.batch, "z": own[ctx.index % 3]})
+        return ctx.replace(batch={**ctx.batch, "z": own[ctx.index % 3]})
 
     branches = {"latents": lambda key, params: {"z": jax.random.normal(key, (3, 4))}}
     method = Method(
-        frozen=("g/params/**",), grafts={"g": Graft(branches=branches)}, extension=Extension(transform=deal)
+        frozen=("g/params/**",), grafts={"g": Graft(branches=branches)}, extension=Extension(transform=transform)
     )
-    ask.assert_only(CONFIG, lambda path: path.startswith("d/") or path == "g/params/graft/latents/z", method, times=1)
+    moves = lambda path: path.startswith("d/") or path == "g/params/graft/latents/z"
+    ask.assert_only(ask.begin(CONFIG, method), moves, times=1)
 
 
 def test_a_run_by_a_method_of_ones_own_resumes_to_the_bit_and_leaves_plain_weights(tmp_path):

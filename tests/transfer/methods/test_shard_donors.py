@@ -15,12 +15,11 @@ from gan_jax.config import AttentionFusionConfig, ConfigError, GradientFusionCon
 from gan_jax.fusion.mixture import cut_axis, mix, mix_parts
 from gan_jax.nets.build import build
 from gan_jax.train import compile as compiling
-from gan_jax.train.feed import resident_feed
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.preparation import PrepareContext
-from gan_jax.transfer.start import make_prepared, make_start
+from gan_jax.transfer.start import make_start
 from gan_jax.trees import flatten
-from tests.train.toy import images, run_config, save_pairs
+from tests.train.toy import run_config, save_pairs
+from tests.transfer.methods import conformance as ask
 
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(16, 8), d_widths=(16,))
 DEVICES = 8
@@ -43,10 +42,9 @@ def config_of(folder, kind=GradientFusionConfig, compile="jit", devices=DEVICES,
 
 
 def prepared(config):
-    bare = build(config.net)
-    made = make_method(config.transfer, bare)
-    ground = PrepareContext(config, resident_feed(images()[0], None, mirror=False), jax.random.key(7), made.wrap)
-    return make_prepared(ground, make_start(config, bare, made), made)
+    pair = build(config.net)
+    method = make_method(config.transfer, pair)
+    return ask.prepared(config, make_start(config, pair, method), method)
 
 
 @pytest.fixture
@@ -85,12 +83,12 @@ def test_each_device_holds_its_part_and_the_same_is_learned(folder, seen, name):
         assert max(sum(held[i] for _, held in state.values()) for i in range(DEVICES)) < 0.2 * sum(
             size for size, _ in state.values()
         ), "few small leaves are whole"
-    for network, of in whole.found["fusion"]["shares"].items():
+    for network, of in whole.record["fusion"]["shares"].items():
         for group, shares in of.items():
-            assert_allclose(cut.found["fusion"]["shares"][network][group], shares, rtol=2e-4, atol=2e-5, err_msg=group)
-    learned = whole.found["fusion"]["learned"]
+            assert_allclose(cut.record["fusion"]["shares"][network][group], shares, rtol=2e-4, atol=2e-5, err_msg=group)
+    learned = whole.record["fusion"]["learned"]
     assert abs(learned[-1]["share1"] - learned[0]["share1"]) > 1e-3, "shares moved"
-    for a, b in ((whole.g, cut.g), (whole.d, cut.d)):
+    for a, b in ((whole.nets[name], cut.nets[name]) for name in "gd"):
         for path, leaf in flatten(a).items():
             assert_allclose(flatten(b)[path], leaf, rtol=2e-3, atol=2e-4, err_msg=path)
             assert len(flatten(b)[path].devices()) == 1
@@ -106,7 +104,7 @@ def leaf_of(path):
 def test_attention_learns_the_same(folder, options):
     options = {"gate": 0.5, "temperature": 1.0, **options}
     whole, cut = (
-        prepared(config_of(folder, AttentionFusionConfig, shard_donors=on, **options)).found["fusion"]["shares"]["g"]
+        prepared(config_of(folder, AttentionFusionConfig, shard_donors=on, **options)).record["fusion"]["shares"]["g"]
         for on in (False, True)
     )
     for group, shares in whole.items():
