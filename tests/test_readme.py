@@ -59,8 +59,8 @@ def test_examples_run(name, text, monkeypatch, capsys):
 
 
 def test_the_method_of_ones_own_does_what_is_said_of_it(monkeypatch):
-    from gan_jax.config import FinetuneConfig, ResNetConfig
-    from gan_jax.nets.build import NETS, build
+    from gan_jax.config import FinetuneConfig
+    from gan_jax.nets.build import build
     from tests.train.toy import build_toy
     from tests.transfer.methods import conformance as ask
 
@@ -68,7 +68,7 @@ def test_the_method_of_ones_own_does_what_is_said_of_it(monkeypatch):
     assert example.count("\n") <= 34  # of which the imports and the last two lines are not the method
     there: dict = {"__name__": "example"}
     exec(compile(example, "transfer-methods.md", "exec"), there)  # noqa: S102  our own text
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     config = ask.make_config(FinetuneConfig())
     method = there["stay_near"](config.transfer, build(config.net))
     begun = ask.begin(config, method)

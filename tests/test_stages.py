@@ -8,11 +8,11 @@ import pytest
 
 from gan_jax.config import (
     AttentionFusionConfig,
+    CocktailConfig,
     Config,
     FeatureFusionConfig,
     GradientFusionConfig,
     MineGANConfig,
-    RootingConfig,
     TrainConfig,
 )
 from gan_jax.config.stages import leaves_nothing, shorten_stages, stages_of
@@ -32,7 +32,7 @@ def config_of(transfer, **train) -> Config:
         (AttentionFusionConfig(), {"fuse_kimg": 0.256}),
         (AttentionFusionConfig(collapse="distil"), {"fuse_kimg": 0.16, "distil_kimg": 0.08}),
         (FeatureFusionConfig(), {"fuse_kimg": 0.128, "distil_kimg": 0.128}),
-        (RootingConfig(donors=("a", "b")), {"root_kimg": 0.128}),
+        (CocktailConfig(donors=("a", "b")), {"root_kimg": 0.128}),
     ],
     ids=lambda value: type(value).__name__ if dataclasses.is_dataclass(value) else "",
 )

@@ -10,6 +10,7 @@ from donor import NET
 
 from gan_jax.config import (
     AttentionFusionConfig,
+    CocktailConfig,
     DataConfig,
     DistillationConfig,
     FeatureFusionConfig,
@@ -19,7 +20,6 @@ from gan_jax.config import (
     MethodConfig,
     MineGANConfig,
     NetConfig,
-    RootingConfig,
     ScratchConfig,
 )
 from gan_jax.transfer.benchmark import BenchmarkConfig, Target
@@ -75,7 +75,7 @@ def methods(donors: tuple[str, ...]) -> dict[str, MethodConfig]:
         "attention": AttentionFusionConfig(donors=donors, fuse_lr=0.02, **CHOICE),
         "feature_fusion": FeatureFusionConfig(donors=donors, fuse_kimg=1.024, distil_kimg=LESSON - 1.024),
         "distillation": DistillationConfig(donors=donors, distil_kimg=LESSON),
-        "cocktail": RootingConfig(donors=donors, root_kimg=STAGE),
+        "cocktail": CocktailConfig(donors=donors, root_kimg=STAGE),
         "minegan": MineGANConfig(donors=donors, mine_kimg=STAGE, miner_width=128),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
@@ -32,6 +32,11 @@ class Align:
     n: int = 256  # latents for activations; D sees the images that both generators make of them
     seed: int = 0  # of the search, and of the latents
     overwrite: bool = False  # allow weights that are in --out to be replaced
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax align runs/a runs/b --out b-aligned",
+        "gan-jax align runs/a runs/b --by activations --out b",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -15,28 +15,15 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from gan_jax.cli.options import Option, commands_of, options_of
 from gan_jax.cli.typos import CommandLineError, check_words, unknown_command
-from gan_jax.config import (
-    METHOD_NAMES,
-    BigGANConfig,
-    Config,
-    ConfigError,
-    DCGANConfig,
-    MLPConfig,
-    R3GANConfig,
-    ResNetConfig,
-    SNGANConfig,
-    StyleGAN2Config,
-    read_record,
-)
+from gan_jax.config import METHOD_NAMES, NETS, Config, ConfigError, kind_of, read_record
 from gan_jax.config.value_checks import value_problems
 from gan_jax.trees import did_you_mean
 
 T = TypeVar("T")
-NetName = Literal["resnet", "dcgan", "stylegan2", "r3gan", "biggan", "mlp", "sngan"]  # of the kinds in NETS
 
 
 def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = None) -> T:
@@ -111,10 +98,10 @@ def list_options(verb: str) -> dict[str, list[Option]]:
     """The options of a verb, under its name, or of its second words: `{"data info": [..], ..}`."""
     import importlib
 
-    from gan_jax.cli.main import MODULES
+    from gan_jax.cli.main import module_of
 
     try:
-        importlib.import_module(f"gan_jax.cli.{MODULES.get(verb, verb)}").main([LIST])
+        importlib.import_module(module_of(verb)).main([LIST])
     except Listed as listed:
         return listed.options
     return {}
@@ -199,9 +186,8 @@ def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
         if found.suffix == ".json":
             return start if start.is_dir() else start.parent
         return Path("runs") / (found.parent.name if found.stem == "config" else found.stem)
-    method = next(name for name, cls in METHOD_NAMES.items() if type(config.transfer) is cls)
     source = "".join(c if c.isalnum() or c in "-_" else "-" for c in config.data.source)
-    return Path("runs") / f"{method}-{source.strip('-')}"
+    return Path("runs") / f"{kind_of(config.transfer)}-{source.strip('-')}"
 
 
 def peek(argv: Sequence[str], flag: str) -> str | None:
@@ -308,14 +294,3 @@ def _convert(old: Any, cls: type[T]) -> T:
 
 def _read_json(path: Path) -> Config:
     return read_record(Config, path)[0]
-
-
-NETS: dict[str, type] = {
-    "resnet": ResNetConfig,
-    "dcgan": DCGANConfig,
-    "stylegan2": StyleGAN2Config,
-    "r3gan": R3GANConfig,
-    "biggan": BigGANConfig,
-    "mlp": MLPConfig,
-    "sngan": SNGANConfig,
-}

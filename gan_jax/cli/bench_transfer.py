@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
@@ -34,6 +34,11 @@ class BenchTransfer:
     way: Literal["serial", "population"] | None = None
     again: bool = False  # try cells that failed once more
     report_only: bool = False  # run nothing; tables and page of what there is
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax bench-transfer experiments/bench_fashion/config.py --out runs/bench",
+        "gan-jax bench-transfer experiments/bench_fashion/config.py --methods finetune,freeze_d --seeds 0,1",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

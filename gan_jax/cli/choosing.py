@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from gan_jax.cli.arguments import given_options, parse, parse_run, peek, read_config
-from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, ScratchConfig
+from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, ScratchConfig, has_field
 
 T = TypeVar("T")
 NONE = "none"  # as --transfer.source: fresh weights
@@ -148,7 +148,7 @@ def _source(named: str | None, data: DataConfig, out: str | None, wanted: Sequen
     if named is not None:
         return look_at(named)
     found = candidates(leave_out=None if out is None else Path(out))
-    suited = [name for name in found if all(hasattr(look_at(name).net, field) for field in wanted)]
+    suited = [name for name in found if all(has_field(look_at(name).net, field) for field in wanted)]
     options = ""
     if suited and len(suited) < len(found):
         others = ", ".join(name for name in found if name not in suited)

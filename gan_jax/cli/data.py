@@ -9,7 +9,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
@@ -36,6 +36,11 @@ class Info:
     grid: Path | None = None  # also write the first 64 images to this PNG, enlarged to at least 64 px each
     overwrite: bool = False  # replace the file of --grid
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax data info folder:photos",
+        "gan-jax data info zip:photos.zip --grid first.png",
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
@@ -56,6 +61,10 @@ class Prepare:
     crop: bool = False  # the same as --fit crop
     description: str = ""  # a sentence to keep with the set
     overwrite: bool = False  # replace a set of the same name and version
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax data prepare folder:photos --name photos --out prepared --resolution 64",
+    )
 
 
 Command = Annotated[Info, subcommand("info")] | Annotated[Prepare, subcommand("prepare")]

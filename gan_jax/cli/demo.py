@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from gan_jax.cli.arguments import parse
 from gan_jax.cli.transfer import plan_of
@@ -24,6 +25,11 @@ class Demo:
     out: Path = Path("demo")  # folder for runs, pictures and report.html
     seed: int = 0  # of weights, latents and the choice of the 100 images
     kimg: float = 8.192  # real images shown to each run, thousands
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax demo --target emoji",
+        "gan-jax demo --target boot --kimg 2 --out quick",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
@@ -25,6 +25,11 @@ class Diff:
     a: Annotated[Positional[str], arg(metavar="A")]  # weights, run or checkpoint folder, or embedded:NAME
     b: Annotated[Positional[str], arg(metavar="B")]  # the same
     match: str = "**"  # only leaves that this pattern covers, as in "g_ema/**/kernel"
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax diff embedded:fashion16 run",
+        "gan-jax diff run/checkpoints/48000 run --match 'g_ema/**'",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

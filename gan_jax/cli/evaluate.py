@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
@@ -31,6 +31,11 @@ class Evaluate:
     lpips: Literal["vgg16", "alexnet"] | None = None
     json: Path | None = None  # also write the numbers to this file
     overwrite: bool = False  # replace the file of --json
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax evaluate run",
+        "gan-jax evaluate embedded:fashion16 --data.source embedded:fashion-mnist --json numbers.json",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

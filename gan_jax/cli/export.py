@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
@@ -37,6 +37,11 @@ class Export:
     batch: int | None = None  # images that a call of a program makes; None = as many as there are latents
     platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")  # that a StableHLO program can run on
     overwrite: bool = False  # replace files that are there
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax export run --to safetensors --out generator.safetensors",
+        "gan-jax export run --to onnx --out generator.onnx",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

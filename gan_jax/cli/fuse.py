@@ -6,11 +6,11 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NetName, parse_run, run_folder
+from gan_jax.cli.arguments import parse_run, run_folder
 from gan_jax.cli.choosing import data_spec, parse_or_choose, with_stages
 from gan_jax.cli.train import exit_code, shown_run
 from gan_jax.cli.transfer import plan_of, plan_text
@@ -20,6 +20,8 @@ from gan_jax.config import (
     ConfigError,
     GradientFusionConfig,
     MethodName,
+    NetName,
+    kind_of,
 )
 
 
@@ -46,6 +48,11 @@ class Fuse:
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # None = FILE's, gradient_fusion without FILE
     plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax fuse --method merge --transfer.donors embedded:fashion16 runs/other --out runs/fused",
+        "gan-jax fuse --method gradient_fusion --transfer.donors runs/a runs/b --data.source folder:photos",
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,7 +89,7 @@ def with_donors(config: Config, donors: Sequence[str], target: str | None) -> Co
     transfer: Any = config.transfer
     if not hasattr(transfer, "donors"):
         takes = ", ".join(name for name, cls in METHOD_NAMES.items() if hasattr(cls(), "donors"))
-        raise ConfigError(f"{type(transfer).__name__} takes no donors; --method is one of {takes}")
+        raise ConfigError(f"{kind_of(transfer)} takes no donors; --method is one of {takes}")
     if donors:
         first, *others = donors
         transfer = dataclasses.replace(transfer, source=first, donors=tuple(others))

@@ -39,7 +39,7 @@ def page(verb: str, cls: type, options: Sequence[Option], *, whole: bool, name: 
         blocks += [section(group, chosen, width) for group, chosen in groups(shown).items()]
     elif shown:
         blocks.append("\n".join([title, *(line for option in shown for line in _row(option, width))]))
-    blocks.append("examples:\n" + "\n".join(f"  {example}" for example in EXAMPLES.get(verb, ())))
+    blocks.append("examples:\n" + "\n".join(f"  {example}" for example in examples_of(cls)))
     if len(shown) < len(named):
         blocks.append(f"{name} {verb} --help-all shows all {len(named)} options.")
     return "\n\n".join(block for block in blocks if not block.endswith("examples:\n"))
@@ -49,10 +49,15 @@ def commands_page(verb: str, commands: Mapping[str, type]) -> str:
     """The help of a verb with second words."""
     width = columns()
     rows = [line for name, cls in commands.items() for line in row(f"  {name}", summary_of(cls)[0], width)]
-    shown = "\n".join(f"  {example}" for name in commands for example in EXAMPLES.get(f"{verb} {name}", ())[:1])
+    shown = "\n".join(f"  {example}" for cls in commands.values() for example in examples_of(cls)[:1])
     blocks = [f"usage: gan-jax {verb} {{{','.join(commands)}}} [options]", "\n".join(rows)]
     blocks += ["examples:\n" + shown] if shown else []
     return "\n\n".join([*blocks, f"gan-jax {verb} {next(iter(commands))} --help for its options"])
+
+
+def examples_of(cls: type) -> tuple[str, ...]:
+    """The command lines that a verb's dataclass has as examples."""
+    return getattr(cls, "examples", ())
 
 
 def usual(options: Sequence[Option]) -> list[Option]:
@@ -169,65 +174,3 @@ USUAL = (  # of a run: what is changed most, in the order of the page
     "net.channel-max",
     "net.z-dim",
 )
-EXAMPLES: dict[str, tuple[str, ...]] = {
-    "train": (
-        "gan-jax train experiments/pretrain_fashion/config.py --optim.lr 1e-3 --out runs/fast",
-        "gan-jax train runs/fast",
-    ),
-    "transfer": (
-        "gan-jax transfer folder:photos --out run",
-        "gan-jax transfer --method freeze_d --transfer.blocks 2 --data.classes 9 --data.shots 100",
-    ),
-    "fuse": (
-        "gan-jax fuse --method merge --transfer.donors embedded:fashion16 runs/other --out runs/fused",
-        "gan-jax fuse --method gradient_fusion --transfer.donors runs/a runs/b --data.source folder:photos",
-    ),
-    "bench-transfer": (
-        "gan-jax bench-transfer experiments/bench_fashion/config.py --out runs/bench",
-        "gan-jax bench-transfer experiments/bench_fashion/config.py --methods finetune,freeze_d --seeds 0,1",
-    ),
-    "transplant": (
-        "gan-jax transplant embedded:fashion16 --net.channel-max 32 --out wide",
-        "gan-jax transplant runs/fast --net.resolution 32 --checkpoint 48000 --out grown",
-    ),
-    "import": (
-        "gan-jax import generator.pth --out weights",
-        "gan-jax import g.safetensors --d d.safetensors --out weights",
-    ),
-    "export": (
-        "gan-jax export run --to safetensors --out generator.safetensors",
-        "gan-jax export run --to onnx --out generator.onnx",
-    ),
-    "align": (
-        "gan-jax align runs/a runs/b --out b-aligned",
-        "gan-jax align runs/a runs/b --by activations --out b",
-    ),
-    "merge": (
-        "gan-jax merge runs/a runs/b --out merged",
-        "gan-jax merge a b --kind average --weights 0.7 0.3 --out merged",
-    ),
-    "plan": (
-        "gan-jax plan --transfer.source embedded:fashion16 --net.channel-max 32",
-        "gan-jax plan run --transfer.shape error",
-    ),
-    "sample": (
-        "gan-jax sample run --n 64 --out grid.png",
-        "gan-jax sample run --labels boot coat --out pictures",
-    ),
-    "evaluate": (
-        "gan-jax evaluate run",
-        "gan-jax evaluate embedded:fashion16 --data.source embedded:fashion-mnist --json numbers.json",
-    ),
-    "report": ("gan-jax report run", "gan-jax report runs/a runs/b --out comparison.html"),
-    "rank-sources": (
-        "gan-jax rank-sources embedded:fashion16 runs/fast --data.source folder:photos",
-        "gan-jax rank-sources embedded:fashion16 --data.classes 9 --n 500",
-    ),
-    "diff": ("gan-jax diff embedded:fashion16 run", "gan-jax diff run/checkpoints/48000 run --match 'g_ema/**'"),
-    "inspect": ("gan-jax inspect run", "gan-jax inspect run --provenance --match 'd/**'"),
-    "weights list": ("gan-jax weights list",),
-    "weights get": ("gan-jax weights get alexnet",),
-    "data info": ("gan-jax data info folder:photos", "gan-jax data info zip:photos.zip --grid first.png"),
-    "data prepare": ("gan-jax data prepare folder:photos --name photos --out prepared --resolution 64",),
-    "demo": ("gan-jax demo --target emoji", "gan-jax demo --target boot --kimg 2 --out quick"),
-}

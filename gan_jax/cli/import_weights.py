@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -31,6 +31,11 @@ class Import:
     net: Path | None = None  # for our own leaf paths: weights, a run or an experiment with the same networks
     licence: str | None = None  # of the weights, for the manifest
     overwrite: bool = False  # allow weights that are in --out to be replaced
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax import generator.pth --out weights",
+        "gan-jax import g.safetensors --d d.safetensors --out weights",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

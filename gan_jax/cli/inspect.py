@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional, arg
 
@@ -38,6 +38,11 @@ class Inspect:
     provenance: bool = False  # for every leaf, what each transplant and each training did to it
     verify: bool = False  # read every value and compare with the digests
     json: bool = False  # print the whole manifest as JSON
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax inspect run",
+        "gan-jax inspect run --provenance --match 'd/**'",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         return _unknown(verb)
     try:
-        code = importlib.import_module(f"gan_jax.cli.{MODULES.get(verb, verb)}").main(rest)
+        code = importlib.import_module(module_of(verb)).main(rest)
         sys.stdout.flush()  # a closed pipe is found here, not after our handlers are gone
         return code
     except SystemExit as error:  # tyro has printed its own block (2) or the help (0); a run may leave with its code
@@ -52,7 +52,7 @@ def overview() -> str:
     lines = lambda rows, gutter: "\n".join(
         line for left, text in rows for line in row(f"  {left}", text, width, gutter)
     )
-    verbs = [f"{title}:\n" + lines([(verb, VERBS[verb]) for verb in group], 18) for title, group in GROUPS.items()]
+    verbs = [f"{title}:\n" + lines(group.items(), 18) for title, group in GROUPS.items()]
     blocks = [
         "usage: gan-jax VERB [options]        gan-jax VERB --help for its options",
         fill(
@@ -94,33 +94,36 @@ def _unknown(verb: str) -> int:
     return 2
 
 
-VERBS = {
-    "train": "train a GAN, or go on with a run that was stopped",
-    "transfer": "start from a pretrained pair and adapt it to new data",
-    "fuse": "make one pair of several pretrained ones, for new data",
-    "bench-transfer": "compare transfer methods over targets and seeds under one protocol",
-    "transplant": "move pretrained weights into another architecture, without training",
-    "import": "read weights that another program wrote",
-    "export": "write a pair for another program, or its sampler as StableHLO or ONNX",
-    "align": "bring weights into the channel order and scales of others, for averaging",
-    "merge": "make one of several weights in closed form, leaf by leaf, without training",
-    "plan": "show where every leaf of a transfer would come from",
-    "report": "write one page of a run: pictures, curves, evaluations, nearest training images",
-    "sample": "draw images from a run, a weights folder or an embedded pair",
-    "evaluate": "measure a generator against data under one named protocol",
-    "rank-sources": "say which pretrained pair suits new data best, before training",
-    "diff": "show what differs between two weights, checkpoints or runs",
-    "inspect": "list the leaves and the provenance of weights or of a run",
-    "weights": "list the feature networks that metrics know, or get the weights of one",
-    "data": "prepare data sets, or say what is in one",
-    "demo": "the whole job on data inside the package, with a report",
+GROUPS: dict[str, dict[str, str]] = {  # a row is a verb: what it does; its file is the one of its name, with main(argv)
+    "a generator for your images": {
+        "data": "prepare data sets, or say what is in one",
+        "transfer": "start from a pretrained pair and adapt it to new data",
+        "train": "train a GAN, or go on with a run that was stopped",
+        "fuse": "make one pair of several pretrained ones, for new data",
+        "report": "write one page of a run: pictures, curves, evaluations, nearest training images",
+        "sample": "draw images from a run, a weights folder or an embedded pair",
+        "demo": "the whole job on data inside the package, with a report",
+    },
+    "what it is worth": {
+        "evaluate": "measure a generator against data under one named protocol",
+        "rank-sources": "say which pretrained pair suits new data best, before training",
+        "bench-transfer": "compare transfer methods over targets and seeds under one protocol",
+    },
+    "weights": {
+        "import": "read weights that another program wrote",
+        "export": "write a pair for another program, or its sampler as StableHLO or ONNX",
+        "transplant": "move pretrained weights into another architecture, without training",
+        "plan": "show where every leaf of a transfer would come from",
+        "align": "bring weights into the channel order and scales of others, for averaging",
+        "merge": "make one of several weights in closed form, leaf by leaf, without training",
+        "weights": "list the feature networks that metrics know, or get the weights of one",
+    },
+    "what is in a file or a run": {
+        "inspect": "list the leaves and the provenance of weights or of a run",
+        "diff": "show what differs between two weights, checkpoints or runs",
+    },
 }
-GROUPS = {  # the verbs by task, in the order of the overview
-    "a generator for your images": ("data", "transfer", "train", "fuse", "report", "sample", "demo"),
-    "what it is worth": ("evaluate", "rank-sources", "bench-transfer"),
-    "weights": ("import", "export", "transplant", "plan", "align", "merge", "weights"),
-    "what is in a file or a run": ("inspect", "diff"),
-}
+VERBS = {verb: text for group in GROUPS.values() for verb, text in group.items()}
 OPTIONS = {
     "--help": "the usual options and two examples; --help-all shows every option",
     "--debug": "show the traceback of an error (or set GAN_JAX_DEBUG=1)",
@@ -158,8 +161,8 @@ FOREIGN = {  # what other programs call a verb
     "version": "--version",
     "completion": "--completion",
 }
-MODULES = {
-    "bench-transfer": "bench_transfer",
-    "import": "import_weights",
-    "rank-sources": "rank_sources",
-}  # where a verb is no name for a module
+
+
+def module_of(verb: str) -> str:
+    """The module of a verb: `gan_jax.cli.rank_sources`; of one that is a word of Python's, `import_weights`."""
+    return f"gan_jax.cli.{'import_weights' if verb == 'import' else verb.replace('-', '_')}"

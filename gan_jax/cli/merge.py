@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional, arg
 
@@ -36,6 +36,11 @@ class Merge:
     lam: float | None = None  # factor of the merged task vector; None = 1
     seed: int = 0  # of what DARE drops
     overwrite: bool = False  # allow weights that are in --out to be replaced
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax merge runs/a runs/b --out merged",
+        "gan-jax merge a b --kind average --weights 0.7 0.3 --out merged",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -31,7 +31,7 @@ class Option:
       default: what it is where it is left out; `REQUIRED` where it must be given.
       help: what it means.
       positional: whether it is given without a name.
-      kind: class of the networks or of the method that it belongs to, where it is not that of the defaults.
+      kind: of networks, or name of the method, that it belongs to, where it is not that of the defaults.
     """
 
     name: str
@@ -132,6 +132,8 @@ def summary_of(cls: type) -> tuple[str, str]:
 def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> Iterator[Option]:
     from tyro.conf import Positional
 
+    from gan_jax.config import kind_of
+
     hints = typing.get_type_hints(cls, include_extras=True)
     comments = _comments(cls)
     for field in dataclasses.fields(cls):
@@ -147,7 +149,7 @@ def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> 
             yield from _walk(chosen, value if type(value) is chosen else None, path, every, kind)
             seen = {option.name for option in _walk(chosen, None, path, False)} if every else set()
             for other in members if every else ():
-                for option in _walk(other, None, path, False, other.__name__) if other is not chosen else ():
+                for option in _walk(other, None, path, False, kind_of(other)) if other is not chosen else ():
                     if option.name not in seen:
                         seen.add(option.name)
                         yield option

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NetName
 from gan_jax.cli.choosing import parse_or_choose
 from gan_jax.cli.transfer import check_transfers, plan_of, plan_text
-from gan_jax.config import Config, FinetuneConfig, MethodName
+from gan_jax.config import Config, FinetuneConfig, MethodName, NetName
 from gan_jax.files import claim_output
 
 
@@ -32,6 +31,11 @@ class ShowPlan:
     overwrite: bool = False  # replace the file of --json
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax plan --transfer.source embedded:fashion16 --net.channel-max 32",
+        "gan-jax plan run --transfer.shape error",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tyro.conf import Positional
 
@@ -35,6 +35,11 @@ class RankSources:
     n: int = 2000  # samples of each source
     k: int = 5  # neighbours of recall
     seed: int = 0  # of the samples
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax rank-sources embedded:fashion16 runs/fast --data.source folder:photos",
+        "gan-jax rank-sources embedded:fashion16 --data.classes 9 --n 500",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

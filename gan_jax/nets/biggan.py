@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import BigGANConfig, ConfigError
 from gan_jax.nets.attention import Attention
+from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.conv import upsample_nearest
 from gan_jax.nets.layers import Conv, Dense, Embed, Initializer, Norm, at_least_float32, needed, standardised, xavier
 
@@ -151,6 +152,16 @@ class Generator(nn.Module):
             h = GBlock(features, r in c.attention, c, self.axis_name, name=f"b{r}")(h, y, labels, train)
         h = nn.relu(Norm(axis_name=self.axis_name, name="to_rgb_norm")(at_least_float32(h), train=train))
         return jnp.tanh(Conv(features=c.channels, name="to_rgb", **options)(h, train))
+
+
+def make(config: BigGANConfig, axis_name: str | None) -> Pair:
+    """The pair of a configuration, batch statistics synchronised over the axis."""
+    from gan_jax.nets.biggan_d import Discriminator, stages  # which has its widths and initial values from this file
+
+    g, d = example_inputs(config)
+    nets = make_net(Generator(config, axis_name), g), make_net(Discriminator(config), d)
+    g_blocks = ("stem", *(f"b{r}" for r in list(widths(config))[1:]))
+    return Pair(*nets, config, tuple(stage.name for stage in stages(config)), g_blocks, projection_head(config))
 
 
 _CIFAR = BigGANConfig(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
@@ -11,18 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import (
-    BigGANConfig,
-    ConfigError,
-    DCGANConfig,
-    MLPConfig,
-    NetConfig,
-    R3GANConfig,
-    ResNetConfig,
-    SNGANConfig,
-    StyleGAN2Config,
-)
-from gan_jax.nets import biggan, biggan_d, dcgan, mlp, r3gan, r3gan_d, resnet, sngan, stylegan2, stylegan2_d
+from gan_jax.config import NETS, ConfigError, NetConfig, kind_of
 from gan_jax.nets.changes import Changes, changed
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
@@ -123,13 +113,32 @@ def build(config: NetConfig, axis_name: Any = None) -> Pair:
       config: one of the classes in `NETS`.
       axis_name: the mapped axis, or axes, over which batch statistics are synchronised; None = no such axis.
     """
-    if type(config) not in NETS:
-        known = ", ".join(cls.__name__ for cls in NETS)
-        raise ConfigError(f"no network for {type(config).__name__}; the known ones are {known}")
+    make = family_maker(config)
     try:
-        return _built(NETS[type(config)], config, axis_name)
+        return _built(make, config, axis_name)
     except TypeError:  # a list where a tuple belongs: nothing to remember the pair by
-        return _built.__wrapped__(NETS[type(config)], config, axis_name)
+        return _built.__wrapped__(make, config, axis_name)
+
+
+def family_maker(config: NetConfig) -> Callable[..., Pair]:
+    """`make(config, axis_name) -> Pair` of the file that a family's row in `NETS` names; imported when first asked for.
+
+    Raises:
+      ConfigError: no such family, or a row without a file.
+    """
+    name = kind_of(config)
+    if NETS.get(name) is not type(config):
+        raise ConfigError(f"no network for {name}; the known ones are {', '.join(NETS)}")
+    where = f"gan_jax.nets.{name}"
+    try:
+        module = importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name != where:
+            raise
+        raise ConfigError(f"the family {name} has a row in NETS, but there is no module {where}") from None
+    if not hasattr(module, "make"):
+        raise ConfigError(f"the family {name} has a row in NETS, but {where} has no make(config, axis_name)")
+    return module.make
 
 
 @functools.lru_cache(maxsize=32)
@@ -218,79 +227,13 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
     return Net(init, apply, statistics, activations, look, {name: part(method) for name, method in parts.items()})
 
 
-def _examples(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    labels = jnp.zeros((2,), jnp.int32) if getattr(config, "num_classes", 0) else None
+def example_inputs(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What G and what D are called with for their shapes: `((latents [2, z_dim], labels), (images [2, r, r, C], labels))`."""
+    labels = jnp.zeros((2,), jnp.int32) if config.num_classes else None
     r = config.resolution
     return (jnp.zeros((2, config.z_dim)), labels), (jnp.zeros((2, r, r, config.channels)), labels)
 
 
-def _head(config: Any) -> tuple[str, ...]:
+def projection_head(config: Any) -> tuple[str, ...]:
+    """The layers that make the logits of a D that projects on classes, where there are any."""
     return ("head", "embed") if config.num_classes else ("head",)
-
-
-def _resnet(config: ResNetConfig, axis_name: str | None) -> Pair:
-    g, d = _examples(config)
-    blocks = tuple(f"b{r}" for r in reversed(resnet.widths(config)))
-    generator, discriminator = resnet.Generator(config, axis_name), resnet.Discriminator(config)
-    made = make_net(generator, g), make_net(discriminator, d), config
-    return Pair(*made, ("from_rgb", *blocks), ("stem", *reversed(blocks[:-1])), _head(config))
-
-
-def _dcgan(config: DCGANConfig, axis_name: str | None) -> Pair:
-    g, d = _examples(config)
-    blocks = tuple(f"b{r}" for r in reversed(list(dcgan.widths(config))[:-1]))
-    generator, discriminator = dcgan.Generator(config, axis_name), dcgan.Discriminator(config, axis_name)
-    pair = make_net(generator, g), make_net(discriminator, d)
-    d_blocks, g_blocks = ("from_rgb", *blocks), tuple(f"b{r}" for r in dcgan.widths(config))
-    return Pair(*pair, config, d_blocks, g_blocks, ("head",), examples_mix=True)
-
-
-def _stylegan2(config: StyleGAN2Config, axis_name: str | None) -> Pair:
-    g, d = _examples(config)
-    generator = stylegan2.Generator(config, axis_name)
-    discriminator = stylegan2_d.Discriminator(config, axis_name)
-    blocks = tuple(f"b{r}" for r in reversed(stylegan2.widths(config)))
-    make_g = make_net(generator, g, draws=True, map="map", styles="styles", synthesise="synthesise")
-    g_blocks = ("mapping", *(f"synthesis/{name}" for name in reversed(blocks)))
-    head = ("b4/out", "mapping") if config.num_classes else ("b4/out",)
-    mixes, group = config.mbstd_group > 0, max(1, config.mbstd_group)
-    return Pair(make_g, make_net(discriminator, d), config, blocks, g_blocks, head, examples_mix=mixes, d_group=group)
-
-
-def _r3gan(config: R3GANConfig, axis_name: str | None) -> Pair:
-    g, d = _examples(config)
-    blocks = tuple(f"b{r}" for r in reversed(r3gan.stages(config)))
-    pair = make_net(r3gan.Generator(config), g), make_net(r3gan_d.Discriminator(config), d)
-    return Pair(*pair, config, ("from_rgb", *blocks), ("stem", *reversed(blocks)), _head(config))
-
-
-def _biggan(config: BigGANConfig, axis_name: str | None) -> Pair:
-    g, d = _examples(config)
-    pair = make_net(biggan.Generator(config, axis_name), g), make_net(biggan_d.Discriminator(config), d)
-    g_blocks = ("stem", *(f"b{r}" for r in list(biggan.widths(config))[1:]))
-    return Pair(*pair, config, tuple(stage.name for stage in biggan_d.stages(config)), g_blocks, _head(config))
-
-
-def _mlp(config: MLPConfig, axis_name: str | None) -> Pair:
-    g, d = _examples(config)
-    pair = make_net(mlp.Generator(config), g), make_net(mlp.Discriminator(config), d)
-    named = lambda widths: tuple(f"fc{i}" for i in range(len(widths)))
-    return Pair(*pair, config, named(config.d_widths), named(config.g_widths), _head(config))
-
-
-def _sngan(config: SNGANConfig, axis_name: str | None) -> Pair:
-    g, d = _examples(config)
-    pair = make_net(sngan.Generator(config, axis_name), g), make_net(sngan.Discriminator(config), d)
-    g_blocks = ("stem", *(f"b{r}" for r in list(sngan.widths(config))[1:]))
-    return Pair(*pair, config, tuple(stage.name for stage in sngan.stages(config)), g_blocks, _head(config))
-
-
-NETS: dict[type, Callable[..., Pair]] = {
-    ResNetConfig: _resnet,
-    DCGANConfig: _dcgan,
-    StyleGAN2Config: _stylegan2,
-    R3GANConfig: _r3gan,
-    BigGANConfig: _biggan,
-    MLPConfig: _mlp,
-    SNGANConfig: _sngan,
-}

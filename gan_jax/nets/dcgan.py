@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import DCGANConfig
+from gan_jax.nets.build import Pair, example_inputs, make_net
 from gan_jax.nets.conv import conv_down, conv_up
 from gan_jax.nets.layers import Dense, Norm, at_least_float32
 
@@ -69,3 +70,12 @@ class Discriminator(nn.Module):
             h = nn.leaky_relu(Norm(axis_name=self.axis_name, name=f"norm{r}")(h, train=train), 0.2)
         flat = at_least_float32(h).reshape(h.shape[0], -1)
         return Dense(features=1, bias=False, init_kernel=INIT, name="head")(flat)[:, 0]
+
+
+def make(config: DCGANConfig, axis_name: str | None) -> Pair:
+    """The pair of a configuration, batch statistics synchronised over the axis."""
+    g, d = example_inputs(config)
+    blocks = tuple(f"b{r}" for r in reversed(list(widths(config))[:-1]))
+    nets = make_net(Generator(config, axis_name), g), make_net(Discriminator(config, axis_name), d)
+    d_blocks, g_blocks = ("from_rgb", *blocks), tuple(f"b{r}" for r in widths(config))
+    return Pair(*nets, config, d_blocks, g_blocks, ("head",), examples_mix=True)

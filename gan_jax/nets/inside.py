@@ -13,7 +13,7 @@ Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's out
 def shapes_inside(pair: Pair, network: str) -> Shapes:
     """What every module of `g` or `d` gives; nothing is computed."""
     c = pair.config
-    labels = jnp.zeros((2,), jnp.int32) if getattr(c, "num_classes", 0) else None
+    labels = jnp.zeros((2,), jnp.int32) if c.num_classes else None
     inputs = {"g": (2, c.z_dim), "d": (2, c.resolution, c.resolution, c.channels)}
     net = {"g": pair.g, "d": pair.d}[network]
     found = jax.eval_shape(net.activations, net.specs(), jnp.zeros(inputs[network]), labels)

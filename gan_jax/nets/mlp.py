@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import MLPConfig
+from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.layers import Dense, Embed, Initializer, at_least_float32, needed
 
 
@@ -70,3 +71,11 @@ def hidden(h: jax.Array, widths: Sequence[int], slope: float, dtype: str, beside
         h = h + beside.astype(h.dtype) if i == 0 and beside is not None else h
         h = nn.leaky_relu(h, slope)
     return h
+
+
+def make(config: MLPConfig, axis_name: str | None) -> Pair:
+    """The pair of a configuration, batch statistics synchronised over the axis."""
+    g, d = example_inputs(config)
+    nets = make_net(Generator(config), g), make_net(Discriminator(config), d)
+    named = lambda widths: tuple(f"fc{i}" for i in range(len(widths)))
+    return Pair(*nets, config, named(config.d_widths), named(config.g_widths), projection_head(config))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import R3GANConfig
+from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.layers import Conv, Embed, Initializer, at_least_float32, needed
 from gan_jax.nets.resample import upsample
 
@@ -130,6 +131,16 @@ def transition(x: jax.Array, features: int, dtype: str) -> jax.Array:
     if x.shape[-1] == features:
         return x
     return Conv(features=features, size=1, bias=False, init_kernel=fan_in(), dtype=dtype, name="transition")(x)
+
+
+def make(config: R3GANConfig, axis_name: str | None) -> Pair:
+    """The pair of a configuration, batch statistics synchronised over the axis."""
+    from gan_jax.nets.r3gan_d import Discriminator  # whose blocks are those of this file
+
+    g, d = example_inputs(config)
+    blocks = tuple(f"b{r}" for r in reversed(stages(config)))
+    nets = make_net(Generator(config), g), make_net(Discriminator(config), d)
+    return Pair(*nets, config, ("from_rgb", *blocks), ("stem", *reversed(blocks)), projection_head(config))
 
 
 _NARROW = R3GANConfig(dtype="bfloat16")

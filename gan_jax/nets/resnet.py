@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ResNetConfig
+from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.conv import downsample_mean, upsample_nearest
 from gan_jax.nets.layers import Conv, Dense, Embed, Norm, at_least_float32, needed, xavier
 
@@ -153,3 +154,11 @@ class Discriminator(nn.Module):
             table = Embed(num_classes=c.num_classes, features=width[4], spectral=True, gain=True, name="embed")
             logits += (table(needed(labels), train) * features).sum(-1)
         return logits
+
+
+def make(config: ResNetConfig, axis_name: str | None) -> Pair:
+    """The pair of a configuration, batch statistics synchronised over the axis."""
+    g, d = example_inputs(config)
+    blocks = tuple(f"b{r}" for r in reversed(widths(config)))
+    nets = make_net(Generator(config, axis_name), g), make_net(Discriminator(config), d)
+    return Pair(*nets, config, ("from_rgb", *blocks), ("stem", *reversed(blocks[:-1])), projection_head(config))

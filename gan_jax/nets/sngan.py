@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import SNGANConfig
 from gan_jax.nets.biggan_d import Stage
+from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.conv import downsample_mean, upsample_linear, upsample_nearest
 from gan_jax.nets.layers import Conv, Dense, Embed, Norm, at_least_float32, needed
 from gan_jax.nets.resnet import RESIDUAL, GBlock
@@ -100,3 +101,11 @@ class Discriminator(nn.Module):
 def estimate(config: SNGANConfig) -> dict[str, Any]:
     """How a layer of D finds its largest singular value."""
     return {"spectral": True, "refine": config.estimate == "refined", "stored": config.estimate == "stored"}
+
+
+def make(config: SNGANConfig, axis_name: str | None) -> Pair:
+    """The pair of a configuration, batch statistics synchronised over the axis."""
+    g, d = example_inputs(config)
+    nets = make_net(Generator(config, axis_name), g), make_net(Discriminator(config), d)
+    g_blocks = ("stem", *(f"b{r}" for r in list(widths(config))[1:]))
+    return Pair(*nets, config, tuple(stage.name for stage in stages(config)), g_blocks, projection_head(config))

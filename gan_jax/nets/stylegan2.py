@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import StyleGAN2Config
+from gan_jax.nets.build import Pair, example_inputs, make_net
 from gan_jax.nets.conv import conv
 from gan_jax.nets.equalised import NORMAL, Dense, lrelu, unit_rms
 from gan_jax.nets.layers import at_least_float32, needed
@@ -240,3 +241,19 @@ def _noise(keys: jax.Array | None, layer: int, r: int, fixed: bool) -> jax.Array
 
 def _key(key: jax.Array, layer: int) -> jax.Array:
     return jax.random.fold_in(key, 1000 + layer)  # the latents are drawn with the key itself
+
+
+def make(config: StyleGAN2Config, axis_name: str | None) -> Pair:
+    """The pair of a configuration, batch statistics synchronised over the axis."""
+    from gan_jax.nets.stylegan2_d import Discriminator  # whose mapping network is the one of this file
+
+    g, d = example_inputs(config)
+    generator = make_net(
+        Generator(config, axis_name), g, draws=True, map="map", styles="styles", synthesise="synthesise"
+    )
+    discriminator = make_net(Discriminator(config, axis_name), d)
+    blocks = tuple(f"b{r}" for r in reversed(widths(config)))
+    g_blocks = ("mapping", *(f"synthesis/{name}" for name in reversed(blocks)))
+    head = ("b4/out", "mapping") if config.num_classes else ("b4/out",)
+    mixes, group = config.mbstd_group > 0, max(1, config.mbstd_group)
+    return Pair(generator, discriminator, config, blocks, g_blocks, head, examples_mix=mixes, d_group=group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gan_jax.config import kind_in
 from gan_jax.surgery.provenance import Origin, Step, history_of, imported_files, origin_of
 from gan_jax.trees import TreeError, did_you_mean, match
 
@@ -72,7 +73,7 @@ def _imported(step: Step) -> Iterator[str]:
 
 def _trained(step: Step, number: int) -> Iterator[str]:
     config = step.get("config", {})
-    fresh = " from fresh values" if number == 1 and config.get("transfer", {}).get("kind") == "ScratchConfig" else ""
+    fresh = " from fresh values" if number == 1 and kind_in(config.get("transfer")) == "scratch" else ""
     data = config.get("data", {})
     which = [f"{key} {data[key]}" for key in ("classes", "shots") if data.get(key)]
     yield f"trained{fresh}: {step['images']:,} images of {', '.join([str(data.get('source', 'unknown data')), *which])}"

@@ -167,4 +167,4 @@ def measure_pair(
 
 
 def _class_0(pair: Any, n: int) -> jax.Array | None:
-    return jnp.zeros((n,), jnp.int32) if getattr(pair.config, "num_classes", 0) else None
+    return jnp.zeros((n,), jnp.int32) if pair.config.num_classes else None

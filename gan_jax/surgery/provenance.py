@@ -28,6 +28,7 @@ from importlib import metadata
 from typing import Any
 
 from gan_jax import __version__
+from gan_jax.config import kind_in
 from gan_jax.documents import shown
 from gan_jax.surgery.measure import Difference
 from gan_jax.surgery.ops import OPS
@@ -193,7 +194,7 @@ def history_of(manifest: Mapping[str, Any]) -> list[Step]:
     if "history" in manifest:
         return check_history(manifest["history"], "the manifest's history")
     config, images = manifest.get("config"), manifest.get("images")
-    if not isinstance(config, dict) or images is None or config.get("transfer", {}).get("kind") != "ScratchConfig":
+    if not isinstance(config, dict) or images is None or kind_in(config.get("transfer")) != "scratch":
         return []
     stamp = {"kind": "train", "date": manifest.get("created", "unknown"), "versions": manifest.get("versions", {})}
     return [stamp | {"images": images, "config": config, "averages": {"g_ema": "g"}}]
@@ -309,7 +310,7 @@ def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
     if any(match(pattern, path) for pattern in step.get("measured_anew", ())):
         return Origin(path, number, "measured anew on the trained weights")
     average = f" as {trained}, of which this is the moving average" if averaged else ""
-    if not before and step["config"].get("transfer", {}).get("kind") == "ScratchConfig":
+    if not before and kind_in(step["config"].get("transfer")) == "scratch":
         return Origin(path, number, f"trained from fresh values{average}")
     return Origin(path, number, f"trained{average}", (origin_of(before, trained),))
 

@@ -31,7 +31,7 @@ def draw_latents(keys: jax.Array, z_dim: int, threshold: float | None = None) ->
 
 def probes(config: NetConfig, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array | None]:
     """Latents `[n, z_dim]` to look at a generator with, and its classes dealt out in turn `[n]`; None without classes."""
-    classes = getattr(config, "num_classes", 0)
+    classes = config.num_classes
     z = jax.random.normal(key, (n, config.z_dim))
     return z, jnp.arange(n, dtype=jnp.int32) % classes if classes else None
 
@@ -46,7 +46,7 @@ def image_task(pair: Pair, config: Config, extension: Extension = NO_EXTENSION) 
     generator with styles may take those of a second latent too.
     """
     augment = config.augment
-    conditional = getattr(pair.config, "num_classes", 0) > 0
+    conditional = pair.config.num_classes > 0
     labels = lambda batch: batch["label"] if conditional else None
 
     def latents(batch: Batch, keys: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from gan_jax.config import Config, ConfigError, NetConfig, net_to_dict, read_record
+from gan_jax.config import Config, ConfigError, NetConfig, kind_of, net_to_dict, read_record
 from gan_jax.files import typed
 from gan_jax.interop import WeightsError, load_weights, save_weights
 from gan_jax.interop.finite import check_finite
@@ -46,8 +46,8 @@ class Model:
     def __repr__(self) -> str:
         """`Model('stylegan2 32 px, 3 channels, 1.2 M values, g_ema+d')`."""
         net = self.config
-        kind = type(net).__name__.removesuffix("Config").lower()
-        classes = getattr(net, "num_classes", 0)
+        kind = kind_of(net)
+        classes = net.num_classes
         facts = [f"{kind} {net.resolution} px", f"{net.channels} channel{'s' * (net.channels != 1)}"]
         facts += [f"{classes} classes"] if classes else []
         facts += [f"{_short(count(self.variables))} values", "+".join(sorted(self.variables, key=ORDER.find))]

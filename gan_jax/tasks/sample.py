@@ -34,7 +34,7 @@ def make_sampler(pair: Pair, truncation: float | None = None) -> Sampler:
     """
     if truncation is not None and not truncation > 0:
         raise ValueError(f"truncation is {truncation:g}; use a number above 0 (0.5 is usual), or None for none")
-    num_classes = getattr(pair.config, "num_classes", 0)
+    num_classes = pair.config.num_classes
     styled = truncation is not None and "map" in pair.g.parts
     threshold = None if styled else truncation
 
@@ -70,7 +70,7 @@ def make_restatistics(pair: Pair, batch: int) -> Callable[[Variables, jax.Array,
     A moving average of weights has no batch statistics of its own. They are the mean over `batches` batches of `batch`
     fresh latents. A generator without batch norm comes back as it is.
     """
-    num_classes = getattr(pair.config, "num_classes", 0)
+    num_classes = pair.config.num_classes
 
     @jax.jit
     def statistics(g_vars: Variables, key: jax.Array, index: jax.Array) -> Variables:

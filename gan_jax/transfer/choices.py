@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gan_jax.config import (
-    METHOD_NAMES,
     Config,
     ConfigError,
     DCGANConfig,
@@ -23,18 +22,18 @@ from gan_jax.config import (
     NetConfig,
     OptimConfig,
     R3GANConfig,
-    ResNetConfig,
     ScratchConfig,
     SNGANConfig,
     StyleGAN2Config,
+    family_title,
+    has_field,
+    kind_of,
 )
-from gan_jax.config.methods import BSAConfig, NADAConfig
 from gan_jax.data import Survey
 
 FEW = 1000  # images up to which a transfer is one of few shots: augmentation, a short run, D's first block kept
 SHORT_KIMG, LONG_KIMG, FAST_KIMG = 10.0, 30.0, 100.0  # length: of few shots, of more images, on an accelerator
 LEAST, MOST = 32, 64  # px: a smaller source grows so far; networks from fresh weights are at most so large
-GROWS: tuple[type, ...] = (ResNetConfig, DCGANConfig, StyleGAN2Config)  # families that double their size exactly
 PHOTOGRAPHS = ("mobilenetv2", "efficientnet-lite0")  # feature networks that know photographs, the quicker one first
 EVALUATIONS = 4  # over a run
 FEW_FAKES = 500  # generated images where a Frechet distance cannot be measured anyway
@@ -62,7 +61,9 @@ class Pretrained:
         both = {"g_ema": "generator", "d": "discriminator"}
         parts = " and ".join(word for root, word in both.items() if root in self.has)
         parts = parts if len(self.has & both.keys()) == 2 else f"{parts} only"
-        return f"{self.name} ({family(self.net)}, {self.net.resolution} px, {COLOURS[self.net.channels]}, {parts})"
+        return (
+            f"{self.name} ({family_title(self.net)}, {self.net.resolution} px, {COLOURS[self.net.channels]}, {parts})"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,7 @@ class _Chooser:
     def free(self, name: str) -> bool:
         """Whether the user left an option, dotted, to us; `net.*` where one is none of its networks is not free."""
         part, _, field = name.partition(".")
-        return name not in self.given and hasattr(getattr(self.config, part), field)
+        return name not in self.given and has_field(getattr(self.config, part), field)
 
     def set(self, **parts: Mapping[str, Any]) -> None:
         """Sets what is free of `net={"channels": 3}`."""
@@ -177,14 +178,14 @@ class _Chooser:
         source = self.pretrained
         if source is None:
             self.say("source", "none, the networks begin from fresh weights")
-            self.say("network", f"{family(self.net)}{' as asked' if 'net' in self.given else ''}")
+            self.say("network", f"{family_title(self.net)}{' as asked' if 'net' in self.given else ''}")
             return
         self.say("source", f"{source}{f': {source.why}' if source.why else ''}")
         same = type(self.net) is type(source.net)
         how = (
             "as the source's" if same else "as asked; weights of the source move by their role, which keeps no function"
         )
-        self.say("network", f"{family(self.net)}, {how}")
+        self.say("network", f"{family_title(self.net)}, {how}")
 
     def channels(self) -> None:
         survey = self.survey
@@ -235,7 +236,7 @@ class _Chooser:
             offer = " (--data.fit pad or stretch keeps all of them)" if fit == "crop" else ""
             changed.append(f"{others:,} of {survey.count:,} are not square and {fits[fit]}{offer}")
         more = ""
-        if isinstance(self.net, GROWS) and max(sides) >= 2 * size and self.free("net.resolution"):
+        if self.net.doubles and max(sides) >= 2 * size and self.free("net.resolution"):
             more = f"; twice as large: --net.resolution {2 * size}"
         self.say("size", f"{size} px, {how}{'; ' if changed else ''}{', '.join(changed)}{more}")
 
@@ -247,13 +248,13 @@ class _Chooser:
                 return min(worth, self.net.resolution)
             return max(LEAST, min(MOST, 1 << (worth.bit_length() - 1)))
         size = self.pretrained.net.resolution
-        while isinstance(self.net, GROWS) and size < LEAST and 2 * size <= worth:
+        while self.net.doubles and size < LEAST and 2 * size <= worth:
             size *= 2
         return size
 
     def classes(self) -> None:
         classes, net = self.survey.classes, self.net
-        asked = getattr(net, "num_classes", 0)
+        asked = net.num_classes
         if asked and not classes and "net.num_classes" in self.given:
             raise ConfigError(
                 f"net.num_classes is {asked}, but {self.survey.name} has no labels; leave it out, or put the images into one "
@@ -262,10 +263,10 @@ class _Chooser:
         if "net.num_classes" in self.given:
             self.say("classes", f"{asked} as asked")
             return
-        own = 0 if self.pretrained is None else getattr(self.pretrained.net, "num_classes", 0)
+        own = 0 if self.pretrained is None else self.pretrained.net.num_classes
         if not own:
             if len(classes) > 1:
-                offer = f"; --net.num-classes {len(classes)} uses them" if hasattr(net, "num_classes") else ""
+                offer = f"; --net.num-classes {len(classes)} uses them" if has_field(net, "num_classes") else ""
                 named = {"transfer.source", "transfer.donors", "donors"} & self.given
                 if not offer and self.pretrained is not None and not named:
                     offer = f"; --net.num-classes {len(classes)} takes a source whose networks can have classes"
@@ -383,11 +384,11 @@ class _Chooser:
             why = "what D learned of pixels is kept, since there are few images" if few else "all leaves are trained"
             self.say("method", f"{'freeze_d' if few else 'finetune'}: {why}")
         else:
-            name = next(name for name, kind in METHOD_NAMES.items() if kind is type(transfer))
+            name = kind_of(transfer)
             self.say("method", f"{name}{' as asked' if 'method' in self.given else ''}")
         if alone is not None and self.free("transfer.networks"):
             self.set(transfer={"networks": alone})
-            if alone == "g" and not isinstance(self.config.transfer, (BSAConfig, NADAConfig)):
+            if alone == "g" and self.config.transfer.adversarial:
                 self.set(transfer={"d_warmup_kimg": self.config.train.kimg / 10})
                 now: Any = self.config.transfer
                 warm = now.d_warmup_kimg
@@ -417,11 +418,6 @@ class _Chooser:
             self.say("features", f"{name}, a small classifier of clothing, which only ranks runs on these images")
         if name is not None and self.images <= DIMENSIONS.get(name, 0) and self.config.data.shots is None:
             self.set(evaluate={"n_fake": FEW_FAKES})
-
-
-def family(net: NetConfig) -> str:
-    """`DCGAN`."""
-    return type(net).__name__.removesuffix("Config")
 
 
 def time_text(seconds: float) -> str:

@@ -63,7 +63,7 @@ def load_dataset(config: Config) -> Dataset:
         return _streamed(config)
     images = load(data.source, resolution=net.resolution, channels=_channels(config), **reading(data))
     unused = None
-    if num_classes := getattr(net, "num_classes", 0):
+    if num_classes := net.num_classes:
         images = _relabel(images, num_classes, data.classes)
     elif images.labels is not None and len(found := set(images.labels.tolist())) > 1:
         unused = (
@@ -133,13 +133,13 @@ def _without_images(images: Images, dataset: Dataset, num_classes: int) -> str |
 
 def counted(transfer: Any, images: int) -> Any:
     """A method's configuration with the number of training images, where it asks for it by a field `images` of None."""
-    return dataclasses.replace(transfer, images=images) if getattr(transfer, "images", 0) is None else transfer
+    return dataclasses.replace(transfer, images=images) if transfer.images is None else transfer
 
 
 def make_feed(config: Config, dataset: Dataset) -> Feed:
     """Images on the device, or a pipeline on the host for sets that are too large."""
     train, mirror = dataset.train, config.data.mirror
-    labels = train.labels if getattr(config.net, "num_classes", 0) else None
+    labels = train.labels if config.net.num_classes else None
     how = config.data.pipeline
     if isinstance(train, Images) and (how == "device" or (how == "auto" and train.images.nbytes <= RESIDENT_BYTES)):
         return resident_feed(train.images, labels, mirror)
@@ -179,7 +179,7 @@ def _streamed(config: Config) -> Dataset:
     data, net = config.data, config.net
     if data.reference is not None:
         raise ConfigError("data.reference is held out of images in memory; use data.pipeline device, or None")
-    if getattr(net, "num_classes", 0) and data.classes is not None:
+    if net.num_classes and data.classes is not None:
         raise ConfigError("data.classes renumbers labels in memory; leave them all, or use data.pipeline device")
     source = open_source(data.source)
     assert isinstance(source, TfdsSource)

@@ -83,7 +83,7 @@ def aligner(config: Any, pair: Pair, g: Variables, d: Variables) -> Callable[[Ne
     """
     targets, found = jax.device_get({"g": g, "d": d}), layouts(pair.config)
     activations = _activations(pair, g) if config.align == "activations" else {}
-    place = np.asarray if getattr(config, "shard_donors", False) else jnp.asarray
+    place = np.asarray if config.shard_donors else jnp.asarray
 
     def bring(network: Network, other: Variables) -> Aligned:
         aligned = align_donor(
@@ -160,10 +160,9 @@ def check_donors(config: Any) -> None:
             "transfer.networks is d, but several pretrained Gs are made one: fusion mixes pretrained Gs, and Ds beside them "
             "at most; use both or g"
         )
-    d = getattr(config, "d", "base")  # of methods that leave D as it is there is no such choice
-    if config.networks != "both" and d != "base":
+    if config.networks != "both" and config.d != "base":
         raise ConfigError(
-            f"transfer.d is {d}, which wants a D of every donor and of the source, but transfer.networks is "
+            f"transfer.d is {config.d}, which wants a D of every donor and of the source, but transfer.networks is "
             f"{config.networks}; use both, or transfer.d base"
         )
 

@@ -64,7 +64,7 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
     if config.fuse_kimg <= 0:
         raise ConfigError(f"transfer.fuse_kimg is {config.fuse_kimg:g}, so that no share is learned; use 0.5 or more")
 
-    if config.shard_donors and getattr(config, "query", "free") != "free" and config.per == "example":
+    if config.shard_donors and config.of_examples:
         raise ConfigError(
             f"transfer.shard_donors cuts donors, of which one mixture is made, but with transfer.query {config.query} every "
             "example has its own; use transfer.per batch, or shard_donors off"

@@ -63,7 +63,7 @@ def unfinished(path: str | Path, checkpoint: int | None = None) -> str | None:
 def class_names(model: Model) -> tuple[str, ...] | None:
     """Names of the classes by label, where the model's manifest has them and it has classes."""
     names = model.manifest.get("class_names")
-    count = getattr(model.config, "num_classes", 0)
+    count = model.config.num_classes
     if not count or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None
     return tuple([*names, *map(str, range(len(names), count))][:count])
@@ -99,7 +99,7 @@ def _method(config: Config, run: Path) -> Method:
             f"run {run} was started with a method of its own ({made_by}); its weights can be read when it has finished"
         )
     transfer: Any = config.transfer
-    if getattr(transfer, "images", 0) is None:  # the number of training images, which no leaf of G or D depends on
+    if transfer.images is None:  # the number of training images, which no leaf of G or D depends on
         transfer = dataclasses.replace(transfer, images=1)
     return make_method(transfer, build(config.net))
 

@@ -254,7 +254,7 @@ def write_weights(
     images = int(state.images)
     history = history_at(before, config, images, method.frozen, measured)
     about = {"evaluation": evaluation, "images": images, "history": history} | method.front
-    about = with_class_names(about, folder) if getattr(config.net, "num_classes", 0) else about
+    about = with_class_names(about, folder) if config.net.num_classes else about
     variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.nets["d"])}
     save(folder / WEIGHTS, config.net, variables, about)
 

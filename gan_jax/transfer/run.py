@@ -174,10 +174,14 @@ def run(
 
         saver = _saver(config, folder, stack)
         devices = choose_devices(config.train.devices, config.train.batch)
-        bare, dataset = build(config.net), load_dataset(config)
+        bare, make = build(config.net), method or make_method
+        early = (
+            None if config.transfer.images is None else make(config.transfer, bare)
+        )  # a wrong choice is said before data
+        dataset = load_dataset(config)
         for text in (*dataset.notes, *_unused_devices(config, len(devices))):
             note(text)
-        transfer = (method or make_method)(counted(config.transfer, len(dataset.train)), bare)
+        transfer = early or make(counted(config.transfer, len(dataset.train)), bare)
         pair, feed = transfer.wrap(bare), make_feed(config, dataset)
         trainer = make_trainer(config, transfer, feed)
         evaluator = make_evaluator(config.evaluate, pair, dataset)

@@ -30,6 +30,6 @@ def step_flops(config: Config, method: Method, count: int = 64) -> float:
     """
     net = config.net
     images = np.zeros((count, net.resolution, net.resolution, net.channels), np.uint8)
-    labels = np.zeros((count,), np.int32) if getattr(net, "num_classes", 0) else None
+    labels = np.zeros((count,), np.int32) if net.num_classes else None
     feed = resident_feed(images, labels, config.data.mirror)
     return make_trainer(config, method, feed).flops(method.constants)

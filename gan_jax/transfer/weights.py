@@ -272,7 +272,7 @@ def transplant(
         raise WeightsError(f"{opened.name} holds neither a generator (g_ema) nor a discriminator (d)")
     plan = plan_weights(opened, net, target, policies)
     about = {"licence": opened.manifest.get("licence")}
-    if policies.classes is None and getattr(net, "num_classes", 0) == opened.manifest["net"].get("num_classes", 0):
+    if policies.classes is None and net.num_classes == opened.manifest["net"].get("num_classes", 0):
         about |= names_of(opened.manifest)
     return dataclasses.replace(fill(opened, plan, pair, target, seed=seed, probes=probes), about=about)
 
@@ -307,7 +307,7 @@ def check_net(net: NetConfig) -> None:
     if not isinstance(net, get_args(NetConfig)):
         kinds = ", ".join(kind.__name__ for kind in get_args(NetConfig))
         raise ConfigError(f"net is of the type {type(net).__name__}; use the configuration of networks, one of {kinds}")
-    group = getattr(net, "mbstd_group", 0)  # nothing trains: any batch that falls into groups
+    group = net.compared  # nothing trains: any batch that falls into groups
     Config(net=net, train=TrainConfig(batch=group or 1)).validate()
 
 

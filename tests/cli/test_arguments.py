@@ -7,16 +7,17 @@ import pytest
 
 from gan_jax import config as c
 from gan_jax.cli import arguments
-from gan_jax.cli.arguments import NETS, NetName, read_config, run_folder, switch
+from gan_jax.cli.arguments import read_config, run_folder, switch
 from gan_jax.config import Config, ConfigError, to_dict
 
 
 def test_every_kind_has_a_name():
     import typing
 
-    assert set(NETS.values()) == set(typing.get_args(c.NetConfig))
-    assert typing.get_args(NetName) == tuple(NETS)
+    assert set(c.NETS.values()) == set(typing.get_args(c.NetConfig))
+    assert typing.get_args(c.NetName) == tuple(c.NETS)
     assert set(c.METHOD_NAMES.values()) == set(typing.get_args(c.MethodConfig))
+    assert typing.get_args(c.MethodName) == tuple(c.METHOD_NAMES)
 
 
 # -- files ---------------------------------------------------------------------------------------------------

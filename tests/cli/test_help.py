@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import re
 import shutil
@@ -12,8 +13,8 @@ import pytest
 
 from gan_jax.cli import errors
 from gan_jax.cli.arguments import list_options
-from gan_jax.cli.help import EXAMPLES, MOST, USUAL, usual
-from gan_jax.cli.main import GROUPS, VERBS
+from gan_jax.cli.help import MOST, USUAL, examples_of, usual
+from gan_jax.cli.main import VERBS, module_of
 from gan_jax.cli.options import REQUIRED, Option, options_of
 from gan_jax.cli.typos import FOREIGN, value_problem
 from gan_jax.config import Config, StyleGAN2Config
@@ -98,10 +99,6 @@ def test_options_that_messages_name_exist(listed):
 # -- pages ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_verb_is_in_a_group_of_the_overview():
-    assert sorted(verb for group in GROUPS.values() for verb in group) == sorted(VERBS)
-
-
 @pytest.mark.parametrize("width", [50, 80, 120])
 def test_pages_are_wrapped_at_the_terminals_width(cli, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
@@ -130,12 +127,19 @@ def test_help_of_other_networks_has_their_options(cli):
 
 
 def test_examples_are_of_verbs_and_options_that_exist(listed):
-    for name, examples in EXAMPLES.items():
-        options = {other for option in listed[name] for other in option.names}
+    for verb in VERBS:
+        shown = {
+            cls: examples_of(cls)
+            for cls in vars(importlib.import_module(module_of(verb))).values()
+            if isinstance(cls, type)
+        }
+        examples = [example for own in shown.values() for example in own]
+        assert examples, f"{verb} has no examples"
         for example in examples:
-            assert example.startswith(f"gan-jax {name}")
+            name = next(name for name in listed if f"{example} ".startswith(f"gan-jax {name} "))
+            assert name.split()[0] == verb
+            options = {other for option in listed[name] for other in option.names}
             assert set(re.findall(r" --([a-z][\w.-]*)", example)) <= options, example
-    assert {name.split()[0] for name in listed} <= {name.split()[0] for name in EXAMPLES}
 
 
 def test_usual_options_exist(listed):

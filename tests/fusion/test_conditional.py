@@ -34,7 +34,7 @@ def made(config, query="latent", gate=0.7, temperature=0.2, with_source=False):
     source = source_of(query, pair)
     target, *donors = (jax.jit(pair.g.init)(jax.random.key(seed)) for seed in range(3))
     z = jax.random.normal(jax.random.key(5), (N, config.z_dim))
-    labels = jnp.arange(N, dtype=jnp.int32) % 3 if getattr(config, "num_classes", 0) else None
+    labels = jnp.arange(N, dtype=jnp.int32) % 3 if config.num_classes else None
     inputs = source(target, z, labels).shape[-1]
     mixture = Mixture(
         Conditional(2, 4, gate, temperature, with_source, inputs=inputs), grouping("block", pair.g_blocks)

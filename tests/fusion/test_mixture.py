@@ -209,7 +209,7 @@ def test_the_fused_network_computes_with_the_baked_weights(name, aligner, networ
     x = jax.random.normal(
         jax.random.key(1), (2, config.z_dim) if network == "g" else (2, config.resolution, config.resolution, 3)
     )
-    labels = jnp.arange(2, dtype=jnp.int32) if getattr(config, "num_classes", 0) else None
+    labels = jnp.arange(2, dtype=jnp.int32) if config.num_classes else None
     got = jax.jit(fused(net, mixture).apply)(variables, x, labels)[0]
     assert_allclose(got, jax.jit(net.apply)(baked, x, labels)[0], rtol=1e-5, atol=1e-5)
     specs = flatten(fused(net, mixture).specs())

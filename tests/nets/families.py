@@ -128,4 +128,4 @@ def inputs(config: Any, n: int = 4) -> tuple:
     """Latents, images and, of a conditional pair, labels."""
     z = jax.random.normal(jax.random.key(1), (n, config.z_dim))
     images = jax.random.uniform(jax.random.key(2), (n, config.resolution, config.resolution, 3), minval=-1.0)
-    return z, images, jnp.arange(n, dtype=jnp.int32) % 3 if getattr(config, "num_classes", 0) else None
+    return z, images, jnp.arange(n, dtype=jnp.int32) % 3 if config.num_classes else None

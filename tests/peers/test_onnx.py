@@ -71,7 +71,7 @@ def drawn(config):
 
 def inputs_of(config, n):
     given = {"z": np.random.default_rng(1).standard_normal((n, config.z_dim)).astype("f4")}
-    if getattr(config, "num_classes", 0):
+    if config.num_classes:
         given["label"] = np.arange(n, dtype="i4") % config.num_classes
     if isinstance(config, StyleGAN2Config):
         given["truncation"] = np.asarray(0.6, "f4")

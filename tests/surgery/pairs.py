@@ -98,7 +98,7 @@ def latents(pair: Pair, n: int, seed: int = 0) -> jax.Array:
 
 
 def labels(pair: Pair, n: int) -> jax.Array | None:
-    return jnp.arange(n, dtype=jnp.int32) % pair.config.num_classes if getattr(pair.config, "num_classes", 0) else None
+    return jnp.arange(n, dtype=jnp.int32) % pair.config.num_classes if pair.config.num_classes else None
 
 
 def grow(old: Pair, old_variables, new: Pair, fresh, rules_options=None, **options):

@@ -10,7 +10,7 @@ import pytest
 
 from gan_jax.surgery import PlanError, make_plan, pair_rules
 from gan_jax.surgery.families import layouts
-from gan_jax.surgery.families.cross_roles import ROLES
+from gan_jax.surgery.families.cross import roles_of
 from gan_jax.surgery.families.fit_biggan import _rows, grey_weights
 from gan_jax.surgery.families.notes import plan_notes
 from gan_jax.surgery.ops import run_steps
@@ -120,7 +120,7 @@ ACROSS = [BASE, SMALL_DCGAN, SMALL_STYLEGAN2, SMALL_R3GAN]
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_role_is_a_leaf(name):
     config = dataclasses.replace(SMALL_BIGGAN, **VARIANTS[name])
-    for net, roles in ROLES[type(config)](config).items():
+    for net, roles in roles_of(config).items():
         leaves = flatten(shapes(config)[net])
         assert {path for part in roles.values() for path in (*part.reads, *part.fills)} <= leaves.keys()
 

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import DCGANConfig, ResNetConfig
+from gan_jax.config import DCGANConfig, ResNetConfig, has_field
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
 from gan_jax.surgery import PlanError, make_plan, pair_notes, pair_rules, transplant
-from gan_jax.surgery.families.cross import ROLES
+from gan_jax.surgery.families.cross import roles_of
 from gan_jax.surgery.families.cross_fit import KINDS, across, across_vector
 from gan_jax.surgery.ops import run_steps
 from gan_jax.trees import count, flatten
@@ -55,7 +55,7 @@ def plan_of(new, old, **options):
 
 def parts_of(config):
     """Net and role -> what plays it."""
-    return {f"{net} {name}": part for net, roles in ROLES[type(config)](config).items() for name, part in roles.items()}
+    return {f"{net} {name}": part for net, roles in roles_of(config).items() for name, part in roles.items()}
 
 
 FAMILIES = {"resnet": BASE, "dcgan": SMALL_DCGAN, "stylegan2": SMALL_STYLEGAN2, "r3gan": SMALL_R3GAN}
@@ -85,7 +85,7 @@ def test_shared_roles_are_moved_and_all_else_is_accounted_for(source, target, ch
     elif change == "lower":
         old = dataclasses.replace(old, resolution=32)
     else:
-        new = dataclasses.replace(new, **{k: v for k, v in PAIRS[change].items() if hasattr(new, k)})
+        new = dataclasses.replace(new, **{k: v for k, v in PAIRS[change].items() if has_field(new, k)})
     plan, specs = plan_of(new, old), shapes(old)
     wanted, given = parts_of(new), parts_of(old)
     kernels = {e.target: e.sources for e in plan.entries if e.sources and "/spectral/" not in e.target}

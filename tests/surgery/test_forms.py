@@ -18,8 +18,8 @@ from gan_jax.nets.r3gan_d import Head
 from gan_jax.nets.resample import conv_down3, downsample, upsample
 from gan_jax.nets.stylegan2 import StyledConv, ToRGB
 from gan_jax.nets.stylegan2_d import HALF
+from gan_jax.surgery.families.cross import roles_of
 from gan_jax.surgery.families.cross_parts import Part
-from gan_jax.surgery.families.cross_roles import ROLES
 from gan_jax.surgery.ops import run_steps, shape_of_steps
 from gan_jax.surgery.ops.arrays import OpError
 from gan_jax.surgery.ops.forms import SLOPE, modulated_shape, rank_one_shape, residual_shape, spread_shape
@@ -39,7 +39,7 @@ def _float64():
 
 def role(config: Any, name: str) -> Part:
     net, _, name = name.partition(" ")
-    return ROLES[type(config)](config)[net][name]
+    return roles_of(config)[net][name]
 
 
 @functools.cache

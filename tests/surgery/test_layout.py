@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from gan_jax.config import DCGANConfig, R3GANConfig, ResNetConfig, StyleGAN2Config
+from gan_jax.surgery.axes import Axis, parse
 from gan_jax.surgery.families import layouts
-from gan_jax.surgery.families.axes import Axis, parse
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.plan import PlanError
-from gan_jax.trees import flatten, unflatten
+from gan_jax.trees import TreeError, flatten, unflatten
 from tests.surgery.pairs import SMALL_DCGAN, SMALL_R3GAN, compiled, latents, make_pair, shapes
 
 CONFIGS = [
@@ -74,7 +74,7 @@ def test_text():
         ("b4", "b8/norm0", True),
         ("b8/conv0", "b8/conv0", False),
     ]
-    with pytest.raises(PlanError, match="no arrow"):
+    with pytest.raises(TreeError, match="no arrow"):
         parse("h w b4 b8")
     layout = Layout({"params/a/kernel": "x -> y", "params/b/kernel": "y -> z"})
     with pytest.raises(PlanError, match="has 3 channels of 'y', others 4"):
@@ -110,5 +110,5 @@ def test_text_of_weights_for_each_channel_and_of_grouped_convolutions():
     ],
 )
 def test_names_of_fixed_axes_are_no_groups(text, message):
-    with pytest.raises(PlanError, match=message):
+    with pytest.raises(TreeError, match=message):
         parse(text)

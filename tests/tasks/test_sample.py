@@ -9,9 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import gan_jax
-from gan_jax.config import ConfigError, ResNetConfig
+from gan_jax.config import ConfigError
 from gan_jax.data.convert import to_uint8
-from gan_jax.nets.build import NETS
 from gan_jax.tasks.image import draw_latents
 from gan_jax.tasks.model import load, save
 from gan_jax.tasks.sample import make_restatistics, make_sampler
@@ -98,7 +97,7 @@ def _labels(pair):
 
 def test_a_saved_model_samples_in_three_lines(toy, tmp_path, monkeypatch):
     pair, g_vars, sample = toy
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     d_vars = jax.jit(pair.d.init)(jax.random.key(1))
     save(tmp_path / "w", pair.config, {"g_ema": g_vars, "d": d_vars}, {"licence": "CC0-1.0"})
     assert_array_equal(gan_jax.load(tmp_path / "w").sample(KEY, 9), sample(g_vars, KEY, 9))

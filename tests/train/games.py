@@ -39,7 +39,7 @@ def make_config(loss=HINGE, policy=(), classes=0, net=NET, **train) -> Config:
 
 
 def make_trainer(config: Config, **parts) -> Trainer:
-    classes = getattr(config.net, "num_classes", 0)
+    classes = config.net.num_classes
     x, y = images(classes=classes)
     return Trainer(config, task_of(), resident_feed(x, y if classes else None, mirror=True), **parts)
 

@@ -26,6 +26,7 @@ from gan_jax.config import (
     AugmentConfig,
     BSAConfig,
     CDCConfig,
+    CocktailConfig,
     Config,
     EWCConfig,
     FeatureFusionConfig,
@@ -38,7 +39,6 @@ from gan_jax.config import (
     MergeConfig,
     MineGANConfig,
     MLPConfig,
-    RootingConfig,
 )
 from gan_jax.nets import build
 from gan_jax.tasks.model import save
@@ -74,7 +74,7 @@ METHODS: dict[str, Any] = {
     "attention_fusion": AttentionFusionConfig(fuse_kimg=0.024, query="latent", attention_width=4),
     "feature_fusion": FeatureFusionConfig(fuse_kimg=0.024, distil_kimg=0.024, attention_width=4, drop=0.0),
     "merge": MergeConfig(merge="uniform"),
-    "cocktail": RootingConfig(root_kimg=0.024),
+    "cocktail": CocktailConfig(root_kimg=0.024),
 }
 DONORS = {"gradient_fusion", "attention_fusion", "feature_fusion", "merge", "cocktail"}
 
@@ -96,7 +96,7 @@ def material(net: Any) -> Path:
     folder, draw, classes = (
         Path(tempfile.mkdtemp(prefix="states_")),
         np.random.default_rng(0),
-        getattr(net, "num_classes", 0),
+        net.num_classes,
     )
     images = draw.integers(0, 256, (24, net.resolution, net.resolution, net.channels), np.uint8)
     np.savez(folder / "data.npz", images=images, **({"labels": np.arange(24) % classes} if classes else {}))

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gan_jax.config import AugmentConfig, ConfigError, LossConfig, ResNetConfig
-from gan_jax.nets.build import NETS
+from gan_jax.config import AugmentConfig, ConfigError, LossConfig
 from gan_jax.train.augment import adapt_augment, init_augment
 from tests.train.games import assert_parity, dispatches, make_config, make_state, make_trainer
 from tests.train.toy import build_toy
@@ -18,7 +17,7 @@ from tests.train.toy import build_toy
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 def with_ada(config, **fields):

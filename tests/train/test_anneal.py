@@ -12,8 +12,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax.augment import ada
 from gan_jax.augment.ada_draws import random_draws
-from gan_jax.config import AnnealConfig, AugmentConfig, ConfigError, EMAConfig, LossConfig, OptimConfig, ResNetConfig
-from gan_jax.nets.build import NETS
+from gan_jax.config import AnnealConfig, AugmentConfig, ConfigError, EMAConfig, LossConfig, OptimConfig
 from gan_jax.train.anneal import annealed
 from tests.train.games import dispatch, make_config, make_state, make_trainer
 from tests.train.toy import build_toy
@@ -31,7 +30,7 @@ def test_half_a_cosine():
 
 
 def test_a_step_half_way_is_that_of_the_values_half_way(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
     def of(lr, b2, gamma, half_life, p, anneal):
         made = make_config(LossConfig("non_saturating", r1_gamma=gamma, r2_gamma=gamma))

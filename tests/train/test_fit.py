@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import FinetuneConfig, ResNetConfig
-from gan_jax.nets.build import NETS
+from gan_jax.config import FinetuneConfig
 from gan_jax.tasks import task_of
 from gan_jax.train import step
 from gan_jax.train.checkpoint_store import complete
@@ -25,7 +24,7 @@ from tests.train.toy import build_toy, images, run_config
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 class Batches:

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import FinetuneConfig, ResNetConfig
+from gan_jax.config import FinetuneConfig
 from gan_jax.losses.adversarial import non_saturating
-from gan_jax.nets.build import NETS, build
+from gan_jax.nets.build import build
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.method import Method
@@ -19,7 +19,7 @@ from tests.transfer.methods import conformance as ask
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 CONFIG = ask.make_config(FinetuneConfig())

@@ -8,8 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from gan_jax.config import LossConfig, StyleGAN2Config
-from gan_jax.nets.build import NETS
+from gan_jax.config import LossConfig
 from gan_jax.transfer.run import Callbacks, run
 from tests.train.checkpoint_states import assert_same
 from tests.train.games import assert_parity, dispatches, make_config, make_state, make_trainer
@@ -33,7 +32,7 @@ LOSSES = {
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, StyleGAN2Config, build_styled)
+    monkeypatch.setattr("gan_jax.nets.stylegan2.make", build_styled)
 
 
 @pytest.mark.parametrize(

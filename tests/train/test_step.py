@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gan_jax.config import EMAConfig, LossConfig, ResNetConfig
-from gan_jax.nets.build import NETS
+from gan_jax.config import EMAConfig, LossConfig
 from gan_jax.trees import match
 from tests.train.games import (
     assert_parity,
@@ -28,7 +27,7 @@ from tests.train.toy import build_toy
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 GAMES = {

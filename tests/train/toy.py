@@ -22,7 +22,8 @@ from gan_jax.config import (
     StyleGAN2Config,
     TrainConfig,
 )
-from gan_jax.nets.build import NETS, Pair, make_net
+from gan_jax.nets import resnet
+from gan_jax.nets.build import Pair, make_net
 from gan_jax.nets.layers import Dense, Embed, Norm
 from gan_jax.tasks.model import save
 
@@ -96,8 +97,8 @@ def build_styled(config: StyleGAN2Config, axis_name: str | None = None) -> Pair:
 
 
 def install() -> None:
-    """For child processes; tests use `monkeypatch.setitem(NETS, ResNetConfig, build_toy)`."""
-    NETS[ResNetConfig] = build_toy
+    """For child processes; tests use `monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)`."""
+    resnet.make = build_toy
 
 
 assert nets.build  # the table that `build` reads is the one above

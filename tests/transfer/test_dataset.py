@@ -11,7 +11,6 @@ from gan_jax.config import Config, ConfigError, DataConfig, EvalConfig, ResNetCo
 from gan_jax.data import DataError, prepare
 from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.metrics import load_features, make_protocol
-from gan_jax.nets.build import NETS
 from gan_jax.transfer.dataset import load_dataset
 from gan_jax.transfer.recipes import few_shot
 from gan_jax.transfer.run import run
@@ -70,7 +69,7 @@ def test_labels_are_numbered_in_the_order_of_the_classes(source):
 
 
 def test_a_tfds_set_is_decoded_as_it_goes(tmp_path, source, monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     folder = prepare(source, tmp_path / "tfds", "toys")
     config = run_config(f"tfds:{folder}:train", kimg=0.032)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, pipeline="grain"))

@@ -10,8 +10,7 @@ import signal
 import numpy as np
 import pytest
 
-from gan_jax.config import ConfigError, ResNetConfig
-from gan_jax.nets.build import NETS
+from gan_jax.config import ConfigError
 from gan_jax.train.lock import LockError, RunLock
 from gan_jax.transfer.run import Callbacks, run
 from tests.train.checkpoint_states import assert_same
@@ -20,7 +19,7 @@ from tests.train.toy import build_toy, images, run_config
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gan_jax.config import CheckpointConfig, ConfigError, EvalConfig, LogConfig, OptimConfig, ResNetConfig
-from gan_jax.nets.build import NETS
+from gan_jax.config import CheckpointConfig, ConfigError, EvalConfig, LogConfig, OptimConfig
 from gan_jax.train.checkpoint_store import complete, read_manifest
 from gan_jax.transfer.callbacks import Callbacks
 from gan_jax.transfer.evaluation import Evaluator
@@ -21,7 +20,7 @@ from tests.train.toy import build_toy, images, run_config
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +171,7 @@ def short(tmp_path_factory, source):
     """A finished run of 64 images, and what its callbacks heard."""
     folder, watch = tmp_path_factory.mktemp("short") / "run", Watch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETS, ResNetConfig, build_toy)
+        patch.setattr("gan_jax.nets.resnet.make", build_toy)
         run(config_of(source), folder, watch)
     return folder
 

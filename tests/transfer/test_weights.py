@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax.config import ConfigError, FreezeDConfig, ResNetConfig, TransplantConfig, to_dict
+from gan_jax.config import ConfigError, FreezeDConfig, TransplantConfig, to_dict
 from gan_jax.interop import WeightsError
 from gan_jax.interop.weights import WEIGHTS, load_manifest
-from gan_jax.nets.build import NETS
 from gan_jax.surgery import Move, PlanError
 from gan_jax.surgery.provenance import history_of, origin_of, train_step
 from gan_jax.tasks.model import save
@@ -40,7 +39,7 @@ def toy_rules(net, old, target, source, *, roots, **_):
 
 
 def use_toy(patch):
-    patch.setitem(NETS, ResNetConfig, build_toy)
+    patch.setattr("gan_jax.nets.resnet.make", build_toy)
     patch.setattr(weights, "pair_rules", toy_rules)
 
 

@@ -1,83 +1,24 @@
-"""What is done with a pretrained pair: one dataclass per transfer method, and `MethodConfig`, any of them."""
+"""What is done with a pretrained pair: one dataclass per transfer method, and the table `METHOD_NAMES` of them.
+
+A row of the table names a method: `--method NAME` on the command line, `"kind": NAME` in JSON, and
+`gan_jax.transfer.methods.NAME` for what it does (`make(config, pair) -> Method`).
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Union
 
-from gan_jax.config.methods.anchored import (
-    CDCConfig,
-    DCLConfig,
-    EWCConfig,
-    FeatureDistillationConfig,
-    L2SPConfig,
-    RSSAConfig,
-)
-from gan_jax.config.methods.fused_features import DistillationConfig, FeatureFusionConfig, RootingConfig
-from gan_jax.config.methods.fusion import AttentionFusionConfig, GradientFusionConfig, MergeConfig
-from gan_jax.config.methods.importance import AdAMConfig, RICKConfig
-from gan_jax.config.methods.latent import MineGANConfig
-from gan_jax.config.methods.light import AdaFMConfig, BSAConfig, FSGANConfig, KMLConfig, LoRAConfig, ScaleShiftConfig
-from gan_jax.config.methods.text import NADAConfig
-from gan_jax.config.methods.whole import FinetuneConfig, FreezeDConfig, FreezeGConfig, ScratchConfig
+from gan_jax.config.methods.anchored import *
+from gan_jax.config.methods.fused_features import *
+from gan_jax.config.methods.fusion import *
+from gan_jax.config.methods.importance import *
+from gan_jax.config.methods.latent import *
+from gan_jax.config.methods.light import *
+from gan_jax.config.methods.text import *
+from gan_jax.config.methods.whole import *
+from gan_jax.config.methods.whole import FinetuneConfig, ScratchConfig, TransferConfig
 
-MethodConfig = (
-    ScratchConfig
-    | FinetuneConfig
-    | FreezeDConfig
-    | FreezeGConfig
-    | ScaleShiftConfig
-    | BSAConfig
-    | AdaFMConfig
-    | FSGANConfig
-    | LoRAConfig
-    | KMLConfig
-    | MineGANConfig
-    | L2SPConfig
-    | EWCConfig
-    | FeatureDistillationConfig
-    | CDCConfig
-    | RSSAConfig
-    | DCLConfig
-    | AdAMConfig
-    | RICKConfig
-    | NADAConfig
-    | GradientFusionConfig
-    | AttentionFusionConfig
-    | MergeConfig
-    | FeatureFusionConfig
-    | DistillationConfig
-    | RootingConfig
-)
-
-MethodName = Literal[
-    "scratch",
-    "finetune",
-    "freeze_d",
-    "freeze_g",
-    "scale_shift",
-    "bsa",
-    "adafm",
-    "fsgan",
-    "lora",
-    "kml",
-    "minegan",
-    "l2_sp",
-    "ewc",
-    "feature_distillation",
-    "cdc",
-    "rssa",
-    "dcl",
-    "adam",
-    "rick",
-    "nada",
-    "gradient_fusion",
-    "attention_fusion",
-    "merge",
-    "feature_fusion",
-    "distillation",
-    "cocktail",
-]  # of METHOD_NAMES
-METHOD_NAMES: dict[str, type] = {  # as the command line says it
+METHOD_NAMES: dict[str, type[TransferConfig]] = {  # a row is a method: its name, and its configuration
     "scratch": ScratchConfig,
     "finetune": FinetuneConfig,
     "freeze_d": FreezeDConfig,
@@ -103,42 +44,20 @@ METHOD_NAMES: dict[str, type] = {  # as the command line says it
     "merge": MergeConfig,
     "feature_fusion": FeatureFusionConfig,
     "distillation": DistillationConfig,
-    "cocktail": RootingConfig,
+    "cocktail": CocktailConfig,
 }
 
-FUSIONS = {  # methods that make one pair of several sources, and want donors
-    "gradient_fusion", "attention_fusion", "merge", "feature_fusion", "distillation", "cocktail",
-}  # fmt: skip
+FUSIONS = {
+    name for name, cls in METHOD_NAMES.items() if cls.fuses
+}  # they make one pair of several sources, and want donors
 
-__all__ = [
-    "AdAMConfig",
-    "AdaFMConfig",
-    "AttentionFusionConfig",
-    "BSAConfig",
-    "CDCConfig",
-    "DCLConfig",
-    "EWCConfig",
-    "DistillationConfig",
-    "FSGANConfig",
-    "FUSIONS",
-    "FeatureFusionConfig",
-    "FeatureDistillationConfig",
-    "FinetuneConfig",
-    "FreezeDConfig",
-    "FreezeGConfig",
-    "GradientFusionConfig",
-    "KMLConfig",
-    "L2SPConfig",
-    "LoRAConfig",
-    "METHOD_NAMES",
-    "MergeConfig",
-    "MethodConfig",
-    "MethodName",
-    "MineGANConfig",
-    "NADAConfig",
-    "RICKConfig",
-    "RSSAConfig",
-    "RootingConfig",
-    "ScaleShiftConfig",
-    "ScratchConfig",
-]
+if TYPE_CHECKING:
+    MethodConfig = ScratchConfig | FinetuneConfig
+    MethodName = str
+else:
+    MethodConfig = Union[tuple(METHOD_NAMES.values())]  # noqa: UP007  of a table
+    MethodName = Literal[tuple(METHOD_NAMES)]
+    __all__ = [
+        *("FUSIONS", "METHOD_NAMES", "MethodConfig", "MethodName", "TransferConfig"),
+        *(cls.__name__ for cls in METHOD_NAMES.values()),
+    ]

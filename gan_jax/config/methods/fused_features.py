@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gan_jax.config.methods.whole import FinetuneConfig
 
@@ -23,6 +23,13 @@ class DistillationConfig(FinetuneConfig):
     perceptual: float = 1.0  # weight of LPIPS
     lpips: Literal["vgg16", "alexnet"] | None = None  # published network for it; None = leave LPIPS out
 
+    fuses: ClassVar[bool] = True
+    d: ClassVar[str] = "base"  # as it is
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"distil_kimg": 1}
+
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFusionConfig(DistillationConfig):
@@ -37,10 +44,21 @@ class FeatureFusionConfig(DistillationConfig):
     wean_from: float = 0.5  # part of that stage from which it grows from 0
     drop: float = 0.01  # a donor that counts less than this at every point is left out of the distillation
 
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"fuse_kimg": 1, "distil_kimg": 1}
+
 
 @dataclasses.dataclass(frozen=True)
-class RootingConfig(FinetuneConfig):
+class CocktailConfig(FinetuneConfig):
     """The source is the root: copies of it learn what each donor makes, all are averaged, then fine-tuned (GAN Cocktail)."""
 
     donors: tuple[str, ...] = ()  # further sources beside `source`
     root_kimg: float = 1.0  # images of a donor shown to its copy of the root, thousands; all are part of train.kimg
+
+    fuses: ClassVar[bool] = True
+    d: ClassVar[str] = "base"  # averaged with the copies' in any case
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"root_kimg": len(self.donors)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gan_jax.config.methods.whole import FinetuneConfig
 
@@ -16,6 +16,9 @@ class DonorsConfig(FinetuneConfig):
     align: Literal["weights", "activations", "none"] = "weights"  # by what channels of donors are put in order
     scales: bool = True  # whether free scales of donors are made those of the source first
     d: Literal["base", "best", "mix"] = "base"  # D: the source's; the one that is best on the target; mixed as G is
+
+    fuses: ClassVar[bool] = True
+    shard_donors: ClassVar[bool] = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,15 @@ class FusionConfig(DonorsConfig):
     )
     preserve: float = 0.0  # after the stage: weight of the distance to the images that the fused G made; 0 = none
     give_way: bool = True  # whether that gives way to the target's gradient where the two conflict (PCGrad)
+
+    @property
+    def of_examples(self) -> bool:
+        """Whether every example has shares of its own."""
+        return False
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"fuse_kimg": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +75,14 @@ class AttentionFusionConfig(FusionConfig):
     gate: float = 0.0  # where gates begin; 0 = the source as it is, 1 = the donors alone
     temperature: float = 30.0  # of the softmax at the start of the stage
     temperature_end: float = 1.0  # at its end
+
+    @property
+    def of_examples(self) -> bool:
+        return self.query != "free" and self.per == "example"
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"fuse_kimg": 1} | ({} if self.collapse == "mean" else {"distil_kimg": 1})
 
 
 MergeKind = Literal[

@@ -15,6 +15,10 @@ class AdAMConfig(FinetuneConfig):
     probe_samples: int = 1000  # generated images that importance is estimated on
     quantile: float = 50.0  # percent of the filters of a group that are trained whole: 50 near, 75 far
 
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"probe_kimg": 1}
+
 
 @dataclasses.dataclass(frozen=True)
 class RICKConfig(FinetuneConfig):
@@ -25,3 +29,7 @@ class RICKConfig(FinetuneConfig):
     batches: int = 5  # of generated and real images for each estimate
     freeze: float = 40.0  # percent: filters above this quantile are frozen until the next estimate: 40 near, 85 far
     prune: float = 0.1  # percent: filters below this quantile become zero for good
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"warmup_kimg": 1}

@@ -19,3 +19,7 @@ class MineGANConfig(FinetuneConfig):
     selection_rate: float = 100.0  # how fast that mixture is learned, in step sizes of the miners
     semantic: bool = False  # StyleGAN2: also mine the constant that synthesis begins with
     moment: Literal["none", "prior"] = "prior"  # whether mined latents are scaled to the prior's second moment
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"mine_kimg": 1}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 from gan_jax.config.methods.whole import FinetuneConfig
 
@@ -31,6 +32,16 @@ class BSAConfig(FinetuneConfig):
     noise: float = 0.01  # standard deviation of what is added to a learned latent
     normals: int = 10  # normal latents for each learned one in that distance
     images: int | None = None  # training images; None = as many as the run's data have
+
+    adversarial: ClassVar[bool] = False
+
+    def problems(self, config: Any) -> Iterator[str]:
+        if self.d_warmup_kimg > 0:
+            yield "transfer.d_warmup_kimg warms a D up, but bsa plays without one; use 0"
+        if config.data.mirror:
+            yield "data.mirror shows an image in two ways, but bsa has one latent for it; use False"
+        if config.train.d_steps > 1:
+            yield f"train.d_steps is {config.train.d_steps}, but bsa plays without a D; use 1"
 
 
 @dataclasses.dataclass(frozen=True)

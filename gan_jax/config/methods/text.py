@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gan_jax.config.methods.whole import FinetuneConfig
 
@@ -20,3 +20,5 @@ class NADAConfig(FinetuneConfig):
     layers: int = 1  # how many layers of G train in a step, those whose styles move most; 0 = all
     layer_batch: int = 8  # styles that are moved to choose them
     layer_lr: float = 0.01  # step size of that move
+
+    adversarial: ClassVar[bool] = False

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 from gan_jax.config.transplant import TransplantConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class ScratchConfig:
+class TransferConfig:
+    """What a method says of itself, beside the fields of its configuration.
+
+    Attributes:
+      fuses: whether it makes one pair of several sources, and wants donors.
+      adversarial: whether D plays; without it nothing is judged, and D neither trains nor warms up.
+      images: how many training images there are, where the method wants to know: None until the data say it.
+    """
+
+    fuses: ClassVar[bool] = False
+    adversarial: ClassVar[bool] = True
+    images: ClassVar[int | None] = 0
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """Stages before the main training, in their order: the field with their length, how often each is trained."""
+        return {}
+
+    def problems(self, config: Any) -> Iterator[str]:
+        """One line for everything in a run's `Config` that the method cannot be trained in, and what to change."""
+        return iter(())
+
+
+@dataclasses.dataclass(frozen=True)
+class ScratchConfig(TransferConfig):
     """Train from fresh weights."""
 
 
 @dataclasses.dataclass(frozen=True)
-class SourceConfig:
+class SourceConfig(TransferConfig):
     """Which pretrained networks a run starts from."""
 
     source: str = "embedded:fashion16"  # weights file, run folder or embedded pair

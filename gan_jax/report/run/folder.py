@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_jax.config import METHOD_NAMES, Config, ConfigError, from_dict
+from gan_jax.config import Config, ConfigError, from_dict, kind_in
 from gan_jax.interop.weights import load_manifest
 from gan_jax.report.run.reading import Row, attempt, is_number, read_list, read_object, read_rows
 from gan_jax.surgery import Plan
@@ -20,7 +20,6 @@ CONFIG, NOTES, DATA = "config.json", "notes.jsonl", "data.json"
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
 PLAN, HISTORY, PREPARED = "plan.json", "history.json", "prepared.json"
 SAMPLES, CHECKPOINTS = "samples", "checkpoints"
-NAMES = {cls.__name__: name for name, cls in METHOD_NAMES.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +69,8 @@ class RunFolder:
 
     @property
     def method(self) -> str:
-        """`freeze_d`; the class's name where this version does not know it."""
-        kind = str(self.said("transfer.kind", "ScratchConfig"))
-        return NAMES.get(kind, kind)
+        """`freeze_d`, also where this version does not know it."""
+        return kind_in(self.said("transfer")) or "scratch"
 
     @property
     def sources(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from gan_jax.config import family_title, kind_in
 from gan_jax.report.content import Highlight
 from gan_jax.report.progress import clock_text
 from gan_jax.report.run.facts import images_per_s
@@ -59,7 +60,7 @@ def lead(run: RunFolder) -> str:
     )
     side, channels = run.said("net.resolution"), run.said("net.channels")
     shape = "" if side is None else f", {side} x {side} px, {COLOURS.get(channels, f'{channels} channels')}"
-    net = str(run.said("net.kind", "")).removesuffix("Config")
+    net = family_title(kind_in(run.said("net")))
     began = f"from {' and '.join(run.sources)}" if run.sources else "from fresh weights"
     what = f"{net} pair" if net else "Pair"
     return f"{what} trained {began} on {many}{run.said('data.source', 'unknown data')}{shape}.\n\n{status(run)}"

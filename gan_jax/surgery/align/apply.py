@@ -9,7 +9,7 @@ import numpy as np
 
 from gan_jax.nets.layers import Norm
 from gan_jax.surgery.align.checks import AlignError, Factors, Orders, check_factors, check_orders
-from gan_jax.surgery.families.axes import Leaf
+from gan_jax.surgery.axes import Leaf
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops import Step
 from gan_jax.surgery.ops.arrays import Shape, xp_of

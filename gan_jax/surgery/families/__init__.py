@@ -1,34 +1,22 @@
-"""Rules by the configuration of a network: the table that knows every family."""
+"""Rules by the configuration of a network, from the file that has its family's name.
+
+`gan_jax.surgery.families.NAME`, of a row NAME of `config.NETS`, has what of these there is:
+
+    layouts(config) -> {"g": Layout, "d": Layout}     the axes of every leaf; without them nothing can be done to leaves
+    generator(case), discriminator(case) -> [Rule]    growth beyond what follows from the layout
+    roles(config) -> {"g": Roles, "d": Roles}         what each leaf is for, by which other families are filled
+    new_norms(config, old config) -> {"g": (names,)}  norms that growth sets to the identity, for `calibrate`
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
-from gan_jax.config import (
-    BigGANConfig,
-    DCGANConfig,
-    MLPConfig,
-    NetConfig,
-    R3GANConfig,
-    ResNetConfig,
-    SNGANConfig,
-    StyleGAN2Config,
-)
-from gan_jax.surgery.families import (
-    biggan,
-    biggan_layout,
-    dcgan,
-    mlp,
-    r3gan,
-    r3gan_layout,
-    resnet,
-    sngan,
-    stylegan2,
-    stylegan2_layout,
-)
+from gan_jax.config import NETS, NetConfig
 from gan_jax.surgery.families.case import Case, Classes, Options
-from gan_jax.surgery.families.cross import ROLES, cross_rules
+from gan_jax.surgery.families.cross import cross_rules
+from gan_jax.surgery.families.files import families_with, part_of
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.families.roles import Family, make_rules
 from gan_jax.surgery.ops.width import Narrow, Width
@@ -82,21 +70,25 @@ def pair_rules(
                 f"{name}={value!r} works within a family only: change the width there first, and use {known[0]!r} from "
                 f"{type(source_config).__name__} to {type(target_config).__name__}"
             )
-    family = type(target_config)
-    if family is not type(source_config) and {family, type(source_config)} <= ROLES.keys():
+    one_family = type(target_config) is type(source_config)
+    if not one_family and all(part_of(config, "roles") for config in (target_config, source_config)):
         across: dict[str, Any] = {"classes": classes, "roots": roots, "first": first}
         return cross_rules(target_config, source_config, target_specs, source_specs, **across)
-    if family is not type(source_config) or family not in LAYOUTS:
-        within, between = (", ".join(cls.__name__ for cls in table) for table in (LAYOUTS, ROLES))
+    if not one_family or part_of(target_config, "layouts") is None:
+        within, between = (
+            ", ".join(NETS[name].__name__ for name in families_with(part)) for part in ("layouts", "roles")
+        )
         raise PlanError(
-            f"no rules from {type(source_config).__name__} to {family.__name__}; there are rules within each of {within} "
-            f"and between {between}: write your own for make_plan"
+            f"no rules from {type(source_config).__name__} to {type(target_config).__name__}; there are rules within each of "
+            f"{within} and between {between}: write your own for make_plan"
         )
     options = Options(classes, width, narrow, seed)
     configs = (target_config, source_config)
-    return make_rules(
-        FAMILIES.get(family, (plain, plain)), configs, layouts, target_specs, source_specs, options, roots, first
+    growth: tuple[Family, Family] = (
+        part_of(target_config, "generator") or plain,
+        part_of(target_config, "discriminator") or plain,
     )
+    return make_rules(growth, configs, layouts, target_specs, source_specs, options, roots, first)
 
 
 def plain(case: Case) -> list[Rule]:
@@ -106,33 +98,14 @@ def plain(case: Case) -> list[Rule]:
 
 def layouts(config: NetConfig) -> dict[str, Layout]:
     """What the axes of every leaf of `g` and `d` are."""
-    if type(config) not in LAYOUTS:
-        raise PlanError(f"no layout for {type(config).__name__}; known: {', '.join(cls.__name__ for cls in LAYOUTS)}")
-    return LAYOUTS[type(config)](config)
+    make = part_of(config, "layouts")
+    if make is None:
+        known = ", ".join(NETS[name].__name__ for name in families_with("layouts"))
+        raise PlanError(f"no layout for {type(config).__name__}; known: {known}")
+    return make(config)
 
 
 def new_norms(target_config: Any, source_config: Any) -> dict[str, tuple[str, ...]]:
     """The batch norms of `g` and `d` that growth sets to the identity and training mode does not: for `calibrate`."""
-    grows = isinstance(target_config, DCGANConfig) and isinstance(source_config, DCGANConfig)
-    return dcgan.new_norms(target_config, source_config) if grows else {}
-
-
-FAMILIES: dict[type, tuple[Family, Family]] = {  # of G and D, where more than the layout is needed
-    ResNetConfig: (resnet.generator, resnet.discriminator),
-    DCGANConfig: (dcgan.generator, dcgan.discriminator),
-    StyleGAN2Config: (stylegan2.generator, stylegan2.discriminator),
-    R3GANConfig: (r3gan.generator, r3gan.discriminator),
-    BigGANConfig: (biggan.generator, biggan.discriminator),
-    MLPConfig: (mlp.generator, mlp.discriminator),
-    SNGANConfig: (sngan.generator, sngan.discriminator),
-}
-
-LAYOUTS: dict[type, Callable[[Any], dict[str, Layout]]] = {
-    ResNetConfig: resnet.layouts,
-    DCGANConfig: dcgan.layouts,
-    StyleGAN2Config: stylegan2_layout.layouts,
-    R3GANConfig: r3gan_layout.layouts,
-    BigGANConfig: biggan_layout.layouts,
-    MLPConfig: mlp.layouts,
-    SNGANConfig: sngan.layouts,
-}
+    make = part_of(target_config, "new_norms") if type(target_config) is type(source_config) else None
+    return {} if make is None else make(target_config, source_config)

@@ -29,7 +29,9 @@ from gan_jax.nets.biggan import modulation, widths
 from gan_jax.nets.biggan_d import stages
 from gan_jax.surgery.families.biggan_blocks import identity, moved, silent_attention, silent_blocks
 from gan_jax.surgery.families.biggan_d import class_term, first_block
+from gan_jax.surgery.families.biggan_layout import layouts
 from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.cross_roles import biggan_roles as roles
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
 
@@ -99,3 +101,6 @@ def _to_rgb(case: Case) -> list[Rule]:
             sources = case.sources(path) if "keep" in case.role(path) else [path]
             rules.append(case.move(path, "fit_equalised", sources, **case.role(path), gain=factors))
     return rules
+
+
+__all__ = ["discriminator", "generator", "layouts", "roles"]

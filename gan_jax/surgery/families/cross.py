@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan_jax.config import NetConfig
+from gan_jax.config import NETS, NetConfig, family_title
 from gan_jax.surgery.families.cross_fit import KINDS
-from gan_jax.surgery.families.cross_parts import Fill, Part
-from gan_jax.surgery.families.cross_roles import ROLES
+from gan_jax.surgery.families.cross_parts import Fill, Part, Roles
+from gan_jax.surgery.families.files import families_with, part_of
 from gan_jax.surgery.families.roles import DISCRIMINATORS, GENERATORS, winning
 from gan_jax.surgery.plan import Move, PlanError
 from gan_jax.trees import Flat, Rule, Tree, flatten
@@ -36,26 +36,21 @@ def cross_rules(
     first: Sequence[Rule] = (),
 ) -> list[Rule]:
     """Rules from a pair of one family to one of another; the arguments are those of `families.pair_rules`."""
-    for config in (target_config, source_config):
-        if type(config) not in ROLES:
-            known = ", ".join(cls.__name__ for cls in ROLES)
-            raise PlanError(
-                f"no roles for {type(config).__name__}, only for {known}; write your own rules for make_plan"
-            )
+    new_roles, old_roles = roles_of(target_config), roles_of(source_config)
     target, source = flatten(target_specs), flatten(source_specs)
     rules: list[Rule] = []
     for root in dict.fromkeys(path.split("/")[0] for path in target):
         if root not in GENERATORS + DISCRIMINATORS:
             raise PlanError(f"no roles for {root!r}; a pair has {', '.join(GENERATORS + DISCRIMINATORS)}")
         net, origin = "g" if root in GENERATORS else "d", _origin(root, source, roots or {})
-        new, old = ROLES[type(target_config)](target_config)[net], ROLES[type(source_config)](source_config)[net]
+        new, old = new_roles[net], old_roles[net]
         for path, role in moves(new, old).items():
             if f"{root}/{path}" in target:
                 reads = tuple(f"{origin}/{name}" for name in old[role].reads)
                 args = _arguments(role, old[role], new[role].fills[path], classes)
                 rules += _rules(f"{root}/{path}", reads, target, source, args)
         for path in (path for path in target if path.startswith(f"{root}/") and path in source):
-            name = f"{path} as {family(target_config)} has it"  # the path alone is shared
+            name = f"{path} as {family_title(target_config)} has it"  # the path alone is shared
             rules.append(Rule(path, Move("fit", (name,))))
         rules.append(Rule(f"{root}/**", Move("fit")))  # plays a role of its own, so the source lacks it
     return winning(first, rules, target)
@@ -65,15 +60,23 @@ def pair_notes(target_config: NetConfig, source_config: NetConfig) -> tuple[str,
     """What a reader of the plan must know; empty within a family."""
     if type(target_config) is type(source_config):
         return ()
-    old, new = family(source_config), family(target_config)
+    old, new = family_title(source_config), family_title(target_config)
     return (
         f"{old} -> {new}: leaves are moved by their role and the function is not preserved; the shares say how much",
     )
 
 
-def family(config: NetConfig) -> str:
-    """`ResNet`, `StyleGAN2`, .."""
-    return type(config).__name__.removesuffix("Config")
+def roles_of(config: NetConfig) -> dict[str, Roles]:
+    """What each leaf of `g` and `d` is for.
+
+    Raises:
+      PlanError: the family does not say.
+    """
+    make = part_of(config, "roles")
+    if make is None:
+        known = ", ".join(NETS[name].__name__ for name in families_with("roles"))
+        raise PlanError(f"no roles for {type(config).__name__}, only for {known}; write your own rules for make_plan")
+    return make(config)
 
 
 def moves(new: Mapping[str, Part], old: Mapping[str, Part]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from gan_jax.surgery.families.cross_parts import Fill, Part, Roles, leaf
 from gan_jax.surgery.ops import Step
 
 
-def r3gan_roles(config: R3GANConfig) -> dict[str, Roles]:
+def roles(config: R3GANConfig) -> dict[str, Roles]:
     """R3GAN: transitions where widths differ are all that leads from size to size; blocks are given as one kernel."""
     all_stages = r3gan.stages(config)
     kernel, maps = "params/stem/kernel", "params/stem/basis"

@@ -1,15 +1,10 @@
-"""Which leaf plays which role in each family (`families.cross_parts` says which roles there are)."""
+"""Which leaf plays which role in families whose kernels compute as they are stored; `families.cross_parts` has the roles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from gan_jax.config import BigGANConfig, DCGANConfig, R3GANConfig, ResNetConfig, SNGANConfig, StyleGAN2Config
+from gan_jax.config import BigGANConfig, DCGANConfig, ResNetConfig, SNGANConfig
 from gan_jax.nets import biggan, biggan_d, resnet, sngan
 from gan_jax.surgery.families.cross_parts import POSITIONS, Part, Roles, leaf
-from gan_jax.surgery.families.cross_r3gan import r3gan_roles
-from gan_jax.surgery.families.cross_stylegan2 import stylegan2_roles
 from gan_jax.surgery.ops import Step
 
 NORM = {"scale": "params", "bias": "params", "mean": "batch_stats", "var": "batch_stats"}
@@ -90,13 +85,3 @@ def dcgan_roles(config: DCGANConfig) -> dict[str, Roles]:
 
 def _sizes(resolution: int) -> list[int]:
     return [2**i for i in range(2, resolution.bit_length())]
-
-
-ROLES: dict[type, Callable[[Any], dict[str, Roles]]] = {
-    ResNetConfig: resnet_roles,
-    DCGANConfig: dcgan_roles,
-    StyleGAN2Config: stylegan2_roles,
-    R3GANConfig: r3gan_roles,
-    SNGANConfig: sngan_roles,
-    BigGANConfig: biggan_roles,
-}

@@ -14,7 +14,7 @@ from gan_jax.surgery.ops.forms import SLOPE
 ROOT2 = math.sqrt(2)  # that follows StyleGAN2's leaky ReLUs
 
 
-def stylegan2_roles(config: StyleGAN2Config) -> dict[str, Roles]:
+def roles(config: StyleGAN2Config) -> dict[str, Roles]:
     """StyleGAN2: stored weights times 1 / sqrt(fan-in), styles as they are on average, sqrt(2) behind nonlinearities.
 
     Demodulated kernels have no size. Those that make maps larger are convolved, all others correlated.

@@ -21,6 +21,7 @@ from gan_jax.config import DCGANConfig
 from gan_jax.nets.dcgan import widths
 from gan_jax.nets.layers import Norm
 from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.cross_roles import dcgan_roles as roles
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Rule
 
@@ -128,3 +129,6 @@ def layouts(config: DCGANConfig) -> dict[str, Layout]:
     d["params/head/kernel"] = f"(4 4 {seen}) -> logit"
     free = frozenset({f"b{r}" for r in sizes} | {f"norm{r}" for r in sizes})
     return {"g": Layout(g, free), "d": Layout(d, free)}
+
+
+__all__ = ["discriminator", "generator", "layouts", "new_norms", "roles"]

@@ -1,6 +1,6 @@
 """What the axes of every leaf are: the one description from which width, alignment and scales are worked out.
 
-A family describes a network as text, a line for each leaf (`families.axes`).
+A family describes a network as text, a line for each leaf (`surgery.axes`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gan_jax.surgery.families.axes import Leaf, parse
+from gan_jax.surgery.axes import Leaf, parse
 from gan_jax.surgery.ops.arrays import Shape
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import did_you_mean

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from gan_jax.config import R3GANConfig
 from gan_jax.nets.r3gan import g_embed, stages
 from gan_jax.surgery.families.case import Case, shared
-from gan_jax.surgery.families.r3gan_layout import streams
+from gan_jax.surgery.families.cross_r3gan import roles
+from gan_jax.surgery.families.r3gan_layout import layouts, streams
 from gan_jax.surgery.families.stylegan2_d import parts
 from gan_jax.surgery.ops.width import copies, seed_of
 from gan_jax.surgery.plan import PlanError
@@ -162,3 +163,6 @@ def _without_labels(case: Case) -> Rule:
     inputs = [{"sources": [0], "steps": []}, {"sources": [1], "steps": mean}]
     fold = {"op": "fold_linear", "args": {}, "inputs": inputs, "reason": f"the mean of {classes} classes"}
     return case.move(HEAD, "fit_fold", [HEAD, EMBED], **role, fold=("nested", fold))
+
+
+__all__ = ["discriminator", "generator", "layouts", "roles"]

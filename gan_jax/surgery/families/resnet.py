@@ -19,6 +19,7 @@ import re
 from gan_jax.config import ResNetConfig
 from gan_jax.nets.resnet import widths
 from gan_jax.surgery.families.case import Case, vector_role
+from gan_jax.surgery.families.cross_roles import resnet_roles as roles
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Rule
 
@@ -135,3 +136,6 @@ def _new_blocks(case: Case) -> str:
     """An alternative for a regular expression, such as `b32|b16/more0`: residuals that only the target has."""
     found = [re.fullmatch(r"params/(b\d+(?:/more\d+)?)/conv1/kernel", path) for path in case.leaves]
     return "|".join(m[1] for m in found if m and m[0] not in case.old) if case.old else ""
+
+
+__all__ = ["discriminator", "generator", "layouts", "roles"]

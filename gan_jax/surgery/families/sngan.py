@@ -13,6 +13,7 @@ from __future__ import annotations
 from gan_jax.config import SNGANConfig
 from gan_jax.nets.sngan import stages, widths
 from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.cross_roles import sngan_roles as roles
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.families.resnet import generator_layout, projection
 from gan_jax.surgery.plan import PlanError
@@ -76,3 +77,6 @@ def _discriminator(config: SNGANConfig) -> Layout:
         text |= {"params/embed/embedding": f"classes {read} ->", "spectral/embed/u": f"-> {read}"}
         text["params/embed/gain"] = "->"
     return Layout(text, spectral=tuple(path for path in text if path.endswith(("kernel", "embedding"))))
+
+
+__all__ = ["discriminator", "generator", "layouts", "roles"]

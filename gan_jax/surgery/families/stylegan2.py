@@ -25,7 +25,9 @@ from typing import Any
 
 from gan_jax.nets.stylegan2 import widths
 from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.cross_stylegan2 import roles
 from gan_jax.surgery.families.stylegan2_d import equalised, head, new_block, old_block, parts
+from gan_jax.surgery.families.stylegan2_layout import layouts
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
 
@@ -127,3 +129,6 @@ def _no_copies(case: Case, groups: set[str], why: str) -> None:
                     f"width='net2wider' would copy channels of {case.root}/{path}, and {why}; use width='silent' for "
                     f"{case.root!r}"
                 )
+
+
+__all__ = ["discriminator", "generator", "layouts", "roles"]

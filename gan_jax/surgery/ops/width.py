@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gan_jax.surgery.axes import parse
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
 from gan_jax.surgery.ops.select import check_keep, folded, keep_best, unfolded
 
@@ -79,7 +80,7 @@ def important_shape(shapes: Sequence[Shape], args: Args) -> Shape:
 def important(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """Keeps the most important channels, in their order: `keep` of those of `group` along each of `args["axes"]`.
 
-    `args["layout"]` has for each source its place among the leaves of the network and its axes, as `families.axes`
+    `args["layout"]` has for each source its place among the leaves of the network and its axes, as `surgery.axes`
     writes them, or None for one that says nothing of importance. All leaves of a group are given the same ones, and
     taking them by their place makes them keep the same channels. Equally important ones go to the lower index.
     """
@@ -117,8 +118,6 @@ def importance(arrays: Sequence[Any], texts: Sequence[str], sweeps: int) -> dict
       texts: their axes, as in a layout.
       sweeps: how often importance is passed back; as many as there are groups reaches all of them.
     """
-    from gan_jax.surgery.families.axes import parse  # which knows plans, which know operations
-
     xp = xp_of(*arrays)
     size: dict[tuple[str, str], Any] = {}  # (group, scale) -> squared norm of what is written there
     reads: list[tuple[str, str, list[str], Any]] = []  # group, scale, groups written, weights [in, out..]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gan_jax.config import CheckpointConfig, Config, ConfigError, DataConfig, MethodConfig, to_dict
+from gan_jax.config.serial import former_spelling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,7 @@ def cell_config(config: BenchmarkConfig, cell: CellId) -> Config:
 
 def config_hash(config: BenchmarkConfig, cell: CellId) -> str:
     """16 hex digits of everything that a cell's numbers depend on in the configuration."""
-    parts = to_dict(cell_config(config, cell)).items()
+    parts = former_spelling(to_dict(cell_config(config, cell))).items()
     run = {part: values for part, values in parts if part not in NO_MATTER and values}  # the image task says nothing
     said = {"run": run, "lpips": config.lpips}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

@@ -58,7 +58,7 @@ class Diagnosis:
         return out | self._judged(d, samples)
 
     def _judged(self, d: Variables, samples: np.ndarray) -> dict[str, float]:
-        n, classes = self.config.diagnose.images, getattr(self.config.net, "num_classes", 0)
+        n, classes = self.config.diagnose.images, self.config.net.num_classes
         labels = lambda images: images.labels if classes else None
         held_out = self._held_out
         sets = [self._train.images[:n], samples[:n], *([] if held_out is None else [held_out.images[:n]])]

@@ -17,7 +17,7 @@ from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import match
 
 
-def adafm(config: AdaFMConfig, pair: Pair) -> Method:
+def make(config: AdaFMConfig, pair: Pair) -> Method:
     """G's image-side convolutions under modulation, `d_blocks` blocks of D frozen.
 
     Raises:

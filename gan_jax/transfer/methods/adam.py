@@ -40,7 +40,7 @@ from gan_jax.trees import Tree, flatten, unflatten
 NETWORKS: tuple[Network, ...] = ("g", "d")
 
 
-def adam(config: AdAMConfig, pair: Pair) -> Method:
+def make(config: AdAMConfig, pair: Pair) -> Method:
     """Both networks start from the source; what is trained of them is decided by a probe.
 
     Raises:

@@ -39,7 +39,7 @@ from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
 
 
-def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
+def make(config: AttentionFusionConfig, pair: Pair) -> Method:
     """Queries, keys and gates are learned for `fuse_kimg`, then everything is fine-tuned.
 
     Raises:
@@ -107,7 +107,7 @@ def attention_fusion(config: AttentionFusionConfig, pair: Pair) -> Method:
 
 def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
     z = jax.ShapeDtypeStruct((2, pair.config.z_dim), jnp.float32)
-    return z, jax.ShapeDtypeStruct((2,), jnp.int32) if getattr(pair.config, "num_classes", 0) else None
+    return z, jax.ShapeDtypeStruct((2,), jnp.int32) if pair.config.num_classes else None
 
 
 def _with_gate(variables: Variables, changes: dict[str, Any]) -> Variables:

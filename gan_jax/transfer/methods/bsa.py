@@ -43,7 +43,7 @@ from gan_jax.transfer.scales import scales_and_shifts
 from gan_jax.trees import flatten, partition
 
 
-def bsa(config: BSAConfig, pair: Pair) -> Method:
+def make(config: BSAConfig, pair: Pair) -> Method:
     """G's scales and shifts and the latents `g/params/graft/latents/z [images, z_dim]`; D is left alone.
 
     Raises:

@@ -31,7 +31,7 @@ from gan_jax.transfer.correspondence import (
 from gan_jax.transfer.method import Method, networks_of
 
 
-def cdc(config: CDCConfig, pair: Pair) -> Method:
+def make(config: CDCConfig, pair: Pair) -> Method:
     """Everything is trained, D with a head for patches beside its own; G pays for similarities that change.
 
     Raises:

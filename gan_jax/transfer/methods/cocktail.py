@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import ConfigError, RootingConfig
+from gan_jax.config import CocktailConfig, ConfigError
 from gan_jax.fusion.merges.averages import average
 from gan_jax.fusion.rooting import DONOR, deal_generated
 from gan_jax.nets import Pair
@@ -30,7 +30,7 @@ from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_le
 NETWORKS: tuple[Network, ...] = ("g", "d")
 
 
-def cocktail(config: RootingConfig, pair: Pair) -> Method:
+def make(config: CocktailConfig, pair: Pair) -> Method:
     """Copies of the source learn the donors for `root_kimg` each, and their average is fine-tuned.
 
     Raises:

@@ -24,7 +24,7 @@ from gan_jax.transfer.correspondence import d_layers, g_layers, paired_features,
 from gan_jax.transfer.method import Method, networks_of
 
 
-def dcl(config: DCLConfig, pair: Pair) -> Method:
+def make(config: DCLConfig, pair: Pair) -> Method:
     """Everything is trained; each network pays for a contrast in its own features.
 
     Raises:

@@ -21,7 +21,7 @@ from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.teaching import check_lesson, teach
 
 
-def distillation(config: DistillationConfig, pair: Pair) -> Method:
+def make(config: DistillationConfig, pair: Pair) -> Method:
     """G is taught for `distil_kimg`, then everything is fine-tuned.
 
     Raises:

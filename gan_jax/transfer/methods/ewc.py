@@ -29,7 +29,7 @@ from gan_jax.trees import Tree
 MOVE = 0.01  # share of each weight that the cost of a balanced strength is that of
 
 
-def ewc(config: EWCConfig, pair: Pair) -> Method:
+def make(config: EWCConfig, pair: Pair) -> Method:
     """Both networks start from the source, everything is trained, G is held by importance.
 
     Raises:

@@ -22,7 +22,7 @@ from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import Tree
 
 
-def feature_distillation(config: FeatureDistillationConfig, pair: Pair) -> Method:
+def make(config: FeatureDistillationConfig, pair: Pair) -> Method:
     """Everything is trained; D is held to what the source's D sees.
 
     Raises:

@@ -35,7 +35,7 @@ from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_le
 from gan_jax.transfer.teaching import Rows, check_lesson, distil
 
 
-def feature_fusion(config: FeatureFusionConfig, pair: Pair) -> Method:
+def make(config: FeatureFusionConfig, pair: Pair) -> Method:
     """G attends to donors for `fuse_kimg`, is distilled for `distil_kimg`, then everything is fine-tuned.
 
     Raises:

@@ -11,6 +11,6 @@ from gan_jax.nets import Pair
 from gan_jax.transfer.method import Method, networks_of
 
 
-def finetune(config: FinetuneConfig, pair: Pair) -> Method:
+def make(config: FinetuneConfig, pair: Pair) -> Method:
     """The chosen networks start from the source, everything is trained."""
     return Method(starts=tuple(networks_of(config.networks)))

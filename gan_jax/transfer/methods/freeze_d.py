@@ -8,7 +8,7 @@ from gan_jax.transfer.layers import image_side
 from gan_jax.transfer.method import Method, networks_of
 
 
-def freeze_d(config: FreezeDConfig, pair: Pair) -> Method:
+def make(config: FreezeDConfig, pair: Pair) -> Method:
     """D's first layer, such as `from_rgb`, and the `blocks` blocks next to the image keep their weights.
 
     Raises:

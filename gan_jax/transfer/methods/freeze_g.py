@@ -11,7 +11,7 @@ from gan_jax.transfer.layers import latent_side
 from gan_jax.transfer.method import Method, networks_of
 
 
-def freeze_g(config: FreezeGConfig, pair: Pair) -> Method:
+def make(config: FreezeGConfig, pair: Pair) -> Method:
     """The first `blocks` layers of G (`pair.g_blocks`) keep their weights; D is trained whole.
 
     Raises:

@@ -19,7 +19,7 @@ from gan_jax.transfer.layers import kernels
 from gan_jax.transfer.method import Method, networks_of
 
 
-def fsgan(config: FSGANConfig, pair: Pair) -> Method:
+def make(config: FSGANConfig, pair: Pair) -> Method:
     """Both networks under factors of singular values."""
     adapters: dict[Network, Adapter] = {
         "g": singular_values(kernels(pair.g)),

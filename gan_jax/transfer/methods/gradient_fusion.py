@@ -32,7 +32,7 @@ from gan_jax.transfer.preparation import PrepareContext
 RULES = {"fisher": fisher_shares, "gradient_matching": matching_shares}
 
 
-def gradient_fusion(config: GradientFusionConfig, pair: Pair) -> Method:
+def make(config: GradientFusionConfig, pair: Pair) -> Method:
     """Shares are learned for `fuse_kimg`, then everything is fine-tuned.
 
     Raises:

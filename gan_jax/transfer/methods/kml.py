@@ -17,7 +17,7 @@ from gan_jax.transfer.layers import body, head, kernels
 from gan_jax.transfer.method import Method, networks_of
 
 
-def kml(config: KMLConfig, pair: Pair) -> Method:
+def make(config: KMLConfig, pair: Pair) -> Method:
     """G's kernels under gates; D is fine-tuned, or under gates too with its head trained whole."""
     gated = kernels(pair.g, lambda path, _: not path.startswith("mapping/"))
     adapters: dict[Network, adapt.Adapter] = {"g": adapt.kml(gated)}

@@ -21,7 +21,7 @@ from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import Tree
 
 
-def l2_sp(config: L2SPConfig, pair: Pair) -> Method:
+def make(config: L2SPConfig, pair: Pair) -> Method:
     """Everything is trained; each network that starts from the source is held to it by its strength."""
     d_strength = config.strength if config.d_strength is None else config.d_strength
     strengths: dict[Network, float] = {"g": config.strength, "d": d_strength}

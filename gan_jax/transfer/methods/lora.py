@@ -17,7 +17,7 @@ from gan_jax.transfer.layers import body, head, kernels
 from gan_jax.transfer.method import Method, networks_of
 
 
-def low_rank(config: LoRAConfig, nets: Networks) -> Method:
+def make(config: LoRAConfig, nets: Networks) -> Method:
     """Generators' kernels under additions of `rank`; D is fine-tuned, or under additions too with its head trained whole.
 
     Raises:

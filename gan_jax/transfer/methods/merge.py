@@ -36,7 +36,7 @@ OF_D = {"fisher": "uniform", "gradient_matching": "task_arithmetic", "regmean": 
 ROWS = 16  # examples in a batch of Gram matrices: patches of large maps take much memory
 
 
-def merged(config: MergeConfig, pair: Pair) -> Method:
+def make(config: MergeConfig, pair: Pair) -> Method:
     """Networks are merged, or one is chosen, then everything is fine-tuned.
 
     Raises:

@@ -33,7 +33,7 @@ from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_le
 from gan_jax.trees import Tree
 
 
-def minegan(config: MineGANConfig, pair: Pair) -> Method:
+def make(config: MineGANConfig, pair: Pair) -> Method:
     """G behind a miner, which a stage of its own trains first.
 
     Raises:

@@ -38,7 +38,7 @@ CHOSEN, COUNTS = "nada_chosen", "nada_counts"  # in extras, `[layers]`: what tra
 NEVER = ("mapping/**", "**/to_rgb/**", "**/noise_strength")
 
 
-def nada(config: NADAConfig, pair: Pair) -> Method:
+def make(config: NADAConfig, pair: Pair) -> Method:
     """G starts from the source; the encoder is what `transfer.clip` names.
 
     Raises:

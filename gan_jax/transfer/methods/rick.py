@@ -39,7 +39,7 @@ ENDS = ("**/to_rgb/kernel", "from_rgb/**", "**/from_rgb/**")  # what makes the i
 HELD, PRUNED, FISHER = "rick_held", "rick_pruned", "rick_fisher"  # in extras: network -> path of a kernel -> [out]
 
 
-def rick(config: RICKConfig, pair: Pair) -> Method:
+def make(config: RICKConfig, pair: Pair) -> Method:
     """Both networks start from the source.
 
     Raises:

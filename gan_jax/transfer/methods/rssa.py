@@ -32,7 +32,7 @@ from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cdc import relaxed
 
 
-def rssa(config: RSSAConfig, pair: Pair) -> Method:
+def make(config: RSSAConfig, pair: Pair) -> Method:
     """Everything is trained, D with a head for patches; G pays for correlations that change.
 
     Raises:

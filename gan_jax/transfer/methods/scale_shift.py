@@ -15,7 +15,7 @@ from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.scales import scales_and_shifts
 
 
-def scale_shift(config: ScaleShiftConfig, pair: Pair) -> Method:
+def make(config: ScaleShiftConfig, pair: Pair) -> Method:
     """G's scales and shifts; D is fine-tuned, or its head alone."""
     scales, adapter = scales_and_shifts(pair)
     return Method(

@@ -7,6 +7,6 @@ from gan_jax.nets import Pair
 from gan_jax.transfer.method import Method
 
 
-def scratch(config: ScratchConfig, pair: Pair) -> Method:
+def make(config: ScratchConfig, pair: Pair) -> Method:
     """Everything is fresh, everything is trained."""
     return Method()

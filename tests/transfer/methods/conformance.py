@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import Config, LossConfig, OptimConfig, TrainConfig
 from gan_jax.nets import build
-from gan_jax.nets.build import NETS
+from gan_jax.nets.build import family_maker
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.state import GanState
 from gan_jax.train.trainer import Trainer
@@ -97,7 +97,7 @@ def begin(config: Config, method: Method | None = None, **parts: Any) -> Begun:
 
 def conform(config: Config) -> Begun:
     """The method of a configuration, begun and compiled once however many questions are asked of it."""
-    return _conform(config, NETS[type(config.net)])
+    return _conform(config, family_maker(config.net))
 
 
 @functools.lru_cache(maxsize=4)

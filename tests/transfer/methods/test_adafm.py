@@ -3,7 +3,7 @@
 import pytest
 
 from gan_jax.config import AdaFMConfig, Config, ConfigError, MLPConfig, ResNetConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.nets.build import build
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import plan_transfer
 from tests.transfer.methods import conformance as ask
@@ -15,7 +15,7 @@ FROZEN = ("d/params/from_rgb/", "d/params/b4/")
 
 @pytest.mark.parametrize("fresh", [0, 1])
 def test_modulations_fresh_blocks_and_ds_upper_blocks_move(fresh, monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_convolved)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_convolved)
     config = ask.make_config(AdaFMConfig(d_blocks=1, fresh_blocks=fresh))
     whole = ("g/params/stem/",) if fresh else ()
     moves = lambda path: path.startswith((*MODULATIONS, *whole, "d/")) and not path.startswith(FROZEN)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import ConfigError, EWCConfig, FeatureDistillationConfig, L2SPConfig, ResNetConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import ConfigError, EWCConfig, FeatureDistillationConfig, L2SPConfig
+from gan_jax.nets.build import build
 from gan_jax.train.anneal import cosine
 from gan_jax.train.context import DOutput
 from gan_jax.transfer.methods import make_method
@@ -31,7 +31,7 @@ DRAWS = np.random.default_rng(0)
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 @pytest.mark.parametrize("config", [L2_SP, EWC, DISTILLATION], ids=["l2_sp", "ewc", "distillation"])

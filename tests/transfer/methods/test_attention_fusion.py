@@ -14,7 +14,7 @@ from gan_jax.fusion.attention import TEMPERATURE, Attention
 from gan_jax.fusion.mixture import ALIGN, BRANCH, DONORS, GATE
 from gan_jax.nets.build import build
 from gan_jax.transfer import fusing
-from gan_jax.transfer.methods.attention_fusion import attention_fusion
+from gan_jax.transfer.methods.attention_fusion import make as attention_fusion
 from gan_jax.trees import flatten
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.test_feature_fusion import MLP, prepared

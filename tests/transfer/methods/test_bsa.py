@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gan_jax.config import BSAConfig, ConfigError, ResNetConfig, StyleGAN2Config
+from gan_jax.config import BSAConfig, ConfigError, StyleGAN2Config
 from gan_jax.metrics import MetricError
-from gan_jax.nets.build import NETS, build
+from gan_jax.nets.build import build
 from gan_jax.nets.features.perceptual import perceptual_layers
 from gan_jax.tasks.image import draw_latents
 from gan_jax.tasks.model import load
@@ -30,7 +30,7 @@ CONFIG = ask.make_config(BSAConfig(images=24, noise=0.1))
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 @pytest.mark.usefixtures("toy")

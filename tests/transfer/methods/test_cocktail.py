@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import ConfigError, MLPConfig, ResNetConfig, RootingConfig
+from gan_jax.config import CocktailConfig, ConfigError, MLPConfig
 from gan_jax.fusion.merges.averages import average
 from gan_jax.fusion.rooting import DONOR, deal_generated
-from gan_jax.nets.build import NETS, build
+from gan_jax.nets.build import build
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.draws import Purpose, example_keys
 from gan_jax.train.extension import Extension
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.methods.cocktail import cocktail
+from gan_jax.transfer.methods.cocktail import make as cocktail
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start
 from tests.train.toy import NET, build_toy
@@ -31,7 +31,7 @@ MLP = MLPConfig(resolution=4, channels=1, z_dim=3, g_widths=(5,), d_widths=(8,))
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 def test_a_copy_plays_against_what_the_donor_makes(toy):
@@ -40,7 +40,7 @@ def test_a_copy_plays_against_what_the_donor_makes(toy):
     donor = jax.jit(pair.g.init)(jax.random.key(10))
     donor["params"]["to_rgb"]["bias"] += 3.0  # bright, whatever the latent
     method = Method(extension=Extension(transform=deal_generated), constants=lambda nets: {DONOR: donor})
-    config = ask.make_config(RootingConfig())
+    config = ask.make_config(CocktailConfig())
     begun = ask.begin(config, method)
     state, (_, metrics) = begun.state, begun.after(1)
     z = draw_latents(example_keys(state, Purpose.DONOR_LATENTS, 0, jnp.arange(8)), NET.z_dim)
@@ -53,7 +53,7 @@ def test_a_copy_plays_against_what_the_donor_makes(toy):
 
 def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
     """By a stage that moves every leaf by 1, then by 2: the average is the root and 1; with keys of their own."""
-    pair, transfer = build(MLP), RootingConfig(source="root", donors=("a", "b"), root_kimg=0.1)
+    pair, transfer = build(MLP), CocktailConfig(source="root", donors=("a", "b"), root_kimg=0.1)
     init = jax.jit(lambda key: {"g": pair.g.init(key), "d": pair.d.init(jax.random.fold_in(key, 1))})
     step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
     starts = {name: Start(init(jax.random.key(i)), history=step(name)) for i, name in enumerate(("root", "a", "b"))}
@@ -107,10 +107,10 @@ def test_averages_by_hand():
 )
 def test_what_cannot_be_is_an_error(options, message):
     with pytest.raises(ConfigError, match=message):
-        cocktail(RootingConfig(**options), build(MLP))
+        cocktail(CocktailConfig(**options), build(MLP))
 
 
 def test_the_roots_fit_into_the_run():
-    config = ask.make_config(RootingConfig(donors=("a", "b", "c"), root_kimg=0.4), net=MLP)
+    config = ask.make_config(CocktailConfig(donors=("a", "b", "c"), root_kimg=0.4), net=MLP)
     with pytest.raises(ConfigError, match="root_kimg 0.4 for each of 3 donors must be shorter than train.kimg 1"):
         config.validate()

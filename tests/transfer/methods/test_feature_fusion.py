@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import ConfigError, DistillationConfig, FeatureFusionConfig, MLPConfig, ResNetConfig
+from gan_jax.config import ConfigError, DistillationConfig, FeatureFusionConfig, MLPConfig
 from gan_jax.fusion import carried, teachers
 from gan_jax.fusion.features import fused
 from gan_jax.fusion.told import smaller
-from gan_jax.nets.build import NETS, build
+from gan_jax.nets.build import build
 from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
-from gan_jax.transfer.methods.distillation import distillation
-from gan_jax.transfer.methods.feature_fusion import attending, feature_fusion
+from gan_jax.transfer.methods.distillation import make as distillation
+from gan_jax.transfer.methods.feature_fusion import attending
+from gan_jax.transfer.methods.feature_fusion import make as feature_fusion
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
 from gan_jax.transfer.teaching import teach
@@ -38,7 +39,7 @@ BASE = FeatureFusionConfig(
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 def prepared(monkeypatch, transfer, method, net=MLP):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from gan_jax.config import FSGANConfig, ResNetConfig
-from gan_jax.nets.build import NETS
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.convolved import build_convolved
 
@@ -14,7 +13,7 @@ CONFIG = ask.make_config(FSGANConfig())
 
 @pytest.fixture
 def _convolved(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_convolved)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_convolved)
 
 
 @pytest.mark.usefixtures("_convolved")

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
 from gan_jax.cli.fuse import show
-from gan_jax.config import DistillationConfig, FeatureFusionConfig, LogConfig, MLPConfig, OptimConfig, RootingConfig
+from gan_jax.config import CocktailConfig, DistillationConfig, FeatureFusionConfig, LogConfig, MLPConfig, OptimConfig
 from gan_jax.nets.build import build
 from gan_jax.transfer.callbacks import Callbacks
 from gan_jax.transfer.run import run
@@ -26,7 +26,7 @@ METHODS = {
     "features": FeatureFusionConfig(fuse_kimg=0.032, distil_kimg=0.016, attention_width=4, drop=0.0),
     "aff": FeatureFusionConfig(fuse_kimg=0.016, distil_kimg=0.016, way="aff", points=("fc0",), drop=0.0),
     "teachers": DistillationConfig(distil_kimg=0.032),
-    "cocktail": RootingConfig(root_kimg=0.032),
+    "cocktail": CocktailConfig(root_kimg=0.032),
 }
 
 

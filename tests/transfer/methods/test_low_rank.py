@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config import KMLConfig, LoRAConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import KMLConfig, LoRAConfig, StyleGAN2Config
+from gan_jax.nets.build import build
 from gan_jax.transfer.methods import make_method
 from gan_jax.trees import flatten
 from tests.transfer.methods import conformance as ask
@@ -16,7 +16,7 @@ METHODS = {"lora": LoRAConfig, "kml": KMLConfig}
 
 @pytest.fixture(autouse=True)
 def _convolved(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_convolved)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_convolved)
 
 
 @pytest.mark.parametrize("name", METHODS)

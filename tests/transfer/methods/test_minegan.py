@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, StyleGAN2Config
+from gan_jax.nets.build import build
 from gan_jax.nets.fronts import with_front
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import Start
@@ -26,7 +26,7 @@ CONFIG = ask.make_config(MINE)
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 @pytest.mark.parametrize("moment", ["none", "prior"])

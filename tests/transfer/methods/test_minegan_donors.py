@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import MineGANConfig, MLPConfig, ResNetConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import MineGANConfig, MLPConfig
+from gan_jax.nets.build import build
 from gan_jax.nets.fronts.miner import NAME, init_miner, miner
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.draws import Purpose, example_keys
@@ -20,7 +20,7 @@ from gan_jax.transfer import start as start_room
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
-from gan_jax.transfer.methods.minegan import minegan
+from gan_jax.transfer.methods.minegan import make as minegan
 from gan_jax.transfer.start import Start
 from tests.train.games import PLAIN_SGD, gradients
 from tests.train.toy import build_toy
@@ -32,7 +32,7 @@ RATE = 10.0
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 def stage(pair, others=2, rate=RATE):

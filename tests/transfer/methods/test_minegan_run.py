@@ -18,7 +18,7 @@ from gan_jax.interop.sampler import sampler_of
 from gan_jax.nets.build import build
 from gan_jax.surgery import PlanError
 from gan_jax.tasks.sample import make_sampler
-from gan_jax.transfer.methods.minegan import minegan
+from gan_jax.transfer.methods.minegan import make as minegan
 from gan_jax.transfer.run import Callbacks, plan_transfer, run
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import run_config, save_pairs

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import ConfigError, NADAConfig, OptimConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import ConfigError, NADAConfig, OptimConfig, StyleGAN2Config
+from gan_jax.nets.build import build
 from gan_jax.transfer.encoders import ENCODERS, Encoder, embed_images, load_encoder, text_direction
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.methods.nada import FLOOR, directional
@@ -36,7 +36,7 @@ def stub(seed=0, size=16):
 def _stub(monkeypatch):
     monkeypatch.setitem(ENCODERS, "stub", stub)
     monkeypatch.setitem(ENCODERS, "small", lambda: stub(size=8))
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 ALL = ask.make_config(NADAConfig(clip="stub", layers=0))

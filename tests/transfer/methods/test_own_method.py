@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gan_jax import load
-from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig, ResNetConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import ConfigError, FinetuneConfig, MLPConfig
+from gan_jax.nets.build import build
 from gan_jax.tasks.model import save
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
@@ -28,7 +28,7 @@ from tests.transfer.methods import conformance as ask
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 def stay(ctx):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import BigGANConfig, MLPConfig, R3GANConfig, ResNetConfig, ScaleShiftConfig, StyleGAN2Config
-from gan_jax.nets.build import NETS, build
+from gan_jax.nets.build import build
 from gan_jax.transfer.adapters import attach, bake
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.scales import scales_and_shifts
@@ -19,7 +19,7 @@ STYLED = StyleGAN2Config(resolution=8, channels=1, z_dim=4, w_dim=4, mapping_lay
 
 @pytest.mark.parametrize("d_frozen", [False, True])
 def test_norms_move_against_d_or_its_head(d_frozen, monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     config = ask.make_config(ScaleShiftConfig(d_frozen=d_frozen))
     in_d = "d/params/head/" if d_frozen else "d/params/"
     begun = ask.conform(config)

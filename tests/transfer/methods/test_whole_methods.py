@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config import FinetuneConfig, FreezeDConfig, ResNetConfig, ScratchConfig
-from gan_jax.nets.build import NETS, build
+from gan_jax.config import FinetuneConfig, FreezeDConfig, ScratchConfig
+from gan_jax.nets.build import build
 from gan_jax.transfer.methods import make_method
 from gan_jax.trees import flatten
 from tests.train.toy import build_toy
@@ -18,7 +18,7 @@ FROZEN = ("d/params/from_rgb/", "d/params/b4/")  # the first layer and one block
 
 @pytest.fixture
 def toy(monkeypatch):
-    monkeypatch.setitem(NETS, ResNetConfig, build_toy)
+    monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
 @pytest.mark.usefixtures("toy")

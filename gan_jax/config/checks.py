@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from gan_jax.config import BSAConfig, Config, DCGANConfig, NADAConfig, StyleGAN2Config, TrainConfig
 from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
+from gan_jax.config.nets import family_title
+from gan_jax.config.training import TrainConfig
 from gan_jax.config.value_checks import value_problems
+
+if TYPE_CHECKING:
+    from gan_jax.config import Config
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -39,12 +44,13 @@ def _loss(config: Config) -> Iterator[str]:
     loss, optim = config.loss, config.optim
     if loss.name == "wasserstein" and loss.gp_lambda == 0:
         yield "loss.name wasserstein wants a gradient penalty; set loss.gp_lambda (10 in the paper)"
-    if loss.gp_lambda > 0 and isinstance(config.net, DCGANConfig):
+    if loss.gp_lambda > 0 and config.net.batch_norm_in_d:
         yield (
-            "loss.gp_lambda takes the gradient of each image by itself, but DCGAN's discriminator has batch norm; "
+            f"loss.gp_lambda takes the gradient of each image by itself, but {family_title(config.net)}'s discriminator has "
+            "batch norm; "
             "use a ResNetConfig (--net resnet), or r1_gamma"
         )
-    if loss.path_length > 0 and not isinstance(config.net, StyleGAN2Config):
+    if loss.path_length > 0 and not config.net.styles:
         yield "loss.path_length measures steps between styles, which only StyleGAN2 has; use --net stylegan2, or 0"
     if not 0 < loss.path_length_decay <= 1:
         yield f"loss.path_length_decay is {loss.path_length_decay:g}; use a share in (0, 1] (0.01 in the paper)"
@@ -91,8 +97,7 @@ def _train(config: Config) -> Iterator[str]:
         yield "data.classes is empty; name some classes, or use None for all"
     if train.batch > 0 and train.devices is not None and train.devices > 0 and train.batch % train.devices:
         yield f"train.batch {train.batch} does not divide over {train.devices} devices; use a multiple of {train.devices}"
-    alone = isinstance(config.transfer, (BSAConfig, NADAConfig))  # which train without a D
-    group = config.net.mbstd_group if isinstance(config.net, StyleGAN2Config) and not alone else 0
+    group = config.net.compared if config.transfer.adversarial else 0
     if 0 < group < train.batch and train.batch % group:
         yield (
             f"net.mbstd_group {group} does not divide train.batch {train.batch}, and D compares whole groups; use a multiple "

@@ -16,8 +16,9 @@ import dataclasses
 import functools
 import re
 
-from gan_jax.surgery.ops.arrays import Shape
-from gan_jax.surgery.plan import PlanError
+from gan_jax.trees import TreeError
+
+Shape = tuple[int, ...]
 
 FIXED = ("h", "w", "z", "rgb", "classes", "logit", "joined")  # axes that no permutation may touch: the world outside
 # sees them, or they hold several things side by side
@@ -71,7 +72,7 @@ def parse(text: str) -> Leaf:
     """Reads `"h w b4:b8/norm0 -> b8/conv0"`."""
     before, arrow, after = text.partition("->")
     if not arrow:
-        raise PlanError(f"axes {text!r} have no arrow; write 'read axes -> written axes'")
+        raise TreeError(f"axes {text!r} have no arrow; write 'read axes -> written axes'")
     axes: list[Axis] = []
     fused: list[tuple[int, int]] = []
     for side, reads in ((before, True), (after, False)):
@@ -83,7 +84,7 @@ def parse(text: str) -> Leaf:
     for i, axis in enumerate(axes):
         beside = names[i + 1 : i + 2] == ["w"] if axis.name == "h" else i > 0 and names[i - 1] == "h"
         if axis.name in ("h", "w") and not (axis.reads and beside):
-            raise PlanError(
+            raise TreeError(
                 f"axes {text!r}: {axis.name!r} is the height or width of a kernel or a map, which are read as 'h w'; "
                 "name a group of channels otherwise"
             )
@@ -97,11 +98,11 @@ def _axis(word: str, reads: bool) -> Axis:
     group, _, scale = name.partition(":")
     if group in FIXED:
         if group != word:
-            raise PlanError(
+            raise TreeError(
                 f"axis {word!r}: {group!r} is a fixed axis, without scale or size; name the group otherwise"
             )
         return Axis(None, None, reads, name=group)
     if not group or (size and not size.isdecimal()):
-        raise PlanError(f"axis {word!r} is no 'group', 'group:scale', 'group:read>written' or 'group=size'")
+        raise TreeError(f"axis {word!r} is no 'group', 'group:scale', 'group:read>written' or 'group=size'")
     over, _, written = scale.rpartition(">")
     return Axis(group, written or group, reads, int(size) if size else None, group, over or None)
