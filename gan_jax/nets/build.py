@@ -96,16 +96,20 @@ def build(config: NetConfig, axis_name: Any = None) -> Pair:
     if type(config) not in NETS:
         known = ", ".join(cls.__name__ for cls in NETS)
         raise ConfigError(f"no network for {type(config).__name__}; the known ones are {known}")
+    wide = bool(jax.config.read("jax_enable_x64"))
     try:
-        return _built(NETS[type(config)], config, axis_name)
+        return _built(NETS[type(config)], config, axis_name, wide)
     except TypeError:  # a list where a tuple belongs: nothing to remember the pair by
-        return _built.__wrapped__(NETS[type(config)], config, axis_name)
+        return _built.__wrapped__(NETS[type(config)], config, axis_name, wide)
 
 
 @functools.lru_cache(maxsize=32)
-def _built(make: Callable[..., Pair], config: NetConfig, axis_name: Any) -> Pair:
-    """A pair is pure, and JAX traces a function once for as long as it is the same: so are the pairs of one configuration."""
-    with jax.ensure_compile_time_eval():  # its example inputs outlive the trace in which it may be asked for
+def _built(make: Callable[..., Pair], config: NetConfig, axis_name: Any, wide: bool) -> Pair:
+    """A pair is pure, and JAX traces a function once for as long as it is the same: so are the pairs of one configuration.
+
+    Example inputs are kept with it: they outlive the trace in which it may be asked for, and are `wide` as floats are then.
+    """
+    with jax.ensure_compile_time_eval():
         return dataclasses.replace(make(config, axis_name), axis_name=axis_name)
 
 
