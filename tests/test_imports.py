@@ -21,7 +21,6 @@ ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augm
          "tasks", "fusion", "transfer", "report", "cli"]  # fmt: skip
 
 ALIASES = {
-    "checks": "config",
     "documents": "trees",
     "files": "extras",
     "seeds": "trees",

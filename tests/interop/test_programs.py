@@ -150,7 +150,7 @@ def test_onnx_in_its_runtime(config, tmp_path):
     export_onnx(tmp_path / "x.onnx", config, variables, images="float32", about={"licence": "MIT", "history": [{}]})
     session = runtime.InferenceSession(str(tmp_path / "x.onnx"), providers=["CPUExecutionProvider"])
     said = session.get_modelmeta().custom_metadata_map
-    assert said["licence"] == "MIT" and json.loads(said["net"])["kind"] == type(config).__name__
+    assert said["licence"] == "MIT" and json.loads(said["net"])["kind"] == kind_of(config)
     assert [one.shape for one in session.get_inputs()] == [["b", config.z_dim]]
     function = jax.jit(sampler_of(widened(config), variables, "float32").function)
     for n in (1, 5):
