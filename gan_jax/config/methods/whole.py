@@ -16,11 +16,13 @@ class TransferConfig:
     Attributes:
       fuses: whether it makes one pair of several sources, and wants donors.
       adversarial: whether D plays; without it nothing is judged, and D neither trains nor warms up.
+      several: whether it is made of other methods.
       images: how many training images there are, where the method wants to know: None until the data say it.
     """
 
     fuses: ClassVar[bool] = False
     adversarial: ClassVar[bool] = True
+    several: ClassVar[bool] = False
     images: ClassVar[int | None] = 0
 
     @property
