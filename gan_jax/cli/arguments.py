@@ -206,16 +206,17 @@ def _chained(old: Any, names: Sequence[str]) -> ChainConfig:
 
 
 def _chain_words(argv: Sequence[str], config: Any) -> list[str]:
-    """The words as the parser has them: `--transfer.lora.rank 2` is an option of the chain's method that is called so."""
+    """The words as the parser has them: an option `transfer.lora.rank` is one of the chain's method that is called so."""
     if not isinstance(config, Config) or not isinstance(config.transfer, ChainConfig):
         return list(argv)
-    places = {kind_of(method): str(i) for i, method in enumerate(config.transfer.methods)}
+    places = {kind_of(method).replace("_", "-"): str(i) for i, method in enumerate(config.transfer.methods)}
     words = []
     for word in argv:
-        name, _, rest = word.removeprefix("--transfer.").partition(".")
-        if word.startswith("--transfer.") and (place := places.get(name.replace("-", "_"))) and rest:
-            word = f"--transfer.methods.{place}.{rest}"
-        words.append(word)
+        part, name, rest = [*word.split(".", 2), "", ""][:3]
+        place = (
+            places.get(name.replace("_", "-")) if part.endswith("transfer") and part.startswith("--") and rest else None
+        )
+        words.append(word if place is None else f"{part}.methods.{place}.{rest}")
     return words
 
 
