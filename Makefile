@@ -8,8 +8,9 @@ PYTEST_ARGS ?=
 # Compiling is most of the work, and uses one core: a process for each, all tests of a file in one of them.
 PARALLEL    := -n auto --maxprocesses 4 --dist loadfile
 DEMO_ARGS   ?=
+MUTANTS_ARGS ?=
 
-.PHONY: demo test test-slow test-peers lint docs format bench clean help
+.PHONY: demo test test-slow test-peers mutants lint docs format bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +18,7 @@ help:
 	@echo "make test    lint, documentation, then every test (PYTEST_ARGS='tests/cli -x' for a part)"
 	@echo "make test-slow  the long tests: kills, parities, the demo"
 	@echo "make test-peers  parity with pytorch-fid, torch-fidelity, clean-fid, lpips, torchvision, mimicry, mergekit, in $(PEERS)"
+	@echo "make mutants small faults put into a copy: does a test fail? (MUTANTS_ARGS='--only losses')"
 	@echo "make docs    the documentation as pages, in build/docs; a link that leads nowhere fails"
 	@echo "make lint    ruff (rules and format) and the type checker"
 	@echo "make format  let ruff rewrite the files"
@@ -28,6 +30,10 @@ demo: $(VENV)/.installed
 
 test: lint docs
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+# Small faults, one at a time in a copy, and whether a test fails.
+mutants: $(VENV)/.installed-dev
+	$(BIN)/python tools/mutants.py $(MUTANTS_ARGS)
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

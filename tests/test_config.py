@@ -115,6 +115,23 @@ def test_families_that_begin_at_4_px_may_be_of_8_px():
         assert Config(net=net).validate().net.resolution == 8
 
 
+def test_groups_divide_the_channels_inside_a_block():
+    """4 of 6 x 2; the 6 outside need not."""
+    Config(net=c.R3GANConfig(widths=(6,), cardinality=(4,), expansion=2)).validate()
+
+
+def test_defaults_that_numbers_depend_on():
+    """A run without options is the same game in every version."""
+    config = Config()
+    assert (config.optim.lr, config.optim.b1, config.optim.b2) == (2e-4, 0.0, 0.9)
+    assert (config.ema.half_life_kimg, config.ema.rampup) == (10.0, 0.05)
+    assert (config.augment.ada_target, config.augment.ada_kimg) == (0.6, 500.0)
+    assert (config.train.batch, config.train.d_steps, config.train.steps_per_dispatch) == (32, 1, 8)
+    loss = config.loss
+    assert (loss.name, loss.lecam_decay, loss.zcr_sigma) == ("hinge", 0.99, 0.03)
+    assert (loss.path_length_interval, loss.path_length_decay, loss.path_length_shrink) == (4, 0.01, 2)
+
+
 def test_the_defaults_are_valid():
     config = Config()
     assert config.validate() is config
@@ -267,6 +284,7 @@ def test_no_value_breaks_the_checks(odd):
     [
         ("train", "seed", -1, "use a whole number from 0 to 2^64 - 1"),
         ("train", "batch", 0, "it must be positive"),
+        ("train", "batch", True, "use a whole number"),
         ("train", "kimg", float("nan"), "use a finite number"),
         ("train", "devices", 1.5, "use a whole number or None"),
         ("net", "resolution", 2**30, "use at most 8192 px"),

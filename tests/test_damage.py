@@ -101,6 +101,7 @@ def test_damage_is_told(name, tmp_path):
         ({"train": {"batch": 10**400}}, r"config\.train\.batch is 10+\.\.\.; a number of at most 64 bits"),
         ({"optim": {"lr": 10**20}}, r"config\.optim\.lr is 100000000000000000000; a number of at most 64 bits"),
         ({"optim": {"lr": float("nan")}}, r"config\.optim\.lr is nan; use a finite number"),
+        ({"optim": {"lr": float("inf")}}, r"config\.optim\.lr is inf; use a finite number"),
         ({"optim": {"lr": True}}, r"config\.optim\.lr must be float, not True"),
         ({"train": {"batch": "8"}}, r"config\.train\.batch must be int, not '8'"),
         ({"net": {"kind": ["ResNetConfig"]}}, r"config\.net\.kind is \['ResNetConfig'\]; use one of"),
@@ -125,7 +126,7 @@ def test_true_is_no_number_among_choices():
 def test_sizes_that_cannot_be_meant(field):
     """Refused before a shape is made of them."""
     values = net_to_dict(c.DCGANConfig()) | {field: 2**30}
-    with pytest.raises(ConfigError, match=rf"net\.{field} is 1073741824; at most"):
+    with pytest.raises(ConfigError, match=rf"net\.{field} is 1073741824; use at most"):
         net_from_dict(values)
     with pytest.raises(ConfigError, match=rf"net\.{field} is 1073741824; (use )?at most"):
         Config(net=c.DCGANConfig(**{field: 2**30})).validate()

@@ -88,6 +88,18 @@ def with_colour(config: Config, argv: Sequence[str]) -> Chosen:
     return Chosen(found.config, found.lines)
 
 
+def with_stages(config: Config, argv: Sequence[str], start: Path | None) -> Chosen:
+    """A configuration whose stages leave something of a short --train.kimg to the run proper, and a line that says so.
+
+    Lengths of stages that were typed stay, as those of an experiment or a run (`start`) do.
+    """
+    if start is not None:
+        return Chosen(config, ())
+    from gan_jax.config.stages import shorten_stages
+
+    return Chosen(*shorten_stages(config, given_options(argv)))
+
+
 def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: bool) -> Chosen:
     named, method = peek(words, "--transfer.source"), peek(words, "--method")
     if named == NONE:
@@ -107,7 +119,7 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
     from gan_jax.data import survey
 
     data: DataConfig = parse(_Data, _only(words, "--data."), verb=verb).data
-    seen = survey(data.source, data.classes, data.bad)
+    seen = survey(data.source, data.classes, data.bad, whole=None)  # what is counted here is what trains
     source = None
     if not fresh:
         wanted = () if peek(words, "--net") is not None else net_fields(given)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, parse_run, run_folder
-from gan_jax.cli.choosing import data_spec, parse_or_choose
+from gan_jax.cli.choosing import data_spec, parse_or_choose, with_stages
 from gan_jax.cli.train import start_run
 from gan_jax.cli.transfer import plan_of, plan_text
 from gan_jax.config import (
@@ -60,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
         args, lines = parse_or_choose(Fuse, words, verb="fuse", base=base)
     else:
         args, lines = parse_run(Fuse, words, verb="fuse", base=base), ()
-    config = with_donors(args.config, args.donors, args.target).validate()
+    config, shortened = with_stages(with_donors(args.config, args.donors, args.target), words, args.start)
+    config, lines = config.validate(), (*lines, *shortened)
     folder = run_folder(args.out, args.start, config)
     plan = plan_of(config)
     if args.plan == "full":

@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     for root, tree in found.variables.items():
         print(f"{root}: {count(tree['params']):,} parameters")
     print(printable(found.account))
+    for text in found.notes:
+        print(printable(f"note: {text}"))
     for path, words in found.made.items():
         print(f"  {path}: not in the file; made: {words}")
     print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")

@@ -25,6 +25,7 @@ class RankSources:
 
     The source of the highest recall is the best bet (Grigoryev et al., ICLR 2022); precision and FD, which are shown
     beside it, are worse predictors: they praise a source that looks like the target, not one that reaches all of it.
+    Where no source reaches any of it, none is recommended.
     """
 
     # weights folders, run folders or embedded:NAME; a data set as first word is the target; none = the pairs of this machine
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     check_seed(args.seed, "--seed")
     from gan_jax.report.table import print_table
     from gan_jax.transfer.candidates import candidates
-    from gan_jax.transfer.diagnostics import rank_sources
+    from gan_jax.transfer.diagnostics import advice, rank_sources
     from gan_jax.transfer.models import unfinished
 
     sources = args.sources or tuple(candidates())
@@ -52,11 +53,7 @@ def main(argv: Sequence[str]) -> int:
     print_table(table(ranking), f"Sources for {args.data.source}")
     for note in ranking.notes:
         print(printable(f"note: {note}"))
-    best = ranking.scores[0]
-    if best.recall > 0:
-        print(f"recommended: {best.source} (recall {best.recall:.3f} on {ranking.features})")
-    else:
-        print(f"no source reaches the target (recall 0 on {ranking.features}); the nearest by KID: {best.source}")
+    print(printable(advice(ranking)))
     return 0
 
 
@@ -76,7 +73,7 @@ def data_as_option(argv: Sequence[str]) -> list[str]:
 
 
 def table(ranking: Ranking) -> Table:
-    """One row for each source, the recommended one first."""
+    """One row for each source, the best one first."""
     from gan_jax.report.table import Column, Table
 
     columns = (

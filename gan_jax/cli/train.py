@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, config_file, parse_run, peek, run_folder
-from gan_jax.cli.choosing import parse_or_choose, with_colour
+from gan_jax.cli.choosing import parse_or_choose, with_colour, with_stages
 from gan_jax.config import Config, ConfigError, MethodName
 from gan_jax.files import typed
 from gan_jax.presets import PRESETS, preset
@@ -32,7 +32,7 @@ class Train:
 
     Exit codes: 0 done; 2 cannot run as asked; 3 stopped on a problem that it found (values that are not finite, a
     full disk, a damaged checkpoint); 75 stopped by SIGTERM and 130 by Ctrl-C after saving, the same command goes on from
-    there. Before the first step either ends at once and leaves nothing behind.
+    there. Before the first step either ends at once and leaves nothing behind but what a method's stages made, once over.
 
     Of a run that is there, logging (--log), checkpoints, evaluations, diagnoses and --train.devices may be changed, and it
     may be made longer (--train.kimg). For everything else --fork NEW begins a new run at its newest checkpoint.
@@ -79,6 +79,8 @@ def main(argv: Sequence[str]) -> int:
     config = args.config
     if name is None and not lines:
         config, lines = with_colour(config, argv)
+    config, shortened = with_stages(config, argv, args.start)
+    lines = (*lines, *shortened)
     return start_run(config.validate(), folder, args.at, args.fallback, args.against, fork=origin, notes=lines)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import NetName, run_folder
-from gan_jax.cli.choosing import parse_or_choose
+from gan_jax.cli.choosing import parse_or_choose, with_stages
 from gan_jax.cli.train import start_run
 from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, ScratchConfig
 
@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args, lines = parse_or_choose(Transfer, argv, verb="transfer", base=Config(transfer=FinetuneConfig()))
     config = args.config if lines else check_transfers(args.config, verb="transfer")
-    config = config.validate()
+    config, shortened = with_stages(config, argv, args.start)
+    config, lines = config.validate(), (*lines, *shortened)
     plan = None if isinstance(config.transfer, ScratchConfig) else plan_of(config)
     if plan is not None and args.plan == "full":
         print(plan, flush=True)

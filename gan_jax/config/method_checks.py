@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from gan_jax.config import (
     NADAConfig,
     ScaleShiftConfig,
 )
+from gan_jax.config.stages import dispatches, leaves_nothing, stages_of
 
 
 def method_problems(config: Config) -> Iterator[str]:
@@ -36,37 +36,27 @@ def method_problems(config: Config) -> Iterator[str]:
         yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
     if 0 < config.train.kimg <= transfer.d_warmup_kimg:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
-    yield from stage_problems(config)
+    yield from _stages(config)
     if isinstance(transfer, BSAConfig):
         yield from _bsa(config)
 
 
-def stage_counts(transfer: Any) -> dict[str, int]:
-    """How often each stage of a method is gone through before the run proper, by the name of its length."""
-    if hasattr(transfer, "root_kimg"):
-        return {"root_kimg": len(transfer.donors)}
-    names = [name for name in STAGES if hasattr(transfer, name)]
-    if getattr(transfer, "collapse", "distil") == "mean":
-        names = [name for name in names if name != "distil_kimg"]
-    return dict.fromkeys(names, 1)
-
-
-def stage_problems(config: Config) -> Iterator[str]:
+def _stages(config: Config) -> Iterator[str]:
     """Whether the stages before the run proper leave it something to train; each is whole dispatches."""
-    transfer: Any = config.transfer
-    counts = stage_counts(transfer)
-    stages = [getattr(transfer, name) for name, count in counts.items() for _ in range(count)]
-    told = " and ".join(f"transfer.{name} {getattr(transfer, name):g}" for name in counts)
-    if "root_kimg" in counts:
-        told += f" for each of {len(transfer.donors)} donors"
-    train = config.train
-    span = train.batch * train.d_steps * train.steps_per_dispatch
-    if train.kimg <= 0 or span <= 0 or not all(0 <= stage < math.inf for stage in (train.kimg, *stages)):
+    if not leaves_nothing(config):
         return
-    dispatches = lambda kimg: -(-int(round(kimg * 1000)) // span)
-    if sum(stages) > 0 and sum(map(dispatches, stages)) >= dispatches(train.kimg):
-        rounded = " (in whole dispatches)" if sum(stages) < train.kimg else ""
-        yield f"{told} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune"
+    train, stages = config.train, stages_of(config.transfer)
+    words = " and ".join(
+        f"transfer.{s.name} {s.kimg:g}{f' for each of {s.times} donors' if s.name == 'root_kimg' else ''}"
+        for s in stages
+    )
+    rounded = " (in whole dispatches)" if sum(s.kimg * s.times for s in stages) < train.kimg else ""
+    remedy = ""
+    if train.steps_per_dispatch > 1 and dispatches(config, train.kimg) <= sum(s.times for s in stages if s.kimg):
+        remedy = (
+            f"; a dispatch is train.steps_per_dispatch {train.steps_per_dispatch} batches of {train.batch}: use fewer"
+        )
+    yield f"{words} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune{remedy}"
 
 
 def _frozen_networks(transfer: FinetuneConfig) -> str:
@@ -84,7 +74,6 @@ def _bsa(config: Config) -> Iterator[str]:
         yield f"train.d_steps is {config.train.d_steps}, but bsa plays without a D; use 1"
 
 
-STAGES = ("mine_kimg", "probe_kimg", "warmup_kimg", "fuse_kimg", "distil_kimg")  # images shown before the run proper
 FROZEN: dict[type, str] = {  # methods that keep leaves of the source as they are -> the networks that these are in
     FreezeDConfig: "d",
     FreezeGConfig: "g",

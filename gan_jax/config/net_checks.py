@@ -15,14 +15,10 @@ from gan_jax.config.nets import (
     SNGANConfig,
     StyleGAN2Config,
 )
-from gan_jax.config.serial import absurd
 
 
 def net_problems(net: NetConfig) -> Iterator[str]:
-    """One line for everything that is wrong with a pair's configuration."""
-    if wrong := [f"net.{text}" for text in absurd(net)]:
-        yield from wrong
-        return
+    """One line for everything that is wrong with a pair's configuration, whose values are of their kinds and sizes."""
     for check in CHECKS[type(net)]:
         yield from check(net)
     if net.channels not in (1, 3, 4) and not (isinstance(net, MLPConfig) and net.resolution == 1):

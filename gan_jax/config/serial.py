@@ -6,19 +6,16 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
+from gan_jax.config.limits import BITS, size_problems
 from gan_jax.config.nets import NetConfig
 from gan_jax.documents import read_document, shown
 from gan_jax.trees import did_you_mean, flatten
 
 T = TypeVar("T")
-
-BITS = 64  # of a whole number; seeds use them all
-SIDE = 2**13  # largest resolution of networks, px
-WIDE = 2**24  # largest whole number in a network's configuration
 
 
 class ConfigError(ValueError):
@@ -85,19 +82,9 @@ def net_to_dict(config: NetConfig) -> dict[str, Any]:
 def net_from_dict(values: Any, where: str = "net") -> NetConfig:
     """The inverse of `net_to_dict`; refuses sizes that no network of these families has."""
     net = _parse(NetConfig, values, where)
-    if text := next(absurd(net), None):
+    if text := next(size_problems(net), None):
         raise ConfigError(f"{where}.{text}")
     return net
-
-
-def absurd(net: NetConfig) -> Iterator[str]:
-    """One line for every size of a network that cannot be meant, before anything of that size is made."""
-    for field in dataclasses.fields(net):
-        value = getattr(net, field.name)
-        limit = SIDE if field.name == "resolution" else WIDE
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int) and abs(number) > limit:
-                yield f"{field.name} is {number}; at most {limit} is possible"
 
 
 def differences(a: Any, b: Any) -> list[str]:

@@ -10,11 +10,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal, Union
 
-from gan_jax.config.serial import BITS, SIDE
+from gan_jax.config.limits import whole_number_problem
 from gan_jax.documents import shown
 from gan_jax.trees import did_you_mean
-
-LARGEST = 2**31 - 1  # of whole numbers: counts and sizes are 32 bits wide on devices
 
 
 def value_problems(config: Any) -> Iterator[str]:
@@ -38,7 +36,8 @@ def part_problems(part: str, values: Any) -> Iterator[str]:
             yield f"{name} is {_show(value)}; {wanted}"
             continue
         for number in value if isinstance(value, (tuple, list)) else (value,):
-            if problem := _number_problem(field.name, number):
+            infinite = isinstance(number, float) and not math.isfinite(number)
+            if problem := "use a finite number" if infinite else whole_number_problem(part, field.name, number):
                 yield f"{name} is {_show(value)}; {problem}"
                 break
 
@@ -74,18 +73,6 @@ def _fits(hint: Any, value: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return not isinstance(hint, type) or isinstance(value, hint)
-
-
-def _number_problem(field: str, value: Any) -> str | None:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "use a finite number"
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    if field.endswith("seed"):
-        return None if 0 <= value < 2**BITS else "use a whole number from 0 to 2^64 - 1"
-    if field == "resolution" and value > SIDE:
-        return f"use at most {SIDE} px"
-    return None if abs(value) <= LARGEST else "use a number below 2^31"
 
 
 def _noun(hint: Any) -> str:

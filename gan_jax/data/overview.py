@@ -49,6 +49,7 @@ class Survey:
       classes: (label, name, images) of each class, in the order of labels; the name is the label where there is none.
       left_out: files that cannot be read: (name, reason).
       others: files that nobody means as images, by their ending.
+      whole: whether damage behind headers would have been found, so that `count` is what a reader finds.
       notes: sentences about labels, depth and files left out.
     """
 
@@ -66,16 +67,23 @@ class Survey:
     left_out: tuple[tuple[str, str], ...] = ()
     others: Counter[str] = dataclasses.field(default_factory=Counter)
     notes: tuple[str, ...] = ()
+    whole: bool = True
 
 
-def survey(spec: Any, classes: Iterable[int | str] | None = None, bad: Bad = "skip", *, whole: bool = False) -> Survey:
+WHOLE_PX = 500_000_000  # pixels of files that are decoded for their number alone: some seconds
+
+
+def survey(
+    spec: Any, classes: Iterable[int | str] | None = None, bad: Bad = "skip", *, whole: bool | None = False
+) -> Survey:
     """Says what a data set holds.
 
     Args:
       spec: what `load` takes.
       classes: names or labels of the classes to count; None for all.
       bad: "fail" refuses files that cannot be read, with all their names.
-      whole: decode every file, so that damage behind a header is found, too.
+      whole: decode every file, so that damage behind a header is found, too; None where they have `WHOLE_PX` pixels
+        together at most.
 
     Raises:
       DataError: nothing can be read, labels that do not fit the images, or a class that is not there.
@@ -96,18 +104,16 @@ def survey(spec: Any, classes: Iterable[int | str] | None = None, bad: Bad = "sk
     return _of_images(load(spec, classes=classes))
 
 
-def _of_files(files: Files, name: str, classes: Iterable[int | str] | None, bad: Bad, whole: bool) -> Survey:
+def _of_files(files: Files, name: str, classes: Iterable[int | str] | None, bad: Bad, whole: bool | None) -> Survey:
     listing = list_images(files)
     images, labels = chosen_images(listing, classes, name)
-    left_out = list(listing.left_out)
-    facts: list[Facts] = []
-    kept: list[int] = []
-    for i, (file, found) in enumerate(read_headers(files, images, whole=whole)):
-        if isinstance(found, BadImage):
-            left_out.append((file, found.reason))
-        else:
-            kept.append(i)
-            facts.append(found)
+    found = list(read_headers(files, images, whole=bool(whole)))
+    if whole is None:
+        whole = sum(fact.width * fact.height for _, fact in found if not isinstance(fact, BadImage)) <= WHOLE_PX
+        found = list(read_headers(files, images, whole=True)) if whole else found
+    kept = [i for i, (_, fact) in enumerate(found) if not isinstance(fact, BadImage)]
+    facts = [fact for _, fact in found if not isinstance(fact, BadImage)]
+    left_out = [*listing.left_out, *((file, fact.reason) for file, fact in found if isinstance(fact, BadImage))]
     left_out.sort()
     refuse(left_out, bad, files.root)
     if not facts:
@@ -115,7 +121,7 @@ def _of_files(files: Files, name: str, classes: Iterable[int | str] | None, bad:
     notes = (*listing.labels.notes, *sentences(facts, Shape()))
     return _make(
         name, facts, None if labels is None else labels[kept], listing.labels.class_names, tuple(left_out),
-        suffixes(listing.others), notes, Counter(f.kind for f in facts),
+        suffixes(listing.others), notes, Counter(f.kind for f in facts), whole,
     )  # fmt: skip
 
 
@@ -139,6 +145,7 @@ def _of_images(images: Images) -> Survey:
 def _make(
     name: str, facts: list[Facts], labels: np.ndarray | None, class_names: tuple[str, ...] | None,
     left_out: tuple[tuple[str, str], ...], others: Counter[str], notes: tuple[str, ...], kinds: Counter[str],
+    whole: bool = True,
 ) -> Survey:  # fmt: skip
     classes = ()
     if labels is not None:
@@ -160,6 +167,7 @@ def _make(
         left_out=left_out,
         others=others,
         notes=notes,
+        whole=whole,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from gan_jax.data.classes import gap_note
 from gan_jax.data.decode import decode
 from gan_jax.data.files import Bad, open_archive, open_folder, open_zip, read_files
 from gan_jax.data.fit import Fit, Shape, fit_pixels
@@ -190,7 +191,9 @@ def read_npz(rest: str, shape: Shape) -> Images:
         raise DataError(f"{path} cannot be read as npz: {error}") from error
     except Exception as error:  # zip, zlib, header and size errors of numpy have no common base
         raise DataError(f"{path} cannot be read as npz: {error}") from error
-    return from_arrays(images, labels, name=f"npz:{path}")
+    found = from_arrays(images, labels, name=f"npz:{path}")
+    note = None if found.labels is None or not len(found) else gap_note(found.labels)
+    return found if note is None else dataclasses.replace(found, notes=(*found.notes, note))
 
 
 def existing(path: str, what: str) -> Path:

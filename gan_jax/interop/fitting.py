@@ -14,7 +14,6 @@ from gan_jax.nets.fronts import BRANCH, with_front
 from gan_jax.trees import did_you_mean, flatten
 
 NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a manifest's leaves -> network of the pair
-SIDE, WIDE = 2**13, 2**24  # largest resolution, and largest whole number otherwise
 DEEP = 64  # layers beyond one for each leaf
 
 
@@ -79,12 +78,10 @@ def named_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
 
 
 def _check_sizes(net: NetConfig, leaves: int) -> None:
+    """Whether so many leaves can be of networks that are so deep."""
     for field in dataclasses.fields(net):
         value = getattr(net, field.name)
         numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]
-        limit = SIDE if field.name == "resolution" else WIDE
-        if any(abs(n) > limit for n in numbers):
-            raise ConfigError(f"net.{field.name} is {value}; at most {limit} is possible")
         if ("layers" in field.name or "blocks" in field.name) and sum(numbers) > leaves + DEEP:
             raise ConfigError(f"net.{field.name} is {value}, of weights with {leaves} leaves")
 

@@ -14,7 +14,7 @@ from gan_jax.interop.finite import negative_variances
 from gan_jax.interop.foreign import ForeignError, read_foreign
 from gan_jax.interop.layouts import LAYOUTS, Beside, Found, native
 from gan_jax.interop.links import Account, ForeignLayoutError, check_values, import_tensors
-from gan_jax.interop.parts import networks_of, unwrapped
+from gan_jax.interop.parts import ASKED, networks_of, unwrapped
 from gan_jax.nets import build
 from gan_jax.surgery.provenance import import_step
 from gan_jax.trees import did_you_mean, flatten, match, unflatten
@@ -42,6 +42,7 @@ class Imported:
       files: what the names of its tensors begin with in `account` and `sources` -> the file: "" where there is one
         file, "g." and "d." where there are two.
       before: what a file of this library says of its weights: `history`, `licence`.
+      notes: sentences about what the networks may have lost: kernels of 8 bits, parts of layers that were left out.
     """
 
     layout: str
@@ -52,6 +53,7 @@ class Imported:
     made: dict[str, str]
     files: dict[str, File]
     before: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def check(self) -> Imported:
         """The same, if its networks can be computed with: no running variance is below zero.
@@ -73,7 +75,8 @@ class Imported:
         formats = " and ".join(dict.fromkeys(file.format for file in self.files.values()))
         return {
             "licence": licence or self.before.get("licence"),
-            "imported": {"format": formats, "ignored": self.account.ignored},
+            "imported": {"format": formats, "ignored": self.account.ignored}
+            | ({"notes": [*self.notes]} if self.notes else {}),
             "history": [*self.before.get("history", []), step],
         }
 
@@ -109,7 +112,8 @@ def import_file(
     parts = {}
     for start, file in read.items():
         try:
-            parts[start] = networks_of(file.tensors, ignore if d is None else _covering(ignore, file.tensors))
+            patterns = ignore if d is None else _covering(ignore, file.tensors)
+            parts[start] = networks_of(file.tensors, patterns, file.values)
         except ForeignLayoutError as error:
             raise ForeignLayoutError(f"{paths[start]}: {error}") from error
     if d is not None and (
@@ -141,10 +145,41 @@ def import_file(
             )
         made = {path: how.words for path, how in found.made.items()}
         before = native.said_before(beside) if entry is native.LAYOUT else {}
-        return Imported(name, found.config, variables, account, sources, made, files, before).check()
+        arrays = {origin[plain]: array for plain, array in tensors.items()}
+        arrays |= {start + own: array for start, file in read.items() for own, array in file.tensors.items()}
+        notes = (*_narrow(arrays, account), *_left_parts(arrays, account))
+        return Imported(name, found.config, variables, account, sources, made, files, before, notes).check()
     beside_it = f" ({len(left)} more left out)" if left else ""
     raise ForeignLayoutError(f"{what}, {len(tensors)} tensors{beside_it}, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip
+
+
+def _narrow(arrays: Mapping[str, np.ndarray], account: Account) -> list[str]:
+    """What is to be said of kernels of 8 bits, of which scales may have been lost."""
+    narrow = [name for name in account.used if arrays[name].dtype.itemsize == 1]
+    if not narrow:
+        return []
+    more = f" and {len(narrow) - 1} more tensors" if len(narrow) > 1 else ""
+    return [
+        f"{narrow[0]!r}{more} of {arrays[narrow[0]].dtype.name}, numbers of 8 bits: no scale is in the file, and they are "
+        "taken as they stand; if the program that wrote them keeps scales elsewhere, convert them to float32 there"
+    ]
+
+
+def _left_parts(arrays: Mapping[str, np.ndarray], account: Account) -> list[str]:
+    """What is to be said of parts of layers that the user left out, though the layer is used."""
+    layers = {name.rpartition(".")[0] for name in account.used}
+    gone = [
+        name for name, why in account.ignored.items() if why.startswith(ASKED) and name.rpartition(".")[0] in layers
+    ]
+    return [
+        f"{name!r} (values up to {float(np.abs(arrays[name].astype(np.float64)).max(initial=0)):.3g}) is left out of a layer "
+        "that is used: the network is another function than the file's; fine-tune it"
+        for name in gone
+        if np.issubdtype(arrays[name].dtype, np.number)
+        and np.any(arrays[name])
+        and not name.endswith("num_batches_tracked")
+    ]
 
 
 def _covering(patterns: Sequence[str], names: Iterable[str]) -> list[str]:

@@ -157,8 +157,7 @@ def import_tensors(
             account.ignored[name] = reason
         else:
             raise ForeignLayoutError(
-                f"{what} has a tensor {name!r} {list(array.shape)} that no rule knows{did_you_mean(name, links)}"
-                f"{advice.format(name)}"
+                f"{what} has a tensor {name!r} {list(array.shape)} that no rule knows{_unknown(name, links, advice)}"
             )
     by_path = {link.path: name for name, link in links.items()}
     for path, leaf in expected.items():
@@ -173,7 +172,39 @@ def import_tensors(
     return found, account
 
 
-SCALES = re.compile(r"(?i)(?:.*[._])?(?:scales?(?:_inv)?|zero_?points?|zeros|qzeros|absmax|SCB|weight_format|quant\w*)")
+def _unknown(name: str, links: Iterable[str], advice: str) -> str:
+    """What can be done about a tensor that no rule knows; one of a layer that is used is no stray."""
+    layer = name.rpartition(".")[0]
+    known = [link for link in links if layer and link.rpartition(".")[0] == layer]
+    if not known:
+        return f"{did_you_mean(name, links)}{advice.format(name)}"
+    left_out = (
+        f" --ignore {name!r} leaves it out, which changes what the network computes: train it further, or leave out only "
+        "values near 0."
+    )
+    return f": its layer is used ({known[0]!r}), and has no such part in our networks.{left_out if advice else ''}"
+
+
+SCALES = re.compile(
+    r"(?i)(?:.*[._/])?(?:scal(?:es?|ing)(?:_(?:inv|factors?|weight|input))*|scaled_fp8|zero_?points?|zeros|qzeros|absmax"
+    r"|amax(?:_history)?|SCB|weight_format|quant\w*)"
+)
+
+
+def scales_of(name: str, names: Iterable[str]) -> list[str]:
+    """The names of scales of a kernel among those of a file: beside it, under its name elsewhere, or of the whole file.
+
+    `main.3.weight` has `main.3.weight_scale`, `main.3.scale_weight`, `scales.main.3.weight` and `scaled_fp8`.
+    """
+    base = re.sub(r"(?:weight|kernel)(?::0)?$", "", name).rstrip("._/")
+    within = re.compile(rf"(?:(.*)[._/])?{re.escape(base)}(?:[._/](.*))?")
+    found = []
+    for other in names:
+        parts = within.fullmatch(other) if base else re.fullmatch(r"([^./]*)", other)
+        whole = re.fullmatch(r"(?i)(?:.*\.)?scaled_fp8", other)
+        if other != name and (whole or (parts and any(SCALES.fullmatch(part) for part in parts.groups() if part))):
+            found.append(other)
+    return found
 
 
 def check_floats(name: str, array: np.ndarray, beside: Iterable[str]) -> None:
@@ -185,21 +216,23 @@ def check_floats(name: str, array: np.ndarray, beside: Iterable[str]) -> None:
       beside: names in the file, among which scales may be.
 
     Raises:
-      ForeignLayoutError: it is of whole numbers, truth values or complex numbers, or has a scale beside it.
+      ForeignLayoutError: it is of whole numbers, truth values or complex numbers, or of 8 bits with a scale in the file.
     """
-    base = name.removesuffix("weight").rstrip("._")
-    scales = [n for n in beside if n != name and n.startswith(base) and SCALES.fullmatch(n[len(base) :].lstrip("._"))]
-    found = ", ".join(map(repr, scales[:3])) or "none"
+    narrow = array.dtype.itemsize == 1
+    if not narrow and jnp.issubdtype(array.dtype, np.floating):
+        return
+    scales = scales_of(name, beside)
+    listed = ", ".join(map(repr, scales[:3])) or "none"
     if not jnp.issubdtype(array.dtype, np.floating):
-        whole = f"whole numbers mean nothing without their scales (beside it: {found})"
+        whole = f"whole numbers mean nothing without their scales (beside it: {listed})"
         why = {"b": "truth values are a mask, not a kernel", "c": "complex numbers have no place in them"}
         raise ForeignLayoutError(
             f"{name!r} is {array.dtype.name}{list(array.shape)}, and weights are floats: "
             f"{why.get(array.dtype.kind, whole)}; convert it to float32 with the program that wrote it"
         )
-    if scales and array.dtype.itemsize == 1:
+    if scales:
         raise ForeignLayoutError(
-            f"{name!r} is {array.dtype.name}{list(array.shape)} times a scale, {found}, which is not applied here; "
+            f"{name!r} is {array.dtype.name}{list(array.shape)} times a scale, {listed}, which is not applied here; "
             f"convert it to float32 with the program that wrote it"
         )
 

@@ -23,6 +23,7 @@ AVERAGING, RANDOM = "a counter of a moving average", "state of a random generato
 LOSS, MEASURE = "losses that the training noted", "a network of a loss or of a metric, no part of the pair"
 D_AVERAGE = "a moving average of the discriminator; the one that was trained is what is kept"
 SET_ASIDE = "weights that a moving average had set aside"
+ASKED = "left out as asked, --ignore"
 PUT_TOGETHER = "multiplied into the kernel that it belongs to"
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -64,12 +65,13 @@ class Parts(NamedTuple):
     left: dict[str, str]
 
 
-def networks_of(tensors: Tensors, ignore: Sequence[str] = ()) -> Parts:
+def networks_of(tensors: Tensors, ignore: Sequence[str] = (), values: Iterable[str] = ()) -> Parts:
     """Takes the tensors of networks out of those of a checkpoint.
 
     Args:
       tensors: by their names in the file.
       ignore: patterns over these names, of what the user leaves out.
+      values: names of what lies beside them in the file and is no tensor, such as a scale that is a number.
 
     Raises:
       ForeignLayoutError: a pattern that covers nothing, a kernel that is not of floats or has a scale beside it.
@@ -79,7 +81,7 @@ def networks_of(tensors: Tensors, ignore: Sequence[str] = ()) -> Parts:
         covered = [name for name in tensors if match(pattern, name)]
         if not covered:
             raise ForeignLayoutError(f"--ignore {pattern!r} covers no tensor{did_you_mean(pattern, tensors)}")
-        left |= dict.fromkeys(covered, f"left out as asked, --ignore {pattern!r}")
+        left |= dict.fromkeys(covered, f"{ASKED} {pattern!r}")
     for name, array in tensors.items():
         if name not in left and (why := beside(name, array)):
             left[name] = why
@@ -88,7 +90,7 @@ def networks_of(tensors: Tensors, ignore: Sequence[str] = ()) -> Parts:
     found = one_copy(whole_kernels(found))
     for plain, array in found.tensors.items():
         if array.ndim > 1:  # scales are looked for among what is left out, too
-            check_floats(found.origin[plain], array, tensors)
+            check_floats(found.origin[plain], array, (*tensors, *values))
     return found
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib.resources
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.documents import escaped, shown
+from gan_jax.documents import read_document, shown
 from gan_jax.extras import require
 from gan_jax.interop.pairs import PAIRS, cached_pair
 from gan_jax.trees import TreeError, did_you_mean, digest, match, shape_of, unflatten
@@ -31,7 +30,7 @@ DTYPES = (
     "float64", "float32", "float16", "bfloat16", "bool",
     *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64)),
 )  # of leaves  # fmt: skip
-AXES, LONGEST_NAME, DEPTH = 32, 1000, 100  # more than any network's leaves and any manifest of ours have
+AXES, LONGEST_NAME = 32, 1000  # more than any network's leaves and any manifest of ours have
 KINDS: dict[str, Any] = {"net": dict, "history": list, "licence": (str, type(None)), "front": (dict, type(None))}
 
 
@@ -143,18 +142,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise WeightsError(f"{folder} holds no {WEIGHTS}")
     if not path.is_file():
         raise WeightsError(f"{folder} has no {MANIFEST} beside {WEIGHTS}: not written by gan_jax, or copied in part")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        what = "nested too deep" if isinstance(error, RecursionError) else escaped(str(error), 160)
-        raise WeightsError(f"{path} is damaged: {what}") from error
-    if _deeper(manifest, DEPTH):
-        raise WeightsError(f"{path} is damaged: nested more than {DEPTH} deep")
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("format") != FORMAT
-        or not isinstance(manifest.get("leaves"), dict)
-    ):
+    manifest = read_document(path, WeightsError)
+    if manifest.get("format") != FORMAT or not isinstance(manifest.get("leaves"), dict):
         raise WeightsError(f"{path} is no manifest of gan_jax weights")
     if manifest.get("version") != VERSION:
         raise WeightsError(
@@ -187,15 +176,6 @@ def _wrong(name: str, leaf: Any) -> str | None:
     if not isinstance(leaf.get("digest"), str) or not re.fullmatch("[0-9a-f]{64}", leaf["digest"]):
         return f"has the digest {shown(leaf.get('digest'))}"
     return None
-
-
-def _deeper(value: Any, depth: int) -> bool:
-    level = [value]
-    for _ in range(depth + 1):
-        level = [x for v in level if isinstance(v, dict | list) for x in (v.values() if isinstance(v, dict) else v)]
-        if not level:
-            return False
-    return True
 
 
 MEMORY = "too little memory to read it, which may be whole; free some, or use a machine that has more"

@@ -54,13 +54,16 @@ def prdc(real: Any, fake: Any, k: int = 5, *, inclusive: bool = False) -> PRDC:
 
     Warns:
       EmptyBalls: samples that lie more than k times in their own set. Their balls have radius 0, and nothing is strictly
-        inside; with `inclusive` their copies are.
+        inside; with `inclusive` their exact copies are.
     """
     numbers, *empty = prdc_and_empty(real, fake, k, inclusive)
     if not inclusive:
         for count, n, name in zip(empty, (len(real), len(fake)), ("real", "generated")):
             if count:
-                sentence = f"{empty_balls(count, n, name, k)}; take copies out, or count them with inclusive=True"
+                sentence = (
+                    f"{empty_balls(count, n, name, k)}, or use a k of at least the number of copies of one image "
+                    f"(inclusive=True counts exact copies alone)"
+                )
                 warnings.warn(sentence, EmptyBalls, stacklevel=2)
     return numbers
 
@@ -96,10 +99,17 @@ class EmptyBalls(UserWarning):
 
 
 def empty_balls(count: int, n: int, name: str, k: int) -> str:
-    """A sentence on balls of radius 0."""
+    """A sentence on balls of radius 0: which numbers they lower, and what helps."""
+    lowered, remedy = {
+        "real": ("precision, density and coverage are", "take copies out of the real images"),
+        "generated": (
+            "recall is",
+            "G makes too few different images (mode collapse), or the set has copies to take out",
+        ),
+    }[name]
     return (
-        f"{count} of {n} {name} samples lie more than {k} times in their set, so that their balls are empty: precision, "
-        "recall, density and coverage count what is strictly inside"
+        f"{count} of {n} {name} samples lie more than {k} times in their set, and nothing lies inside their balls: {lowered} "
+        f"lower for it; {remedy}"
     )
 
 

@@ -20,8 +20,9 @@ from gan_jax.train.fit import total_images
 from gan_jax.transfer.callbacks import Callbacks
 
 SHOWN = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall"}  # of an evaluation, in this order
-DECIMALS = {"fd": 2, "kid": 4, "precision": 3, "recall": 3}
-PROTOCOL = re.compile(r"(.+)-r\d+-f\d+-[0-9a-f]{8}")  # the id of a protocol, which begins with its feature network
+INSTEAD = {"is": "IS", "d_train": "D(train)", "d_fake": "D(G)"}  # where none of these could be measured
+DECIMALS = {"fd": 2, "kid": 4, "is": 2} | dict.fromkeys(("precision", "recall", "d_train", "d_fake"), 3)
+PROTOCOL = re.compile(r"(.+)-r(\d+)-f(\d+)-[0-9a-f]{8}")  # a protocol's id: feature network, real and generated images
 
 
 class Watch(Callbacks):
@@ -142,24 +143,40 @@ def network_of(row: dict[str, Any]) -> str:
 
 def evaluation_line(row: dict[str, Any]) -> str:
     """`evaluation at 4,096 images (fashion-v1): FD 21.30, KID 0.0123, precision 0.512, recall 0.301`."""
-    known = [f"{title} {row[name]:.{DECIMALS[name]}f}" for name, title in SHOWN.items() if _is_number(row.get(name))]
-    numbers = ", ".join(known) or "no number could be measured"
-    return f"evaluation at {row['images']:,} images ({network_of(row)}): {numbers}"
+    numbers = [f"{title} {row[name]:.{DECIMALS[name]}f}" for name, title in titles([row]).items()]
+    return f"evaluation at {row['images']:,} images ({network_of(row)}): {', '.join(numbers) or 'no number could be measured'}"
+
+
+def titles(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What is shown of evaluations, with its title; other numbers only where there is none of the usual ones."""
+    there = lambda names: {name: names[name] for name in names if any(_is_number(row.get(name)) for row in rows)}
+    return there(SHOWN) or there(INSTEAD)
 
 
 def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All evaluations of a run as a table for the eye: a heading, then a line each."""
+    """All evaluations of a run as a table for the eye: a heading, a line each, and what could not be measured."""
     networks = list(dict.fromkeys(network_of(row) for row in rows))
-    shown = [name for name in SHOWN if any(_is_number(row.get(name)) for row in rows)]
+    shown = titles(rows)
     several = len(networks) > 1
-    table = [["images", "time", *(["features"] if several else []), *(SHOWN[name] for name in shown)]]
+    table = [["images", "time", *(["features"] if several else []), *shown.values()]]
     for row in rows:
         numbers = [f"{row[name]:.{DECIMALS[name]}f}" if _is_number(row.get(name)) else "-" for name in shown]
         features = [network_of(row)] if several else []
         table.append([f"{row['images']:,}", clock_text(row.get("seconds", 0)), *features, *numbers])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     title = "evaluations" + ("" if several else f" ({networks[0]})")
-    return [title, *("  " + "  ".join(map(str.rjust, cells, widths)) for cells in table)]
+    lines = [title, *("  " + "  ".join(map(str.rjust, cells, widths)) for cells in table)]
+    if any(name in INSTEAD for name in shown if name != "is"):
+        lines.append("  D(..): the share of training images, and of generated ones, that D takes for real")
+    if absent := [SHOWN[name] for name in SHOWN if not any(name in row for row in rows)]:
+        found = PROTOCOL.fullmatch(str(rows[-1].get("protocol", "")))
+        of = (
+            ""
+            if found is None
+            else f" of {int(found[2]):,} real and {int(found[3]):,} generated images, which are too few"
+        )
+        lines.append(f"  not measured{of}: {', '.join(absent)}")
+    return lines
 
 
 def _is_number(value: Any) -> bool:

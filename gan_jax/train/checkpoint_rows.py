@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gan_jax.files import named, replace
 from gan_jax.train.checkpoint_format import CheckpointError
@@ -92,23 +92,53 @@ def cut_rows(path: str | Path, images: int) -> int:
     return count - len(kept)
 
 
-def _parse(path: Path, data: bytes, numbers: Sequence[str]) -> tuple[list[tuple[bytes, Row]], int]:
-    """Every whole line with its row, and how many lines there are with a torn one."""
+class Line(NamedTuple):
+    """A line of a file of rows.
+
+    Attributes:
+      number: from 1.
+      data: bytes of the line, without its end.
+      row: what it holds; None where it is no JSON object.
+      problem: why not.
+      torn: whether it is the last one, without an end: cut off while it was written, or by hand.
+    """
+
+    number: int
+    data: bytes
+    row: Row | None
+    problem: str = ""
+    torn: bool = False
+
+
+def parse_lines(data: bytes) -> list[Line]:
+    """Every line of a file of rows, damaged ones too; what is done about these is for the caller."""
     lines = data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    whole = []
-    for number, line in enumerate(lines, 1):
+    end = lines.pop()
+    numbered = [(line, False) for line in lines] + ([(end, True)] if end else [])
+    out = []
+    for number, (line, torn) in enumerate(numbered, 1):
+        row, problem = None, ""
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError("not an object")
+                row, problem = None, "not an object"
         except (ValueError, RecursionError) as error:
+            problem = str(error)
+        out.append(Line(number, line, row, problem, torn))
+    return out
+
+
+def _parse(path: Path, data: bytes, numbers: Sequence[str]) -> tuple[list[tuple[bytes, Row]], int]:
+    """Every whole line with its row, and how many lines there are with a torn one."""
+    lines = parse_lines(data)
+    whole = []
+    for number, line, row, problem, _ in lines:
+        if row is None:
             if number == len(lines):
                 continue  # torn
             raise CheckpointError(
-                f"{path}, line {number} is not a JSON object ({error}): remove that line, or the file"
-            ) from error
+                f"{path}, line {number} is not a JSON object ({problem}): remove that line, or the file"
+            )
         for name in numbers:
             if not isinstance(value := row.get(name, 0), (int, float)) or isinstance(value, bool):
                 raise CheckpointError(

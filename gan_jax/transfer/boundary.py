@@ -152,6 +152,15 @@ class Boundary:
 
 def stopped_early(entry: Entry, folder: Path) -> str:
     """What to say of a run that a signal ended at once."""
-    if not entry.begun:
+    go_on = f"gan-jax train {typed(folder)} does the rest"
+    if entry.begun:
+        return f"stopped; what was trained is kept in {folder}, and {go_on}"
+    if entry.kept is not None:
+        return f"stopped; what the stages before the run made is kept in {folder} (checkpoint of {entry.kept:,} images): {go_on}"
+    if entry.stage is None:
         return f"stopped before training began: nothing new is left in {folder}"
-    return f"stopped; what was trained is kept in {folder}, and gan-jax train {typed(folder)} does the rest"
+    name, images, total = entry.stage
+    return (
+        f"stopped in a stage before the run ({name}, {images:,} of {total:,} images), which is kept only when it is over: the "
+        f"same command begins it again; nothing new is left in {folder}"
+    )

@@ -14,7 +14,7 @@ from gan_jax.interop.weights import EMBEDDED, MANIFEST, WeightsError, embedded_n
 from gan_jax.metrics import MetricError
 from gan_jax.tasks.model import WEIGHTS
 from gan_jax.transfer.choices import Pretrained
-from gan_jax.transfer.diagnostics.sources import rank_sources
+from gan_jax.transfer.diagnostics.sources import LITTLE, out_of_reach, rank_sources
 from gan_jax.transfer.source import open_source
 
 MOST_RUNS = 6  # finished runs that are looked at, the newest
@@ -78,8 +78,10 @@ def pick(
         return dataclasses.replace(widest, why=f"the largest one in colour; they were not compared, for {error}")
     best, *others = found.scores
     rest = ", ".join(f"{one.recall:.2f} of {one.source}" for one in others)
-    if best.recall == 0:
-        why = f"the nearest by KID; none reaches any of {found.n_target} images (recall 0; {found.features})"
+    if best.recall < LITTLE:
+        why = (
+            f"{out_of_reach(found)}, and of those it is the least bad; --transfer.source none begins from fresh weights"
+        )
         return dataclasses.replace(look_at(best.source), why=why)
     why = f"it reaches the most of {found.n_target} images (recall {best.recall:.2f}, against {rest}; {found.features})"
     return dataclasses.replace(look_at(best.source), why=why)

@@ -28,7 +28,6 @@ from gan_jax.config import (
     SNGANConfig,
     StyleGAN2Config,
 )
-from gan_jax.config.method_checks import stage_counts, stage_problems
 from gan_jax.config.methods import BSAConfig, NADAConfig
 from gan_jax.data import Survey
 
@@ -115,7 +114,6 @@ def choose(
     chooser.shots()
     chooser.length()
     chooser.method()
-    chooser.stages()
     chooser.features()
     return Choices(chooser.config, tuple(chooser.lines))
 
@@ -168,7 +166,12 @@ class _Chooser:
             shown = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
             out = f"; {len(left_out)} left out, since they cannot be read: {shown}{more}"
-        self.say("data", f"{survey.count:,} images of {survey.name}{out}")
+        headers = (
+            ""
+            if survey.whole
+            else " by their headers; those whose pixels are damaged are left out and named as they are read"
+        )
+        self.say("data", f"{survey.count:,} images of {survey.name}{headers}{out}")
 
     def source(self) -> None:
         source = self.pretrained
@@ -202,6 +205,11 @@ class _Chooser:
             flat = "; their transparency is laid on white" if survey.alpha and wanted < 4 else ""
             if not own:
                 how = f"the images are {colour}"
+            elif wanted == own and own > 1 and survey.channels == 1:
+                how = (
+                    "as the source's; the images are in grey, alike in all channels, and G learns to make such ones "
+                    "(--net.channels 1 makes the source grey)"
+                )
             elif wanted == own:
                 how = f"as the source's, the images are {colour}"
             else:
@@ -272,9 +280,21 @@ class _Chooser:
         self.set(net={"num_classes": len(classes)})
         if len(classes) != own and "transfer.classes" not in self.given:
             self.set(transfer={"classes": (-1,) * len(classes)})
-            self.say("classes", f"{len(classes)} of the images, each begins as the mean of the source's {own}")
+            self.say(
+                "classes",
+                f"{len(classes)} of the images, each begins as the mean of the source's {own}; --transfer.classes names one "
+                "of the source's for each",
+            )
+        elif "transfer.classes" in self.given:
+            self.say("classes", f"{len(classes)} of the images, on those of the source as asked")
         else:
-            self.say("classes", f"{len(classes)} of the images, on those of the source")
+            named = ", ".join(f"{i} {name}" for i, (_, name, _) in enumerate(classes[:5]))
+            more = ", .." if len(classes) > 5 else ""
+            self.say(
+                "classes",
+                f"{len(classes)} of the images ({named}{more}), each begins as the source's of this number; "
+                "--transfer.classes names others",
+            )
 
     def shots(self) -> None:
         survey, data = self.survey, self.config.data
@@ -285,7 +305,7 @@ class _Chooser:
             )
         held = "" if data.reference is None else f", {data.reference:,} of them held out for evaluations"
         if data.shots is None:
-            self.say("shots", f"all {survey.count:,} images{held}")
+            self.say("shots", f"all {survey.count:,} images{'' if survey.whole else ' that can be read'}{held}")
         else:
             self.say("shots", f"{data.shots:,} of {survey.count:,} images{held}")
         if self.images < FEW and not self.config.augment.ada and "augment.policy" not in self.given:
@@ -295,6 +315,7 @@ class _Chooser:
     def length(self) -> None:
         kimg = FAST_KIMG if self.machine.accelerator else SHORT_KIMG if self.images < FEW else LONG_KIMG
         self.set(train={"kimg": kimg})
+        self.groups()
         kimg, train = self.config.train.kimg, self.config.train
         fitting = int(kimg * 1000 / max(1, train.batch * train.d_steps)) if 0 < kimg < math.inf else 1
         if fitting < train.steps_per_dispatch:  # a run is at least one dispatch long
@@ -315,12 +336,29 @@ class _Chooser:
             f"Adam {optim.lr:g}; longer or shorter: --train.kimg",
         )
 
+    def groups(self) -> None:
+        """A batch of whole groups where D compares the images of groups; groups that divide it where the batch was typed."""
+        group, batch = getattr(self.net, "mbstd_group", 0), self.config.train.batch
+        if group < 1 or batch < 1 or batch % group == 0:
+            return
+        if self.free("train.batch"):
+            self.set(train={"batch": max(1, batch // group) * group})
+            self.say("batch", f"{self.config.train.batch}, in which D compares whole groups of {group} images")
+        elif self.free("net.mbstd_group") and batch > 1:
+            fitting = min((n for n in range(2, batch + 1) if batch % n == 0), key=lambda n: abs(n - group))
+            self.set(net={"mbstd_group": fitting})
+            self.say(
+                "groups",
+                f"D compares groups of {fitting} images; the source's {group} do not divide batches of {batch}",
+            )
+
     def _time(self, kimg: float) -> str:
-        """`, about 7 min on 2 CPU cores`, by a count of operations; nothing on an accelerator."""
+        """`, about 7 min on 2 CPU cores`, by a count of a step's operations; nothing on an accelerator."""
         if self.machine.accelerator:
             return ""
         seconds = kimg * 1000 * step_gflop(self.net) / (self.machine.gflops * self.machine.cores)
-        return f", about {time_text(seconds)} on {self.machine.cores} CPU cores once it is compiled"
+        more = "compilation" if self.config.evaluate.features is None else "compilation and evaluations"
+        return f", about {time_text(seconds)} on {self.machine.cores} CPU cores, without {more}"
 
     def method(self) -> None:
         transfer: Any = self.config.transfer
@@ -358,24 +396,6 @@ class _Chooser:
                 )
             else:
                 self.say("networks", f"{alone} alone, the source has no other")
-
-    def stages(self) -> None:
-        """Shortens stages before the run proper that would leave nothing of a run of the length that is asked for."""
-        train, transfer = self.config.train, self.config.transfer
-        counts = stage_counts(transfer)
-        ours = [name for name in counts if self.free(f"transfer.{name}")]
-        if not ours or not any(stage_problems(self.config)):
-            return
-        part = train.kimg / (4 * sum(counts.values()))
-        usual = " and ".join(f"{getattr(transfer, name):g}" for name in ours)
-        self.set(transfer=dict.fromkeys(ours, part))
-        fitting = max(1, int(part * 1000 / (train.batch * train.d_steps)))
-        if fitting < train.steps_per_dispatch:  # a stage is whole dispatches
-            self.set(train={"steps_per_dispatch": fitting})
-        names = " and ".join(f"--transfer.{name.replace('_', '-')}" for name in ours)
-        self.say(
-            "stages", f"{names} {part:g}, since the usual {usual} would leave nothing of {train.kimg:g} to fine-tune"
-        )
 
     def features(self) -> None:
         colour = self.net.channels > 1 and self.survey.channels > 1

@@ -144,21 +144,43 @@ def check_place(folder: Path) -> None:
         raise ConfigError(f"{folder} holds images ({some}), among which a run would write its own; name a new folder")
 
 
+INTERRUPTS = (KeyboardInterrupt, SystemExit)  # what Ctrl-C and SIGTERM raise
+Stage = Callable[[str, int, int, dict[str, Any]], None]  # (name, images, total, metrics)
+
+
 class Entry:
     """A run's way into its folder: the lock, the claim, and the way back where the start fails.
 
     Attributes:
       claim: what the folder is claimed by, the same in every process.
+      begun: whether the run trains: from then on nothing is taken back.
+      stage: the name of the stage before the run proper that was trained last, its images so far and in all.
+      kept: images of the checkpoint that holds what stages made; None = there is none.
     """
 
     def __init__(self, claim: Claim, folder: RunFolder | None):
         self.claim, self._folder = claim, folder
-        self.begun = False  # whether the run trains: from then on nothing is taken back
+        self.begun = False
+        self.stage: tuple[str, int, int] | None = None
+        self.kept: int | None = None
 
-    def undo(self) -> None:
-        """Leaves the folder as it was before this start, until the run trains."""
-        if self._folder is not None and not self.begun:
+    def undo(self, interrupted: bool = False) -> None:
+        """Leaves the folder as it was before this start, until the run trains.
+
+        Args:
+          interrupted: by a signal and no error, so that the same command will go on: what stages made stays.
+        """
+        if self._folder is not None and not self.begun and not (interrupted and self.kept is not None):
             self._folder.undo()
+
+    def watching(self, stage: Stage) -> Stage:
+        """A callback for stages that notes how far they are and hands it on."""
+
+        def watch(name: str, images: int, total: int, metrics: dict[str, Any]) -> None:
+            self.stage = name, images, total
+            stage(name, images, total, metrics)
+
+        return watch
 
 
 def enter(stack: contextlib.ExitStack, folder: Path, given: Config, ask: Callable[[], Claim]) -> Entry:
@@ -184,7 +206,7 @@ def enter(stack: contextlib.ExitStack, folder: Path, given: Config, ask: Callabl
                 home.undo_folder()  # whatever else is there belongs to who holds the lock
                 raise
             entry = Entry(claim, home)
-            stack.push(lambda kind, *_: entry.undo() if kind is not None else None)
+            stack.push(lambda kind, *_: entry.undo(kind in INTERRUPTS) if kind is not None else None)
             home.clean()
             claim = entry.claim = ask()
         except Exception as caught:  # noqa: BLE001  raised below, when the others know

@@ -123,8 +123,7 @@ def with_class_names(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
     if "class_names" in manifest or not path.is_file():
         return manifest
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        names = read_document(path, ConfigError).get("class_names")
+    except ConfigError:
         return manifest  # names are a comfort: images can be drawn without
-    names = said.get("class_names") if isinstance(said, dict) else None
     return manifest if names is None else manifest | {"class_names": names}

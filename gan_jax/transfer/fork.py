@@ -49,12 +49,16 @@ class Origin:
         """Of the checkpoint."""
         return self.folder / CHECKPOINTS / str(self.images)
 
-    def keeps(self, config: Config, method: str) -> bool:
-        """Whether the new run's transfer method is the other's, so that what it keeps of its start goes along."""
+    @property
+    def config(self) -> Config:
+        """Of the other run."""
         record = read_record(self.folder)
         assert record is not None
-        theirs = from_dict(Config, record["config"]).transfer
-        return method == self.method and type(theirs) is type(config.transfer)
+        return from_dict(Config, record["config"])
+
+    def keeps(self, config: Config, method: str) -> bool:
+        """Whether the new run's transfer method is the other's, so that what it keeps of its start goes along."""
+        return method == self.method and type(self.config.transfer) is type(config.transfer)
 
     def said(self) -> dict[str, Any]:
         """What the new run's `config.json` says, JSON values."""

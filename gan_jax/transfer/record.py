@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 
 from gan_jax.config import Config, ConfigError, to_dict
+from gan_jax.documents import read_document
 from gan_jax.files import replace
 from gan_jax.interop.weights import MANIFEST
 from gan_jax.metrics import extract
@@ -44,6 +44,7 @@ from gan_jax.transfer.method import Method
 __all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder", "history_at"]
 
 GRID_IMAGES = 64  # in a sample grid
+STAGE_IMAGES = "stage_images"  # in `prepared.json`: real images that stages showed before the run proper
 
 
 class Recorder:
@@ -178,11 +179,20 @@ def metric_of(row: Mapping[str, Any]) -> float | None:
     return None if value is None else float(value)
 
 
-def write_start(folder: Path, plan: Plan, found: dict[str, Any]) -> None:
-    """`plan.json`; what the method found out in its preparation goes to `prepared.json`."""
+def write_start(folder: Path, plan: Plan, found: dict[str, Any], images: int = 0) -> None:
+    """`plan.json`; what the method found out in its preparation, which showed so many images, goes to `prepared.json`."""
+    found = found | ({STAGE_IMAGES: images} if images else {})
     if found:
         write_json(folder / PREPARED, found)
     replace(folder / PLAN, lambda part: part.write_text(plan.to_json(), encoding="utf-8"))
+
+
+def prepared_images(folder: Path) -> int | None:
+    """Images that the stages before a run showed; None where there were none, or where nothing says so."""
+    try:
+        return read_document(folder / PREPARED, ConfigError).get(STAGE_IMAGES)
+    except (OSError, ConfigError):  # of an older run, or damaged: nothing but a picture depends on it
+        return None
 
 
 def write_history(folder: Path, history: Sequence[Step]) -> None:
@@ -235,5 +245,5 @@ def write_weights(
 def write_evaluation(folder: Path, row: dict[str, Any]) -> None:
     """Adds to the manifest of `weights/` what they were measured as, once they are; nothing else of it changes."""
     path = folder / WEIGHTS / MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = read_document(path, ConfigError)
     write_json(path, {**manifest, "evaluation": row})

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+
 from gan_jax.config import Config, ConfigError, differences
 from gan_jax.files import typed
+from gan_jax.train.optim import learning_rate
 
 FREE = ("log.", "checkpoint.", "evaluate.", "diagnose.")  # parts of a configuration that training does not depend on
 DEVICES, LENGTH, SOURCE = "train.devices", "train.kimg", "data.source"
@@ -111,6 +114,38 @@ def option_of(change: Change) -> str | None:
         prefix, _, last = name.rpartition(".")
         return f"--{name}" if new == "True" else f"--{prefix}.no-{last}"
     return f"--{name} {new}"
+
+
+def schedule_notes(config: Config, images: int, before: Config | None = None) -> list[str]:
+    """Where the schedules of a run stand that goes on otherwise than it began: a sentence for each.
+
+    Args:
+      config: what it goes on with.
+      images: that it was shown so far.
+      before: what it was shown them with; None = the same but for the length, which no schedule depends on.
+    """
+    notes = []
+    if config.optim.schedule != "constant":
+        share = lambda config: float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, jnp.asarray(images)))
+        was = (
+            ""
+            if before is None or share(before) == share(config)
+            else f" (it was {share(before):.0%} of its optim.lr before)"
+        )
+        notes.append(
+            f"step sizes go on at {share(config):.0%} of optim.lr{was}: optim.schedule {config.optim.schedule} falls over "
+            f"train.kimg {config.train.kimg:g}"
+        )
+    anneal = config.anneal
+    ends = [f"{name} {value:g}" for name, value in vars(anneal).items() if name != "kimg" and value is not None]
+    if anneal.kimg > 0 and ends:
+        where = f"are at their ends since {anneal.kimg:g} kimg and stay there"
+        if images < anneal.kimg * 1000:
+            where = f"move on to their ends, which they reach at {anneal.kimg:g} kimg, whatever train.kimg is"
+        notes.append(f"annealed values {where}: {', '.join(ends)}")
+    if config.augment.ada is not None and config.augment.ada_target is not None:
+        notes.append("augment.ada: p goes on from where it stood, at the pace of augment.ada_kimg")
+    return notes
 
 
 def length_command(folder: Path, config: Config) -> str:

@@ -34,7 +34,7 @@ from gan_jax.train.state import GanState
 from gan_jax.train.steps import init_state
 from gan_jax.transfer.boundary import Boundary, stopped_early
 from gan_jax.transfer.callbacks import Callbacks, Notes, default_callbacks
-from gan_jax.transfer.claim import enter, look
+from gan_jax.transfer.claim import INTERRUPTS, enter, look
 from gan_jax.transfer.dataset import Dataset, counted, load_dataset, make_feed
 from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
@@ -42,8 +42,8 @@ from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOT
 from gan_jax.transfer.fork import check_fork, copy_records, forked_state
 from gan_jax.transfer.ground import Ground
 from gan_jax.transfer.methods import MakeMethod, make_method
-from gan_jax.transfer.record import Recorder, read_history, write_history, write_start
-from gan_jax.transfer.resume import length_command
+from gan_jax.transfer.record import Recorder, history_at, prepared_images, read_history, write_history, write_start
+from gan_jax.transfer.resume import LENGTH, length_command, schedule_notes
 from gan_jax.transfer.seen_data import check_data, describe_data, read_data
 from gan_jax.transfer.signals import on_sigterm, stopping
 from gan_jax.transfer.start import RUN_KEY, Start, make_ready, make_start, plan_transfer
@@ -135,7 +135,7 @@ def run(
         entry = enter(stack, folder, config, lambda: look(config, folder, whose, against, origin, at))
 
         def leave() -> str:
-            entry.undo()
+            entry.undo(interrupted=True)
             return stopped_early(entry, folder)
 
         stop.leave = leave
@@ -148,7 +148,7 @@ def run(
         tell = callbacks
 
         def say_stopped(kind: type[BaseException] | None, *_: Any) -> None:
-            if kind in (KeyboardInterrupt, SystemExit):
+            if kind in INTERRUPTS:
                 tell.note(stopped_early(entry, folder))
 
         stack.push(say_stopped)
@@ -195,6 +195,9 @@ def run(
             state = restored.state
             if restored.images >= total_images(config):
                 note(f"run {folder} is finished; to make it longer: {length_command(folder, config)}")
+            if any(line.startswith(LENGTH) for line in claim.changed):
+                for text in schedule_notes(config, restored.images):
+                    note(text)
             settle(restored.images)
         elif claim.origin is not None:
             check_fork(claim.origin, config, total_images(config))
@@ -204,7 +207,7 @@ def run(
                 copy_records(claim.origin, folder)
                 write_history(folder, history)
             note.images = claim.origin.images
-            for text in forked:
+            for text in (*forked, *schedule_notes(config, claim.origin.images, claim.origin.config)):
                 note(text)
             if saver is not None:  # so that it goes on even if the other run is gone
                 cursor = feed.cursor() if feed.cursor else None
@@ -212,19 +215,29 @@ def run(
         else:
             start = make_start(config, bare, made)
             settle(0)
-            ground = Ground(config, feed, key, made.grafted, stage=callbacks.stage)
+            ground = Ground(config, feed, key, made.grafted, stage=entry.watching(callbacks.stage))
             ready = make_ready(ground, start, made)
             state = jax.jit(begin)(ready.g, ready.d, ready.kept)
             state = dataclasses.replace(state, images=state.images + ready.images)
             for text in ready.notes:
                 note(text)
             if start.plan is not None and is_first():
-                write_start(folder, start.plan, ready.found)
+                write_start(folder, start.plan, ready.found, ready.images)
                 write_history(folder, start.history if ready.history is None else ready.history)
+            if (
+                saver is not None and ready.images
+            ):  # stages are long: what they made is not to be lost while XLA compiles
+                cursor = feed.cursor() if feed.cursor else None
+                saver.save(
+                    ready.images, state, cursor=cursor, history=history_at(folder, config, ready.images, made.frozen)
+                )
+                saver.wait()
+                entry.kept = ready.images
         recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis)
         if restored is not None and saver is not None and config.checkpoint.keep_best:
             recorder.forget_scores(saver)
-        boundary = Boundary(config, folder, entry, stop, saver, feed, recorder, made, restored is not None)
+        resumed = restored is not None and restored.images != prepared_images(folder)
+        boundary = Boundary(config, folder, entry, stop, saver, feed, recorder, made, resumed)
         callbacks.begin(config, int(state.images))
         try:
             state, stopped = fit(config, programs, feed, trains, state, boundary.hooks())

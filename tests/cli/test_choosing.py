@@ -19,7 +19,7 @@ from gan_jax.transfer import candidates
 from gan_jax.transfer.choices import Machine, Pretrained
 
 
-def survey(spec, classes=None, bad="skip"):
+def survey(spec, classes=None, bad="skip", *, whole=False):
     asked.append((spec, classes))
     return SimpleNamespace(
         name=spec,
@@ -30,6 +30,7 @@ def survey(spec, classes=None, bad="skip"):
         resolution=80,
         classes=(),
         left_out=(),
+        whole=whole is None,
     )
 
 

@@ -78,6 +78,14 @@ def test_a_budget_that_leaves_nothing_to_fine_tune_is_refused(cli, pairs):
         assert f"transfer.fuse_kimg {stage} must be shorter than train.kimg 0.096{rounded}: nothing would be" in cli.err
 
 
+def test_a_short_budget_shortens_the_stage_of_default_length_and_says_so(cli, fake_run, monkeypatch):
+    monkeypatch.setattr("gan_jax.cli.fuse.show", lambda folder: [])
+    assert cli("fuse", *WORDS, *RUN.split(), "--donors", "a", "b", "--target", "npz:x.npz") == 0, cli.err
+    ((_, (config, _), options),) = fake_run.calls
+    assert config.transfer.fuse_kimg == 0.048
+    assert "stage: transfer.fuse_kimg 0.048 in place of 1, since train.kimg is 0.096; 48 images" in options["notes"][0]
+
+
 def test_short_names_of_methods():
     assert full_names(["--method", "gradient", "x"]) == ["--method", "gradient_fusion", "x"]
     assert full_names(["--method", "f"]) == ["--method", "f"], "several begin so"

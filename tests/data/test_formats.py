@@ -173,7 +173,7 @@ def test_what_is_not_read_is_left_out_with_its_reason(tmp_path, name):
         load(f"folder:{tmp_path}", bad="fail")
 
 
-def test_all_bad_files_are_named_at_once(tmp_path):
+def test_all_bad_files_are_named_at_once(tmp_path, monkeypatch):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).write_bytes(packed(LARGE, "JPEG")[:-200] if name != "c.jpg" else b"")
     (tmp_path / "d.jpg").write_bytes(packed(LARGE, "JPEG"))
@@ -182,7 +182,12 @@ def test_all_bad_files_are_named_at_once(tmp_path):
     ):
         load(f"folder:{tmp_path}", bad="fail")
     assert len(load(f"folder:{tmp_path}")) == 1
-    assert survey(f"folder:{tmp_path}").count == 3  # by headers; the third is empty
+    seen = survey(f"folder:{tmp_path}")
+    assert seen.count == 3 and not seen.whole  # by headers; the third is empty
+    seen = survey(f"folder:{tmp_path}", whole=None)
+    assert seen.count == 1 and seen.whole and len(seen.left_out) == 3, "few pixels: what is counted is what is read"
+    monkeypatch.setattr("gan_jax.data.overview.WHOLE_PX", 100)
+    assert survey(f"folder:{tmp_path}", whole=None) == survey(f"folder:{tmp_path}")
     with pytest.raises(DataError, match=r"3 files cannot be read"):
         survey(f"folder:{tmp_path}", bad="fail", whole=True)
 

@@ -294,3 +294,12 @@ def test_a_source_that_is_nearly_right_is_named(tmp_path, monkeypatch, word, sai
     (tmp_path / "a.zip").touch()
     with pytest.raises(DataError, match=said):
         load(word)
+
+
+def test_labels_of_arrays_with_gaps_are_said(tmp_path):
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "gaps.npz", images=images, labels=[0, 1, 3, 5])
+    (note,) = load(f"npz:{tmp_path / 'gaps.npz'}").notes
+    assert "the labels are 0, 1, 3, 5: not 0 .. 3" in note
+    np.savez(tmp_path / "whole.npz", images=images, labels=[0, 1, 2, 3])
+    assert load(f"npz:{tmp_path / 'whole.npz'}").notes == ()

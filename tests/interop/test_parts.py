@@ -249,6 +249,47 @@ def test_values_that_are_no_weights(tmp_path, kind):
             import_file(tmp_path / "x.safetensors", ignore=[*ignore])
 
 
+@pytest.mark.parametrize(
+    "scale",
+    ["main.3.scale_weight", "scales.main.3.weight", "scaled_fp8", "main.3.weight_amax", "main.3.weight_scale_inv"],
+)
+def test_float8_with_a_scale_anywhere_is_refused(tmp_path, scale):
+    g = {n.split(".", 1)[1]: a for n, a in state()["g_ema"].items()}
+    kernel = g["main.3.weight"].astype(ml_dtypes.float8_e4m3fn)
+    for value in (np.ones(1, "f4"), np.float32(0.5)):  # a lone number is no tensor of the file
+        save_file({**g, "main.3.weight": kernel, scale: np.asarray(value)}, tmp_path / "x.safetensors")
+        for ignore in ((), (scale,)) if np.ndim(value) else ((),):
+            with pytest.raises(
+                ForeignLayoutError, match=f"'main.3.weight' is float8_e4m3fn.* times a scale, '{scale}'"
+            ):
+                import_file(tmp_path / "x.safetensors", ignore=ignore)
+
+
+def test_float8_without_a_scale_is_said(tmp_path, capsys):
+    g = {n.split(".", 1)[1]: a for n, a in state()["g_ema"].items()}
+    kernel = g["main.3.weight"].astype(ml_dtypes.float8_e4m3fn)
+    save_file({**g, "main.3.weight": kernel, "main.30.weight_scale": np.ones(1, "f4")}, tmp_path / "x.safetensors")
+    words = ["import", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "out"), "--ignore", "main.30.*"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert (
+        "note: 'main.3.weight' of float8_e4m3fn, numbers of 8 bits: no scale is in the file" in capsys.readouterr().out
+    )
+    assert "8 bits" in (tmp_path / "out" / "manifest.json").read_text()
+
+
+def test_a_bias_that_has_no_place_is_part_of_its_layer(tmp_path, capsys):
+    g = {n.split(".", 1)[1]: a for n, a in state()["g_ema"].items()}
+    last = max((n for n in g if g[n].ndim == 4), key=lambda n: int(n.split(".")[1])).replace("weight", "bias")
+    save_file({**g, last: np.full(1, 0.25, "f4")}, tmp_path / "x.safetensors")
+    with pytest.raises(ForeignLayoutError) as error:
+        import_file(tmp_path / "x.safetensors")
+    said = str(error.value)
+    assert "its layer is used" in said and "changes what the network computes" in said
+    assert "no part of the networks" not in said and "did you mean" not in said
+    assert main(["import", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "out"), "--ignore", last]) == 0
+    assert f"note: '{last}' (values up to 0.25) is left out of a layer that is used" in capsys.readouterr().out
+
+
 def test_a_negative_variance_is_not_written(tmp_path, capsys):
     g = {n.split(".", 1)[1]: a for n, a in state()["g_ema"].items()}
     np.savez(tmp_path / "x.npz", **{**g, "main.1.running_var": -g["main.1.running_var"] - 1})

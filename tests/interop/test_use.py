@@ -212,6 +212,8 @@ def test_where_results_may_be_written(tmp_path):
     (folder / ".hidden").touch()
     assert claim_output(folder, ours=["*.png"]) == ()
     (folder / "1.png").touch()
+    with pytest.raises(OutputError, match=r"--out .*out: holds 1.png; .* with --overwrite"):
+        claim_output(folder, ours=["*.png"])
     (folder / "notes.txt").touch()
     with pytest.raises(OutputError, match=r"--out .*out: holds 1.png, notes.txt; .* with --overwrite"):
         claim_output(folder, ours=["*.png"])

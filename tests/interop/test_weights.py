@@ -146,7 +146,7 @@ def test_missing_and_foreign_files(folder, tmp_path):
     manifest = folder / MANIFEST
     for text, message in [
         ("{", rf"{MANIFEST} is damaged"),
-        ("[]", "is no manifest of gan_jax weights"),
+        ("[]", "is damaged: it must be a mapping"),
         ('{"format": "pt"}', "is no manifest of gan_jax weights"),
         ('{"format": "gan_jax weights", "version": 2, "leaves": {}}', "has version 2; this gan_jax reads 1"),
     ]:

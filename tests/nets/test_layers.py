@@ -68,6 +68,23 @@ def test_gradient_goes_through_the_singular_value_but_not_through_its_vectors():
     np.testing.assert_allclose((slope * variables["params"]["kernel"]).sum(), 0.0, atol=1e-4)
 
 
+def test_singular_vectors_are_constants_of_the_gradient_while_they_still_move():
+    """Away from the fixed point a gradient through the vectors is another one."""
+    layer, x = LAYERS["dense"]
+    variables = layer.init(jax.random.key(0), x)
+    kernel, u = (np.asarray(variables[c][n]) for c, n in (("params", "kernel"), ("spectral", "u")))
+    v = kernel @ u / np.linalg.norm(kernel @ u)
+    right = v @ kernel / np.linalg.norm(v @ kernel)
+
+    def loss(kernel):
+        params = {**variables["params"], "kernel": kernel}
+        return jnp.sin(layer.apply({**variables, "params": params}, x, train=True, mutable=["spectral"])[0]).sum()
+
+    by_hand = lambda kernel: jnp.sin(x @ kernel / (v @ kernel @ right)).sum()
+    slopes = [jax.grad(of)(jnp.asarray(kernel)) for of in (loss, by_hand)]
+    np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-5)
+
+
 def test_layers_against_numpy():
     x, dense = draw(3, 4), Dense(features=2)
     params = {"kernel": draw(4, 2, seed=1), "bias": jnp.array([1.0, -2.0])}

@@ -12,6 +12,7 @@ from gan_jax.cli.main import main
 from gan_jax.config import Config, ConfigError, from_dict, to_dict
 from gan_jax.nets import build
 from gan_jax.presets import PRESETS, preset
+from gan_jax.presets.few_shot import few_shot
 from gan_jax.presets.stylegan2 import auto
 from gan_jax.trees import count
 
@@ -75,6 +76,13 @@ def test_averages_of_biggan_lose_a_ten_thousandth_in_an_update_of_g():
     for name, shown in (("biggan-128", 2048 * 2), ("biggan-cifar10", 50 * 4)):
         assert math.isclose(0.5 ** (shown / (preset(name).ema.half_life_kimg * 1000)), 0.9999, rel_tol=1e-9)
     assert preset("biggan-128").train.kimg * 1000 == 150_000 * 4096
+
+
+def test_few_shots_have_the_average_of_the_recipe_in_batches_of_any_size():
+    for batch in (4, 16):
+        config = few_shot(batch=batch)
+        assert config.ema.half_life_kimg * 1000 / batch == 10_000 / 32  # updates in which it forgets half
+        assert config.train.kimg * 1000 == 5002 * batch
 
 
 def test_r3gan_ends_where_its_schedules_do():

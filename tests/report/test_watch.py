@@ -29,6 +29,25 @@ def test_all_evaluations_are_a_table():
     assert evaluation_lines([ROW, other])[0] == "evaluations" and "lenet-mnist" in evaluation_lines([ROW, other])[3]
 
 
+def test_a_run_of_one_image_shows_what_there_is_and_says_why_no_more():
+    one = {"images": 64, "seconds": 3.0, "protocol": "fashion-v1-r1-f64-ff903a93", "is": 1.2398, "is_std": 0.1,
+           "d_train": 1.0, "d_fake": 0.515625, "r_t": 1.0}  # fmt: skip
+    assert evaluation_line(one) == "evaluation at 64 images (fashion-v1): IS 1.24, D(train) 1.000, D(G) 0.516"
+    assert evaluation_lines([one]) == [
+        "evaluations (fashion-v1)",
+        "  images  time    IS  D(train)   D(G)",
+        "      64  0:03  1.24     1.000  0.516",
+        "  D(..): the share of training images, and of generated ones, that D takes for real",
+        "  not measured of 1 real and 64 generated images, which are too few: FD, KID, precision, recall",
+    ]
+    few = {key: value for key, value in ROW.items() if key != "fd"}
+    assert evaluation_lines([few])[-1].endswith("2,000 generated images, which are too few: FD")
+    bare = {"images": 64, "protocol": "fashion-v1-r1-f64-ff903a93"}
+    assert (
+        evaluation_line(bare).endswith("no number could be measured") and "not measured" in evaluation_lines([bare])[-1]
+    )
+
+
 def test_a_stage_has_a_line_and_its_end(tmp_path, capsys):
     watch = Watch(Config(), tmp_path)
     for images in (0, 16, 32):

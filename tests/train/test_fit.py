@@ -15,7 +15,7 @@ from gan_jax.nets.build import NETS
 from gan_jax.tasks import image_task
 from gan_jax.train.checkpoint_store import complete
 from gan_jax.train.feed import resident_feed, streamed_feed
-from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, fit
+from gan_jax.train.fit import Hooks, NonFiniteError, compile_phases, fit, is_due, total_images
 from gan_jax.train.steps import init_state
 from gan_jax.transfer.run import run
 from tests.train.toy import build_toy, images, run_config
@@ -137,3 +137,12 @@ def test_d_warms_up_and_then_both_train():
     fit(config, programs, feed, ALL, state, Hooks(grid=grid, row=lambda at, row: rows.append((at, "loss_g" in row))))
     assert seen == [(16, True), (32, True), (48, False), (64, False)]
     assert rows == [(16, False), (32, False), (48, True), (64, True)]
+
+
+def test_lengths_and_marks_are_whole_dispatches():
+    """Dispatches of 16 images: a run of 100 has 7 of them; marks at 40, 80 and 120 are seen at the end of a dispatch, once."""
+    config = run_config("unused", kimg=0.1)
+    assert total_images(config) == 112
+    ends = range(16, 129, 16)
+    assert [end for end in ends if is_due(config, 0.04, end)] == [48, 80, 128]
+    assert not any(is_due(config, None, end) for end in ends)

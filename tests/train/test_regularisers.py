@@ -78,6 +78,34 @@ def same(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def squared(d, x, batch, train):
+    """A D whose slope differs from image to image: 2 w x."""
+    return jnp.square(x) @ d["params"]["w"], {}
+
+
+@pytest.mark.parametrize(
+    ("loss", "weights", "images"),
+    [
+        (LossConfig(r1_gamma=3.0), (1.5, 0.0), REAL),
+        (LossConfig(r2_gamma=5.0), (2.5, 0.0), LATENTS @ A.T),
+        (LossConfig(gp_lambda=10.0), (0.0, 10.0), REAL),
+    ],
+    ids=["r1", "r2", "gp"],
+)
+def test_gradient_penalties(loss, weights, images):
+    """Gamma / 2 |slope|^2, or lambda (|slope| - 1)^2, the latter at real images by a mixture that takes nothing else."""
+    (one,) = wanted(loss, "d")
+    at = dataclasses.replace(turn(loss), task=dataclasses.replace(TASK, discriminate=squared))
+    if loss.gp_lambda:
+        at = dataclasses.replace(at, fake=at.real, keys=lambda _: jax.random.split(jax.random.key(0), N))
+    of = lambda w: one.value(dataclasses.replace(at, d={"params": {"w": w}}))[0]
+    value, slope = jax.value_and_grad(of)(jnp.asarray(W))
+    squares = ((2 * W * images) ** 2).sum(1)
+    same(value, (weights[0] * squares + weights[1] * (np.sqrt(squares) - 1) ** 2).mean())
+    each = weights[0] + weights[1] * (1 - 1 / np.sqrt(squares))  # the derivative by a square
+    same(slope, (each[:, None] * 8 * W * images**2).mean(0))
+
+
 def test_lecam():
     """Anchors are averages of the mean logits from the first update on: 0.99 of the sums are the old ones."""
     old, done, decay = {"lecam_real": 0.2, "lecam_fake": -0.1}, 2, 0.99

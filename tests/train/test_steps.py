@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from gan_jax.config import LossConfig, ResNetConfig
+from gan_jax.config import EMAConfig, LossConfig, ResNetConfig
 from gan_jax.nets.build import NETS
 from gan_jax.train.steps import guard_names
 from gan_jax.trees import match
@@ -125,3 +127,16 @@ def test_counters_count_images_shown_to_d():
     after, _ = dispatch(config, "jit", 1, make_state(config))
     assert after["step"] == 2 and after["images"] == 8 * 3 * 2
     assert after["opt_d/count"] == 6 and after["opt_g/count"] == 2
+
+
+def test_the_average_counts_all_images_of_a_step():
+    """A half-life of two batches, and two updates of D in a step: half of the way."""
+    config = dataclasses.replace(make_config(d_steps=2), ema=EMAConfig(half_life_kimg=0.016, rampup=None))
+    state = make_state(config)
+    before = host(state)
+    after, _ = dispatch(config, "jit", 1, state)
+    paths = [path for path in before if path.startswith("g/params/")]
+    assert any((after[path] != before[path]).any() for path in paths)
+    for path in paths:
+        halfway = (before[path] + after[path]) / 2
+        assert_allclose(after[f"g_ema{path[1:]}"], halfway, rtol=1e-5, atol=1e-7, err_msg=path)

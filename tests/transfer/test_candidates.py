@@ -65,9 +65,17 @@ def test_the_one_that_reaches_most_is_taken_and_why_is_said(here, monkeypatch):
     best = pick(["embedded:fashion16", "a"], DataConfig())
     assert best.name == "a" and "recall 0.70, against 0.20 of embedded:fashion16" in best.why
     monkeypatch.setattr(room, "rank_sources", ranking(("a", 0.0), ("embedded:fashion16", 0.0)))
-    assert "the nearest by KID; none reaches any of 9 images" in pick(["embedded:fashion16", "a"], DataConfig()).why
+    assert "no source resembles these 9 images" in pick(["embedded:fashion16", "a"], DataConfig()).why
     with pytest.raises(ConfigError, match="gan-jax weights get digiface64.*--transfer.source none"):
         pick([], DataConfig())
+
+
+def test_where_no_source_resembles_the_data_that_is_said(here, monkeypatch):
+    pair(here / "a")
+    monkeypatch.setattr(room, "rank_sources", ranking(("a", 0.0), ("embedded:fashion16", 0.0)))
+    best = pick(["embedded:fashion16", "a"], DataConfig())
+    assert best.name == "a" and "no source resembles these 9 images (recall 0.000 at best, f)" in best.why
+    assert "--transfer.source none" in best.why and "reaches the most" not in best.why
 
 
 @pytest.mark.parametrize("error", [ConfigError("the target has 1 images"), MetricError("too few")])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from gan_jax.config import (
+    AnnealConfig,
+    AugmentConfig,
     CheckpointConfig,
     Config,
     ConfigError,
@@ -26,7 +28,7 @@ from gan_jax.data import Images
 from gan_jax.transfer.claim import check_place, look
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.folder import RunFolder, read_record
-from gan_jax.transfer.resume import changes, check_changes, length_command, option_of
+from gan_jax.transfer.resume import changes, check_changes, length_command, option_of, schedule_notes
 from gan_jax.transfer.seen_data import check_data, data_changes, describe_data, read_data
 
 OLD = Config(train=TrainConfig(kimg=10.0, devices=2))
@@ -61,6 +63,23 @@ def test_a_run_is_made_longer_where_its_length_is_in_no_schedule():
         falls = dataclasses.replace(OLD, optim=OptimConfig(schedule=schedule))
         (one,) = changes(falls, longer(falls, 20.0))
         assert f"optim.schedule {schedule} falls to 0 over train.kimg" in (one.refused or "")
+
+
+def test_where_schedules_stand_is_said():
+    falls = dataclasses.replace(
+        OLD, optim=OptimConfig(schedule="linear"), train=dataclasses.replace(OLD.train, kimg=10.0)
+    )
+    (said,) = schedule_notes(longer(falls, 40.0), 10_000, falls)
+    assert (
+        "go on at 75% of optim.lr (it was 0% of its optim.lr before): optim.schedule linear falls over train.kimg 40"
+        in said
+    )
+    slow = dataclasses.replace(OLD, anneal=AnnealConfig(kimg=4.0, lr=1e-5))
+    assert schedule_notes(slow, 4000) == ["annealed values are at their ends since 4 kimg and stay there: lr 1e-05"]
+    assert "which they reach at 4 kimg, whatever train.kimg is: lr 1e-05" in schedule_notes(slow, 3999)[0]
+    (said,) = schedule_notes(dataclasses.replace(OLD, augment=AugmentConfig(ada="blit")), 5)
+    assert "p goes on from where it stood" in said
+    assert schedule_notes(OLD, 5) == [] == schedule_notes(longer(OLD, 9.0), 5, OLD)
 
 
 def test_everything_else_is_refused_with_the_way_out(tmp_path):

@@ -19,8 +19,6 @@ from gan_jax.config import (
     ScratchConfig,
     StyleGAN2Config,
 )
-from gan_jax.config.method_checks import stage_problems
-from gan_jax.config.methods import GradientFusionConfig, RootingConfig
 from gan_jax.transfer.choices import Machine, Pretrained, can_freeze, choose, choose_colour, step_gflop
 
 
@@ -111,24 +109,6 @@ def test_a_generator_alone_offers_its_transfer_with_a_d_that_warms_up():
     assert alone.config.transfer.networks == "d" and alone.config.validate()
 
 
-def test_stages_leave_a_short_run_something_to_train():
-    """A length that is asked for holds; usual lengths of stages before the run give way, in whole dispatches."""
-    fusion = GradientFusionConfig(source="a", donors=("b",))
-    base = Config(net=GREY.net, transfer=fusion, train=dataclasses.replace(Config().train, kimg=0.5))
-    found = choose(base, {"method", "train.kimg", "transfer.donors"}, Survey(), GREY)
-    assert found.config.transfer.fuse_kimg == 0.125 and found.config.train.kimg == 0.5
-    assert not list(stage_problems(found.config))
-    text = "--transfer.fuse-kimg 0.125, since the usual 1 would leave nothing of 0.5 to fine-tune"
-    assert line(found, "stages") == f"stages: {text}"
-    given = choose(base, {"method", "train.kimg", "transfer.fuse_kimg"}, Survey(), GREY).config
-    assert given.transfer.fuse_kimg == 1 and list(stage_problems(given))  # which is refused later
-    longer = dataclasses.replace(base, train=dataclasses.replace(base.train, kimg=4.0))
-    assert choose(longer, {"method", "train.kimg"}, Survey(), GREY).config.transfer.fuse_kimg == 1
-    cocktail = RootingConfig(source="a", donors=("b", "c"))
-    each = choose(dataclasses.replace(base, transfer=cocktail), {"method", "train.kimg"}, Survey(), GREY).config
-    assert each.transfer.root_kimg == 0.0625 and not list(stage_problems(each))
-
-
 def test_classes_follow_source_and_labels():
     labels = ((0, "cat", 30), (1, "dog", 29))
     told = lambda choices: line(choices, "classes")
@@ -146,6 +126,41 @@ def test_classes_follow_source_and_labels():
         of(GREY, None, None, ("net.num_classes",), net={"num_classes": 3})
 
 
+def test_classes_on_those_of_the_source_say_which():
+    conditional = Pretrained("c", ResNetConfig(num_classes=3))
+    labels = ((0, "ape", 30), (1, "cat", 20), (3, "dog", 9))  # label 2 has no image
+    found = of(conditional, Survey(classes=labels))
+    assert found.config.net.num_classes == 3 and found.config.transfer.classes is None
+    assert "3 of the images (0 ape, 1 cat, 2 dog), each begins as the source's of this number" in line(found, "classes")
+    asked = of(conditional, Survey(classes=labels), None, ("transfer.classes",), transfer={"classes": (2, 0, 1)})
+    assert line(asked, "classes").endswith("on those of the source as asked")
+
+
+def test_grey_images_in_a_colour_source_say_what_becomes_of_them():
+    found = of(FACES, Survey(channels=1))
+    assert found.config.net.channels == 3
+    assert "the images are in grey, alike in all channels" in line(found, "channels")
+    assert "--net.channels 1 makes the source grey" in line(found, "channels")
+
+
+@pytest.mark.parametrize(("group", "batch"), [(7, 28), (3, 30), (5, 30), (4, 32), (0, 32), (40, 40)])
+def test_batches_are_whole_groups_of_the_source(group, batch):
+    source = Pretrained("s", StyleGAN2Config(resolution=64, mbstd_group=group, channel_base=512, channel_max=16))
+    found = of(source)
+    assert found.config.train.batch == batch and found.config.validate()
+    assert ("batch" in {text.partition(":")[0] for text in found.lines}) == (batch != 32)
+
+
+@pytest.mark.parametrize(("batch", "group"), [(8, 8), (6, 6), (20, 5), (13, 13)])
+def test_groups_give_way_to_a_batch_that_was_typed(batch, group):
+    source = Pretrained("s", StyleGAN2Config(resolution=64, mbstd_group=7, channel_base=512, channel_max=16))
+    found = of(source, None, None, ("train.batch",), train={"batch": batch})
+    assert found.config.net.mbstd_group == group and found.config.train.batch == batch and found.config.validate()
+    assert f"D compares groups of {group} images; the source's 7 do not divide batches of {batch}" in line(
+        found, "groups"
+    )
+
+
 def test_features_are_the_best_that_are_here():
     assert of(FACES, None, HERE).config.evaluate.features == "mobilenetv2"
     assert of(FACES, None, HERE).config.evaluate.n_fake == 500  # no Frechet distance of 59 images and 1,280 features
@@ -155,6 +170,20 @@ def test_features_are_the_best_that_are_here():
     assert found.config.evaluate.features == "fashion-v1"
     assert "gan-jax weights get mobilenetv2" in line(found, "features")
     assert of(GREY, Survey(channels=1), HERE).config.evaluate.features == "fashion-v1"
+
+
+def test_a_count_by_headers_says_that_fewer_may_train():
+    assert "59 images of folder:mine" in line(of(FACES), "data") and "header" not in line(of(FACES), "data")
+    found = of(FACES, Survey(whole=False))
+    assert "59 images of folder:mine by their headers" in line(found, "data")
+    assert line(found, "shots") == "shots: all 59 images that can be read"
+
+
+def test_the_time_says_what_it_leaves_out():
+    assert "CPU cores, without compilation and evaluations;" in line(of(FACES), "training")
+    quiet = of(FACES, None, None, ("evaluate.features",), evaluate={"features": None})
+    assert "CPU cores, without compilation;" in line(quiet, "training")
+    assert "about" not in line(of(FACES, None, Machine(accelerator=True)), "training")
 
 
 def test_shots_that_there_are_not_are_refused():

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gan_jax.train.checkpoint_rows import parse_lines
+
 T = TypeVar("T")
 Row = dict[str, Any]
 
@@ -73,22 +75,10 @@ def read_rows(path: Path, lost: list[str], wanted: tuple[str, ...] = (), counted
     """The whole rows in their order: with a number of images where they are counted, and text at what is wanted."""
     if not path.is_file():
         return []
-    data = attempt(path.read_bytes, path.name, lost)
-    lines = [] if data is None else data.split(b"\n")
-    torn = bool(lines) and lines[-1] != b""
-    out, damaged = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, dict) and _whole(row, wanted, counted):
-            out.append(row)
-        else:
-            damaged.append(number)
-    if torn and damaged[-1:] == [len(lines)]:
+    lines = [line for line in parse_lines(attempt(path.read_bytes, path.name, lost) or b"") if line.data.strip()]
+    out = [line.row for line in lines if line.row is not None and _whole(line.row, wanted, counted)]
+    damaged = [line.number for line in lines if line.row is None or not _whole(line.row, wanted, counted)]
+    if lines and lines[-1].torn and damaged[-1:] == [lines[-1].number]:
         damaged.pop()
         lost.append(f"The last row of {path.name} was cut off while it was written, and is left out.")
     if damaged:

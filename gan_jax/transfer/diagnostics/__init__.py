@@ -5,13 +5,14 @@ from __future__ import annotations
 from gan_jax.transfer.diagnostics.check import Check
 from gan_jax.transfer.diagnostics.diagnose import Diagnosis, checks, make_diagnosis, new_warnings
 from gan_jax.transfer.diagnostics.negative import read_against
-from gan_jax.transfer.diagnostics.sources import Ranking, SourceScore, rank_sources
+from gan_jax.transfer.diagnostics.sources import Ranking, SourceScore, advice, rank_sources
 
 __all__ = [
     "Check",
     "Diagnosis",
     "Ranking",
     "SourceScore",
+    "advice",
     "checks",
     "make_diagnosis",
     "new_warnings",

@@ -24,6 +24,7 @@ from gan_jax.transfer.dataset import reading
 from gan_jax.transfer.models import load as load_model
 
 MOST_TARGETS = 5000  # target images that are looked at
+LITTLE = 0.05  # recall under which a source's samples and the target have next to nothing in common; a rule of thumb
 
 
 class SourceScore(NamedTuple):
@@ -39,7 +40,7 @@ class SourceScore(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Sources, the recommended one first.
+    """Sources, the best one first.
 
     Attributes:
       scores: by falling recall, equal ones by rising KID.
@@ -76,6 +77,25 @@ def _score(name: str, target: np.ndarray, samples: np.ndarray, k: int, seed: int
 def rank(scores: Sequence[SourceScore]) -> tuple[SourceScore, ...]:
     """By recall, the highest first."""
     return tuple(sorted(scores, key=lambda one: (-one.recall, one.kid)))
+
+
+def advice(ranking: Ranking) -> str:
+    """What to start from: the source of the highest recall, unless no source reaches the target."""
+    best, *others = ranking.scores
+    if best.recall < LITTLE:
+        return (
+            f"none recommended: {out_of_reach(ranking)}. Look for a source of images that are more like them, or compare "
+            f"training from fresh weights (--transfer.source none) with the least bad source, {best.source} (KID {best.kid:.3f})"
+        )
+    tied = [other.source for other in others if other.recall == best.recall]
+    by_kid = f"; {', '.join(tied)} of the same recall and a higher KID" if tied else ""
+    return f"recommended: {best.source} (recall {best.recall:.3f} on {ranking.features}{by_kid})"
+
+
+def out_of_reach(ranking: Ranking) -> str:
+    """That samples of no source lie near the target, with the number."""
+    best = ranking.scores[0]
+    return f"no source resembles these {ranking.n_target} images (recall {best.recall:.3f} at best, {ranking.features})"
 
 
 def rank_sources(

@@ -9,7 +9,7 @@ import pytest
 from gan_jax.config import ConfigError, DataConfig, MLPConfig
 from gan_jax.nets import build
 from gan_jax.tasks.model import save
-from gan_jax.transfer.diagnostics import rank_sources, sources
+from gan_jax.transfer.diagnostics import Ranking, SourceScore, advice, rank_sources, sources
 from gan_jax.transfer.diagnostics.sources import rank, score
 
 RNG = np.random.default_rng(0)
@@ -27,6 +27,18 @@ def test_recall_prefers_a_source_that_reaches_all_of_the_target_although_precisi
     assert [one.source for one in rank(list(scores.values()))] == ["wide", "narrow"]
     tie = [one._replace(recall=0.5) for one in scores.values()]
     assert rank(tie)[0].kid == min(one.kid for one in tie)
+
+
+def test_only_a_source_that_reaches_something_is_recommended():
+    def of(*recalls):
+        scores = [SourceScore(f"s{i}", recall, 0.0, 0.0, 0.5 + i, 1.0) for i, recall in enumerate(recalls)]
+        return advice(Ranking(rank(scores), "f", 60, 60, 5))
+
+    assert of(0.2, 0.4) == "recommended: s1 (recall 0.400 on f)"
+    assert of(0.4, 0.4) == "recommended: s0 (recall 0.400 on f; s1 of the same recall and a higher KID)"
+    for nothing in (of(0.0), of(0.0, 0.01)):
+        assert nothing.startswith("none recommended: no source resembles these 60 images") and "source none" in nothing
+    assert "least bad source, s1" in of(0.0, 0.01)
 
 
 def test_copies_are_noted_with_their_source():

@@ -11,8 +11,9 @@ from numpy.testing import assert_allclose
 
 from gan_jax import load, provenance
 from gan_jax.cli.fuse import show
-from gan_jax.config import DistillationConfig, FeatureFusionConfig, MLPConfig, OptimConfig, RootingConfig
+from gan_jax.config import DistillationConfig, FeatureFusionConfig, LogConfig, MLPConfig, OptimConfig, RootingConfig
 from gan_jax.nets.build import build
+from gan_jax.transfer.callbacks import Callbacks
 from gan_jax.transfer.run import run
 from gan_jax.transfer.teaching import lesson_optim
 from gan_jax.trees import flatten
@@ -66,6 +67,63 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
         assert_same(run(config, tmp_path / "cut").state, whole.state)  # a resumed run reads no donor
     finally:
         (sources / "moved").rename(sources / "second")
+
+
+class Interrupted(Callbacks):
+    """Ctrl-C in the stage, or while the run proper is compiled."""
+
+    def __init__(self, where: str):
+        self.where, self.notes, self.grids = where, [], []
+
+    def grid(self, images, samples):
+        self.grids.append(images)
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def stage(self, name, images, total, metrics):
+        if self.where == "stage" and images:
+            raise KeyboardInterrupt
+
+    def compiling(self):
+        if self.where == "compiling":
+            raise KeyboardInterrupt
+
+
+def test_what_ctrl_c_keeps_of_a_stage_is_said_and_goes_on_to_the_bit(sources, tmp_path):
+    names = {"source": str(sources / "first"), "donors": (str(sources / "second"),)}
+    config = run_config(f"npz:{sources / 'data.npz'}", kimg=0.064, devices=1)
+    transfer = DistillationConfig(**names, distil_kimg=0.032)
+    config = dataclasses.replace(config, net=NET, transfer=transfer, log=LogConfig(grid_every_kimg=0.032))
+    undisturbed = Interrupted("nowhere")
+    whole = run(config, tmp_path / "whole", undisturbed)
+    in_stage, compiling = Interrupted("stage"), Interrupted("compiling")
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "cut", in_stage)
+    assert "stopped in a stage before the run (lesson, 16 of 32 images)" in in_stage.notes[-1]
+    assert "the same command begins it again; nothing new is left" in in_stage.notes[-1]
+    assert not (tmp_path / "cut").exists()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "cut", compiling)
+    assert "what the stages before the run made is kept" in compiling.notes[-1]
+    assert "(checkpoint of 32 images): gan-jax train" in compiling.notes[-1]
+    rest = Interrupted("nowhere")
+    assert_same(run(config, tmp_path / "cut", rest).state, whole.state)
+    assert "resumed at 32 images" in rest.notes
+    assert rest.grids == undisturbed.grids, "nothing is drawn that an undisturbed run does not draw"
+
+
+def test_an_error_behind_a_stage_leaves_nothing(sources, tmp_path):
+    class Broken(Interrupted):
+        def compiling(self):
+            raise RuntimeError("no memory")
+
+    names = {"source": str(sources / "first"), "donors": (str(sources / "second"),)}
+    config = run_config(f"npz:{sources / 'data.npz'}", kimg=0.064, devices=1)
+    config = dataclasses.replace(config, net=NET, transfer=DistillationConfig(**names, distil_kimg=0.032))
+    with pytest.raises(RuntimeError):
+        run(config, tmp_path / "cut", Broken("nowhere"))
+    assert not (tmp_path / "cut").exists()
 
 
 def test_a_lesson_has_a_step_size_of_its_own(sources, tmp_path):
