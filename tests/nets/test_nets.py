@@ -62,6 +62,6 @@ def test_a_conditional_net_wants_labels(name):
 def test_unknown_configuration():
     with pytest.raises(
         ConfigError,
-        match="no network for int; the known ones are ResNetConfig, DCGANConfig, StyleGAN2Config, R3GANConfig",
+        match="no network for int; the known ones are resnet, dcgan, stylegan2, r3gan",
     ):
         build(3)
