@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax.config import DCGANConfig, MLPConfig, SNGANConfig, StyleGAN2Config
+from gan_jax.config import DCGANConfig, MLPConfig, SNGANConfig, StyleGAN2Config, kind_of
 from gan_jax.data.convert import to_uint8
 from gan_jax.interop import programs
 from gan_jax.interop.onnx_graph import Graph, GraphError
