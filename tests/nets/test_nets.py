@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config import ConfigError
+from gan_jax.config import ConfigError, MLPConfig
 from gan_jax.nets import build
 from gan_jax.trees import flatten
 from tests.nets.families import inputs, pair_of
@@ -29,6 +29,12 @@ def test_statistics_are_those_of_the_batch():
     trained, exact, running = run(jax.random.key(0))
     np.testing.assert_allclose(exact, trained, atol=2e-4)
     assert np.abs(running - trained).max() > 1e-2
+
+
+def test_a_pair_that_is_first_built_inside_a_trace_is_whole_outside_of_it():
+    config = MLPConfig(resolution=4, channels=1, z_dim=3, g_widths=(2, 5), d_widths=(2,))  # of no other test
+    inside = jax.eval_shape(lambda key: build(config).g.init(key), jax.random.key(0))
+    assert jax.tree.structure(build(config).g.init(jax.random.key(0))) == jax.tree.structure(inside)
 
 
 def test_widths_do_not_depend_on_the_final_size():

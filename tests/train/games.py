@@ -75,16 +75,15 @@ def host(tree):
 
 def dispatches(trainer: Trainer, state, compiler="jit", devices=1, phases=None):
     """After each dispatch the leaves by path, and the metrics; without an end."""
-    program, one = make_program(trainer, compiler, devices, phases), compiler == "population"
-    many = (lambda tree: members(tree)) if one else copy
-    placed, data = (
-        program.put(many(state)),
-        program.put_data(many(trainer.feed.resident) if one else trainer.feed.resident),
-    )
-    member = lambda rows: {name: np.asarray(x)[0] if one else np.asarray(x) for name, x in rows.items()}
+    program, population = make_program(trainer, compiler, devices, phases), compiler == "population"  # of one member
+    state, data = copy(state), trainer.feed.resident
+    if population:
+        state, data = members(state), members(data)
+    placed, data = program.put(state), program.put_data(data)
+    own = lambda rows: {name: np.asarray(x)[0] if population else np.asarray(x) for name, x in rows.items()}
     while True:
         placed, metrics = program.run(placed, data)
-        yield member(host(program.get(placed))), member(metrics)
+        yield own(host(program.get(placed))), own(metrics)
 
 
 def dispatch(trainer: Trainer, state, compiler="jit", devices=1, times=1, phases=None):
