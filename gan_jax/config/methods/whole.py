@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 
@@ -14,11 +14,15 @@ class TransferConfig:
     Attributes:
       fuses: whether it makes one pair of several sources, and wants donors.
       adversarial: whether D plays; without it nothing is judged, and D neither trains nor warms up.
+      positive: fields that must be more than 0 (or None where they may be) -> what else to do, as the end of a sentence.
+      not_negative: fields that must be at least 0.
       images: how many training images there are, where the method wants to know: None until the data say it.
     """
 
     fuses: ClassVar[bool] = False
     adversarial: ClassVar[bool] = True
+    positive: ClassVar[Mapping[str, str]] = {}
+    not_negative: ClassVar[tuple[str, ...]] = ()
     images: ClassVar[int | None] = 0
 
     @property
@@ -51,6 +55,8 @@ class FinetuneConfig(TransferConfig):
     narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones
     classes: tuple[int, ...] | None = None  # source class that each class starts from, -1 = mean; None = the same ones
 
+    not_negative = ("d_warmup_kimg",)
+
 
 @dataclasses.dataclass(frozen=True)
 class FreezeDConfig(FinetuneConfig):
@@ -58,9 +64,13 @@ class FreezeDConfig(FinetuneConfig):
 
     blocks: int = 1  # how many of D's blocks stay frozen, counted from the image
 
+    positive = {"blocks": "; to freeze nothing use finetune"}
+
 
 @dataclasses.dataclass(frozen=True)
 class FreezeGConfig(FinetuneConfig):
     """Fine-tune with the latent-side blocks of G frozen (Freeze-G)."""
 
     blocks: int = 1  # how many of G's blocks stay frozen, counted from the latents
+
+    positive = {"blocks": "; to freeze nothing use finetune"}
