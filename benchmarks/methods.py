@@ -46,7 +46,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # what a method must be told, or is told
     "minegan": {"miner_width": 128},
     "rick": {"every": 48},
 }
-LEFT_OUT = ("scratch", "nada")  # which is fine-tuning from other weights; which wants an encoder
+# Fine-tuning from other weights; one that needs an encoder; several at once.
+LEFT_OUT = ("scratch", "nada", "chain")
 BASE = "finetune"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gan_jax.config import FUSIONS, METHOD_NAMES, MethodConfig
+from gan_jax.config import METHOD_NAMES, MethodConfig
 from gan_jax.transfer.recipes import short as base
 
 __all__ = ["base", "methods"]
@@ -13,8 +13,9 @@ __all__ = ["base", "methods"]
 
 def methods() -> dict[str, MethodConfig]:
     """Every method of one source, but for adaptation to a text, with what this scale asks for."""
-    made: dict[str, Any] = {name: cls() for name, cls in METHOD_NAMES.items() if name != "nada" and name not in FUSIONS}
-    return {name: dataclasses.replace(one, **SCALE.get(name, {})) for name, one in made.items()}
+    single = {name: cls for name, cls in METHOD_NAMES.items() if not (name == "nada" or cls.fuses or cls.several)}
+    configs: dict[str, Any] = {name: cls() for name, cls in single.items()}
+    return {name: dataclasses.replace(config, **SCALE.get(name, {})) for name, config in configs.items()}
 
 
 # What is published is for 2,000 and more steps of networks of 256 px; here there are 320 steps of 80,000 weights.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 import re
 import sys
 import traceback
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from gan_jax.cli.options import Option, commands_of, options_of
 from gan_jax.cli.typos import CommandLineError, check_words, unknown_command
-from gan_jax.config import METHOD_NAMES, NETS, Config, ConfigError, kind_of, read_record
+from gan_jax.config import METHOD_NAMES, NETS, ChainConfig, Config, ConfigError, kind_of, read_record
 from gan_jax.config.value_checks import value_problems
 from gan_jax.trees import did_you_mean
 
@@ -48,7 +49,7 @@ def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = N
     check_words(argv, options, options_of(cls, default, every=True))
     seen.clear()
     seen.update({name: option for option in options for name in option.names})
-    return _tyro(cls, argv, verb, default)
+    return _tyro(cls, _chain_words(argv, getattr(default, "config", None)), verb, default)
 
 
 def _parse_command(cls: Any, commands: dict[str, type], argv: Sequence[str], verb: str) -> Any:
@@ -130,11 +131,13 @@ def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> 
       verb: for the help.
       base: the configuration where no file is named.
     """
+    argv = join_methods(argv)
     start = Path(argv[0]) if argv and not argv[0].startswith("-") else None
     config = base if start is None else read_config(start)
     config = switch(config, net=peek(argv, "--net"), method=peek(argv, "--method"))
     make: Any = cls
-    args: Any = parse(cls, argv, verb=verb, default=make(config=config))
+    words = ["chain" if JOINED in word and argv[i - 1] == "--method" else word for i, word in enumerate(argv)]
+    args: Any = parse(cls, words, verb=verb, default=make(config=config))
     if args.start != start:
         raise ConfigError(f"name the file first, before the options: gan-jax {verb} {args.start} ...")
     return args
@@ -174,7 +177,47 @@ def switch(config: Config, *, net: str | None = None, method: str | None = None)
         config = dataclasses.replace(config, net=_convert(config.net, NETS[net]))
     if method in METHOD_NAMES:
         config = dataclasses.replace(config, transfer=_convert(config.transfer, METHOD_NAMES[method]))
+    elif method is not None and JOINED in method:
+        config = dataclasses.replace(config, transfer=_chained(config.transfer, method.split(JOINED)))
     return config
+
+
+JOINED = "+"  # between the methods of a chain, in one word
+
+
+def join_methods(argv: Sequence[str]) -> list[str]:
+    """The words with `--method lora ewc` as `--method lora+ewc`; other words stay as they are."""
+    words = list(argv)
+    for i, word in enumerate(words):
+        if word == "--method":
+            names = [*itertools.takewhile(lambda name: not name.startswith("-"), words[i + 1 :])]
+            return [*words[: i + 1], JOINED.join(names), *words[i + 1 + len(names) :]] if len(names) > 1 else words
+    return words
+
+
+def _chained(old: Any, names: Sequence[str]) -> ChainConfig:
+    """A chain of methods by name, its source and policies those of the configuration before."""
+    for name in names:
+        if name not in METHOD_NAMES:
+            raise ConfigError(f"--method {name} is no method{did_you_mean(name, METHOD_NAMES)}")
+    before = {kind_of(method): method for method in getattr(old, "methods", ())}
+    methods = tuple(before.get(name, METHOD_NAMES[name]()) for name in names)
+    return dataclasses.replace(_convert(old, ChainConfig), methods=methods)
+
+
+def _chain_words(argv: Sequence[str], config: Any) -> list[str]:
+    """The words as the parser has them: an option `transfer.lora.rank` is one of the chain's method that is called so."""
+    if not isinstance(config, Config) or not isinstance(config.transfer, ChainConfig):
+        return list(argv)
+    places = {kind_of(method).replace("_", "-"): str(i) for i, method in enumerate(config.transfer.methods)}
+    words = []
+    for word in argv:
+        part, name, rest = [*word.split(".", 2), "", ""][:3]
+        place = (
+            places.get(name.replace("_", "-")) if part.endswith("transfer") and part.startswith("--") and rest else None
+        )
+        words.append(word if place is None else f"{part}.methods.{place}.{rest}")
+    return words
 
 
 def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
@@ -187,7 +230,9 @@ def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
             return start if start.is_dir() else start.parent
         return Path("runs") / (found.parent.name if found.stem == "config" else found.stem)
     source = "".join(c if c.isalnum() or c in "-_" else "-" for c in config.data.source)
-    return Path("runs") / f"{kind_of(config.transfer)}-{source.strip('-')}"
+    method: Any = config.transfer
+    name = JOINED.join(map(kind_of, method.methods)) if isinstance(method, ChainConfig) else kind_of(method)
+    return Path("runs") / f"{name}-{source.strip('-')}"
 
 
 def peek(argv: Sequence[str], flag: str) -> str | None:

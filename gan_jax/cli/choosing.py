@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gan_jax.cli.arguments import given_options, parse, parse_run, peek, read_config
+from gan_jax.cli.arguments import given_options, join_methods, parse, parse_run, peek, read_config
 from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, ScratchConfig, has_field
 
 T = TypeVar("T")
@@ -101,6 +101,7 @@ def with_stages(config: Config, argv: Sequence[str], start: Path | None) -> Chos
 
 
 def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: bool) -> Chosen:
+    words = join_methods(words)
     named, method = peek(words, "--transfer.source"), peek(words, "--method")
     if named == NONE:
         if method not in (None, "scratch"):

@@ -12,7 +12,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import parse_run, run_folder
 from gan_jax.cli.choosing import data_spec, parse_or_choose, with_stages
-from gan_jax.cli.train import start_run
+from gan_jax.cli.train import exit_code, shown_run
 from gan_jax.cli.transfer import plan_of, plan_text
 from gan_jax.config import (
     METHOD_NAMES,
@@ -23,7 +23,6 @@ from gan_jax.config import (
     NetName,
     kind_of,
 )
-from gan_jax.documents import read_document
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +74,10 @@ def main(argv: Sequence[str]) -> int:
         print(plan, flush=True)
     else:
         lines = (*lines, plan_text(plan, args.plan))
-    code = start_run(config, folder, notes=lines)
-    if code == 0:
-        print("\n".join(show(folder)))
-    return code
+    result = shown_run(config, folder, notes=lines)
+    if not result.stopped:
+        print("\n".join(show(folder, result.prepared.get("fusion"))))
+    return exit_code(result)
 
 
 def with_donors(config: Config, donors: Sequence[str], target: str | None) -> Config:
@@ -110,8 +109,8 @@ def full_names(argv: Sequence[str]) -> list[str]:
     return out
 
 
-def show(folder: Path) -> list[str]:
-    """What the stage found, and the names of its drawings."""
+def show(folder: Path, fusion: Any) -> list[str]:
+    """Draws what the stage measured into a folder; returns lines about it, and the names of the drawings."""
     from gan_jax.report.curves import write_curves
     from gan_jax.report.fusion import (
         alignment_lines,
@@ -122,17 +121,16 @@ def show(folder: Path) -> list[str]:
     )
     from gan_jax.report.table import markdown_table
 
-    found = read_document(folder / "prepared.json", ConfigError).get("fusion")
-    if not isinstance(found, dict):
+    if not isinstance(fusion, dict):
         return []
-    lines = list(alignment_lines(found))
-    if any((found.get("shares") or {}).get("g", {}).values()):
-        write_heat_map(folder / "fusion.png", found)
-        lines += ["", markdown_table(shares_table(found)), f"heat map: {folder / 'fusion.png'}"]
-    if "learned" in found:
-        write_curves(folder / "shares.png", shares_chart(found))
+    lines = list(alignment_lines(fusion))
+    if any((fusion.get("shares") or {}).get("g", {}).values()):
+        write_heat_map(folder / "fusion.png", fusion)
+        lines += ["", markdown_table(shares_table(fusion)), f"heat map: {folder / 'fusion.png'}"]
+    if "learned" in fusion:
+        write_curves(folder / "shares.png", shares_chart(fusion))
         lines.append(f"shares over the stage: {folder / 'shares.png'}")
-    if found.get("maps"):
-        write_attention_maps(folder / "attention.png", found)
+    if fusion.get("maps"):
+        write_attention_maps(folder / "attention.png", fusion)
         lines.append(f"attention by position: {folder / 'attention.png'}")
     return lines

@@ -154,11 +154,21 @@ def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> 
                         seen.add(option.name)
                         yield option
             continue
+        if isinstance(value, tuple) and value and all(map(dataclasses.is_dataclass, value)):  # methods of a chain
+            for part in value:
+                own = _walk(type(part), part, f"{prefix}.{kind_of(part).replace('_', '-')}", every, kind)
+                yield from (option for option in own if option.name.rpartition(".")[2] not in shared(cls))
+            continue
         positional = any(note is Positional for note in notes)
         if positional:
             path = getattr(settings, "metavar", None) or field.name.upper()
         text = getattr(settings, "help", None) or comments.get(field.name, "")
         yield Option(path, hint, value, text, positional, kind)
+
+
+def shared(cls: type) -> set[str]:
+    """Names of a dataclass's own fields, which its parts do not have a second time."""
+    return {field.name.replace("_", "-") for field in dataclasses.fields(cls)}
 
 
 def _default(field: Any, default: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
@@ -14,6 +14,9 @@ from gan_jax.cli.choosing import parse_or_choose, with_colour, with_stages
 from gan_jax.config import Config, ConfigError, MethodName, NetName
 from gan_jax.files import typed
 from gan_jax.presets import PRESETS, preset
+
+if TYPE_CHECKING:
+    from gan_jax.transfer.run import RunResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +104,12 @@ def check_fork(args: Train) -> None:
         raise ConfigError(f"--out {args.out} and --fork {args.fork} are two folders for one run; name one of them")
 
 
-def start_run(
+def start_run(config: Config, folder: Path, *rest: Any, **options: Any) -> int:
+    """Trains or resumes in a folder, shown on this terminal, as `shown_run` does; returns the exit code."""
+    return exit_code(shown_run(config, folder, *rest, **options))
+
+
+def shown_run(
     config: Config,
     folder: Path,
     at: int | None = None,
@@ -110,8 +118,8 @@ def start_run(
     *,
     fork: Path | None = None,
     notes: Sequence[str] = (),
-) -> int:
-    """Trains or resumes in a folder, shown on this terminal; returns the exit code.
+) -> RunResult:
+    """Trains or resumes in a folder, shown on this terminal, and says how to go on.
 
     Args:
       config: of the run.
@@ -124,9 +132,14 @@ def start_run(
     print(f"run folder: {folder}", flush=True)
     given = {"against": against, "fork": fork, "notes": tuple(notes)}
     options: dict[str, Any] = {"at": at, "fallback": fallback} | {k: v for k, v in given.items() if v}
-    result: Any = run(config, folder, **options)
-    if getattr(result, "stopped", False):
+    result = run(config, folder, **options)
+    if result.stopped:
         print(f"stopped and saved; the same command goes on: gan-jax train {typed(folder)}")
-        return 130 if getattr(result, "stopped_by", None) == "Ctrl-C" else 75
-    print(f"done: gan-jax sample {typed(folder)}")
-    return 0
+    else:
+        print(f"done: gan-jax sample {typed(folder)}")
+    return result
+
+
+def exit_code(result: RunResult) -> int:
+    """0 of a run that finished; else that of the signal which stopped it."""
+    return 0 if not result.stopped else 130 if result.stopped_by == "Ctrl-C" else 75

@@ -11,7 +11,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import parse, peek
 from gan_jax.cli.transfer import plan_text
-from gan_jax.config import NETS, Config, ConfigError, NetConfig, NetName, ResNetConfig, TrainConfig
+from gan_jax.config import NETS, ConfigError, NetConfig, NetName, ResNetConfig, TransplantConfig
 from gan_jax.files import claim_output, printable, typed
 from gan_jax.seeds import check_seed
 
@@ -29,14 +29,7 @@ class Transplant:
     out: Path  # folder to write the weights to
     net_config: Annotated[AvoidSubcommands[NetConfig], arg(name="net")] = ResNetConfig()
     net: NetName | None = None  # kind of the new networks; None = the source's
-    missing: Literal["error", "init"] = "init"  # a leaf that the source lacks: init = fresh values
-    unused: Literal["error", "drop"] = "error"  # a leaf of the source that has no place
-    dtype: Literal["error", "cast"] = "cast"  # a leaf of floats of another width, such as bfloat16
-    shape: str = "adapt"  # a leaf of another shape: error; adapt = by its role; or the operations that may, slice,widen
-    width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
-    d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
-    narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones
-    classes: tuple[int, ...] | None = None  # source class that each class starts from, -1 = mean; None = the same ones
+    policies: Annotated[TransplantConfig, arg(name="")] = TransplantConfig()
     checkpoint: int | None = None  # of a run: take the checkpoint of so many images
     seed: int = 0  # of fresh values
     probes: int = 8  # latents to measure the function with; 0 = do not measure
@@ -60,15 +53,14 @@ def main(argv: Sequence[str]) -> int:
     check_seed(args.seed, "--seed")
     if args.source != start:
         raise ConfigError(f"name the source first, before the options: gan-jax transplant {args.source} ...")
-    group = args.net_config.compared  # nothing trains: any batch that falls into groups
-    Config(net=args.net_config, train=TrainConfig(batch=group or 1)).validate()
-    claim_output(args.out, overwrite=args.overwrite, ours=("weights.safetensors", "manifest.json"))
-    from gan_jax.transfer.weights import measured_lines, transplant_weights
+    from gan_jax.transfer.weights import check_net, measured_lines, transplant_weights
 
-    names = "checkpoint missing unused dtype shape width d_width narrow classes seed probes".split()
-    filled = transplant_weights(args.source, args.net_config, args.out, **{name: getattr(args, name) for name in names})
-    print(printable(plan_text(filled.plan, args.plan)))
-    print("\n".join(measured_lines(filled.measured)))
+    check_net(args.net_config)
+    claim_output(args.out, overwrite=args.overwrite, ours=("weights.safetensors", "manifest.json"))
+    options = {"checkpoint": args.checkpoint, "seed": args.seed, "probes": args.probes}
+    result = transplant_weights(args.source, args.net_config, args.out, args.policies, **options)
+    print(printable(plan_text(result.plan, args.plan)))
+    print("\n".join(measured_lines(result.measured)))
     print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
     return 0
 

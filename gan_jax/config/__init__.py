@@ -40,6 +40,7 @@ from gan_jax.config.training import (
     OptimConfig,
     TrainConfig,
 )
+from gan_jax.config.transplant import TransplantConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,7 @@ __all__ = [
     "OptimConfig",
     "TaskConfig",
     "TrainConfig",
+    "TransplantConfig",
     "differences",
     "from_dict",
     "has_field",

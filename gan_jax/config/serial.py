@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from gan_jax.config.limits import BITS, size_problems
-from gan_jax.config.methods import METHOD_NAMES
+from gan_jax.config.methods import METHOD_NAMES, TransferConfig
 from gan_jax.config.nets import NETS, NetConfig
 from gan_jax.documents import read_document, shown
 from gan_jax.trees import did_you_mean, flatten
@@ -35,7 +35,8 @@ def to_dict(config: Any) -> Any:
                 out[field.name] = {"kind": kind_of(value), **out[field.name]}
         return out
     if isinstance(config, (tuple, list)):
-        return [to_dict(value) for value in config]
+        kinds = [{"kind": kind_of(v)} if dataclasses.is_dataclass(v) else None for v in config]
+        return [to_dict(v) if kind is None else {**kind, **to_dict(v)} for v, kind in zip(config, kinds, strict=True)]
     return config
 
 
@@ -157,6 +158,7 @@ def _plain(kind: Any) -> Any:
 
 def _parse(hint: Any, value: Any, where: str) -> Any:
     if members := _dataclasses_in(hint):
+        members = list(METHOD_NAMES.values()) if members == [TransferConfig] else members  # any method
         if isinstance(value, dict) and len(members) > 1:
             kinds = {kind_of(member): member for member in members}
             value = dict(value)

@@ -114,10 +114,11 @@ def build(config: NetConfig, axis_name: Any = None) -> Pair:
       axis_name: the mapped axis, or axes, over which batch statistics are synchronised; None = no such axis.
     """
     make = family_maker(config)
+    wide = bool(jax.config.read("jax_enable_x64"))
     try:
-        return _built(make, config, axis_name)
+        return _built(make, config, axis_name, wide)
     except TypeError:  # a list where a tuple belongs: nothing to remember the pair by
-        return _built.__wrapped__(make, config, axis_name)
+        return _built.__wrapped__(make, config, axis_name, wide)
 
 
 def family_maker(config: NetConfig) -> Callable[..., Pair]:
@@ -142,9 +143,12 @@ def family_maker(config: NetConfig) -> Callable[..., Pair]:
 
 
 @functools.lru_cache(maxsize=32)
-def _built(make: Callable[..., Pair], config: NetConfig, axis_name: Any) -> Pair:
-    """A pair is pure, and JAX traces a function once for as long as it is the same: so are the pairs of one configuration."""
-    with jax.ensure_compile_time_eval():  # its example inputs outlive the trace in which it may be asked for
+def _built(make: Callable[..., Pair], config: NetConfig, axis_name: Any, wide: bool) -> Pair:
+    """A pair is pure, and JAX traces a function once for as long as it is the same: so are the pairs of one configuration.
+
+    Example inputs are kept with it: they outlive the trace in which it may be asked for, and are `wide` as floats are then.
+    """
+    with jax.ensure_compile_time_eval():
         return dataclasses.replace(make(config, axis_name), axis_name=axis_name)
 
 

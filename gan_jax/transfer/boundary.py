@@ -33,7 +33,7 @@ class Boundary:
       saver: keeps its states; None = nobody.
       feed: whose position is kept with them.
       recorder: writes rows, evaluations and grids.
-      made: its method.
+      method: its method.
       resumed: whether it goes on from a checkpoint.
     """
 
@@ -46,11 +46,11 @@ class Boundary:
         saver: Checkpointer | None,
         feed: Feed,
         recorder: Recorder,
-        made: Method,
+        method: Method,
         resumed: bool,
     ):
         self.config, self.folder, self.entry, self.stop = config, folder, entry, stop
-        self.saver, self.feed, self.recorder, self.made, self.resumed = saver, feed, recorder, made, resumed
+        self.saver, self.feed, self.recorder, self.method, self.resumed = saver, feed, recorder, method, resumed
         self.callbacks, self.note, self.total = recorder.callbacks, recorder.note, total_images(config)
 
     def hooks(self) -> Hooks:
@@ -103,7 +103,7 @@ class Boundary:
             return
         with paused(self.callbacks, "saving"):
             cursor = self.feed.cursor() if self.feed.cursor else None
-            history = history_at(self.folder, self.config, images, self.made.frozen)
+            history = history_at(self.recorder.history, self.config, images, self.method.frozen)
             self.saver.save(images, state, cursor=cursor, history=history)
 
     def finish(self, images: int, state: GanState) -> None:
@@ -114,8 +114,8 @@ class Boundary:
                 self.saver.wait()
             if is_first():
                 evaluation = self.recorder.at(images) if over else self.recorder.last
-                recorder, made = self.recorder, self.made
-                write_weights(self.folder, self.config, state, recorder.evaluator, evaluation, made)
+                evaluator, before = self.recorder.evaluator, self.recorder.history
+                write_weights(self.folder, self.config, state, evaluator, evaluation, self.method, before)
         if over:
             self.stop.at_once = True  # nothing can be lost any more
         else:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.config import Config, ConfigError, DataConfig
+from gan_jax.config import ChainConfig, Config, ConfigError, DataConfig
 from gan_jax.data import Images, few_shot, load, make_pipeline, open_source
 from gan_jax.data.fit import Shape
 from gan_jax.data.tfds_source import TfdsSource
@@ -133,7 +133,11 @@ def _without_images(images: Images, dataset: Dataset, num_classes: int) -> str |
 
 def counted(transfer: Any, images: int) -> Any:
     """A method's configuration with the number of training images, where it asks for it by a field `images` of None."""
-    return dataclasses.replace(transfer, images=images) if transfer.images is None else transfer
+    if transfer.images is not None:
+        return transfer
+    return (
+        transfer.counted(images) if isinstance(transfer, ChainConfig) else dataclasses.replace(transfer, images=images)
+    )
 
 
 def make_feed(config: Config, dataset: Dataset) -> Feed:

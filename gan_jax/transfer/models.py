@@ -21,6 +21,7 @@ from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train import checkpoint_store as store
+from gan_jax.transfer.dataset import counted
 from gan_jax.transfer.folder import CONFIG, with_class_names
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
@@ -99,9 +100,8 @@ def _method(config: Config, run: Path) -> Method:
             f"run {run} was started with a method of its own ({made_by}); its weights can be read when it has finished"
         )
     transfer: Any = config.transfer
-    if transfer.images is None:  # the number of training images, which no leaf of G or D depends on
-        transfer = dataclasses.replace(transfer, images=1)
-    return make_method(transfer, build(config.net))
+    # No leaf of G or D depends on the number of training images.
+    return make_method(counted(transfer, 1), build(config.net))
 
 
 def _standing(config: Config, model: Model) -> dict[str, Any]:

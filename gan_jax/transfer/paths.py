@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_jax.config import Config
+from gan_jax.config import ChainConfig, Config
 
 KINDS = ("folder", "zip", "npz", "idx", "tfds")  # of data sources that name a path, the last two perhaps with a split
 SPLIT = ("idx", "tfds")
@@ -65,11 +65,17 @@ def follow(path: str, relative: Mapping[str, str], folder: Path) -> str:
 
 def mapped(config: Config, change: Callable[[str], str]) -> Config:
     """The configuration with every path in it changed; names (`embedded:..`, a TFDS set's) are left as they are."""
-    data, transfer = config.data, config.transfer
+    data = config.data
     source = _mapped_spec(data.source, change)
     if source != data.source:
         data = dataclasses.replace(data, source=source)
+    return dataclasses.replace(config, data=data, transfer=_mapped_method(config.transfer, change))
+
+
+def _mapped_method(transfer: Any, change: Callable[[str], str]) -> Any:
     changes: dict[str, Any] = {}
+    if isinstance(transfer, ChainConfig):
+        changes["methods"] = tuple(_mapped_method(method, change) for method in transfer.methods)
     for name in NAMES:
         value: Any = getattr(transfer, name, None)
         if isinstance(value, str) and value and not value.startswith("embedded:"):
@@ -77,9 +83,7 @@ def mapped(config: Config, change: Callable[[str], str]) -> Config:
         elif isinstance(value, tuple):
             changes[name] = tuple(one if one.startswith("embedded:") else change(one) for one in value)
     changes = {name: value for name, value in changes.items() if value != getattr(transfer, name)}
-    if changes:
-        transfer = dataclasses.replace(transfer, **changes)
-    return dataclasses.replace(config, data=data, transfer=transfer)
+    return dataclasses.replace(transfer, **changes) if changes else transfer
 
 
 def _mapped_spec(spec: str, change: Callable[[str], str]) -> str:

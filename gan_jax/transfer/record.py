@@ -58,6 +58,7 @@ class Recorder:
       evaluator: measures; None = nothing is measured.
       pair: the networks as they train.
       diagnosis: what else is looked at in an evaluation.
+      history: of the networks before this run trained them.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Recorder:
         evaluator: Evaluator | None,
         pair: Pair,
         diagnosis: Diagnosis | None = None,
+        history: Sequence[Step] = (),
     ):
+        self.history = tuple(history)
         self.folder, self.callbacks, self.note, self.evaluator = folder, callbacks, note, evaluator
         self.diagnosis, self.limits = diagnosis, config.diagnose
         self.fixed = root_key(config.train.seed)
@@ -179,19 +182,27 @@ def metric_of(row: Mapping[str, Any]) -> float | None:
     return None if value is None else float(value)
 
 
-def write_start(folder: Path, plan: Plan, found: dict[str, Any], images: int = 0) -> None:
-    """`plan.json`; what the method found out in its preparation, which showed so many images, goes to `prepared.json`."""
-    found = found | ({STAGE_IMAGES: images} if images else {})
-    if found:
-        write_json(folder / PREPARED, found)
+def write_start(folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
+    """`plan.json`; what the method measured and decided in its preparation goes to `prepared.json`."""
+    if prepared:
+        write_json(folder / PREPARED, prepared)
     replace(folder / PLAN, lambda part: part.write_text(plan.to_json(), encoding="utf-8"))
+
+
+def read_prepared(folder: Path) -> dict[str, Any]:
+    """What `write_start` wrote of a preparation; empty where there was nothing.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    return read_document(folder / PREPARED, ConfigError) if (folder / PREPARED).exists() else {}
 
 
 def prepared_images(folder: Path) -> int | None:
     """Images that the stages before a run showed; None where there were none, or where nothing says so."""
     try:
-        return read_document(folder / PREPARED, ConfigError).get(STAGE_IMAGES)
-    except (OSError, ConfigError):  # of an older run, or damaged: nothing but a picture depends on it
+        return read_prepared(folder).get(STAGE_IMAGES)
+    except (OSError, ConfigError):  # damaged: nothing but a picture depends on it
         return None
 
 
@@ -218,25 +229,31 @@ def read_history(folder: Path) -> list[Step]:
 
 
 def history_at(
-    folder: Path, config: Config, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()
+    before: Sequence[Step], config: Config, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()
 ) -> list[Step]:
     """The history of a run's state after so many images: what came before it, and its training."""
-    step = train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)
-    return [*read_history(folder), step]
+    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)]
 
 
 def write_weights(
-    folder: Path, config: Config, state: GanState, evaluator: Evaluator | None, last: Any, method: Method
+    folder: Path,
+    config: Config,
+    state: GanState,
+    evaluator: Evaluator | None,
+    evaluation: dict[str, Any] | None,
+    method: Method,
+    before: Sequence[Step] = (),
 ) -> None:
     """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history.
 
-    A front of G that is kept goes along, and the names of the classes.
+    A front of G that is kept goes along, and the names of the classes. `before` is the history of the networks before
+    this run.
     """
     g_ema = state.ema["g"] if evaluator is None else evaluator.standing(state.ema["g"])
-    anew = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
+    measured = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
     images = int(state.images)
-    about = {"evaluation": last, "images": images, "history": history_at(folder, config, images, method.frozen, anew)}
-    about |= method.front
+    history = history_at(before, config, images, method.frozen, measured)
+    about = {"evaluation": evaluation, "images": images, "history": history} | method.front
     about = with_class_names(about, folder) if config.net.num_classes else about
     variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.nets["d"])}
     save(folder / WEIGHTS, config.net, variables, about)

@@ -39,7 +39,16 @@ from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluato
 from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
 from gan_jax.transfer.fork import check_fork, copy_records, forked_state
 from gan_jax.transfer.methods import MakeMethod, make_method
-from gan_jax.transfer.record import Recorder, history_at, prepared_images, read_history, write_history, write_start
+from gan_jax.transfer.record import (
+    STAGE_IMAGES,
+    Recorder,
+    history_at,
+    prepared_images,
+    read_history,
+    read_prepared,
+    write_history,
+    write_start,
+)
 from gan_jax.transfer.resume import LENGTH, length_command, schedule_notes
 from gan_jax.transfer.seen_data import check_data, describe_data, read_data
 from gan_jax.transfer.signals import on_sigterm, stopping
@@ -75,6 +84,7 @@ class RunResult:
     )  # of the last state, never of the best; None where it was not, or could not be, made
     start: Start | None  # None where the run was resumed or forked
     stopped_by: str | None = None  # `Ctrl-C` or `SIGTERM`
+    record: dict[str, Any] | None = None  # of the method's preparation; None where the run was resumed or forked
 
     @property
     def protocol(self) -> Protocol | None:
@@ -85,6 +95,15 @@ class RunResult:
     def plan(self) -> Plan | None:
         """Of the transplant."""
         return None if self.start is None else self.start.plan
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """What the method measured and decided in its preparation; of a resumed run, as its folder says.
+
+        Raises:
+          ConfigError: what it says is damaged.
+        """
+        return read_prepared(self.folder) if self.record is None else self.record
 
 
 def run(
@@ -174,7 +193,7 @@ def run(
         seen, now = read_data(folder), describe_data(dataset, config)
         if seen is not None and saver is not None and saver.latest() is not None:
             check_data(folder, seen, now, evaluator is not None)
-        read_history(folder)  # which every save reads: damage is found now
+        history, record = read_history(folder), None  # of a run that is there
 
         def begin(nets: Any, constants: Any = None) -> GanState:
             return trainer.init(nets, key, transfer.constants(nets) if constants is None else constants)
@@ -219,17 +238,19 @@ def run(
             state = state.replace(images=state.images + prepared.images)
             for text in prepared.notes:
                 note(text)
+            record = prepared.record | ({STAGE_IMAGES: prepared.images} if prepared.images else {})
+            history = list(start.history if prepared.history is None else prepared.history)
             if start.plan is not None and is_first():
-                write_start(folder, start.plan, prepared.record, prepared.images)
-                write_history(folder, start.history if prepared.history is None else prepared.history)
+                write_start(folder, start.plan, record)
+                write_history(folder, history)
             # Stages are long: what they made is not to be lost while XLA compiles.
             if saver is not None and prepared.images:
                 cursor = feed.cursor() if feed.cursor else None
-                history = history_at(folder, config, prepared.images, transfer.frozen)
-                saver.save(prepared.images, state, cursor=cursor, history=history)
+                steps = history_at(history, config, prepared.images, transfer.frozen)
+                saver.save(prepared.images, state, cursor=cursor, history=steps)
                 saver.wait()
                 entry.kept = prepared.images
-        recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis)
+        recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis, history)
         if restored is not None and saver is not None and config.checkpoint.keep_best:
             recorder.forget_scores(saver)
         resumed = restored is not None and restored.images != prepared_images(folder)
@@ -244,9 +265,8 @@ def run(
         note.open()
         callbacks.done(recorder.evaluations)
         evaluation = recorder.at(int(state.images))
-        return RunResult(
-            folder, state, stopped, dataset, pair, evaluator, evaluation, start, stop.by if stopped else None
-        )
+        by = stop.by if stopped else None
+        return RunResult(folder, state, stopped, dataset, pair, evaluator, evaluation, start, by, record)
 
 
 def claim(config: Config, folder: Path, method: str = "table") -> None:

@@ -1,4 +1,4 @@
-"""Whatever weights can be taken from and looked at: a weights folder, an embedded pair, a run, a checkpoint of one."""
+"""Whatever weights can be taken from and looked at: a weights folder, an embedded pair, a run, a checkpoint, a model."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
-from gan_jax.config import ConfigError, net_to_dict
+from gan_jax.config import ConfigError, net_from_dict, net_to_dict
 from gan_jax.files import typed
 from gan_jax.interop.diff import Diff, compare
 from gan_jax.interop.source import Source, open_weights
+from gan_jax.interop.weights import FORMAT
 from gan_jax.surgery.chain import provenance_lines
 from gan_jax.surgery.provenance import manifest_digest
-from gan_jax.tasks.model import WEIGHTS, run_config
+from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.train import checkpoint_store as store
-from gan_jax.trees import did_you_mean
+from gan_jax.trees import did_you_mean, digest, flatten
 
 
-def open_source(path: str | Path, checkpoint: int | None = None) -> Source:
+def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Source:
     """Opens weights to be read leaf by leaf; no leaf is read yet.
 
     Args:
       path: a weights folder, `embedded:NAME`, a run folder (its weights; where it has none yet, its newest
-        checkpoint), or a checkpoint's folder, `RUN/checkpoints/48000`.
+        checkpoint), a checkpoint's folder, `RUN/checkpoints/48000`, or a model in memory.
       checkpoint: of a run, the checkpoint of so many images.
 
     Raises:
       WeightsError, CheckpointError, ConfigError: what is missing, damaged or not ours.
     """
+    if isinstance(path, Model):
+        if checkpoint is not None:
+            raise ConfigError(f"--checkpoint {checkpoint} wants a run folder, and {path} is in memory")
+        return model_source(path)
+    if not isinstance(path, (str, Path)):
+        raise ConfigError(
+            f"a source is a path, embedded:NAME or a model of gan_jax.load; this is of the type {type(path).__name__}"
+        )
     name, folder = str(path), Path(path)
     if name.startswith("embedded:") or not (folder / "config.json").is_file():
         if checkpoint is not None:
@@ -78,11 +88,31 @@ def open_checkpoint(folder: Path, name: str) -> Source:
     )
 
 
-def diff(a: str | Path, b: str | Path, match: str = "**") -> Diff:
+def model_source(model: Model) -> Source:
+    """A model in memory. Its digests are those of its values now, whatever file they were read from."""
+    leaves = flatten(model.variables)
+    entries = {
+        path: {"dtype": leaf.dtype.name, "shape": list(leaf.shape), "digest": digest(leaf)}
+        for path, leaf in leaves.items()
+    }
+    manifest = {**model.manifest, "format": FORMAT, "leaves": entries}
+    if "net" not in manifest or net_from_dict(manifest["net"]) != model.config:
+        manifest["net"] = net_to_dict(model.config)  # else as the file spells it: weights keep their digest
+    name = model.name or "a model in memory"
+
+    def read(path: str) -> Any:
+        if path not in leaves:
+            raise ConfigError(f"no leaf {path!r} in {name}{did_you_mean(path, leaves)}")
+        return np.asarray(leaves[path])
+
+    return Source(name, f"model: {name}", manifest, manifest_digest(manifest), read)
+
+
+def diff(a: str | Path | Model, b: str | Path | Model, match: str = "**") -> Diff:
     """What differs between two of whatever `open_source` opens; `match` is a pattern over leaf paths."""
     return compare(open_source(a), open_source(b), match)
 
 
-def provenance(path: str | Path, match: str = "**", checkpoint: int | None = None) -> str:
+def provenance(path: str | Path | Model, match: str = "**", checkpoint: int | None = None) -> str:
     """Where every leaf that `match` covers comes from, step by step, as text."""
     return "\n".join(provenance_lines(open_source(path, checkpoint).manifest, match))

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from gan_jax.config import Config, ConfigError, ScratchConfig
+from gan_jax.config import Config, ConfigError, ScratchConfig, TransplantConfig
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
 from gan_jax.surgery import Difference, Plan
@@ -47,8 +47,9 @@ def plan_transfer(config: Config, method: MakeMethod | None = None) -> Plan:
     if isinstance(transfer, ScratchConfig):
         raise ConfigError("the method is scratch, which transfers nothing: there is no plan; use finetune")
     pair = build(config.net)
-    made = (method or make_method)(transfer, pair)
-    return _plan(transfer, pair, made, open_source(transfer.source), _target(pair, made))
+    make = method or make_method
+    own = make(transfer, pair)
+    return _plan(transfer, pair, own, open_source(transfer.source), _target(pair, own))
 
 
 def make_start(config: Config, pair: Pair, method: Method) -> Start:
@@ -59,11 +60,11 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
         return Start({name: fresh[name] for name in pair.nets})
     source, target = open_source(transfer.source), _target(pair, method)
     plan = _plan(transfer, pair, method, source, target)
-    filled = fill(source, plan, pair, target, seed=config.train.seed)
-    both = filled.variables if len(method.starts) == 2 else fresh_variables(pair, config.train.seed) | filled.variables
+    result = fill(source, plan, pair, target, seed=config.train.seed)
+    both = result.variables if len(method.starts) == 2 else fresh_variables(pair, config.train.seed) | result.variables
     both = _calibrated(both, pair, {k: v for k, v in new_norms(pair.config, source.net).items() if k in method.starts})
-    differences = None if isinstance(filled.measured, str) else filled.measured
-    return Start({name: both[name] for name in pair.nets}, plan, differences, tuple(filled.history))
+    differences = None if isinstance(result.measured, str) else result.measured
+    return Start({name: both[name] for name in pair.nets}, plan, differences, tuple(result.history))
 
 
 def make_prepared(
@@ -125,11 +126,8 @@ def _trains(method: Method, path: str) -> bool:
     return all(told)
 
 
-def _plan(transfer: Any, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:
+def _plan(policies: TransplantConfig, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:
     paths = flatten(target)
-    within = lambda patterns: tuple(one for one in patterns if any(match(one, path) for path in paths))
-    return plan_weights(
-        source, pair.config, target, missing=transfer.missing, unused=transfer.unused, shape=transfer.shape,
-        width=transfer.width, d_width=transfer.d_width, narrow=transfer.narrow, classes=transfer.classes,
-        frozen=tuple(path for path in paths if not _trains(method, path)), fresh=within(method.fresh),
-    )  # fmt: skip
+    fresh = tuple(pattern for pattern in method.fresh if any(match(pattern, path) for path in paths))
+    frozen = tuple(path for path in paths if not _trains(method, path))
+    return plan_weights(source, pair.config, target, policies, frozen=frozen, fresh=fresh)

@@ -1,11 +1,11 @@
 """Pretrained weights into other networks, leaf by leaf: plan, fill, measure, record.
 
-Three lines from the embedded pair to a wider one that makes the same images, and to what became of its leaves:
+From the embedded pair to a wider one that makes the same images, and to what became of its leaves:
 
     >>> import gan_jax
-    >>> from gan_jax.config import ResNetConfig
 
-    >>> made = gan_jax.transplant_weights("embedded:fashion16", ResNetConfig(resolution=16, channel_max=26), "wide")
+    >>> wide = gan_jax.transplant("embedded:fashion16", gan_jax.ResNetConfig(resolution=16, channel_max=26))
+    >>> folder = wide.save("wide")
     >>> print(gan_jax.provenance("wide", "g_ema/params/to_rgb/bias"))
     history, oldest first:
       1  ...  trained from fresh values: 1,200,128 images of tfds:fashion_mnist:train, classes [0, 1, 2, 3, 5, 6, 7, 8]
@@ -24,19 +24,20 @@ Three lines from the embedded pair to a wider one that makes the same images, an
     g_ema/params/to_rgb/kernel  of another shape or dtype  float32[1,1,24,1]  float32[1,1,26,1]
     2 leaves: 1 of another shape or dtype, 1 equal
 
-`print(made.plan)` is the plan, `made.measured` how far the function moved.
+`print(wide.plan)` is the plan, `wide.measured` how far the function moved, `wide.model.sample(0, 64)` images.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import jax
 
-from gan_jax.config import NetConfig
+from gan_jax.config import Config, ConfigError, NetConfig, TrainConfig, TransplantConfig, net_to_dict
+from gan_jax.config.value_checks import part_problems
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
@@ -51,17 +52,17 @@ from gan_jax.surgery import (
     measure_pair,
     pair_notes,
     pair_rules,
-    transplant,
 )
+from gan_jax.surgery import transplant as carry_out
 from gan_jax.surgery.families.notes import with_notes
-from gan_jax.surgery.ops.width import Narrow, Width
+from gan_jax.surgery.ops.width import Width
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
 from gan_jax.surgery.transplant import reads_fresh
-from gan_jax.tasks.model import names_of, save
+from gan_jax.tasks.model import Model, names_of, save
 from gan_jax.train.checkpoint import CheckpointError
 from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
 from gan_jax.transfer.source import open_source
-from gan_jax.trees import Rule, count, flatten, match, unflatten
+from gan_jax.trees import Rule, count, did_you_mean, flatten, match, unflatten
 
 LACKING = {  # root of a source that is not there -> what to do
     "d": "discriminator; take the generator alone, beside a fresh D that trains by itself at first: "
@@ -72,75 +73,114 @@ ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of 
 
 
 @dataclasses.dataclass(frozen=True)
-class Filled:
-    """Variables taken from a source, and the record of that.
+class TransplantResult:
+    """Variables taken from a source, and the record of that. Unpacks as `variables, plan, report`.
 
     Attributes:
+      net: configuration of the networks.
       variables: `{"g_ema": .., "d": ..}`, or whichever roots the plan fills.
       plan: that was carried out.
       report: what happened to each leaf.
       measured: how far the function of `g` and `d` is from the source's, on probes; text = why it was not measured.
       history: of the source, and this step.
+      about: what the source's manifest says that holds for the new weights too: licence, names of classes.
     """
 
+    net: NetConfig
     variables: dict[str, Any]
     plan: Plan
     report: Report
     measured: dict[str, Difference] | str
     history: list[Step]
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yields variables, plan and report."""
+        return iter((self.variables, self.plan, self.report))
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What is said of these weights beside their networks, JSON values."""
+        parameters = count({root: tree["params"] for root, tree in self.variables.items()})
+        return {"licence": self.about.get("licence"), "parameters": parameters, "history": self.history} | self.about
+
+    @property
+    def model(self) -> Model:
+        """The new pair, to be sampled or transplanted again."""
+        return Model(self.net, self.variables, {"net": net_to_dict(self.net), **self.manifest}, "a transplant")
+
+    def save(self, out: str | Path) -> Path:
+        """Writes weights with their history into a folder, which `gan_jax.load` reads; returns the folder."""
+        return save(out, self.net, self.variables, self.manifest)
 
 
 def plan_weights(
     source: Source,
     net: NetConfig,
     target: dict[str, Any],
+    policies: TransplantConfig,
     *,
-    missing: Literal["error", "init"],
-    unused: Literal["error", "drop"],
-    shape: str,
     frozen: Sequence[str] = (),
     fresh: Sequence[str] = (),
-    width: Width = "silent",
-    d_width: Width | None = None,
-    narrow: Narrow = "leading",
-    classes: Sequence[int] | None = None,
-    dtype: Literal["error", "cast"] = "cast",
 ) -> Plan:
     """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
 
-    G comes from the source's moving average; networks that nothing is taken from are no business of the plan, and leaves
-    that `fresh` covers take nothing from it, nor does the source have to be used there. `width`, `narrow` and `classes`
-    are those of `surgery.pair_rules`, `d_width` the width of D where it is another. Floats of another width are cast, which
-    is a note of the plan, unless `dtype` is "error".
+    G comes from the source's moving average. Networks of the source that `target` lacks are no part of the plan.
+
+    Args:
+      source: to take from.
+      net: configuration of the networks to fill.
+      target: their specs.
+      policies: what to do with leaves that do not fit. Floats of another width that are cast are a note of the plan.
+      frozen: patterns over target paths that will not be trained; shown in the table.
+      fresh: patterns over target paths that take nothing from the source, which need not be used there.
 
     Raises:
       PlanError: a network that the source lacks; what cannot be taken, leaf by leaf; a front before the source's G where
         all has to find a place.
     """
+    if policies.classes is not None and not getattr(net, "num_classes", 0):
+        raise PlanError("classes says where each class starts from, and the new networks have none: set num_classes")
     source.check(whole=False)
     origins = {root: ORIGINS[root] for root in target}
     if lacking := [origin for origin in origins.values() if origin not in source.specs]:
         raise PlanError(f"{source.name} holds no {LACKING[lacking[0]]}")
-    if "front" in source.manifest and "g_ema" in origins.values() and unused == "error":
+    if "front" in source.manifest and "g_ema" in origins.values() and policies.unused == "error":
         raise PlanError(
             f"{source.name} carries a {source.manifest['front']['kind']} before its G, which is no part of G's own leaves "
             "and has no place in other networks: without it G makes images of its whole latent space again. "
             "To take G alone, allow that: unused='drop'"
         )
     specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
-    widths: dict[str, Width] = {root: d_width if root == "d" and d_width else width for root in target}
+    widths: dict[str, Width] = {
+        root: policies.d_width if root == "d" and policies.d_width else policies.width for root in target
+    }
     rules = pair_rules(
-        net, source.net, target, specs, roots=origins, width=widths, narrow=narrow, classes=classes,
+        net,
+        source.net,
+        target,
+        specs,
+        roots=origins,
+        width=widths,
+        narrow=policies.narrow,
+        classes=policies.classes,
         first=[Rule(pattern, Move("init")) for pattern in fresh],
-    )  # fmt: skip
+    )
     notes = pair_notes(net, source.net)
     if fresh:
         specs = {origin: _without(specs[origin], root, fresh) for root, origin in origins.items()}
-    casts = floats_to_cast(specs, target) if dtype == "cast" else None
+    casts = floats_to_cast(specs, target) if policies.dtype == "cast" else None
     plan = make_plan(
-        target, specs, rules, missing=missing, unused=unused, shape=shape, frozen=frozen, notes=notes,
+        target,
+        specs,
+        rules,
+        missing=policies.missing,
+        unused=policies.unused,
+        shape=policies.shape,
         dtype="cast" if casts else "error",
-    )  # fmt: skip
+        frozen=frozen,
+        notes=notes,
+    )
     plan = plan if notes else with_notes(plan)
     return plan if casts is None else dataclasses.replace(plan, notes=(*plan.notes, casts))
 
@@ -162,7 +202,9 @@ def _without(tree: dict[str, Any], root: str, patterns: Sequence[str]) -> dict[s
     return unflatten({path: leaf for path, leaf in flatten(tree).items() if not covered(path)})
 
 
-def fill(source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8) -> Filled:
+def fill(
+    source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8
+) -> TransplantResult:
     """Carries a plan out, one leaf in memory at a time beside the result, and measures what became of the function.
 
     Args:
@@ -174,11 +216,11 @@ def fill(source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed
       probes: latents to measure with; 0 = do not measure.
     """
     fresh = fresh_leaves(pair, seed, [entry.target for entry in plan.entries if reads_fresh(entry)])
-    variables, report = transplant(plan, source.take, target, init=fresh.pop, digests=source.digests)
-    found = _measure(source, pair, variables, probes)
-    said = {"name": source.name, "digest": source.digest}
-    step = transplant_step(plan, report, said, seed=seed, measured=found)
-    return Filled(variables, plan, report, found, [*history_of(source.manifest), step])
+    variables, report = carry_out(plan, source.take, target, init=fresh.pop, digests=source.digests)
+    measured = _measure(source, pair, variables, probes)
+    origin = {"name": source.name, "digest": source.digest}
+    step = transplant_step(plan, report, origin, seed=seed, measured=measured)
+    return TransplantResult(pair.config, variables, plan, report, measured, [*history_of(source.manifest), step])
 
 
 def measured_lines(measured: dict[str, Difference] | str) -> list[str]:
@@ -188,60 +230,102 @@ def measured_lines(measured: dict[str, Difference] | str) -> list[str]:
     return [f"{name.upper()}: function {difference}" for name, difference in measured.items()]
 
 
-def transplant_weights(
-    source: str,
+def transplant(
+    source: str | Path | Model,
     net: NetConfig,
-    out: str | Path,
+    policies: TransplantConfig | None = None,
     *,
     checkpoint: int | None = None,
-    missing: Literal["error", "init"] = "init",
-    unused: Literal["error", "drop"] = "error",
-    shape: str = "adapt",
-    width: Width = "silent",
-    d_width: Width | None = None,
-    narrow: Narrow = "leading",
-    classes: Sequence[int] | None = None,
     seed: int = 0,
     probes: int = 8,
-    dtype: Literal["error", "cast"] = "cast",
-) -> Filled:
-    """Moves weights into another architecture and writes the result, with its history in the manifest.
+    **options: Any,
+) -> TransplantResult:
+    """Moves pretrained weights into another architecture, in memory.
+
+        variables, plan, report = gan_jax.transplant("embedded:fashion16", gan_jax.ResNetConfig(resolution=32))
 
     Args:
-      source: whatever `open_source` opens.
-      net: the networks to fill.
-      out: folder to write to.
+      source: a weights folder, a run or checkpoint folder, `embedded:NAME`, or a model that `gan_jax.load` gave.
+      net: configuration of the networks to fill.
+      policies: what to do with leaves that do not fit; None = `TransplantConfig()`.
       checkpoint: of a run, the checkpoint of so many images.
-      missing: what to do where the source lacks a leaf; init = fresh values.
-      unused: what to do with leaves of the source that have no place.
-      shape: what to do with leaves of another shape: "error"; "adapt" = by the leaf's role; or the names of the
-        operations that may do it, "slice,widen".
-      width: how groups of channels grow, see `surgery.pair_rules`.
-      d_width: the same for D; None = `width`.
-      narrow: how they shrink.
-      classes: the source class that each class starts from.
       seed: of fresh values.
       probes: latents to measure the function with; 0 = do not measure.
-      dtype: what to do with leaves of floats of another width: "cast", or "error".
+      **options: fields of `TransplantConfig`, which win over `policies`: `unused="drop"`.
+
+    Returns:
+      variables `{"g_ema": .., "d": ..}` of the networks that the source holds, NumPy leaves; the plan, the report, how
+      far the function moved, the history.
+
+    Raises:
+      ConfigError: networks that cannot be built, or a policy that does not exist.
+      PlanError: leaf by leaf, what cannot be taken, and the option that would allow it.
+      WeightsError, CheckpointError: what of the source is missing, damaged or not ours.
     """
+    policies = _policies(policies, options)
+    check_net(net)
     opened = open_source(source, checkpoint)
     pair = build(net)
     specs = {"g_ema": pair.g.specs, "d": pair.d.specs}
     target = {root: make() for root, make in specs.items() if root in opened.specs}
-    plan = plan_weights(
-        opened, net, target, missing=missing, unused=unused, shape=shape,
-        width=width, d_width=d_width, narrow=narrow, classes=classes, dtype=dtype,
-    )  # fmt: skip
-    filled = fill(opened, plan, pair, target, seed=seed, probes=probes)
-    about = {
-        "licence": opened.manifest.get("licence"),
-        "parameters": count({root: tree["params"] for root, tree in filled.variables.items()}),
-        "history": filled.history,
-    }
-    if classes is None and net.num_classes == opened.manifest.get("net", {}).get("num_classes", 0):
+    if not target:
+        raise WeightsError(f"{opened.name} holds neither a generator (g_ema) nor a discriminator (d)")
+    plan = plan_weights(opened, net, target, policies)
+    about = {"licence": opened.manifest.get("licence")}
+    if policies.classes is None and net.num_classes == opened.manifest["net"].get("num_classes", 0):
         about |= names_of(opened.manifest)
-    save(out, net, filled.variables, about)
-    return filled
+    return dataclasses.replace(fill(opened, plan, pair, target, seed=seed, probes=probes), about=about)
+
+
+def transplant_weights(
+    source: str | Path | Model,
+    net: NetConfig,
+    out: str | Path,
+    policies: TransplantConfig | None = None,
+    **options: Any,
+) -> TransplantResult:
+    """Moves weights into another architecture and writes the result, with its history in the manifest.
+
+    Args:
+      source: as of `transplant`.
+      net: configuration of the networks to fill.
+      out: folder to write to.
+      policies: what to do with leaves that do not fit.
+      **options: as of `transplant`.
+    """
+    result = transplant(source, net, policies, **options)
+    result.save(out)
+    return result
+
+
+def check_net(net: NetConfig) -> None:
+    """Asks whether networks can be built, for weights that are not trained.
+
+    Raises:
+      ConfigError: they cannot; the message says what to change.
+    """
+    if not isinstance(net, get_args(NetConfig)):
+        kinds = ", ".join(kind.__name__ for kind in get_args(NetConfig))
+        raise ConfigError(f"net is of the type {type(net).__name__}; use the configuration of networks, one of {kinds}")
+    group = net.compared  # nothing trains: any batch that falls into groups
+    Config(net=net, train=TrainConfig(batch=group or 1)).validate()
+
+
+def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> TransplantConfig:
+    """The policies with options in place of some; raises ConfigError where a name or a value is none of theirs."""
+    names = [field.name for field in dataclasses.fields(TransplantConfig)]
+    if unknown := [name for name in options if name not in names]:
+        near = did_you_mean(unknown[0], names)
+        raise ConfigError(f"a transplant has no option {unknown[0]!r}{near}; its policies are {', '.join(names)}")
+    if policies is not None and not isinstance(policies, TransplantConfig):
+        raise ConfigError(
+            f"policies is of the type {type(policies).__name__}; use a TransplantConfig, or keyword arguments"
+        )
+    policies = dataclasses.replace(policies or TransplantConfig(), **options)
+    plain = {name: getattr(policies, name) for name in names if name != "classes"}  # those have checks of their own
+    if wrong := next(part_problems("TransplantConfig", TransplantConfig(**plain)), None):
+        raise ConfigError(wrong)
+    return policies
 
 
 def _measure(source: Source, pair: Pair, variables: dict[str, Any], probes: int) -> dict[str, Difference] | str:

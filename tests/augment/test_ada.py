@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from gan_jax.augment import PIPES, ada, adapt
+from gan_jax.augment.ada_colour import colour_matrix
 from gan_jax.augment.ada_draws import GATES, NORMAL, UNIFORM, percentile_draws, probabilities, random_draws
 from gan_jax.augment.ada_filter import band_gains, filter_bank
+from gan_jax.augment.ada_geometry import geometry_matrix
 from tests.golden import golden, golden_files, under
 
 
@@ -68,6 +70,17 @@ def test_published_numbers(file, pipe, percentile):
     assert abs(left.mean()) < 4 * sigma / np.sqrt(left.size)
     assert abs(np.corrcoef(left, found[~hole])[0, 1]) < 4 / np.sqrt(left.size)
     assert abs(np.corrcoef((expected - found)[:, 1:].ravel(), (expected - found)[:, :-1].ravel())[0, 1]) < 0.05
+
+
+def test_matrices_by_hand():
+    """A shift of an eighth of 32 px, then twice the size, seen from the output; contrast in powers of two."""
+    on = {name: jnp.array([name in ("xint", "scale", "contrast")]) for name in GATES}
+    uniform = {name: jnp.full(n, 0.5) for name, n in UNIFORM.items()} | {"xint": jnp.array([1.0, 0.5])}
+    normal = {name: jnp.ones(n) for name, n in NORMAL.items()} | {"scale": jnp.array([5.0])}
+    geometric = geometry_matrix(("xint", "scale"), on, uniform, normal, (16, 32))
+    np.testing.assert_allclose(geometric, [[0.5, 0, -4], [0, 0.5, 0], [0, 0, 1]], atol=1e-6)
+    colours = colour_matrix(on, uniform, normal, 3)
+    np.testing.assert_allclose(colours, np.diag([2**0.5, 2**0.5, 2**0.5, 1]), atol=1e-6)
 
 
 def test_p_0_is_the_identity_to_the_bit():

@@ -34,7 +34,7 @@ def fake_run(monkeypatch):
     """Stands in for `gan_jax.transfer.run`, whose real work the tests of that room check; records its calls."""
     fake = types.ModuleType("gan_jax.transfer.run")
     fake.calls = []
-    fake.result = types.SimpleNamespace(stopped=False)
+    fake.result = types.SimpleNamespace(stopped=False, prepared={})
     fake.error = None
 
     def record(name):

@@ -79,7 +79,6 @@ def test_a_budget_that_leaves_nothing_to_fine_tune_is_refused(cli, pairs):
 
 
 def test_a_short_budget_shortens_the_stage_of_default_length_and_says_so(cli, fake_run, monkeypatch):
-    monkeypatch.setattr("gan_jax.cli.fuse.show", lambda folder: [])
     assert cli("fuse", *WORDS, *RUN.split(), "--donors", "a", "b", "--target", "npz:x.npz") == 0, cli.err
     ((_, (config, _), options),) = fake_run.calls
     assert config.transfer.fuse_kimg == 0.048

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -235,12 +236,15 @@ def test_a_mistake_in_an_experiment_is_said_with_its_line(cli, tmp_path, text, s
 def test_the_package_lists_its_api_and_imports_nothing_for_it():
     code = (
         "import sys, gan_jax; names = dir(gan_jax); print({*gan_jax.__all__, 'config', 'data'} <= {*names}, "
-        "'jax' in sys.modules, len(names) < 45)"
+        "'jax' in sys.modules, 'FreezeDConfig' in names, len(names) < 120)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["True", "False", "True"], done.stderr
+    assert done.stdout.split() == ["True", "False", "True", "True"], done.stderr
     import gan_jax
 
     assert all(callable(getattr(gan_jax, name)) for name in gan_jax.__all__)
+    assert all(getattr(gan_jax, name) is not None for name in dir(gan_jax))
+    configurations = {cls.__name__ for cls in vars(gan_jax.config).values() if dataclasses.is_dataclass(cls)}
+    assert configurations <= {*dir(gan_jax)} and gan_jax.FreezeDConfig is gan_jax.config.FreezeDConfig
     with pytest.raises(AttributeError, match="did you mean 'transplant_weights'"):
         gan_jax.transplant_weight  # noqa: B018

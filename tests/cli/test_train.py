@@ -87,7 +87,7 @@ def test_the_file_comes_first(cli, fake_run, experiment):
 
 
 def test_a_stopped_run_has_its_own_code(cli, fake_run, tmp_path):
-    fake_run.result = types.SimpleNamespace(stopped=True)
+    fake_run.result = types.SimpleNamespace(stopped=True, stopped_by="SIGTERM")
     assert cli("train", "--out", tmp_path) == 75
     assert f"the same command goes on: gan-jax train {tmp_path}" in cli.out
 

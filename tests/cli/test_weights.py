@@ -35,11 +35,11 @@ def test_transplant(cli, transplants, tmp_path):
     argv += ["--width", "net2wider", "--d-width", "silent", "--narrow", "strongest", "--classes", 2, -1]
     assert cli(*argv, "--checkpoint", 48) == 0
     args, kwargs = transplants[-1]
-    assert args == ("embedded:x", c.ResNetConfig(resolution=64), tmp_path)
-    assert kwargs == {
-        "checkpoint": 48, "missing": "error", "unused": "error", "dtype": "cast", "shape": "adapt", "seed": 7, "probes": 8,
-        "width": "net2wider", "d_width": "silent", "narrow": "strongest", "classes": (2, -1),
-    }  # fmt: skip
+    policies = c.TransplantConfig(
+        missing="error", width="net2wider", d_width="silent", narrow="strongest", classes=(2, -1)
+    )
+    assert args == ("embedded:x", c.ResNetConfig(resolution=64), tmp_path, policies)
+    assert kwargs == {"checkpoint": 48, "seed": 7, "probes": 8}
     assert cli.out.splitlines()[:4] == [
         "plan: THE PLAN in short",
         "(the whole table: --plan full)",

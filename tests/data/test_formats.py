@@ -192,6 +192,19 @@ def test_all_bad_files_are_named_at_once(tmp_path, monkeypatch):
         survey(f"folder:{tmp_path}", bad="fail", whole=True)
 
 
+def test_labels_stay_with_their_images_behind_one_that_cannot_be_read(tmp_path):
+    for name, data in {
+        "a/0": packed(LARGE, "JPEG")[:-200],
+        "b/1": packed(LARGE, "JPEG"),
+        "c/2": packed(LARGE, "JPEG"),
+    }.items():
+        path = tmp_path / f"{name}.jpg"
+        path.parent.mkdir()
+        path.write_bytes(data)
+    images = load(f"folder:{tmp_path}")
+    assert [file for file, _ in images.left_out] == ["a/0.jpg"] and images.labels.tolist() == [1, 2]
+
+
 def test_a_raw_file_is_not_read_as_its_preview():
     stream = io.BytesIO()
     Image.fromarray(PHOTO).save(stream, "TIFF", tiffinfo={254: 1})

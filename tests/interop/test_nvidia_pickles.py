@@ -121,9 +121,10 @@ def test_every_constant_is_checked(tmp_path):
     for layout, config, end in (("r3gan", R3, "Resampler.Kernel"), ("stylegan2-ada", STYLED, "conv0.resample_filter")):
         tensors = {k: v for part in tensors_of(config, drawn(config), layout)[0].values() for k, v in part.items()}
         name = next(name for name in tensors if name.endswith(end))
-        np.savez(tmp_path / "x.npz", **{**tensors, name: np.ones((2, 2)) / 4})
-        with pytest.raises(ForeignLayoutError, match=f"'{name}' is not the filter"):
-            import_file(tmp_path / "x.npz", layout)
+        for other in (np.ones((2, 2)) / 4, np.ones((4, 4)) / 16):
+            np.savez(tmp_path / "x.npz", **{**tensors, name: other})
+            with pytest.raises(ForeignLayoutError, match=f"'{name}' is not the filter"):
+                import_file(tmp_path / "x.npz", layout)
 
 
 def test_state_dicts_without_a_prefix(tmp_path):

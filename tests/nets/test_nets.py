@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.config import ConfigError, MLPConfig
+from gan_jax.config import ConfigError, MLPConfig, StyleGAN2Config
 from gan_jax.nets import build
 from gan_jax.trees import flatten
 from tests.nets.families import inputs, pair_of
@@ -35,6 +35,13 @@ def test_a_pair_that_is_first_built_inside_a_trace_is_whole_outside_of_it():
     config = MLPConfig(resolution=4, channels=1, z_dim=3, g_widths=(2, 5), d_widths=(2,))  # of no other test
     inside = jax.eval_shape(lambda key: build(config).g.init(key), jax.random.key(0))
     assert jax.tree.structure(build(config).g.init(jax.random.key(0))) == jax.tree.structure(inside)
+
+
+def test_a_pair_that_is_first_built_in_double_precision_is_the_usual_one_without_it():
+    config = StyleGAN2Config(resolution=8, z_dim=3, w_dim=5, mapping_layers=1, channel_max=3)  # of no other test
+    with jax.enable_x64(True):
+        build(config)
+    assert {leaf.dtype.name for leaf in flatten(build(config).g.specs()["params"]).values()} == {"float32"}
 
 
 def test_widths_do_not_depend_on_the_final_size():

@@ -54,6 +54,10 @@ def test_shortcuts_read_what_the_first_relu_leaves():
         before, after = seen["b8"], seen["b4"]
         assert np.abs(np.minimum(before, 0)).max() > 1e-3
         np.testing.assert_allclose(after, np.maximum(before, 0) if cut else before, atol=1e-6)
+        sums = np.maximum(seen["b4_more0"], 0).sum((1, 2))
+        kernel, bias = (np.asarray(d["params"]["head"][name]) for name in ("kernel", "bias"))
+        logits = sums @ kernel / np.linalg.norm(kernel) + bias  # one output: the singular value is the length
+        np.testing.assert_allclose(seen["head"], logits, rtol=1e-4, atol=1e-5)
 
 
 def test_stored_vectors_are_taken_as_they_are():

@@ -11,7 +11,7 @@ from scipy.signal import convolve
 from gan_jax.config import StyleGAN2Config
 from gan_jax.nets import build
 from gan_jax.nets.resample import conv_down3, conv_up3, downsample, upsample
-from gan_jax.nets.stylegan2 import dtype_at, num_ws, widths
+from gan_jax.nets.stylegan2 import Mapping, _noise, dtype_at, num_ws, widths
 from gan_jax.nets.stylegan2_d import minibatch_stddev
 from gan_jax.train.trainer import lowered_flops
 
@@ -107,6 +107,29 @@ def test_the_average_of_w_follows_training_only():
     np.testing.assert_allclose(moved["moving"]["mapping"]["w_avg"], 0.005 * w.mean(0), rtol=1e-4)
     _, kept = pair.g.apply(variables, z)
     assert not np.asarray(kept["moving"]["mapping"]["w_avg"]).any()
+    average = np.arange(6, dtype="f4")  # towards which truncation draws
+    known = {**variables, "moving": {"mapping": {"w_avg": jnp.asarray(average)}}}
+    drawn = pair.g.parts["map"](known, z, psi=0.75)
+    wanted = 0.25 * average + 0.75 * np.asarray(w)
+    np.testing.assert_allclose(drawn, np.broadcast_to(wanted[:, None], drawn.shape), rtol=1e-5)
+
+
+def test_averages_and_groups_are_of_all_devices():
+    """Two devices of four examples; the axis is one of `vmap`, whose collectives are the same."""
+    z, plain = jax.random.normal(jax.random.key(0), (8, 5)), Mapping(6, 2)
+    variables = plain.init(jax.random.key(1), z, None)
+    moved = lambda mapping, z: mapping.apply(variables, z, None, True, mutable=["moving"])[1]["moving"]["w_avg"]
+    split = jax.vmap(lambda z: moved(Mapping(6, 2, axis_name="devices"), z), axis_name="devices")(z.reshape(2, 4, 5))
+    np.testing.assert_allclose(split, np.stack([moved(plain, z)] * 2), rtol=1e-5)
+    x = jax.random.normal(jax.random.key(2), (8, 4, 4, 3))
+    parts = jax.vmap(lambda x: minibatch_stddev(x, 4, "devices"), axis_name="devices")(x.reshape(2, 4, 4, 4, 3))
+    np.testing.assert_allclose(parts.reshape(8, 4, 4, 1), minibatch_stddev(x, 4), rtol=1e-6)
+
+
+def test_every_layer_has_noise_of_its_own():
+    keys = jax.random.split(jax.random.key(0), 2)
+    first, second = (np.asarray(_noise(keys, layer, 8, True)) for layer in (1, 2))
+    assert first.shape == (2, 8, 8) and np.abs(first - second).mean() > 0.5
 
 
 def test_minibatch_stddev():

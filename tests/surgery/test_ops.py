@@ -226,6 +226,9 @@ def test_resize_keeps_the_gain_on_a_constant_image(shape):
 def test_resize_of_a_smooth_kernel_stays_smooth():
     x = np.ones((3, 3, 1, 1), np.float32)
     np.testing.assert_allclose(OPS["resize"].apply([x], None, {"shape": [5, 5, 1, 1]}), 9 / 25, rtol=1e-6)
+    ramp = x * np.array([-1, 0, 1], np.float32)[:, None, None, None]  # what has no gain becomes as much smaller
+    wide = OPS["resize"].apply([ramp], None, {"shape": [5, 5, 1, 1]})
+    np.testing.assert_allclose(wide[:, 0, 0, 0], 9 / 25 * np.array([-1, -0.6, 0, 0.6, 1]), atol=1e-6)
 
 
 matrix = lambda kernel: np.reshape(kernel, (-1, kernel.shape[-1]))

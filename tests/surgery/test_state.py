@@ -96,6 +96,16 @@ def test_growth_moves_moments_by_the_same_indices_and_zeros_the_new(old):
     )
 
 
+def test_a_count_is_not_that_of_moments_that_are_new_in_part(old):
+    """All leaves of a wider G are moved, and new channels have moments of zero, whose count is none."""
+    target = make_state(1, 0, channel_max=9)
+    names = target.nets, old.nets
+    rules = pair_rules(dataclasses.replace(BASE, channel_max=9), BASE, *names)
+    whole = plan_state(make_plan(*map(specs, names), rules, shape="adapt"), target, old)
+    leaves = 2 * len(jax.tree.leaves(old.nets["g"]["params"]))
+    assert f"opt_g: moments of {leaves} of {leaves} leaves moved, update count reset" in whole.notes
+
+
 def test_without_a_source_there_are_no_moments_to_move(old):
     target = make_state(1, 0)
     weights = {"g": old.ema["g"], "d": old.nets["d"]}  # a shared file: no optimiser, no second copy of G

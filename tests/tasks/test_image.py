@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.config import Config
 from gan_jax.tasks.image import draw_latents, image_task
 
 KEYS, NOISE = jax.random.split(jax.random.key(0), 3), jax.random.split(jax.random.key(1), 3)
 
 
 def make_task(**parts):
-    config = types.SimpleNamespace(z_dim=2, resolution=4, channels=1)
+    config = types.SimpleNamespace(z_dim=2, resolution=4, channels=1, num_classes=0)
     net = types.SimpleNamespace(init=None, apply=lambda variables, z, *_, **__: (z, {}), parts=parts)
-    return image_task(types.SimpleNamespace(config=config, g=net, d=net, examples_mix=False, d_group=1))
+    return image_task(types.SimpleNamespace(config=config, g=net, d=net, examples_mix=False, d_group=1), Config())
 
 
 def test_near_latents_are_as_far_as_asked():

@@ -21,7 +21,7 @@ N, PIXELS, Z = 4, 3, 2
 RNG = np.random.default_rng(0)
 W, A = RNG.standard_normal(PIXELS), RNG.standard_normal((PIXELS, Z))
 REAL, LATENTS, DELTA = (RNG.standard_normal((N, size)) for size in (PIXELS, Z, Z))
-STYLES = RNG.standard_normal((N, 2, Z))  # two layers
+STYLES = RNG.standard_normal((N, 3, Z))  # three layers
 Y = RNG.standard_normal((N, PIXELS))
 
 

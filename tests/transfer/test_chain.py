@@ -9,6 +9,7 @@ import pytest
 
 from gan_jax.config import (
     CDCConfig,
+    ChainConfig,
     ConfigError,
     DCLConfig,
     EWCConfig,
@@ -24,6 +25,7 @@ from gan_jax.config import (
     RSSAConfig,
 )
 from gan_jax.nets import build
+from gan_jax.tasks.model import load
 from gan_jax.transfer.chain import chain
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import run
@@ -106,6 +108,23 @@ def test_a_chain_is_resumed_to_the_bit(sources, tmp_path):
     assert_same(run(config, tmp_path / "cut", method=lora_l2, quiet=True).state, whole.state)
 
 
+def test_a_chain_of_the_table_is_a_run_and_a_member_of_a_population(sources, tmp_path):
+    from gan_jax.transfer.benchmark.game import make_game
+    from gan_jax.transfer.benchmark.ways import train_population
+    from gan_jax.transfer.dataset import load_dataset
+
+    transfer = ChainConfig(methods=(LoRAConfig(rank=2), L2SPConfig(strength=0.1)))
+    config = config_of(sources, transfer)
+    alone = run(config, tmp_path / "alone", quiet=True).state
+    game, dataset = make_game(config, 24), load_dataset(config)
+    trained = train_population(game, [game.member(config, dataset)], lambda *_: None, lambda: False)
+    want, got = values(alone.ema["g"]), values(trained.states[0].ema["g"])
+    assert set(alone.constants) == {"lora", "l2_sp"} and want.keys() == got.keys()
+    for path, leaf in want.items():
+        np.testing.assert_allclose(got[path], leaf, rtol=2e-4, atol=2e-6, err_msg=path)
+    assert load(tmp_path / "alone").sample(0, 2).shape == (2, 16, 16, 1)
+
+
 def test_what_follows_a_fusion_holds_to_the_fused_generator(sources, tmp_path):
     fused = lambda transfer, pair: chain(
         dataclasses.replace(make_method(transfer, pair), name="gradient_fusion"),
@@ -113,8 +132,6 @@ def test_what_follows_a_fusion_holds_to_the_fused_generator(sources, tmp_path):
     )
     transfer = GradientFusionConfig(fuse_kimg=0.016, fuse_lr=0.3)
     state = run(config_of(sources, transfer, kimg=0.032), tmp_path, method=fused, quiet=True).state
-    from gan_jax.tasks.model import load
-
     source, held = values(load(sources / "first").variables["g_ema"]["params"]), values(state.constants["l2_sp"]["g"])
     assert held.keys() == source.keys() and any((held[path] != source[path]).any() for path in source)
 

@@ -140,7 +140,7 @@ def test_names_of_classes_go_along_with_weights(tmp_path):
     net = c.MLPConfig(4, 1, 2, 6, (8,), (8,))
     pair, names = build(net), {"class_names": ["cat", "dog"]}
     g, d = (jax.tree.map(np.asarray, one.init(jax.random.key(0))) for one in (pair.g, pair.d))
-    state = SimpleNamespace(images=8, ema={"g": g}, nets={"d": d})
+    state = SimpleNamespace(images=8, ema={"g": g}, nets={"g": g, "d": d})
     method = SimpleNamespace(frozen=(), front={}, shared=lambda root, tree: tree)
     (tmp_path / "data.json").write_text(json.dumps(names))
     write_weights(tmp_path, dataclasses.replace(CONFIG, net=net), state, None, None, method)  # type: ignore[arg-type]

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 import gan_jax
-from gan_jax.config import ConfigError, FreezeDConfig
+from gan_jax.config import ConfigError, FreezeDConfig, TransplantConfig, to_dict
 from gan_jax.interop import WeightsError
 from gan_jax.interop.weights import WEIGHTS, load_manifest
-from gan_jax.surgery import Move
-from gan_jax.surgery.provenance import history_of, origin_of
+from gan_jax.surgery import Move, PlanError
+from gan_jax.surgery.provenance import history_of, origin_of, train_step
 from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import DamagedError
 from gan_jax.transfer import weights
+from gan_jax.transfer.callbacks import Callbacks
 from gan_jax.transfer.fresh import fresh_variables
-from gan_jax.transfer.record import history_at
 from gan_jax.transfer.run import run
 from gan_jax.transfer.source import open_source
-from gan_jax.transfer.weights import measured_lines, transplant_weights
+from gan_jax.transfer.weights import measured_lines, transplant, transplant_weights
 from gan_jax.trees import Rule, flatten
 from tests.train.toy import NET, build_toy, images, run_config
 
@@ -54,6 +54,17 @@ def drawn(pair, seed=0):
     return {"g_ema": draw(pair.g.specs()), "d": draw(pair.d.specs())}
 
 
+class WithoutHistory(Callbacks):
+    """Takes `history.json` away while the run trains: what is kept of it in memory is what is written."""
+
+    def __init__(self, folder):
+        self.file = folder / "history.json"
+
+    def begin(self, config, images):
+        assert [step["kind"] for step in json.loads(self.file.read_text())] == ["train", "transplant"]
+        self.file.unlink()
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """`a`: weights that were trained; `b`: a run that starts from them, D's reader frozen."""
@@ -61,12 +72,12 @@ def made(tmp_path_factory):
     x, y = images()
     np.savez(root / "data.npz", images=x, labels=y)
     config = run_config(f"npz:{root / 'data.npz'}", kimg=0.064, devices=1)
-    save(root / "a", NET, drawn(build_toy(NET)), {"history": history_at(root, config, 64, ())})
+    save(root / "a", NET, drawn(build_toy(NET)), {"history": [train_step(64, to_dict(config))]})
     config = dataclasses.replace(config, transfer=FreezeDConfig(source=str(root / "a"), blocks=1))
     with pytest.MonkeyPatch.context() as patch:
         use_toy(patch)
         jax.config.update("jax_disable_most_optimizations", True)
-        run(config, root / "b")
+        run(config, root / "b", WithoutHistory(root / "b"))
     return root
 
 
@@ -125,6 +136,80 @@ def test_fresh_values_are_those_of_the_seed(tmp_path):
     np.testing.assert_allclose(got, whole, rtol=1e-6)
     assert measured_lines(done.measured) == ["function not measured: no probes were asked for"]
     assert kinds(tmp_path / "b", "d/params/b4/kernel") == ["init"]
+
+
+def leaf_bytes(variables):
+    return {
+        path: (leaf.dtype.name, leaf.shape, np.asarray(leaf).tobytes()) for path, leaf in flatten(variables).items()
+    }
+
+
+@pytest.mark.parametrize("source", ["path", "model", "checkpoint"])
+def test_one_call_in_memory_is_what_is_written(made, tmp_path, source):
+    """From a path or from a loaded model: the same bits, and the same history but for the date."""
+    path = str(made / "b" / "checkpoints" / "64") if source == "checkpoint" else str(made / "b")
+    written = transplant_weights(path, LARGER, tmp_path / "out", missing="init", seed=3)
+    result = transplant(gan_jax.load(path) if source == "model" else path, LARGER, TransplantConfig(), seed=3)
+    variables, plan, report = result
+    assert leaf_bytes(variables) == leaf_bytes(gan_jax.load(tmp_path / "out").variables)
+    assert report.follows(plan) and plan == written.plan and result.measured["g"].preserved
+    same = lambda steps: [{key: value for key, value in step.items() if key != "date"} for step in steps]
+    assert same(result.history) == same(load_manifest(tmp_path / "out")["history"]), (
+        "name and digests of the source too"
+    )
+
+
+def test_a_transplant_can_be_saved_and_transplanted_again(made, tmp_path):
+    result = gan_jax.transplant(str(made / "a"), LARGER, probes=0)
+    assert leaf_bytes(gan_jax.load(result.save(tmp_path / "out")).variables) == leaf_bytes(result.variables)
+    again = transplant(result.model, dataclasses.replace(LARGER, z_dim=8), probes=0)
+    assert again.variables["g_ema"]["params"]["stem"]["kernel"].shape[0] == 8
+    assert [step["kind"] for step in again.history] == ["train", "transplant", "transplant"]
+    changed = dataclasses.replace(result.model, variables=jax.tree.map(lambda leaf: leaf + 1, result.variables))
+    digest = lambda model: open_source(model).digests["d/params/head/kernel"]
+    assert digest(changed) != digest(result.model), "digests are of the values, not of the file they came from"
+
+
+def test_policies_come_as_a_configuration_or_by_name(made, tmp_path):
+    variables = drawn(build_toy(NET))
+    del variables["d"]["params"]["b4"]["kernel"]
+    variables["d"]["params"]["embed"] = {"embedding": np.ones(8, np.float32)}
+    source = str(save(tmp_path / "odd", NET, variables, {}))
+    policies = TransplantConfig(missing="init", unused="drop", dtype="error")
+    assert transplant(source, NET, policies, probes=0).plan.policies["unused"] == "drop"
+    with pytest.raises(PlanError, match=r"d/params/b4/kernel"):
+        transplant(source, NET, policies, missing="error", probes=0)
+    with pytest.raises(PlanError, match=r"d/params/embed/embedding"):
+        transplant(source, NET, missing="init", probes=0)
+    half = jax.tree.map(lambda leaf: leaf.astype(np.float16), drawn(build_toy(NET)))
+    assert "cast" in str(transplant(str(save(tmp_path / "half", NET, half, {})), NET, probes=0).plan)
+    with pytest.raises(PlanError, match="float16"):
+        transplant(str(tmp_path / "half"), NET, policies, probes=0)
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "words"),
+    [
+        (NET, {"widht": "silent"}, "no option 'widht' (did you mean 'width'"),
+        (NET, {"width": "wide"}, "TransplantConfig.width is 'wide'; use one of silent, net2wider"),
+        (NET, {"shape": "wden"}, "'wden' is no operation that adapts a leaf (did you mean 'widen'"),
+        (NET, {"classes": (0, 1)}, "classes says where each class starts from, and the new networks have none"),
+        (NET, {"policies": {"unused": "drop"}}, "policies is of the type dict; use a TransplantConfig, or keyword"),
+        ("resnet", {}, "net is of the type str; use the configuration of networks, one of ResNetConfig"),
+        (dataclasses.replace(NET, resolution=20), {}, "net.resolution is 20"),
+    ],
+)
+def test_what_cannot_be_transplanted_is_said(made, net, options, words):
+    with pytest.raises((ConfigError, PlanError)) as caught:
+        transplant(str(made / "a"), net, **options)
+    assert words in str(caught.value)
+
+
+def test_sources_that_are_none(made):
+    with pytest.raises(ConfigError, match="a source is a path, embedded:NAME or a model of gan_jax.load; this is of"):
+        transplant(7, NET)
+    with pytest.raises(ConfigError, match="wants a run folder, and Model"):
+        transplant(gan_jax.load(made / "a"), NET, checkpoint=64)
 
 
 def flip(file, at):

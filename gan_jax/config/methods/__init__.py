@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Union
 
 from gan_jax.config.methods.anchored import *
+from gan_jax.config.methods.chain import *
 from gan_jax.config.methods.fused_features import *
 from gan_jax.config.methods.fusion import *
 from gan_jax.config.methods.importance import *
@@ -45,6 +46,7 @@ METHOD_NAMES: dict[str, type[TransferConfig]] = {  # a row is a method: its name
     "feature_fusion": FeatureFusionConfig,
     "distillation": DistillationConfig,
     "cocktail": CocktailConfig,
+    "chain": ChainConfig,
 }
 
 FUSIONS = {

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
+from gan_jax.config.transplant import TransplantConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
@@ -16,6 +18,7 @@ class TransferConfig:
       adversarial: whether D plays; without it nothing is judged, and D neither trains nor warms up.
       positive: fields that must be more than 0 (or None where they may be) -> what else to do, as the end of a sentence.
       not_negative: fields that must be at least 0.
+      several: whether it is made of other methods.
       images: how many training images there are, where the method wants to know: None until the data say it.
     """
 
@@ -23,6 +26,7 @@ class TransferConfig:
     adversarial: ClassVar[bool] = True
     positive: ClassVar[Mapping[str, str]] = {}
     not_negative: ClassVar[tuple[str, ...]] = ()
+    several: ClassVar[bool] = False
     images: ClassVar[int | None] = 0
 
     @property
@@ -41,21 +45,19 @@ class ScratchConfig(TransferConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneConfig(TransferConfig):
-    """Transplant a pretrained pair, then train what was copied (TransferGAN)."""
+class SourceConfig(TransferConfig):
+    """Which pretrained networks a run starts from."""
 
     source: str = "embedded:fashion16"  # weights file, run folder or embedded pair
     networks: Literal["both", "g", "d"] = "both"  # which networks start from the source
     d_warmup_kimg: float = 0.0  # train D alone for so many thousand images first; wants > 0 when only G is copied
-    missing: Literal["error", "init"] = "init"  # a target leaf that the source lacks
-    unused: Literal["error", "drop"] = "error"  # a source leaf that the target lacks
-    shape: str = "adapt"  # a leaf of another shape: error, adapt (by its role), or the operations allowed: slice,widen
-    width: Literal["silent", "net2wider"] = "silent"  # wider by new silent channels, or by copies that share the work
-    d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
-    narrow: Literal["leading", "strongest"] = "leading"  # narrower: the first channels, or the most important ones
-    classes: tuple[int, ...] | None = None  # source class that each class starts from, -1 = mean; None = the same ones
 
     not_negative = ("d_warmup_kimg",)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig(TransplantConfig, SourceConfig):  # fields of the last base come first
+    """Transplant a pretrained pair, then train what was copied (TransferGAN)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -141,13 +141,19 @@ def cell_config(config: BenchmarkConfig, cell: CellId) -> Config:
 
 def config_hash(config: BenchmarkConfig, cell: CellId) -> str:
     """16 hex digits of everything that a cell's numbers depend on in the configuration."""
-    parts = former_spelling(to_dict(cell_config(config, cell))).items()
-    run = {part: values for part, values in parts if part not in NO_MATTER and values}  # the image task says nothing
+    parts = former_spelling(to_dict(cell_config(config, cell)))
+    for part, fields in LATER.items():  # a result that was measured before they existed still counts
+        parts[part] = {name: x for name, x in parts[part].items() if name not in fields or x != fields[name]}
+    run = {part: values for part, values in parts.items() if part not in NO_MATTER and values}
     said = {"run": run, "lpips": config.lpips}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 NO_MATTER = ("checkpoint", "log", "diagnose")  # parts of a configuration that no number depends on
+LATER: dict[str, dict[str, Any]] = {
+    "transfer": {"dtype": "cast"},
+    "task": {},
+}  # fields that came later, and their defaults
 
 
 def filled_in(config: Config) -> Config:

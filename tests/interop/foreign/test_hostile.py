@@ -10,6 +10,7 @@ import pickle
 import struct
 import sys
 import time
+import tracemalloc
 import zipfile
 import zlib
 
@@ -357,6 +358,17 @@ ZIPS = {
 @pytest.mark.parametrize("case", ZIPS)
 def test_archives(read, case):
     cost_and_refusal(read, *ZIPS[case])
+
+
+def test_no_more_is_unpacked_than_was_announced(read):
+    data = lying(archive(("archive/data.pkl", bytes(10**7)), method=zipfile.ZIP_DEFLATED), 10**7, 100)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ForeignError, match="has not the 100 bytes"):
+            read(data)
+        assert tracemalloc.get_traced_memory()[1] < 5 * 10**6
+    finally:
+        tracemalloc.stop()
 
 
 def test_limits_can_be_raised(tmp_path):

@@ -51,7 +51,8 @@ def trees():
 
 def test_squared_distance_and_its_gradient_by_hand(trees):
     params, start, weights = trees
-    ctx = types.SimpleNamespace(g={"params": params}, d={"params": start}, constants={"g": start, "d": params})
+    g, d = {"params": params}, {"params": start}
+    ctx = types.SimpleNamespace(g=g, d=d, nets={"g": g, "d": d}, constants={"g": start, "d": params})
     flat = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
     moved = flat(params) - flat(start)
     of_g, of_d = make_method(L2_SP.transfer, build(NET)).extension.regularisers

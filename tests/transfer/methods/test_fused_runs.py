@@ -45,6 +45,7 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
     )
     whole = run(config, tmp_path / "whole")
     found = json.loads((tmp_path / "whole" / "prepared.json").read_text())["fusion"]
+    assert dataclasses.replace(whole, record=None).prepared == whole.prepared, "in memory as in the folder"
     assert found["target"].endswith("first") and found["donors"][0]["donor"].endswith("second")
     assert int(whole.state.images) == 112, "the stages' images count"
     for g in (whole.state.nets["g"], whole.state.ema["g"]):
@@ -53,7 +54,7 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
     assert whole.state.constants == {}
     text = provenance(tmp_path / "whole", "g_ema/params/fc0/kernel")
     assert "fused with" in text and "second" in text
-    lines = show(tmp_path / "whole")
+    lines = show(tmp_path / "whole", whole.prepared["fusion"])
     assert lines[0] == "donors were taken in the order of their own channels" and "heat map" in "".join(lines)
     assert (tmp_path / "whole" / "fusion.png").exists()
     assert (tmp_path / "whole" / "shares.png").exists() == (name in ("features", "aff"))
