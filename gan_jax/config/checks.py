@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gan_jax.config.method_checks import method_problems
 from gan_jax.config.net_checks import net_problems
@@ -32,12 +32,23 @@ def problems(config: Config) -> Iterator[str]:
 def _numbers(config: Config) -> Iterator[str]:
     for part in dataclasses.fields(config):
         values = getattr(config, part.name)
+        cls = type(values)
+        positive = POSITIVE.get(part.name, {}) | {k: v for rows in _declared(cls, "positive") for k, v in rows.items()}
+        not_negative = {
+            *NOT_NEGATIVE.get(part.name, ()),
+            *(name for rows in _declared(cls, "not_negative") for name in rows),
+        }
         for field in dataclasses.fields(values):
             value, name = getattr(values, field.name), f"{part.name}.{field.name}"
-            if name in POSITIVE and value is not None and value <= 0:
-                yield f"{name} is {value:g}; it must be positive{POSITIVE[name]}"
-            elif name in NOT_NEGATIVE and value is not None and value < 0:
+            if field.name in positive and value is not None and value <= 0:
+                yield f"{name} is {value:g}; it must be positive{positive[field.name]}"
+            elif field.name in not_negative and value is not None and value < 0:
                 yield f"{name} is {value:g}; it must not be negative"
+
+
+def _declared(cls: type, limit: str) -> Iterator[Any]:
+    """The limits that a family or a method, and what it is derived from, say of their own fields."""
+    return (vars(base)[limit] for base in cls.__mro__ if limit in vars(base))
 
 
 def _loss(config: Config) -> Iterator[str]:
@@ -47,8 +58,7 @@ def _loss(config: Config) -> Iterator[str]:
     if loss.gp_lambda > 0 and config.net.batch_norm_in_d:
         yield (
             f"loss.gp_lambda takes the gradient of each image by itself, but {family_title(config.net)}'s discriminator has "
-            "batch norm; "
-            "use a ResNetConfig (--net resnet), or r1_gamma"
+            "batch norm; use a ResNetConfig (--net resnet), or r1_gamma"
         )
     if loss.path_length > 0 and not config.net.styles:
         yield "loss.path_length measures steps between styles, which only StyleGAN2 has; use --net stylegan2, or 0"
@@ -115,85 +125,45 @@ def _train(config: Config) -> Iterator[str]:
         yield f"evaluate.n_fake is {config.evaluate.n_fake}; use at least 2"
 
 
-POSITIVE = {  # fields that must be more than 0 (or None where they may be), and what else to do
-    "data.shots": ", or None for all images",
-    "data.reference": ", or None for all images but the shots",
-    "net.z_dim": "",
-    "net.channel_base": "",
-    "net.channel_max": "",
-    "net.depth": "",
-    "net.expansion": "",
-    "net.width": "",
-    "net.w_dim": "",
-    "net.mapping_layers": "",
-    "net.clamp": ", or None to cut nothing",
-    "net.d_size": ", or None for the published size",
-    "net.g_embed": ", or None for net.z_dim",
-    "net.d_embed": ", or None for the width at 4 px",
-    "loss.penalty_interval": "",
-    "loss.path_length_interval": "",
-    "loss.path_length_shrink": "",
-    "loss.zcr_sigma": "; to leave zCR out use weights of 0",
-    "augment.ada_kimg": "; for a p that stays set augment.ada_target to None",
-    "optim.lr": "",
-    "optim.d_lr": ", or None for optim.lr",
-    "optim.eps": "",
-    "optim.clip_norm": ", or None to clip nothing",
-    "ema.rampup": ", or None for no ramp-up",
-    "train.kimg": "",
-    "train.batch": "",
-    "train.d_steps": "",
-    "train.steps_per_dispatch": "",
-    "train.devices": ", or None for all",
-    "transfer.blocks": "; to freeze nothing use finetune",
-    "transfer.rank": "",
-    "transfer.normals": "; to leave the term out use transfer.earth_mover 0",
-    "transfer.attention_width": "",
-    "transfer.root_kimg": "",
-    "transfer.images": ", or None for as many as there are",
-    "checkpoint.every_kimg": "; to save nothing use None",
-    "checkpoint.keep_last": "; to save nothing set checkpoint.every_kimg to None",
-    "diagnose.worse": "",
-    "evaluate.every_kimg": ", or None for the end only",
-    "log.every_dispatches": "",
-    "log.grid_every_kimg": ", or None for the end only",
+# Part -> its fields that must be more than 0 (or None where they may be), and what else to do. Families of networks and
+# methods say of themselves which of theirs are.
+POSITIVE: dict[str, dict[str, str]] = {
+    "data": {"shots": ", or None for all images", "reference": ", or None for all images but the shots"},
+    "loss": {
+        "penalty_interval": "",
+        "path_length_interval": "",
+        "path_length_shrink": "",
+        "zcr_sigma": "; to leave zCR out use weights of 0",
+    },
+    "augment": {"ada_kimg": "; for a p that stays set augment.ada_target to None"},
+    "optim": {"lr": "", "d_lr": ", or None for optim.lr", "eps": "", "clip_norm": ", or None to clip nothing"},
+    "ema": {"rampup": ", or None for no ramp-up"},
+    "train": {"kimg": "", "batch": "", "d_steps": "", "steps_per_dispatch": "", "devices": ", or None for all"},
+    "checkpoint": {
+        "every_kimg": "; to save nothing use None",
+        "keep_last": "; to save nothing set checkpoint.every_kimg to None",
+    },
+    "diagnose": {"worse": ""},
+    "evaluate": {"every_kimg": ", or None for the end only"},
+    "log": {"every_dispatches": "", "grid_every_kimg": ", or None for the end only"},
 }
-NOT_NEGATIVE = (
-    "anneal.kimg",
-    "anneal.lr",
-    "anneal.gamma",
-    "anneal.half_life_kimg",
-    "net.shared_dim",
-    "net.d_mapping_layers",
-    "net.mbstd_group",
-    "net.low_precision",
-    "loss.r1_gamma",
-    "loss.r2_gamma",
-    "loss.gp_lambda",
-    "loss.path_length",
-    "loss.lecam",
-    "loss.bcr_real",
-    "loss.bcr_fake",
-    "loss.zcr_d",
-    "loss.zcr_g",
-    "loss.orthogonal_g",
-    "loss.orthogonal_d",
-    "optim.warmup_kimg",
-    "ema.half_life_kimg",
-    "transfer.d_warmup_kimg",
-    "transfer.mine_kimg",
-    "transfer.selection_rate",
-    "transfer.distil_kimg",
-    "transfer.l1",
-    "transfer.feature_weight",
-    "transfer.wean",
-    "transfer.drop",
-    "transfer.perceptual",
-    "transfer.earth_mover",
-    "transfer.scale",
-    "transfer.noise",
-    "transfer.fresh_blocks",
-    "transfer.d_blocks",
-    "evaluate.stats_batches",
-    "diagnose.images",
-)
+NOT_NEGATIVE: dict[str, tuple[str, ...]] = {
+    "anneal": ("kimg", "lr", "gamma", "half_life_kimg"),
+    "loss": (
+        "r1_gamma",
+        "r2_gamma",
+        "gp_lambda",
+        "path_length",
+        "lecam",
+        "bcr_real",
+        "bcr_fake",
+        "zcr_d",
+        "zcr_g",
+        "orthogonal_g",
+        "orthogonal_d",
+    ),
+    "optim": ("warmup_kimg",),
+    "ema": ("half_life_kimg",),
+    "evaluate": ("stats_batches",),
+    "diagnose": ("images",),
+}

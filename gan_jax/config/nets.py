@@ -7,7 +7,7 @@ networks (`make(config, axis_name) -> Pair`) and `gan_jax.surgery.families.NAME`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 
 
@@ -22,11 +22,15 @@ class NetFamily:
       batch_norm_in_d: whether D has batch norm, so that the gradient of one image is not its own.
       styles: whether G has styles, between which path lengths are measured.
       doubles: whether it grows to twice its size with its function preserved.
+      positive: fields that must be more than 0 (or None where they may be) -> what else to do, as the end of a sentence.
+      not_negative: fields that must be at least 0.
     """
 
     batch_norm_in_d: ClassVar[bool] = False
     styles: ClassVar[bool] = False
     doubles: ClassVar[bool] = False
+    positive: ClassVar[Mapping[str, str]] = {"z_dim": ""}
+    not_negative: ClassVar[tuple[str, ...]] = ()
 
     if TYPE_CHECKING:  # what every family has
 
@@ -70,6 +74,7 @@ class ResNetConfig(NetFamily):
     depth: int = 1  # residual blocks at each resolution
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and losses stay float32
 
+    positive = {"channel_base": "", "channel_max": "", "depth": ""}
     doubles = True
 
     def problems(self) -> Iterator[str]:
@@ -90,6 +95,7 @@ class DCGANConfig(NetFamily):
     channel_max: int = 512  # largest width
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype
 
+    positive = {"channel_base": "", "channel_max": ""}
     num_classes: ClassVar[int] = 0  # it has no labels
     batch_norm_in_d = True
     doubles = True
@@ -119,6 +125,14 @@ class StyleGAN2Config(NetFamily):
     low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
 
+    positive = {
+        "channel_base": "",
+        "channel_max": "",
+        "w_dim": "",
+        "mapping_layers": "",
+        "clamp": ", or None to cut nothing",
+    }
+    not_negative = ("d_mapping_layers", "mbstd_group", "low_precision")
     styles = True
     doubles = True
 
@@ -152,6 +166,9 @@ class R3GANConfig(NetFamily):
     d_embed: int | None = None  # size of D's class embedding; None = the width at 4 px
     low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
+
+    positive = {"expansion": "", "g_embed": ", or None for net.z_dim", "d_embed": ", or None for the width at 4 px"}
+    not_negative = ("low_precision",)
 
     def problems(self) -> Iterator[str]:
         yield from _power_of_two(self, 8)
@@ -195,6 +212,9 @@ class BigGANConfig(NetFamily):
     d_gain: bool = False  # a learned factor of D's class term, which starts at 0 where growth adds classes
     init: Literal["orthogonal", "normal", "xavier"] = "orthogonal"  # of kernels; normal has standard deviation 0.02
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and softmax stay float32
+
+    positive = {"width": "", "d_size": ", or None for the published size"}
+    not_negative = ("shared_dim",)
 
     def problems(self) -> Iterator[str]:
         yield from _power_of_two(self, 16)

@@ -23,6 +23,7 @@ class DistillationConfig(FinetuneConfig):
     perceptual: float = 1.0  # weight of LPIPS
     lpips: Literal["vgg16", "alexnet"] | None = None  # published network for it; None = leave LPIPS out
 
+    not_negative = ("distil_kimg", "l1", "feature_weight", "perceptual")
     fuses: ClassVar[bool] = True
     d: ClassVar[str] = "base"  # as it is
 
@@ -44,6 +45,9 @@ class FeatureFusionConfig(DistillationConfig):
     wean_from: float = 0.5  # part of that stage from which it grows from 0
     drop: float = 0.01  # a donor that counts less than this at every point is left out of the distillation
 
+    positive = {"attention_width": ""}
+    not_negative = ("wean", "drop")
+
     @property
     def stages(self) -> dict[str, int]:
         return {"fuse_kimg": 1, "distil_kimg": 1}
@@ -56,6 +60,7 @@ class CocktailConfig(FinetuneConfig):
     donors: tuple[str, ...] = ()  # further sources beside `source`
     root_kimg: float = 1.0  # images of a donor shown to its copy of the root, thousands; all are part of train.kimg
 
+    positive = {"root_kimg": ""}
     fuses: ClassVar[bool] = True
     d: ClassVar[str] = "base"  # averaged with the copies' in any case
 

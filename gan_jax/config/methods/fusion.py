@@ -76,6 +76,9 @@ class AttentionFusionConfig(FusionConfig):
     temperature: float = 30.0  # of the softmax at the start of the stage
     temperature_end: float = 1.0  # at its end
 
+    positive = {"attention_width": ""}
+    not_negative = ("distil_kimg",)
+
     @property
     def of_examples(self) -> bool:
         return self.query != "free" and self.per == "example"

@@ -20,6 +20,8 @@ class MineGANConfig(FinetuneConfig):
     semantic: bool = False  # StyleGAN2: also mine the constant that synthesis begins with
     moment: Literal["none", "prior"] = "prior"  # whether mined latents are scaled to the prior's second moment
 
+    not_negative = ("mine_kimg", "selection_rate")
+
     @property
     def stages(self) -> dict[str, int]:
         return {"mine_kimg": 1}

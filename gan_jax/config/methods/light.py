@@ -33,6 +33,11 @@ class BSAConfig(FinetuneConfig):
     normals: int = 10  # normal latents for each learned one in that distance
     images: int | None = None  # training images; None = as many as the run's data have
 
+    positive = {
+        "normals": "; to leave the term out use transfer.earth_mover 0",
+        "images": ", or None for as many as there are",
+    }
+    not_negative = ("perceptual", "earth_mover", "scale", "noise")
     adversarial: ClassVar[bool] = False
 
     def problems(self, config: Any) -> Iterator[str]:
@@ -51,6 +56,8 @@ class AdaFMConfig(FinetuneConfig):
     fresh_blocks: int = 0  # how many of G's blocks, counted from the latents, start afresh and are trained whole
     d_blocks: int = 2  # how many of D's blocks stay frozen, counted from the image
 
+    not_negative = ("fresh_blocks", "d_blocks")
+
 
 @dataclasses.dataclass(frozen=True)
 class FSGANConfig(FinetuneConfig):
@@ -64,6 +71,8 @@ class LoRAConfig(FinetuneConfig):
     rank: int = 4  # of the addition
     alpha: float = 4.0  # the addition counts alpha / rank
     d_adapted: bool = False  # whether D is frozen under additions too, but for its head
+
+    positive = {"rank": ""}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from gan_jax.config.transplant import TransplantConfig
@@ -16,12 +16,16 @@ class TransferConfig:
     Attributes:
       fuses: whether it makes one pair of several sources, and wants donors.
       adversarial: whether D plays; without it nothing is judged, and D neither trains nor warms up.
+      positive: fields that must be more than 0 (or None where they may be) -> what else to do, as the end of a sentence.
+      not_negative: fields that must be at least 0.
       several: whether it is made of other methods.
       images: how many training images there are, where the method wants to know: None until the data say it.
     """
 
     fuses: ClassVar[bool] = False
     adversarial: ClassVar[bool] = True
+    positive: ClassVar[Mapping[str, str]] = {}
+    not_negative: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False
     images: ClassVar[int | None] = 0
 
@@ -48,6 +52,8 @@ class SourceConfig(TransferConfig):
     networks: Literal["both", "g", "d"] = "both"  # which networks start from the source
     d_warmup_kimg: float = 0.0  # train D alone for so many thousand images first; wants > 0 when only G is copied
 
+    not_negative = ("d_warmup_kimg",)
+
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneConfig(TransplantConfig, SourceConfig):  # fields of the last base come first
@@ -60,9 +66,13 @@ class FreezeDConfig(FinetuneConfig):
 
     blocks: int = 1  # how many of D's blocks stay frozen, counted from the image
 
+    positive = {"blocks": "; to freeze nothing use finetune"}
+
 
 @dataclasses.dataclass(frozen=True)
 class FreezeGConfig(FinetuneConfig):
     """Fine-tune with the latent-side blocks of G frozen (Freeze-G)."""
 
     blocks: int = 1  # how many of G's blocks stay frozen, counted from the latents
+
+    positive = {"blocks": "; to freeze nothing use finetune"}
