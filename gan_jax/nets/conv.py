@@ -4,17 +4,30 @@ XLA on CPU runs the *derived* backward convolutions inside loops and branches 20
 because of their dimension numbers. There a stride-1 convolution is given a gradient that is written in itself,
 so that every derivative of any order is again a plain NHWC/HWIO convolution. Strides are done beside it, by
 space-to-depth. GPU and TPU get the library's own form, which their kernels are matched from.
+
+Two more things are slow on CPU, and the stride-1 convolution is run another way there, whatever it is the derivative of:
+
+- Groups, which XLA runs as one loop over small products: they are convolved one after the other, each plainly, in a loop
+  whose body is compiled once.
+- A kernel that is larger than what it reads, as a kernel's gradient has where the output is larger than the input. XLA
+  exchanges the two, and lands in the slow dimension numbers. The input is padded beforehand, so that no kernel is larger.
+
+Sums are taken in another order by these: last bits differ from one operation of XLA's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import cast
 
 import jax
 import jax.numpy as jnp
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+_SINGLE: ContextVar[bool] = ContextVar("single", default=False)  # whether a convolution is one operation
 
 
 def conv(x: jax.Array, w: jax.Array, padding: Padding | None = None, groups: int = 1) -> jax.Array:
@@ -104,6 +117,19 @@ def is_closed() -> bool:
     return jax.default_backend() == "cpu"
 
 
+@contextlib.contextmanager
+def single_operations() -> Iterator[None]:
+    """Makes every stride-1 convolution one operation of XLA's in what is traced within, for programs not run here.
+
+    Operations are counted right (a loop's body counts once), and an exported program has the convolutions of the network.
+    """
+    token = _SINGLE.set(True)
+    try:
+        yield
+    finally:
+        _SINGLE.reset(token)
+
+
 def _plain_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=numbers, feature_group_count=groups)
@@ -111,7 +137,34 @@ def _plain_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> ja
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _closed_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
-    return _plain_conv(x, w, padding, groups)
+    if _SINGLE.get():
+        return _plain_conv(x, w, padding, groups)
+    return _padded_conv(x, w, padding) if groups == 1 else _conv_by_groups(x, w, padding, groups)
+
+
+def _padded_conv(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
+    """The plain convolution, of an input that is at least as large as the kernel: padded beforehand if it is not."""
+    if w.shape[0] * w.shape[1] > x.shape[1] * x.shape[2]:
+        x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((a, b, 0) for a, b in padding), (0, 0, 0)])
+        padding = ((0, 0), (0, 0))
+    return _plain_conv(x, w, padding, 1)
+
+
+def _conv_by_groups(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
+    """The same as one plain convolution for each group, in a loop: written out, every group would be compiled."""
+
+    def convolved(group: jax.Array) -> jax.Array:
+        part = lambda array: _run_of(array, group, groups)
+        return _padded_conv(part(x), part(w), padding)
+
+    y = jax.lax.map(convolved, jnp.arange(groups))
+    return jnp.moveaxis(y, 0, 3).reshape(*y.shape[1:4], -1)
+
+
+def _run_of(array: jax.Array, group: jax.Array, groups: int) -> jax.Array:
+    """The group's run of the last axis: `[..., groups * C]` -> `[..., C]`."""
+    size = array.shape[-1] // groups
+    return jax.lax.dynamic_slice_in_dim(array, group * size, size, axis=-1)
 
 
 def _forward(
