@@ -179,8 +179,12 @@ def _by_groups(form: Callable[[jax.Array, jax.Array], jax.Array], a: jax.Array, 
     """`form` of each group's runs of the last axis of both, in a loop: written out, every group would be compiled."""
     if groups == 1:
         return form(a, b)
-    runs = lambda array: jnp.moveaxis(array.reshape(*array.shape[:3], groups, -1), 3, 0)
-    y = jax.lax.map(lambda pair: form(*pair), (runs(a), runs(b)))
+
+    def run(array: jax.Array, group: jax.Array) -> jax.Array:
+        size = array.shape[-1] // groups
+        return jax.lax.dynamic_slice_in_dim(array, group * size, size, axis=-1)
+
+    y = jax.lax.map(lambda group: form(run(a, group), run(b, group)), jnp.arange(groups))
     return jnp.moveaxis(y, 0, 3).reshape(*y.shape[1:4], -1)
 
 
