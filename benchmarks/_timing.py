@@ -20,3 +20,22 @@ def best_ms(functions: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dic
             jax.block_until_ready(function())
             best[name] = min(best[name], 1000 * (time.perf_counter() - start))
     return best
+
+
+def used() -> float:
+    """Processor seconds that this process has taken, user and system, in all of its threads."""
+    return time.process_time()
+
+
+def in_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds on the clock and of the processor, of functions that take turns; each is called once before."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
+    for function in functions.values():
+        jax.block_until_ready(function())
+    for i in range(rounds):
+        names = list(functions)[:: -1 if i % 2 else 1]  # neither always follows the other
+        for name in names:
+            clock, processor = time.perf_counter(), used()
+            jax.block_until_ready(functions[name]())
+            seconds[name].append((time.perf_counter() - clock, used() - processor))
+    return seconds

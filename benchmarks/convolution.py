@@ -24,7 +24,7 @@ def run() -> list[dict[str, Any]]:
     """One row for each place: ms with XLA's own form and with ours, and their ratio."""
     x = jax.random.normal(jax.random.key(0), (32, 16, 16, 32))
     w = jax.random.normal(jax.random.key(1), (3, 3, 32, 32)) / 17
-    plain = lambda x, w: _plain_conv(x, w, ((1, 1), (1, 1)))
+    plain = lambda x, w: _plain_conv(x, w, ((1, 1), (1, 1)), 1)
     rows = []
     for place, loop in PLACES.items():
         compiled = {

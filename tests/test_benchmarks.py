@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from numpy.testing import assert_allclose
 
-from benchmarks import fusion, methods
+from benchmarks import convolution, forms, fusion, methods
 from benchmarks.__main__ import show
 from gan_jax.config import METHOD_NAMES, MLPConfig
 
@@ -53,3 +53,18 @@ def test_rows_of_fusion(monkeypatch):
     assert (plain["stage"], plain["time_ratio"]) == ("fine-tuning", 1.0)
     assert two["trained_g"] == 2 * 3  # two groups of leaves, logits of the source and of two donors
     assert two["trained_g"] < channels["trained_g"] < plain["trained_g"]
+
+
+def test_rows_of_convolutions(monkeypatch):
+    monkeypatch.setattr(convolution, "PLACES", {"unrolled": convolution.PLACES["unrolled"]})
+    [row] = convolution.run()
+    assert row["place"] == "unrolled" and row["xla_ms"] > 0 and row["ours_ms"] > 0
+
+
+def test_rows_of_forms(monkeypatch):
+    net = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
+    monkeypatch.setattr(forms, "CASES", {"tiny": forms.config_of(net, 4)})
+    monkeypatch.setattr(forms, "ROUNDS", 2)
+    [row] = forms.run()
+    numbers = {key: value for key, value in row.items() if key != "pair"}
+    assert row["pair"] == "tiny" and len(numbers) == 7 and min(numbers.values()) > 0

@@ -12,6 +12,7 @@ import numpy as np
 from gan_jax.config import NetConfig
 from gan_jax.data.convert import to_uint8
 from gan_jax.nets import build
+from gan_jax.nets.conv import single_operations
 from gan_jax.nets.fronts import BRANCH, with_front
 from gan_jax.trees import Tree
 
@@ -73,11 +74,12 @@ def sampler_of(
 
     def function(*values: jax.Array) -> jax.Array:
         given = dict(zip((one.name for one in inputs), values))
-        if mapped:
-            ws = pair.g.parts["map"](variables, given["z"], given.get("label"), given["truncation"])
-            made = pair.g.parts["synthesise"](variables, ws)
-        else:
-            made = pair.g.apply(variables, given["z"], given.get("label"))[0]
+        with single_operations():  # a program runs on machines that this one's fast forms are not for
+            if mapped:
+                ws = pair.g.parts["map"](variables, given["z"], given.get("label"), given["truncation"])
+                made = pair.g.parts["synthesise"](variables, ws)
+            else:
+                made = pair.g.apply(variables, given["z"], given.get("label"))[0]
         return to_uint8(made) if images == "uint8" else made.astype(jnp.float32)
 
     output = Input("images", (config.resolution, config.resolution, config.channels), images)

@@ -1,20 +1,33 @@
 """Convolutions, NHWC by HWIO, in one place: the form that each platform runs fast.
 
 XLA on CPU runs the *derived* backward convolutions inside loops and branches 20 to 40 times slower than outside,
-because of their dimension numbers. There a stride-1 convolution is given a gradient that is written in itself,
-so that every derivative of any order is again a plain NHWC/HWIO convolution. Strides are done beside it, by
-space-to-depth. GPU and TPU get the library's own form, which their kernels are matched from.
+because of their dimension numbers. There a stride-1 convolution and the gradient of its kernel are given gradients that
+are written in the two, so that every derivative of any order is again a plain NHWC/HWIO convolution. Strides are done
+beside it, by space-to-depth. GPU and TPU get the library's own form, which their kernels are matched from.
+
+Two more things are slow on CPU, and the stride-1 convolution is run another way there, whatever it is the derivative of:
+
+- Groups, which XLA runs as one loop over small products: they are convolved one after the other, each plainly, in a loop
+  whose body is compiled once.
+- A kernel that is larger than what it reads, as a kernel's gradient has where the output is larger than the input. XLA
+  exchanges the two, and lands in the slow dimension numbers. The input is padded beforehand, so that no kernel is larger.
+
+Sums are taken in another order by these: last bits differ from one operation of XLA's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import cast
 
 import jax
 import jax.numpy as jnp
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
+_SINGLE: ContextVar[bool] = ContextVar("single", default=False)  # whether a convolution is one operation
 
 
 def conv(x: jax.Array, w: jax.Array, padding: Padding | None = None, groups: int = 1) -> jax.Array:
@@ -104,6 +117,19 @@ def is_closed() -> bool:
     return jax.default_backend() == "cpu"
 
 
+@contextlib.contextmanager
+def single_operations() -> Iterator[None]:
+    """Makes every stride-1 convolution one operation of XLA's in what is traced within, for programs not run here.
+
+    Operations are counted right (a loop's body counts once), and an exported program has the convolutions of the network.
+    """
+    token = _SINGLE.set(True)
+    try:
+        yield
+    finally:
+        _SINGLE.reset(token)
+
+
 def _plain_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=numbers, feature_group_count=groups)
@@ -111,28 +137,55 @@ def _plain_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> ja
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _closed_conv(x: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
-    return _plain_conv(x, w, padding, groups)
+    """The convolution, whose gradients are this and `_kernel_gradient`, whose gradients are this: `conv` on CPU."""
+    if _SINGLE.get():
+        return _plain_conv(x, w, padding, groups)
+    return _by_groups(lambda x, w: _padded_conv(x, w, padding), x, w, groups)
 
 
-def _forward(
-    x: jax.Array, w: jax.Array, padding: Padding, groups: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _closed_conv(x, w, padding, groups), (x, w)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _kernel_gradient(x: jax.Array, g: jax.Array, padding: Padding, groups: int) -> jax.Array:
+    """What a kernel's gradient is, where `g [N, H', W', O]` is that of the output: `[kh, kw, I / groups, O]`.
+
+    The examples are what is summed over, so they are the channels here: those of a group, for each group's outputs.
+    """
+    if _SINGLE.get():
+        images = _exchanged(x.transpose(1, 2, 0, 3), groups).transpose(2, 0, 1, 3)
+        return _plain_conv(images, g.transpose(1, 2, 0, 3), padding, groups).transpose(1, 2, 0, 3)
+
+    def of_group(x: jax.Array, g: jax.Array) -> jax.Array:
+        return _padded_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding).transpose(1, 2, 0, 3)
+
+    return _by_groups(of_group, x, g, groups)
 
 
-def _backward(
-    padding: Padding, groups: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, w = saved
+def _input_gradient(g: jax.Array, w: jax.Array, padding: Padding, groups: int) -> jax.Array:
+    """What an input's gradient is, where `g [N, H', W', O]` is that of the output: `[N, H, W, I]`."""
     kh, kw = w.shape[:2]
     (top, bottom), (left, right) = padding
-    flipped = _exchanged(w[::-1, ::-1], groups)
-    dx = _closed_conv(g, flipped, ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right)), groups)
-    # The examples are what is summed over, so they are the channels now: those of a group, for each group's outputs.
-    dw = _closed_conv(
-        _exchanged(x.transpose(1, 2, 0, 3), groups).transpose(2, 0, 1, 3), g.transpose(1, 2, 0, 3), padding, groups
-    )
-    return cast(jax.Array, dx), cast(jax.Array, dw).transpose(1, 2, 0, 3)
+    rest = ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right))
+    return cast(jax.Array, _closed_conv(g, _exchanged(w[::-1, ::-1], groups), rest, groups))
+
+
+def _padded_conv(x: jax.Array, w: jax.Array, padding: Padding) -> jax.Array:
+    """The plain convolution of an input that is at least as large as the kernel: padded beforehand where it is not."""
+    if w.shape[0] * w.shape[1] > x.shape[1] * x.shape[2]:
+        x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((a, b, 0) for a, b in padding), (0, 0, 0)])
+        padding = ((0, 0), (0, 0))
+    return _plain_conv(x, w, padding, 1)
+
+
+def _by_groups(form: Callable[[jax.Array, jax.Array], jax.Array], a: jax.Array, b: jax.Array, groups: int) -> jax.Array:
+    """`form` of each group's runs of the last axis of both, in a loop: written out, every group would be compiled."""
+    if groups == 1:
+        return form(a, b)
+
+    def run(array: jax.Array, group: jax.Array) -> jax.Array:
+        size = array.shape[-1] // groups
+        return jax.lax.dynamic_slice_in_dim(array, group * size, size, axis=-1)
+
+    y = jax.lax.map(lambda group: form(run(a, group), run(b, group)), jnp.arange(groups))
+    return jnp.moveaxis(y, 0, 3).reshape(*y.shape[1:4], -1)
 
 
 def _exchanged(w: jax.Array, groups: int) -> jax.Array:
@@ -142,4 +195,17 @@ def _exchanged(w: jax.Array, groups: int) -> jax.Array:
     return parts.transpose(0, 1, 4, 3, 2).reshape(h, width, o // groups, groups * i)
 
 
-_closed_conv.defvjp(_forward, _backward)
+_closed_conv.defvjp(
+    lambda x, w, padding, groups: (_closed_conv(x, w, padding, groups), (x, w)),
+    lambda padding, groups, saved, g: (
+        _input_gradient(g, saved[1], padding, groups),
+        _kernel_gradient(saved[0], g, padding, groups),
+    ),
+)
+_kernel_gradient.defvjp(  # of <c, kernel gradient>, which is <g, the convolution of x by c>
+    lambda x, g, padding, groups: (_kernel_gradient(x, g, padding, groups), (x, g)),
+    lambda padding, groups, saved, c: (
+        _input_gradient(saved[1], c, padding, groups),
+        _closed_conv(saved[0], c, padding, groups),
+    ),
+)

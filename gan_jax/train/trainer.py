@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import Config, ConfigError
+from gan_jax.nets.conv import single_operations
 from gan_jax.train.compile import COMPILERS, Device, Program, choose_devices, compile_population
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Feed
@@ -163,7 +164,9 @@ class Trainer:
 
 def lowered_flops(function: Callable[..., Any], *specs: Any) -> float:
     """Floating-point operations of a function over these shapes, by the compiler's own count of the lowered program."""
-    analysis = jax.jit(function).lower(*specs).cost_analysis()
+    with single_operations():
+        # A function of its own: one that was traced before would be counted in the form in which it runs.
+        analysis = jax.jit(lambda *args: function(*args)).lower(*specs).cost_analysis()
     if analysis is None:
         raise RuntimeError("this version of XLA does not count operations on this platform")
     return float(analysis["flops"])
