@@ -1,5 +1,5 @@
-"""What a run tells people: progress, metric files, grids, curves, tables and one HTML page.
+"""Output for people: progress, metric files, grids, curves, tables and one HTML page.
 
-Everything here takes plain arrays, numbers and strings, so that nothing to the left needs to know how it will be shown.
+Everything here takes plain arrays, numbers and strings, so that no package to the left needs to know how it is shown.
 Pillow, rich, matplotlib and tensorboardX load where they are used.
 """

@@ -1,4 +1,4 @@
-"""Adapted against scratch: from two finished runs to the numbers and the page of their report."""
+"""The report that compares an adapted run with one from scratch: its numbers and its page."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ MEASURES = ("fd", "kid", "precision", "recall", "density", "coverage")
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two runs of one target, and what they began from."""
+    """Two runs on one target, with their start and their measurements."""
 
     target: str
     adapted: RunResult
     scratch: RunResult
     before: dict[str, float]  # metrics of the transplanted pair before training
     plan: Plan
-    differences: dict[str, Difference]  # of the transplanted functions from the source's
+    differences: dict[str, Difference]  # between the transplanted networks' outputs and the source's, by network
     curves: dict[str, list[dict[str, Any]]]  # evaluations by run
     memory: Memorisation  # of the adapted run
     pictures: tuple[PictureRow, ...]
-    generated: np.ndarray  # by the adapted run, what `memory` speaks of
+    generated: np.ndarray  # [N, H, W, C] uint8 of the adapted run, the images of `memory`
 
     @property
     def protocol(self) -> Protocol:
-        """Of every number here."""
+        """The protocol of every number here."""
         assert self.adapted.protocol is not None
         return self.adapted.protocol
 
@@ -60,10 +60,10 @@ class Comparison:
 
 
 def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
-    """Measures what is left to measure of two finished runs: the start, and memorisation."""
+    """Compares two finished runs; measures the start and the memorisation, which no run measures."""
     config: Any = run_config(adapted.folder)
     evaluator = adapted.evaluator
-    assert evaluator is not None, "a comparison wants runs that evaluate"
+    assert evaluator is not None, "a comparison needs runs that evaluate"
     start = make_start(config, adapted.pair, make_method(config.transfer, adapted.pair))
     assert start.plan is not None and start.differences is not None
     images = {name: evaluator.sample(g) for name, g in (
@@ -98,7 +98,7 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
 
 
 def to_json(c: Comparison) -> dict[str, Any]:
-    """The numbers, with everything that they depend on."""
+    """The numbers as JSON values, with all that they depend on."""
     devices = jax.devices()
     return {
         "target": c.target,
@@ -121,7 +121,7 @@ def picture(report: Report) -> np.ndarray:
 
 
 def results_table(c: Comparison) -> Table:
-    """One row for the start and one for each run's last state, never its best."""
+    """One row for the start, and one for the last state of each run, never its best."""
     title = c.protocol.title
     better: dict[str, Any] = {"fd": "lower", "kid": "lower"}
     columns = (
@@ -161,8 +161,8 @@ def make_report(c: Comparison, command: str) -> Report:
     devices = jax.devices()
     totals = c.plan.totals
     values = sum(totals.values())
-    kept = ", ".join(f"{100 * share / values:.0f} % {name}" for name, share in totals.items())
-    looked, warnings = diagnoses(c.curves, config.diagnose)
+    origins = ", ".join(f"{100 * share / values:.0f} % {name}" for name, share in totals.items())
+    diagnosed, warnings = diagnoses(c.curves, config.diagnose)
     frozen = {blocks: _frozen(config, blocks) for blocks in (1, 2)}
     return Report(
         title=f"{NOUNS[c.target].capitalize()} from {n} images, with and without a pretrained pair",
@@ -221,10 +221,10 @@ def make_report(c: Comparison, command: str) -> Report:
             space=f"{c.protocol.extractor} features",
         ),  # fmt: skip
         warnings=warnings,
-        diagnoses=looked,
+        diagnoses=diagnosed,
         plan=plan_to_table(c.plan),
         plan_summary=(
-            f"{len(c.plan.entries)} leaves, {values:,} values: {kept}. Measured on probes, before training: "
+            f"{len(c.plan.entries)} leaves, {values:,} values: {origins}. Measured on probes, before training: "
             f"G {c.differences['g']}; D {c.differences['d']}."
         ),
         costs=(

@@ -1,4 +1,4 @@
-"""What a report says, as frozen dataclasses. Whoever has the numbers fills them in; `html.py` shows them."""
+"""The content of a report, as frozen dataclasses. The caller fills in the numbers; `html.py` shows them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Highlight:
 
 @dataclasses.dataclass(frozen=True)
 class Fact:
-    """One line of what was run: data, budget, device, protocol id, an index hash."""
+    """One line about what was run: data, budget, device, protocol id, an index hash."""
 
     name: str
     value: str
@@ -34,13 +34,13 @@ class PictureRow:
     """Images under one label; resolutions and channels may differ from row to row."""
 
     label: str
-    images: Any  # [N, H, W, C] uint8; N about 10, all of them are shown
+    images: Any  # [N, H, W, C] uint8; N about 10, all are shown
     note: str = ""  # small, under the label: `16 px, before transplanting`
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Floating-point operations of one step, as the compiler counts them."""
+    """The floating-point operations of one step, as the compiler counts them."""
 
     label: str
     flops: float
@@ -48,7 +48,7 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """A whole page. Sections without content are left out."""
+    """A full page. Sections without content are left out."""
 
     title: str
     summary: str  # what was done and what came out, in two or three sentences; blank lines part paragraphs
@@ -60,13 +60,13 @@ class Report:
     versions: Mapping[str, str] | None = None  # package: version
     pictures: tuple[PictureRow, ...] = ()
     pictures_note: str = ""  # whether they were picked: `same 10 latents in each row, not picked`
-    tables: tuple[tuple[str, Table], ...] = ()  # (title, table): more of them, after the curves
+    tables: tuple[tuple[str, Table], ...] = ()  # (title, table) of further tables, after the curves
     charts: tuple[Chart, ...] = ()
     gallery: Gallery | None = None
     warnings: tuple[str, ...] = ()  # sentences of diagnoses: what is wrong and what to do
-    diagnoses: Table | None = None  # every number that was looked at, with the limit from which on it warns
+    diagnoses: Table | None = None  # every number that was checked, with the limit beyond which it warns
     plan: Table | None = None  # where every leaf of the transplanted pair comes from
     plan_summary: str = ""  # how many leaves were copied, widened, grown, fresh
-    costs: tuple[Cost, ...] = ()  # the first is what the others are compared with
+    costs: tuple[Cost, ...] = ()  # the others are compared with the first
     costs_note: str = ""
     limits: tuple[str, ...] = ()  # what these numbers do not show

@@ -1,7 +1,7 @@
-"""Curves over images and over seconds: what a run costs is both. SVG for the page, SVG or PNG as a file.
+"""Curves over images and over seconds, since a run costs both. SVG for the page, SVG or PNG as a file.
 
 The page gets two small drawings per chart, one for each axis, so that a phone can stack them. Their colours are CSS
-variables (light and dark), their text is text, and they refer to nothing outside themselves.
+variables (light and dark), their text is text, and they refer to no other file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Curve:
 
     label: str
     images: Sequence[float]  # real images shown to D at each point
-    values: Sequence[float]  # mean over seeds, or the one seed's; NaN leaves a gap
+    values: Sequence[float]  # mean over seeds, or the value of the only seed; NaN leaves a gap
     seconds: Sequence[float] | None = None  # of training at each point; None = not on that panel
     half_widths: Sequence[float] | None = None  # half-widths of the interval over seeds; None = no band
 
@@ -192,7 +192,7 @@ def _lowest(chart: Chart) -> float:
 
 
 def _spoken(curve: Curve) -> str:
-    """What a screen reader says of a curve."""
+    """The text that a screen reader reads for a curve."""
     finite = [value for value in curve.values if np.isfinite(value)]
     return f"{curve.label} from {finite[0]:.3g} to {finite[-1]:.3g}" if finite else f"{curve.label} without values"
 
@@ -203,7 +203,7 @@ def _tokens() -> dict[str, Any]:
 
 
 def _inline(svg: bytes, label: str) -> str:
-    """An SVG file as an element for a page: no prolog, metadata, namespaces, fixed size, or idle ids."""
+    """An SVG file as an element for a page, without prolog, metadata, namespaces, fixed size and unused ids."""
     root = ElementTree.fromstring(svg)
     used = set(re.findall(rb'(?:href="#|url\(#)([^")]+)', svg))
     for element in list(root.iter()):

@@ -1,4 +1,4 @@
-"""What a run was looked at for, as sentences and a table for the page."""
+"""The checks of a run's last evaluation, as sentences and a table for the page."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ COLUMNS = (
 def diagnoses(
     curves: Mapping[str, Sequence[Mapping[str, Any]]], limits: DiagnoseConfig
 ) -> tuple[Table, tuple[str, ...]]:
-    """The table of all numbers, and the sentences of those that warn, of the last evaluation of each run.
+    """The table of all checks of each run's last evaluation, and a sentence for each check that warns.
 
     Args:
-      curves: evaluations by the name of a run.
-      limits: of the runs.
+      curves: evaluations by run name.
+      limits: beyond which a check warns.
     """
-    found = [(run, one) for run, rows in curves.items() if rows for one in checks(rows, limits)]
+    outcomes = [(run, check) for run, rows in curves.items() if rows for check in checks(rows, limits)]
     table = Table(
         COLUMNS,
         [
             {
                 "run": run,
-                "name": one.name,
-                "what": one.what,
-                "value": one.value,
-                "limit": f"{'below' if one.below else 'above'} {one.limit:g}",
-                "verdict": "warns" if one.warns else "passes",
+                "name": check.name,
+                "what": check.what,
+                "value": check.value,
+                "limit": f"{'below' if check.below else 'above'} {check.limit:g}",
+                "verdict": "warns" if check.warns else "passes",
             }
-            for run, one in found
+            for run, check in outcomes
         ],
         "Of the last evaluation of each run.",
     )
-    return table, tuple(f"{run}: {one.note}" for run, one in found if one.warns)
+    return table, tuple(f"{run}: {check.note}" for run, check in outcomes if check.warns)

@@ -1,4 +1,4 @@
-"""TensorBoard events, where a writer is installed."""
+"""TensorBoard events, where tensorboardX is installed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 
 class EventWriter:
-    """TensorBoard scalars and images over images seen. Without tensorboardX it does nothing, having said so once.
+    """Writes TensorBoard scalars and images over images shown. Without tensorboardX it only logs one message.
 
     Args:
-      folder: where the event file goes; made when something is first written.
-      purge_images: a resumed run's image count: TensorBoard hides what an earlier file has past it. None = a fresh run.
-      note: what to call with the one sentence about a missing writer.
+      folder: where the event file goes; made at the first write.
+      purge_images: image count of a resumed run: TensorBoard hides later values of earlier files. None = a fresh run.
+      note: is called with the message that tensorboardX is missing.
     """
 
     _noted = False  # one note per process, however many runs it has
@@ -41,7 +41,7 @@ class EventWriter:
                 say("no TensorBoard files: tensorboardX is not installed; pip install 'gan_jax[report]' adds it")
 
     def scalars(self, images: int, metrics: Mapping[str, Any], prefix: str = "") -> None:
-        """Writes each number at an image count; what is not a number is passed over."""
+        """Writes each number at an image count; other values are skipped."""
         if not self.enabled:
             return
         for name, value in metrics.items():

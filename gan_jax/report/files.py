@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writing: a file is either complete or not there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gan_jax.files import printable, replace
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Writes a file beside its final place and renames it: a reader never sees half of one. Makes the folder."""
+    """Writes a temporary file and renames it to `path`, so that no reader sees half a file. Makes the folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace(path, lambda part: part.write_bytes(data))

@@ -1,4 +1,4 @@
-"""What a fusion learned, drawn: shares as a heat map (group of leaves x donor) and over the stage, and maps of attention."""
+"""Pictures of a fusion: mixing weights as a heat map (group of leaves x donor) and over the stage, attention maps."""
 
 from __future__ import annotations
 
@@ -15,45 +15,54 @@ from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.files import write_atomically
 from gan_jax.report.table import Column, Table
 
-NUMBERED = 400  # fields of a heat map that are given as numbers too
+NUMBERED = 400  # cells of the largest heat map whose cells also show their numbers
 
 
-def source_names(found: Mapping[str, Any]) -> list[str]:
-    """The target and the donors, by the last names of their paths if these differ, else by their paths; copies are numbered."""
-    names = [found["target"], *(one["donor"] for one in found["donors"])]
+def source_names(fusion: Mapping[str, Any]) -> list[str]:
+    """The names of the target and the donors: the last parts of their paths if these differ, else their paths.
+
+    Equal names are numbered.
+    """
+    names = [fusion["target"], *(donor["donor"] for donor in fusion["donors"])]
     tails = [name.rstrip("/").rpartition("/")[2] for name in names]
     names = tails if len(set(tails)) == len(tails) else names
-    return [f"{name} ({i})" if (i := names[: at + 1].count(name)) > 1 else name for at, name in enumerate(names)]
+    return [
+        f"{name} ({copies})" if (copies := names[: i + 1].count(name)) > 1 else name for i, name in enumerate(names)
+    ]
 
 
-def shares_table(found: Mapping[str, Any], network: str = "g") -> Table:
-    """One row for each group of leaves: the shares of the source and of every donor."""
-    names = source_names(found)
+def shares_table(fusion: Mapping[str, Any], network: str = "g") -> Table:
+    """One row for each group of leaves: the mixing weights of the source and of every donor."""
+    names = source_names(fusion)
     columns = (Column("group", code=True), *(Column(name, decimals=3) for name in names))
     rows = [
-        {"group": group, names[0]: 1 - sum(w)} | dict(zip(names[1:], w, strict=True))
-        for group, w in found["shares"][network].items()
+        {"group": group, names[0]: 1 - sum(weights)} | dict(zip(names[1:], weights, strict=True))
+        for group, weights in fusion["shares"][network].items()
     ]
-    return Table(columns, rows, f"Shares in the fused {network.upper()}; of channels their mean.")
+    return Table(
+        columns, rows, f"Mixing weights of the fused {network.upper()}; where they differ by channel, their mean."
+    )
 
 
-def shares_chart(found: Mapping[str, Any]) -> Chart:
-    """The donors' shares over the stage, each the mean of all groups; the rest is the source's."""
-    rows, names = found["learned"], source_names(found)
+def shares_chart(fusion: Mapping[str, Any]) -> Chart:
+    """The mixing weight of each donor over the stage, as the mean of all groups; the rest is the source's."""
+    rows, names = fusion["learned"], source_names(fusion)
     images = [row["images"] for row in rows]
     curves = [Curve(name, images, [row[f"share{i}"] for row in rows]) for i, name in enumerate(names[1:], 1)]
     rest = [1 - sum(row[f"share{i}"] for i in range(1, len(names))) for row in rows]
-    return Chart("Shares while they are learned", "mean share", (Curve(names[0], images, rest), *curves))
+    return Chart(
+        "Mixing weights while they are learned", "mean mixing weight", (Curve(names[0], images, rest), *curves)
+    )
 
 
-def write_heat_map(path: str | Path, found: Mapping[str, Any], network: str = "g") -> Path:
-    """A PNG: groups of leaves from the latents on downwards, the source and the donors side by side."""
+def write_heat_map(path: str | Path, fusion: Mapping[str, Any], network: str = "g") -> Path:
+    """Writes mixing weights as a PNG: groups of leaves from the latents downwards, source and donors side by side."""
     require("matplotlib", extra="report")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names, shares = source_names(found), found["shares"][network]
-    values = np.array([[1 - sum(w), *w] for w in shares.values()])
+    names, shares = source_names(fusion), fusion["shares"][network]
+    values = np.array([[1 - sum(weights), *weights] for weights in shares.values()])
     figure = Figure(figsize=(1.6 + 1.1 * len(names), 1.2 + 0.28 * len(values)), layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.subplots()
@@ -65,23 +74,23 @@ def write_heat_map(path: str | Path, found: Mapping[str, Any], network: str = "g
         for (row, column), value in np.ndenumerate(values):
             ink = "black" if (value - low) / (high - low) > 0.6 else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
-    figure.colorbar(image, ax=axes, label="share")
+    figure.colorbar(image, ax=axes, label="mixing weight")
     axes.set_title(f"What of {network.upper()} comes from where", fontsize=10)
     return _write(path, figure)
 
 
-def write_attention_maps(path: str | Path, found: Mapping[str, Any]) -> Path:
-    """A PNG: where in the image which source is attended to, one row for each point, the network's own share first.
+def write_attention_maps(path: str | Path, fusion: Mapping[str, Any]) -> Path:
+    """Writes a PNG: where in the image each source is attended to, one row for each layer, the target's own weight first.
 
     Args:
       path: of the file.
-      found: its `maps` are `{point: [H, W, K + 1]}` lists of shares, drawn on one scale from 0 to 1.
+      fusion: its `maps` are `{layer: [H, W, K + 1]}` lists of attention weights, drawn on one scale from 0 to 1.
     """
     require("matplotlib", extra="report")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names, maps, gates = source_names(found), found["maps"], found.get("gates", {})
+    names, maps, gates = source_names(fusion), fusion["maps"], fusion.get("gates", {})
     figure = Figure(figsize=(2.4 + 1.5 * len(names), 0.7 + 1.6 * len(maps)), layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.subplots(len(maps), len(names), squeeze=False)
@@ -90,14 +99,14 @@ def write_attention_maps(path: str | Path, found: Mapping[str, Any]) -> Path:
         height, width, _ = values.shape
         gate = f", gate {gates[point]:.3f}" if point in gates else ""
         row[0].set_ylabel(f"{point}\n{height} x {width}{gate}", fontsize=8)
-        for i, one in enumerate(row):
-            image = one.imshow(values[..., i], cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-            one.set_xticks([])
-            one.set_yticks([])
-            one.set_xlabel(f"mean {values[..., i].mean():.2f}", fontsize=8)
-    for one, name in zip(axes[0], names, strict=True):
-        one.set_title(textwrap.fill(name, 22), fontsize=9)
-    figure.colorbar(image, ax=axes, label="share of attention")
+        for i, panel in enumerate(row):
+            image = panel.imshow(values[..., i], cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+            panel.set_xticks([])
+            panel.set_yticks([])
+            panel.set_xlabel(f"mean {values[..., i].mean():.2f}", fontsize=8)
+    for panel, name in zip(axes[0], names, strict=True):
+        panel.set_title(textwrap.fill(name, 22), fontsize=9)
+    figure.colorbar(image, ax=axes, label="attention weight")
     return _write(path, figure)
 
 
@@ -107,12 +116,12 @@ def _write(path: str | Path, figure: Any) -> Path:
     return write_atomically(path, buffer.getvalue())
 
 
-def alignment_lines(found: Mapping[str, Any]) -> Sequence[str]:
-    """`G of B: cosine of weights 0.12 -> 0.31 when its channels were put in order`, a line for each."""
-    if found["by"] == "none":
+def alignment_lines(fusion: Mapping[str, Any]) -> Sequence[str]:
+    """A line for each donor's network: `G of B: cosine of weights 0.12 -> 0.31 when put in order`."""
+    if fusion["by"] == "none":
         return ["donors were taken in the order of their own channels"]
-    what = "cosine of weights" if found["by"] == "weights" else "correlation of channels"
+    what = "cosine of weights" if fusion["by"] == "weights" else "correlation of channels"
     return [
         f"{network.upper()} of {row['donor']}: {what} {row[network][0]:.3f} -> {row[network][1]:.3f} when put in order"
-        for row in found["donors"] for network in ("g", "d") if network in row
+        for row in fusion["donors"] for network in ("g", "d") if network in row
     ]  # fmt: skip

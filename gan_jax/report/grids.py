@@ -25,7 +25,7 @@ def make_grid(
     Args:
       images: grey (C = 1), RGB (3) or RGBA (4).
       columns: images in a row; None = as square as possible.
-      scale: whole factor to enlarge by, each pixel becoming a square (no smoothing: what is there is what is seen).
+      scale: whole factor to enlarge by; each pixel becomes a square, without smoothing.
       padding: px between images and around the grid, after scaling.
       background: 0 to 255, of the padding and of the cells left over.
     """
@@ -48,7 +48,7 @@ def make_grid(
 
 
 def readable_scale(images: Any) -> int:
-    """The whole factor that enlarges images [N, H, W, C] to at least 64 px; 1 where they are as large already."""
+    """The whole factor that enlarges images [N, H, W, C] to at least 64 px; 1 where they are that large already."""
     return math.ceil(READABLE_PX / max(np.shape(images)[1:3]))
 
 
@@ -120,7 +120,7 @@ def enlarge(images: np.ndarray, height_px: int) -> np.ndarray:
 
 
 def to_rgb(images: Any, where: str = "images") -> np.ndarray:
-    """Any of grey, RGB, RGBA: [N, H, W, C] uint8 as [N, H, W, 3] uint8; transparency is laid on white."""
+    """Grey, RGB or RGBA images [N, H, W, C] uint8 as [N, H, W, 3] uint8; transparent ones are laid on white."""
     images = check_images(images, where)
     if images.shape[-1] == 4:
         alpha = images[..., 3:].astype(np.uint16)
@@ -130,7 +130,11 @@ def to_rgb(images: Any, where: str = "images") -> np.ndarray:
 
 
 def check_images(images: Any, where: str = "images") -> np.ndarray:
-    """Images as a NumPy array [N, H, W, C] uint8, or an error saying what else came."""
+    """Images as a NumPy array [N, H, W, C] uint8.
+
+    Raises:
+      ValueError: another type or shape, or no images.
+    """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         raise ValueError(

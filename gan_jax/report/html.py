@@ -22,9 +22,7 @@ from gan_jax.report.table import Table, html_table
 
 # the browser itself refuses whatever would leave the file
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-FINE_PX = (
-    64  # from this size on images are shown smaller than they are, and smoothing is kinder than leaving pixels out
-)
+FINE_PX = 64  # images of this size or more are shown reduced, and smoothed instead of skipping pixels
 
 
 def write_report(path: str | os.PathLike[str], report: Report) -> Path:
@@ -40,7 +38,11 @@ def render_report(report: Report) -> str:
         ("results", "Results", html_table(report.results)),
         ("diagnoses", "Does anything look wrong?", _diagnoses(report)),
         ("curves", "Curves", "\n".join(map(chart_figure, report.charts))),
-        ("tables", "Tables", "\n".join(f"<h3>{escape(title)}</h3>\n{html_table(one)}" for title, one in report.tables)),
+        (
+            "tables",
+            "Tables",
+            "\n".join(f"<h3>{escape(title)}</h3>\n{html_table(table)}" for title, table in report.tables),
+        ),
         ("memory", "Does it copy its training images?", gallery_figure(report.gallery) if report.gallery else ""),
         ("plan", "Where every leaf comes from", _plan(report.plan, report.plan_summary) if report.plan else ""),
         ("cost", "What freezing saves", _costs(report.costs, report.costs_note) if report.costs else ""),
@@ -96,12 +98,12 @@ def render_page(title: str, lead: str, parts: Sequence[tuple[str, str, str]], ag
 
 
 def escape(text: object) -> str:
-    """Text that is shown as it is, in content and in attributes."""
+    """Text escaped for HTML content and attributes."""
     return html.escape(printable(text), quote=True)
 
 
 def paragraphs(text: str, kind: str = "") -> str:
-    """Text as paragraphs of a class; blank lines part them."""
+    """Text as paragraphs of one CSS class, split at blank lines."""
     blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
     return "\n".join(f'<p class="{kind}">{escape(block)}</p>' for block in blocks)
 
@@ -110,13 +112,13 @@ def tiles(highlights: Sequence[Highlight]) -> str:
     """A few numbers at the top of a page."""
     if not highlights:
         return ""
-    shown = "".join(
+    items = "".join(
         f'<div><dt>{escape(h.label)}</dt><dd class="value">{escape(h.value)}</dd>'
         + (f'<dd class="note">{escape(h.note)}</dd>' if h.note else "")
         + "</div>"
         for h in highlights
     )
-    return f'<dl class="highlights">{shown}</dl>'
+    return f'<dl class="highlights">{items}</dl>'
 
 
 def _run(report: Report) -> str:
@@ -131,14 +133,14 @@ def _run(report: Report) -> str:
 
 
 def fact_list(facts: Sequence[Fact]) -> str:
-    """Names and values, a line each."""
+    """Names and values as a list, one line each."""
     value = lambda fact: f"<code>{escape(fact.value)}</code>" if fact.code else escape(fact.value)  # noqa: E731
     lines = "".join(f"<dt>{escape(fact.name)}</dt><dd>{value(fact)}</dd>" for fact in facts)
     return f'<dl class="facts">{lines}</dl>\n'
 
 
 def folded(title: str, text: str) -> str:
-    """Text in a fixed-width font below a heading that opens it."""
+    """Text in a fixed-width font, folded below a heading."""
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>\n"
 
 
@@ -151,18 +153,18 @@ def strips(pictures: Sequence[PictureRow], note: str = "") -> str:
         images = to_rgb(row.images, f"pictures {row.label!r}")
         small = f" <small>{escape(row.note)}</small>" if row.note else ""
         cells = "".join(image_element(image) for image in images)
-        said = f"{escape(row.label)}: {len(images)} images"
+        caption = f"{escape(row.label)}: {len(images)} images"
         rows.append(
             f'<figure class="strip"><figcaption>{escape(row.label)}{small}</figcaption>\n'
-            f'<div class="images" style="--n:{len(images)}" role="img" aria-label="{said}">'
+            f'<div class="images" style="--n:{len(images)}" role="img" aria-label="{caption}">'
             f"{cells}</div></figure>"
         )
-    said = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<div class="strips">\n{"".join(rows)}\n</div>\n{said}'
+    caption = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<div class="strips">\n{"".join(rows)}\n</div>\n{caption}'
 
 
 def image_element(image: np.ndarray, alt: str = "") -> str:
-    """An image [H, W, 3] uint8 as an element that holds it."""
+    """An image [H, W, 3] uint8 as an `<img>` element with its data inside."""
     height, width, _ = image.shape
     if (image == image[..., :1]).all():
         image = image[..., :1]  # a grey picture in three channels is three times the bytes
@@ -185,16 +187,18 @@ def chart_figure(chart: curves.Chart) -> str:
 
 
 def gallery_figure(gallery: Gallery) -> str:
-    """Generated images beside the training images that are nearest to them, with what the distances say."""
+    """Pairs of a generated image and its nearest training image, with a summary of the distances."""
     generated, nearest = to_rgb(gallery.generated, "generated"), to_rgb(gallery.nearest, "nearest")
     pairs = "".join(
         f'<figure class="pair"><div>{image_element(a, "generated")}{image_element(b, "nearest training image")}</div>'
         f"<figcaption>distance {three_digits(distance)}</figcaption></figure>"
         for a, b, distance in zip(generated, nearest, gallery.distances, strict=True)
     )
-    shown = "Left: generated; right: the training image nearest to it. "
-    shown += f"Shown are the {len(generated)} nearest pairs of {gallery.total:,}."
-    return f'<p>{escape(gallery.summary())}</p>\n<div class="pairs">{pairs}</div>\n<p class="note">{escape(shown)}</p>'
+    caption = "Left: generated; right: the training image nearest to it. "
+    caption += f"Shown are the {len(generated)} nearest pairs of {gallery.total:,}."
+    return (
+        f'<p>{escape(gallery.summary())}</p>\n<div class="pairs">{pairs}</div>\n<p class="note">{escape(caption)}</p>'
+    )
 
 
 def _diagnoses(report: Report) -> str:
@@ -222,8 +226,8 @@ def _costs(costs: tuple[Cost, ...], note: str) -> str:
             f'<div class="bar{" first" if i == 0 else ""}" style="width:{100 * cost.flops / largest:.2f}%"></div></div>'
             f'<div class="amount">{flops_text(cost.flops)}{change}</div></div>'
         )
-    said = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<div class="bars">{"".join(rows)}</div>\n{said}'
+    caption = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f'<div class="bars">{"".join(rows)}</div>\n{caption}'
 
 
 def flops_text(flops: float) -> str:

@@ -1,7 +1,7 @@
-"""The memorisation check: generated images beside the training image that each is nearest to.
+"""The memorisation check: each generated image next to its nearest training image.
 
-Distances and indices come from the metrics, which know the feature space. Looking is the point: a network that copies
-its 100 training images gives pairs that are the same picture.
+Distances and indices come from the metrics, which know the feature space. The pairs are there to be looked at: those of
+a network that copies its 100 training images are the same picture twice.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Gallery:
     median: float  # of the distances of all generated images, shown or not
     reference_median: float | None  # the same of real images that were not trained on; None = not measured
     closer: float | None  # probability that a generated image is nearer than such a real one; None = not measured
-    total: int  # generated images that were looked at
-    space: str = "feature space"  # in which the distance is, with its name
+    total: int  # generated images that were searched
+    space: str = "feature space"  # name of the space of the distances
 
     def summary(self) -> str:
-        """What the numbers say, in one or two sentences."""
+        """The numbers in one to three sentences."""
         text = (
             f"Median distance of {self.total:,} generated images to their nearest training image, "
             f"in {self.space}: {three_digits(self.median)}."
@@ -62,9 +62,9 @@ def make_gallery(
       indices: [N] integers, the training image nearest to each generated one.
       distances: [N] floats, how near.
       n: pairs to show.
-      reference_distances: the same of real images outside the training set; None = unknown.
+      reference_distances: the distances of real images outside the training set; None = unknown.
       closer: probability that a generated image is nearer to the training set than one of those; None = unknown.
-      space: the name of what the distance was measured in.
+      space: name of the space of the distances.
     """
     generated, training = check_images(generated, "generated"), check_images(training, "training")
     indices, distances = np.asarray(indices), np.asarray(distances, np.float64)
@@ -95,5 +95,5 @@ def gallery_grid(gallery: Gallery, cell_px: int = 64, columns: int = 4) -> np.nd
 
 
 def three_digits(value: float) -> str:
-    """A number with three digits that mean something: `4.60`, `412`."""
+    """A number with three significant digits: `4.60`, `412`."""
     return f"{value:#.3g}".rstrip(".")

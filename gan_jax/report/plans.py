@@ -1,4 +1,4 @@
-"""A transplant's plan as a table for the page: where every leaf of the target comes from."""
+"""A transplant's plan as a table for the page: the source of every leaf of the target."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def plan_to_table(plan: Plan) -> Table:
-    """One row for each leaf of the target, in its order; a column that would be empty is left out."""
+    """One row for each leaf of the target, in the order of the plan; empty columns are left out."""
     rows = [_row(entry) for entry in plan.entries]
     used = tuple(column for column in COLUMNS if any(row[column.key] not in ("", None) for row in rows))
     caption = " ".join(plan.notes)

@@ -1,4 +1,4 @@
-"""How far a run is: a bar in a terminal, a plain line now and then where the output goes to a file."""
+"""Progress of a run: a bar in a terminal, a plain line now and then where the output goes to a file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import IO, Any
 
 from gan_jax.report.files import printable
 
-WINDOW_S = 30.0  # speed and time left are of this last stretch
+WINDOW_S = 30.0  # speed and time left are measured over this last stretch
 
 
 class Progress:
-    """Shows images done, images/s, time left and metrics. A context manager; call `update` after each dispatch.
+    """Shows images shown so far, images/s, time left and metrics. A context manager; call `update` after each dispatch.
 
     Args:
-      total_images: where the run ends.
-      label: what runs.
-      start_images: where it starts: a resumed run is not fast because half of it was already done.
-      file: None = stderr, so that what a command prints can be piped.
+      total_images: at the end of the run.
+      label: name of the run.
+      start_images: at the start: a resumed run is not fast because half of it was done before.
+      file: None = stderr, so that the output of a command can be piped.
       every_s: seconds between plain lines, where `file` is not a terminal.
       clock: seconds, monotonic.
     """
@@ -53,14 +53,14 @@ class Progress:
         return self
 
     def pause(self, what: str) -> None:
-        """Images stop for something else, whose time is no slow training; a terminal is told what."""
+        """Stops the clock of the speed while something else runs; the bar shows `what`."""
         if self._pause_s is None:
             self._pause_s = self._clock()
         if self._bar is not None:
             self._bar.update(self._task, tail=what)
 
     def proceed(self) -> None:
-        """Images go on."""
+        """Starts the clock again after `pause`."""
         if self._pause_s is None:
             return
         self._paused_s += self._clock() - self._pause_s
@@ -69,16 +69,16 @@ class Progress:
             self._bar.update(self._task, tail=self._tail_text)
 
     def say(self, text: str) -> None:
-        """Prints a line of its own, without a bar in it."""
+        """Prints a line of text above the bar."""
         if self._bar is not None:
             self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
             print(printable(text), file=self._file, flush=True)
 
     def update(self, images: int, metrics: Mapping[str, Any] | None = None) -> None:
-        """Reports images seen in all, and the newest metrics (numbers; anything else is passed over)."""
+        """Reports the images shown in total, and the newest metrics (numbers; other values are skipped)."""
         clock, self.images = self._clock(), int(images)
-        now = clock - self._paused_s  # of the time in which images were shown
+        now = clock - self._paused_s  # counts only the time in which images were shown
         # the first mark is set after the first dispatch, so that its compilation does not count as slow training
         self._marks.append((now, self.images))
         while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_S:
@@ -92,7 +92,7 @@ class Progress:
 
     @property
     def images_per_s(self) -> float | None:
-        """Speed over the last half minute of training, pauses left out; None until two updates are in."""
+        """Speed over the last half minute of training, without pauses; None before the second update."""
         if len(self._marks) < 2 or self._marks[-1][0] <= self._marks[0][0]:
             return None
         (t0, n0), (t1, n1) = self._marks[0], self._marks[-1]
@@ -108,10 +108,10 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         if kind is None:
-            done, seconds = self.images - self._start_images, self._clock() - self._start_s
-            rate = f", {rate_text(done / seconds)} with compilation" if seconds > 0 else ""
+            images, seconds = self.images - self._start_images, self._clock() - self._start_s
+            rate = f", {rate_text(images / seconds)} with compilation" if seconds > 0 else ""
             rate = rate.replace("compilation", "compilation and pauses") if self._paused_s > 0 else rate
-            print(f"{self.label}: {done:,} images in {clock_text(seconds)}{rate}", file=self._file, flush=True)
+            print(f"{self.label}: {images:,} images in {clock_text(seconds)}{rate}", file=self._file, flush=True)
 
     def _print(self) -> None:
         share = 100 * self.images / self.total if self.total else 100
@@ -119,9 +119,9 @@ class Progress:
         print(", ".join(part for part in parts if part), file=self._file, flush=True)
 
     def _tail(self, metrics: Mapping[str, Any] | None) -> str:
-        rate, left = self.images_per_s, self.left_s
+        rate, left_s = self.images_per_s, self.left_s
         parts = [] if rate is None else [rate_text(rate)]
-        parts += [] if left is None else [f"{clock_text(left)} left"]
+        parts += [] if left_s is None else [f"{clock_text(left_s)} left"]
         parts += [f"{name} {float(value):.3g}" for name, value in (metrics or {}).items() if _is_number(value)]
         return ", ".join(parts)
 

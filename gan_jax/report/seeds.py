@@ -1,4 +1,4 @@
-"""Finished cells of several methods and seeds, as a summary, a table and curves with intervals."""
+"""Finished trials of several methods and seeds, as a summary, a table and curves with intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOWER = {"fd": "FD", "kid": "KID"}  # better when lower
 
 
 def measured(cells: Sequence[Cell]) -> list[str]:
-    """The measures that all cells have: a Frechet distance is left out where there are too few images."""
+    """The measurements that all trials have: a Frechet distance is left out where there are too few images."""
     return [key for key in MEASURES if all(key in cell.end for cell in cells)]
 
 
@@ -43,7 +43,7 @@ def summarise(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def reached(cells: Sequence[Cell], method: str, baseline: str, key: str = "kid") -> list[dict[str, Any] | None]:
-    """By seed: images and seconds at which a method first equals the baseline's last value; None = it never does."""
+    """For each seed, images and seconds at which a method first equals the baseline's last value; None = never."""
     rows = {(cell.method, cell.seed): cell.evaluations for cell in cells}
     out: list[dict[str, Any] | None] = []
     for seed in sorted({cell.seed for cell in cells}):
@@ -54,7 +54,7 @@ def reached(cells: Sequence[Cell], method: str, baseline: str, key: str = "kid")
 
 
 def make_table(cells: Sequence[Cell], names: Mapping[str, str]) -> Table:
-    """A row for each method, named as given, with the last evaluation of its seeds."""
+    """A row for each method, under its name in `names`, with the last evaluation of its seeds."""
     better = lambda key: "lower" if key in LOWER else "higher"
     columns = (Column("run"), *(Column(key, _title(cells, key), better=better(key)) for key in measured(cells)))
     rows = [

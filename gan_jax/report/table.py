@@ -24,7 +24,7 @@ ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: where its values are, and how they are read."""
+    """One column: the key of its values and how they are shown."""
 
     key: str  # of the row dicts
     title: str = ""  # "" = the key
@@ -41,12 +41,12 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Columns and the rows under them."""
+    """A table: columns, rows, a caption."""
 
     columns: tuple[Column, ...]
     rows: Rows
-    caption: str = ""  # what is shown, under the table; what the intervals are is added to it
-    over_seeds: bool = True  # whether rows are results of seeds, of which the note says how many
+    caption: str = ""  # text under the table; a sentence about the intervals follows it
+    over_seeds: bool = True  # whether rows are results of seeds; the note then says how many
 
     def cells(self) -> list[list[str]]:
         """Every value as text, row by row."""
@@ -63,7 +63,7 @@ class Table:
         return {i for i, mean in means.items() if mean == top}
 
     def note(self) -> str:
-        """The caption, and over how many seeds the measurements are."""
+        """The caption, and the number of seeds."""
         values: list[Any] = [row.get(c.key) for row in self.rows for c in self.columns]
         measured = [row.get(c.key) for row in self.rows for c in self.columns if c.better is not None]
         seeds = {len(v) for v in values if _is_sequence(v)} | {1 for v in measured if _is_number(v)}
@@ -152,8 +152,8 @@ def markdown_table(table: Table) -> str:
         "|" + "|".join(" ---: " if _is_numeric(table, column) else " --- " for column in table.columns) + "|",
     ]
     for i, cells in enumerate(table.cells()):
-        shown = [cell(text, c, i in best) for text, c, best in zip(cells, table.columns, bests, strict=True)]
-        lines.append("| " + " | ".join(shown) + " |")
+        texts = [cell(text, c, i in best) for text, c, best in zip(cells, table.columns, bests, strict=True)]
+        lines.append("| " + " | ".join(texts) + " |")
     if note := table.note():
         lines += ["", printable(note)]
     return "\n".join(lines) + "\n"
@@ -168,12 +168,12 @@ def html_table(table: Table) -> str:
     bests = [table.best(column) for column in table.columns]
     body = []
     for i, cells in enumerate(table.cells()):
-        shown = []
+        elements = []
         for j, (text, side) in enumerate(zip(cells, sides, strict=True)):
             tag = 'th scope="row"' if j == 0 else "td"
             inner = f"<strong>{escape(text)}</strong>" if i in bests[j] else escape(text)
-            shown.append(f'<{tag} class="{side}">{inner}</{tag.split()[0]}>')
-        body.append(f"<tr>{''.join(shown)}</tr>")
+            elements.append(f'<{tag} class="{side}">{inner}</{tag.split()[0]}>')
+        body.append(f"<tr>{''.join(elements)}</tr>")
     note = f'<p class="note">{escape(table.note())}</p>' if table.note() else ""
     rows = "\n".join(body)
     # tabindex lets a keyboard scroll a table that is wider than a phone

@@ -1,4 +1,4 @@
-"""The same tables for other programs: CSV with a column for each number, LaTeX with mean and half-width."""
+"""Tables for other programs: CSV with a column for each number, LaTeX with mean and half-width."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def csv_table(table: Table) -> str:
 
 
 def latex_table(table: Table) -> str:
-    """A `tabular` with booktabs' rules; the best mean of each measurement is bold, the note stands in a comment."""
+    """A LaTeX `tabular` with booktabs rules; the best mean of each measurement is bold, the note is a comment."""
     bests = [table.best(column) for column in table.columns]
     sides = "".join("l" if i == 0 else "r" for i in range(len(table.columns)))
     lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
     lines += [" & ".join(latex(column.heading) for column in table.columns) + r" \\", r"\midrule"]
     for i, row in enumerate(table.rows):
-        shown = [latex(show(row.get(column.key), column)) for column in table.columns]
-        bold = [rf"\textbf{{{text}}}" if i in best else text for text, best in zip(shown, bests, strict=True)]
+        texts = [latex(show(row.get(column.key), column)) for column in table.columns]
+        bold = [rf"\textbf{{{text}}}" if i in best else text for text, best in zip(texts, bests, strict=True)]
         lines.append(" & ".join(bold) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     note = [f"% {line}" for line in printable(table.note()).splitlines()]
@@ -44,7 +44,7 @@ def latex_table(table: Table) -> str:
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX shows as it is."""
+    """Text escaped for LaTeX."""
     return "".join(SPECIAL.get(c, SIGNS.get(c, c)) for c in printable(text).replace("\n", " "))
 
 

@@ -1,4 +1,4 @@
-"""What a person watches while a run goes on: a bar, a line for each evaluation, a table of them, event files, grids."""
+"""Callbacks that show a run: a bar, a line for each evaluation, their table, event files, grids."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from gan_jax.train.fit import total_images
 from gan_jax.transfer.callbacks import Callbacks
 
 SHOWN = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall"}  # of an evaluation, in this order
-INSTEAD = {"is": "IS", "d_train": "D(train)", "d_fake": "D(G)"}  # where none of these could be measured
+INSTEAD = {"is": "IS", "d_train": "D(train)", "d_fake": "D(G)"}  # where none of those could be measured
 DECIMALS = {"fd": 2, "kid": 4, "is": 2} | dict.fromkeys(("precision", "recall", "d_train", "d_fake"), 3)
 PROTOCOL = re.compile(r"(.+)-r(\d+)-f(\d+)-[0-9a-f]{8}")  # a protocol's id: feature network, real and generated images
 
 
 class Watch(Callbacks):
-    """Progress and sentences on stderr, the table of evaluations on stdout, TensorBoard events and PNG grids as files.
+    """Writes progress and messages to stderr, the table of evaluations to stdout, TensorBoard events and grids to files.
 
     Args:
       config: of the run.
       folder: of the run.
-      label: what the bar is called.
-      quiet: prints nothing; files are written all the same.
+      label: title of the bar.
+      quiet: prints nothing; files are still written.
     """
 
     def __init__(self, config: Config, folder: Path, label: str = "train", *, quiet: bool = False):
@@ -130,15 +130,15 @@ class Watch(Callbacks):
 
 
 def make_callbacks(config: Config, folder: Path, label: str = "train") -> Watch:
-    """The callbacks of a run under another title than its own."""
+    """The callbacks that show a run under a title."""
     return Watch(config, folder, label)
 
 
 def network_of(row: dict[str, Any]) -> str:
-    """The feature network that an evaluation was made with."""
+    """The feature network of an evaluation."""
     protocol = str(row.get("protocol", ""))
-    found = PROTOCOL.fullmatch(protocol)
-    return found[1] if found else protocol
+    match = PROTOCOL.fullmatch(protocol)
+    return match[1] if match else protocol
 
 
 def evaluation_line(row: dict[str, Any]) -> str:
@@ -148,32 +148,35 @@ def evaluation_line(row: dict[str, Any]) -> str:
 
 
 def titles(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """What is shown of evaluations, with its title; other numbers only where there is none of the usual ones."""
-    there = lambda names: {name: names[name] for name in names if any(_is_number(row.get(name)) for row in rows)}
-    return there(SHOWN) or there(INSTEAD)
+    """The titles of the numbers that are shown, by key: those of SHOWN, or of INSTEAD where there are none."""
+
+    def measured(titles: dict[str, str]) -> dict[str, str]:
+        return {name: title for name, title in titles.items() if any(_is_number(row.get(name)) for row in rows)}
+
+    return measured(SHOWN) or measured(INSTEAD)
 
 
 def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All evaluations of a run as a table for the eye: a heading, a line each, and what could not be measured."""
+    """All evaluations of a run as lines of text: a heading, a line each, and what could not be measured."""
     networks = list(dict.fromkeys(network_of(row) for row in rows))
-    shown = titles(rows)
+    columns = titles(rows)
     several = len(networks) > 1
-    table = [["images", "time", *(["features"] if several else []), *shown.values()]]
+    table = [["images", "time", *(["features"] if several else []), *columns.values()]]
     for row in rows:
-        numbers = [f"{row[name]:.{DECIMALS[name]}f}" if _is_number(row.get(name)) else "-" for name in shown]
+        numbers = [f"{row[name]:.{DECIMALS[name]}f}" if _is_number(row.get(name)) else "-" for name in columns]
         features = [network_of(row)] if several else []
         table.append([f"{row['images']:,}", clock_text(row.get("seconds", 0)), *features, *numbers])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     title = "evaluations" + ("" if several else f" ({networks[0]})")
     lines = [title, *("  " + "  ".join(map(str.rjust, cells, widths)) for cells in table)]
-    if any(name in INSTEAD for name in shown if name != "is"):
+    if any(name in INSTEAD for name in columns if name != "is"):
         lines.append("  D(..): the share of training images, and of generated ones, that D takes for real")
     if absent := [SHOWN[name] for name in SHOWN if not any(name in row for row in rows)]:
-        found = PROTOCOL.fullmatch(str(rows[-1].get("protocol", "")))
+        match = PROTOCOL.fullmatch(str(rows[-1].get("protocol", "")))
         of = (
             ""
-            if found is None
-            else f" of {int(found[2]):,} real and {int(found[3]):,} generated images, which are too few"
+            if match is None
+            else f" of {int(match[2]):,} real and {int(match[3]):,} generated images, which are too few"
         )
         lines.append(f"  not measured{of}: {', '.join(absent)}")
     return lines

@@ -1,4 +1,4 @@
-"""Tables, curves, grids and the page of a benchmark's finished cells."""
+"""Tables, curves, grids and the page of a benchmark's finished trials."""
 
 from gan_jax.report.benchmark.write import write_benchmark
 

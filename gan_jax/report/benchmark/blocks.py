@@ -1,4 +1,4 @@
-"""Finished cells put together: a block is what may be compared, one source, target and number of shots."""
+"""Blocks of finished trials: those of one source, target and number of shots, which may be compared."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Cells under one protocol.
+    """Trials under one protocol.
 
     Attributes:
-      source, target, shots: what they have in common; cells from scratch stand in the blocks of all sources.
+      source, target, shots: what the trials have in common; trials from scratch stand in the blocks of all sources.
       relation: of the target to the sources: near or far.
-      rows: the finished lines by the name of their method, with the learning rate where there are several.
-      failures: sentences by method, of cells that failed, and how many did.
+      rows: rows of the finished trials by method, with the learning rate in its name where there are several.
+      failures: by method, the reason of each failure and how many trials failed by it.
       title: for headings and file names.
     """
 
@@ -33,27 +33,27 @@ class Block:
 
     @property
     def first(self) -> Row:
-        """Any line: for what they have in common."""
+        """Any row, for what all rows have in common."""
         return next(iter(self.rows.values()))[0]
 
     def ends(self, method: str, key: str) -> list[float]:
-        """The last value of every seed; empty where it was not measured."""
+        """The final value of every seed; empty where it was not measured."""
         return [row["end"][key] for row in self.rows[method] if row["end"].get(key) is not None]
 
     def cells(self, *methods: str) -> list[Cell]:
-        """As other reports take them; with several methods, the seeds that all of them finished."""
+        """The trials as `Cell`; with several methods, only the seeds that all of them finished."""
         common = set.intersection(*({row["seed"] for row in self.rows[method]} for method in methods))
         return [
             Cell(
                 method, row["seed"], row["train_hash"], row["reference_hash"],
-                [{**one, "protocol": row["protocol"]} for one in row["evaluations"]],
+                [{**evaluation, "protocol": row["protocol"]} for evaluation in row["evaluations"]],
             )
             for method in methods for row in self.rows[method] if row["seed"] in common
         ]  # fmt: skip
 
 
 def blocks(config: BenchmarkConfig, lines: dict[CellId, Row]) -> list[Block]:
-    """All blocks with a finished or failed cell, in the order of the configuration."""
+    """All blocks with a finished or failed trial, in the order of the configuration."""
     out = []
     for source in config.sources:
         for target in config.targets:
@@ -65,8 +65,8 @@ def blocks(config: BenchmarkConfig, lines: dict[CellId, Row]) -> list[Block]:
                         continue
                     name = cell.method + (f", lr {cell.lr:g}" if len(config.rates) > 1 else "")
                     if "failed" in row:
-                        told = failures.setdefault(name, {})
-                        told[row["failed"]] = told.get(row["failed"], 0) + 1
+                        reasons = failures.setdefault(name, {})
+                        reasons[row["failed"]] = reasons.get(row["failed"], 0) + 1
                     else:
                         rows.setdefault(name, []).append(row)
                 if rows or failures:
@@ -78,7 +78,7 @@ def blocks(config: BenchmarkConfig, lines: dict[CellId, Row]) -> list[Block]:
 
 
 def baseline(config: BenchmarkConfig, block: Block, method: str) -> str | None:
-    """The baseline that a method is held against: that of its own learning rate; None where it has not finished."""
+    """The baseline of a method's learning rate; None where it has not finished."""
     if config.baseline is None:
         return None
     _, comma, rate = method.partition(", ")

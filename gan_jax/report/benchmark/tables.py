@@ -1,4 +1,4 @@
-"""The tables of a benchmark: quality, an overview over targets, the way to scratch's quality, and what a step costs."""
+"""The tables of a benchmark: quality, overview over targets, time to the baseline's quality, cost of a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gan_jax.report.seeds import reached
 from gan_jax.report.table import Column, Table
 from gan_jax.transfer.benchmark import BenchmarkConfig
 
-MEASURES: dict[str, Any] = {  # key of a line's `end`: what it is called, which way is better, decimals
+MEASURES: dict[str, Any] = {  # key of a row's `end`: title, which way is better, decimals
     "kid": ("KID", "lower", 3),
     "fd": ("FD", "lower", 2),
     "precision": ("precision", "higher", 3),
@@ -26,12 +26,12 @@ MEASURES: dict[str, Any] = {  # key of a line's `end`: what it is called, which 
 
 
 def quality(block: Block) -> Table:
-    """One row for each method: everything that was measured at the end, over seeds."""
-    there = [key for key in MEASURES if any(block.ends(method, key) for method in block.rows)]
-    if block.first["relative_only"] and "class_kl" in there:
-        there.remove("class_kl")  # the classes are not the target's
-    columns = [Column("method"), *(Column(key, *_named(block, key)) for key in there)]
-    rows = [{"method": name, **{key: block.ends(name, key) or None for key in there}} for name in block.rows]
+    """One row for each method: all final measurements, over seeds."""
+    keys = [key for key in MEASURES if any(block.ends(method, key) for method in block.rows)]
+    if block.first["relative_only"] and "class_kl" in keys:
+        keys.remove("class_kl")  # the classes are not the target's
+    columns = [Column("method"), *(Column(key, *_named(block, key)) for key in keys)]
+    rows = [{"method": name, **{key: block.ends(name, key) or None for key in keys}} for name in block.rows]
     first = block.first
     caption = (
         f"{block.target} ({block.relation}) from {block.source}: {block.shots} images to train on, "
@@ -39,7 +39,7 @@ def quality(block: Block) -> Table:
     )
     if first["relative_only"]:
         caption += " Far from what the feature network knows: these numbers rank methods on this target, no more."
-    if "memorisation" in there:
+    if "memorisation" in keys:
         caption += (
             " Distance to training images: of generated over that of held-out images (median), near 0 is copied; "
             "closer: how often a generated image is nearer than a held-out one, 0.5 is new."
@@ -47,23 +47,26 @@ def quality(block: Block) -> Table:
     return Table(tuple(columns), rows, caption)
 
 
-def overview(found: Sequence[Block], key: str = "kid") -> Table:
-    """One measure, method x target."""
+def overview(blocks: Sequence[Block], key: str = "kid") -> Table:
+    """One measurement of every method (rows) on every target (columns)."""
     columns = [Column("method")]
-    for i, block in enumerate(found):
+    for i, block in enumerate(blocks):
         title, unit, better, decimals = _named(block, key)
         columns.append(Column(str(i), f"{block.title} ({block.relation}): {title}", unit, better, decimals))
-    methods = list(dict.fromkeys(name for block in found for name in block.rows))
+    methods = list(dict.fromkeys(name for block in blocks for name in block.rows))
     rows = [
-        {"method": name} | {str(i): block.ends(name, key) for i, block in enumerate(found) if name in block.rows}
+        {"method": name} | {str(i): block.ends(name, key) for i, block in enumerate(blocks) if name in block.rows}
         for name in methods
     ]
-    protocols = "; ".join(f"{block.title}: {block.first['protocol']}" for block in found)
+    protocols = "; ".join(f"{block.title}: {block.first['protocol']}" for block in blocks)
     return Table(tuple(columns), rows, f"Protocols: {protocols}.")
 
 
 def reach(config: BenchmarkConfig, block: Block, key: str = "kid") -> Table | None:
-    """When each method is first as good as the baseline of the same seed at its end; None without a baseline."""
+    """Images and seconds at which each method first equals the baseline's final value, seed by seed.
+
+    None where there is no baseline.
+    """
     rows = []
     for method in block.rows:
         against = baseline(config, block, method)
@@ -72,15 +75,15 @@ def reach(config: BenchmarkConfig, block: Block, key: str = "kid") -> Table | No
         cells = block.cells(method, against)
         if not cells:
             continue
-        found = reached(cells, method, against, key)
-        there = [row for row in found if row is not None]
-        whole = len(there) == len(found)
+        seeds = reached(cells, method, against, key)
+        hits = [row for row in seeds if row is not None]
+        every = len(hits) == len(seeds)
         rows.append({
             "method": method,
-            "seeds": f"{len(there)} of {len(found)}" if there else "not reached",
-            # a mean over the seeds that made it would flatter those that seldom do
-            "images": [row["images"] for row in there] if whole else None,
-            "seconds": [row["seconds"] for row in there] if whole else None,
+            "seeds": f"{len(hits)} of {len(seeds)}" if hits else "not reached",
+            # a mean over the seeds that reach it would flatter methods that seldom do
+            "images": [row["images"] for row in hits] if every else None,
+            "seconds": [row["seconds"] for row in hits] if every else None,
         })  # fmt: skip
     if not rows:
         return None
@@ -95,12 +98,12 @@ def reach(config: BenchmarkConfig, block: Block, key: str = "kid") -> Table | No
     )  # fmt: skip
 
 
-def cost(found: Sequence[Block], against: str = "finetune") -> Table:
-    """What trains, and what a step costs, beside full fine-tuning."""
-    lines = {name: rows for block in reversed(found) for name, rows in block.rows.items()}
-    order = list(dict.fromkeys(name for block in found for name in block.rows))
-    share = lambda value, whole: None if not whole else value / whole
-    # members of a population share their seconds: there is nothing to take an interval over
+def cost(blocks: Sequence[Block], against: str = "finetune") -> Table:
+    """Trained values and the cost of a step for each method, relative to full fine-tuning."""
+    lines = {name: rows for block in reversed(blocks) for name, rows in block.rows.items()}
+    order = list(dict.fromkeys(name for block in blocks for name in block.rows))
+    share = lambda value, total: None if not total else value / total
+    # replicas of a population share their seconds: there is nothing to take an interval over
     step_ms = {
         name: 1000 * sum(row["seconds"]["train"] / row["steps"] for row in rows) / len(rows)
         for name, rows in lines.items()
@@ -127,17 +130,17 @@ def cost(found: Sequence[Block], against: str = "finetune") -> Table:
                  "Times are of training alone, on the machine of the run.")  # fmt: skip
 
 
-def failures(found: Sequence[Block]) -> Table | None:
-    """What did not run, and why."""
+def failures(blocks: Sequence[Block]) -> Table | None:
+    """Failed trials by target and method, with their reasons; None where none failed."""
     rows = [
         {"target": block.title, "method": name, "runs": count, "why": text}
-        for block in found for name, told in block.failures.items() for text, count in told.items()
+        for block in blocks for name, reasons in block.failures.items() for text, count in reasons.items()
     ]  # fmt: skip
     columns = (Column("target"), Column("method"), Column("runs"), Column("why"))
     return Table(columns, rows, "Cells that failed.") if rows else None
 
 
 def _named(block: Block, key: str) -> tuple[str, str, Any, int]:
-    """Title, unit, better and decimals of a measure; distances are named after their network."""
+    """(title, unit, better, decimals) of a measurement; distances are named after their feature network."""
     title, better, decimals = MEASURES[key]
     return (f"{title} ({block.first['measured']})" if key in ("kid", "fd") else title), "", better, decimals

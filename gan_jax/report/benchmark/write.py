@@ -1,4 +1,4 @@
-"""Everything that a benchmark shows, as files: tables in three formats, curves, grids of every cell, one page."""
+"""Writes a benchmark's results: tables in three formats, curves, grids of every trial, one page."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ FORMATS = {"md": markdown_table, "csv": csv_table, "tex": latex_table}
 
 
 def write_benchmark(config: BenchmarkConfig, out: str | Path, command: str = "") -> list[tuple[str, Table]]:
-    """Writes what there is to show of a folder's cells; returns the tables with their titles.
+    """Writes the results of a folder's trials; returns (title, table) of all tables.
 
     Args:
-      config: of the benchmark; lines of other configurations are left out.
-      out: folder of `cells.jsonl`; files come beside it: `tables/`, `curves/`, `grids/`, `index.html`.
+      config: of the benchmark; rows of other configurations are left out.
+      out: folder of `cells.jsonl`; it gets `tables/`, `curves/`, `grids/` and `index.html`.
       command: that makes all of it again, for the page.
     """
-    out, found = Path(out), blocks(config, current(Path(out), config))
-    whole = [block for block in found if block.rows]
-    named = list(_tables(config, found, whole))
+    out, all_blocks = Path(out), blocks(config, current(Path(out), config))
+    finished = [block for block in all_blocks if block.rows]
+    named = list(_tables(config, all_blocks, finished))
     for name, _, table in named:
         for ending, render in FORMATS.items():
             write_atomically(out / "tables" / f"{name}.{ending}", render(table).encode())
-    for block in whole:
+    for block in finished:
         name = file_name(block)
         for i, chart in enumerate(charts(config, block)):
             write_curves(out / "curves" / f"{name}-{i + 1}.png", chart)
@@ -47,25 +47,27 @@ def write_benchmark(config: BenchmarkConfig, out: str | Path, command: str = "")
         images = np.load(path, allow_pickle=False)
         grid = make_grid(images, scale=readable_scale(images))
         write_png(out / "grids" / f"{path.stem}.png", grid)
-    shown = [(title, table) for _, title, table in named]
-    if whole:
-        write_report(out / "index.html", make_page(config, whole, shown, out / SAMPLES, command))
-    return shown
+    titled = [(title, table) for _, title, table in named]
+    if finished:
+        write_report(out / "index.html", make_page(config, finished, titled, out / SAMPLES, command))
+    return titled
 
 
-def _tables(config: BenchmarkConfig, found: list[Block], whole: list[Block]) -> Iterator[tuple[str, str, Table]]:
-    """(file name, title, table) of all."""
-    if whole:
-        yield "overview", "KID, method x target", tables.overview(whole)
-    for block in whole:
+def _tables(
+    config: BenchmarkConfig, all_blocks: list[Block], finished: list[Block]
+) -> Iterator[tuple[str, str, Table]]:
+    """(file name, title, table) of all tables."""
+    if finished:
+        yield "overview", "KID, method x target", tables.overview(finished)
+    for block in finished:
         yield f"{file_name(block)}-quality", f"Quality: {block.title}", tables.quality(block)
-    for block in whole:
+    for block in finished:
         table = tables.reach(config, block)
         if table is not None:
             yield f"{file_name(block)}-reach", f"Time to {config.baseline}'s final KID: {block.title}", table
-    if whole:
-        yield "cost", "What a step costs", tables.cost(whole)
-    if (table := tables.failures(found)) is not None:
+    if finished:
+        yield "cost", "What a step costs", tables.cost(finished)
+    if (table := tables.failures(all_blocks)) is not None:
         yield "failures", "What did not run", table
 
 

@@ -1,4 +1,4 @@
-"""Curves of a run: what each dispatch logged, and what evaluations measured."""
+"""Curves of a run: metrics rows of its dispatches, and its evaluations."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ APART = {"images", "seconds", "images_per_s", "not_finite"}  # no curves of thei
 
 
 def training_charts(rows: Sequence[Row]) -> list[Chart]:
-    """Losses and logits over images; what a row of length one shows is no curve."""
+    """Losses and logits over images; a single row gives no curve."""
     return [chart for title, keys in LOGGED.items() if (chart := _logged(rows, title, keys)) is not None]
 
 
 def other_charts(rows: Sequence[Row]) -> list[Chart]:
     """A chart for every other number that rows hold and that changes."""
-    known = APART | {key for keys in LOGGED.values() for key, _ in keys}
-    names = dict.fromkeys(key for row in rows for key, value in row.items() if is_number(value) and key not in known)
+    charted = APART | {key for keys in LOGGED.values() for key, _ in keys}
+    names = dict.fromkeys(key for row in rows for key, value in row.items() if is_number(value) and key not in charted)
     charts = [_logged(rows, name, ((name, name),)) for name in names]
     varies = lambda chart: len({value for curve in chart.curves for value in curve.values}) > 1
     return [chart for chart in charts if chart is not None and varies(chart)]
 
 
 def evaluation_charts(rows: Sequence[Row]) -> list[Chart]:
-    """Metrics over images and seconds, of the rows of one protocol; none where there is only one evaluation."""
+    """Metrics over images and seconds, from rows of one protocol; none where there is only one evaluation."""
     out = []
     for title, keys, note in MEASURED:
         curves = [curve for key in keys if (curve := measured(rows, key, TITLES.get(key, key))) is not None]
@@ -54,17 +54,17 @@ def evaluation_charts(rows: Sequence[Row]) -> list[Chart]:
 
 
 def latest_protocol(rows: Sequence[Row]) -> tuple[str, list[Row], int]:
-    """The last row's protocol, the rows of it, and how many rows are of others."""
+    """The last row's protocol, the rows measured under it, and the number of other rows."""
     name = rows[-1]["protocol"]
     same = [row for row in rows if row["protocol"] == name]
     return name, same, len(rows) - len(same)
 
 
 def averaged(points: Sequence[tuple[float, float]], most: int = POINTS) -> tuple[list[float], list[float]]:
-    """Means over as many neighbouring (x, y) as leave at most `most`; each stands where its last point does."""
+    """At most `most` means over neighbouring points (x, y); the x of a mean is that of its last point."""
     size = -(-len(points) // most)
-    lots = [points[i : i + size] for i in range(0, len(points), size)]
-    return [lot[-1][0] for lot in lots], [float(np.mean([y for _, y in lot])) for lot in lots]
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    return [group[-1][0] for group in groups], [float(np.mean([y for _, y in group])) for group in groups]
 
 
 def _logged(rows: Sequence[Row], title: str, keys: Sequence[tuple[str, str]]) -> Chart | None:
@@ -80,7 +80,7 @@ def _logged(rows: Sequence[Row], title: str, keys: Sequence[tuple[str, str]]) ->
 
 
 def measured(rows: Sequence[Mapping[str, Any]], key: str, label: str, least: int = 2) -> Curve | None:
-    """A metric over images, and over seconds where all rows have them; None of fewer points than `least`."""
+    """A metric over images, and over seconds where all rows have them; None for fewer than `least` points."""
     points = [row for row in rows if is_number(row.get(key))]
     if len(points) < least:
         return None

@@ -1,4 +1,4 @@
-"""Facts of a run, a name and a value each: what was run, what it cost, what it read, which options it has."""
+"""Facts of a run, each a name and a value: what was run, its cost, its data, its options."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from gan_jax.tasks.model import WEIGHTS
 
 
 def images_per_s(rows: list[Row]) -> float | None:
-    """The median speed of logged dispatches; the first, which waited for compilation, is left out of several."""
+    """The median speed of logged dispatches, without the first one, which waited for compilation."""
     rates = sorted(row["images_per_s"] for row in (rows[1:] or rows) if is_number(row.get("images_per_s")))
     return rates[len(rates) // 2] if rates else None
 
 
 def facts(run: RunFolder) -> list[Fact]:
-    """What was run."""
+    """The facts of what was run: data, sources, method, loss, device."""
     device: Any = run.record.get("device")
     where = "not recorded"
     if isinstance(device, Mapping):
         where = f"{device.get('count')} x {device.get('kind')} ({device.get('platform')})"
-    classes = run.said("data.classes")
-    said = [
-        ("images", run.said("data.source", "unknown"), True),
+    classes = run.option("data.classes")
+    rows = [
+        ("images", run.option("data.source", "unknown"), True),
         ("classes", ", ".join(map(str, classes)) if classes else None, False),
         ("images to train on", _shots(run), False),
         ("started from", ", ".join(run.sources) or "fresh weights", bool(run.sources)),
         ("method", run.method, True),
-        ("loss", run.said("loss.name"), True),
+        ("loss", run.option("loss.name"), True),
         ("augmentation", _augmentation(run), False),
-        ("batch and seed", f"{run.said('train.batch', '?')}, seed {run.said('train.seed', '?')}", False),
+        ("batch and seed", f"{run.option('train.batch', '?')}, seed {run.option('train.seed', '?')}", False),
         ("device", where, False),
         ("folder", str(run.path), True),
     ]
-    own = run.record.get("method", "table")
-    said += [("method's function", own, True)] if own != "table" else []
+    method_function = run.record.get("method", "table")
+    rows += [("method's function", method_function, True)] if method_function != "table" else []
     forked = run.record.get("forked_from")
-    said += [("forked from", _forked(forked), False)] if forked else []
-    return [Fact(name, str(value), code) for name, value, code in said if value is not None]
+    rows += [("forked from", _forked(forked), False)] if forked else []
+    return [Fact(name, str(value), code) for name, value, code in rows if value is not None]
 
 
 def costs(run: RunFolder, flops: float | None) -> list[Fact]:
-    """What the run took, as far as it is recorded."""
+    """The facts of what the run took, as far as they are recorded: time, speed, parameters, memory, disk."""
     out = []
     if run.seconds is not None:
         out.append(Fact("training", f"{clock_text(run.seconds)} ({run.seconds:,.0f} s), over all its processes"))
@@ -69,19 +69,19 @@ def costs(run: RunFolder, flops: float | None) -> list[Fact]:
 
 
 def data_facts(run: RunFolder) -> list[Fact]:
-    """What data.json says, known names first."""
+    """The facts in data.json, those with a known name first."""
     names = {"name": "name", "count": "images to train on", "spec": "read from", "train": "fingerprint of training images",
              "reference": "fingerprint of reference", "class_names": "classes"}  # fmt: skip
-    found = {key: value for key, value in run.data.items() if value is not None and key != "digests"}
-    order = [*(key for key in names if key in found), *(key for key in found if key not in names)]
+    values = {key: value for key, value in run.data.items() if value is not None and key != "digests"}
+    order = [*(key for key in names if key in values), *(key for key in values if key not in names)]
     code = ("spec", "train", "reference")
-    return [Fact(names.get(key, key), _plain(found[key]), key in code) for key in order]
+    return [Fact(names.get(key, key), _plain(values[key]), key in code) for key in order]
 
 
 def changed_options(run: RunFolder) -> list[tuple[str, str, str]] | None:
-    """(option, its value, its default) where these differ; None where the configuration cannot be read.
+    """(option, value, default) of each changed option; None where the configuration cannot be read.
 
-    Defaults are of the run's own kind of networks and method.
+    Defaults are those of the run's network family and method.
     """
     if run.config is None:
         return None
@@ -95,7 +95,7 @@ def changed_options(run: RunFolder) -> list[tuple[str, str, str]] | None:
 
 
 def configuration(run: RunFolder) -> Any:
-    """As plain JSON values, with the defaults where it can be read."""
+    """The configuration as plain JSON values, with the defaults where it can be read."""
     return run.record.get("config") if run.config is None else to_dict(run.config)
 
 
@@ -110,17 +110,17 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _shots(run: RunFolder) -> str:
-    shots, count, held = run.said("data.shots"), run.data.get("count"), run.said("data.reference")
-    many = f"{shots:,}, chosen with seed {run.said('data.subset_seed', 0)}" if isinstance(shots, int) else "all"
+    shots, count, held_out = run.option("data.shots"), run.data.get("count"), run.option("data.reference")
+    many = f"{shots:,}, chosen with seed {run.option('data.subset_seed', 0)}" if isinstance(shots, int) else "all"
     many += f" ({count:,})" if isinstance(count, int) and count != shots else ""
-    return many + (f"; {held:,} others held out for evaluation" if isinstance(held, int) else "")
+    return many + (f"; {held_out:,} others held out for evaluation" if isinstance(held_out, int) else "")
 
 
 def _augmentation(run: RunFolder) -> str:
-    policy, ada = run.said("augment.policy") or [], run.said("augment.ada")
+    policy, ada = run.option("augment.policy") or [], run.option("augment.ada")
     parts = [", ".join(map(str, policy))] if policy else []
     parts += [f"ADA {ada}"] if ada else []
-    parts += ["horizontal flips of real images"] if run.said("data.mirror") else []
+    parts += ["horizontal flips of real images"] if run.option("data.mirror") else []
     return "; ".join(parts) or "none"
 
 
@@ -132,13 +132,13 @@ def _values(manifest: Mapping[str, Any], root: str) -> int:
     return sum(math.prod(shape) for shape in shapes)
 
 
-def _forked(said: Any) -> str:
+def _forked(origin: Any) -> str:
     """`runs/a at 512 images, itself forked from runs/b at 256 images`."""
-    if not isinstance(said, Mapping) or "folder" not in said:
-        return _plain(said)
-    images = said.get("images")
-    first = f"{said['folder']} at {images:,} images" if isinstance(images, int) else str(said["folder"])
-    return f"{first}, itself forked from {_forked(said['forked_from'])}" if said.get("forked_from") else first
+    if not isinstance(origin, Mapping) or "folder" not in origin:
+        return _plain(origin)
+    images = origin.get("images")
+    first = f"{origin['folder']} at {images:,} images" if isinstance(images, int) else str(origin["folder"])
+    return f"{first}, itself forked from {_forked(origin['forked_from'])}" if origin.get("forked_from") else first
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Sections of a run's page about what was found: diagnoses, nearest training images, where leaves come from, shares."""
+"""Sections of a run's page: diagnoses, nearest training images, origins of leaves, mixing weights."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from gan_jax.surgery.chain import origin_lines, step_lines
 from gan_jax.surgery.provenance import origin_of
 
 ATTENTION = "attention.png"  # where in the image donors are attended to, as `gan-jax fuse` draws it
-LONGEST = 200_000  # characters of what a preparation found
-LEAVES = 300  # whose origins are listed
+LONGEST = 200_000  # characters of prepared.json that are shown
+LEAVES = 300  # leaves whose origins are listed
 LOOKED_FOR = {
-    "d_held_out": "overfitting of D (it wants real images outside the training set, from data.shots or data.reference)",
+    "d_held_out": "overfitting of D (it needs real images outside the training set, from data.shots or data.reference)",
     "spread": "mode collapse",
-    "memory": "memorisation (it wants at most 2,000 training images, in memory)",
-    "kid_against": "negative transfer (it wants a run from scratch beside this one: --against FOLDER)",
-}  # of the last evaluation: what was not looked at where the number is absent
+    "memory": "memorisation (it needs at most 2,000 training images, in memory)",
+    "kid_against": "negative transfer (it needs a run from scratch to compare with: --against FOLDER)",
+}  # what was not checked where the number is absent from the last evaluation
 
 
 def diagnoses_section(run: RunFolder) -> str:
-    """What the last evaluation was looked at for, and what could not be looked at."""
+    """The checks of the last evaluation, and those that could not be made."""
     if not run.evaluations:
         return paragraphs("Diagnoses are made of evaluations, and there are none.")
     limits = run.config.diagnose if run.config is not None else DiagnoseConfig()
@@ -45,26 +45,25 @@ def diagnoses_section(run: RunFolder) -> str:
     missing = [what for key, what in LOOKED_FOR.items() if not is_number(rows[-1].get(key))]
     out = bullets([warning.removeprefix(": ") for warning in warnings])
     if table.rows:
-        shown = Table(
-            tuple(column for column in DIAGNOSED if column.key != "run"), table.rows, "Of the last evaluation."
-        )
-        out = (out or paragraphs("Nothing that was looked at is beyond its limit.")) + html_table(shown)
+        columns = tuple(column for column in DIAGNOSED if column.key != "run")
+        checked = html_table(Table(columns, table.rows, "Of the last evaluation."))
+        out = (out or paragraphs("Nothing that was looked at is beyond its limit.")) + checked
     return out + (paragraphs(f"Not looked at: {'; '.join(missing)}.") if missing else "")
 
 
-def memory_section(found: Neighbours | None, drawn: Drawn | None) -> str:
+def memory_section(neighbours: Neighbours | None, drawn: Drawn | None) -> str:
     """The gallery of neighbours."""
-    if found is None:
+    if neighbours is None:
         return paragraphs("The training images were not read, as asked (--quick).")
-    out = paragraphs("\n\n".join(found.said))
-    if found.gallery is None:
+    out = paragraphs("\n\n".join(neighbours.sentences))
+    if neighbours.gallery is None:
         return out
-    made = f"Generated after {drawn.at:,} images ({drawn.origin})." if drawn is not None else ""
-    return out + gallery_figure(found.gallery) + note(made)
+    origin = f"Generated after {drawn.at:,} images ({drawn.origin})." if drawn is not None else ""
+    return out + gallery_figure(neighbours.gallery) + note(origin)
 
 
 def start_section(run: RunFolder) -> str:
-    """The plan's summary, the history, and every leaf's way, folded."""
+    """The plan's summary; the history and the origin of every leaf, folded."""
     if run.plan is not None:
         out = _plan(run.plan, run.sources)
     elif run.sources:
@@ -83,19 +82,18 @@ def start_section(run: RunFolder) -> str:
 
 
 def _plan(plan: Plan, sources: Sequence[str]) -> str:
-    """A line for each network, then what is left over, then each leaf, folded."""
+    """A row for each network, the unused leaves of the source, and every leaf, folded."""
     rows = []
     for root in dict.fromkeys(entry.target.partition("/")[0] for entry in plan.entries):
-        of = [entry for entry in plan.entries if entry.target.startswith(f"{root}/")]
-        values = [entry.values for entry in of]
-        sums = {kind: sum(one[kind] for one in values) for kind in ("copied", "adapted", "fresh")}
-        frozen = sum(entry.size for entry in of if entry.frozen)
-        size = sum(entry.size for entry in of)
-        rows.append({"network": root.upper(), "leaves": len(of), "values": size, **sums, "frozen": frozen})
+        entries = [entry for entry in plan.entries if entry.target.startswith(f"{root}/")]
+        sums = {kind: sum(entry.values[kind] for entry in entries) for kind in ("copied", "adapted", "fresh")}
+        frozen = sum(entry.size for entry in entries if entry.frozen)
+        size = sum(entry.size for entry in entries)
+        rows.append({"network": root.upper(), "leaves": len(entries), "values": size, **sums, "frozen": frozen})
     columns = tuple(Column(key) for key in ("network", "leaves", "values", "copied", "adapted", "fresh", "frozen"))
     begun = sources[0] if sources else "the source"  # donors come later, in the preparation
-    said = f"Values copied from {begun}, adapted to another shape, or fresh; frozen ones are not trained."
-    out = html_table(Table(columns, rows, said)) + bullets(plan.notes)
+    caption = f"Values copied from {begun}, adapted to another shape, or fresh; frozen ones are not trained."
+    out = html_table(Table(columns, rows, caption)) + bullets(plan.notes)
     if plan.unused:
         more = f" and {len(plan.unused) - 8} more" if len(plan.unused) > 8 else ""
         out += note(f"Not used of the source: {', '.join(plan.unused[:8])}{more}.")
@@ -117,13 +115,13 @@ def _counted(leaves: list[str]) -> str:
 
 
 def fusion_section(run: RunFolder) -> str:
-    """Shares of donors, and whatever else a preparation found; empty where there was none."""
-    found = run.prepared.get("fusion")
+    """The donors' mixing weights, and all other results of a preparation; empty where there was none."""
+    fusion = run.prepared.get("fusion")
     rest = {key: value for key, value in run.prepared.items() if key != "fusion"}
     out = ""
-    if isinstance(found, Mapping):
-        out = _shares(found)
-        rest |= {key: value for key, value in found.items() if key not in ("shares", "learned", "maps")}
+    if isinstance(fusion, Mapping):
+        out = _shares(fusion)
+        rest |= {key: value for key, value in fusion.items() if key not in ("shares", "learned", "maps")}
     if (run.path / ATTENTION).is_file():
         out += guarded(lambda: _picture(run, ATTENTION), ATTENTION)
     if rest:
@@ -132,22 +130,22 @@ def fusion_section(run: RunFolder) -> str:
     return out
 
 
-def _shares(found: Mapping[str, Any]) -> str:
-    """How donors were aligned, tables of shares, and their curve over the stage."""
-    out = guarded(lambda: bullets(list(alignment_lines(found))), "How donors were aligned")
-    for network, shares in (found.get("shares") or {}).items():
+def _shares(fusion: Mapping[str, Any]) -> str:
+    """How donors were aligned, tables of mixing weights, and their curve over the stage."""
+    out = guarded(lambda: bullets(list(alignment_lines(fusion))), "How donors were aligned")
+    for network, shares in (fusion.get("shares") or {}).items():
         if shares and any(shares.values()):
-            table = lambda network=network: heat_table(shares_table(found, network))
-            out += guarded(table, f"Shares in {network.upper()}")
-    if found.get("learned"):
+            table = lambda network=network: heat_table(shares_table(fusion, network))
+            out += guarded(table, f"Mixing weights of {network.upper()}")
+    if fusion.get("learned"):
         out += guarded(
-            lambda: f'<div class="charts"><div>{chart_figure(shares_chart(found))}</div></div>', "The curve of shares"
+            lambda: f'<div class="charts"><div>{chart_figure(shares_chart(fusion))}</div></div>', "The curve of mixing weights"
         )
     return out
 
 
 def heat_table(table: Table) -> str:
-    """A table of shares whose cells are the darker the larger the share."""
+    """A table of mixing weights; the larger the weight, the darker its cell."""
     (name, *shares), caption = table.columns, table.caption
     head = "".join(f'<th scope="col" class="number">{escape(column.heading)}</th>' for column in shares)
     body = []
@@ -155,8 +153,8 @@ def heat_table(table: Table) -> str:
         cells = [f'<th scope="row" class="code">{escape(row[name.key])}</th>']
         for value in (row.get(column.key) for column in shares):
             share = min(1.0, max(0.0, float(value))) if value is not None and is_number(value) else 0.0
-            shown = "–" if value is None else f"{value:.3f}"
-            cells.append(f'<td class="number heat" style="--share:{100 * share:.0f}%">{shown}</td>')
+            text = "–" if value is None else f"{value:.3f}"
+            cells.append(f'<td class="number heat" style="--share:{100 * share:.0f}%">{text}</td>')
         body.append(f"<tr>{''.join(cells)}</tr>")
     first, rows = f'<th scope="col">{escape(name.heading)}</th>', "\n".join(body)
     inner = f"<thead><tr>{first}{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"

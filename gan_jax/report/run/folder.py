@@ -1,4 +1,4 @@
-"""What a run folder holds, read so that nothing in it can fail: what is damaged is left out and said in a sentence."""
+"""What a run folder holds. Damaged files do not stop the reading: they are left out, with a sentence about each."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ SAMPLES, CHECKPOINTS = "samples", "checkpoints"
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """Everything that a run left behind; `lost` has a sentence for each thing that could not be read.
+    """The contents of a run folder.
 
     Attributes:
       path: of the folder.
       record: of config.json: configuration, versions, device.
       config: None where this version cannot read it.
-      metrics, evaluations, notes: whole rows.
+      metrics, evaluations, notes: complete rows.
       plan: of the transplant; None where nothing was transplanted.
       history: steps before this run's training.
       prepared: what the method found in its preparation.
-      data: what the run says of its images.
+      data: data.json: name, count and fingerprints of its images.
       manifest: of the weights, else of the newest readable checkpoint; empty where there is neither.
-      grids: sample grids by images shown.
-      checkpoints: images of the complete ones.
+      grids: files of sample grids by images shown.
+      checkpoints: images shown at each complete checkpoint.
       unfinished: names of saves that were not finished.
       weights: whether there are any.
-      lost: sentences.
+      lost: a sentence for each file that could not be read.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class RunFolder:
     weights: bool
     lost: list[str]
 
-    def said(self, name: str, default: Any = None) -> Any:
+    def option(self, name: str, default: Any = None) -> Any:
         """A field of the configuration as it was written, `data.shots`."""
         value: Any = self.record.get("config")
         for key in name.split("."):
@@ -70,27 +70,27 @@ class RunFolder:
     @property
     def method(self) -> str:
         """`freeze_d`, also where this version does not know it."""
-        return kind_in(self.said("transfer")) or "scratch"
+        return kind_in(self.option("transfer")) or "scratch"
 
     @property
     def sources(self) -> list[str]:
         """What the run started from: a source, or all pairs of a fusion; none from scratch."""
-        donors = self.said("transfer.donors", [])
-        source = self.said("transfer.source")
+        donors = self.option("transfer.donors", [])
+        source = self.option("transfer.source")
         return [] if source is None else [str(source), *map(str, donors if isinstance(donors, list) else [])]
 
     @property
     def total(self) -> int | None:
-        """Images of the whole run, in whole dispatches."""
+        """Images of the full run, rounded up to whole dispatches."""
         if self.config is None:
-            kimg = self.said("train.kimg")
+            kimg = self.option("train.kimg")
             return round(kimg * 1000) if isinstance(kimg, (int, float)) else None
         span = dispatch_images(self.config)
         return -(-int(round(self.config.train.kimg * 1000)) // span) * span
 
     @property
     def images(self) -> int:
-        """Real images shown so far, by whatever knows of the most."""
+        """Real images shown so far: the largest number in metrics, evaluations, checkpoints and weights."""
         last = [rows[-1]["images"] for rows in (self.metrics, self.evaluations) if rows]
         return int(max([0, *last, *self.checkpoints[-1:], self.weights_images or 0]))
 
@@ -102,7 +102,7 @@ class RunFolder:
 
     @property
     def seconds(self) -> float | None:
-        """Of training, over all its processes; None where no row says it."""
+        """Seconds of training, over all its processes; None where no row has them."""
         rows = [row["seconds"] for row in self.metrics if is_number(row.get("seconds"))]
         return rows[-1] if rows else None
 
@@ -116,15 +116,15 @@ def read_run(folder: str | Path) -> RunFolder:
     """Reads a run folder.
 
     Raises:
-      ConfigError: it is none: there is no such folder, or it has no config.json.
+      ConfigError: there is no such folder, or it has no config.json.
     """
     path, lost = Path(folder), list[str]()
     if not (path / CONFIG).is_file():
         what = "does not exist" if not path.exists() else f"is no run: it holds no {CONFIG}"
         raise ConfigError(f"{path} {what}; name the folder that gan-jax train, transfer or fuse wrote (its --out)")
     record = read_object(path / CONFIG, lost)
-    written = record.get("config", record)
-    config = attempt(lambda: from_dict(Config, written), f"the configuration in {CONFIG}", lost) if record else None
+    values = record.get("config", record)
+    config = attempt(lambda: from_dict(Config, values), f"the configuration in {CONFIG}", lost) if record else None
     if record and "config" not in record:
         record = {"config": record}
     checkpoints, unfinished = _checkpoints(path / CHECKPOINTS, lost)
@@ -161,19 +161,20 @@ def _grids(folder: Path) -> dict[int, Path]:
 
 
 def _checkpoints(folder: Path, lost: list[str]) -> tuple[list[int], list[str]]:
-    left = attempt(lambda: (store.complete(folder), store.unfinished(folder)), CHECKPOINTS, lost) or ([], [])
-    if left[1]:
-        lost.append(f"Saves that were not finished lie in {CHECKPOINTS} and are never read: {', '.join(left[1])}.")
-    return left
+    scan = lambda: (store.complete(folder), store.unfinished(folder))
+    complete, unfinished = attempt(scan, CHECKPOINTS, lost) or ([], [])
+    if unfinished:
+        lost.append(f"Saves that were not finished lie in {CHECKPOINTS} and are never read: {', '.join(unfinished)}.")
+    return complete, unfinished
 
 
 def _manifest(path: Path, checkpoints: list[int], lost: list[str]) -> tuple[bool, dict[str, Any]]:
     """Whether there are weights whose manifest can be read, and their manifest or that of the newest checkpoint."""
     if (path / WEIGHTS).is_dir():
-        if found := attempt(lambda: load_manifest(path / WEIGHTS), f"the manifest of {WEIGHTS}", lost):
-            return True, found
+        if manifest := attempt(lambda: load_manifest(path / WEIGHTS), f"the manifest of {WEIGHTS}", lost):
+            return True, manifest
     for images in reversed(checkpoints):
         read = lambda images=images: store.read_manifest(path / CHECKPOINTS / str(images))
-        if found := attempt(read, f"the manifest of checkpoint {images}", lost):
-            return False, found
+        if manifest := attempt(read, f"the manifest of checkpoint {images}", lost):
+            return False, manifest
     return False, {}

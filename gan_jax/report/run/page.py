@@ -1,9 +1,11 @@
-"""The page of one run: everything that its folder holds, and what can be drawn and searched beside it."""
+"""The page of one run: what its folder holds, newly drawn images, and the training images nearest to them."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gan_jax.config import ConfigError
 from gan_jax.report.files import write_atomically
@@ -32,10 +34,10 @@ def write_run_page(
     """Writes the page of a run folder; returns its path.
 
     Args:
-      folder: of the run, in whatever state.
+      folder: of the run, finished or not.
       out: the file; None = `report.html` in the folder.
-      n: generated images that near training images are looked for, at least as many as a sample grid has.
-      space: of the distances between them.
+      n: generated images whose nearest training images are searched, at least as many as a sample grid has.
+      space: in which their distances are measured.
       flops: also count the operations of a step, which traces it.
       quick: draw nothing and read no data: only what the folder holds.
 
@@ -47,18 +49,20 @@ def write_run_page(
     drawn, lost = None, list[str]()
     if not quick:
         drawn = newest(run, max(n, GRID_IMAGES), lost)
-    shown = moments(run, drawn, lost)
-    seen = drawn or (shown[-1] if shown else None)
-    found = None if quick else neighbours(run, seen, space)
+    pictures = moments(run, drawn, lost)
+    newest_drawn = drawn or (pictures[-1] if pictures else None)
+    nearest = None if quick else neighbours(run, newest_drawn, space)
     operations = attempt(lambda: _flops(run), "the operations of a step", lost) if flops else None
-    return write_atomically(path, render_run(run, shown, seen, found, lost, operations).encode("utf-8", "replace"))
+    return write_atomically(
+        path, render_run(run, pictures, newest_drawn, nearest, lost, operations).encode("utf-8", "replace")
+    )
 
 
 def render_run(
     run: RunFolder,
-    shown: list[Drawn],
-    seen: Drawn | None,
-    found: Neighbours | None,
+    pictures: list[Drawn],
+    newest_drawn: Drawn | None,
+    nearest: Neighbours | None,
     lost: list[str],
     flops: float | None = None,
 ) -> str:
@@ -66,32 +70,35 @@ def render_run(
 
     Args:
       run: what the folder holds.
-      shown: generated images over time.
-      seen: generated images that neighbours were looked for.
-      found: their neighbours; None = not looked for.
+      pictures: generated images over time.
+      newest_drawn: generated images whose neighbours were searched.
+      nearest: their neighbours; None = not searched.
       lost: sentences about what could not be drawn.
       flops: operations of a step; None = not counted.
     """
-    made = lambda section, what, *args: guarded(lambda: section(run, *args), what)
-    costs = lambda run: (
-        fact_list(facts.costs(run, flops))
-        + ("" if flops is not None else note("Operations of a step are counted by gan-jax report --flops."))
-    )
-    memory = guarded(lambda: findings.memory_section(found, seen), "Nearest training images")
+
+    def section(render: Callable[..., str], what: str, *args: Any) -> str:
+        return guarded(lambda: render(run, *args), what)
+
+    def costs(run: RunFolder) -> str:
+        hint = "" if flops is not None else note("Operations of a step are counted by gan-jax report --flops.")
+        return fact_list(facts.costs(run, flops)) + hint
+
+    memory = guarded(lambda: findings.memory_section(nearest, newest_drawn), "Nearest training images")
     parts = [
-        ("run", "What was run", made(sections.run_section, "What was run")),
-        ("pictures", "Pictures over time", made(sections.pictures_section, "Pictures", shown, lost)),
-        ("results", "Evaluations", made(sections.results_section, "Evaluations")),
-        ("curves", "Curves", made(sections.curves_section, "Curves")),
-        ("diagnoses", "Does anything look wrong?", made(findings.diagnoses_section, "Diagnoses")),
+        ("run", "What was run", section(sections.run_section, "What was run")),
+        ("pictures", "Pictures over time", section(sections.pictures_section, "Pictures", pictures, lost)),
+        ("results", "Evaluations", section(sections.results_section, "Evaluations")),
+        ("curves", "Curves", section(sections.curves_section, "Curves")),
+        ("diagnoses", "Does anything look wrong?", section(findings.diagnoses_section, "Diagnoses")),
         ("memory", "Does it copy its training images?", memory),
-        ("start", "Where it started", made(findings.start_section, "The start")),
-        ("fusion", "What the preparation found", made(findings.fusion_section, "The preparation")),
-        ("cost", "What it cost", made(costs, "Costs")),
-        ("notes", "What the run said", made(particulars.notes_section, "Notes")),
-        ("data", "Data", made(particulars.data_section, "Data")),
-        ("configuration", "Configuration", made(particulars.configuration_section, "The configuration")),
-        ("next", "How to go on", made(particulars.commands_section, "Commands")),
+        ("start", "Where it started", section(findings.start_section, "The start")),
+        ("fusion", "What the preparation found", section(findings.fusion_section, "The preparation")),
+        ("cost", "What it cost", section(costs, "Costs")),
+        ("notes", "What the run said", section(particulars.notes_section, "Notes")),
+        ("data", "Data", section(particulars.data_section, "Data")),
+        ("configuration", "Configuration", section(particulars.configuration_section, "The configuration")),
+        ("next", "How to go on", section(particulars.commands_section, "Commands")),
     ]
     top = paragraphs(words.lead(run), "lead") + "\n" + tiles(words.highlights(run))
     command = escape(f"gan-jax report {shlex.quote(str(run.path))}")

@@ -14,28 +14,27 @@ from gan_jax.report.table import Column, Table, html_table
 
 
 def notes_section(run: RunFolder) -> str:
-    """What the run said on its way."""
+    """The log messages of the run."""
     if not run.notes:
         return paragraphs("The run kept no notes.")
     lines = [
         f"{at(row)}: {row['text']}" if is_number(row.get("images")) and row["images"] else row["text"]
         for row in run.notes
     ]
-    shown = [f"{line} ({lines.count(line)} times)" if lines.count(line) > 1 else line for line in dict.fromkeys(lines)]
-    rest = folded(f"All {len(shown)} notes", "\n".join(shown)) if len(shown) > 40 else ""
-    return bullets(shown[:20] + shown[-20:] if rest else shown) + rest
+    counted = {line: lines.count(line) for line in lines}
+    notes = [f"{line} ({count} times)" if count > 1 else line for line, count in counted.items()]
+    rest = folded(f"All {len(notes)} notes", "\n".join(notes)) if len(notes) > 40 else ""
+    return bullets(notes[:20] + notes[-20:] if rest else notes) + rest
 
 
 def data_section(run: RunFolder) -> str:
-    """What is known of the images."""
-    found = facts.data_facts(run)
-    if not found:
-        return paragraphs("The run did not record what it read (data.json).")
-    return fact_list(found)
+    """The facts in data.json."""
+    data = facts.data_facts(run)
+    return fact_list(data) if data else paragraphs("The run did not record what it read (data.json).")
 
 
 def configuration_section(run: RunFolder) -> str:
-    """What differs from the defaults, the whole of it and versions, folded."""
+    """The changed options; the full configuration and package versions, folded."""
     changed = facts.changed_options(run)
     if changed is None:
         out = paragraphs("This version cannot read the configuration; it is shown as it was written.")
@@ -54,7 +53,7 @@ def configuration_section(run: RunFolder) -> str:
 
 
 def commands_section(run: RunFolder) -> str:
-    """What to type next."""
+    """The commands that go on from the run."""
     words_of = lambda command: " ".join(f'<span class="word">{escape(word)}</span>' for word in command.split(" "))
     lines = [
         f"<dt>{escape(what)}</dt><dd><code>{words_of(command)}</code></dd>" for what, command in words.commands(run)

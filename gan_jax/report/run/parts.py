@@ -10,13 +10,13 @@ from gan_jax.report.run.reading import one_line
 
 
 def note(*sentences: str) -> str:
-    """Small text; "" without any."""
-    said = " ".join(filter(None, sentences))
-    return f'<p class="note">{escape(said)}</p>' if said else ""
+    """Sentences as one small paragraph; "" without any."""
+    text = " ".join(filter(None, sentences))
+    return f'<p class="note">{escape(text)}</p>' if text else ""
 
 
 def guarded(make: Callable[[], str], what: str) -> str:
-    """A section; where it cannot be made, the sentence that says so."""
+    """A section as HTML; where it fails, a sentence that says so."""
     try:
         return make()
     except Exception as error:  # noqa: BLE001  one part must not cost the page

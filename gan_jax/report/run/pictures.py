@@ -1,4 +1,4 @@
-"""What a run's generator made: sample grids cut into their images, and the newest state drawn where no grid shows it."""
+"""Images of a run's generator: its sample grids cut into images, and newly drawn ones where no grid shows the newest state."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ STRIP_PX, GRID_PX = 128, 1600  # images of a row, and the whole grid, are made s
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Images of one moment: uint8 `[N, H, W, C]`, after so many real images, and where they come from."""
+    """Images of one moment of a run."""
 
-    images: np.ndarray
-    at: int
-    origin: str
+    images: np.ndarray  # [N, H, W, C] uint8
+    at: int  # real images shown to D before
+    origin: str  # `weights`, `sample grid`
 
 
 def newest(run: RunFolder, n: int, lost: list[str]) -> Drawn | None:
-    """Draws n images with the newest state there is: the weights, else the newest checkpoint that can be read."""
+    """Draws n images with the newest state: the weights, else the newest checkpoint that can be read."""
     if run.weights and run.weights_images is not None and run.weights_images >= max([0, *run.checkpoints]):
         if (images := attempt(lambda: _from_weights(run, n), "the weights", lost)) is not None:
             return Drawn(images, run.weights_images, "weights")
@@ -43,7 +43,7 @@ def newest(run: RunFolder, n: int, lost: list[str]) -> Drawn | None:
 
 
 def moments(run: RunFolder, drawn: Drawn | None, lost: list[str]) -> list[Drawn]:
-    """The run's grids, the first and the last and others evenly between, as images; the drawn ones last where they are newer."""
+    """The images of up to `MOMENTS` grids, evenly spread over the run; the drawn ones last where they are newer."""
     out = []
     for at in spread(sorted(run.grids), MOMENTS):
         images = attempt(lambda at=at: cut(run.grids[at], _size(run)), f"samples/{run.grids[at].name}", lost)
@@ -54,15 +54,15 @@ def moments(run: RunFolder, drawn: Drawn | None, lost: list[str]) -> list[Drawn]
     return out
 
 
-def strip_rows(shown: Sequence[Drawn]) -> list[PictureRow]:
+def strip_rows(pictures: Sequence[Drawn]) -> list[PictureRow]:
     """A row of the page for each moment."""
     return [
-        PictureRow(f"{one.at:,}", smaller(one.images[:SHOWN], STRIP_PX), "real images shown") for one in shown
-    ]  # fmt: skip
+        PictureRow(f"{drawn.at:,}", smaller(drawn.images[:SHOWN], STRIP_PX), "real images shown") for drawn in pictures
+    ]
 
 
 def cut(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """The images of a grid file, uint8 `[N, H, W, C]`; cells that nothing was drawn into are left out.
+    """The images of a grid file, uint8 `[N, H, W, C]`, without its empty cells.
 
     Args:
       path: of a PNG of `make_grid`.
@@ -99,12 +99,12 @@ def _cells(grid: np.ndarray, side: int, across: int) -> np.ndarray | None:
 
 
 def spread(items: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of them, evenly, the first and the last among them."""
+    """At most `most` of the items, evenly spread, the first and the last among them."""
     return [items[i] for i in sorted(set(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)))]
 
 
 def smaller(images: np.ndarray, px: int) -> np.ndarray:
-    """Images `[N, H, W, C]` of at most so many pixels a side, by averaging; smaller ones stay as they are."""
+    """Images `[N, H, W, C]` averaged down to at most `px` pixels a side; smaller ones stay as they are."""
     from PIL import Image
 
     _, height, width, channels = images.shape
@@ -113,17 +113,17 @@ def smaller(images: np.ndarray, px: int) -> np.ndarray:
     scale = px / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     squeeze = lambda image: image[..., 0] if channels == 1 else image
-    made = [np.asarray(Image.fromarray(squeeze(image)).resize(size, Image.Resampling.BOX)) for image in images]
-    return np.stack(made).reshape(len(images), size[1], size[0], channels)
+    resized = [np.asarray(Image.fromarray(squeeze(image)).resize(size, Image.Resampling.BOX)) for image in images]
+    return np.stack(resized).reshape(len(images), size[1], size[0], channels)
 
 
 def columns_of(n: int) -> int:
-    """Of a grid, as square as `make_grid` makes it."""
+    """Columns of a grid of n images, as square as `make_grid` makes it."""
     return math.ceil(math.sqrt(n))
 
 
 def _size(run: RunFolder) -> tuple[int, int]:
-    side = run.said("net.resolution")
+    side = run.option("net.resolution")
     if not isinstance(side, int):
         raise ValueError("the configuration does not say how large its images are")
     return side, side
@@ -143,24 +143,24 @@ def _from_checkpoint(run: RunFolder, at: int, n: int) -> np.ndarray:
     from gan_jax.trees import unflatten
 
     assert run.config is not None
-    path, bare = run.path / CHECKPOINTS / str(at), build(run.config.net)
+    path, pair = run.path / CHECKPOINTS / str(at), build(run.config.net)
     manifest = store.read_manifest(path)
     leaves = store.read_leaves(path, manifest, [leaf for leaf in manifest["leaves"] if leaf.startswith("g_ema/")])
-    return _draw(run, make_method(run.config.transfer, bare).wrap(bare), unflatten(leaves)["g_ema"], n)
+    return _draw(run, make_method(run.config.transfer, pair).wrap(pair), unflatten(leaves)["g_ema"], n)
 
 
 def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:
-    """The latents of the run's own grids, with batch statistics as it makes them."""
+    """Draws n images with the latents of the run's own grids and recalibrated batch statistics."""
     import jax
 
     from gan_jax.seeds import root_key
     from gan_jax.tasks.sample import make_restatistics, make_sampler
     from gan_jax.transfer.evaluation import STATS_BATCH
 
-    key = root_key(int(run.said("train.seed", 0)))
-    batches = int(run.said("evaluate.stats_batches", 0))
-    standing = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, 1), batches)
-    images = np.asarray(make_sampler(pair)(standing, key, n))
+    key = root_key(int(run.option("train.seed", 0)))
+    batches = int(run.option("evaluate.stats_batches", 0))
+    variables = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, 1), batches)
+    images = np.asarray(make_sampler(pair)(variables, key, n))
     if not len(images):
         raise ValueError("no images were asked for")
     return images

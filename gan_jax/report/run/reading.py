@@ -1,4 +1,4 @@
-"""Reading that cannot fail: what is damaged is left out, with a sentence about it."""
+"""Reading that does not fail: damaged parts are left out, with a sentence about each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def attempt(make: Callable[[], T], what: str, lost: list[str]) -> T | None:
-    """What a function gives; where it fails None, and a sentence in `lost`: a page is worth more than one of its parts."""
+    """The result of a function; where it fails None, and a sentence in `lost`: one part must not cost the page."""
     try:
         return make()
     except Exception as error:  # noqa: BLE001  whatever damage leads to
@@ -71,13 +71,20 @@ def read_list(path: Path, lost: list[str]) -> list[Row]:
     return [step for step in _json(path, lost, list) or [] if isinstance(step, dict)]
 
 
-def read_rows(path: Path, lost: list[str], wanted: tuple[str, ...] = (), counted: bool = True) -> list[Row]:
-    """The whole rows in their order: with a number of images where they are counted, and text at what is wanted."""
+def read_rows(path: Path, lost: list[str], text_keys: tuple[str, ...] = (), counted: bool = True) -> list[Row]:
+    """The complete rows of a JSONL file, in their order; damaged ones are left out.
+
+    Args:
+      path: of the file.
+      lost: gets a sentence about what was left out.
+      text_keys: keys that must hold text.
+      counted: whether a row must have its number of images.
+    """
     if not path.is_file():
         return []
     lines = [line for line in parse_lines(attempt(path.read_bytes, path.name, lost) or b"") if line.data.strip()]
-    out = [line.row for line in lines if line.row is not None and _whole(line.row, wanted, counted)]
-    damaged = [line.number for line in lines if line.row is None or not _whole(line.row, wanted, counted)]
+    out = [line.row for line in lines if line.row is not None and _whole(line.row, text_keys, counted)]
+    damaged = [line.number for line in lines if line.row is None or not _whole(line.row, text_keys, counted)]
     if lines and lines[-1].torn and damaged[-1:] == [lines[-1].number]:
         damaged.pop()
         lost.append(f"The last row of {path.name} was cut off while it was written, and is left out.")
@@ -90,5 +97,5 @@ def read_rows(path: Path, lost: list[str], wanted: tuple[str, ...] = (), counted
     return out
 
 
-def _whole(row: Row, wanted: tuple[str, ...], counted: bool) -> bool:
-    return (not counted or is_number(row.get("images"))) and all(isinstance(row.get(key), str) for key in wanted)
+def _whole(row: Row, text_keys: tuple[str, ...], counted: bool) -> bool:
+    return (not counted or is_number(row.get("images"))) and all(isinstance(row.get(key), str) for key in text_keys)

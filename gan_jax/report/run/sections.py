@@ -1,6 +1,6 @@
 """The first sections of a run's page as HTML: what was run, pictures, evaluations, curves.
 
-Each section says in a sentence what it has not got.
+Where a section has no data, a sentence says so.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ EVALUATIONS = 60  # rows of the table
 
 
 def run_section(run: RunFolder) -> str:
-    """Facts, and what could not be read."""
+    """The facts of a run, and what could not be read."""
     out = fact_list(facts.facts(run))
     if run.lost:
         out += f"<h3>What could not be read, or was left behind</h3>\n{bullets(run.lost)}"
     return out
 
 
-def pictures_section(run: RunFolder, shown: Sequence[Drawn], lost: Sequence[str]) -> str:
-    """Rows of the same latents over time, and the newest grid whole."""
-    said = bullets(lost)
-    if not shown:
-        return said + paragraphs("There are no sample grids, and nothing that images could be drawn with yet.")
-    last = shown[-1]
+def pictures_section(run: RunFolder, moments: Sequence[Drawn], lost: Sequence[str]) -> str:
+    """Rows of the same latents over time, and the full newest grid."""
+    problems = bullets(lost)
+    if not moments:
+        return problems + paragraphs("There are no sample grids, and nothing that images could be drawn with yet.")
+    last = moments[-1]
     kinds = (
         f"The rows are evenly spread over the {len(run.grids)} grids of the run. "
-        if len(run.grids) > len(shown)
+        if len(run.grids) > len(moments)
         else ""
     )
     text = f"Every row shows the same latents, not picked, of the moving average of G. {kinds}{_classes(run)}"
@@ -48,12 +48,14 @@ def pictures_section(run: RunFolder, shown: Sequence[Drawn], lost: Sequence[str]
     grid = smaller(to_rgb(grid[None]), GRID_PX)[0]
     title = f"All {len(last.images)} images after {last.at:,} ({last.origin})"
     width = f"max-width:{max(grid.shape[1], 72 * columns_of(len(last.images)))}px"
-    whole = f'<div class="whole" style="{width}">{image_element(grid, title)}</div>'
-    return f"{said}{strips(strip_rows(shown), text)}\n<details><summary>{escape(title)}</summary>{whole}</details>"
+    picture = f'<div class="whole" style="{width}">{image_element(grid, title)}</div>'
+    return (
+        f"{problems}{strips(strip_rows(moments), text)}\n<details><summary>{escape(title)}</summary>{picture}</details>"
+    )
 
 
 def _classes(run: RunFolder) -> str:
-    count, names = run.said("net.num_classes", 0), run.data.get("class_names")
+    count, names = run.option("net.num_classes", 0), run.data.get("class_names")
     if not count:
         return ""
     named = f": {', '.join(map(str, names[:20]))}" if isinstance(names, list) and names else ""
@@ -81,34 +83,34 @@ def results_section(run: RunFolder) -> str:
         if len(rows) < len(run.evaluations)
         else ""
     )
-    said = f"{few}Protocol {protocols[0]}: only numbers of one protocol may be compared."
+    caption = f"{few}Protocol {protocols[0]}: only numbers of one protocol may be compared."
     if len(protocols) > 1:
-        said = f"{few}{len(protocols)} protocols: rows of different ones must not be compared, and what is best is not marked."
+        caption = f"{few}{len(protocols)} protocols: rows of different ones must not be compared, and what is best is not marked."
         columns = [Column(c.key, c.title, decimals=c.decimals, code=c.code) for c in columns]
     elif len(rows) > 1:
-        said += " The best of each column is bold."
+        caption += " The best of each column is bold."
     lost = [f"{at(row)}: {key} was {value}." for row in run.evaluations for key, value in _not_finite(row).items()]
-    return html_table(Table(tuple(columns), rows, said, over_seeds=False)) + "\n" + bullets(lost[:20])
+    return html_table(Table(tuple(columns), rows, caption, over_seeds=False)) + "\n" + bullets(lost[:20])
 
 
 def _not_finite(row: Row) -> Mapping[str, Any]:
-    found = row.get("not_finite")
-    return found if isinstance(found, Mapping) else {}
+    values = row.get("not_finite")
+    return values if isinstance(values, Mapping) else {}
 
 
 def curves_section(run: RunFolder) -> str:
-    """Metrics, losses, and the rest folded."""
+    """Curves of metrics and losses; those of all other numbers folded."""
     out, lost = "", list[str]()
     if run.evaluations:
-        name, rows, others = curves.latest_protocol(run.evaluations)
+        name, rows, remaining = curves.latest_protocol(run.evaluations)
         charts = curves.evaluation_charts(rows)
         out += _figures(charts, lost)
         if not charts:
             out += paragraphs(
                 "There is one evaluation, so that metrics have no curves: the table above has its numbers."
             )
-        elif others:
-            out += note(f"{others} evaluations under other protocols than {name} are not drawn.")
+        elif remaining:
+            out += note(f"{remaining} evaluations under other protocols than {name} are not drawn.")
     if len(run.metrics) < 2:
         return out + bullets(lost) + paragraphs("There are too few rows of metrics for curves of losses.")
     out += _figures(curves.training_charts(run.metrics), lost)
@@ -121,8 +123,8 @@ def curves_section(run: RunFolder) -> str:
 
 
 def _figures(charts: Sequence[Any], lost: list[str]) -> str:
-    """Charts of two panels below each other; those of one side by side."""
-    made = [(chart, attempt(lambda chart=chart: chart_figure(chart), "curves", lost)) for chart in charts]
-    wide = "\n".join(figure for chart, figure in made if figure and len(chart.axes()) > 1)
-    narrow = "\n".join(f"<div>{figure}</div>" for chart, figure in made if figure and len(chart.axes()) == 1)
+    """Charts with two panels below each other; charts with one panel side by side."""
+    figures = [(chart, attempt(lambda chart=chart: chart_figure(chart), "curves", lost)) for chart in charts]
+    wide = "\n".join(figure for chart, figure in figures if figure and len(chart.axes()) > 1)
+    narrow = "\n".join(f"<div>{figure}</div>" for chart, figure in figures if figure and len(chart.axes()) == 1)
     return wide + (f'\n<div class="charts">{narrow}</div>' if narrow else "")

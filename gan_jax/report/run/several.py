@@ -31,7 +31,7 @@ def write_runs_page(folders: Sequence[str | Path], out: str | Path, *, quick: bo
     Args:
       folders: of the runs, two or more.
       out: the file.
-      quick: draw nothing: only the runs' own sample grids.
+      quick: draw no images; show only the sample grids of the runs.
 
     Raises:
       ConfigError: no run, one that is named twice, or a file at `out` that is no page of ours.
@@ -43,7 +43,7 @@ def write_runs_page(folders: Sequence[str | Path], out: str | Path, *, quick: bo
 
 
 def compare_runs(runs: Sequence[RunFolder], *, quick: bool = False) -> Report:
-    """What the page of several runs says. Curves are of the protocol that most runs were measured under."""
+    """The report of several runs. Curves are of the protocol that most runs were measured under."""
     named = dict(zip(names(runs), runs, strict=True))
     lost = [f"{name}: {sentence}" for name, run in named.items() for sentence in run.lost]
     protocols = [row["protocol"] for run in runs for row in run.evaluations[-1:]]
@@ -53,7 +53,7 @@ def compare_runs(runs: Sequence[RunFolder], *, quick: bool = False) -> Report:
              f"{name} has no evaluation." for name, run in named.items() if not comparable[name]]  # fmt: skip
     limits = next((run.config.diagnose for run in runs if run.config is not None), DiagnoseConfig())
     clean = {name: [_numbers(row) for row in rows] for name, rows in comparable.items() if rows}
-    looked = attempt(lambda: diagnoses(clean, limits), "diagnoses", lost) if clean else None
+    diagnosed = attempt(lambda: diagnoses(clean, limits), "diagnoses", lost) if clean else None
     return Report(
         title=f"{len(runs)} runs side by side",
         summary="\n\n".join(f"{name}: {words.title(run)}. {words.status(run)}" for name, run in named.items()),
@@ -63,8 +63,8 @@ def compare_runs(runs: Sequence[RunFolder], *, quick: bool = False) -> Report:
         pictures=tuple(row for name, run in named.items() for row in _strip(name, run, quick, lost)),
         pictures_note="The newest images of each run; of runs with one seed the same latents. Not picked.",
         charts=tuple(_charts(comparable, named)),
-        warnings=looked[1] if looked else (),
-        diagnoses=looked[0] if looked else None,
+        warnings=diagnosed[1] if diagnosed else (),
+        diagnoses=diagnosed[0] if diagnosed else None,
         limits=(
             *lost,
             "Runs are compared after as many images as each of them saw, and one seed of each says little of chance.",
@@ -73,7 +73,7 @@ def compare_runs(runs: Sequence[RunFolder], *, quick: bool = False) -> Report:
 
 
 def names(runs: Sequence[RunFolder]) -> list[str]:
-    """The folders' last names where these differ, else their paths."""
+    """The last name of each folder where these differ, else their paths."""
     tails = [run.path.resolve().name for run in runs]
     return tails if len(set(tails)) == len(tails) else [str(run.path) for run in runs]
 
@@ -124,12 +124,12 @@ def _charts(comparable: Mapping[str, Sequence[Mapping[str, Any]]], named: Mappin
 
 
 def _strip(name: str, run: RunFolder, quick: bool, lost: list[str]) -> list[PictureRow]:
-    said: list[str] = []
+    problems: list[str] = []
     newer = not quick and run.images > max([0, *run.grids])
-    shown = moments(run, newest(run, SHOWN, said) if newer else None, said)
-    lost += [f"{name}: {sentence}" for sentence in said]
-    if not shown:
+    pictures = moments(run, newest(run, SHOWN, problems) if newer else None, problems)
+    lost += [f"{name}: {sentence}" for sentence in problems]
+    if not pictures:
         lost.append(f"{name} has no images to show yet.")
         return []
-    last = shown[-1]
+    last = pictures[-1]
     return [PictureRow(name, smaller(last.images[:SHOWN], STRIP_PX), f"{last.at:,} images")]

@@ -20,28 +20,30 @@ SHOWN_PX = 128
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """A gallery, or none and why; `said` are sentences about the data."""
+    """The result of a search for nearest training images."""
 
-    gallery: Gallery | None
-    said: tuple[str, ...]
+    gallery: Gallery | None  # None = no search; the sentences say why
+    sentences: tuple[str, ...]  # about the data
 
 
 def neighbours(run: RunFolder, drawn: Drawn | None, space: Space) -> Neighbours:
     """Searches the training images for those nearest to generated ones.
 
     Args:
-      run: whose data are read again.
+      run: its training images are read again.
       drawn: generated images.
-      space: of the distances; auto = the features that the run was evaluated with, where they can be had, else pixels.
+      space: of the distances; auto = the features that the run was evaluated with, where available, else pixels.
     """
     if drawn is None:
         return Neighbours(None, ("There are no generated images to look for.",))
     if run.config is None:
         return Neighbours(None, ("The configuration cannot be read, and with it which images the run was trained on.",))
-    said: list[str] = []
-    dataset = attempt(lambda: _load(run), f"the training images ({run.said('data.source')})", said)
+    sentences: list[str] = []
+    dataset = attempt(lambda: _load(run), f"the training images ({run.option('data.source')})", sentences)
     if dataset is None:
-        return Neighbours(None, (*said, "So nothing can be said of copies; put the data back and make the page again."))
+        return Neighbours(
+            None, (*sentences, "So nothing can be said of copies; put the data back and make the page again.")
+        )
     from gan_jax.data import Images
 
     train = dataset.train
@@ -53,21 +55,21 @@ def neighbours(run: RunFolder, drawn: Drawn | None, space: Space) -> Neighbours:
         many = f"The {len(train):,} training images take {bytes_text(size)} to search: too many for a set that is copied whole."
         return Neighbours(None, (many,))
     if changed := _changed(run, train.fingerprint):
-        said.append(changed)
+        sentences.append(changed)
     held_out = dataset.reference.images if _is_held_out(run.config) else None
     gallery = None
     if space != "pixels" and run.config.evaluate.features is not None:
         search = lambda: _of_features(run, drawn, train.images, held_out)
-        gallery = attempt(search, f"the features of {run.config.evaluate.features}", said)
+        gallery = attempt(search, f"the features of {run.config.evaluate.features}", sentences)
     elif space == "features":
-        said.append("The run was evaluated by no feature network, so distances are of pixels.")
+        sentences.append("The run was evaluated by no feature network, so distances are of pixels.")
     if gallery is None:
-        gallery = attempt(lambda: _of_pixels(drawn, train.images, held_out), "the nearest training images", said)
-    return Neighbours(gallery, tuple(said))
+        gallery = attempt(lambda: _of_pixels(drawn, train.images, held_out), "the nearest training images", sentences)
+    return Neighbours(gallery, tuple(sentences))
 
 
 def _load(run: RunFolder) -> Any:
-    """The data set as the run names it; where it is not there, as the run found it when it began."""
+    """The data set of the configuration; where that is not there, the one that data.json names."""
     from gan_jax.transfer.dataset import load_dataset
 
     assert run.config is not None
@@ -114,8 +116,8 @@ def _gallery(drawn: Drawn, images: np.ndarray, fake: Any, train: Any, held_out: 
     from gan_jax.metrics import MetricError, memorisation, nearest
 
     try:
-        found = memorisation(fake, train, held_out)
-        indices, distances, usual, closer = found.indices, found.distances, found.held_out_distances, found.closer
+        memory = memorisation(fake, train, held_out)
+        indices, distances, usual, closer = memory.indices, memory.distances, memory.held_out_distances, memory.closer
     except MetricError:  # nothing to compare distances with
         (indices, distances), usual, closer = nearest(fake, train), None, None
     if held_out is None:
@@ -125,5 +127,5 @@ def _gallery(drawn: Drawn, images: np.ndarray, fake: Any, train: Any, held_out: 
     gallery = make_gallery(
         drawn.images, images, indices, distances, reference_distances=usual, closer=closer, space=space
     )
-    shown = {"generated": smaller(gallery.generated, SHOWN_PX), "nearest": smaller(gallery.nearest, SHOWN_PX)}
-    return dataclasses.replace(gallery, **shown)
+    small = {"generated": smaller(gallery.generated, SHOWN_PX), "nearest": smaller(gallery.nearest, SHOWN_PX)}
+    return dataclasses.replace(gallery, **small)

@@ -1,4 +1,4 @@
-"""A run in words: its title, how far it got, its first numbers, and the commands that go on from it."""
+"""A run in words: its title, its status, its highlights, and the commands that go on from it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ COLOURS = {1: "grey", 3: "colour", 4: "colour with alpha"}
 
 
 def short(spec: str) -> str:
-    """The last name of a spec or a path: `embedded:emoji` and `folder:/data/photos/` as `emoji` and `photos`."""
+    """The last name of a spec or a path: `emoji` of `embedded:emoji`, `photos` of `folder:/data/photos/`."""
     return spec.rstrip("/").rpartition("/")[2].rpartition(":")[2] or spec
 
 
 def data_name(run: RunFolder) -> str:
-    """What the images are called."""
-    return short(str(run.said("data.source", "unknown data")))
+    """The short name of the images."""
+    return short(str(run.option("data.source", "unknown data")))
 
 
 def title(run: RunFolder) -> str:
@@ -38,32 +38,30 @@ def status(run: RunFolder) -> str:
     """How far the run got, in a sentence."""
     total = run.total
     of = "" if total is None else f" of {total:,}"
-    seen = f"{run.images:,}{of} images"
+    progress = f"{run.images:,}{of} images"
     if run.finished:
-        return f"Finished: {seen} were shown to D."
+        return f"Finished: {progress} were shown to D."
     if run.weights and run.weights_images is not None:
         more = "" if run.images == run.weights_images else f"; its weights are of {run.weights_images:,}"
-        return f"Not finished: it was stopped, or made longer, after {seen}{more}."
+        return f"Not finished: it was stopped, or made longer, after {progress}{more}."
     if not run.images:
         return "It has not trained yet: no row of metrics, no checkpoint and no weights are there."
     saved = f"its newest checkpoint is of {run.checkpoints[-1]:,} images" if run.checkpoints else "it has no checkpoint"
-    return (
-        f"Not finished: {seen} so far, and no weights yet. It is still training, or was ended in the middle; {saved}."
-    )
+    return f"Not finished: {progress} so far, and no weights yet. It is still training, or was ended in the middle; {saved}."
 
 
 def lead(run: RunFolder) -> str:
     """Two or three sentences below the title."""
-    shots, count = run.said("data.shots"), run.data.get("count")
+    shots, count = run.option("data.shots"), run.data.get("count")
     many = (
         f"{shots:,} images of " if isinstance(shots, int) else f"{count:,} images of " if isinstance(count, int) else ""
     )
-    side, channels = run.said("net.resolution"), run.said("net.channels")
+    side, channels = run.option("net.resolution"), run.option("net.channels")
     shape = "" if side is None else f", {side} x {side} px, {COLOURS.get(channels, f'{channels} channels')}"
-    net = family_title(kind_in(run.said("net")))
+    net = family_title(kind_in(run.option("net")))
     began = f"from {' and '.join(run.sources)}" if run.sources else "from fresh weights"
     what = f"{net} pair" if net else "Pair"
-    return f"{what} trained {began} on {many}{run.said('data.source', 'unknown data')}{shape}.\n\n{status(run)}"
+    return f"{what} trained {began} on {many}{run.option('data.source', 'unknown data')}{shape}.\n\n{status(run)}"
 
 
 def highlights(run: RunFolder) -> list[Highlight]:
@@ -87,7 +85,7 @@ def commands(run: RunFolder) -> list[tuple[str, str]]:
     """(what, command) to go on with."""
     folder, out = shlex.quote(str(run.path)), []
     if run.finished:
-        kimg = run.said("train.kimg", 1.0)
+        kimg = run.option("train.kimg", 1.0)
         out.append(("train it for twice as long", f"gan-jax train {folder} --train.kimg {2 * kimg:g}"))
     else:
         out.append(("go on with the run", f"gan-jax train {folder}"))
@@ -102,7 +100,7 @@ def commands(run: RunFolder) -> list[tuple[str, str]]:
 
 
 def measured_by(run: RunFolder) -> str:
-    """The option that `gan-jax evaluate` wants of a run that was not evaluated; "" of others."""
+    """The option that `gan-jax evaluate` needs for a run that was not evaluated; "" for others."""
     none = run.config is not None and run.config.evaluate.features is None
     return " --evaluate.features fashion-v1" if none else ""
 
