@@ -1,19 +1,19 @@
 """gan_jax: transfer learning of GANs in JAX.
 
-Three lines to a picture:
+Three lines for a picture:
 
     import gan_jax
     model = gan_jax.load("embedded:fashion16")
     images = model.sample(0, 64)  # a seed, or a JAX key; uint8 [64, H, W, C]
 
-Everything that an example needs is here: `from gan_jax import Config, ResNetConfig, run`.
+All names that examples need are here: `from gan_jax import Config, ResNetConfig, run`.
 
-A whole run: `run(Config(..), FOLDER)`, then `load(FOLDER)`, `evaluate`. Ready configurations: `few_shot`, `preset`.
-Data: `load_data`, `survey`. Which source: `rank_sources`. A method of your own: `Method`, `Extension`, `Regulariser`, `chain`.
-Weights into another architecture, what became of each leaf, and what differs: `transplant`, `provenance`, `diff`; leaf by
+A full run: `run(Config(..), FOLDER)`, then `load(FOLDER)`, `evaluate`. Ready configurations: `few_shot`, `preset`.
+Data: `load_data`, `survey`. Choice of a source: `rank_sources`. A new method: `Method`, `Extension`, `Regulariser`, `chain`.
+Weights into another architecture, the origin of each leaf, and differences: `transplant`, `provenance`, `diff`; leaf by
 leaf: `pair_rules`, `make_plan`. Files of other programs: `import_file`, `export_file`.
 
-Every configuration of `gan_jax.config` is here too. Nothing is imported before it is used.
+Every configuration class of `gan_jax.config` is here too. Modules are imported at their first use.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ __all__ = [
     "transplant_weights",
 ]
 
-_HOMES = {  # name -> module, and its name there where that is another; configurations are found by themselves
+_HOMES = {  # name -> module[:name there]; configuration classes are found by `_config_classes`
     "Callbacks": "transfer.callbacks",
     "Config": "config",
     "Extension": "train.extension",
@@ -127,7 +127,7 @@ _HOMES = {  # name -> module, and its name there where that is another; configur
     "transplant": "transfer.weights",
     "transplant_weights": "transfer.weights",
 }
-_ROOMS = {
+_PACKAGES = {
     "augment", "config", "data", "fusion", "interop", "losses", "metrics", "nets", "presets", "report", "surgery", "tasks",
     "train", "transfer", "trees",
 }  # fmt: skip
@@ -137,26 +137,28 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     if name in _HOMES:
-        module, _, there = _HOMES[name].partition(":")
-        return getattr(importlib.import_module(f"gan_jax.{module}"), there or name)
-    if name in _ROOMS:
+        module, _, target = _HOMES[name].partition(":")
+        return getattr(importlib.import_module(f"gan_jax.{module}"), target or name)
+    if name in _PACKAGES:
         return importlib.import_module(f"gan_jax.{name}")
     if name in (homes := _config_classes()):
         return getattr(importlib.import_module(homes[name]), name)
     import difflib
 
-    near = difflib.get_close_matches(name, [*_HOMES, *_ROOMS, *homes], n=1)
+    near = difflib.get_close_matches(name, [*_HOMES, *_PACKAGES, *homes], n=1)
     raise AttributeError(
         f"module 'gan_jax' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
     )
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_ROOMS, *_config_classes(), "__version__", "__doc__", "__name__", "__file__", "__path__"})
+    return sorted(
+        {*__all__, *_PACKAGES, *_config_classes(), "__version__", "__doc__", "__name__", "__file__", "__path__"}
+    )
 
 
 def _config_classes() -> dict[str, str]:
-    """Classes of configurations and their modules, read off the source, since importing them would load JAX."""
+    """Configuration classes and their modules, read from the source text, since importing them would load JAX."""
     import re
     from pathlib import Path
 
@@ -167,4 +169,4 @@ def _config_classes() -> dict[str, str]:
     names = {
         module: re.findall(r"^class ([A-Z]\w+)", file.read_text("utf-8"), re.M) for module, file in modules.items()
     }
-    return {name: module.removesuffix(".__init__") for module, found in names.items() for name in found}
+    return {name: module.removesuffix(".__init__") for module, members in names.items() for name in members}

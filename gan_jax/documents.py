@@ -1,7 +1,7 @@
-"""JSON documents of our own, read with care: a damaged one is one sentence that names the file, never a traceback.
+"""Reading of our JSON documents: a damaged one gives an error of one sentence that names the file, never a traceback.
 
-A file may have been cut, edited by hand, or be another program's. What is read here is text, of bounded depth, and of
-the kind that was asked for; what the fields are is for the reader of each format to check.
+A file may be cut, edited by hand, or from another program. Here the text, its depth and the type of its values are
+checked; the reader of each format checks the fields.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-DEPTH = 100  # levels of lists and mappings; what we write has about ten
+DEPTH = 100  # most levels of lists and mappings; files that we write have about ten
 SHOWN = 80  # characters of a wrong value in a message
 
 KINDS = {
@@ -28,7 +28,7 @@ def read_document(path: str | Path, error: type[Exception], kind: type = dict) -
 
     Args:
       path: of the file.
-      error: what is raised where it is damaged; given one line.
+      error: the class that is raised, with one line, where the file is damaged.
       kind: dict or list, the outermost value.
 
     Raises:
@@ -43,7 +43,7 @@ def read_document(path: str | Path, error: type[Exception], kind: type = dict) -
 
 
 def parse_document(text: str | bytes, where: str, error: type[Exception], kind: type = dict) -> Any:
-    """Reads JSON text, as `read_document`; `where` begins the message."""
+    """Reads JSON text, like `read_document`; an error message begins with `where`."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -61,7 +61,7 @@ def field_of(values: dict[str, Any], name: str, kind: type, where: str, error: t
     """The field `name` of a document's mapping.
 
     Raises:
-      error: it is absent, or of another type; true and false are no numbers here.
+      error: it is absent, or of another type; true and false do not count as numbers.
     """
     if name not in values:
         raise error(f"{where} is damaged: it has no field {name!r}")
@@ -74,7 +74,7 @@ def field_of(values: dict[str, Any], name: str, kind: type, where: str, error: t
 
 
 def shown(value: Any) -> str:
-    """A value in a message: its repr, cut where it is long, without control characters."""
+    """A value as text for a message: its repr, cut where it is long, without control characters."""
     try:
         return escaped(repr(value), SHOWN)
     except (RecursionError, ValueError):  # nested too deep; a whole number of thousands of digits
@@ -82,7 +82,7 @@ def shown(value: Any) -> str:
 
 
 def escaped(text: str, length: int | None = None) -> str:
-    r"""Text that a terminal shows as it stands: control characters are written as `\x1b`; cut where it is longer."""
+    r"""Text that is safe in a terminal: control characters are written as `\x1b`; cut to `length`."""
     if length is not None and len(text) > length:
         text = text[: length - 3] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

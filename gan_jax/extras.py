@@ -1,4 +1,4 @@
-"""Optional packages, imported where they are used; a missing one says what to install."""
+"""Optional packages, imported where they are used; the error for a missing one says what to install."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def require(module: str, extra: str) -> Any:
 
     Args:
       module: dotted name, such as `orbax.checkpoint`.
-      extra: the extra of this package that brings it.
+      extra: the extra of this package that installs it.
 
     Raises:
       ImportError: it cannot be imported; the message names the extra and the cause.
@@ -24,12 +24,12 @@ def require(module: str, extra: str) -> Any:
 
 
 def check(module: str, extra: str) -> None:
-    """Raises the ImportError of `require` if a module is absent, without the seconds that importing it takes."""
+    """Raises the ImportError of `require` if a module is absent, without the time of importing it."""
     try:
-        found = importlib.util.find_spec(module) is not None
+        installed = importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # the parent package is absent or blocked
-        found = False
-    if not found:
+        installed = False
+    if not installed:
         raise ImportError(_advice(module, extra, ""), name=module)
 
 

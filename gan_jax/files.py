@@ -1,4 +1,4 @@
-"""Files that are whole or not there, places that a verb may write to, and text of files made safe to print."""
+"""Atomic writing of files, checks of output places, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.part")  # beside the file that it becomes
-DAY = 86_400  # seconds, after which a part is nobody's: its number may be that of another process by now
+PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]{8}\.part")  # in the folder of the file that it becomes
+DAY = 86_400  # seconds, after which a part is abandoned: its process number may belong to another process by now
 
 _writing: set[Path] = set()  # parts of this process
 
 
 class OutputError(ValueError):
-    """A place that cannot be written to, or holds files already; the message names them and the option that allows it."""
+    """An output place that cannot be written to, or holds files; the message names them and the option that allows it."""
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes a file beside its place, makes sure that it is on disk, and renames it.
+    """Writes a temporary part, makes sure that it is on disk, and renames it to `path`.
 
     Parts that killed processes left in the folder are removed.
     """
@@ -49,15 +49,15 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def remove_parts(folder: Path) -> list[Path]:
-    """Removes what killed processes left of the files that they were writing into a folder; returns them."""
+    """Removes the parts that killed processes left in a folder; returns their paths."""
     removed = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            found = PART.fullmatch(entry.name)
+            match = PART.fullmatch(entry.name)
             path = folder / entry.name
-            if found is None or path in _writing or not entry.is_file(follow_symlinks=False):
+            if match is None or path in _writing or not entry.is_file(follow_symlinks=False):
                 continue
-            if _is_left(int(found["pid"]), entry.stat(follow_symlinks=False).st_mtime):
+            if _is_left(int(match["pid"]), entry.stat(follow_symlinks=False).st_mtime):
                 with contextlib.suppress(OSError):
                     path.unlink()
                     removed.append(path)
@@ -65,7 +65,7 @@ def remove_parts(folder: Path) -> list[Path]:
 
 
 def _is_left(pid: int, changed: float) -> bool:
-    """Whether the process that wrote a part is gone; one of our own number that we do not write is of a former one."""
+    """Whether the process that wrote a part is gone; a part with our number that is not ours is of a former process."""
     if pid == os.getpid() or time.time() - changed > DAY:
         return True
     try:
@@ -85,24 +85,24 @@ def claim_output(
     option: str = "--out",
     allow: str = "--overwrite",
 ) -> tuple[Path, ...]:
-    """Asks whether a file or a folder of results may be written, before any work is spent on them; writes nothing.
+    """Checks that a file or a folder of results may be written, before any work is spent on them; writes nothing.
 
-    A file must not be there yet, a folder must be new or empty (files whose names begin with a dot do not count), unless
-    the user says otherwise.
+    A file must not exist yet, a folder must be new or empty (files whose names begin with a dot do not count), unless
+    `overwrite` allows it.
 
     Args:
       path: the file, or the folder where `ours` is given.
-      overwrite: whether the user allowed it.
+      overwrite: whether the user allows to replace files.
       ours: patterns of the names that will be written into the folder; None = `path` is a file.
       option: that named the path, for the message.
-      allow: the option that allows it.
+      allow: the option that allows it, for the message.
 
     Returns:
-      files with names of ours that are in the folder: whoever writes fewer files than there were removes the others, so
-      that results of two runs are not mixed.
+      files in the folder that match `ours`: a caller that writes fewer files removes the rest, so that the results of
+      two runs are not mixed.
 
     Raises:
-      OutputError: the path is something else, lies under a file, or holds what would be replaced or mixed with.
+      OutputError: the path is of another kind, lies under a file, or holds files that would be replaced or mixed.
     """
     path = Path(path)
     say = lambda why: OutputError(f"{option} {printable(path, keep='')}: {why}")
@@ -123,11 +123,11 @@ def claim_output(
     if inside and not overwrite:
         names = ", ".join(printable(p.name, keep="") for p in inside[:3]) + (", .." if len(inside) > 3 else "")
         raise say(f"holds {names}; name a new or empty folder, or allow it to be written to with {allow}")
-    return tuple(p for p in inside if p.is_file() and any(fnmatch.fnmatchcase(p.name, one) for one in ours))
+    return tuple(p for p in inside if p.is_file() and any(fnmatch.fnmatchcase(p.name, pattern) for pattern in ours))
 
 
 def printable(text: object, keep: str = "\n\t") -> str:
-    """The text without control characters, which no XML or HTML page may hold and a terminal would obey.
+    """The text without control characters, which XML and HTML forbid and a terminal would obey.
 
     Args:
       text: anything.
@@ -137,13 +137,13 @@ def printable(text: object, keep: str = "\n\t") -> str:
 
 
 def typed(path: object) -> str:
-    """A path as it is typed in a command: quoted where it has spaces, or anything else that a shell reads."""
+    """A path as typed in a command: quoted where it has spaces or other characters that a shell interprets."""
     return shlex.quote(str(path))
 
 
 @contextlib.contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Lets errors of the system say which file they are of: writing to a full disk does not."""
+    """Adds the file to system errors that name none, such as writing to a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Seeds: whole numbers from 0 to 2^64 - 1, every bit of which counts.
+"""Seeds: whole numbers from 0 to 2^64 - 1; every bit counts.
 
-`jax.random.key` keeps the low 32 bits of a seed (where 64-bit types are off), so that 2^32 would draw what 0 draws.
+`jax.random.key` keeps only the low 32 bits of a seed (where 64-bit types are off), so that 2^32 would draw the same as 0.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class SeedError(ValueError):
 
 
 def check_seed(seed: int, name: str = "seed") -> int:
-    """The seed.
+    """Checks a seed; returns it as an int.
 
     Args:
-      seed: to look at.
-      name: of the field or option that it comes from, for the message.
+      seed: to check.
+      name: of its field or option, for the message.
 
     Raises:
       SeedError: it is negative, too large, or no whole number.
@@ -43,7 +43,7 @@ def root_key(seed: int, name: str = "seed") -> jax.Array:
 
 
 def word_of(seed: int, name: str = "seed") -> int:
-    """A seed of 32 bits, for what takes no more: itself below 2^32; above, a checksum of all bits."""
+    """A seed as 32 bits: itself below 2^32; above, a checksum of all bits."""
     low, high = _words(check_seed(seed, name))
     return zlib.crc32(seed.__index__().to_bytes(8, "little")) if high else low
 

@@ -1,7 +1,7 @@
 """One path language for every pytree: `g/params/b16/conv0/kernel`.
 
-Rules, partitions, plans, digests and error messages all speak of leaves by these paths. This module
-knows trees and strings only; what a leaf means is the business of whoever calls.
+Rules, partitions, plans, digests and error messages all name leaves by these paths. This module knows only trees and
+strings; the meaning of a leaf is up to the caller.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Flat = dict[str, Any]  # path -> leaf
 
 
 class TreeError(ValueError):
-    """A tree, a path or a rule does not fit; the message names the leaf and what would fit."""
+    """A tree, a path or a rule that does not fit; the message names the leaf and what would fit."""
 
 
 def path_name(key_path: Sequence[Any]) -> str:
-    """Joins a JAX key path into `a/b/0/c`: the one spelling of a path in this library."""
+    """Joins a JAX key path into `a/b/0/c`, the only spelling of a path in this library."""
     return "/".join(jax.tree_util.keystr((key,), simple=True) for key in key_path)
 
 
@@ -50,10 +50,10 @@ def unflatten(flat: Mapping[str, Any], like: Tree | None = None) -> Tree:
 
     Args:
       flat: one entry for every leaf.
-      like: a tree of the wanted structure; None builds nested dicts from the paths.
+      like: a tree with the structure of the result; None builds nested dicts from the paths.
 
     Raises:
-      TreeError: a leaf of `like` is absent from `flat`, or the other way round.
+      TreeError: a leaf of `like` is absent from `flat`, or the reverse.
     """
     if like is not None:
         paths = list(flatten(like))
@@ -77,7 +77,7 @@ def unflatten(flat: Mapping[str, Any], like: Tree | None = None) -> Tree:
 
 
 def map_with_path(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """`jax.tree.map`, whose function gets the leaf's path first."""
+    """`jax.tree.map` whose function gets the path of the leaf as its first argument."""
     return jax.tree_util.tree_map_with_path(lambda path, *leaves: function(path_name(path), *leaves), tree, *rest)
 
 
@@ -105,7 +105,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def match(pattern: str, path: str) -> bool:
-    """Whether a pattern covers a whole path.
+    """Whether a pattern covers a full path.
 
     `*` and `?` stay within one name, `**` crosses names, `{a,b}` is either; `re:` begins a regular expression.
     """
@@ -114,7 +114,7 @@ def match(pattern: str, path: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What to do with the leaves that a pattern covers. Lists of rules are read top down, first match wins."""
+    """An action for the leaves that a pattern covers. Lists of rules are read top down; the first match wins."""
 
     pattern: str
     action: Any
@@ -126,7 +126,7 @@ def assign(rules: Sequence[Rule], paths: Iterable[str], *, dead_ok: bool = False
     Args:
       rules: first match wins.
       paths: the leaves; each must be covered.
-      dead_ok: whether a rule may cover nothing at all (normal in presets for decay and sharding).
+      dead_ok: whether a rule may cover no leaf (normal in presets for decay and sharding).
 
     Raises:
       TreeError: a leaf that no rule covers, or a rule that covers no leaf or is always shadowed.
@@ -147,15 +147,15 @@ def assign(rules: Sequence[Rule], paths: Iterable[str], *, dead_ok: bool = False
         if i in winners or dead_ok:
             continue
         if any(match(rule.pattern, path) for path in paths):
-            raise TreeError(f"rule {rule.pattern!r} never wins: the rules before it cover all that it covers")
+            raise TreeError(f"rule {rule.pattern!r} never wins: the rules before it cover all of its leaves")
         raise TreeError(f"rule {rule.pattern!r} covers no leaf{did_you_mean(rule.pattern, paths)}")
     return actions
 
 
 def partition(tree: Mapping[str, Any], chosen: Callable[[str], bool]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits a dict tree into (leaves whose path is chosen, the others); `merge` is the inverse.
+    """Splits a dict tree into (leaves whose path is chosen, all other leaves); `merge` is the inverse.
 
-    Frozen leaves leave the tree before it is differentiated, so that no backward pass for them exists.
+    Frozen leaves are removed from the tree before it is differentiated, so that they have no backward pass.
     """
     flat = flatten(tree)
     inside = {p: v for p, v in flat.items() if chosen(p)}
@@ -178,18 +178,18 @@ def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nearest(name: str, names: Iterable[str], n: int = 3) -> list[str]:
-    """The names most like this one, best first."""
+    """The names most similar to `name`, best first."""
     return difflib.get_close_matches(name, list(names), n=n, cutoff=0.5)
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing: the tail of an error about an unknown name."""
+    """` (did you mean 'x'?)`, or "": the end of an error about an unknown name."""
     close = nearest(name, names)
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
 def shape_of(leaf: Any) -> str:
-    """`float32[3,3,1,24]`, of an array or a ShapeDtypeStruct."""
+    """Dtype and shape of an array or a ShapeDtypeStruct as text: `float32[3,3,1,24]`."""
     return f"{np.dtype(leaf.dtype).name}[{','.join(map(str, leaf.shape))}]"
 
 
@@ -210,9 +210,9 @@ def digest(array: Any) -> str:
 
 
 def digest_blocks(like: Any, blocks: Iterable[Any]) -> str:
-    """The digest of an array of the dtype and shape of `like`, whose values come as NumPy blocks in C order."""
-    found = hashlib.sha256(f"{like.dtype.name}{list(like.shape)}".encode())
+    """The digest of an array with the dtype and shape of `like` and with values from NumPy blocks in C order."""
+    hasher = hashlib.sha256(f"{like.dtype.name}{list(like.shape)}".encode())
     for block in blocks:
-        own: Any = np.ascontiguousarray(block).reshape(-1).view(np.uint8)  # the array's memory, no copy of it
-        found.update(own)
-    return found.hexdigest()
+        memory: Any = np.ascontiguousarray(block).reshape(-1).view(np.uint8)  # the array's memory, no copy of it
+        hasher.update(memory)
+    return hasher.hexdigest()

@@ -1,7 +1,7 @@
-"""The one converter between uint8 at the edges and float32 in [-1, 1] inside; resizing; grey, RGB and RGBA.
+"""Conversion between uint8 outside and float32 in [-1, 1] inside; resizing; grey, RGB and RGBA.
 
-Resizing and channel conversion are integer or exactly representable arithmetic, so the same images come out,
-bit for bit, on every machine: fingerprints and evaluation references depend on it.
+Resizing and channel conversion are integer or exactly representable arithmetic, so that every machine gives bit-exact
+images: fingerprints and evaluation references depend on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from gan_jax.data.images import DataError
 
 _WEIGHT_BITS = 16  # fraction bits of a resampling weight: two passes over pixels times alpha stay exact in float64
-_CHUNK_VALUES = 1 << 22  # values that a resize holds as float64 at a time
+_CHUNK_VALUES = 1 << 22  # float64 values that a resize holds at a time
 
 
 def to_float(images: Any) -> Any:
@@ -72,10 +72,10 @@ def _weights(size: int, target: int) -> np.ndarray:
     far = (((x - 5) * x + 8) * x - 4) * a
     weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
     weights /= weights.sum(1, keepdims=True)
-    whole = np.round(weights * 2**_WEIGHT_BITS)
+    units = np.round(weights * 2**_WEIGHT_BITS)
     rows = np.arange(target)
-    whole[rows, whole.argmax(1)] += 2**_WEIGHT_BITS - whole.sum(1)
-    return whole / 2**_WEIGHT_BITS
+    units[rows, units.argmax(1)] += 2**_WEIGHT_BITS - units.sum(1)
+    return units / 2**_WEIGHT_BITS
 
 
 def to_channels(images: np.ndarray, channels: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Image files to pixels and back, one at a time; a file that cannot be read is an error that names it."""
+"""Decoding and encoding of single image files; a file that cannot be read is an error that names it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BadImage(DataError):
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the header of an image file says, and what is known once it is decoded."""
+    """The facts of an image file: those in its header, and more once it is decoded."""
 
     width: int  # px, as the camera's orientation tag turns it
     height: int
@@ -70,30 +70,30 @@ def decode(data: bytes, where: str) -> np.ndarray:
 
 
 def decode_file(data: bytes, where: str) -> tuple[np.ndarray, Facts]:
-    """The pixels of `decode`, and what was found in the file."""
+    """The pixels of `decode`, and the facts of the file."""
     ImageOps = require("PIL.ImageOps", extra="data")
     with _reading(io.BytesIO(data), where) as (image, facts, kind):
         if facts.depth > 8 and kind != "AVIF":  # libavif rounds by itself
-            whole, brightest = read_deep(data, image, kind, facts.depth)
+            picture, brightest = read_deep(data, image, kind, facts.depth)
             if (turn := _orientation(image)) > 1:
-                whole.getexif()[_ORIENTATION] = turn
+                picture.getexif()[_ORIENTATION] = turn
             facts = dataclasses.replace(facts, brightest=brightest)
         else:
             image.load()
-            whole = image
-        with contextlib.suppress(Exception):  # a damaged EXIF block: the pixels are whole all the same
-            whole = ImageOps.exif_transpose(whole)
-        mode = "L" if whole.mode in ("1", "L") else "RGB"
-        if whole.mode in _WITH_ALPHA or "transparency" in whole.info:
+            picture = image
+        with contextlib.suppress(Exception):  # a damaged EXIF block: the pixels are still complete
+            picture = ImageOps.exif_transpose(picture)
+        mode = "L" if picture.mode in ("1", "L") else "RGB"
+        if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
             mode = "RGBA"
-        pixels = np.array(whole.convert(mode))
+        pixels = np.array(picture.convert(mode))
     transparent = mode == "RGBA" and bool((pixels[..., 3] < 255).any())
     facts = dataclasses.replace(facts, alpha=transparent, height=pixels.shape[0], width=pixels.shape[1])
     return (pixels[..., None] if pixels.ndim == 2 else pixels), facts
 
 
 def read_header(stream: Any, where: str) -> Facts:
-    """What the header of an image file says; its pixels are not read.
+    """The facts in the header of an image file; its pixels are not read.
 
     Args:
       stream: the file, open and seekable.
@@ -105,7 +105,7 @@ def read_header(stream: Any, where: str) -> Facts:
 
 @contextlib.contextmanager
 def _reading(stream: Any, where: str) -> Iterator[tuple[Any, Facts, str]]:
-    """An image file opened by Pillow, what its header says, and its kind; whatever fails inside is a `BadImage`."""
+    """An image file opened by Pillow, the facts in its header, and its kind; every failure becomes a `BadImage`."""
     Image = require("PIL.Image", extra="data")
     head = stream.read(HEAD_BYTES)
     if (size := stream.seek(0, io.SEEK_END)) > MAX_FILE_BYTES:
@@ -119,7 +119,7 @@ def _reading(stream: Any, where: str) -> Iterator[tuple[Any, Facts, str]]:
         raise BadImage(where, f"is not a readable image: {damage}")
     stream.seek(0)
     try:
-        with _quiet(), Image.open(stream, formats=[kind]) as image:  # this reader and no other: some start programs
+        with _quiet(), Image.open(stream, formats=[kind]) as image:  # only this reader: some others start programs
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(
                     where, f"is {image.height} x {image.width} px; more than {MAX_PIXELS} pixels are refused"
@@ -129,12 +129,12 @@ def _reading(stream: Any, where: str) -> Iterator[tuple[Any, Facts, str]]:
         raise
     except TooDeep as error:
         raise BadImage(where, f"is {error}, which is not read; save it with 8") from error
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # decoders raise errors of any type on damaged files
         raise BadImage(where, f"is not a readable image: {_said(error, kind)}") from error
 
 
 def _before_pixels(stream: Any) -> str | None:
-    """What is wrong with a JPEG before its pixels begin; Pillow would look for them in any length of junk, byte by byte."""
+    """What is wrong with a JPEG before its pixels, None if nothing is. Pillow would search any length of junk, byte by byte."""
     stream.seek(2)
     junk = 0
     while junk < _MOST_JUNK:
@@ -163,7 +163,7 @@ _MOST_JUNK = 1 << 16  # bytes of a JPEG before its pixels that are neither marke
 
 
 def reason_not_read(head: bytes) -> str:
-    """Why a file is not read that begins so."""
+    """The reason why a file with these first bytes is not read."""
     if picture := picture_not_read(head):
         return f"is {picture}, which is not read; save it as JPEG or PNG"
     return f"is not a readable image: it is {what_else(head)}"
@@ -225,7 +225,7 @@ def _is_whole_exif(block: bytes) -> bool:
 
 
 def _said(error: Exception, kind: str) -> str:
-    """A decoder's words without the address of an object, which tells nobody anything."""
+    """The message of a decoder's error, without addresses of objects."""
     if type(error).__name__ == "UnidentifiedImageError" or isinstance(error, KeyError):
         return f"its {kind} header is damaged, or this Pillow reads no {kind}"
     text = re.sub(r"\s*<[^<>]* at 0x[0-9a-fA-F]+>", "", str(error)).strip()
@@ -239,7 +239,7 @@ _quiet_filters: Any = None
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences Pillow's warnings of metadata in any number of threads at once (`catch_warnings` is for one)."""
+    """Silences Pillow's warnings about metadata in any number of threads at once (`catch_warnings` is for one)."""
     global _quiet_depth, _quiet_filters
     with _quiet_lock:
         if _quiet_depth == 0:

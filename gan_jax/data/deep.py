@@ -1,7 +1,7 @@
-"""Images of more than 8 bits a channel, read whole and then rounded to 8 (Pillow alone cuts their low bits off).
+"""Images of more than 8 bits a channel, read with all bits and then rounded to 8 (Pillow alone cuts the low bits off).
 
 Pillow unpacks 16-bit colour to its high bytes. The same file unpacked in the other byte order gives the low bytes, so two
-passes give all 16 bits without a decoder of one's own.
+passes give all 16 bits without another decoder.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 class TooDeep(ValueError):
-    """Values whose range is not known, or that Pillow cannot give whole."""
+    """Values whose range is not known, or whose bits Pillow cannot give completely."""
 
 
 def depth_of(image: Any, kind: str, head: bytes) -> int:
-    """Bits a channel that the file holds, by its header; 8 for less.
+    """Bits a channel of a file, by its header; 8 for fewer.
 
     Args:
       image: as Pillow opened it, not loaded.
@@ -47,10 +47,10 @@ def depth_of(image: Any, kind: str, head: bytes) -> int:
 
 
 def read_deep(data: bytes, image: Any, kind: str, depth: int) -> tuple[Any, int]:
-    """A deep image as a Pillow image of 8 bits, rounded, and its brightest value as a share of the range, in 1/65535.
+    """A deep image as a Pillow image rounded to 8 bits, and its brightest value in 1/65535 of the range.
 
     Raises:
-      TooDeep: it cannot be read whole.
+      TooDeep: it cannot be read with all its bits.
     """
     Image = require("PIL.Image", extra="data")
     if kind == "PPM":
@@ -119,21 +119,21 @@ def _read_png(data: bytes, image: Any) -> np.ndarray:
 
 
 def _ppm_header(data: bytes) -> tuple[bytes, int, int, int, int]:
-    """Kind, width, height, largest value, and where the values begin."""
-    found = re.match(rb"(P[1-6])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 2, data)
-    if not found:
+    """(kind, width, height, largest value, offset of the values) of a portable map."""
+    match = re.match(rb"(P[1-6])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 2, data)
+    if not match:
         raise ValueError("its header is damaged")
-    kind, width, height = found[1], int(found[2]), int(found[3])
+    kind, width, height = match[1], int(match[2]), int(match[3])
     if kind in (b"P1", b"P4"):
-        return kind, width, height, 1, found.end() + 1
-    most = re.compile(rb"(?:\s|#[^\n]*\n)+(\d{1,9})\s").match(data, found.end())
-    if not most or not 0 < int(most[1]) < 65536:
+        return kind, width, height, 1, match.end() + 1
+    limit = re.compile(rb"(?:\s|#[^\n]*\n)+(\d{1,9})\s").match(data, match.end())
+    if not limit or not 0 < int(limit[1]) < 65536:
         raise ValueError("its header is damaged")
-    return kind, width, height, int(most[1]), most.end()
+    return kind, width, height, int(limit[1]), limit.end()
 
 
 def _read_ppm(data: bytes) -> tuple[np.ndarray, int]:
-    """Values `[H, W(, 3)]` of a portable map of more than 8 bits, and the largest that they may have."""
+    """Values `[H, W(, 3)]` of a portable map of more than 8 bits, and their largest possible value."""
     kind, width, height, top, at = _ppm_header(data)
     shape = (height, width, 3) if kind in (b"P3", b"P6") else (height, width)
     count = int(np.prod(shape))

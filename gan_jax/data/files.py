@@ -1,4 +1,4 @@
-"""Images in a folder or a zip file, read the same way; nothing is unpacked to disk, and nothing but regular files is opened."""
+"""Images in a folder or a zip file, read the same way. Nothing is unpacked to disk, and only regular files are opened."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ _LISTED_TYPES = (
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The files in a folder or zip by their path below the root; `read` gives the bytes of one, within a bound."""
+    """The files in a folder or zip, by their paths below its root."""
 
     root: str  # for errors
     names: tuple[str, ...]  # a/b.png, sorted
-    read: Callable[[str], bytes]
+    read: Callable[[str], bytes]  # all bytes of one file, at most `MAX_FILE_BYTES`
     look: Callable[[str], tuple[bytes, bytes]]  # first and last bytes of one file
     stream: Callable[[str], Any]  # one file, open and seekable
 
     def where(self, name: str) -> str:
-        """How an error names one file."""
+        """The name of a file in an error message."""
         return f"{self.root}/{printable(name)}"
 
 
 class Listing(NamedTuple):
-    """The files of a folder or zip, told apart by what is in them."""
+    """The files of a folder or zip, sorted by their content."""
 
     images: tuple[str, ...]  # of a kind that is read, sorted
     left_out: tuple[tuple[str, str], ...]  # pictures that are not read: (name, reason)
-    others: tuple[str, ...]  # what nobody means as an image
+    other_files: tuple[str, ...]  # not meant as images
     labels: Labels  # of `images`
 
 
@@ -66,19 +66,19 @@ class Listing(NamedTuple):
 def open_folder(path: Path) -> Iterator[Files]:
     """The files below a folder; hidden ones and run folders are left out, links to folders are followed once."""
     names: list[str] = []
-    seen: set[str] = set()
+    visited: set[str] = set()
     for folder, subfolders, files in os.walk(path, followlinks=True):
         real = os.path.realpath(folder)
-        kept = [name for name in subfolders if not (name.startswith(".") or _is_run(Path(folder) / name))]
-        subfolders[:] = [] if real in seen else kept
-        if real not in seen:
+        listed = [name for name in subfolders if not (name.startswith(".") or _is_run(Path(folder) / name))]
+        subfolders[:] = [] if real in visited else listed
+        if real not in visited:
             names += [(Path(folder) / name).relative_to(path).as_posix() for name in files]
-        seen.add(real)
-    kept, prefix = _visible(names), ""
-    tops = {name.split("/")[0] for name in kept if _matters(name)}
-    if len(tops) == 1 and any(f"{(top := next(iter(tops)))}/{label}" in kept for label in LABEL_FILES):
+        visited.add(real)
+    visible, prefix = _visible(names), ""
+    tops = {name.split("/")[0] for name in visible if _matters(name)}
+    if len(tops) == 1 and any(f"{(top := next(iter(tops)))}/{label}" in visible for label in LABEL_FILES):
         prefix = f"{top}/"  # as in a zip: one folder around everything, its labels in it
-        kept = tuple(name.removeprefix(prefix) for name in kept if name.startswith(prefix))
+        visible = tuple(name.removeprefix(prefix) for name in visible if name.startswith(prefix))
 
     def read(name: str) -> bytes:
         with _open_regular(path / (prefix + name), name) as stream:
@@ -93,17 +93,17 @@ def open_folder(path: Path) -> Iterator[Files]:
     def stream(name: str) -> Any:
         return _open_regular(path / (prefix + name), name)
 
-    yield Files(str(path), kept, read, look, stream)
+    yield Files(str(path), visible, read, look, stream)
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a run trains into a folder: its sample grids, of which there are more every time, are nobody's data."""
+    """Whether a folder is a run folder: its sample grids are no data to train on."""
     return (folder / "config.json").is_file() and any((folder / name).exists() for name in (".lock", "metrics.jsonl"))
 
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[Files]:
-    """The files in a zip; one folder around everything is left out of the names."""
+    """The files in a zip; a single folder around all of them is left out of the names."""
     archive = open_archive(path)
     with archive:
         entries: dict[str, zipfile.ZipInfo] = {}
@@ -117,27 +117,27 @@ def open_zip(path: Path) -> Iterator[Files]:
             if name in entries:
                 raise DataError(f"{path} holds {name!r} twice")
             entries[name] = entry
-        kept = {name: entries[name] for name in _visible(entries)}
-        check_unpacked(path, sum(e.file_size for e in kept.values() if e.file_size <= MAX_FILE_BYTES))
-        matter = [name for name in kept if _matters(name)]
+        files = {name: entries[name] for name in _visible(entries)}
+        check_unpacked(path, sum(e.file_size for e in files.values() if e.file_size <= MAX_FILE_BYTES))
+        matter = [name for name in files if _matters(name)]
         tops = {name.split("/")[0] for name in matter}
         if len(tops) == 1 and all("/" in name for name in matter):
             prefix = f"{next(iter(tops))}/"
-            kept = {name.removeprefix(prefix): kept[name] for name in kept if name.startswith(prefix)}
+            files = {name.removeprefix(prefix): files[name] for name in files if name.startswith(prefix)}
 
         def read(name: str) -> bytes:
-            if (size := kept[name].file_size) > MAX_FILE_BYTES:
+            if (size := files[name].file_size) > MAX_FILE_BYTES:
                 raise BadImage(name, f"declares {size} bytes; {MAX_FILE_BYTES} are the most")
             try:
-                return archive.read(kept[name])  # stops at the declared size and checks the CRC
+                return archive.read(files[name])  # stops at the declared size and checks the CRC
             except Exception as error:  # zlib, lzma, CRC, encryption, unknown method: no common base
                 raise BadImage(name, f"cannot be unpacked: {error}") from error
 
         def look(name: str) -> tuple[bytes, bytes]:
-            if kept[name].file_size > MAX_FILE_BYTES:
+            if files[name].file_size > MAX_FILE_BYTES:
                 return read(name), b""
             try:
-                with archive.open(kept[name]) as stream:
+                with archive.open(files[name]) as stream:
                     head = stream.read(HEAD_BYTES)
             except Exception as error:
                 raise BadImage(name, f"cannot be unpacked: {error}") from error
@@ -145,11 +145,11 @@ def open_zip(path: Path) -> Iterator[Files]:
                 return head, read(name)[-TAIL_BYTES:]  # may be TGA, whose mark stands at its end
             return head, b""
 
-        yield Files(str(path), tuple(sorted(kept)), read, look, lambda name: io.BytesIO(read(name)))
+        yield Files(str(path), tuple(sorted(files)), read, look, lambda name: io.BytesIO(read(name)))
 
 
 def open_archive(path: Path, what: str = "a zip file") -> zipfile.ZipFile:
-    """Opens a zip file, whose list of entries is bounded before it is read."""
+    """Opens a zip file; the length of its list of entries is checked before it is read."""
     try:
         with path.open("rb") as stream:
             size = _directory_bytes(stream)
@@ -167,22 +167,22 @@ def open_archive(path: Path, what: str = "a zip file") -> zipfile.ZipFile:
 
 
 def list_images(files: Files) -> Listing:
-    """Tells the files of a folder or zip apart by their first bytes, and finds the labels of the images.
+    """Sorts the files of a folder or zip by their first bytes, and finds the labels of the images.
 
     Raises:
       DataError: there are no images, or labels that do not fit them.
     """
-    images, left_out, others = [], [], []
+    images, left_out, other_files = [], [], []
     names = [name for name in files.names if name.split("/")[-1] not in LABEL_FILES]
     with _pool() as pool:
-        found = list(pool.map(lambda name: _kind(files, name), names))
-    for name, (kind, reason) in zip(names, found, strict=True):
+        kinds = list(pool.map(lambda name: _kind(files, name), names))
+    for name, (kind, reason) in zip(names, kinds, strict=True):
         if kind is not None:
             images.append(name)
         elif reason is not None:
             left_out.append((name, reason))
         else:
-            others.append(name)
+            other_files.append(name)
     if not images and not left_out and has_idx(files.names):
         raise DataError(f"{files.root} holds idx files; read it as idx:{files.root} (or idx:{files.root}:test)")
     if not images and not left_out:
@@ -196,25 +196,25 @@ def list_images(files: Files) -> Listing:
 
     names = tuple(name for name in files.names if name.split("/")[-1] in LABEL_FILES)
     labels = find_labels(files.root, images, names, read, [name for name, _ in left_out]) if images else Labels()
-    return Listing(tuple(images), tuple(left_out), tuple(others), labels)
+    return Listing(tuple(images), tuple(left_out), tuple(other_files), labels)
 
 
 def read_files(
     files: Files, name: str, shape: Shape, *, classes: Iterable[int | str] | None = None, bad: Bad = "skip"
 ) -> Images:
-    """Decodes the images of a folder or zip, each brought to `shape` at once so that large originals need no room.
+    """Decodes the images of a folder or zip; each is brought to `shape` at once, so that large originals need no memory.
 
     Args:
       files: of the folder or zip.
       name: of the set.
       shape: what the images are brought to.
-      classes: those that are read; None for all.
-      bad: whether files that cannot be read are left out, or refused with all their names.
+      classes: names or labels of the classes to read; None for all.
+      bad: "skip" leaves out files that cannot be read, "fail" refuses them with all their names.
     """
     listing = list_images(files)
     images, labels = chosen_images(listing, classes, name)
     out: np.ndarray | None = None
-    kept: list[int] = []
+    positions: list[int] = []
     facts: list[Facts] = []
     colour = 0
     left_out = list(listing.left_out)
@@ -222,24 +222,25 @@ def read_files(
         if isinstance(result, BadImage):
             left_out.append((file, result.reason))
             continue
-        pixels, found, has = result
+        pixels, file_facts, has_colour_lost = result
         if out is None:
             out = np.empty((len(images), *pixels.shape), np.uint8)
         if pixels.shape != out.shape[1:]:
-            raise DataError(_mixed(files.where(file), pixels.shape, files.where(images[kept[0]]), out.shape[1:]))
-        out[len(kept)] = pixels
-        kept.append(i)
-        facts.append(found)
-        colour += has
+            raise DataError(_mixed(files.where(file), pixels.shape, files.where(images[positions[0]]), out.shape[1:]))
+        out[len(positions)] = pixels
+        positions.append(i)
+        facts.append(file_facts)
+        colour += has_colour_lost
     left_out.sort()
     refuse(left_out, bad, files.root)
     if out is None:
         raise DataError(no_images(left_out, files.root))
     notes = (*listing.labels.notes, *sentences(facts, shape, colour))
     if left_out:
-        notes = (f"{len(left_out)} of {len(left_out) + len(kept)} files left out: {left_out_text(left_out)}", *notes)
-    labels = None if labels is None else labels[kept]
-    pixels = out if len(kept) == len(out) else out[: len(kept)].copy()
+        total = len(left_out) + len(positions)
+        notes = (f"{len(left_out)} of {total} files left out: {left_out_text(left_out)}", *notes)
+    labels = None if labels is None else labels[positions]
+    pixels = out if len(positions) == len(out) else out[: len(positions)].copy()
     return Images(pixels, labels, name, listing.labels.class_names, notes, tuple(left_out))
 
 
@@ -250,13 +251,19 @@ def chosen_images(
     labels = listing.labels.labels
     if classes is None or not listing.images:
         return listing.images, labels
-    wanted = choose_classes(classes, labels, listing.labels.class_names, name)
-    chosen = np.flatnonzero(np.isin(labels, wanted))  # type: ignore[arg-type]
+    numbers = choose_classes(classes, labels, listing.labels.class_names, name)
+    chosen = np.flatnonzero(np.isin(labels, numbers))  # type: ignore[arg-type]
     return tuple(listing.images[i] for i in chosen), labels[chosen]  # type: ignore[index]
 
 
 def read_headers(files: Files, images: Sequence[str], *, whole: bool = False) -> Iterator[tuple[str, Facts | BadImage]]:
-    """What each image's header says, in order; with `whole`, each is decoded, so that damage behind the header is found."""
+    """The header facts of each image, in order.
+
+    Args:
+      files: of the folder or zip.
+      images: names of the files.
+      whole: decode every file, so that damage behind the header is found.
+    """
 
     def look(name: str) -> Facts | BadImage:
         try:
@@ -273,7 +280,7 @@ def read_headers(files: Files, images: Sequence[str], *, whole: bool = False) ->
 
 
 def refuse(left_out: Sequence[tuple[str, str]], bad: Bad, root: str) -> None:
-    """Names all files that cannot be read, where that was asked for."""
+    """Raises a DataError that names all files that cannot be read, if `bad` is "fail"."""
     if bad not in get_args(Bad):
         raise DataError(f"data.bad is {bad!r}; use skip or fail")
     if not left_out or bad == "skip":
@@ -284,14 +291,14 @@ def refuse(left_out: Sequence[tuple[str, str]], bad: Bad, root: str) -> None:
 
 
 def no_images(left_out: Sequence[tuple[str, str]], root: str) -> str:
-    """What is said where not one file can be read."""
+    """The error message where no file can be read."""
     if len(left_out) == 1:
         return f"{root}/{left_out_text(left_out)}; it is the only image there"
     return f"{root} holds no readable image; of its {len(left_out)} files {left_out_text(left_out)}"
 
 
 def _decoded(files: Files, images: Sequence[str], shape: Shape) -> Iterator[tuple[str, Any]]:
-    """Each image at its shape, what was found in its file and whether it has colour that goes; or what is wrong with it."""
+    """Each file's name with its pixels, facts and whether it loses colour; with a `BadImage` where it cannot be read."""
 
     def work(name: str) -> tuple[np.ndarray, Facts, bool] | BadImage:
         try:
@@ -306,7 +313,7 @@ def _decoded(files: Files, images: Sequence[str], shape: Shape) -> Iterator[tupl
 
 
 def _mapped(work: Callable[[str], Any], names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """A function of each name, in threads (decoders work without Python's lock), in order, few at a time."""
+    """Each name with the result of a function, in order; in threads, since decoders release Python's lock."""
     with _pool() as pool:
         step = 64
         for start in range(0, len(names), step):
@@ -319,7 +326,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def _kind(files: Files, name: str) -> tuple[str | None, str | None]:
-    """The kind of an image, or why a picture is not read; neither for what nobody means as an image."""
+    """(kind, None) of an image, (None, reason) of a picture that is not read, (None, None) of any other file."""
     meant = name.lower().endswith(tuple(EXTENSIONS))
     try:
         head, tail = files.look(name)
@@ -334,7 +341,7 @@ def _kind(files: Files, name: str) -> tuple[str | None, str | None]:
 
 
 def _open_regular(path: Path, name: str) -> Any:
-    """Opens a regular file; of anything else it neither waits for nor reads a byte."""
+    """Opens a regular file; raises BadImage for any other kind, without waiting for it or reading it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError as error:
@@ -352,7 +359,7 @@ def _open_regular(path: Path, name: str) -> Any:
 
 
 def _what(path: Path) -> str | None:
-    """What a path is that is no regular file and no folder."""
+    """The kind of a path that is no regular file and no folder; None for one that is."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -362,7 +369,7 @@ def _what(path: Path) -> str | None:
 
 
 def _bounded(stream: Any, name: str) -> bytes:
-    """All of a file, of at most `MAX_FILE_BYTES`."""
+    """All bytes of a file of at most `MAX_FILE_BYTES`."""
     large = os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES
     data = b"" if large else stream.read(MAX_FILE_BYTES + 1)  # a file may grow, or not know its size
     if large or len(data) > MAX_FILE_BYTES:
@@ -371,7 +378,7 @@ def _bounded(stream: Any, name: str) -> bytes:
 
 
 def _directory_bytes(stream: Any) -> int:
-    """How long the list of entries of a zip says that it is; 0 where there is none."""
+    """The declared length of a zip's list of entries, bytes; 0 where there is none."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(max(0, size - 65536 - 22))
     tail = stream.read()
@@ -391,7 +398,7 @@ def _mixed(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, 
 
 
 def _matters(name: str) -> bool:
-    """Whether a name is one of an image or of labels: what decides whether a zip has one folder around everything."""
+    """Whether a name is one of an image or of a label file; only these decide whether one folder holds everything."""
     return name.lower().endswith(tuple(EXTENSIONS)) or name.split("/")[-1] in LABEL_FILES
 
 
@@ -401,5 +408,5 @@ def _visible(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def suffixes(names: Iterable[str]) -> Counter[str]:
-    """How many files there are of each ending."""
+    """The number of files of each ending."""
     return Counter(PurePosixPath(name).suffix.lower() or "no ending" for name in names)

@@ -1,4 +1,4 @@
-"""Bringing images to a resolution and a number of channels, whole sets or one at a time, and saying what that loses."""
+"""Brings images to a resolution and a number of channels, and says what that loses."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Fit = Literal["crop", "pad", "stretch"]
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What images are brought to while they are read; None keeps what the source has.
+    """The shape that images get while they are read; None keeps what the source has.
 
     Attributes:
       resolution: height and width, px.
       channels: 1 grey, 3 RGB, 4 RGBA.
-      fit: what is done to images that are not square: the largest centred square is cut out, they are padded with black
-        (transparent where they have alpha), or stretched.
-      square: whether they are made square where no resolution is given, too.
+      fit: how images that are not square become square: the largest centred square is cut out, they are padded with
+        black (transparent where they have alpha), or stretched.
+      square: whether they become square without a resolution, too.
     """
 
     resolution: int | None = None
@@ -41,7 +41,7 @@ class Shape:
             raise DataError(f"cannot resize images to {self.resolution} px; a resolution is at least 1")
 
     def scale(self, height: int, width: int) -> float:
-        """How much larger an image of this size becomes; 1 where it is left as it is."""
+        """The factor by which an image of this size grows; 1 where it keeps its size."""
         if self.resolution is None:
             return 1.0
         side = max(height, width) if self.fit == "pad" else min(height, width)
@@ -53,7 +53,7 @@ def fit_pixels(pixels: np.ndarray, shape: Shape) -> np.ndarray:
 
     Args:
       pixels: the images.
-      shape: what to bring them to.
+      shape: that they get.
     """
     _, h, w, _ = pixels.shape
     squared = h != w and (shape.square or shape.resolution is not None)
@@ -76,7 +76,7 @@ def fit_pixels(pixels: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def _pad(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Images in the middle of black squares; of transparent ones where there is alpha."""
+    """Images in the middle of black squares, transparent where the images have alpha."""
     n, h, w, c = pixels.shape
     out = np.zeros((n, side, side, c), np.uint8)
     top, left = (side - h) // 2, (side - w) // 2
@@ -90,13 +90,13 @@ def has_colour(pixels: np.ndarray) -> bool:
 
 
 def losses(sizes: Counter[tuple[int, int]], shape: Shape, *, colour: int = 0, alpha: int = 0) -> list[str]:
-    """One sentence for everything that bringing images to a shape loses or invents.
+    """A sentence for each thing that bringing images to a shape loses or adds.
 
     Args:
-      sizes: how many images there are of each (width, height).
-      shape: what they are brought to.
-      colour: how many have colour.
-      alpha: how many have transparency.
+      sizes: number of images of each (width, height).
+      shape: that they get.
+      colour: number of images with colour.
+      alpha: number of images with transparency.
     """
     out = []
     total = sum(sizes.values())

@@ -1,14 +1,14 @@
-"""What kind of file some bytes are, from the bytes alone: a file's name never chooses what reads it."""
+"""The kind of a file, from its bytes alone: its name never chooses the reader."""
 
 from __future__ import annotations
 
 import re
 
-HEAD_BYTES = 512  # of the beginning of a file, enough for every kind below
-TAIL_BYTES = 26  # of its end: the footer of a TGA file
+HEAD_BYTES = 512  # at the beginning of a file: enough for every kind below
+TAIL_BYTES = 26  # at its end: the footer of a TGA file
 
 READ = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "AVIF", "JPEG2000")  # as Pillow names them
-EXTENSIONS = (  # of files that somebody means as images, whatever is in them
+EXTENSIONS = (  # of files that are meant as images, whatever their content
     ".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .avif .avifs .jp2 .j2k .jpf "
     ".jpx .heic .heif .jxl .psd .exr .hdr .pfm .pam .ico .cur .icns .svg .eps .cr2 .cr3 .nef .arw .dng .orf .rw2 .raf"
 ).split()
@@ -43,7 +43,7 @@ _BRANDS = {
     b"avif": "AVIF", b"avis": "AVIF", b"heic": "a HEIC picture", b"heix": "a HEIC picture", b"heif": "a HEIC picture",
     b"hevc": "a HEIC picture", b"mif1": "a HEIC picture", b"msf1": "a HEIC picture", b"crx ": "a camera's raw file",
 }  # fmt: skip
-_OTHER_FILES = (  # what turns up under an image's name
+_OTHER_FILES = (  # other kinds that turn up under an image's name
     (b"%PDF", "a PDF document"),
     (b"PK\3\4", "a zip file"),
     (b"\x1f\x8b", "a gzip file"),
@@ -74,7 +74,7 @@ def sniff(head: bytes, tail: bytes = b"") -> str | None:
 
 
 def picture_not_read(head: bytes) -> str | None:
-    """What picture this is, where it is one of a kind that is not read: `a HEIC picture`."""
+    """The kind of a picture that is not read, as `a HEIC picture`; None for any other file."""
     for magic, kind in _OTHER_PICTURES:
         if head.startswith(magic):
             return kind
@@ -91,7 +91,7 @@ def picture_not_read(head: bytes) -> str | None:
 
 
 def what_else(head: bytes) -> str:
-    """What a file is that is no picture, for a person."""
+    """The kind of a file that is no picture, in words."""
     if not head:
         return "empty"
     for magic, kind in _OTHER_FILES:
@@ -108,7 +108,7 @@ def what_else(head: bytes) -> str:
 
 
 def _brand(head: bytes) -> str | None:
-    """The first known brand of an ISO media file (HEIF and its kin)."""
+    """The first known brand of an ISO media file (HEIF and related ones)."""
     if head[4:8] != b"ftyp":
         return None
     size = min(int.from_bytes(head[:4], "big"), len(head))

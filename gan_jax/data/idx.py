@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its kin: two files a split, plain or compressed (.gz, .xz)."""
+"""The idx format of MNIST and similar sets: two files a split, plain or compressed (.gz, .xz)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 from gan_jax.data.images import DataError, Images, from_arrays
 from gan_jax.data.limits import check_unpacked
 
-SPLITS = {"train": ("train",), "test": ("t10k", "test")}  # split -> how its file names begin
+SPLITS = {"train": ("train",), "test": ("t10k", "test")}  # split -> prefixes of its file names
 
 
 def read_idx(folder: Any, split: str = "train", name: str | None = None) -> Images:
     """Reads the images and labels of one split from a folder of idx files.
 
     Args:
-      folder: a path (or resource) with e.g. `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; names of
-        classes may stand in `classes.txt` beside them, one a line.
+      folder: a path (or resource) with e.g. `train-images-idx3-ubyte.gz` and `train-labels-idx1-ubyte.gz`; its
+        `classes.txt` may hold names of classes, one a line.
       split: "train" or "test" (whose files may begin with t10k).
-      name: what to call the set.
+      name: of the set.
     """
     if split not in SPLITS:
         raise DataError(f"{folder} has no split {split!r}; use train or test")
@@ -45,14 +45,14 @@ def has_idx(names: Any) -> bool:
 
 
 def _find(files: dict[str, Any], folder: Any, split: str, what: str) -> Any:
-    found = [f for f in sorted(files) if f.startswith(SPLITS[split]) and f"-{what}" in f and "ubyte" in f]
-    if not found:
+    matches = [f for f in sorted(files) if f.startswith(SPLITS[split]) and f"-{what}" in f and "ubyte" in f]
+    if not matches:
         raise DataError(f"{folder} has no idx file {SPLITS[split][0]}-{what}-idx{'31'[what == 'labels']}-ubyte[.gz]")
-    return files[found[0]]
+    return files[matches[0]]
 
 
 def _read(file: Any, dims: int) -> np.ndarray:
-    """One idx file of unsigned bytes with so many dimensions."""
+    """The array in an idx file of unsigned bytes with `dims` dimensions."""
     try:
         if not file.is_file():
             raise DataError(f"{file} is not a regular file")
@@ -70,8 +70,8 @@ def _read(file: Any, dims: int) -> np.ndarray:
     except (OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if len(body) != size:
-        held = "more" if len(body) > size else len(body)
-        raise DataError(f"{file}: the header declares {size} bytes {list(shape)}, the file holds {held}")
+        count = "more" if len(body) > size else len(body)
+        raise DataError(f"{file}: the header declares {size} bytes {list(shape)}, the file holds {count}")
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 

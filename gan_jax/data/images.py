@@ -1,4 +1,4 @@
-"""A set of images in memory: what every reader returns and every pipeline takes."""
+"""A set of images in memory: every reader returns one, every pipeline takes one."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class DataError(ValueError):
 class Images:
     """Images `[N, H, W, C]` uint8 (C: 1 grey, 3 RGB, 4 RGBA with straight alpha) and, where known, their labels.
 
-    Labels keep their numbers when classes are left out, so `class_names[labels[i]]` always holds.
+    Labels keep their numbers when classes are left out, so that `class_names[labels[i]]` stays valid.
     """
 
     images: np.ndarray  # [N, H, W, C] uint8
     labels: np.ndarray | None = None  # [N] int32, >= 0
-    name: str = "arrays"  # where they came from, for people
+    name: str = "arrays"  # the source, for people
     class_names: tuple[str, ...] | None = None  # by label
-    notes: tuple[str, ...] = ()  # a sentence for everything that reading lost or left out
+    notes: tuple[str, ...] = ()  # a sentence for each thing that reading lost or left out
     left_out: tuple[tuple[str, str], ...] = ()  # files that could not be read: (name, reason)
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class Images:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of shapes, pixels and labels; neither the name nor the notes count."""
+        """sha256 (hex) of shapes, pixels and labels, without name and notes."""
         labels = "none" if self.labels is None else digest(self.labels)
         return hashlib.sha256(f"{digest(self.images)} {labels}".encode()).hexdigest()
 
@@ -93,7 +93,7 @@ class Images:
         return self.take(np.flatnonzero(np.isin(self.labels, chosen)))  # type: ignore[arg-type]
 
     def class_index(self, name: int | str) -> int:
-        """The label of a class given by its name or, where no class is called so, by its label."""
+        """The label of a class, by its name or, where no class has that name, by its label."""
         return class_index(name, self.class_names, self.name)
 
 
@@ -109,32 +109,32 @@ def choose_classes(
       where: the set, for errors.
     """
     classes = list(classes)
-    wanted = [class_index(c, class_names, where) for c in classes]
+    chosen = [class_index(c, class_names, where) for c in classes]
     if labels is None:
         raise DataError(f"{where} has no labels to choose classes by; leave data.classes out")
     present = np.unique(labels).tolist()
-    for i, label in enumerate(wanted):
+    for i, label in enumerate(chosen):
         if label not in present:
-            known = _classes(present, class_names if isinstance(classes[i], str) else None)
-            raise DataError(f"{where} has no image of class {classes[i]}; it has {known}")
-        if label in wanted[:i]:
+            available = _classes(present, class_names if isinstance(classes[i], str) else None)
+            raise DataError(f"{where} has no image of class {classes[i]}; it has {available}")
+        if label in chosen[:i]:
             raise DataError(f"class {classes[i]} is named twice in data.classes; name each class once")
-    if not wanted:
+    if not chosen:
         raise DataError(f"{where}: no class chosen; leave classes out for all")
-    return wanted
+    return chosen
 
 
 def class_index(name: int | str, class_names: Sequence[str] | None, where: str) -> int:
-    """The label of a class given by its name (a whole number may be one) or, where no class is called so, by its label."""
+    """The label of a class, by its name (which may be a whole number) or, where no class has that name, by its label."""
     names = list(class_names or ())
     text = str(name)
     if text in names:
         return names.index(text)
     number = whole_number(text)
     if number is None:
-        known = f"its classes are {', '.join(names)}" if names else "it has no class names, use label numbers"
-        raise DataError(f"{where} has no class {name!r}{did_you_mean(text, names)}; {known}")
-    numbers = [whole_number(known) for known in names]
+        hint = f"its classes are {', '.join(names)}" if names else "it has no class names, use label numbers"
+        raise DataError(f"{where} has no class {name!r}{did_you_mean(text, names)}; {hint}")
+    numbers = [whole_number(class_name) for class_name in names]
     if names and None not in numbers:  # 2 is the class that is called 02, never the third one
         if numbers.count(number) != 1:
             raise DataError(f"{where} has no class called {name}; its classes are {', '.join(names)}")
@@ -173,7 +173,7 @@ def from_arrays(
 
 
 def describe(images: Images) -> dict[str, Any]:
-    """What a set holds, as JSON values: name, count, size, channels, images per class, pixel mean, fingerprint."""
+    """The facts of a set as JSON values: name, count, size, channels, images per class, pixel mean, fingerprint."""
     counts = None
     if images.labels is not None:
         numbers, sizes = np.unique(images.labels, return_counts=True)
@@ -199,7 +199,7 @@ def _describe(value: Any) -> str:
 
 
 def _classes(labels: Sequence[int], names: Sequence[str] | None) -> str:
-    """The classes of a set: labels, and names where there are any."""
+    """The classes of a set as text: their names, or their labels where there are no names."""
     if names:
         return ", ".join(names[label] for label in labels[:20]) + (" ..." if len(labels) > 20 else "")
     return ", ".join(map(str, labels)) if len(labels) <= 20 else f"{labels[0]} .. {labels[-1]}"

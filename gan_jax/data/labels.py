@@ -6,9 +6,9 @@
 | `labels.json` | `{"file": label}` |
 | `dataset.json` | `{"labels": [["file", label], ...]}` or `{"labels": null}`, as StyleGAN's tools write it |
 
-A label is a whole number from 0 (`2`, `"2"` and `2.0` are the same one), or in all rows a name. Names are numbered in natural
-order: whole numbers by their value, so that class folders 0 .. 11 are the labels 0 .. 11; other names with the numbers in
-them by their value (`cat2` before `cat10`).
+A label is a whole number from 0 (`2`, `"2"` and `2.0` are equal), or else all labels are names. Names are numbered in
+natural order: numbers in a name count by their value. So class folders 0 .. 11 are the labels 0 .. 11, and `cat2` comes
+before `cat10`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ LABEL_FILES = ("labels.csv", "labels.json", "dataset.json")
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Labels `[N]` int32 of images and the names of the classes, None where there are none; what is to be said of them."""
+    """The labels of images."""
 
-    labels: np.ndarray | None = None
-    class_names: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
+    labels: np.ndarray | None = None  # [N] int32; None = no labels
+    class_names: tuple[str, ...] | None = None  # by label; None = no names
+    notes: tuple[str, ...] = ()  # sentences about them
 
 
 def find_labels(
-    root: str, images: Sequence[str], names: Sequence[str], read: Callable[[str], bytes], others: Sequence[str] = ()
+    root: str, images: Sequence[str], names: Sequence[str], read: Callable[[str], bytes], optional: Sequence[str] = ()
 ) -> Labels:
     """The labels of these images and the names of the classes.
 
@@ -49,25 +49,25 @@ def find_labels(
       images: files that have labels.
       names: all files, among them label files.
       read: gives the bytes of a file.
-      others: files that may be labelled and need not be: those that cannot be read as images.
+      optional: files that may have a label but need none: those that cannot be read as images.
 
     Raises:
       DataError: two label files, one that cannot be read, an image without a label, a label without an image.
     """
-    found = [name for name in LABEL_FILES if name in names]
-    if len(found) > 1:
-        raise DataError(f"{root} holds {found[0]} and {found[1]}; keep one of the two")
+    label_files = [name for name in LABEL_FILES if name in names]
+    if len(label_files) > 1:
+        raise DataError(f"{root} holds {label_files[0]} and {label_files[1]}; keep one of the two")
     nested = [name for name in names if "/" in name and name.rsplit("/", 1)[1] in LABEL_FILES]
     notes = [
         f"{name} lies in a subfolder and is not read; labels stand in one file beside all folders"
         for name in nested[:3]
     ]
-    if found:
-        where = f"{root}/{found[0]}"
-        rows = _parse(found[0], read(found[0]), where, {*images, *others})
+    if label_files:
+        where = f"{root}/{label_files[0]}"
+        rows = _parse(label_files[0], read(label_files[0]), where, {*images, *optional})
         if rows is None:
-            return Labels(notes=(*notes, f"{found[0]} says that there are no labels"))
-        return _with(_numbers(_of_images(rows, images, others, where), images, where), notes)
+            return Labels(notes=(*notes, f"{label_files[0]} says that there are no labels"))
+        return _with(_numbers(_of_images(rows, images, optional, where), images, where), notes)
     folders = [name.split("/")[0] if "/" in name else None for name in images]
     if not any(folders):
         return Labels(notes=tuple(notes))
@@ -75,7 +75,7 @@ def find_labels(
         loose = images[folders.index(None)]
         folder = next(filter(None, folders))
         raise DataError(f"{root}/{loose} lies beside the class folder {folder!r}; move it into one, or add labels.csv")
-    notes += _odd_folders(root, images, folders, others)  # type: ignore[arg-type]
+    notes += _odd_folders(root, images, folders, optional)  # type: ignore[arg-type]
     return _with(_named(folders, "class folders"), notes)  # type: ignore[arg-type]
 
 
@@ -88,8 +88,8 @@ def _with(labels: Labels, notes: Sequence[str]) -> Labels:
     return dataclasses.replace(labels, notes=(*notes, *labels.notes))
 
 
-def _odd_folders(root: str, images: Sequence[str], folders: Sequence[str], others: Sequence[str]) -> list[str]:
-    """What is odd about class folders: splits taken for classes, classes one folder deeper, folders without an image."""
+def _odd_folders(root: str, images: Sequence[str], folders: Sequence[str], optional: Sequence[str]) -> list[str]:
+    """Sentences about odd class folders: splits read as classes, classes one folder deeper, folders without an image."""
     notes = []
     kinds = set(folders)
     deeper = sorted({name.split("/")[1] for name in images if name.count("/") > 1}, key=natural)
@@ -103,7 +103,7 @@ def _odd_folders(root: str, images: Sequence[str], folders: Sequence[str], other
         )
     elif len(kinds) == 1 and deeper:
         notes.append(f"all images lie below the one folder {folders[0]!r}, which is the only class{within}")
-    if empty := sorted({name.split("/")[0] for name in others if "/" in name} - kinds, key=natural):
+    if empty := sorted({name.split("/")[0] for name in optional if "/" in name} - kinds, key=natural):
         notes.append(f"no image of the folder(s) {', '.join(empty)} can be read: they are no classes")
     return notes
 
@@ -144,7 +144,7 @@ def _parse_csv(text: str, where: str, files: set[str]) -> list[tuple[str, Any]]:
     delimiter = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows = [(number, row) for number, row in enumerate(reader, 1) if any(cell.strip() for cell in row)]
-    if rows and len(rows[0][1]) == 2:  # a header is what names no file, and is called so
+    if rows and len(rows[0][1]) == 2:  # a header names no file, and has one of the usual titles
         file, label = (cell.strip() for cell in rows[0][1])
         if _tidy(file, files) not in files and (file.lower() in _FILE_HEADS or label.lower() in _LABEL_HEADS):
             rows = rows[1:]
@@ -158,10 +158,10 @@ _FILE_HEADS = ("file", "filename", "file_name", "image", "img", "path", "name", 
 _LABEL_HEADS = ("label", "labels", "class", "target", "category", "class_id", "label_id")
 
 
-def _of_images(rows: list[tuple[str, Any]], images: Sequence[str], others: Sequence[str], where: str) -> list[Any]:
+def _of_images(rows: list[tuple[str, Any]], images: Sequence[str], optional: Sequence[str], where: str) -> list[Any]:
     """The label of every image, in the order of the images."""
     labels: dict[str, Any] = {}
-    known = {*images, *others}
+    known = {*images, *optional}
     for file, label in rows:
         file = _tidy(file, known)
         if file in labels:
@@ -177,7 +177,7 @@ def _of_images(rows: list[tuple[str, Any]], images: Sequence[str], others: Seque
 
 
 def _tidy(file: str, known: set[str]) -> str:
-    """A file's name as folders are read: with slashes, and without `./` before it."""
+    """A file's name as `Files` spells it: with slashes, and without a leading `./`."""
     if file in known:
         return file
     return re.sub(r"^(\./)+", "", file.replace("\\", "/"))
@@ -185,26 +185,26 @@ def _tidy(file: str, known: set[str]) -> str:
 
 def _numbers(labels: Sequence[Any], images: Sequence[str], where: str) -> Labels:
     """Labels as int32 and, where they are names, the names in natural order."""
-    whole = [_whole(label) for label in labels]
+    numbers = [_whole(label) for label in labels]
     named = [isinstance(label, str) and label != "" for label in labels]
-    if all(named) and None in whole:
+    if all(named) and None in numbers:
         return _named(labels, "labels")
-    for image, label, number in zip(images, labels, whole, strict=True):
+    for image, label, number in zip(images, labels, numbers, strict=True):
         if number is None or not 0 <= number < 2**31:
             hint = ""
             if isinstance(label, list):
                 hint = "; a vector (one-hot or several attributes) is no class, write the number of its class"
-            shown = _short(label if number is None else number)
+            text = _short(label if number is None else number)
             raise DataError(
-                f"{where}: the label of {image!r} is {shown}; use whole numbers from 0, or names for all{hint}"
+                f"{where}: the label of {image!r} is {text}; use whole numbers from 0, or names for all{hint}"
             )
-    numbers = np.array(whole, np.int32)
-    note = gap_note(numbers)
-    return Labels(numbers, None, (note,) if note else ())
+    array = np.array(numbers, np.int32)
+    note = gap_note(array)
+    return Labels(array, None, (note,) if note else ())
 
 
 def _whole(label: Any) -> int | None:
-    """The whole number that a label is; None where it is none."""
+    """A label as a whole number; None where it is none."""
     if isinstance(label, str):
         return whole_number(label)
     if isinstance(label, float) and label.is_integer():
@@ -213,7 +213,7 @@ def _whole(label: Any) -> int | None:
 
 
 def _short(value: Any) -> str:
-    """A value for an error, cut where it is long."""
+    """A value as text for an error, cut where it is long."""
     text = (
         f"a number of {value.bit_length()} bits" if isinstance(value, int) and value.bit_length() > 64 else repr(value)
     )

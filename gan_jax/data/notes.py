@@ -1,4 +1,4 @@
-"""Sentences about what reading images lost or left out."""
+"""Sentences about things that reading images lost or left out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MOST_NAMED = 10
 
 
 def sentences(facts: Sequence[Facts], shape: Shape, colour: int = 0) -> tuple[str, ...]:
-    """One sentence for everything that decoding these files and bringing them to a shape loses or invents.
+    """A sentence for each thing that decoding files and bringing them to a shape loses or adds.
 
     Args:
       facts: of each file.
-      shape: what they are brought to.
-      colour: how many have colour, where they become grey.
+      shape: that the images get.
+      colour: number of images with colour, where they become grey.
     """
     out = [*depth_sentences(facts)]
     total = len(facts)
@@ -37,7 +37,7 @@ def sentences(facts: Sequence[Facts], shape: Shape, colour: int = 0) -> tuple[st
 
 
 def depth_sentences(facts: Sequence[Facts]) -> list[str]:
-    """What happens to more than 8 bits a channel."""
+    """Sentences about files of more than 8 bits a channel."""
     deep = [f for f in facts if f.depth > 8]
     if not deep:
         return []
@@ -45,16 +45,16 @@ def depth_sentences(facts: Sequence[Facts]) -> list[str]:
     text = f"{of(len(deep), len(facts), 'have', 'has')} {bits} bits a channel, rounded to 8"
     bright = max((f.brightest for f in deep if f.brightest is not None), default=65535)
     if bright < 65536 // 4:
-        left = max(1, int(np.ceil(np.log2(bright * 255 / 65535 + 1))))
+        bits_left = max(1, int(np.ceil(np.log2(bright * 255 / 65535 + 1))))
         text += (
             f"; their brightest value is {bright / 655.35:.2g} % of the range (as of a 12-bit camera in a 16-bit file), so "
-            f"about {left} bits are left of them: stretch their values first"
+            f"about {bits_left} bits are left of them: stretch their values first"
         )
     return [text]
 
 
 def array_sentences(pixels: np.ndarray, shape: Shape) -> tuple[str, ...]:
-    """The same of images `[N, H, W, C]` in memory."""
+    """A sentence for each thing that bringing images `[N, H, W, C]` in memory to a shape loses or adds."""
     n, h, w, c = pixels.shape
     colour = sum(map(has_colour, pixels)) if shape.channels == 1 else 0
     alpha = int((pixels[..., 3].reshape(n, -1) < 255).any(1).sum()) if c == 4 and shape.channels in (1, 3) else 0
@@ -62,10 +62,10 @@ def array_sentences(pixels: np.ndarray, shape: Shape) -> tuple[str, ...]:
 
 
 def left_out_text(left_out: Sequence[tuple[str, str]], most: int | None = _MOST_NAMED) -> str:
-    """`a.jpg is not a readable image: it is empty; b.png is a FIFO, not a regular file`; a count of the others."""
-    shown = left_out if most is None else left_out[:most]
-    more = f"; and {len(left_out) - len(shown)} more" if len(shown) < len(left_out) else ""
-    return "; ".join(f"{printable(name)} {reason}" for name, reason in shown) + more
+    """Files left out with their reasons, and the number of those not named: `a.jpg is empty; b.png ..; and 3 more`."""
+    named = left_out if most is None else left_out[:most]
+    more = f"; and {len(left_out) - len(named)} more" if len(named) < len(left_out) else ""
+    return "; ".join(f"{printable(name)} {reason}" for name, reason in named) + more
 
 
 def printable(name: str) -> str:

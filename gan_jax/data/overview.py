@@ -1,4 +1,4 @@
-"""What a data set holds, without bringing it to a shape: of files the headers are read, and nothing else unless asked."""
+"""A survey of a data set in its original shapes. Of files, only the headers are read unless all is to be decoded."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What a data set holds.
+    """The contents of a data set.
 
     Attributes:
       name: the spec.
       count: images that can be read.
-      sizes: images of each (width, height), px, turned as the camera says.
-      modes: images of each mode, as Pillow names them.
+      sizes: number of images of each (width, height), px, turned by the camera's orientation tag.
+      modes: number of images of each mode, as Pillow names them.
       kinds: files of each kind (PNG, JPEG, ...); empty where there are no files.
       channels: 1 if all are grey, else 3; transparency is `alpha`.
       alpha: whether any may have transparency.
       resolution: the median of the shorter sides, px.
       depth: the most bits a channel, 8 or more.
       class_names: by label, where classes have names.
-      classes: (label, name, images) of each class, in the order of labels; the name is the label where there is none.
+      classes: (label, name, images) of each class, in the order of labels; the label is its name where it has none.
       left_out: files that cannot be read: (name, reason).
-      others: files that nobody means as images, by their ending.
-      whole: whether damage behind headers would have been found, so that `count` is what a reader finds.
+      other_files: number of files that are not meant as images, by their ending.
+      whole: whether every file was decoded, so that damage behind headers is known and `count` is final.
       notes: sentences about labels, depth and files left out.
     """
 
@@ -65,25 +65,25 @@ class Survey:
     class_names: tuple[str, ...] | None = None
     classes: tuple[tuple[int, str, int], ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
-    others: Counter[str] = dataclasses.field(default_factory=Counter)
+    other_files: Counter[str] = dataclasses.field(default_factory=Counter)
     notes: tuple[str, ...] = ()
     whole: bool = True
 
 
-WHOLE_PX = 500_000_000  # pixels of files that are decoded for their number alone: some seconds
+WHOLE_PX = 500_000_000  # most pixels of files that are decoded only to be counted: some seconds
 
 
 def survey(
     spec: Any, classes: Iterable[int | str] | None = None, bad: Bad = "skip", *, whole: bool | None = False
 ) -> Survey:
-    """Says what a data set holds.
+    """Surveys a data set.
 
     Args:
-      spec: what `load` takes.
+      spec: as for `load`.
       classes: names or labels of the classes to count; None for all.
       bad: "fail" refuses files that cannot be read, with all their names.
-      whole: decode every file, so that damage behind a header is found, too; None where they have `WHOLE_PX` pixels
-        together at most.
+      whole: decode every file, so that damage behind a header is found, too; None decodes them if they have at most
+        `WHOLE_PX` pixels together.
 
     Raises:
       DataError: nothing can be read, labels that do not fit the images, or a class that is not there.
@@ -107,21 +107,21 @@ def survey(
 def _of_files(files: Files, name: str, classes: Iterable[int | str] | None, bad: Bad, whole: bool | None) -> Survey:
     listing = list_images(files)
     images, labels = chosen_images(listing, classes, name)
-    found = list(read_headers(files, images, whole=bool(whole)))
+    headers = list(read_headers(files, images, whole=bool(whole)))
     if whole is None:
-        whole = sum(fact.width * fact.height for _, fact in found if not isinstance(fact, BadImage)) <= WHOLE_PX
-        found = list(read_headers(files, images, whole=True)) if whole else found
-    kept = [i for i, (_, fact) in enumerate(found) if not isinstance(fact, BadImage)]
-    facts = [fact for _, fact in found if not isinstance(fact, BadImage)]
-    left_out = [*listing.left_out, *((file, fact.reason) for file, fact in found if isinstance(fact, BadImage))]
+        whole = sum(fact.width * fact.height for _, fact in headers if not isinstance(fact, BadImage)) <= WHOLE_PX
+        headers = list(read_headers(files, images, whole=True)) if whole else headers
+    readable = [i for i, (_, fact) in enumerate(headers) if not isinstance(fact, BadImage)]
+    facts = [fact for _, fact in headers if not isinstance(fact, BadImage)]
+    left_out = [*listing.left_out, *((file, fact.reason) for file, fact in headers if isinstance(fact, BadImage))]
     left_out.sort()
     refuse(left_out, bad, files.root)
     if not facts:
         raise DataError(no_images(left_out, files.root))
     notes = (*listing.labels.notes, *sentences(facts, Shape()))
     return _make(
-        name, facts, None if labels is None else labels[kept], listing.labels.class_names, tuple(left_out),
-        suffixes(listing.others), notes, Counter(f.kind for f in facts), whole,
+        name, facts, None if labels is None else labels[readable], listing.labels.class_names, tuple(left_out),
+        suffixes(listing.other_files), notes, Counter(f.kind for f in facts), whole,
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def _of_images(images: Images) -> Survey:
 
 def _make(
     name: str, facts: list[Facts], labels: np.ndarray | None, class_names: tuple[str, ...] | None,
-    left_out: tuple[tuple[str, str], ...], others: Counter[str], notes: tuple[str, ...], kinds: Counter[str],
+    left_out: tuple[tuple[str, str], ...], other_files: Counter[str], notes: tuple[str, ...], kinds: Counter[str],
     whole: bool = True,
 ) -> Survey:  # fmt: skip
     classes = ()
@@ -165,7 +165,7 @@ def _make(
         class_names=class_names,
         classes=classes,
         left_out=left_out,
-        others=others,
+        other_files=other_files,
         notes=notes,
         whole=whole,
     )
@@ -180,46 +180,46 @@ def inspect_source(
     bad: Bad = "skip",
     classes: Iterable[int | str] | None = None,
 ) -> tuple[dict[str, Any], Images | None]:
-    """What a data set holds and what training does with it, as JSON values; and its images where they are of one shape.
+    """The contents of a data set and their use in training, as JSON values; and its images where they have one shape.
 
-    Every file is decoded, so that all that is damaged is named.
+    Every file is decoded, so that every damaged one is named.
 
     Args:
-      spec: what `load` takes.
-      resolution, channels, fit: what the images are brought to; None keeps what they have.
+      spec: as for `load`.
+      resolution, channels, fit: of the images in training; None keeps what they have.
       bad: skip files that cannot be read, or fail with all their names.
       classes: names or labels of the classes; None for all.
     """
     classes = None if classes is None else tuple(classes)
-    found = survey(spec, classes, bad)
+    contents = survey(spec, classes, bad)
     images = None
-    (width, height), _ = found.sizes.most_common(1)[0]
-    pixels = (resolution**2 if resolution else width * height) * found.count * (channels or found.channels)
-    if (resolution or len(found.sizes) == 1) and pixels <= _MOST_PIXEL_BYTES:
+    (width, height), _ = contents.sizes.most_common(1)[0]
+    pixels = (resolution**2 if resolution else width * height) * contents.count * (channels or contents.channels)
+    if (resolution or len(contents.sizes) == 1) and pixels <= _MOST_PIXEL_BYTES:
         try:
             images = load(spec, resolution=resolution, channels=channels, classes=classes, fit=fit, bad=bad)
         except DataError:
-            if found.left_out or len(found.modes) < 2:
+            if contents.left_out or len(contents.modes) < 2:
                 raise  # else grey and colour, which are one set only at a number of channels
-    if images is None or len(images) != found.count:
-        found = survey(spec, classes, bad, whole=True)
+    if images is None or len(images) != contents.count:
+        contents = survey(spec, classes, bad, whole=True)
     facts: dict[str, Any] = {
-        "name": found.name,
-        "images": found.count,
+        "name": contents.name,
+        "images": contents.count,
         "height": None,
         "width": None,
-        "channels": found.channels,
-        "sizes": {f"{w} x {h}": n for (w, h), n in found.sizes.most_common()},
-        "modes": dict(found.modes.most_common()),
-        "kinds": dict(found.kinds.most_common()),
-        "bits": found.depth,
-        "transparency": found.alpha,
-        "classes": {name: n for _, name, n in found.classes} or None,
-        "labels": [{"label": label, "name": name, "images": n} for label, name, n in found.classes],
-        "left_out": [{"file": file, "reason": reason} for file, reason in found.left_out],
-        "other_files": dict(found.others.most_common()),
-        "notes": list(found.notes),
-        "use": usage(found, Shape(resolution, channels, fit)),
+        "channels": contents.channels,
+        "sizes": {f"{w} x {h}": n for (w, h), n in contents.sizes.most_common()},
+        "modes": dict(contents.modes.most_common()),
+        "kinds": dict(contents.kinds.most_common()),
+        "bits": contents.depth,
+        "transparency": contents.alpha,
+        "classes": {name: n for _, name, n in contents.classes} or None,
+        "labels": [{"label": label, "name": name, "images": n} for label, name, n in contents.classes],
+        "left_out": [{"file": file, "reason": reason} for file, reason in contents.left_out],
+        "other_files": dict(contents.other_files.most_common()),
+        "notes": list(contents.notes),
+        "use": usage(contents, Shape(resolution, channels, fit)),
         "mean": None,
         "fingerprint": None,
     }
@@ -230,46 +230,46 @@ def inspect_source(
     return facts, images
 
 
-_MOST_PIXEL_BYTES = 1 << 32  # a set that is read whole for its fingerprint
+_MOST_PIXEL_BYTES = 1 << 32  # of the largest set that is read for its fingerprint
 
 
-def usage(found: Survey, shape: Shape) -> dict[str, str]:
-    """What training and transfer do with a set, a sentence each: channels, size, fit, classes.
+def usage(contents: Survey, shape: Shape) -> dict[str, str]:
+    """How training and transfer use a set, a sentence each: channels, size, fit, classes.
 
     Args:
-      found: the set.
-      shape: what was asked for; where it leaves the size open, a power of two is taken as an example.
+      contents: of the set.
+      shape: of the images in training; where it has no resolution, a power of two is the example.
     """
-    channels = shape.channels or found.channels
-    example = shape.resolution or min(256, max(16, 1 << (found.resolution.bit_length() - 1)))
+    channels = shape.channels or contents.channels
+    example = shape.resolution or min(256, max(16, 1 << (contents.resolution.bit_length() - 1)))
     colours = {1: "grey", 3: "colour", 4: "colour and transparency"}
     words = f"{channels} ({colours[channels]})"
     if shape.channels is None:
         words += ", unless --data.channels says otherwise"
-    if found.alpha and channels < 4:
+    if contents.alpha and channels < 4:
         words += "; transparency is laid on white (--data.channels 4 keeps it)"
-    if channels == 1 and found.channels == 3:
+    if channels == 1 and contents.channels == 3:
         words += "; colour is lost (--data.channels 3 keeps it)"
-    scales = [(shape_scale(example, shape.fit, size), n) for size, n in found.sizes.items()]
+    scales = [(shape_scale(example, shape.fit, size), n) for size, n in contents.sizes.items()]
     smaller, same = sum(n for s, n in scales if s < 1), sum(n for s, n in scales if s == 1)
-    larger = found.count - smaller - same
+    larger = contents.count - smaller - same
     size = (
         f"the network's, in transfer the source's (--net.resolution); at {example} px {smaller:,} are reduced, "
         f"{same:,} kept, {larger:,} enlarged"
     )
-    oblong = sum(n for (w, h), n in found.sizes.items() if w != h)
+    oblong = sum(n for (w, h), n in contents.sizes.items() if w != h)
     how = {"crop": "cut to the centre", "pad": "padded with black", "stretch": "stretched"}
     fits = "all are square"
     if oblong:
-        others = " or ".join(name for name in how if name != shape.fit)
-        fits = f"{of(oblong, found.count)} not square: {how[shape.fit]} (--data.fit {others} for another way)"
+        alternatives = " or ".join(name for name in how if name != shape.fit)
+        fits = f"{of(oblong, contents.count)} not square: {how[shape.fit]} (--data.fit {alternatives} for another way)"
     classes = "no labels: an unconditional network"
-    if found.classes:
-        n = len(found.classes)
+    if contents.classes:
+        n = len(contents.classes)
         classes = f"{n} classes, used by a network of --net.num-classes {n}; --data.classes chooses by name or label"
     return {"channels": words, "size": size, "fit": f"{shape.fit}; {fits}", "classes": classes}
 
 
 def shape_scale(resolution: int, fit: Fit, size: tuple[int, int]) -> float:
-    """How much larger an image of (width, height) becomes at a resolution."""
+    """The factor by which an image of (width, height) grows at a resolution."""
     return Shape(resolution, fit=fit).scale(size[1], size[0])

@@ -1,8 +1,8 @@
 """Grain pipelines: endless shuffled batches whose position can be saved, restored and checked.
 
-The order is one endless global stream: epoch after epoch, each shuffled anew by the seed, and a coin per sample for
-mirroring. Process p of P takes the p-th of P equal parts of each batch, so that all processes' k-th batches, one after
-the other, are the same whatever P is, and a position is one number: how many batches were taken.
+The order is one endless global stream of epochs. The seed shuffles each epoch differently, and draws for each sample
+whether it is mirrored. Process p of P takes the p-th of P equal parts of each batch, so that the k-th batches of all
+processes together do not depend on P. A position is one number: the batches taken so far.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gan_jax.seeds import SeedError, word_of
 Batch = dict[str, np.ndarray]  # {"image": uint8 [B, H, W, C], "label": int32 [B]}
 
 _CURSOR_VERSION = 1
-_ORDER_SAMPLES = 64  # how much of the global order a cursor's hash covers
+_ORDER_SAMPLES = 64  # positions of the global order that a cursor's hash covers
 
 
 class CursorError(DataError):
@@ -69,26 +69,26 @@ class Pipeline(Iterator[Batch]):
         return iter(stream)
 
     def cursor(self) -> dict[str, Any]:
-        """Where the pipeline stands and what it is, as JSON values: the next batch comes after it."""
+        """The position and the identity of the pipeline, as JSON values; the next batch comes after it."""
         return {"version": _CURSOR_VERSION, "batches": self._taken, **self._identity}
 
     def restore(self, cursor: dict[str, Any]) -> None:
-        """Goes to a cursor's position: the next batch is the one that would have followed there, bit for bit.
+        """Goes to a cursor's position: the next batch is exactly the one that followed there.
 
         Raises:
-          CursorError: the cursor is of another source, seed, pipeline or order; nothing is changed then.
+          CursorError: the cursor is of another source, seed, pipeline or order; the pipeline stays where it is.
         """
         if not isinstance(cursor, dict) or cursor.get("version") != _CURSOR_VERSION:
             raise CursorError(f"not a data cursor of version {_CURSOR_VERSION}: {str(cursor)[:100]}")
-        taken = cursor.get("batches")
-        if not isinstance(taken, int) or isinstance(taken, bool) or taken < 0:
-            raise CursorError(f"the data cursor's position is {taken!r}, not a number of batches")
+        batches = cursor.get("batches")
+        if not isinstance(batches, int) or isinstance(batches, bool) or batches < 0:
+            raise CursorError(f"the data cursor's position is {batches!r}, not a number of batches")
         old, new = _flat(cursor), _flat(self._identity)
         differing = [f"{key}: {old.get(key)!r} -> {value!r}" for key, value in new.items() if old.get(key) != value]
         if differing:
             raise CursorError(f"the data cursor belongs to another pipeline ({'; '.join(differing)})")
         self.close()
-        self._taken = taken
+        self._taken = batches
 
     def close(self) -> None:
         """Ends worker threads and processes; the next batch would start them again."""
@@ -113,16 +113,16 @@ def make_pipeline(
     """Makes an endless pipeline of `{"image": [batch / process_count, H, W, C] uint8, "label": [...] int32}`.
 
     Args:
-      source: `Images`, a `TfdsSource` (decoded as it goes), or whatever `load` takes; absent labels are 0.
+      source: `Images`, a `TfdsSource` (decoded as needed), or any spec of `load`; absent labels are 0.
       batch: images in a batch, over all processes.
       seed: of the order and of mirroring; 0 .. 2^64 - 1.
-      process_index: which part of each batch this process gets.
-      process_count: over how many processes a batch is divided.
+      process_index: number of this process, and of its part of each batch.
+      process_count: number of processes that share a batch.
       mirror: whether each image is flipped left to right with probability 1/2.
       resolution: height and width to resize to, px; None keeps the source's.
       channels: 1, 3 or 4 to convert to; None keeps the source's.
       fit: crop, pad or stretch images that are not square, where a resolution is given.
-      workers: processes that prepare batches; 0 does it in a thread of this one (right for sets in memory).
+      workers: processes that prepare batches; 0 = a thread of this process (right for sets in memory).
     """
     grain = require("grain", extra="data")
     if batch < 1 or process_count < 1 or batch % process_count:
@@ -155,7 +155,7 @@ def make_pipeline(
 
 
 class _Fetch:
-    """Positions and coins `[B, 2]` to a part of a batch; a class, since worker processes must be able to receive it."""
+    """Reads a part of a batch from (position, mirrored) rows `[B, 2]`; a class, so that worker processes can receive it."""
 
     def __init__(self, source: Images | TfdsSource, shape: Shape, part: slice):
         self._source = source

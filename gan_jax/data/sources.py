@@ -1,4 +1,4 @@
-"""`load`: one spec string, or arrays, to a set of images in memory.
+"""`load`: a set of images in memory from a spec string or arrays.
 
 | spec | what is read |
 |---|---|
@@ -42,17 +42,17 @@ def load(
     bad: Bad = "skip",
     crop: bool = False,
 ) -> Images:
-    """Loads a whole set into memory: images `[N, resolution, resolution, channels]` uint8 and labels.
+    """Loads a set into memory: images `[N, resolution, resolution, channels]` uint8 and labels.
 
-    Whatever is lost on the way is a sentence of the result's `notes`; files that cannot be read are its `left_out`.
+    The result's `notes` have a sentence for everything that is lost; its `left_out` names files that cannot be read.
 
     Args:
       spec: a spec string (see the module), an `Images`, an array `[N, H, W(, C)]` uint8, or a tuple (images, labels).
       resolution: height and width to resize to, px, anti-aliased; None keeps the source's.
       channels: 1, 3 or 4 to convert to; None keeps the source's.
       classes: class names or labels to keep; None keeps all.
-      fit: what is done to images that are not square where a resolution is given: `crop` cuts the largest centred square
-        out, `pad` pads with black (transparent, where there is alpha), `stretch` stretches.
+      fit: how images that are not square come to a resolution: `crop` cuts the largest centred square out, `pad` pads
+        with black (transparent, where there is alpha), `stretch` stretches.
       bad: `skip` leaves files out that cannot be read, `fail` refuses them, all their names at once.
       crop: make images square by `fit` where no resolution is given, too.
 
@@ -80,7 +80,7 @@ def load(
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is asked of a reader of files."""
+    """The options of a reader of files."""
 
     shape: Shape
     classes: tuple[int | str, ...] | None = None
@@ -88,14 +88,18 @@ class Request:
 
 
 def _meant(path: Path) -> str | None:
-    """The kind that a bare path is of, where there is such a folder or file."""
+    """The kind of spec that a path without a kind stands for; None where there is no such folder or file."""
     if path.is_dir():
         return "folder"
     return path.suffix.lower()[1:] if path.is_file() and path.suffix.lower() in (".zip", ".npz") else None
 
 
 def split_spec(spec: str) -> tuple[str, str]:
-    """`folder:/data/cats` to ("folder", "/data/cats"); an unknown kind is an error that lists the known ones."""
+    """Splits a spec: `folder:/data/cats` into ("folder", "/data/cats").
+
+    Raises:
+      DataError: an unknown kind; the message lists the known ones.
+    """
     kind, colon, rest = spec.partition(":")
     if kind not in KINDS or not colon:
         if (meant := _meant(Path(spec))) is not None:
@@ -108,7 +112,7 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 
 def fit_images(images: Images, shape: Shape) -> Images:
-    """Brings a set to a shape; what that loses is added to its notes."""
+    """Brings a set to a shape; a note is added for everything that this loses."""
     pixels = fit_pixels(images.images, shape)
     if pixels is images.images:
         return images
@@ -117,7 +121,7 @@ def fit_images(images: Images, shape: Shape) -> Images:
 
 
 def open_source(spec: Any) -> Images | TfdsSource:
-    """What a pipeline reads: a TFDS data set is opened and read as it goes, everything else is loaded whole."""
+    """Opens the source of a pipeline: a TFDS data set is read as needed, every other one is loaded into memory."""
     if isinstance(spec, str) and split_spec(spec)[0] == "tfds":
         return open_tfds(split_spec(spec)[1])
     return spec if isinstance(spec, TfdsSource) else load(spec)
@@ -127,33 +131,33 @@ def open_source(spec: Any) -> Images | TfdsSource:
 
 
 def read_embedded(name: str, shape: Shape) -> Images:
-    """A set that is part of this package."""
+    """Reads a set that is part of this package."""
     if name not in EMBEDDED:
         raise DataError(f"no embedded data set {name!r}{did_you_mean(name, EMBEDDED)}; there are {', '.join(EMBEDDED)}")
     return EMBEDDED[name](importlib.resources.files("gan_jax.data") / "embedded" / name)
 
 
 def read_tfds(rest: str, shape: Shape) -> Images:
-    """All of a prepared TFDS data set."""
+    """Reads all of a prepared TFDS data set."""
     return open_tfds(rest).load(shape)
 
 
 def read_folder(rest: str, request: Request) -> Images:
-    """Images below a folder."""
+    """Reads the images below a folder."""
     path = existing(rest, "folder")
     with open_folder(path) as files:
         return read_files(files, f"folder:{path}", request.shape, classes=request.classes, bad=request.bad)
 
 
 def read_zip(rest: str, request: Request) -> Images:
-    """Images in a zip file."""
+    """Reads the images in a zip file."""
     path = existing(rest, "file")
     with open_zip(path) as files:
         return read_files(files, f"zip:{path}", request.shape, classes=request.classes, bad=request.bad)
 
 
 def read_idx_folder(rest: str, shape: Shape) -> Images:
-    """`PATH` or `PATH:SPLIT`."""
+    """Reads one split of a folder of idx files, `PATH` or `PATH:SPLIT`."""
     path, colon, split = rest.rpartition(":")
     if not colon or split not in SPLITS:
         path, split = rest, "train"
@@ -161,7 +165,7 @@ def read_idx_folder(rest: str, shape: Shape) -> Images:
 
 
 def read_npz(rest: str, shape: Shape) -> Images:
-    """Arrays `images` and, where there, `labels`; a file of one array needs no names."""
+    """Reads the arrays `images` and, where there, `labels` of a file; a single array may have any name."""
     path = existing(rest, "file")
     try:
         with path.open("rb") as stream:
@@ -191,28 +195,28 @@ def read_npz(rest: str, shape: Shape) -> Images:
         raise DataError(f"{path} cannot be read as npz: {error}") from error
     except Exception as error:  # zip, zlib, header and size errors of numpy have no common base
         raise DataError(f"{path} cannot be read as npz: {error}") from error
-    found = from_arrays(images, labels, name=f"npz:{path}")
-    note = None if found.labels is None or not len(found) else gap_note(found.labels)
-    return found if note is None else dataclasses.replace(found, notes=(*found.notes, note))
+    loaded = from_arrays(images, labels, name=f"npz:{path}")
+    note = None if loaded.labels is None or not len(loaded) else gap_note(loaded.labels)
+    return loaded if note is None else dataclasses.replace(loaded, notes=(*loaded.notes, note))
 
 
 def existing(path: str, what: str) -> Path:
     """A path that must exist as a "folder" or a "file"."""
-    found = Path(path).expanduser()
-    if what == "folder" and not found.is_dir():
-        raise DataError(f"{found} is {'not a folder' if found.exists() else _absent(found)}; expected a folder")
-    if what == "file" and not found.is_file():
-        raise DataError(f"{found} is {'not a file' if found.exists() else _absent(found)}; expected a file")
-    return found
+    place = Path(path).expanduser()
+    if what == "folder" and not place.is_dir():
+        raise DataError(f"{place} is {'not a folder' if place.exists() else _absent(place)}; expected a folder")
+    if what == "file" and not place.is_file():
+        raise DataError(f"{place} is {'not a file' if place.exists() else _absent(place)}; expected a file")
+    return place
 
 
 def _absent(path: Path) -> str:
-    """`absent`, with what stands beside it under nearly this name."""
+    """`absent`, with the most similar names in its folder."""
     try:
-        beside = [entry.name for entry in path.parent.iterdir()]
+        siblings = [entry.name for entry in path.parent.iterdir()]
     except OSError:
-        beside = []
-    return f"absent{did_you_mean(path.name, beside)}"
+        siblings = []
+    return f"absent{did_you_mean(path.name, siblings)}"
 
 
 def _fashion(folder: Any) -> Images:

@@ -13,7 +13,7 @@ from gan_jax.seeds import SeedError, check_seed
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """A set cut in two: the images to train on, and the others (what an evaluation may compare with)."""
+    """The two parts of a set: the images to train on, and the rest, which an evaluation may compare with."""
 
     chosen: np.ndarray  # [shots] int64, ascending
     rest: np.ndarray  # [n - shots] int64, ascending

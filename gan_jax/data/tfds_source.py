@@ -1,4 +1,4 @@
-"""TFDS data sets prepared as array_record, read at random without TensorFlow; only what is asked for is decoded."""
+"""TFDS data sets prepared as array_record, read by position and without TensorFlow; only the images fetched are decoded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AS_IT_IS = Shape()
 
 
 class TfdsSource:
-    """A split of a TFDS data set, or chosen positions of it: `len`, `fetch`, `take`, `of_classes`, `fingerprint`."""
+    """A split of a TFDS data set, or chosen positions of one: `len`, `fetch`, `take`, `of_classes`, `fingerprint`."""
 
     def __init__(self, data: Any, name: str, indices: np.ndarray | None = None):
         self._data = data  # tfds' data source
@@ -52,18 +52,18 @@ class TfdsSource:
         return images, labels
 
     def _fetch(self, indices: Sequence[int], shape: Shape) -> tuple[np.ndarray, np.ndarray, list[Facts], int]:
-        """What `fetch` gives, what was found in the files, and how many had colour that went."""
+        """The images and labels of `fetch`, the facts of their files, and how many images lost colour."""
         out: list[np.ndarray] = []
         labels = np.zeros(len(indices), np.int32)
         facts: list[Facts] = []
         colour = 0
         for i, example in enumerate(self._examples(indices)):
             where = f"{self.name}, record {self._position(indices[i])}"
-            pixels, found = decode_file(example["image"], where)
+            pixels, file_facts = decode_file(example["image"], where)
             pixels = pixels[None]
             if self.channels:
                 pixels = to_channels(pixels, self.channels)
-            facts.append(found)
+            facts.append(file_facts)
             colour += shape.channels == 1 and has_colour(pixels)
             out.append(fit_pixels(pixels, shape)[0])
             if out[i].shape != out[0].shape:
@@ -82,7 +82,7 @@ class TfdsSource:
         return Images(np.concatenate([images for images, *_ in chunks]), labels, self.name, self.class_names, notes)
 
     def headers(self) -> list[Facts]:
-        """What the header of every image says, without decoding one."""
+        """The header facts of every image; no image is decoded."""
         parts = [range(i, min(i + _CHUNK, len(self))) for i in range(0, len(self), _CHUNK)]
         return [
             read_header(io.BytesIO(example["image"]), f"{self.name}, record {self._position(i)}")
@@ -92,13 +92,13 @@ class TfdsSource:
 
     def take(self, indices: Any) -> TfdsSource:
         """The source with only these positions."""
-        kept = np.asarray([self._position(int(i)) for i in indices], np.int64)
-        return TfdsSource(self._data, self.name, kept)
+        positions = np.asarray([self._position(int(i)) for i in indices], np.int64)
+        return TfdsSource(self._data, self.name, positions)
 
     def of_classes(self, classes: Iterable[int | str]) -> TfdsSource:
         """The source with only these classes; reads all labels, no image."""
-        wanted = choose_classes(classes, self.labels, self.class_names, self.name)
-        return self.take(np.flatnonzero(np.isin(self.labels, wanted)))  # type: ignore[arg-type]
+        numbers = choose_classes(classes, self.labels, self.class_names, self.name)
+        return self.take(np.flatnonzero(np.isin(self.labels, numbers)))  # type: ignore[arg-type]
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -112,7 +112,7 @@ class TfdsSource:
     def fingerprint(self) -> str:
         """sha256 (hex) of the number of records, of the positions chosen, and of up to 64 evenly spaced records.
 
-        A sample, since a large set is never read whole: another set is seen, a single changed record may not be.
+        Only a sample, since a large set is never read completely: another set is detected, one changed record may not be.
         """
         positions = np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED_RECORDS, len(self))).astype(np.int64))
         chosen = b"all" if self._indices is None else self._indices.astype("<i8").tobytes()
@@ -131,7 +131,7 @@ class TfdsSource:
             raise DataError(f"{self.name}: records cannot be read: {error}") from error
 
     def _examples(self, indices: Sequence[int]) -> Iterable[dict[str, Any]]:
-        """Examples whose image is still the bytes of its file."""
+        """Examples, each image as the bytes of its file."""
         tfds = require("tensorflow_datasets", extra="data")
         features = self._data.dataset_info.features
         skip = {"image": tfds.decode.SkipDecoding()}
@@ -143,7 +143,7 @@ class TfdsSource:
 
 
 def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> TfdsSource:
-    """Opens `NAME[:SPLIT]` or `PATH[:SPLIT]` (a prepared version's folder); the split is train unless named.
+    """Opens `NAME[:SPLIT]` or `PATH[:SPLIT]` (the folder of a prepared version); the default split is train.
 
     Names are looked up in `data_dir`, else where TFDS keeps its data: TFDS_DATA_DIR, or ~/tensorflow_datasets.
     """
@@ -159,9 +159,9 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
     place = path if is_path else os.fspath(data_dir or constants.get_default_data_dir())
     try:
         # A set of a name that TFDS knows, in a version that it does not know, would be looked for in TFDS's own version.
-        own = _newest_version(path if is_path else os.path.join(place, name))
-        if is_path or own:
-            data = tfds.builder_from_directory(own or path).as_data_source(split=split)
+        version_folder = _newest_version(path if is_path else os.path.join(place, name))
+        if is_path or version_folder:
+            data = tfds.builder_from_directory(version_folder or path).as_data_source(split=split)
         else:
             data = tfds.data_source(name, split=split, data_dir=place, download=False)
         count = len(data)
@@ -176,21 +176,21 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
 
 
 def _name_and_split(rest: str) -> tuple[str, str]:
-    """A split begins with a letter, a version (`mnist:3.0.1`) with a digit."""
-    found = re.fullmatch(r"(.+?)(?::([A-Za-z_]\w*(?:\[[^\]]*\])?))?", rest)
-    return (found[1], found[2] or "train") if found else (rest, "train")
+    """(name, split) of a spec. A split begins with a letter, a version (`mnist:3.0.1`) with a digit."""
+    match = re.fullmatch(r"(.+?)(?::([A-Za-z_]\w*(?:\[[^\]]*\])?))?", rest)
+    return (match[1], match[2] or "train") if match else (rest, "train")
 
 
 def _is_prepared(folder: str) -> bool:
-    """Whether a folder is one of a prepared version, or has one in it."""
+    """Whether a folder is that of a prepared version, or holds one."""
     return os.path.isfile(os.path.join(folder, "dataset_info.json")) or _newest_version(folder) is not None
 
 
 def _newest_version(folder: str) -> str | None:
     """The folder of the newest version prepared in a data set's folder; None where there is none."""
     versions = [entry for entry in os.listdir(folder) if _VERSION.fullmatch(entry)] if os.path.isdir(folder) else []
-    kept = [v for v in versions if os.path.exists(os.path.join(folder, v, "dataset_info.json"))]
-    newest = max(kept, key=lambda v: tuple(map(int, v.split("."))), default=None)
+    prepared = [v for v in versions if os.path.exists(os.path.join(folder, v, "dataset_info.json"))]
+    newest = max(prepared, key=lambda v: tuple(map(int, v.split("."))), default=None)
     return os.path.join(folder, newest) if newest else None
 
 

@@ -1,4 +1,4 @@
-"""Turning a folder, a zip, an npz, idx files or arrays into a TFDS data set (array_record), without TensorFlow."""
+"""Writes a folder, a zip, an npz, idx files or arrays as a TFDS data set (array_record), without TensorFlow."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def prepare(
       crop: make images square by `fit` where no resolution is given, too.
       description: a sentence about the set, kept in its info.
       overwrite: replace a set of the same name and version.
-      note: is told what was lost or left out, a sentence at a time.
+      note: is called with a sentence for each thing that was lost or left out.
 
     Returns:
       the folder of the data set, which `tfds:FOLDER` reads, too.
@@ -84,7 +84,7 @@ def prepare(
         features["label"] = tfds.features.ClassLabel(**kind)
     builder_class = _make_builder(tfds, name, version, splits, features, description)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside and then moved: what is interrupted leaves neither half a set nor a hole where the old one was.
+    # Written to a temporary folder and then moved: an interruption leaves no half set, and keeps the old one.
     with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder.parent) as unfinished, _quiet(tfds):
         builder_class(data_dir=unfinished).download_and_prepare(file_format="array_record")
         if folder.exists():
@@ -94,17 +94,17 @@ def prepare(
 
 
 def _load_splits(sources: Any, **options: Any) -> dict[str, Images]:
-    """Loads every split and checks that they are of one kind."""
-    given = dict(sources) if isinstance(sources, Mapping) else {"train": sources}
-    if not given:
+    """Loads every split and checks that all have one shape and the same classes."""
+    split_sources = dict(sources) if isinstance(sources, Mapping) else {"train": sources}
+    if not split_sources:
         raise DataError("no split to prepare")
     splits: dict[str, Images] = {}
-    for split, source in given.items():
+    for split, source in split_sources.items():
         if not _SPLIT.fullmatch(split):
             raise DataError(f"split name {split!r} must be letters, digits and underscores, beginning with a letter")
         splits[split] = load(source, **options)
-    (first_split, first), *others = splits.items()
-    for split, images in others:
+    (first_split, first), *remaining = splits.items()
+    for split, images in remaining:
         for what, a, b in (
             ("image shape", first.images.shape[1:], images.images.shape[1:]),
             ("labels", first.labels is not None, images.labels is not None),
@@ -121,8 +121,10 @@ def _make_builder(
     """A TFDS builder class over images in memory, outside TFDS's registry."""
 
     def _info(self: Any) -> Any:
-        sources = ", ".join(f"{split} from {one.name} ({one.fingerprint[:16]})" for split, one in splits.items())
-        return tfds.core.DatasetInfo(  # not dataset_info_from_configs, which wants a package folder around this module
+        sources = ", ".join(
+            f"{split} from {images.name} ({images.fingerprint[:16]})" for split, images in splits.items()
+        )
+        return tfds.core.DatasetInfo(  # not dataset_info_from_configs, which needs a package folder around this module
             builder=self,
             description=description or f"Prepared by gan_jax: {sources}.",
             features=tfds.features.FeaturesDict(features),
@@ -151,7 +153,7 @@ def _make_builder(
 
 @contextlib.contextmanager
 def _quiet(tfds: Any) -> Iterator[None]:
-    """TFDS announces a download and draws progress bars of its own; there is nothing to download here."""
+    """Silences TFDS, which announces a download and draws progress bars although nothing is downloaded here."""
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):

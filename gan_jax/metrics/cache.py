@@ -1,7 +1,7 @@
-"""Where weights lie that are not part of this package: a folder of the user's, filled by `gan-jax weights get`.
+"""The cache of weights that are not part of this package: a folder of the user, filled by `gan-jax weights get`.
 
-`$GAN_JAX_CACHE` names it; else it is the platform's folder for caches. A network's weights are
-`features/NAME/weights.safetensors`, and `manifest.json` beside it says where they came from.
+`$GAN_JAX_CACHE` names it; the default is the platform's folder for caches. A network's weights are
+`features/NAME/weights.safetensors`; `features/NAME/manifest.json` names their source.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 
 
 def cache_folder() -> Path:
-    """The folder of everything that this package keeps for a user."""
+    """The folder of all files that this package caches for a user."""
     if named := os.environ.get("GAN_JAX_CACHE"):
         return Path(named).expanduser()
     if sys.platform == "win32":
@@ -31,12 +31,12 @@ def cache_folder() -> Path:
 
 
 def network_folder(name: str) -> Path:
-    """Where the weights of a network lie, if they are there."""
+    """The folder for the weights of a network, whether they are there or not."""
     return cache_folder() / "features" / name
 
 
 def is_there(name: str) -> bool:
-    """Whether a network's weights were put there."""
+    """Whether a network's weights are in the cache."""
     return all((network_folder(name) / part).is_file() for part in (WEIGHTS, MANIFEST))
 
 
@@ -58,7 +58,7 @@ def read_folder(folder: Any, known: Collection[str], remedy: str) -> tuple[dict[
     """The manifest and the weights of a folder (a path or a resource), checked against each other.
 
     Raises:
-      MetricError: they do not belong together, and `remedy` says what to do; or are of none of the `known` networks.
+      MetricError: they do not belong together (`remedy` ends the message), or the network is not one of `known`.
     """
     text, where = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace"), f"{folder}/{MANIFEST}"
     manifest = parse_document(text, where, MetricError)
@@ -67,9 +67,9 @@ def read_folder(folder: Any, known: Collection[str], remedy: str) -> tuple[dict[
     if manifest["name"] not in known:
         raise MetricError(f"{folder} holds weights of {manifest['name']!r}, which is none of {', '.join(known)}")
     raw = (folder / WEIGHTS).read_bytes()
-    if (found := hashlib.sha256(raw).hexdigest()) != manifest["sha256"]:
+    if (digest := hashlib.sha256(raw).hexdigest()) != manifest["sha256"]:
         raise MetricError(
-            f"{folder}/{WEIGHTS} has sha256 {found[:12]}..., its manifest says {manifest['sha256'][:12]}...; "
+            f"{folder}/{WEIGHTS} has sha256 {digest[:12]}..., its manifest says {manifest['sha256'][:12]}...; "
             f"the file is damaged or was exchanged, so its numbers would not compare: {remedy}"
         )
     return manifest, raw

@@ -1,7 +1,7 @@
-"""Which classes generated images are of, beside those of the reference: dropped modes, and favoured ones.
+"""Classes of generated images against those of the reference: dropped modes and favoured ones.
 
 As for stacked MNIST (Srivastava et al., VEEGAN, 2017; Lin et al., PacGAN, 2018): every image counts for the class of its
-largest logit, and the two histograms are compared. It says nothing about how good the images are.
+largest logit, and the two histograms are compared. It says nothing about the quality of the images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gan_jax.metrics.statistics import MetricError, check_features
 
 
 def class_shares(logits: Any) -> np.ndarray:
-    """The share of images of each class, `[K]` float64, of logits `[N, K]`."""
+    """The fraction of images in each class, `[K]` float64, from logits `[N, K]`."""
     logits = check_features(logits, "logits")
     return np.bincount(logits.argmax(1), minlength=logits.shape[1]) / len(logits)
 
@@ -22,7 +22,7 @@ def class_shares(logits: Any) -> np.ndarray:
 def class_kl(real_logits: Any, fake_logits: Any) -> float:
     """`KL(p || q)` in nats, p the generated histogram and q the reference's, one image added to each class of q.
 
-    0 is the reference's histogram; log K all images of one of K classes that the reference has alike.
+    0 = the reference's histogram; log K = all images in one class where the reference has K equally.
 
     Args:
       real_logits: `[N, K]` of a classifier on the reference.
@@ -32,5 +32,5 @@ def class_kl(real_logits: Any, fake_logits: Any) -> float:
     if len(p) != len(q):
         raise MetricError(f"{len(p)} classes of generated images, but {len(q)} of the reference; use one classifier")
     q = (q * len(real_logits) + 1) / (len(real_logits) + len(q))
-    made = p > 0
-    return float((p[made] * np.log(p[made] / q[made])).sum())
+    present = p > 0
+    return float((p[present] * np.log(p[present] / q[present])).sum())

@@ -1,4 +1,4 @@
-"""All metrics of one protocol, from features: what can be measured of these sets, and why the rest cannot."""
+"""All metrics of one protocol, from features, and the reasons why some cannot be measured."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ COLLAPSED = 1e-8  # variance of generated features over that of real ones: all b
 
 
 class Measured(dict[str, float]):
-    """Numbers by name. A metric that cannot be measured has no key, and a sentence in `notes`.
+    """Numbers by name. A metric that cannot be measured has no key; a sentence in `notes` says why.
 
     Attributes:
-      notes: what was left out and why, and what the numbers do not show; one sentence each.
+      notes: a sentence for each metric left out, and for each thing that the numbers do not show.
     """
 
     def __init__(self, numbers: dict[str, float], notes: Sequence[str] = ()) -> None:
@@ -36,11 +36,11 @@ def evaluate_features(real: Features, fake: Features, protocol: Protocol) -> Mea
     Args:
       real: features of the reference.
       fake: features of the generated images, in the order in which they were generated.
-      protocol: says how; its `id` belongs beside the numbers, its `title` names them.
+      protocol: of the measurement; report its `id` with the numbers, its `title` names them.
 
     Returns:
-      fd, kid, kid_std, precision, recall, density, coverage; with logits also is, is_std and class_kl. What
-      `unmeasurable` names is left out; `notes` says so, and that a generator makes one image only.
+      fd, kid, kid_std, precision, recall, density, coverage; with logits also is, is_std and class_kl, without those
+      that `unmeasurable` names. `notes` names these, and says if the generator makes one image only.
 
     Raises:
       MetricError: features that are not what the protocol says, are not finite, or leave nothing to measure.
@@ -84,25 +84,25 @@ def evaluate_features(real: Features, fake: Features, protocol: Protocol) -> Mea
 
 
 def unmeasurable(protocol: Protocol, dim: int) -> dict[str, str]:
-    """Metric -> why it is not defined for as many images as the protocol says; what is measured has no key.
+    """The metrics that the protocol's numbers of images do not allow, each with the reason.
 
-    It needs no images, so that a run can say it before it trains.
+    No images are needed, so that a run can name them before it trains.
 
     Args:
-      protocol: numbers of images, subsets, neighbours and splits.
+      protocol: with its numbers of images, subsets, neighbours and splits.
       dim: features of an image.
     """
     out: dict[str, str] = {}
     counts = {"real": protocol.n_real, "generated": protocol.n_fake}
     name, least = min(counts.items(), key=lambda item: item[1])
     if least <= (1 if protocol.fd_allow_singular else dim):
-        wanted = 2 if protocol.fd_allow_singular else dim + 1
-        there = (
+        needed = 2 if protocol.fd_allow_singular else dim + 1
+        remedy = (
             f"there are {least:,} {name} ones; use KID, which is unbiased at any size, or a network of fewer features"
         )
         out["fd"] = (
-            f"no Frechet distance: it wants more images than features, {wanted:,} of each side or more, and "
-            + (there if least > 1 else f"there is {least} {name} image, which is no distribution")
+            f"no Frechet distance: it needs more images than features, {needed:,} of each side or more, and "
+            + (remedy if least > 1 else f"there is {least} {name} image, which is no distribution")
         )
     size = min(least, KID_SUBSET) if protocol.kid_subset_size is None else protocol.kid_subset_size
     if not 2 <= size <= least:
@@ -122,16 +122,16 @@ def unmeasurable(protocol: Protocol, dim: int) -> dict[str, str]:
 
 
 def _is_collapsed(real: Statistics, fake: Statistics) -> bool:
-    """Whether generated features hardly vary beside real ones that do."""
+    """Whether generated features hardly vary while real ones do."""
     spread = lambda stats: float(np.trace(stats.scatter)) / max(stats.n - 1, 1)
     return fake.n > 1 and spread(real) > 0 and spread(fake) <= COLLAPSED * spread(real)
 
 
 def _check_identity(real: Features, fake: Features, protocol: Protocol) -> None:
-    """The protocol's name must be true: sizes and extractor as it says."""
-    for features, name, wanted in ((real, "real", protocol.n_real), (fake, "fake", protocol.n_fake)):
-        if len(features) != wanted:
-            raise MetricError(f"{len(features)} {name} features, but protocol {protocol.id} says n_{name} = {wanted}")
+    """Raises MetricError where the numbers of features or the extractor are not the protocol's."""
+    for features, name, n in ((real, "real", protocol.n_real), (fake, "fake", protocol.n_fake)):
+        if len(features) != n:
+            raise MetricError(f"{len(features)} {name} features, but protocol {protocol.id} says n_{name} = {n}")
         stated = f"{protocol.extractor}@{protocol.weights_hash[:12]}"
         if features.extractor and features.extractor != stated:
             raise MetricError(

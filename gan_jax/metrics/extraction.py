@@ -29,9 +29,9 @@ def extract(
     Args:
       net: a `FeatureNet`, or a function of the user's (called with numpy batches as they are, no resizing).
       images: uint8 [N, H, W, C], or an iterable of such arrays of any lengths.
-      batch: images per call, None = as many as the network says, 256 for a function; the last one is filled up, so
-        one program serves all. Features do not depend on it but for the last float32 digit.
-      devices: spread every batch over these; None is the default device.
+      batch: images per call; None = the network's own number, 256 for a function. The last batch is filled up, so that
+        one program serves all. Only the last float32 digit of features depends on it.
+      devices: that share every batch; None = the default device.
 
     Raises:
       MetricError: no images, images that are not uint8 [N, H, W, C], features that are not finite (names the image).
@@ -90,10 +90,10 @@ def _chunks(images: Any, batch: int) -> Iterator[np.ndarray]:
             )
         waiting.append(part)
         if sum(map(len, waiting)) >= batch:
-            whole = np.concatenate(waiting) if len(waiting) > 1 else part
-            stop = len(whole) - len(whole) % batch
-            yield from (whole[i : i + batch] for i in range(0, stop, batch))
-            waiting = [whole[stop:]]
+            joined = np.concatenate(waiting) if len(waiting) > 1 else part
+            stop = len(joined) - len(joined) % batch
+            yield from (joined[i : i + batch] for i in range(0, stop, batch))
+            waiting = [joined[stop:]]
     if waiting and sum(map(len, waiting)):
         yield np.concatenate(waiting)
 

@@ -1,4 +1,4 @@
-"""What features are, and the networks that they are read from. `extraction.extract` feeds them."""
+"""Features of images, and the networks that give them. `extraction.extract` feeds the networks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from gan_jax.trees import did_you_mean, unflatten
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What a set of images looks like to an extractor.
+    """The features of a set of images.
 
     Attributes:
       values: [N, D] float32.
       logits: [N, K] float32, or None where the extractor is no classifier.
-      extractor: `name@hash` of the network, empty for a function of the user's.
+      extractor: `name@hash` of the network, empty for a function of the user.
     """
 
     values: np.ndarray
@@ -44,18 +44,18 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureNet:
-    """A network that features are read from.
+    """A network that gives features.
 
     Attributes:
       name: e.g. "fashion-v1"; every number measured through it carries this name.
-      weights_hash: sha256 (hex) of the weights file; of weights from elsewhere, of the file as it was published.
+      weights_hash: sha256 (hex) of the weights file; for weights from elsewhere, of the published file.
       dim: features per image.
       num_classes: logits per image; 0 where it is no classifier.
       resolution: height and width of its input, px.
       channels: channels of its input.
-      apply: images as `prepare` gives them -> (values [N, dim], logits [N, num_classes] or None).
-      meta: the manifest that came with the weights: licence, training data, accuracy.
-      resize: how images come to `resolution`; a `legacy-..` resizing is part of `apply`.
+      apply: images from `prepare` -> (values [N, dim], logits [N, num_classes] or None).
+      meta: the manifest of the weights: licence, training data, accuracy.
+      resize: name of the resizing to `resolution`; a `legacy-..` resizing is part of `apply`.
       batch: images at a time.
     """
 
@@ -76,10 +76,10 @@ class FeatureNet:
         return f"{self.name}@{self.weights_hash[:12]}"
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
-        """uint8 images `[N, H, W, C]` of any size and channels as `apply` takes them.
+        """Converts uint8 images `[N, H, W, C]` of any size and channels to the input of `apply`.
 
-        Anti-aliased resizing comes before the colours are changed and gives uint8, `clean` after it and gives float32
-        in 0 .. 255; a `legacy-..` resizing is left to `apply`.
+        Anti-aliased resizing comes before the conversion of colours and gives uint8. `clean` comes after it and gives
+        float32 in 0 .. 255. A `legacy-..` resizing is done by `apply`.
         """
         from gan_jax.data.convert import resize, to_channels
 
@@ -135,12 +135,12 @@ def read_leaves(raw: bytes) -> Any:
 
 
 def feature_net(name: str, params: Any, weights_hash: str = "", option: str = "") -> FeatureNet:
-    """A network of `NETWORKS` with these weights, which need not be the published ones.
+    """A network of `NETWORKS` with the given weights, which need not be the published ones.
 
     Args:
       name: `mobilenetv2` and so on.
-      params: a tree as the network's `specs` describe it.
-      weights_hash: what to call the weights; empty = no name.
+      params: a tree with the leaves of the network's `specs`.
+      weights_hash: name of the weights; empty = no name.
       option: a resolution in px or a resizing, as in `load_features`.
     """
     network = NETWORKS[name]

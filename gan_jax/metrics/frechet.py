@@ -2,9 +2,9 @@
 
     FD = |mean_a - mean_b|^2 + Tr(A + B - 2 (A B)^(1/2))
 
-The trace of the root is taken as the sum of singular values of A^(1/2) B^(1/2), from symmetric eigen-decompositions:
-no imaginary part can arise. A negative eigenvalue is rounding (and counts as 0) up to `NEGATIVE_TOLERANCE` of the
-largest one; beyond that the matrix is no covariance and that is an error.
+The trace of the root is the sum of singular values of A^(1/2) B^(1/2), from symmetric eigen-decompositions: no imaginary
+part can arise. A negative eigenvalue counts as rounding, and as 0, up to `NEGATIVE_TOLERANCE` of the largest one. Beyond
+that the matrix is no covariance, which is an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def frechet_distance(a: Statistics, b: Statistics, *, ddof: int = 1, allow_singu
       b: statistics of the other.
       ddof: 1 (default, numpy.cov and most FID code) divides covariances by n - 1; 0 by n (StyleGAN).
       allow_singular: also take sets of no more samples than dimensions. Their covariance is singular and the
-        distance biased upwards by far: only numbers of equal n and D may then be compared.
+        distance far too large: only numbers of equal n and D may then be compared.
 
     Raises:
       MetricError: too few samples, different dimensions.
@@ -58,10 +58,10 @@ def _root(cov: np.ndarray, name: str) -> np.ndarray:
     largest = max(float(eigenvalues[-1]), 0.0)
     if eigenvalues[0] < -NEGATIVE_TOLERANCE * largest or (largest == 0.0 and eigenvalues[0] < 0.0):
         raise MetricError(
-            f"the covariance of the {name} set has eigenvalue {eigenvalues[0]:.3g} beside a largest of {largest:.3g}: "
+            f"the covariance of the {name} set has eigenvalue {eigenvalues[0]:.3g}, the largest is {largest:.3g}: "
             "below zero by more than rounding; accumulate in float64 and check the features' mean against their spread"
         )
-    # What is below the resolution of float64 is zero: its root would be noise of half the digits.
+    # Eigenvalues below the resolution of float64 are zero: their roots would be noise of half the digits.
     eigenvalues = np.where(eigenvalues > len(eigenvalues) * np.finfo(np.float64).eps * largest, eigenvalues, 0.0)
     return (vectors * np.sqrt(eigenvalues)) @ vectors.T
 

@@ -22,8 +22,8 @@ def inception_score(logits: Any, splits: int = 10) -> Score:
     """Mean and spread of the score over contiguous splits, in the order in which the images came.
 
     Args:
-      logits: [N, K] of a classifier on generated images. 1 is the least, K the most.
-      splits: how many parts; each estimates its own p(y). Part i begins at image i * N // splits.
+      logits: [N, K] of a classifier on generated images. The score lies in 1 .. K.
+      splits: number of parts; each estimates its own p(y). Part i begins at image i * N // splits.
     """
     logits = check_features(logits, "logits").astype(np.float64)
     if not 1 <= splits <= len(logits):

@@ -2,9 +2,9 @@
 
     MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y)
 
-Unbiased leaves the diagonal of k(x, x') and k(y, y') out, so equal distributions give 0 on average at any sample
-size (and single values below 0); biased keeps it. Everything is float64 and tiled, and features are taken about their
-centre, so that a mean far beyond the spread costs no digits.
+The unbiased estimate leaves out the diagonals of k(x, x') and k(y, y'), so that equal distributions give 0 on average at
+any sample size (and single values below 0); the biased one keeps them. All is float64 and tiled. Features are centred,
+so that a mean far larger than the spread costs no digits.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Polynomial:
     def about(self, centre: np.ndarray) -> Kernel:
         """The kernel of x - centre and y - centre, without its terms of x alone and of y alone.
 
-        Those terms cancel in MMD^2, biased and unbiased alike, and far from the origin they are nearly all of the
-        kernel: subtracted as numbers they would take the digits of the rest with them. With t = gamma centre.centre +
-        coef, a = gamma centre.x, b = gamma centre.y and q = gamma x.y of what is left of x and y,
+        Those terms cancel in MMD^2, biased or unbiased. Far from the origin they are nearly all of the kernel, and
+        subtracting them as numbers would lose the digits of the rest. With t = gamma centre.centre + coef,
+        a = gamma centre.x, b = gamma centre.y and q = gamma x.y of the centred x and y,
 
             (t + a + b + q)^n - (t + a)^n - (t + b)^n + t^n = sum_{j > 0} C(n, j) (t + a + b)^(n - j) q^j
                 + sum_{i, j > 0} C(n, i) C(n - i, j) t^(n - i - j) a^i b^j
@@ -53,11 +53,11 @@ class Polynomial:
         def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             a, b, q = gamma * (x @ centre), gamma * (y @ centre), gamma * (x @ y.T)
             power_of_a = np.stack([a**i for i in range(1, n)], 1) if n > 1 else np.zeros((len(a), 0))
-            beside = [
+            cross_terms = [
                 sum(math.comb(n, i) * math.comb(n - i, j) * base ** (n - i - j) * b**j for j in range(1, n - i + 1))
                 for i in range(1, n)
             ]
-            out = power_of_a @ np.stack(beside) if beside else np.zeros_like(q)
+            out = power_of_a @ np.stack(cross_terms) if cross_terms else np.zeros_like(q)
             crossed = base + a[:, None] + b[None]
             inner = np.zeros_like(q)
             for j in range(n, 0, -1):  # Horner's scheme in q, of coefficients C(n, j) crossed^(n - j)
@@ -78,7 +78,7 @@ class RBF:
         return np.exp(-np.maximum(squared, 0.0) / (2 * self.sigma**2))
 
     def about(self, centre: np.ndarray) -> Kernel:
-        """Itself: only differences count."""
+        """The same kernel: it depends on differences only."""
         return self
 
 
@@ -93,7 +93,7 @@ def rbf_kernel(sigma: float) -> Kernel:
 
 
 def mmd2(real: Any, fake: Any, kernel: Kernel | None = None, *, unbiased: bool = True) -> float:
-    """MMD^2 of two whole sets of features [N, D] and [M, D]; kernel None is KID's."""
+    """MMD^2 of two full sets of features [N, D] and [M, D]; kernel None is KID's."""
     x, y, kernel = _centred(*check_pair(real, fake), kernel or polynomial_kernel())
     every_x, every_y = np.ones((1, len(x))), np.ones((1, len(y)))
     return float(_mmd2_of_weights(x, y, every_x, every_y, kernel, unbiased)[0])
@@ -114,9 +114,9 @@ def kid(
     Args:
       real: features [N, D].
       fake: features [M, D].
-      subsets: how many.
-      subset_size: images of each side in a subset; None is min(N, M, 1000). With a side that a subset uses up, the
-        spread is the other side's alone, and with both it is 0: no confidence interval.
+      subsets: number of subsets.
+      subset_size: images of each side in a subset; None is min(N, M, 1000). If a subset holds all images of one side,
+        the spread comes from the other side alone; if of both, it is 0 and no confidence interval.
       seed: of the subsets; the draws are the same on every machine and version.
       unbiased: leave the diagonal out.
       kernel: None is (x.y/D + 1)^3.
@@ -130,11 +130,11 @@ def kid(
             "or None for the largest that fits (at most 1000)"
         )
     if subsets < 1:
-        raise MetricError(f"KID wants at least 1 subset, not {subsets}")
+        raise MetricError(f"KID needs at least 1 subset, not {subsets}")
     draw_order = np.random.PCG64(seed)
     draws = [(_draw(draw_order, len(x), size), _draw(draw_order, len(y), size)) for _ in range(subsets)]
     x, y, kernel = _centred(x, y, kernel or polynomial_kernel())
-    if (len(x) + len(y)) ** 2 <= subsets * (2 * size) ** 2:  # the whole Gram matrix costs less than the subsets' own
+    if (len(x) + len(y)) ** 2 <= subsets * (2 * size) ** 2:  # one full Gram matrix costs less than those of all subsets
         weights_x, weights_y = np.zeros((subsets, len(x))), np.zeros((subsets, len(y)))
         for row, (i, j) in enumerate(draws):
             weights_x[row, i] = weights_y[row, j] = 1
@@ -146,9 +146,9 @@ def kid(
 
 
 def _centred(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray, Kernel]:
-    """Features about a common centre, and the kernel of such; a function of the user's gets them as they are.
+    """Features about a common centre, and the kernel for them; a kernel of the user gets the features unchanged.
 
-    The centre is a median: one far row would move a mean so far that all others lost their digits.
+    The centre is a median: one far row would move a mean so far that all others lose their digits.
     """
     if not isinstance(kernel, Polynomial | RBF) or (isinstance(kernel, Polynomial) and not _is_whole(kernel.degree)):
         return x, y, kernel
@@ -199,5 +199,5 @@ def _pair_sums(
 
 
 KID_SUBSET = 1000  # images of each side in a subset, where the sets have so many
-CENTRE_ROWS = 1000  # that the centre is taken of, where there are so many
+CENTRE_ROWS = 1000  # most rows that give the centre
 TILE = 1 << 22  # entries of a Gram matrix held at once: 32 MB

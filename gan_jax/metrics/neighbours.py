@@ -1,7 +1,8 @@
-"""What nearest neighbours tell: precision and recall, density and coverage, and memorised training images.
+"""Metrics from nearest neighbours: precision and recall, density and coverage, and memorised training images.
 
-Distances come in tiles of rows, in float64, so sets of 50,000 fit into memory. They are made of matrix products, whose
-rounding follows the norms of the two rows; where that could decide, the distance is taken again of the rows' difference.
+Distances are computed in tiles of rows, in float64, so that sets of 50,000 fit into memory. They come from matrix
+products, whose rounding grows with the norms of the two rows. Where the rounding could decide, the distance is computed
+again from the difference of the rows.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ class PRDC(NamedTuple):
 
 
 class Memorisation(NamedTuple):
-    """How close generated images come to the training images, against held-out real ones.
+    """Distances of generated images to the training images, compared with those of held-out real ones.
 
     Attributes:
       indices: [F] int64, the nearest training image of each fake: a gallery shows the pairs.
-      distances: [F] float64, how far it is.
-      held_out_distances: [H] float64, the same for real images that were not trained on.
+      distances: [F] float64, distance of each fake to it.
+      held_out_distances: [H] float64, distances of real images that were not trained on.
       ratio: median of `distances` over median of `held_out_distances`; about 1 is new, near 0 is copied.
       closer: probability that a fake is nearer to the training set than a held-out image is; 0.5 is new, 1 copied.
     """
@@ -49,12 +50,12 @@ def prdc(real: Any, fake: Any, k: int = 5, *, inclusive: bool = False) -> PRDC:
       real: features [N, D].
       fake: features [M, D].
       k: neighbours. 5 is usual for all four; the precision and recall paper has 3.
-      inclusive: count what lies exactly on a ball (<=, as the precision and recall of StyleGAN, torch-fidelity and piq
-        do). Default: strictly inside (<, as the code of the density and coverage paper does).
+      inclusive: also count samples exactly on a ball (<=, as the precision and recall of StyleGAN, torch-fidelity and
+        piq do). Default: strictly inside (<, as the code of the density and coverage paper does).
 
     Warns:
-      EmptyBalls: samples that lie more than k times in their own set. Their balls have radius 0, and nothing is strictly
-        inside; with `inclusive` their exact copies are.
+      EmptyBalls: samples that are more than k times in their own set. Their balls have radius 0, and no sample is
+        strictly inside; with `inclusive` their exact copies are.
     """
     numbers, *empty = prdc_and_empty(real, fake, k, inclusive)
     if not inclusive:
@@ -69,7 +70,7 @@ def prdc(real: Any, fake: Any, k: int = 5, *, inclusive: bool = False) -> PRDC:
 
 
 def prdc_and_empty(real: Any, fake: Any, k: int, inclusive: bool = False) -> tuple[PRDC, int, int]:
-    """`prdc`, and how many balls of real and of generated samples have radius 0."""
+    """`prdc`, and the numbers of balls of real and of generated samples with radius 0."""
     x, y = check_pair(real, fake)
     for n, name in ((len(x), "real"), (len(y), "fake")):
         if not 1 <= k < n:
@@ -95,11 +96,11 @@ def prdc_and_empty(real: Any, fake: Any, k: int, inclusive: bool = False) -> tup
 
 
 class EmptyBalls(UserWarning):
-    """Samples with k equal neighbours: strictly inside their balls lies nothing."""
+    """Samples with k equal neighbours: no sample is strictly inside their balls."""
 
 
 def empty_balls(count: int, n: int, name: str, k: int) -> str:
-    """A sentence on balls of radius 0: which numbers they lower, and what helps."""
+    """A sentence on balls of radius 0: the numbers that they lower, and the remedy."""
     lowered, remedy = {
         "real": ("precision, density and coverage are", "take copies out of the real images"),
         "generated": (
@@ -125,13 +126,13 @@ def nearest(query: Any, bank: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def memorisation(fake: Any, train: Any, held_out: Any | None) -> Memorisation:
-    """Compares the way from fakes to the training set with the way from held-out images to it.
+    """Compares the distances from fakes to the training set with those from held-out images to it.
 
     Args:
       fake: generated images as features [F, D], or as pixels (`as_vectors`).
-      train: what was trained on, in the same space, [N, D].
-      held_out: real images of the same kind that were not trained on, [H, D]; None = there are none, and the training
-        images' distances to each other take their place.
+      train: training images in the same space, [N, D].
+      held_out: real images of the same kind that were not trained on, [H, D]; None = there are none, and the distances
+        of the training images to each other take their place.
     """
     indices, distances = nearest(fake, train)
     held_out_distances = _among(train) if held_out is None else nearest(held_out, train)[1]
@@ -173,25 +174,25 @@ def _centred(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _kth_neighbour(x: np.ndarray, k: int) -> np.ndarray:
     """Squared distance [N] of each row to its k-th nearest other row (itself is the 0-th)."""
     most = min(k + SPARE, len(x) - 1)
-    found = []
+    radii = []
     for rows, squared, _ in _tiles(x, x):
         near = np.argpartition(squared, most, axis=1)[:, : most + 1]  # rounding may have exchanged a few of them
         inside = np.arange(rows.start, rows.start + len(near)).repeat(near.shape[1])
         exact = _apart(x, x, inside, near.reshape(-1)).reshape(near.shape)
-        found.append(np.partition(exact, k, axis=1)[:, k])
-    return np.concatenate(found)
+        radii.append(np.partition(exact, k, axis=1)[:, k])
+    return np.concatenate(radii)
 
 
 def _inside(
     squared: np.ndarray, scale: np.ndarray, radius: np.ndarray, inclusive: bool, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Which pairs [n, M] lie within a squared radius, [n, 1] or [1, M]; what rounding could decide is looked at again."""
+    """Which pairs [n, M] lie within a squared radius, [n, 1] or [1, M]; pairs that rounding could decide are recomputed."""
     inside = squared < radius
     rows, columns = np.nonzero(np.abs(squared - radius) <= EQUAL * (scale + radius))
     if len(rows):
         exact = _apart(x, y, rows, columns)
         limit = np.broadcast_to(radius, squared.shape)[rows, columns]
-        # The same length comes out of other differences a few digits apart.
+        # Equal lengths from different differences are a few digits apart.
         inside[rows, columns] = exact <= limit * (1 + EQUAL) if inclusive else exact < limit * (1 - EQUAL)
     return inside
 
@@ -217,4 +218,4 @@ def _tiles(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np
 
 TILE = 1 << 22  # distances held at once: 32 MB
 EQUAL = 1e-13  # squared distance, relative to the squared norms, that is rounding
-SPARE = 8  # neighbours beyond the k-th whose distances are taken again
+SPARE = 8  # neighbours beyond the k-th whose distances are recomputed

@@ -1,4 +1,4 @@
-"""Networks whose weights were trained elsewhere: what features they have, and what images they take.
+"""Feature networks whose weights were trained elsewhere: their features and their inputs.
 
 Their weights are not part of this package; `gan-jax weights get NAME` puts them into the cache (`cache.py`).
 """
@@ -24,19 +24,19 @@ Outputs = tuple[jax.Array, jax.Array | None]
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network of features.
+    """A feature network.
 
     Attributes:
-      title: as tables call it.
-      apply: (params, pixels as `normalise` gives them) -> features [N, dim] and logits, or None where it has no classes.
-      specs: the tree of its leaves.
+      title: in tables.
+      apply: (params, pixels from `normalise`) -> features [N, dim] and logits, or None where it has no classes.
+      specs: gives the shapes of its leaves, as a tree.
       fold: params -> params without batch statistics, for the same features.
       normalise: (pixels in 0 .. 255, resize) -> its input.
       dim: features of an image.
       classes: logits of an image.
-      resolution: px, where none is asked for.
+      resolution: default, px.
       least: the smallest input, px.
-      resizes: what may be asked for; the first is the default.
+      resizes: possible resizings; the first is the default.
       batch: images at a time that a machine of 8 GB can hold.
     """
 
@@ -64,17 +64,17 @@ class Network:
             return self.resolution, option
         if len(self.resizes) == 1 and option.isdecimal() and int(option) >= self.least:
             return int(option), self.resizes[0]
-        known = (
+        choices = (
             f"a resizing, one of {', '.join(self.resizes)}"
             if len(self.resizes) > 1
             else f"a resolution in px from {self.least}, such as {name}:{self.resolution}"
         )
-        raise MetricError(f"{name}:{option} asks for what is not known; after the colon stands {known}")
+        raise MetricError(f"{name}:{option} has an unknown option; after the colon stands {choices}")
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def apply_to_pixels(name: str, resolution: int, resize: str, params: Any, images: Any) -> Outputs:
-    """Features and logits of `[N, H, W, 3]`: uint8, or float32 in 0 .. 255 that was resized before."""
+    """Features and logits of images `[N, H, W, 3]`: uint8, or float32 in 0 .. 255 that was resized before."""
     network, x = NETWORKS[name], images.astype("float32")
     if resize in IN_NETWORK:
         x = IN_NETWORK[resize](x, resolution)

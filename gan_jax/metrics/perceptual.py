@@ -1,4 +1,4 @@
-"""LPIPS distances between images, through weights from the cache. The function itself is `nets.features.perceptual`."""
+"""LPIPS distances between images, with weights from the cache. The function itself is in `nets.features.perceptual`."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class Perceptual:
 
     Attributes:
       network: "vgg16" or "alexnet".
-      weights_hash: sha256 (hex) of the weights as they were published.
+      weights_hash: sha256 (hex) of the published weights.
       params: the network and its heads.
     """
 
     network: str
     weights_hash: str
     params: Any = dataclasses.field(repr=False, compare=False)
-    # What `make_protocol` asks of a network: images as they are, grey in all three channels
+    # fields that `make_protocol` reads: images keep their size, grey ones fill all three channels
     resolution: None = None
     channels: int = 3
     resize: str = "none"
 
     @property
     def name(self) -> str:
-        """What stands in a protocol."""
+        """The name of the extractor in a protocol."""
         return f"lpips-{self.network}"
 
     def distance(self, a: Any, b: Any, value_range: tuple[float, float] | None = None) -> np.ndarray:
@@ -50,9 +50,9 @@ class Perceptual:
 
         Args:
           a: [N, H, W, C]: uint8 with 1, 3 or 4 channels, or float32 with 1 or 3.
-          b: the others, of the same shape. Images quantised to uint8 have other distances where they are alike.
+          b: the second image of each pair, same shape. Similar images have other distances once rounded to uint8.
           value_range: black and white of float images: (-1, 1), (0, 1) or (0, 255), for example. None is (-1, 1), and an
-            error where no pixel of any image is below 0, which (0, 1) looks like.
+            error where no pixel of any image is below 0, since that looks like (0, 1).
 
         Raises:
           MetricError: other images, pixels outside their range, or smaller images than the network can see.
@@ -68,13 +68,13 @@ class Perceptual:
         return _embed(self.network, self.params, self._pixels(images))
 
     def matrix(self, a: Any, b: Any, batch: int = 16) -> np.ndarray:
-        """LPIPS `[N, M]` float32 of every image of `a` with every one of `b`, both uint8 `[.., H, W, C]`.
+        """LPIPS `[N, M]` float32 between every image of `a` and every image of `b`, both uint8 `[.., H, W, C]`.
 
-        The vectors of all of `b` are held at once: two megabytes an image of 64 px through VGG16, 34 at 256 px.
+        The vectors of all images of `b` are in memory at once: with VGG16, 2 MB an image of 64 px, 34 MB at 256 px.
         """
         if np.shape(a)[1:3] != np.shape(b)[1:3]:
             raise MetricError(
-                f"images of {list(np.shape(a)[1:3])} and {list(np.shape(b)[1:3])} px; LPIPS wants one size"
+                f"images of {list(np.shape(a)[1:3])} and {list(np.shape(b)[1:3])} px; LPIPS needs one size"
             )
         bank = jnp.concatenate([part for part, _ in extract_batches(self.embed, b, batch=batch)])
         rows = extract_batches(self.embed, a, batch=batch)
@@ -90,7 +90,7 @@ class Perceptual:
             )
         if min(shape[1:3]) < NETWORKS[self.network].least:
             raise MetricError(
-                f"images of {shape[1]} x {shape[2]} px are too small for {self.network}, which wants "
+                f"images of {shape[1]} x {shape[2]} px are too small for {self.network}, which needs "
                 f"{NETWORKS[self.network].least}; enlarge them first (gan_jax.data.resize)"
             )
         if kind == np.uint8:
@@ -103,7 +103,7 @@ class Perceptual:
 
 
 def _check_range(pair: tuple[Any, Any], value_range: tuple[float, float] | None) -> None:
-    """Raises MetricError where pixels of float images cannot be in the range that they are said to be in."""
+    """Raises MetricError where pixels of float images are outside their declared range."""
     floats = [np.asarray(x) for x in pair if getattr(x, "dtype", None) == np.float32 and np.size(x)]
     if not floats:
         return
@@ -111,22 +111,22 @@ def _check_range(pair: tuple[Any, Any], value_range: tuple[float, float] | None)
     if not black < white:
         raise MetricError(f"value_range is {value_range}; give black and white, such as (0, 1)")
     least, most = (float(f([f(x) for x in floats])) for f in (np.min, np.max))
-    found = f"pixels from {least:g} to {most:g}"
+    values_text = f"pixels from {least:g} to {most:g}"
     slack = RANGE_SLACK * (white - black)
     if not (black - slack <= least and most <= white + slack):  # NaN too
         raise MetricError(
-            f"{found} are outside [{black:g}, {white:g}], which float images are taken for; name their range, "
+            f"{values_text} are outside [{black:g}, {white:g}], which float images are taken for; name their range, "
             "value_range=(0, 255) or (0, 1), or give uint8"
         )
     if value_range is None and least >= 0:
         raise MetricError(
-            f"{found}: none is below 0, as in images of [0, 1], but float images are taken for [-1, 1]; "
+            f"{values_text}: none is below 0, as in images of [0, 1], but float images are taken for [-1, 1]; "
             "say which with value_range=(0, 1) or (-1, 1)"
         )
 
 
 def load_perceptual(network: str = "vgg16") -> Perceptual:
-    """LPIPS through `vgg16` (few-shot papers' intra-cluster LPIPS) or `alexnet` (LPIPS as its authors recommend it).
+    """Loads LPIPS with `vgg16` (intra-cluster LPIPS of few-shot papers) or `alexnet` (recommended by LPIPS's authors).
 
     Raises:
       MetricError: an unknown network, or weights that are not there (and how to get them).
@@ -151,5 +151,5 @@ def _embed(network: str, params: Any, images: jax.Array) -> jax.Array:
 
 @jax.jit
 def _squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
-    """[N, D] and [M, D] to [N, M], from the differences: near copies keep their digits."""
+    """Squared distances [N, M] of rows [N, D] and [M, D], from differences, so that near copies keep their digits."""
     return jax.lax.map(lambda row: jnp.square(b - row[None]).sum(1), a)

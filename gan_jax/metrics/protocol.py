@@ -1,4 +1,4 @@
-"""What was measured, and how: the name that every number carries."""
+"""Protocols: what was measured and how. Every number is reported with the name of its protocol."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ Resize = Literal["antialiased-bicubic", "none", "legacy-tensorflow", "legacy-pyt
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """Everything that a number depends on besides the generator. Numbers of one `id` may be compared, others not."""
+    """Everything that a number depends on besides the generator. Only numbers with the same `id` may be compared."""
 
     extractor: str  # name of the feature network
     weights_hash: str  # sha256 of its weights; empty for a function without weights
     resolution: int | None  # px that images are resized to; None = left as they are
-    colour: Colour  # what the extractor sees; luminance-of-rgb is blind to hue, so the number is only relative;
-    # grey-repeated is grey in all of its three channels
+    colour: Colour  # input of the extractor; luminance-of-rgb loses hue, so the number is only relative;
+    # grey-repeated is grey in all three channels
     n_real: int  # images of the reference
     n_fake: int  # generated images
-    reference_hash: str  # which images the reference is: fingerprint or index hash
+    reference_hash: str  # of the reference's images: fingerprint or index hash
     resize: Resize = "antialiased-bicubic"
     seed: int = 0  # of the latents, and of KID's subsets
     ema: bool = True  # moving average of G's weights, or the raw ones
     truncation: float | None = None  # psi; None = off
-    stats_latents: int = 0  # G's batch statistics re-estimated on so many fresh latents; 0 = as trained
-    far: bool = False  # the target is nothing like what the extractor was trained on: the number is only relative
+    stats_latents: int = 0  # fresh latents that G's batch statistics are recalibrated on; 0 = as trained
+    far: bool = False  # out of domain: the target is unlike the extractor's training data; the number is only relative
     fd_ddof: int = 1  # 1 divides covariances by n - 1, 0 by n
-    fd_allow_singular: bool = False  # also take no more samples than dimensions
-    kid_subsets: int = 100  # how many
+    fd_allow_singular: bool = False  # also allow no more samples than dimensions
+    kid_subsets: int = 100  # number of subsets
     kid_subset_size: int | None = None  # images of each side; None = min(n_real, n_fake, 1000)
     prdc_k: int = 5  # neighbours
     is_splits: int = 10  # contiguous parts of the generated images
-    cluster_members: int = 50  # of each cluster that intra-cluster LPIPS compares
-    seen: bool = False  # the reference is of images that are trained on, since none are held out
+    cluster_members: int = 50  # most images of a cluster that intra-cluster LPIPS compares
+    seen: bool = False  # the reference consists of training images, since none are held out
 
     @property
     def id(self) -> str:
         """Short and stable, fit for a file name: `fashion-v1-r900-f2000-1f0c9a3e`; every field is in the last part.
 
-        Fields of `LATER` count only where they differ from their defaults: numbers measured before there were any keep
-        their protocol's name.
+        Fields of `LATER` count only where they differ from their defaults, so that older numbers keep the name of their
+        protocol.
         """
         values = dataclasses.asdict(self)
         for name, default in LATER.items():
@@ -60,7 +60,7 @@ class Protocol:
 
     @property
     def relative_only(self) -> bool:
-        """Whether numbers only rank methods on this target and have no meaning beside other targets'."""
+        """Whether numbers only rank methods on this target, and cannot be compared with those of other targets."""
         return self.far or self.colour == "luminance-of-rgb"
 
     @property
@@ -71,13 +71,13 @@ class Protocol:
 
     @property
     def label(self) -> str:
-        """What stands in brackets behind every metric: `fashion-v1`, `MobileNetV2 96 px`, `fashion-v1, luminance, ..`."""
-        parts = [self._seen_through()]
+        """The text in brackets after every metric: `fashion-v1`, `MobileNetV2 96 px`, `fashion-v1, luminance, ..`."""
+        parts = [self._extractor_title()]
         if self.colour == "luminance-of-rgb":
             parts.append("luminance")
         return ", ".join([*parts, "relative only"] if self.relative_only else parts)
 
-    def _seen_through(self) -> str:
+    def _extractor_title(self) -> str:
         if self.is_fid:
             return f"FID Inception, {self.resize}"
         if self.extractor == FID_NETWORK:  # of other weights or another size: the name would promise too much
@@ -88,9 +88,9 @@ class Protocol:
         return network.title if self.resolution is None else f"{network.title} {self.resolution} px"
 
     def title(self, metric: str) -> str:
-        """How a metric is called in tables: `FD (fashion-v1)`.
+        """The title of a metric in tables: `FD (fashion-v1)`.
 
-        `FID (clean)` only of the FID's own network, weights and resizings.
+        `FID (clean)` is used only for the network, weights and resizings of FID.
         """
         if metric not in TITLES:
             raise MetricError(f"no metric {metric!r}; there are {', '.join(TITLES)}")
@@ -99,7 +99,7 @@ class Protocol:
         return f"{TITLES[metric]} ({self.label})"
 
     def describe(self) -> list[str]:
-        """Lines for a reader: the id, then what it stands for."""
+        """The protocol as lines of text: its id, then its fields."""
         size = "as they are" if self.resolution is None else f"{self.resolution} px, {self.resize}"
         weights = f", weights {self.weights_hash[:12]}" if self.weights_hash else ""
         stats = f"re-estimated on {self.stats_latents} fresh latents" if self.stats_latents else "as trained"
@@ -123,11 +123,11 @@ class Protocol:
 def make_protocol(
     net: FeatureNet | Perceptual, *, channels: int, n_real: int, n_fake: int, reference_hash: str, **options: Any
 ) -> Protocol:
-    """The protocol of measuring through `net`.
+    """The protocol of a measurement with a feature network.
 
     Args:
-      net: the feature network: gives name, weights hash and resolution.
-      channels: of the images that are measured; with `net.channels` it decides the colour handling.
+      net: the feature network, with its name, weights hash and resolution.
+      channels: of the measured images; with `net.channels` it decides the colour handling.
       n_real: images of the reference.
       n_fake: generated images.
       reference_hash: fingerprint or index hash of the reference.
@@ -139,7 +139,7 @@ def make_protocol(
     return Protocol(net.name, net.weights_hash, net.resolution, colour, n_real, n_fake, reference_hash, **options)
 
 
-LATER = {"cluster_members": 50, "seen": False}  # fields that came after ids had been published, with their defaults
+LATER = {"cluster_members": 50, "seen": False}  # fields added after the first ids were published, with their defaults
 TITLES = {
     "fd": "FD",
     "kid": "KID",

@@ -1,6 +1,6 @@
-"""The three ways in which images become 299 px in the literature's Frechet Inception distances.
+"""The three resizings to 299 px in published Frechet Inception distances.
 
-They differ by several points of FID (Parmar et al. 2022, arXiv:2104.11222), so a protocol names its own:
+They differ by several points of FID (Parmar et al. 2022, arXiv:2104.11222), so that a protocol names its own:
 
 - `legacy-tensorflow`: bilinear as TensorFlow 1 has it, the output's corner on the input's, no anti-aliasing. The
   original FID, StyleGAN and torch-fidelity.
@@ -52,7 +52,7 @@ def resize_pytorch(x: jax.Array, resolution: int) -> jax.Array:
 
 
 def _between(x: jax.Array, axis: int, at: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
-    """The neighbours of positions along an axis, and how far each position is on the way from one to the other."""
+    """The two neighbours of each position along an axis, and its interpolation weight between them."""
     low = np.minimum(at.astype(np.int32), x.shape[axis] - 1)
     high = np.minimum(low + 1, x.shape[axis] - 1)
     shape = [1, 1, 1, 1]

@@ -1,9 +1,9 @@
-"""Features to statistics: count, mean and scatter about the mean, in float64 on the host.
+"""Statistics of features: count, mean and scatter about the mean, in float64 on the host.
 
-Statistics of parts add up to the statistics of the whole, so a stream of batches, or the shards of several devices,
-end in the same numbers: `sum((summarise(batch) for batch in stream), empty_statistics(dim))`. Sums of squares are never
-subtracted from each other, so that a mean far beyond the spread costs no digits, and rows that are all equal have a
-covariance of exactly 0.
+Statistics of parts add up to those of the full set, so that a stream of batches, or the shards of several devices, give
+the same numbers: `sum((summarise(batch) for batch in stream), empty_statistics(dim))`. Sums of squares are never
+subtracted from each other. So a mean far larger than the spread costs no digits, and equal rows have a covariance of
+exactly 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Statistics:
     """First and second moments of features [n, D].
 
     Attributes:
-      n: how many rows went in.
+      n: number of rows.
       centre: [D] float64, the mean of the rows; zeros where there is none.
       scatter: [D, D] float64, the sum of (x - centre) (x - centre)^T.
     """
@@ -44,7 +44,7 @@ class Statistics:
 
     @property
     def outer(self) -> np.ndarray:
-        """[D, D] float64, the sum of x x^T: what other programs store; the spread may be lost in it."""
+        """[D, D] float64, the sum of x x^T, as other programs store it; a large mean may hide the spread."""
         return self.scatter + self.n * np.outer(self.centre, self.centre)
 
     def __add__(self, other: Statistics) -> Statistics:
@@ -58,7 +58,7 @@ class Statistics:
 
     @property
     def mean(self) -> np.ndarray:
-        """[D] float64."""
+        """[D] float64, the mean of the rows."""
         if self.n < 1:
             raise MetricError("the mean of no features does not exist; add at least one row")
         return self.centre
@@ -75,7 +75,7 @@ class Statistics:
 
 
 def empty_statistics(dim: int) -> Statistics:
-    """Statistics of nothing yet: where a sum starts."""
+    """Statistics of no rows: the start of a sum."""
     return Statistics(0, np.zeros(dim), np.zeros((dim, dim)))
 
 
@@ -92,10 +92,10 @@ def summarise(values: Any, *, name: str = "features", first_row: int = 0) -> Sta
 
 
 def check_features(values: Any, name: str = "features", first_row: int = 0) -> np.ndarray:
-    """Features as a numpy array [n, D] of float32 or float64: half precision is widened.
+    """Features as a numpy array [n, D] of float32 or float64; half precision becomes float32.
 
     Raises:
-      MetricError: another shape or dtype, or a row that is not finite, which is named.
+      MetricError: another shape or dtype, or a row that is not finite; the message names the row.
     """
     values = np.asarray(values)
     if values.ndim != 2 or values.shape[1] == 0:
@@ -123,7 +123,7 @@ LARGEST = float(np.finfo(np.float32).max)  # of a feature; kernels take its sixt
 
 
 def check_pair(real: Any, fake: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets of features as float64, checked: finite, of one dimension, at least two rows each."""
+    """Two sets of features as float64, after checks: finite, of one dimension, at least two rows each."""
     pair = []
     for values, name in ((real, "real features"), (fake, "fake features")):
         values = check_features(values, name).astype(np.float64)

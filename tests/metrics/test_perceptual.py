@@ -71,7 +71,7 @@ def test_images_that_cannot_be_compared(net):
         net.distance(pictures(), pictures(3))
     with pytest.raises(MetricError, match=r"float64\[4, 32, 32, 3\]; LPIPS takes .* uint8 or of float32 in \[-1, 1\]"):
         net.distance(pictures() / 255, pictures() / 255)
-    with pytest.raises(MetricError, match="30 x 30 px are too small for alexnet, which wants 31"):
+    with pytest.raises(MetricError, match="30 x 30 px are too small for alexnet, which needs 31"):
         net.distance(pictures(size=30), pictures(size=30))
     assert net.distance(pictures(1, size=31), pictures(1, size=31, seed=1))[0] > 0.01
     with pytest.raises(MetricError, match=r"\[32, 32\] and \[48, 48\] px"):

@@ -51,7 +51,7 @@ def test_what_makes_numbers_say_little_stands_beside_them(monkeypatch):
 def test_what_cannot_be_measured_is_said_at_once():
     with pytest.raises(MetricError, match="gan-jax weights get vgg16"):
         evaluate_model("embedded:fashion16", FEW, EvalConfig(features="vgg16"))
-    with pytest.raises(MetricError, match="mobilenetv2:big asks for what is not known.*a resolution in px from 32"):
+    with pytest.raises(MetricError, match="mobilenetv2:big has an unknown option.*a resolution in px from 32"):
         evaluate_model("embedded:fashion16", FEW, EvalConfig(features="mobilenetv2:big"))
     with pytest.raises(MetricError, match="inception-v3-fid:96 asks .* legacy-tensorflow, legacy-pytorch, clean"):
         evaluate_model("embedded:fashion16", FEW, EvalConfig(features="inception-v3-fid:96"))
@@ -67,7 +67,7 @@ def test_few_images_leave_the_frechet_distance_out_and_say_so():
         "FD (fashion-v1)" not in numbers and numbers["KID (fashion-v1)"] > 0 and numbers["precision (fashion-v1)"] >= 0
     )
     assert "no held-out reference: evaluations compare with all 1,000 images" in numbers["note"]
-    assert "no Frechet distance: it wants more images than features" in numbers["note"]
+    assert "no Frechet distance: it needs more images than features" in numbers["note"]
     assert "there are 64 generated ones" in numbers["note"]
 
 

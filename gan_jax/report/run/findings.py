@@ -139,7 +139,8 @@ def _shares(fusion: Mapping[str, Any]) -> str:
             out += guarded(table, f"Mixing weights of {network.upper()}")
     if fusion.get("learned"):
         out += guarded(
-            lambda: f'<div class="charts"><div>{chart_figure(shares_chart(fusion))}</div></div>', "The curve of mixing weights"
+            lambda: f'<div class="charts"><div>{chart_figure(shares_chart(fusion))}</div></div>',
+            "The curve of mixing weights",
         )
     return out
 
