@@ -1,1 +1,1 @@
-"""Timings side by side in one run: each module has TITLE and `run() -> rows`; `python -m benchmarks` runs them."""
+"""Timings that are compared within one run: each module has TITLE and `run() -> rows`; `python -m benchmarks` runs them."""

@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the timings depend on."""
+    """The facts that timings depend on: device, cores, versions."""
     import jax
 
     device = jax.devices()[0]

@@ -1,4 +1,4 @@
-"""Timing of compiled functions against each other on a machine that does other things, too."""
+"""Timing of compiled functions against each other on a machine that also does other work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 
 
 def best_ms(functions: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str, float]:
-    """The best of several timings, ms, of functions that take turns; each is called once before, to compile."""
+    """The best timing of each function, ms. Functions take turns; each is called once before, to compile."""
     for function in functions.values():
         jax.block_until_ready(function())
     best = dict.fromkeys(functions, float("inf"))
@@ -23,12 +23,12 @@ def best_ms(functions: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dic
 
 
 def used() -> float:
-    """Processor seconds that this process has taken, user and system, in all of its threads."""
+    """Processor seconds of this process so far, user and system, in all of its threads."""
     return time.process_time()
 
 
 def in_turns(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds on the clock and of the processor, of functions that take turns; each is called once before."""
+    """(clock, processor) seconds of each function in each round. Functions take turns; each is called once before."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
     for function in functions.values():
         jax.block_until_ready(function())

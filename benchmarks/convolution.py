@@ -1,7 +1,7 @@
 """The convolution of gan_jax/nets/conv.py against XLA's own, outside and inside control flow.
 
-On CPU the backward convolutions that autodiff derives run many times slower inside `scan` and `cond`. To be run
-again with every new JAX: where the ratio is 1, the remedy can go.
+On CPU the backward convolutions that autodiff derives run many times slower inside `scan` and `cond`. Run it again with
+every new JAX: where the ratio is 1, the remedy can be removed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Whole training steps on CPU: convolutions as single operations of XLA's, and in the form of gan_jax/nets/conv.py.
+"""Full training steps on CPU: convolutions as single XLA operations, and in the form of gan_jax/nets/conv.py.
 
-Both forms are closed under differentiation; ours pads beforehand what a larger kernel reads, and convolves groups one after
-the other. The two take turns in one process, on one device each, and a ratio is that of the same round: the median over
-rounds, of seconds on the clock and of processor seconds. To be run again with every new JAX: where the ratio is 1, a remedy
-can go.
+Both forms are closed under differentiation. Ours pads the input of a larger kernel beforehand, and convolves groups one
+after the other. The two take turns in one process, on one device each. A ratio is within one round; the median over rounds
+is reported, of clock seconds and of processor seconds. Run it again with every new JAX: where the ratio is 1, a remedy can
+be removed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run() -> list[dict[str, Any]]:
 
 
 def row(name: str, config: Config) -> dict[str, Any]:
-    """Both forms of one pair beside each other."""
+    """The row that compares both forms on one pair."""
     programs = {form: _compiled(config, context) for form, context in FORMS.items()}
     seconds = in_turns({form: call for form, (call, _) in programs.items()}, ROUNDS)
     compiling = {form: cost for form, (_, cost) in programs.items()}

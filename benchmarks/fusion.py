@@ -1,7 +1,7 @@
-"""What a step costs while shares of donors are learned, beside a step of plain fine-tuning: seconds and operations.
+"""The cost of a step that learns mixing weights of donors, against one of plain fine-tuning: seconds and operations.
 
-The stage of weight-space fusion trains shares (and D) through `theta_T + sum_i w_i (theta_i - theta_T)`, donors stacked on a
-leading axis; plain fine-tuning trains all of G and D. Programs take turns in every round (`benchmarks.methods`).
+The stage of weight-space fusion trains mixing weights (and D) through `theta_T + sum_i w_i (theta_i - theta_T)`, with donors
+stacked on a leading axis; plain fine-tuning trains all of G and D. Programs take turns in every round (`benchmarks.methods`).
 """
 
 from __future__ import annotations
@@ -64,32 +64,32 @@ def run() -> list[dict[str, Any]]:
 
 
 def _program(gate: Any, how: str | None) -> tuple[Callable[[], None], int]:
-    """A call that runs some dispatches to their end, and how many of G's values it trains."""
+    """A call that runs some dispatches to their end, and the number of G's values that it trains."""
     config = methods.config_of(ScratchConfig())
-    bare = build(config.net)
+    pair = build(config.net)
     grain = "channel" if how == "channel" else "block"
-    mixture = None if gate is None else Mixture(gate, grouping(grain, bare.g_blocks), grain == "channel", jnp.float32)
+    mixture = None if gate is None else Mixture(gate, grouping(grain, pair.g_blocks), grain == "channel", jnp.float32)
 
-    def net(pair: Pair) -> Net:
+    def net(wrapped: Pair) -> Net:
         if mixture is None:
-            return pair.g
+            return wrapped.g
         if how in ("batch", "example"):
-            return conditional(pair, mixture, source_of("latent", pair), how)
-        return fused(pair.g, mixture)
+            return conditional(wrapped, mixture, source_of("latent", wrapped), how)
+        return fused(wrapped.g, mixture)
 
     def trains(network: str) -> Chosen:
         return every_leaf if mixture is None or network == "d" else mixture.trains
 
-    make_task = task_of(lambda pair: dataclasses.replace(pair, g=net(pair)))
+    make_task = task_of(lambda wrapped: dataclasses.replace(wrapped, g=net(wrapped)))
     trainer = Trainer(config, make_task, methods.noise_feed(config), trains)
 
     def begin(key: jax.Array) -> GanState:
         keys = jax.random.split(key, 10)
-        g = bare.g.init(keys[0])
+        g = pair.g.init(keys[0])
         if mixture is not None:
-            donors = [bare.g.init(keys[2 + i])["params"] for i in range(gate.count)]
+            donors = [pair.g.init(keys[2 + i])["params"] for i in range(gate.count)]
             g = {**g, "params": mixture.attach(g["params"], keys[9], donors)}
-        return trainer.init({"g": g, "d": bare.d.init(keys[1])}, key)
+        return trainer.init({"g": g, "d": pair.d.init(keys[1])}, key)
 
     params = jax.eval_shape(begin, jax.random.key(0)).nets["g"]["params"]
     return methods.runner(trainer, begin), count(partition(params, trains("g"))[0])

@@ -1,10 +1,10 @@
-"""What a step of every transfer method costs beside full fine-tuning: operations, and seconds of training.
+"""The cost of a step of every transfer method against full fine-tuning: operations, and seconds of training.
 
-All methods play one game on one pair in programs of their own; what a method prepares before the run (a probe, a mining
-stage, an estimate of information) is not in it. The methods take turns in every round, so that a busy machine slows all of
-them, and a ratio is that of a method's seconds to fine-tuning's in the same round: the median and the quartiles over rounds.
-Operations are XLA's count of the lowered step, in which what is done in some steps only (RICK's estimates, RSSA's correlations
-between latents) counts as if it were in each; the seconds are those of whole periods.
+All methods train one pair with one loss, each in its own program. The preparation before the run (a probe, a mining stage,
+an estimate of information) is not counted. The methods take turns in every round, so that a busy machine slows all of them.
+A ratio is a method's seconds over those of fine-tuning in the same round; the median and the quartiles over rounds are
+reported. Operations are XLA's count of the lowered step, in which work of some steps only (RICK's estimates, RSSA's
+correlations between latents) counts as if in each; the seconds are those of full periods.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from gan_jax.trees import count, partition
 TITLE = "One D and one G update by every method, ResNet pair of 32 px and up to 32 channels, 16 images"
 NET = ResNetConfig(resolution=32, channel_max=32)
 BATCH, SHOTS = 16, 100
-STEPS, DISPATCHES = 8, 6  # 48 steps: whole periods of what is done every 3rd, 4th, 6th and 48th step
+STEPS, DISPATCHES = 8, 6  # 48 steps: full periods of work that is done every 3rd, 4th, 6th and 48th step
 ROUNDS = 7
-OPTIONS: dict[str, dict[str, Any]] = {  # what a method must be told, or is told to have whole periods
+OPTIONS: dict[str, dict[str, Any]] = {  # options that a method needs, or that give full periods
     "adafm": {"d_blocks": 1},
     "bsa": {"images": SHOTS},
     "minegan": {"miner_width": 128},
@@ -71,18 +71,18 @@ def run() -> list[dict[str, Any]]:
 
 
 def compared() -> list[str]:
-    """The methods that have a step of their own: after a fusion it is fine-tuning's, `benchmarks.fusion` has the stage."""
+    """The methods with a step of their own. A fusion has that of fine-tuning; its stage is in `benchmarks.fusion`."""
     return [name for name in METHOD_NAMES if name not in LEFT_OUT and name not in FUSIONS]
 
 
 def ratios(seconds: list[float], base: list[float]) -> dict[str, float]:
-    """The median and the quartiles of a method's seconds over those of the same rounds of another."""
+    """The median and the quartiles of a method's seconds over those of `base` in the same rounds."""
     low, middle, high = np.quantile(np.divide(seconds, base), (0.25, 0.5, 0.75))
     return {"time_ratio": float(middle), "lower_quartile": float(low), "upper_quartile": float(high)}
 
 
 def time_in_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in each round; all are called once before, to compile, and every round begins with another."""
+    """Seconds of each call in each round; all are called once before, to compile, and rounds begin with different calls."""
     for call in calls.values():
         call()
     names, seconds = list(calls), {name: [] for name in calls}
@@ -138,7 +138,7 @@ def noise_feed(config: Config) -> Feed:
 
 
 def runner(trainer: Trainer, begin: Callable[[jax.Array], GanState]) -> Callable[[], None]:
-    """A call that trains for some dispatches and waits for their end, and goes on from there when called again.
+    """A call that trains for some dispatches and waits for their end; the next call goes on from there.
 
     Args:
       trainer: of the run.

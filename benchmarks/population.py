@@ -1,8 +1,8 @@
-"""Seeds of a transfer side by side: one after the other through one program, all in one program, or naively.
+"""Several seeds of a transfer: one after the other through one program, all in one program, or naively.
 
 Naively: each run compiles its own program, as separate commands would. The others compile once. Images per second count
-the real images shown to D over all members; compilation is a column of its own, and `ratio` is throughput beside naive
-runs of so many steps, compilation counted on both sides. All take turns in one process, and the best round counts.
+the real images shown to D over all replicas. Compilation has its own column, and `ratio` is the throughput relative to
+naive runs of as many steps, compilation counted in both. All take turns in one process, and the best round counts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONFIG = Config(
 
 
 def run() -> list[dict[str, Any]]:
-    """One row for each way."""
+    """One row for each execution strategy."""
     use_all_cores()
     feeds = [resident_feed(_images(seed), None, mirror=False) for seed in range(MEMBERS)]
     trainer = Trainer(CONFIG, task_of(), feeds[0])
@@ -69,7 +69,7 @@ def run() -> list[dict[str, Any]]:
 
 @dataclasses.dataclass
 class _Way:
-    """A way to give every member one dispatch; a call returns its seconds."""
+    """An execution strategy that gives every replica one dispatch; a call returns its seconds."""
 
     programs: Program
     states: list[Any]

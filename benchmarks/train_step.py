@@ -1,7 +1,7 @@
 """Training steps of the small ResNet pair: one CPU core or all, one step in a dispatch or several.
 
-A dispatch costs the host some milliseconds, and XLA runs small convolutions on one thread, which is why a run makes
-every core a device. Images per second count the real images shown to D; a step is a D and a G update.
+A dispatch costs the host some milliseconds. XLA runs small convolutions on one thread, so that a run makes every core a
+device. Images per second count the real images shown to D; a step is a D and a G update.
 """
 
 from __future__ import annotations

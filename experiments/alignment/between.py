@@ -1,4 +1,4 @@
-"""Nets on the straight line between two, aligned in several ways: how good is what lies between?"""
+"""Quality of the networks on the straight line between two networks, aligned by several methods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_jax.transfer.evaluation import make_evaluator
 T = (0.0, 0.25, 0.5, 0.75, 1.0)
 N_FAKE, STATS_BATCHES = 1000, 8  # generated images at each point; batches of 128 latents for batch statistics
 N_MATCH = 512  # latents, or real images, to match activations on
-N_HELD, N_JUDGED = 2000, 1000  # what D judges: other real images, at most, and generated ones of each end
+N_HELD, N_JUDGED = 2000, 1000  # inputs of D: at most so many held-out real images, and generated ones of each end
 KID_SUBSETS = 20
 METHODS = ("none", "scales", "weights", "activations", "origin's order")
 
@@ -42,21 +42,21 @@ class Between:
         self.evaluator = evaluator
         self.real = summarise(evaluator.reference.values, name="real features")
         chosen = np.random.default_rng(0).permutation(len(images))[: N_MATCH + N_HELD]
-        shown = to_float(jnp.asarray(images.images[chosen]))
-        self.shown, self.held = shown[:N_MATCH], shown[N_MATCH:]
+        real = to_float(jnp.asarray(images.images[chosen]))
+        self.match_images, self.held_out = real[:N_MATCH], real[N_MATCH:]
         self.latents = jax.random.normal(jax.random.key(7), (N_MATCH, net.z_dim))
         self.judge = jax.jit(lambda v, x: self.pair.d.apply(v, x)[0])
         self.activations = {
             "g": jax.jit(lambda v: self.pair.g.activations(v, self.latents)),
-            "d": jax.jit(lambda v: self.pair.d.activations(v, self.shown)),
+            "d": jax.jit(lambda v: self.pair.d.activations(v, self.match_images)),
         }
 
     def measure(self, a: Any, b: Any, true: Any = None) -> dict[str, Any]:
-        """Curves over `T` and barriers, of every method.
+        """Curves over `T` and barriers for every method.
 
         Args:
           a: `{"g_ema": .., "d": ..}`.
-          b: the same of the other net.
+          b: the same for the other network.
           true: `b` in the order that it shares with `a`, where there is one.
         """
         standing = lambda tree: {"g": self.evaluator.standing(tree["g_ema"]), "d": tree["d"]}
@@ -76,7 +76,7 @@ class Between:
         return {"t": T, "protocol": protocol, "matched": matched, "barriers": barriers, "curves": curves}
 
     def aligned(self, net: str, a: Any, b: Any, true: Any) -> tuple[dict[str, tuple[Any, Any]], dict[str, Any]]:
-        """(the two nets of each method, the similarity before and after)."""
+        """(the two networks by method, the similarity before and after)."""
         layout = self.layouts[net]
         x, y = canonical(layout, a), canonical(layout, b)
         weights = match_weights(layout, a, b)
@@ -90,7 +90,7 @@ class Between:
         if true is not None:
             lines["origin's order"] = (x, canonical(layout, true))
         same = np.mean(np.concatenate([weights.orders[group] == acts.orders[group] for group in acts.orders]))
-        said = {
+        similarity = {
             "weights": [weights.before, weights.after],
             "activations": [acts.before, acts.after],
             "agree": float(same),
@@ -98,21 +98,21 @@ class Between:
         if true is not None:
             target = lines["origin's order"][1]["params"]
             for method in ("weights", "activations"):
-                found = lines[method][1]["params"]
-                pairs = zip(jax.tree.leaves(found), jax.tree.leaves(target))
-                said[f"{method} restored"] = all(np.allclose(u, v, rtol=1e-3, atol=1e-4) for u, v in pairs)
-        return lines, said
+                restored = lines[method][1]["params"]
+                pairs = zip(jax.tree.leaves(restored), jax.tree.leaves(target))
+                similarity[f"{method} restored"] = all(np.allclose(u, v, rtol=1e-3, atol=1e-4) for u, v in pairs)
+        return lines, similarity
 
     def generator(self, g: Any) -> dict[str, float]:
-        """FD and KID, batch statistics re-estimated."""
-        made = extract(self.evaluator.net, self.evaluator.sample(g)).values
-        distance = frechet_distance(self.real, summarise(made, name="generated features"))
-        return {"fd": distance, "kid": kid(self.evaluator.reference.values, made, subsets=KID_SUBSETS).mean}
+        """FD and KID of G, with recalibrated batch statistics."""
+        features = extract(self.evaluator.net, self.evaluator.sample(g)).values
+        distance = frechet_distance(self.real, summarise(features, name="generated features"))
+        return {"fd": distance, "kid": kid(self.evaluator.reference.values, features, subsets=KID_SUBSETS).mean}
 
     def discriminator(self, d: Any, fakes: jax.Array) -> dict[str, float]:
-        """Hinge loss and accuracy on held-out real images and on both ends' generated ones, singular vectors anew."""
+        """Hinge loss and accuracy of D, with recomputed singular vectors, on held-out real images and those of both ends."""
         d = singular_vectors(self.layouts["d"], d)
-        real, fake = (np.asarray(self.judge(d, x), np.float64) for x in (self.held, fakes))
+        real, fake = (np.asarray(self.judge(d, x), np.float64) for x in (self.held_out, fakes))
         loss = np.maximum(1 - real, 0).mean() + np.maximum(1 + fake, 0).mean()
         return {"hinge": float(loss), "accuracy": float(((real > 0).mean() + (fake < 0).mean()) / 2)}
 
@@ -123,7 +123,7 @@ def mix(a: Any, b: Any, t: float) -> Any:
 
 
 def barrier(values: list[float], key: str) -> float:
-    """How far the curve rises above the straight line between its ends, at most; for accuracy, how far it falls."""
+    """The largest rise of the curve above the straight line between its ends; for accuracy, the largest fall below it."""
     sign = -1.0 if key == "accuracy" else 1.0
     line = [(1 - t) * values[0] + t * values[-1] for t in T]
     return max(sign * (value - base) for value, base in zip(values, line))

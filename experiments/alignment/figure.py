@@ -35,7 +35,7 @@ def make_table(summary: dict[str, Any]) -> str:
 
 
 def write_figure(path: Path, cells: list[dict[str, Any]]) -> None:
-    """Curves from one net to the other: a column for each kind of nets, a row for each net of the pair."""
+    """Draws curves from one network to the other: a column for each origin, a row for G and one for D."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -49,10 +49,12 @@ def write_figure(path: Path, cells: list[dict[str, Any]]) -> None:
                 panel = panels[row, column]
                 for i, method in enumerate(mine[0]["curves"]):
                     values = np.array([cell["curves"][method][key] for cell in mine])
-                    known = i == len(SERIES)  # lies under the others, which should meet it
-                    colour = INK[1] if known else SERIES[i][1]
-                    style = {"linewidth": 6, "alpha": 0.3, "zorder": 1} if known else {"linewidth": 1.8, "zorder": 2}
-                    style |= {} if known else {"marker": "o", "markersize": 3.4, "linestyle": DASHES[i]}
+                    is_origin = i == len(SERIES)  # lies under the others, which should meet it
+                    colour = INK[1] if is_origin else SERIES[i][1]
+                    style = (
+                        {"linewidth": 6, "alpha": 0.3, "zorder": 1} if is_origin else {"linewidth": 1.8, "zorder": 2}
+                    )
+                    style |= {} if is_origin else {"marker": "o", "markersize": 3.4, "linestyle": DASHES[i]}
                     (line,) = panel.plot(mine[0]["t"], values.mean(0), color=colour, label=method, **style)
                     panel.fill_between(
                         mine[0]["t"], values.min(0), values.max(0), color=colour, alpha=0.13, linewidth=0

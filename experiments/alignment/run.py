@@ -1,9 +1,9 @@
-"""Eleven small nets, six pairs of them, and what lies between the two of each pair, aligned in several ways.
+"""Eleven small networks, six pairs of them, and the networks between those of each pair, aligned by several methods.
 
     python experiments/alignment/run.py --out runs/alignment
 
-Nets and pairs that are finished are not repeated. Writes results.json, table.md and barriers.png beside this file, or
-where `--results` says.
+Finished networks and pairs are not repeated. Writes results.json, table.md and barriers.png to this folder, or to that of
+`--results`.
 """
 
 from __future__ import annotations
@@ -65,26 +65,26 @@ def train(out: Path, origin: Origin, seed: int, source: str) -> Any:
 
 @functools.cache
 def between(origin: Origin) -> Between:
-    """The measures of this kind of nets, compiled once."""
+    """The measurements of networks of one origin, compiled once."""
     return Between(config(origin).net, CLASSES[origin])
 
 
 def cell(out: Path, origin: Origin, pair: tuple[int, int], source: str) -> dict[str, Any]:
-    """Everything about one pair; from its file if it is finished."""
+    """The results of one pair; read from its file if it is finished."""
     a, b = (train(out, origin, seed, source) for seed in pair)
-    done = out / f"{origin}-{pair[0]}-{pair[1]}.json"
-    if done.exists():
-        return json.loads(done.read_text(encoding="utf-8"))
+    file = out / f"{origin}-{pair[0]}-{pair[1]}.json"
+    if file.exists():
+        return json.loads(file.read_text(encoding="utf-8"))
     began = time.monotonic()
     first, second = a.variables, b.variables
     copy = {}
-    if origin == "shared":  # the order that both have from their origin is hidden, and can be told
+    if origin == "shared":  # the order that both have from their origin is hidden, and known
         copy = {
             root: disguise(layouts(a.config)[net], second[root], pair[1]) for root, net in (("g_ema", "g"), ("d", "d"))
         }
     result = between(origin).measure(first, copy or second, true=second if copy else None)
     result = {"origin": origin, "seeds": list(pair), "seconds": time.monotonic() - began, **result}
-    done.write_text(json.dumps(result), encoding="utf-8")
+    file.write_text(json.dumps(result), encoding="utf-8")
     print(f"{origin} {pair}: {result['seconds']:.0f} s", flush=True)
     return result
 

@@ -1,4 +1,4 @@
-"""What the pair's D knows of faces: how often it prefers a sample of its G to a spoilt one.
+"""A check of the pair's D on faces: how often it prefers a sample of its G to a spoilt one.
 
 python experiments/digiface_d/check.py runs/digiface/pair
 """
@@ -21,7 +21,7 @@ def exchanged(images: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """The patches of each image in another order."""
     n, side = len(images), images.shape[1] // PATCH
     patches = images.reshape(n, side, PATCH, side, PATCH, -1).transpose(0, 1, 3, 2, 4, 5)
-    patches = np.stack([one[draw.permutation(side**2)] for one in patches.reshape(n, side**2, PATCH, PATCH, -1)])
+    patches = np.stack([image[draw.permutation(side**2)] for image in patches.reshape(n, side**2, PATCH, PATCH, -1)])
     return patches.reshape(n, side, side, PATCH, PATCH, -1).transpose(0, 1, 3, 2, 4, 5).reshape(images.shape)
 
 
@@ -32,7 +32,7 @@ def main(path: str) -> None:
     spoilt = {
         "itself": images,
         "noise of 10 grey levels": np.clip(images + draw.normal(0, 10, images.shape), 0, 255),
-        "blurred by 1 px": np.stack([gaussian_filter(one, (1, 1, 0)) for one in images]),
+        "blurred by 1 px": np.stack([gaussian_filter(image, (1, 1, 0)) for image in images]),
         f"patches of {PATCH} px exchanged": exchanged(images, draw),
         "upside down": images[:, ::-1],
         "red and blue exchanged": images[..., ::-1],

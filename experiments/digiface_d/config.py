@@ -1,7 +1,7 @@
-"""A discriminator for the DigiFace generator: the game that it is trained in.
+"""The training run of a discriminator for the DigiFace generator.
 
-The generator stays as it is and supplies the images. Its rival begins from nothing: on the way to faces it shows the
-discriminator everything that is not yet one.
+The published generator stays as it is and supplies the real images. A second generator is trained from fresh weights: on
+its way to faces it shows the discriminator images that are no faces yet.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The discriminator of a run as part of the package: half precision, with licence and provenance.
+"""Writes the discriminator of a run as a part of the package: half precision, with licence and provenance.
 
 python experiments/digiface_d/embed.py runs/digiface/train gan_jax/data/embedded/digiface64-d
 """
@@ -54,7 +54,7 @@ def main(run: str, out: str) -> None:
 
 
 def _half(path: str, leaf: np.ndarray) -> np.ndarray:
-    """A kernel as float16; norms, which are small, as they are."""
+    """A kernel as float16; norms, which are small, unchanged."""
     if not path.endswith("kernel"):
         return leaf
     if not np.abs(leaf).max() < LARGEST:

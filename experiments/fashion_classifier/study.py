@@ -2,9 +2,9 @@
 
     python experiments/fashion_classifier/study.py
 
-One half of the 1,000 ankle boots of the test split is the reference (500 images). Against it stand 500 images each of:
-the other half, the other half with more and more noise or blur, with fewer and fewer different images, and other
-classes. Ten random halvings; prints a table of means and standard deviations and writes study.json.
+The reference is one half of the 1,000 ankle boots of the test split (500 images). It is compared with 500 images each of:
+the other half, the other half with more and more noise or blur, with fewer and fewer different images, and other classes.
+Ten random halvings; prints a table of means and standard deviations and writes study.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def blurred(size: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarray
 
 
 def repeated(n: int) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
-    """Keeps n different images, as often as it takes: a generator that lost modes."""
+    """Keeps n different images and repeats them: a generator that lost modes."""
     return lambda x, rng: x[rng.choice(len(x), n, replace=False)][np.arange(len(x)) % n]
 
 
@@ -66,10 +66,10 @@ def main() -> None:
             rows[name].append(evaluate_features(real, extract(net, images, batch=HALF), protocol))
     table = {
         name: {
-            m: {"mean": float(np.mean([r[m] for r in found])), "std": float(np.std([r[m] for r in found]))}
+            m: {"mean": float(np.mean([r[m] for r in numbers])), "std": float(np.std([r[m] for r in numbers]))}
             for m in METRICS
         }
-        for name, found in rows.items()
+        for name, numbers in rows.items()
     }
     print("\n".join(protocol.describe()), "\n")
     print("| 500 boots against | FD | KID | precision | recall | density | coverage |\n|---|---|---|---|---|---|---|")

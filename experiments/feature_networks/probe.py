@@ -1,4 +1,4 @@
-"""What the feature networks know: a linear probe of each, and how far noise moves a Frechet distance.
+"""A linear probe of each feature network, and the effect of noise on a Frechet distance.
 
 Run from the repository:
     python experiments/feature_networks/probe.py PATH/cifar10-first4000 [NETWORK ...]
@@ -76,7 +76,7 @@ def measure(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]
 
 
 def accuracy(features: np.ndarray, labels: np.ndarray) -> float:
-    """Of a logistic regression, L2 1e-2, on standardised features: 600 train, 300 test."""
+    """Test accuracy of a logistic regression, L2 1e-2, on standardised features: 600 train, 300 test."""
     x = jnp.asarray((features - features[:600].mean(0)) / (features[:600].std(0) + 1e-6))
     y = jnp.asarray(labels)
     weights = (jnp.zeros((x.shape[1], 10)), jnp.zeros(10))
@@ -98,8 +98,8 @@ def accuracy(features: np.ndarray, labels: np.ndarray) -> float:
 
     for _ in range(100):
         weights, state = step(weights, state)
-    found = (x[600:] @ weights[0] + weights[1]).argmax(1)
-    return float((found == y[600:]).mean())
+    predicted = (x[600:] @ weights[0] + weights[1]).argmax(1)
+    return float((predicted == y[600:]).mean())
 
 
 if __name__ == "__main__":

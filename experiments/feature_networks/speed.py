@@ -1,11 +1,10 @@
-"""How many images a second go through the FID Inception: ours, pytorch-fid's and torch-fidelity's, taking turns.
+"""Images per second through the FID Inception: ours, pytorch-fid's and torch-fidelity's, which take turns.
 
 Run from the repository with the packages of tests/peers/requirements.txt:
     python experiments/feature_networks/speed.py [--batch 16] [--side 64] [--rounds 9]
 
 All three have the same random weights and get the same uint8 images in memory; resizing and normalisation are part of
-each call. What is compared is the ratio within a round, so that a machine which does other things, too, harms both.
-Writes speed.json beside itself.
+each call. Ratios are taken within a round, so that other work on the machine slows both. Writes speed.json to its folder.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Times them and writes the table."""
+    """Times the three and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=64)
@@ -43,10 +42,10 @@ def main() -> None:
     rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(args.rounds)]
     rows = []
     for ours, theirs in (("ours, legacy-pytorch", "pytorch-fid"), ("ours, legacy-tensorflow", "torch-fidelity")):
-        ratios = sorted(one[theirs] / one[ours] for one in rounds)
+        ratios = sorted(turn[theirs] / turn[ours] for turn in rounds)
         rows += [
-            {"who": name, "images_per_s": args.batch / float(np.median([one[name] for one in rounds])),
-             "best_images_per_s": args.batch / min(one[name] for one in rounds), "first_call_s": first[name]}
+            {"who": name, "images_per_s": args.batch / float(np.median([turn[name] for turn in rounds])),
+             "best_images_per_s": args.batch / min(turn[name] for turn in rounds), "first_call_s": first[name]}
             for name in (ours, theirs)
         ]  # fmt: skip
         rows[-2] |= {"times_theirs": {"median": float(np.median(ratios)), "least": ratios[0], "most": ratios[-1]}}
@@ -57,7 +56,7 @@ def main() -> None:
 
 
 def candidates(images: np.ndarray) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
-    """What takes turns, on the same weights."""
+    """The calls that take turns, on the same weights, and the versions of their packages."""
     import importlib.metadata
 
     from tests.peers.conftest import _torchvision, params_of, planes, randomise
@@ -102,7 +101,7 @@ def candidates(images: np.ndarray) -> tuple[dict[str, Callable[[], object]], dic
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Of one call."""
+    """Seconds of one call."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""A ResNet of low digits and a DCGAN of high ones into one ResNet of all: donors of different architectures, by role."""
+"""A ResNet of low digits and a DCGAN of high ones into one ResNet of all digits: donors of different architectures."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ DCGAN = "runs/fusion/high_dcgan"
 
 
 def config() -> BenchmarkConfig:
-    """What of the DCGAN has no place in a ResNet is left out; the plan of `gan-jax fuse` lists it."""
+    """Leaves of the DCGAN without a place in a ResNet are dropped; the plan of `gan-jax fuse` lists them."""
     return on_digits("A ResNet and a DCGAN of disjoint digits: one ResNet of all of them", LOW, what_fits((DCGAN,)))

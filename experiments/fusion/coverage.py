@@ -1,10 +1,10 @@
-"""Which digits the pairs of the experiment make: a classifier's histogram over the samples of every finished cell.
+"""The digits that the pairs of the experiment generate: a classifier's histogram over the samples of every trial.
 
     gan-jax weights get lenet-mnist
     python experiments/fusion/coverage.py runs/fusion/digits
 
-Writes coverage.json and coverage.png (methods by digit) beside the cells and prints a table: share of samples that are of
-high digits (the second donor's), and the entropy of the histogram in units of that of all ten digits alike.
+Writes coverage.json and coverage.png (methods by digit) to the benchmark's folder and prints a table: the fraction of
+samples of high digits (those of the second donor), and the entropy of the histogram over that of a uniform one.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from gan_jax.report.table import Column, Table, markdown_table
 
 
 def main() -> None:
-    """Reads the samples of all cells on digits."""
+    """Reads the samples of all trials on digits."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bench", type=Path)
     args = parser.parse_args()
-    net, found = load_features("lenet-mnist"), {}
+    net, histograms = load_features("lenet-mnist"), {}
     classify = lambda images: extract(net, images).logits.argmax(1)
     real = classify(np.load(args.bench / "samples" / "real-digits.npy"))
     for path in sorted((args.bench / "samples").glob("*-digits-*.npy")):
         method = path.stem.split("-digits-")[1].rpartition("-100-")[0]
         counts = np.bincount(classify(np.load(path)), minlength=10)
-        found.setdefault(method, []).append(counts.tolist())
+        histograms.setdefault(method, []).append(counts.tolist())
     rows = []
-    for method, counts in found.items():
-        shares = [np.asarray(one) / sum(one) for one in counts]
+    for method, counts in histograms.items():
+        shares = [np.asarray(histogram) / sum(histogram) for histogram in counts]
         rows.append({
             "method": method,
             "high": [float(p[5:].sum()) for p in shares],
             "entropy": [float(-(p[p > 0] * np.log(p[p > 0])).sum() / np.log(10)) for p in shares],
             "digits": [float((p >= 0.02).sum()) for p in shares],
         })  # fmt: skip
-    (args.bench / "coverage.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (args.bench / "coverage.json").write_text(json.dumps(histograms, indent=1) + "\n", encoding="utf-8")
     columns = (
         Column("method"), Column("high", "share of 5 to 9"), Column("entropy", "entropy of digits", better="higher"),
         Column("digits", "digits with 2 % and more", better="higher", decimals=1),
     )  # fmt: skip
-    n = sum(next(iter(found.values()))[0])
+    n = sum(next(iter(histograms.values()))[0])
     caption = f"{n} samples of each run; of as many real images {np.mean(real >= 5):.2f} are 5 to 9."
     print(markdown_table(Table(columns, rows, caption)))
-    draw(args.bench / "coverage.png", {name: np.mean(counts, 0) / n for name, counts in found.items()})
+    draw(args.bench / "coverage.png", {name: np.mean(counts, 0) / n for name, counts in histograms.items()})
 
 
 def draw(path: Path, shares: dict[str, np.ndarray]) -> None:

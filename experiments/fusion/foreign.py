@@ -1,4 +1,4 @@
-"""An imported generator and one of ours into a pair of another script: the MLP of MNIST from elsewhere, ours of clothing."""
+"""A foreign and an own pair into a pair of another script: an imported MLP of MNIST, and ours of clothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOREIGN, OURS = "runs/fusion/mnist_mlp", "runs/fusion/clothing_mlp"
 
 
 def config() -> BenchmarkConfig:
-    """Begins with the imported pair; ours, of the same widths, stands beside it."""
+    """Every method begins with the imported pair; the donor is ours, of the same widths."""
     net = MLPConfig(resolution=28, channels=1)
     return on_kuzushiji(
         "An imported MLP of digits and one of clothing: a pair of Kuzushiji", net, FOREIGN, what_fits((OURS,))

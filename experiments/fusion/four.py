@@ -6,7 +6,7 @@ from fusions import MAIN, merges, methods, on_digits
 
 from gan_jax.transfer.benchmark import BenchmarkConfig
 
-SOURCE = "runs/fusion/d01"  # what donor.py leaves with --train.kimg 48, as the others
+SOURCE = "runs/fusion/d01"  # by donor.py with --train.kimg 48, as the donors below
 DONORS = ("runs/fusion/d234", "runs/fusion/d56", "runs/fusion/d789")
 
 

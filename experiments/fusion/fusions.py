@@ -1,4 +1,4 @@
-"""What all benchmarks of this folder share: data, budget, and every way to make one pair of several."""
+"""The common parts of all benchmarks of this folder: data, budget, and every method that fuses pairs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from gan_jax.config import (
 from gan_jax.transfer.benchmark import BenchmarkConfig, Target
 from gan_jax.transfer.recipes import short
 
-LOW, HIGH = "runs/fusion/low", "runs/fusion/high"  # what donor.py leaves: digits 0 to 4, and 5 to 9
+LOW, HIGH = "runs/fusion/low", "runs/fusion/high"  # pairs of donor.py: digits 0 to 4, and 5 to 9
 KUZUSHIJI = "npz:$GAN_JAX_DATA/kmnist-test/kmnist-test-imgs.npz"
 MAIN = ("finetune", "uniform", "gradient", "attention", "distillation")
 KIMG = 10.24
 STAGE = 3.072  # of the budget, for a stage of fusion
-LESSON = 7.68  # of the budget, for lessons: who is taught all begins far from what the teachers make
-CHOICE: dict[str, Any] = {  # the latent decides which network makes it: shares of whole networks, nearly all or nothing
+DISTIL = 7.68  # of the budget, for distillation: the student begins far from the images of its teachers
+CHOICE: dict[str, Any] = {  # the latent decides which network makes its image: mixing weights of networks near 0 or 1
     "query": "latent", "with_source": True, "granularity": "global", "gate": 1.0, "temperature": 0.05,
-    "temperature_end": 0.02, "collapse": "distil", "fuse_kimg": 0.256, "distil_kimg": LESSON,
+    "temperature_end": 0.02, "collapse": "distil", "fuse_kimg": 0.256, "distil_kimg": DISTIL,
 }  # fmt: skip
 
 
 def on_digits(
     title: str, source: str, methods: Mapping[str, MethodConfig], *, kimg: float = KIMG, seeds: int = 3
 ) -> BenchmarkConfig:
-    """A benchmark on 100 images of all digits, measured through the network that knows digits."""
+    """A benchmark on 100 images of all digits, measured with the feature network of digits."""
     return BenchmarkConfig(
         title=title,
         base=short(NET, kimg=kimg, features="lenet-mnist"),
@@ -53,7 +53,7 @@ def on_digits(
 
 
 def on_kuzushiji(title: str, net: NetConfig, source: str, methods: Mapping[str, MethodConfig]) -> BenchmarkConfig:
-    """A benchmark on 100 images of another script, measured through the network that knows clothing."""
+    """A benchmark on 100 images of another script, measured with the feature network of clothing."""
     return BenchmarkConfig(
         title=title,
         base=short(net, kimg=KIMG),
@@ -66,24 +66,24 @@ def on_kuzushiji(title: str, net: NetConfig, source: str, methods: Mapping[str, 
 
 
 def methods(donors: tuple[str, ...]) -> dict[str, MethodConfig]:
-    """Both fusions, and what they are to be better than."""
+    """Both weight fusions, and the methods that they are compared with."""
     return {
         "scratch": ScratchConfig(),
         "finetune": FinetuneConfig(),
         "uniform": MergeConfig(donors=donors),
         "gradient": gradient(donors),
         "attention": AttentionFusionConfig(donors=donors, fuse_lr=0.02, **CHOICE),
-        "feature_fusion": FeatureFusionConfig(donors=donors, fuse_kimg=1.024, distil_kimg=LESSON - 1.024),
-        "distillation": DistillationConfig(donors=donors, distil_kimg=LESSON),
+        "feature_fusion": FeatureFusionConfig(donors=donors, fuse_kimg=1.024, distil_kimg=DISTIL - 1.024),
+        "distillation": DistillationConfig(donors=donors, distil_kimg=DISTIL),
         "cocktail": CocktailConfig(donors=donors, root_kimg=STAGE),
         "minegan": MineGANConfig(donors=donors, mine_kimg=STAGE, miner_width=128),
     }
 
 
 def merges(donors: tuple[str, ...]) -> dict[str, MethodConfig]:
-    """Closed forms."""
+    """Closed-form merges."""
     merge, origin = MergeConfig(donors=donors), {"base": "embedded:fashion16", "lam": 0.4}
-    made = {
+    variants = {
         "best": {"merge": "best"},
         "uniform_as_they_are": {"align": "none", "scales": False},
         "slerp": {"merge": "slerp"},
@@ -94,17 +94,17 @@ def merges(donors: tuple[str, ...]) -> dict[str, MethodConfig]:
         "greedy_soup": {"merge": "greedy_soup"},
         "layer_swap": {"merge": "layer_swap", "mid_px": 4, "transition": 1.0},
     }
-    return {name: dataclasses.replace(merge, **options) for name, options in made.items()}
+    return {name: dataclasses.replace(merge, **options) for name, options in variants.items()}
 
 
 def gradient(donors: tuple[str, ...]) -> GradientFusionConfig:
-    """Shares between 0 and 1 that begin at the source."""
+    """Learned mixing weights between 0 and 1 that begin at the source."""
     return GradientFusionConfig(donors=donors, fuse_kimg=STAGE, fuse_lr=0.02, constraint="box", start=0.0)
 
 
 def ablations(donors: tuple[str, ...]) -> dict[str, MethodConfig]:
-    """What each part of both fusions is worth."""
-    own, attention = gradient(donors), AttentionFusionConfig(donors=donors, fuse_kimg=STAGE, fuse_lr=0.02)
+    """Both fusions with one part changed at a time."""
+    gradient_config, attention = gradient(donors), AttentionFusionConfig(donors=donors, fuse_kimg=STAGE, fuse_lr=0.02)
     of_gradient = {
         "as_they_are": {"align": "none", "scales": False},
         "own_scales": {"scales": False},
@@ -122,14 +122,18 @@ def ablations(donors: tuple[str, ...]) -> dict[str, MethodConfig]:
         "mean": CHOICE | {"collapse": "mean", "fuse_kimg": STAGE},
         "block": CHOICE | {"granularity": "block"},
     }
-    made: dict[str, MethodConfig] = {}
-    made |= {f"gradient_{name}": dataclasses.replace(own, **options) for name, options in of_gradient.items()}
-    made |= {f"attention_{name}": dataclasses.replace(attention, **options) for name, options in of_attention.items()}
-    return made
+    variants: dict[str, MethodConfig] = {}
+    variants |= {
+        f"gradient_{name}": dataclasses.replace(gradient_config, **options) for name, options in of_gradient.items()
+    }
+    variants |= {
+        f"attention_{name}": dataclasses.replace(attention, **options) for name, options in of_attention.items()
+    }
+    return variants
 
 
 def what_fits(donors: tuple[str, ...]) -> dict[str, MethodConfig]:
-    """Some of the methods, for donors of other networks: what of these has no place in the target is left out."""
+    """Some of the methods for donors of other architectures; leaves without a place in the target are dropped."""
     every = methods(donors) | ablations(donors)
     names = ("finetune", "uniform", "gradient", "attention_free", "distillation")
     return {name: dataclasses.replace(every[name], unused="drop") for name in names}

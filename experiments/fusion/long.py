@@ -11,12 +11,12 @@ from gan_jax.transfer.benchmark import BenchmarkConfig
 
 
 def config() -> BenchmarkConfig:
-    """Stages keep their part of the budget."""
+    """Stages keep their fraction of the budget."""
     every = {name: longer(methods((HIGH,))[name]) for name in MAIN}
     return on_digits("Two donors of disjoint digits, twice the images", LOW, every, kimg=2 * KIMG, seeds=5)
 
 
 def longer(method: MethodConfig) -> MethodConfig:
-    """Twice as much of every stage."""
+    """The method with stages twice as long."""
     stages = ("fuse_kimg", "distil_kimg")
     return dataclasses.replace(method, **{name: 2 * getattr(method, name) for name in stages if hasattr(method, name)})

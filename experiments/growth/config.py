@@ -1,8 +1,8 @@
-"""A trained 32 px pair, and what it is grown into: a wider pair, and a pair of 64 px.
+"""A trained 32 px pair, and the pairs that it is grown into: a wider one, and one of 64 px.
 
     gan-jax train experiments/growth/config.py --out runs/growth/base
 
-trains the 32 px pair; `run.py` beside this file does that, and everything after it.
+trains the 32 px pair; `run.py` in this folder does that, and all that follows.
 """
 
 import dataclasses
@@ -48,11 +48,11 @@ def config(source: str = "tfds:fashion_mnist:train") -> Config:
 
 
 def continued(base: Config, target: Target, *, weights: str | None, seed: int) -> Config:
-    """The run after growing, or the same one from fresh weights: nothing else differs.
+    """The run after growing, or the same run from fresh weights.
 
     Args:
-      base: of the 32 px pair; data, losses and step sizes are taken from it.
-      target: what it is grown into.
+      base: of the 32 px pair; gives data, losses and step sizes.
+      target: that it is grown into.
       weights: run folder of the 32 px pair; None = fresh weights.
       seed: of fresh values, latents and data order.
     """

@@ -3,7 +3,7 @@
     python experiments/growth/run.py --out runs/growth
 
 Trains the 32 px pair first, unless it is there. Finished runs are not repeated. Writes results.json, and a table and
-curves for each target, beside this file or where `--results` says.
+curves for each target, to this folder or to that of `--results`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What the few-shot papers measure: distance to the whole target set, and LPIPS within clusters around the few images.
+"""The metrics of few-shot papers: distance to the full target set, and LPIPS within clusters around the few images.
 
     python experiments/papers/measure.py runs/cdc-babies --full folder:data/babies-full
 
-The run's own data are the few images. FID has pytorch-fid's network and resizing and 5,000 samples, LPIPS is VGG16's,
-of the first 1,000 of them. Distances want more images in the full set than the network has features.
+The few images are the data of the run. FID has pytorch-fid's network and resizing and 5,000 samples; LPIPS is that of
+VGG16, on the first 1,000 of them. Distances need more images in the full set than the network has features.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def measure(run: Path, full: str, features: str, n_fake: int, lpips: str | None,
 
     Args:
       run: folder of a run.
-      full: spec of the whole target set.
+      full: spec of the full target set.
       features: network of the distances.
       n_fake: samples for them.
       lpips: network of LPIPS; None = none.
@@ -47,22 +47,22 @@ def measure(run: Path, full: str, features: str, n_fake: int, lpips: str | None,
     net = load_perceptual(lpips)
     stated = lpips_protocol(evaluator.protocol, net, few.images, dataset.train_hash)
     stated = dataclasses.replace(stated, n_fake=min(n_fake, n_lpips))
-    found = evaluate_intra_cluster(net, images[:n_lpips], few.images, stated)
-    return numbers | {"protocol of LPIPS": stated.id} | {stated.title(k): v for k, v in found.items()}
+    clusters = evaluate_intra_cluster(net, images[:n_lpips], few.images, stated)
+    return numbers | {"protocol of LPIPS": stated.id} | {stated.title(k): v for k, v in clusters.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--full", required=True, help="the whole target set, such as folder:data/babies-full")
+    parser.add_argument("--full", required=True, help="the full target set, such as folder:data/babies-full")
     parser.add_argument("--features", default="inception-v3-fid:legacy-pytorch")
     parser.add_argument("--n-fake", type=int, default=5000)
     parser.add_argument("--lpips", default="vgg16", help="vgg16, alexnet or none")
     parser.add_argument("--n-lpips", type=int, default=1000)
     args = parser.parse_args()
     lpips = None if args.lpips == "none" else args.lpips
-    found = measure(args.run, args.full, args.features, args.n_fake, lpips, args.n_lpips)
-    print(json.dumps(found, indent=1, default=lambda value: value.item()))
+    numbers = measure(args.run, args.full, args.features, args.n_fake, lpips, args.n_lpips)
+    print(json.dumps(numbers, indent=1, default=lambda value: value.item()))
 
 
 if __name__ == "__main__":

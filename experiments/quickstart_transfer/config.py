@@ -1,4 +1,4 @@
-"""Does a pretrained pair help with 100 images? The adapted run; `run.py` beside this file makes all ten."""
+"""Does a pretrained pair help with 100 images? The adapted run; `run.py` in this folder makes all ten."""
 
 from gan_jax.config import Config
 from gan_jax.transfer.recipes import few_shot

@@ -1,4 +1,4 @@
-"""Why recall disagrees with every other number: how far generated images are from each other.
+"""Why recall disagrees with every other number: the distances between generated images.
 
     python experiments/quickstart_transfer/radii.py --out runs/quickstart
 

@@ -2,8 +2,8 @@
 
     python experiments/quickstart_transfer/run.py --out runs/quickstart
 
-Finished runs are not repeated, so an interrupted experiment goes on where it was. Writes results.json, table.md,
-curves.png beside this file, or where `--results` says.
+Finished runs are not repeated, so that an interrupted experiment goes on where it was. Writes results.json, table.md and
+curves.png to this folder, or to that of `--results`.
 """
 
 from __future__ import annotations

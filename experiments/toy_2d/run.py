@@ -1,8 +1,8 @@
-"""What does a pretrained G bring, what a pretrained D, and does it matter which source? On points in a plane.
+"""What does a pretrained G bring, what a pretrained D, and does the source matter? On points in a plane.
 
     python experiments/toy_2d/run.py
 
-Writes results.json, table.md and picture.png beside this file, or where `--results` says. About a minute on two cores.
+Writes results.json, table.md and picture.png to this folder, or to that of `--results`. About a minute on two cores.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ def run(seeds: int = 4, pretrain: int = 15, adapt: int = 6, dispatch: int = 100)
       adapt: dispatches on the target.
       dispatch: steps of G in a dispatch.
     """
-    made, several = toy.make_toy(toy.config(dispatch)), np.arange(seeds)
-    fresh, first = made.fresh(several), made.fresh(several + 1000)
+    trainer, all_seeds = toy.make_toy(toy.config(dispatch)), np.arange(seeds)
+    fresh, first = trainer.fresh(all_seeds), trainer.fresh(all_seeds + 1000)
     points = {"target": toy.draw("target", toy.SCORED, 2).reshape(-1, 2)}
     starts: dict[tuple[str, str], Any] = {("scratch", "–"): fresh}
     for i, source in enumerate(SOURCES):
         keys = jax.random.split(jax.random.key(i), seeds)
-        g, d, seen = made.train(*first, keys, toy.draw(source, toy.POINTS, 1), pretrain)
+        g, d, snapshots = trainer.train(*first, keys, toy.draw(source, toy.POINTS, 1), pretrain)
         for name, copied in NETWORKS.items():
             starts[name, source] = (g if "g" in copied else fresh[0], d if "d" in copied else fresh[1])
-        points[f"source: {source}"] = seen[-1][0]
+        points[f"source: {source}"] = snapshots[-1][0]
 
     rows, keys = [], jax.random.split(jax.random.key(len(SOURCES)), seeds)
     for (name, source), (g, d) in starts.items():
-        _, _, seen = made.train(g, d, keys, toy.draw("target", toy.POINTS, 1), adapt)
-        points[f"{name}, {source}" if name in NETWORKS else name] = seen[-1][0]
-        ascent = np.asarray(made.ascent(d, seen[0]))
+        _, _, snapshots = trainer.train(g, d, keys, toy.draw("target", toy.POINTS, 1), adapt)
+        points[f"{name}, {source}" if name in NETWORKS else name] = snapshots[-1][0]
+        ascent = np.asarray(trainer.ascent(d, snapshots[0]))
         for seed in range(seeds):
-            modes, near = toy.reached(seen[-1][seed])
+            modes, near = toy.reached(snapshots[-1][seed])
             rows.append({
                 "copied": name, "source": source, "seed": seed,
-                "recall": prdc(points["target"], seen[0][seed], 5).recall,
-                "guidance": toy.guidance(seen[0][seed], ascent[seed]),
-                "w1": [toy.wasserstein(one[seed], points["target"]) for one in seen],
+                "recall": prdc(points["target"], snapshots[0][seed], 5).recall,
+                "guidance": toy.guidance(snapshots[0][seed], ascent[seed]),
+                "w1": [toy.wasserstein(snapshot[seed], points["target"]) for snapshot in snapshots],
                 "modes": modes, "near": near,
             })  # fmt: skip
     floor = toy.wasserstein(toy.draw("target", toy.SCORED, 3).reshape(-1, 2), points["target"])
@@ -68,16 +68,16 @@ def run(seeds: int = 4, pretrain: int = 15, adapt: int = 6, dispatch: int = 100)
 
 
 def summary(rows: list[dict[str, Any]], dispatch: int) -> Table:
-    """Every start: what it has, W1 after one dispatch and at the end, and what is reached."""
+    """A row for every start: quality at the start, W1 after one dispatch and at the end, modes reached."""
     table = []
     for name, source in dict.fromkeys((row["copied"], row["source"]) for row in rows):
-        own = [row for row in rows if (row["copied"], row["source"]) == (name, source)]
+        matching = [row for row in rows if (row["copied"], row["source"]) == (name, source)]
         table.append({
             "copied": name, "source": source,
-            **{key: [row[key] for row in own] for key in ("recall", "guidance", "near")},
-            "modes": [float(row["modes"]) for row in own],
-            "early": [row["w1"][1] for row in own],
-            "end": [row["w1"][-1] for row in own],
+            **{key: [row[key] for row in matching] for key in ("recall", "guidance", "near")},
+            "modes": [float(row["modes"]) for row in matching],
+            "early": [row["w1"][1] for row in matching],
+            "end": [row["w1"][-1] for row in matching],
         })  # fmt: skip
     steps = (len(rows[0]["w1"]) - 1) * dispatch
     columns = (
@@ -122,16 +122,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     args = parser.parse_args()
     began, worked = time.monotonic(), time.process_time()
-    found = run(args.seeds)
+    results = run(args.seeds)
     seconds = {"wall": round(time.monotonic() - began, 1), "cpu": round(time.process_time() - worked, 1)}
     args.results.mkdir(parents=True, exist_ok=True)
-    kept = {"seconds": seconds, "jax": jax.__version__, **{k: found[k] for k in ("floor", "dispatch", "rows")}}
-    (args.results / "results.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
-    table = summary(found["rows"], found["dispatch"])
+    record = {"seconds": seconds, "jax": jax.__version__, **{k: results[k] for k in ("floor", "dispatch", "rows")}}
+    (args.results / "results.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    table = summary(results["rows"], results["dispatch"])
     (args.results / "table.md").write_text(markdown_table(table) + "\n", encoding="utf-8")
-    picture(args.results / "picture.png", found["points"])
+    picture(args.results / "picture.png", results["points"])
     print_table(table, "Ten Gaussians on a circle")
-    print(f"two samples of {toy.SCORED} target points are {found['floor']:.2f} apart; {seconds}")
+    print(f"two samples of {toy.SCORED} target points are {results['floor']:.2f} apart; {seconds}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Points in a plane: two sources and a target, a pair that goes from one to the other, and how good its points are."""
+"""Points in a plane: two sources and a target, a pair that is transferred between them, and metrics of its points."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw(name: Name, n: int, seed: int) -> np.ndarray:
 
 
 def config(dispatch: int = 100) -> Config:
-    """The paper's game at a size for a minute: width 64, Adam with betas 0.5 and 0.999, the non-saturating loss."""
+    """The paper's setup at a size for a minute: width 64, Adam with betas 0.5 and 0.999, the non-saturating loss."""
     widths = (64, 64, 64)
     return Config(
         net=MLPConfig(resolution=1, channels=2, z_dim=16, g_widths=widths, d_widths=widths, bounded=False),
@@ -62,11 +62,11 @@ def config(dispatch: int = 100) -> Config:
 
 
 class Toy(NamedTuple):
-    """What is trained here; all variables lead with an axis of seeds.
+    """The functions that train the pairs of all seeds; all variables have a leading axis of seeds.
 
     `train` is `(g, d, keys, points [POINTS, 1, 1, 2], dispatches) -> (g, d, G's points [dispatches + 1, S, SCORED, 2])`,
-    the start first; `fresh` is `seeds [S] -> (g, d)`; `ascent` is `(d, points [S, N, 2]) -> [S, N, 2]`, where D finds
-    points more real.
+    the start first; `fresh` is `seeds [S] -> (g, d)`; `ascent` is `(d, points [S, N, 2]) -> [S, N, 2]`, the gradient
+    of D's logits.
     """
 
     train: Callable[..., tuple[Any, Any, np.ndarray]]
@@ -75,23 +75,23 @@ class Toy(NamedTuple):
 
 
 def make_toy(config: Config) -> Toy:
-    """The library's step, vmapped over seeds: what makes that slow for convolutions on CPU does not concern dense layers."""
+    """Vmaps the library's step over seeds. This is slow for convolutions on CPU, but not for dense layers."""
     pair = build(config.net)
     feed = resident_feed(draw("target", POINTS, 0), None, mirror=False)  # its points are an argument of the program
     trainer = Trainer(config, task_of(), feed)
-    one = loop(trainer.step(), config.train.steps_per_dispatch, resident=True)
-    run = jax.jit(jax.vmap(one, in_axes=(0, None)), donate_argnums=0)
+    dispatch = loop(trainer.step(), config.train.steps_per_dispatch, resident=True)
+    run = jax.jit(jax.vmap(dispatch, in_axes=(0, None)), donate_argnums=0)
     begin = jax.jit(jax.vmap(lambda key, g, d: trainer.init({"g": g, "d": d}, key)))
     latents = draw_latents(jax.random.split(jax.random.key(9), SCORED), config.net.z_dim)
     look = jax.jit(jax.vmap(lambda g: pair.g.apply(g, latents)[0].reshape(SCORED, 2)))
 
     def train(g: Any, d: Any, keys: Any, points: np.ndarray, dispatches: int) -> tuple[Any, Any, np.ndarray]:
-        state, seen = begin(keys, g, d), [np.asarray(look(g))]
+        state, snapshots = begin(keys, g, d), [np.asarray(look(g))]
         for _ in range(dispatches):
             state, _ = run(state, {"image": points})
-            seen.append(np.asarray(look(state.nets["g"])))
+            snapshots.append(np.asarray(look(state.nets["g"])))
         nets = jax.tree_util.tree_map(np.asarray, state.nets)
-        return nets["g"], nets["d"], np.stack(seen)
+        return nets["g"], nets["d"], np.stack(snapshots)
 
     @functools.partial(jax.jit, static_argnums=(0, 1))
     def several(init: Any, salt: int, seeds: jax.Array) -> Any:
@@ -107,7 +107,7 @@ def make_toy(config: Config) -> Toy:
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    """Wasserstein-1 distance of two sets of as many points `[N, 2]`: the mean distance of the best matching."""
+    """Wasserstein-1 distance of two sets of N points `[N, 2]`: the mean distance of the best matching."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
@@ -116,14 +116,14 @@ def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def reached(points: np.ndarray) -> tuple[int, float]:
-    """How many modes have at least a quarter of their share of the points `[N, 2]`, and the share that is near any."""
+    """The number of modes with at least a quarter of N / MODES of the points `[N, 2]`, and the fraction near any mode."""
     distance = np.linalg.norm(points[:, None] - centres()[None], axis=-1)
     near = np.bincount(distance.argmin(1)[distance.min(1) < NEAR], minlength=MODES)
     return int((near >= 0.25 * len(points) / MODES).sum()), float(near.sum() / len(points))
 
 
 def guidance(points: np.ndarray, ascent: np.ndarray) -> float:
-    """Mean cosine between where D sends points and where their nearest modes are, both `[N, 2]`: 1 is a good D."""
+    """Mean cosine between D's gradient at points and the direction to their nearest modes, both `[N, 2]`: 1 is a good D."""
     distance = np.linalg.norm(points[:, None] - centres()[None], axis=-1)
     way = centres()[distance.argmin(1)] - points
     lengths = np.linalg.norm(way, axis=-1) * np.linalg.norm(ascent, axis=-1)

@@ -7,11 +7,11 @@ from recipe import base, methods
 from gan_jax.config import DataConfig, ResNetConfig
 from gan_jax.transfer.benchmark import BenchmarkConfig, Target
 
-KMNIST = "npz:$GAN_JAX_DATA/kmnist-test/kmnist-test-imgs.npz"  # the test split; labels are not asked for
+KMNIST = "npz:$GAN_JAX_DATA/kmnist-test/kmnist-test-imgs.npz"  # the test split; labels are not used
 
 
 def config() -> BenchmarkConfig:
-    """The pair never saw boots, and nothing like Kuzushiji; 5,120 images are 320 steps."""
+    """The pair was trained without boots and on nothing like Kuzushiji; 5,120 images are 320 steps."""
     return BenchmarkConfig(
         title="Eight kinds of clothing to boots, and to Kuzushiji characters",
         base=base(ResNetConfig(resolution=16, channels=1, z_dim=64, channel_base=1024, channel_max=24), kimg=5.12),

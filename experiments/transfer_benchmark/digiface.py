@@ -1,4 +1,4 @@
-"""Synthetic faces to celebrities (near) and to cats (far) at 64 px, all three out of published generators."""
+"""Synthetic faces to celebrities (near) and to cats (far) at 64 px, all three from published generators."""
 
 from __future__ import annotations
 

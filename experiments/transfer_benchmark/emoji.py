@@ -1,4 +1,4 @@
-"""Noto's emoji to Twemoji's at 64 px in colour: the same things by another hand."""
+"""Noto's emoji to Twemoji's at 64 px in colour: the same subjects in another style."""
 
 from __future__ import annotations
 

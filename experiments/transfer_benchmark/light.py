@@ -13,9 +13,9 @@ LIGHT = ("scale_shift", "fsgan", "lora", "kml", "adam")
 
 def config() -> BenchmarkConfig:
     """The same targets, seeds and budget; the protocol ids are those of `config.py`."""
-    whole = of_all()
-    base = dataclasses.replace(whole.base, optim=dataclasses.replace(whole.base.optim, lr=5e-3, d_lr=5e-4))
-    methods = {name: whole.methods[name] for name in LIGHT}
+    full = of_all()
+    base = dataclasses.replace(full.base, optim=dataclasses.replace(full.base.optim, lr=5e-3, d_lr=5e-4))
+    methods = {name: full.methods[name] for name in LIGHT}
     return dataclasses.replace(
-        whole, title=f"{whole.title}: light methods at lr 5e-3", base=base, methods=methods, baseline=None
+        full, title=f"{full.title}: light methods at lr 5e-3", base=base, methods=methods, baseline=None
     )

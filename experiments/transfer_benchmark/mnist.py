@@ -11,7 +11,7 @@ NET = ResNetConfig(resolution=32, channels=1, z_dim=64, channel_base=2048, chann
 
 
 def config() -> BenchmarkConfig:
-    """The source is what `source_mnist.py` leaves in runs/mnist32, Omniglot what `prepare.py` makes."""
+    """The source is the pair of `source_mnist.py` in runs/mnist32; `prepare.py` makes Omniglot."""
     return BenchmarkConfig(
         title="MNIST to other hands, and to clothing",
         base=base(NET, kimg=20.48, n_fake=2000),

@@ -1,10 +1,10 @@
-"""Images of the larger benchmarks as npz files, out of what their publishers pack them in.
+"""Writes the images of the larger benchmarks as npz files, from the files of their publishers.
 
     python experiments/transfer_benchmark/prepare.py --data DATA --out runs/transfer_data
 
 DATA holds `omniglot-small/images_background_small{1,2}.zip` (the official files), `cifar10-first4000/` (PNG sheets of 32
-px, 1,000 rows of 32 images, and labels.txt) and `emoji-64/` (the sheets of emoji-datasource at 64 px and index.tsv). What
-is not there is left out, and said.
+px, 1,000 rows of 32 images, and labels.txt) and `emoji-64/` (the sheets of emoji-datasource at 64 px and index.tsv). Sets
+that are not there are left out, with a message.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from PIL import Image
 
 
 def omniglot(data: Path) -> dict[str, Any]:
-    """Drawings with bright ink on black, as MNIST has it; in the files ink is black."""
+    """Drawings with bright ink on black, as in MNIST; in the files ink is black."""
     folder = data / "omniglot-small"
-    found = [pixels for path in sorted(folder.glob("images_background_small*.zip")) for pixels in _drawings(path)]
-    return {"images": 255 * (1 - np.stack(found).astype(np.uint8))[..., None]}
+    drawings = [pixels for path in sorted(folder.glob("images_background_small*.zip")) for pixels in _drawings(path)]
+    return {"images": 255 * (1 - np.stack(drawings).astype(np.uint8))[..., None]}
 
 
 def _drawings(path: Path) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""What the benchmarks of this folder share: the recipe of a cell, and what every method is asked to do."""
+"""The common parts of the benchmarks of this folder: the recipe of a trial, and the options of every method."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["base", "methods"]
 
 
 def methods() -> dict[str, MethodConfig]:
-    """Every method of one source, but for adaptation to a text, with what this scale asks for."""
+    """Every method of one source except adaptation to a text, with options for this scale."""
     single = {name: cls for name, cls in METHOD_NAMES.items() if not (name == "nada" or cls.fuses or cls.several)}
     configs: dict[str, Any] = {name: cls() for name, cls in single.items()}
     return {name: dataclasses.replace(config, **SCALE.get(name, {})) for name, config in configs.items()}
 
 
-# What is published is for 2,000 and more steps of networks of 256 px; here there are 320 steps of 80,000 weights.
+# Published values are for 2,000 and more steps of networks of 256 px; here there are 320 steps of 80,000 weights.
 SCALE: dict[str, dict[str, Any]] = {
     "adafm": {
         "d_blocks": 1
@@ -27,7 +27,7 @@ SCALE: dict[str, dict[str, Any]] = {
     "l2_sp": {"strength": 0.1},  # a sum over 80,000 weights, not over tens of millions
     "ewc": {
         "balance": 0.01
-    },  # Fisher information has the scale of the network: a move of 10 % costs 1, as the game does
+    },  # Fisher information has the scale of the network: a move of 10 % costs 1, like the adversarial loss
     "adam": {"probe_kimg": 1.024, "probe_samples": 256},  # a fifth of the budget, as 500 of the paper's steps are
     "rick": {  # the paper's 250, 50 and 1,750 steps in proportion
         "warmup_kimg": 0.768,

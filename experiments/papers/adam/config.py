@@ -1,4 +1,4 @@
-"""AdAM (Zhao et al., NeurIPS 2022): FFHQ to ten images, near; far ones want options, see README."""
+"""AdAM (Zhao et al., NeurIPS 2022): FFHQ to ten images, near; far targets need options, see README."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from gan_jax.presets.few_shot import few_shot
 
 
 def config() -> Config:
-    """500 updates of the probe, then 1,500; half of a group's filters are trained whole."""
+    """500 updates of the probe, then 1,500; half of a group's filters are trained fully."""
     return dataclasses.replace(few_shot(2000), transfer=AdAMConfig(source="runs/ffhq256", quantile=50.0))

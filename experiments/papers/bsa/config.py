@@ -1,4 +1,4 @@
-"""BSA (Noguchi & Harada, ICCV 2019): FFHQ to ten images, as CDC's table has it; no D, no game."""
+"""BSA (Noguchi & Harada, ICCV 2019): FFHQ to ten images, as in CDC's table; no D, no adversarial loss."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from gan_jax.presets.few_shot import few_shot
 
 
 def config() -> Config:
-    """50,000 updates in batches of 8, R1 at every one of them; four blocks frozen beside the first layer."""
+    """50,000 updates in batches of 8, R1 in every update; the first layer and four blocks frozen."""
     base = few_shot(50_000, batch=8)
     return dataclasses.replace(
         base,

@@ -1,4 +1,4 @@
-"""StyleGAN-NADA (Gal et al., SIGGRAPH 2022): FFHQ from photo to sketch, by words; wants an encoder, see README."""
+"""StyleGAN-NADA (Gal et al., SIGGRAPH 2022): FFHQ from photo to sketch, by words; needs an encoder, see README."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gan_jax.presets.few_shot import few_shot
 
 
 def config() -> Config:
-    """300 updates without a game; one layer trains at a time."""
+    """300 updates without an adversarial loss; one layer trains at a time."""
     return dataclasses.replace(
         few_shot(300),
         loss=LossConfig("non_saturating"),

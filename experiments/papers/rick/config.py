@@ -1,4 +1,4 @@
-"""RICK (Zhao et al., CVPR 2023): FFHQ to ten images, near; far ones want options, see README."""
+"""RICK (Zhao et al., CVPR 2023): FFHQ to ten images, near; far targets need options, see README."""
 
 from __future__ import annotations
 

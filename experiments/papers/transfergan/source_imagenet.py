@@ -1,4 +1,4 @@
-"""The source of `config.py`: a WGAN-GP of 64 px on ImageNet, trained here, since none is published in a layout that is read."""
+"""The source of `config.py`: a WGAN-GP of 64 px on ImageNet, trained here, since none is published in a readable layout."""
 
 from __future__ import annotations
 

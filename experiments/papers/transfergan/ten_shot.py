@@ -7,5 +7,5 @@ from gan_jax.presets.few_shot import few_shot
 
 
 def config() -> Config:
-    """CDC's recipe and nothing beside it; the rows with ADA add `--augment.ada bgc`."""
+    """CDC's recipe unchanged; the rows with ADA add `--augment.ada bgc`."""
     return few_shot()
