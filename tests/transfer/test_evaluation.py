@@ -53,7 +53,9 @@ def test_what_cannot_be_measured_is_said_at_once():
         evaluate_model("embedded:fashion16", FEW, EvalConfig(features="vgg16"))
     with pytest.raises(MetricError, match="mobilenetv2:big has an unknown option.*a resolution in px from 32"):
         evaluate_model("embedded:fashion16", FEW, EvalConfig(features="mobilenetv2:big"))
-    with pytest.raises(MetricError, match="inception-v3-fid:96 has an unknown option.* legacy-tensorflow, legacy-pytorch, clean"):
+    with pytest.raises(
+        MetricError, match="inception-v3-fid:96 has an unknown option.* legacy-tensorflow, legacy-pytorch, clean"
+    ):
         evaluate_model("embedded:fashion16", FEW, EvalConfig(features="inception-v3-fid:96"))
     with pytest.raises(ConfigError, match="few training images, but there are .*set data.shots"):
         evaluate_model("embedded:fashion16", DataConfig(), EvalConfig(), "vgg16")
