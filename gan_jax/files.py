@@ -105,24 +105,27 @@ def claim_output(
       OutputError: the path is of another kind, lies under a file, or holds files that would be replaced or mixed.
     """
     path = Path(path)
-    say = lambda why: OutputError(f"{option} {printable(path, keep='')}: {why}")
+
+    def refused(why: str) -> OutputError:
+        return OutputError(f"{option} {printable(path, keep='')}: {why}")
+
     above = next((p for p in path.parents if os.path.lexists(p)), None)
     if above is not None and not above.is_dir():
-        raise say(f"{above} is a file, and nothing can be written under it; name another place")
+        raise refused(f"{above} is a file, and nothing can be written under it; name another place")
     if not os.path.lexists(path):
         return ()
     if ours is None:
         if not path.is_file():
-            raise say("is a folder or no regular file; name a file to write")
+            raise refused("is a folder or no regular file; name a file to write")
         if not overwrite:
-            raise say(f"is there already; name another file, or allow it to be replaced with {allow}")
+            raise refused(f"is there already; name another file, or allow it to be replaced with {allow}")
         return (path,)
     if not path.is_dir():
-        raise say("is a file; name a folder to write to")
+        raise refused("is a file; name a folder to write to")
     inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     if inside and not overwrite:
         names = ", ".join(printable(p.name, keep="") for p in inside[:3]) + (", .." if len(inside) > 3 else "")
-        raise say(f"holds {names}; name a new or empty folder, or allow it to be written to with {allow}")
+        raise refused(f"holds {names}; name a new or empty folder, or allow it to be written to with {allow}")
     return tuple(p for p in inside if p.is_file() and any(fnmatch.fnmatchcase(p.name, pattern) for pattern in ours))
 
 

@@ -68,10 +68,13 @@ def make_chart(cells: Sequence[Cell], names: Mapping[str, str], key: str = "kid"
     curves = []
     for method, name in names.items():
         seeds = [cell.evaluations for cell in cells if cell.method == method]
-        over = lambda what, seeds=seeds: np.array([[row[what] for row in rows] for rows in seeds])
-        bands = [interval(list(column)) for column in over(key).T]
+        by_seed = {
+            what: np.array([[row[what] for row in rows] for rows in seeds]) for what in (key, "images", "seconds")
+        }
+        bands = [interval(list(column)) for column in by_seed[key].T]
         means, halves = [mean for mean, _ in bands], [half or 0.0 for _, half in bands]
-        curves.append(Curve(name, over("images")[0].tolist(), means, over("seconds").mean(0).tolist(), halves))
+        seconds = by_seed["seconds"].mean(0).tolist()
+        curves.append(Curve(name, by_seed["images"][0].tolist(), means, seconds, halves))
     return Chart(_title(cells, key), _title(cells, key), tuple(curves), note="Mean and 95 % interval over seeds.")
 
 

@@ -39,7 +39,10 @@ def other_charts(rows: Sequence[Row]) -> list[Chart]:
     charted = APART | {key for keys in LOGGED.values() for key, _ in keys}
     names = dict.fromkeys(key for row in rows for key, value in row.items() if is_number(value) and key not in charted)
     charts = [_logged(rows, name, ((name, name),)) for name in names]
-    varies = lambda chart: len({value for curve in chart.curves for value in curve.values}) > 1
+
+    def varies(chart: Chart) -> bool:
+        return len({value for curve in chart.curves for value in curve.values}) > 1
+
     return [chart for chart in charts if chart is not None and varies(chart)]
 
 

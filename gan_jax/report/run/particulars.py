@@ -54,8 +54,11 @@ def configuration_section(run: RunFolder) -> str:
 
 def commands_section(run: RunFolder) -> str:
     """The commands that go on from the run."""
-    words_of = lambda command: " ".join(f'<span class="word">{escape(word)}</span>' for word in command.split(" "))
+
+    def as_words(command: str) -> str:  # a phone breaks the line only between words
+        return " ".join(f'<span class="word">{escape(word)}</span>' for word in command.split(" "))
+
     lines = [
-        f"<dt>{escape(what)}</dt><dd><code>{words_of(command)}</code></dd>" for what, command in words.commands(run)
+        f"<dt>{escape(what)}</dt><dd><code>{as_words(command)}</code></dd>" for what, command in words.commands(run)
     ]
     return f'<dl class="facts">{"".join(lines)}</dl>'

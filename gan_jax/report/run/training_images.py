@@ -101,7 +101,10 @@ def _of_features(run: RunFolder, drawn: Drawn, train: np.ndarray, held_out: np.n
 
     assert run.config is not None and run.config.evaluate.features is not None
     net = load_features(run.config.evaluate.features)
-    vectors = lambda images: None if images is None else extract(net, images).values
+
+    def vectors(images: np.ndarray | None) -> np.ndarray | None:
+        return None if images is None else extract(net, images).values
+
     return _gallery(drawn, train, vectors(drawn.images), vectors(train), vectors(held_out), f"{net.name} features")
 
 
