@@ -53,7 +53,7 @@ class Block:
 
 
 def blocks(config: BenchmarkConfig, lines: dict[CellId, Row]) -> list[Block]:
-    """All blocks with a finished or failed trial, in the order of the configuration."""
+    """All blocks with a finished or failed cell, in the order of the configuration."""
     out = []
     for source in config.sources:
         for target in config.targets:
