@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-DEPTH = 100  # most levels of lists and mappings; files that we write have about ten
+DEPTH = 100  # levels of lists and mappings; what we write has about ten
 SHOWN = 80  # characters of a wrong value in a message
 
 KINDS = {

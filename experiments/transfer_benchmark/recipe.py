@@ -12,7 +12,7 @@ __all__ = ["base", "methods"]
 
 
 def methods() -> dict[str, MethodConfig]:
-    """Every method of one source except adaptation to a text, with options for this scale."""
+    """Every method of one source, but for adaptation to a text, with what this scale asks for."""
     single = {name: cls for name, cls in METHOD_NAMES.items() if not (name == "nada" or cls.fuses or cls.several)}
     configs: dict[str, Any] = {name: cls() for name, cls in single.items()}
     return {name: dataclasses.replace(config, **SCALE.get(name, {})) for name, config in configs.items()}

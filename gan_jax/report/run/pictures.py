@@ -159,8 +159,8 @@ def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:
 
     key = root_key(int(run.option("train.seed", 0)))
     batches = int(run.option("evaluate.stats_batches", 0))
-    variables = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, 1), batches)
-    images = np.asarray(make_sampler(pair)(variables, key, n))
+    standing = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, 1), batches)
+    images = np.asarray(make_sampler(pair)(standing, key, n))
     if not len(images):
         raise ValueError("no images were asked for")
     return images
