@@ -150,7 +150,7 @@ def _from_checkpoint(run: RunFolder, at: int, n: int) -> np.ndarray:
 
 
 def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:
-    """Draws n images with the latents of the run's own grids and recalibrated batch statistics."""
+    """The latents of the run's own grids, with batch statistics as it makes them."""
     import jax
 
     from gan_jax.seeds import root_key
