@@ -80,7 +80,7 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         donors = open_donors(context, config, bare, g, d)
         if config.d == "best":
             d, losses = best_discriminator(context, [d, *donors.d], g)
-            donors.found["d"] = dict(zip([config.source, *donors.names], losses, strict=True))
+            donors.record["d"] = dict(zip([config.source, *donors.names], losses, strict=True))
         start, mixtures = {"g": g, "d": d}, {}
         others: dict[Network, list[Tree]] = {"g": [one["params"] for one in donors.g]}
         if config.d == "mix":

@@ -249,7 +249,7 @@ def run(
                 steps = history_at(history, config, prepared.images, transfer.frozen)
                 saver.save(prepared.images, state, cursor=cursor, history=steps)
                 saver.wait()
-                entry.kept = prepared.images
+                entry.checkpoint = prepared.images
         recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis, history)
         if restored is not None and saver is not None and config.checkpoint.keep_best:
             recorder.forget_scores(saver)

@@ -106,7 +106,7 @@ def test_what_ctrl_c_keeps_of_a_stage_is_said_and_goes_on_to_the_bit(sources, tm
     assert not (tmp_path / "cut").exists()
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "cut", compiling)
-    assert "what the stages before the run made is kept" in compiling.notes[-1]
+    assert "what the stages before the run trained is kept" in compiling.notes[-1]
     assert "(checkpoint of 32 images): gan-jax train" in compiling.notes[-1]
     rest = Interrupted("nowhere")
     assert_same(run(config, tmp_path / "cut", rest).state, whole.state)
