@@ -56,7 +56,7 @@ def read_data(folder: Path) -> dict[str, Any] | None:
     return values
 
 
-def check_data(folder: Path, values: Mapping[str, Any], now: Mapping[str, Any], measured: bool) -> None:
+def check_data(folder: Path, recorded: Mapping[str, Any], now: Mapping[str, Any], measured: bool) -> None:
     """Checks that a run's data have not changed since it was started.
 
     Args:
