@@ -138,7 +138,7 @@ def _preserved(config: Any) -> Regulariser:
         before, _ = ctx.task.generate(ctx.constants["fused"], ctx.batch, ctx.latent_keys, True)
         return config.preserve * jnp.abs(ctx.fake - before).mean(), {}
 
-    return Regulariser("preserved", "g", value, yields=config.give_way)
+    return Regulariser("preserved", "g", value, projected=config.give_way)
 
 
 def _learn(

@@ -1,4 +1,4 @@
-"""R1, R2 and WGAN-GP: D pays for its gradient."""
+"""Gradient penalties of D: R1, R2 and WGAN-GP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gan_jax.train.regularisers.regulariser import Extras, Regulariser
 
 def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
     loss, task = ctx.loss, ctx.task
-    # Gradients are penalised where ADA begins, as published; DiffAugment's are those of the image as it is.
+    # Gradients are by the image before ADA, as published; without ADA, D sees the image without DiffAugment.
     see = lambda x: x if ctx.augment_p is None else ctx.augmented(x, Purpose.AUGMENT_REAL)
     critic = lambda x: task.discriminate(ctx.d, see(x), ctx.batch, False)[0]
     terms = jnp.zeros(ctx.index.shape)
