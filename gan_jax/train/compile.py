@@ -200,17 +200,23 @@ def compile_pmap(
     def put_data(data: dict[str, np.ndarray]) -> Any:
         if resident:
             return put(data)
-        cut = lambda x: np.moveaxis(x.reshape(*x.shape[:2], n, -1, *x.shape[3:]), 2, 0)
-        return jax.tree_util.tree_map(lambda x: jax.device_put(cut(x), by_device), data)
 
-    first = lambda x: x.addressable_data(0).reshape(x.shape[1:])  # noqa: E731  (indexing x[0] would be a program)
-    run = lambda state, data: _unmapped_metrics(mapped(state, data))
-    return Program(run=run, put=put, get=lambda state: jax.tree_util.tree_map(first, state), put_data=put_data)
+        def by_devices(x: np.ndarray) -> np.ndarray:
+            """`[devices, steps, d_steps, B / devices, ...]` of `[steps, d_steps, B, ...]`."""
+            return np.moveaxis(x.reshape(*x.shape[:2], n, -1, *x.shape[3:]), 2, 0)
+
+        return jax.tree_util.tree_map(lambda x: jax.device_put(by_devices(x), by_device), data)
+
+    def run(state: Any, data: Any) -> tuple[Any, Metrics]:
+        state, metrics = mapped(state, data)
+        return state, jax.tree_util.tree_map(_first, metrics)
+
+    return Program(run=run, put=put, get=lambda state: jax.tree_util.tree_map(_first, state), put_data=put_data)
 
 
-def _unmapped_metrics(out: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
-    state, metrics = out
-    return state, jax.tree_util.tree_map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), metrics)
+def _first(x: jax.Array) -> jax.Array:
+    """The first device's part of an array with an axis of devices; indexing `x[0]` would be a program."""
+    return x.addressable_data(0).reshape(x.shape[1:])
 
 
 def compile_population(make: Callable[..., Step], steps: int, devices: Sequence[Device]) -> Program:

@@ -20,7 +20,7 @@ from gan_jax.train import checkpoint_store as store
 from gan_jax.train.checkpoint import cut_rows
 from gan_jax.train.checkpoint_format import describe, place, spell
 from gan_jax.train.feed import Feed
-from gan_jax.train.state import GanState, Networks
+from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.folder import CHECKPOINTS, EVALUATIONS, HISTORY, METRICS, NOTES, PLAN, PREPARED, read_record
 from gan_jax.trees import flatten, unflatten
 
@@ -135,20 +135,24 @@ def forked_state(
             f"{len(misfits) - 1} more leaves); a fork keeps the networks. Others start from its weights: gan-jax transfer "
             f"--transfer.source {typed(origin.folder)}"
         )
-    taken = sorted(p for p in fits if part(p) not in FRESH and (same_method or part(p) != "kept"))
-    arrays = store.read_leaves(origin.path, manifest, taken)
-    placed = {p: place(arrays[p], entries[p], template[p]) for p in taken}
-    under = lambda network: unflatten({p.partition("/")[2]: value for p, value in placed.items() if part(p) == network})
-    fresh = jax.jit(begin)({name: under(name) for name in specs})
+    restored = sorted(p for p in fits if part(p) not in FRESH and (same_method or part(p) != "kept"))
+    arrays = store.read_leaves(origin.path, manifest, restored)
+    placed = {p: place(arrays[p], entries[p], template[p]) for p in restored}
+
+    def variables_of(network: str) -> Variables:
+        """The restored variables of a network."""
+        return unflatten({p.partition("/")[2]: value for p, value in placed.items() if part(p) == network})
+
+    fresh = jax.jit(begin)({name: variables_of(name) for name in specs})
     state = unflatten(flatten(fresh) | placed, like=fresh)
     notes = [f"forked from {origin.folder} at {origin.images} images"]
     if fresh_paths := sorted(p for p in template if p not in placed and part(p) not in FRESH):
-        notes.append(f"begun anew, since the run it was forked from has no such leaves: {_listed(fresh_paths)}")
+        notes.append(f"fresh, since the run it was forked from has no such leaves: {_listed(fresh_paths)}")
     if feed.restore is not None and len(manifest["cursors"]) == jax.process_count():
         try:
             feed.restore(manifest["cursors"][jax.process_index()])
         except DataError as error:
-            notes.append(f"the order of the data begins anew: {error}")
+            notes.append(f"the order of the data starts again: {error}")
     return state, list(manifest.get("history") or []), notes
 
 

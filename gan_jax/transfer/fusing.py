@@ -168,7 +168,7 @@ def _learn(
     context = context.with_optim(paced)
     rows: list[dict[str, Any]] = []
     state = context.train(
-        start, config.fuse_kimg, name="learning shares",
+        start, config.fuse_kimg, name="mixing weights",
         trains={"g": mixture.trains, "d": mixtures["d"].trains if "d" in mixtures else every_leaf},
         wrap=wrap,
         extension=Extension(
@@ -182,7 +182,11 @@ def _learn(
 
 def _listed(shares: dict[str, Shares]) -> dict[str, dict[str, list[float]]]:
     """Network -> group -> the donors' mixing weights, rounded; those of channels are averaged."""
-    mean = lambda w: np.asarray(w, np.float64).reshape(len(w), -1).mean(1)
+
+    def mean(w: jax.Array) -> np.ndarray:
+        """`[donors]`, the mean over channels."""
+        return np.asarray(w, np.float64).reshape(len(w), -1).mean(1)
+
     return {
         name: {group: [round(float(x), 6) for x in mean(w)] for group, w in of.items()} for name, of in shares.items()
     }

@@ -15,7 +15,7 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import GanState, Variables
+from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.fisher import fisher
 from gan_jax.transfer.preparation import PrepareContext, no_leaf
 from gan_jax.trees import Tree, flatten, unflatten
@@ -152,7 +152,10 @@ def estimate(
         total = jax.tree_util.tree_map(jnp.add, state.extras[ESTIMATE], value(ctx))
         return dataclasses.replace(state, extras={**state.extras, ESTIMATE: total})
 
-    zeros = lambda nets: {ESTIMATE: jax.tree_util.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)}
+    def zeros(nets: Networks) -> dict[str, Any]:
+        """The sum at the start."""
+        return {ESTIMATE: jax.tree_util.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)}
+
     state = context.train(
         {"g": g, "d": d}, samples * context.config.train.d_steps / 1000, name="importance of weights",
         trains={"g": no_leaf, "d": no_leaf}, wrap=wrap,

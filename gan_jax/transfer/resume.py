@@ -126,14 +126,18 @@ def schedule_notes(config: Config, images: int, before: Config | None = None) ->
     """
     notes = []
     if config.optim.schedule != "constant":
-        share = lambda config: float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, jnp.asarray(images)))
+
+        def factor(config: Config) -> float:
+            """The step size now, as a multiple of `optim.lr`."""
+            return float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, jnp.asarray(images)))
+
         was = (
             ""
-            if before is None or share(before) == share(config)
-            else f" (it was {share(before):.0%} of its optim.lr before)"
+            if before is None or factor(before) == factor(config)
+            else f" (it was {factor(before):.0%} of its optim.lr before)"
         )
         notes.append(
-            f"step sizes go on at {share(config):.0%} of optim.lr{was}: optim.schedule {config.optim.schedule} falls over "
+            f"step sizes go on at {factor(config):.0%} of optim.lr{was}: optim.schedule {config.optim.schedule} falls over "
             f"train.kimg {config.train.kimg:g}"
         )
     anneal = config.anneal

@@ -127,5 +127,8 @@ def _perceptual(config: DistillationConfig) -> bool:
 
 
 def _lpips(network: str, params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-    rgb = lambda images: jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))
+    def rgb(images: jax.Array) -> jax.Array:
+        """`[B, H, W, 3]` of grey, RGB or RGBA images."""
+        return jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))
+
     return lpips(params, PERCEPTUAL[network], rgb(a), rgb(b))
