@@ -249,7 +249,7 @@ class MLPConfig(NetFamily):
     g_slope: float = 0.0  # slope of G's activations below zero: 0 = ReLU, 0.2 = the usual leaky ReLU
     d_slope: float = 0.2  # slope of D's activations below zero
     bounded: bool = True  # whether G ends in tanh, for images; False = in a linear layer, for points
-    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and G's output stay float32
 
     @property
     def any_channels(self) -> bool:
@@ -283,7 +283,7 @@ class SNGANConfig(NetFamily):
     cut_skips: bool = True  # whether D's shortcuts start after the block's first ReLU; False as in the paper
     # singular values in evaluation: by one more power iteration, or from stored vectors of both sides
     estimate: Literal["refined", "stored"] = "refined"
-    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and G's output stay float32
 
     def problems(self) -> Iterator[str]:
         for name, halvings in (("g_widths", len(self.g_widths) - 1), ("d_widths", len(self.d_widths))):

@@ -97,7 +97,7 @@ class TrainConfig:
     kimg: float = 100.0  # length: thousand real images shown to D
     batch: int = 32  # images in a batch, over all devices
     d_steps: int = 1  # D updates per G update
-    steps_per_dispatch: int = 8  # steps inside one compiled loop; part of what makes a run reproducible
+    steps_per_dispatch: int = 8  # steps in one compiled loop; a run is reproducible only with the same number
     seed: int = 0  # of weights, latents, data order and augmentation
     compile: Literal["jit", "pmap"] = "jit"  # jit over a mesh of devices, or pmap; the results are the same
     devices: int | None = None  # number of devices; None = all

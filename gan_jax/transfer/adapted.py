@@ -21,7 +21,7 @@ def frozen_under(
     """Makes a method that freezes each network of `adapters` under its adapter and fine-tunes the others.
 
     Args:
-      adapters: network -> what is trained in place of its leaves.
+      adapters: network -> adapter, which is trained in place of its leaves.
       starts, fresh: as in `Method`.
       trained: patterns of leaves that are trained nevertheless, such as D's head.
       frozen: patterns of further frozen leaves.

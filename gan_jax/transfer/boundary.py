@@ -71,7 +71,7 @@ class Boundary:
         )
 
     def start(self, images: int, state: GanState) -> None:
-        """Does what the killed process had left to do after it saved the checkpoint: weights, samples, evaluation."""
+        """Completes the work of a killed process after its last checkpoint: weights, samples, evaluation."""
         if not self.resumed:
             return
         over = images >= self.total
@@ -86,7 +86,7 @@ class Boundary:
 
     @contextlib.contextmanager
     def compiling(self, phases: tuple[str, ...]) -> Iterator[None]:
-        """Says that a program is being compiled, and how long it took."""
+        """Context of a compilation, which the callbacks are told of, with its time."""
         self.callbacks.compiling()
         began = time.monotonic()
         yield

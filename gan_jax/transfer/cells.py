@@ -48,10 +48,10 @@ def read_cell(path: Path) -> Cell:
     """
     values, kinds = read_document(path, ConfigError), {"seed": int, "evaluations": list}
     names = [field.name for field in dataclasses.fields(Cell)]
-    cell = Cell(**{name: field_of(values, name, kinds.get(name, str), str(path), ConfigError) for name in names})
-    if not cell.evaluations or not all(isinstance(row, dict) for row in cell.evaluations):
+    trial = Cell(**{name: field_of(values, name, kinds.get(name, str), str(path), ConfigError) for name in names})
+    if not trial.evaluations or not all(isinstance(row, dict) for row in trial.evaluations):
         raise ConfigError(f"{path} is damaged: evaluations must be rows")
-    return cell
+    return trial
 
 
 def run_cell(
@@ -76,6 +76,6 @@ def run_cell(
     if result.stopped:
         return None
     data, rows = result.dataset, read_rows(folder / EVALUATIONS)
-    cell = Cell(method, config.train.seed, data.train_hash, data.reference_hash, rows)
-    file.write_text(json.dumps(dataclasses.asdict(cell)), encoding="utf-8")
-    return cell
+    trial = Cell(method, config.train.seed, data.train_hash, data.reference_hash, rows)
+    file.write_text(json.dumps(dataclasses.asdict(trial)), encoding="utf-8")
+    return trial

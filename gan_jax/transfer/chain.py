@@ -35,7 +35,7 @@ def chain(*methods: Method) -> Method:
     """Combines several methods into one.
 
     Raises:
-      ConfigError: no method, or two that exclude each other; names both and what they would both do.
+      ConfigError: there is no method, or two exclude each other; names both and the conflict.
     """
     if not methods:
         raise ConfigError("a chain needs at least one method")
@@ -107,7 +107,7 @@ def _conflicts(first: Method, second: Method) -> Iterator[str]:
 
 
 def _asks_d(extension: Extension) -> str | None:
-    """Says in words how an extension uses D in the step; None = it does not."""
+    """How an extension uses D in the step, in words; None = it does not."""
     if any(term.network == "d" for term in extension.regularisers):
         return "has a term of D"
     if extension.logits_fn is not NO_EXTENSION.logits_fn or extension.capture:
@@ -146,7 +146,7 @@ def _prepare(
     return total
 
 
-CHAIN_KEY = 2**30  # what a preparation's key is folded with for the methods behind the first
+CHAIN_KEY = 2**30  # a preparation's key is folded with it for methods after the first
 
 
 def _joined_extension(named: dict[str, Method]) -> Extension:

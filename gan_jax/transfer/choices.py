@@ -100,7 +100,7 @@ def choose(
       config: of the run; the options in `options` are the user's, the others are chosen.
       options: dotted names of the user's options, such as `net.resolution`; `net` and `method` for the kinds.
       survey: of the data.
-      source: what to start from, which `config.transfer.source` names; None = fresh weights.
+      source: of the transfer, named by `config.transfer.source`; None = fresh weights.
       machine: that the run is for.
 
     Raises:

@@ -83,7 +83,7 @@ class Claim:
         write_json(folder / CONFIG, body | {name: value for name, value in more.items() if value})
 
 
-def look(
+def make_claim(
     config: Config,
     folder: Path,
     method: str = "table",
@@ -91,7 +91,7 @@ def look(
     fork: Path | None = None,
     at: int | None = None,
 ) -> Claim:
-    """Checks whether a configuration may use a folder; nothing is written.
+    """Makes the claim of a configuration on a folder after checks; nothing is written.
 
     Args:
       config: of the run.
@@ -144,7 +144,7 @@ def check_place(folder: Path) -> None:
         raise ConfigError(f"{folder} holds images ({some}), among which a run would write its own; name a new folder")
 
 
-INTERRUPTS = (KeyboardInterrupt, SystemExit)  # what Ctrl-C and SIGTERM raise
+INTERRUPTS = (KeyboardInterrupt, SystemExit)  # raised by Ctrl-C and SIGTERM
 Stage = Callable[[str, int, int, dict[str, Any]], None]  # (name, images, total, metrics)
 
 
@@ -193,7 +193,7 @@ def enter(stack: contextlib.ExitStack, folder: Path, config: Config, ask: Callab
       ask: makes the claim.
 
     Raises:
-      ConfigError, LockError: as `look` and `RunFolder`; ConfigError also where processes were started differently.
+      ConfigError, LockError: as `make_claim` and `RunFolder`; ConfigError also where processes were started differently.
     """
     error: Exception | None = None
     claim, home = Claim(config), None

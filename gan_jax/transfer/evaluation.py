@@ -32,7 +32,7 @@ from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.models import load
 
-STATS_KEY, SAMPLE_KEY = 0, 1  # what the evaluation's key is folded with
+STATS_KEY, SAMPLE_KEY = 0, 1  # numbers that the evaluation's key is folded with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ FASHION = (
     "embedded:fashion",
     "idx:",
     "tfds:fashion_mnist",
-)  # what fashion-v1 was trained on; the others know photographs
+)  # training data of fashion-v1; other feature networks were trained on photographs
 MOST_CLUSTERS = 1000  # largest number of training images for intra-cluster LPIPS
 NEIGHBOURS, SPLITS = Protocol.prdc_k, Protocol.is_splits  # fewer where there are not so many images
 STATS_BATCH = 128  # latents in a batch for recalibrated statistics
@@ -112,7 +112,7 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
         net, channels=pair.config.channels, n_real=n, n_fake=config.n_fake, reference_hash=dataset.reference_hash,
         seed=config.seed, stats_latents=stats * STATS_BATCH,
         far=net.name == "fashion-v1" and not dataset.reference.name.startswith(FASHION),
-        seen=not dataset.held_out and (dataset.shots or n <= net.dim),  # others had their ids before there was this field
+        seen=not dataset.held_out and (dataset.shots or n <= net.dim),  # other protocols had their ids before this field existed
         **({"prdc_k": few - 1} if 1 < few <= NEIGHBOURS else {}),
         **({"is_splits": config.n_fake} if config.n_fake < SPLITS else {}),
     )  # fmt: skip

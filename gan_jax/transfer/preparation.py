@@ -106,7 +106,7 @@ class PrepareContext:
           kimg: real images shown to D, thousands; rounded up to whole dispatches.
           trains: which leaves are trained, by network.
           wrap: makes the networks of the stage from plain ones; None = the run's networks.
-          extension: what the stage adds to each step.
+          extension: additions to each step of the stage.
           constants: constants of the stage.
           optim: of the stage; None = the run's, with a constant learning rate.
           name: of the stage, for the callbacks.

@@ -32,7 +32,7 @@ from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.transfer.boundary import Boundary, stopped_early
 from gan_jax.transfer.callbacks import Callbacks, Notes, default_callbacks
-from gan_jax.transfer.claim import INTERRUPTS, enter, look
+from gan_jax.transfer.claim import INTERRUPTS, enter, make_claim
 from gan_jax.transfer.dataset import Dataset, counted, load_dataset, make_feed
 from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
@@ -147,7 +147,7 @@ def run(
         stack.enter_context(memory_limits("this run", "lower train.batch, evaluate.n_fake or the network's width"))
         stop = stack.enter_context(stopping(_say(quiet)))
         use_all_cores()  # which starts JAX; under the handlers, since Ctrl-C inside its callbacks would be lost
-        entry = enter(stack, folder, config, lambda: look(config, folder, origin_of_method, against, origin, at))
+        entry = enter(stack, folder, config, lambda: make_claim(config, folder, origin_of_method, against, origin, at))
 
         def leave() -> str:
             entry.undo(interrupted=True)
@@ -275,7 +275,7 @@ def claim(config: Config, folder: Path, method: str = "table") -> None:
     Raises:
       ConfigError: the file is of another run; lists the differences.
     """
-    look(config, folder, method).write(folder, 0, len(choose_devices(config.train.devices, config.train.batch)))
+    make_claim(config, folder, method).write(folder, 0, len(choose_devices(config.train.devices, config.train.batch)))
 
 
 def _say(quiet: bool) -> Any:

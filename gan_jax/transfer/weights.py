@@ -80,7 +80,7 @@ class TransplantResult:
       net: configuration of the networks.
       variables: `{"g_ema": .., "d": ..}`, the roots that the plan fills.
       plan: of the transplant.
-      report: what happened to each leaf.
+      report: of each leaf.
       measured: differences of the functions of `g` and `d` from the source's, on probes; text = why there are none.
       history: of the source, and this step.
       about: entries of the source's manifest that hold for the new weights too: licence, names of classes.

@@ -76,7 +76,7 @@ class AttentionFusionConfig(FusionConfig):
     )
     with_source: bool = False  # whether the source is among the donors; with gate 1 its weight is the remainder
     collapse: Literal["mean", "distil"] = (
-        "mean"  # what becomes of mixing weights with an input: their mean, or a distilled G
+        "mean"  # mixing weights with an input become their mean, or are distilled into a plain G
     )
     distil_kimg: float = 0.5  # thousand images of that distillation; part of train.kimg
     distil_lr: float = 5e-3  # step size of G in the distillation
