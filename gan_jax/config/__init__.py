@@ -1,6 +1,6 @@
-"""What a run is: frozen dataclasses, one per concern, checked once by `validate`.
+"""The configuration of a run: frozen dataclasses, one per concern, which `validate` checks.
 
-Every field says what it is, its unit, and what None or 0 turns off. A `Config` goes to JSON and back
+The comment of a field gives its meaning, its unit, and the meaning of None or 0. A `Config` goes to JSON and back
 without loss (`to_dict`, `from_dict`), and a run can be started from that file alone. Choices that exclude
 each other (networks, transfer methods) are unions of dataclasses, so an impossible mixture cannot be written.
 """
@@ -45,7 +45,7 @@ from gan_jax.config.transplant import TransplantConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """The configuration of a complete run."""
 
     data: DataConfig = DataConfig()
     net: NetConfig = ResNetConfig()
@@ -64,13 +64,13 @@ class Config:
 
     @property
     def d_warmup_kimg(self) -> float:
-        """Thousand images for which D trains alone."""
+        """Length of D's warm-up, thousand images."""
         return 0.0 if isinstance(self.transfer, ScratchConfig) else self.transfer.d_warmup_kimg
 
     def validate(self) -> Config:
-        """Returns self, or raises `ConfigError` with every combination that cannot run and what to change."""
-        if found := list(problems(self)):
-            raise ConfigError("this configuration cannot run:\n" + "\n".join(f"  - {text}" for text in found))
+        """Returns self, or raises `ConfigError` with a line for every problem and its remedy."""
+        if lines := list(problems(self)):
+            raise ConfigError("this configuration cannot run:\n" + "\n".join(f"  - {text}" for text in lines))
         return self
 
 

@@ -1,4 +1,4 @@
-"""Which configurations cannot run, and what to change: all that `Config.validate` knows."""
+"""The checks of `Config.validate`: which configurations cannot run, and what to change."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def problems(config: Config) -> Iterator[str]:
-    """One line for everything that is wrong, naming the field and what would be right."""
-    if found := list(value_problems(config)):  # nothing else can be asked of them
-        yield from found
+    """Yields a line for every problem of a configuration, with the field and the remedy."""
+    if lines := list(value_problems(config)):  # the other checks need values of the right type
+        yield from lines
         return
     yield from _numbers(config)
     yield from net_problems(config.net)
@@ -47,14 +47,14 @@ def _numbers(config: Config) -> Iterator[str]:
 
 
 def _declared(cls: type, limit: str) -> Iterator[Any]:
-    """The limits that a family or a method, and what it is derived from, say of their own fields."""
+    """The limits that a family or method and its base classes declare for their fields."""
     return (vars(base)[limit] for base in cls.__mro__ if limit in vars(base))
 
 
 def _loss(config: Config) -> Iterator[str]:
     loss, optim = config.loss, config.optim
     if loss.name == "wasserstein" and loss.gp_lambda == 0:
-        yield "loss.name wasserstein wants a gradient penalty; set loss.gp_lambda (10 in the paper)"
+        yield "loss.name wasserstein needs a gradient penalty; set loss.gp_lambda (10 in the paper)"
     if loss.gp_lambda > 0 and config.net.batch_norm_in_d:
         yield (
             f"loss.gp_lambda takes the gradient of each image by itself, but {family_title(config.net)}'s discriminator has "
@@ -82,9 +82,9 @@ def _augment(config: Config) -> Iterator[str]:
         if not 0 <= end <= 1:
             yield f"anneal.ada_p is {end:g}; use a probability in [0, 1]"
     ends = [field.name for field in dataclasses.fields(config.anneal) if field.name != "kimg"]
-    given = [name for name in ends if getattr(config.anneal, name) is not None]
-    if given and config.anneal.kimg == 0:
-        yield f"anneal.{given[0]} is given, but anneal.kimg is 0; say how long the way there is"
+    names = [name for name in ends if getattr(config.anneal, name) is not None]
+    if names and config.anneal.kimg == 0:
+        yield f"anneal.{names[0]} is set, but anneal.kimg is 0; set it to the length of the annealing"
     if (end := config.anneal.b2) is not None and not 0 <= end < 1:
         yield f"anneal.b2 is {end:g}; it must lie in [0, 1)"
     if not 0 <= augment.ada_p <= 1:
@@ -94,7 +94,7 @@ def _augment(config: Config) -> Iterator[str]:
 
 
 def _shorter(train: TrainConfig) -> str:
-    """What makes a dispatch fit into a short training."""
+    """The remedy where a dispatch is longer than the training."""
     fitting = int(train.kimg * 1000 / train.batch)
     if fitting:
         return f"use train.steps_per_dispatch {fitting} or less, or train longer"
@@ -120,13 +120,13 @@ def _train(config: Config) -> Iterator[str]:
             f"(batch x steps_per_dispatch); {_shorter(train)}"
         )
     if config.checkpoint.keep_best and config.evaluate.every_kimg is None:
-        yield "checkpoint.keep_best wants evaluations to compare; set evaluate.every_kimg"
+        yield "checkpoint.keep_best needs evaluations to compare; set evaluate.every_kimg"
     if config.evaluate.n_fake < 2:
         yield f"evaluate.n_fake is {config.evaluate.n_fake}; use at least 2"
 
 
-# Part -> its fields that must be more than 0 (or None where they may be), and what else to do. Families of networks and
-# methods say of themselves which of theirs are.
+# Part -> field that must be more than 0 (or None where it may be) -> remedy. Families of networks and methods declare
+# those of their own fields.
 POSITIVE: dict[str, dict[str, str]] = {
     "data": {"shots": ", or None for all images", "reference": ", or None for all images but the shots"},
     "loss": {

@@ -1,4 +1,4 @@
-"""Numbers that cannot be meant: beyond what seeds, counts and sizes of networks can be."""
+"""Limits of whole numbers in configurations: seeds, counts and sizes of networks."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-BITS = 64  # of a whole number; seeds use them all
-LARGEST = 2**31 - 1  # of whole numbers: counts and sizes are 32 bits wide on devices
+BITS = 64  # of a whole number; seeds use all of them
+LARGEST = 2**31 - 1  # largest count or size, which are 32 bits wide on devices
 SIDE = 2**13  # largest resolution of networks, px
 WIDE = 2**24  # largest whole number in a network's configuration
 
 
 def whole_number_problem(part: str, field: str, number: Any) -> str | None:
-    """What would be right where a whole number is beyond its limit: `use at most 8192 px`; None of other values.
+    """The remedy where a whole number is beyond its limit, `use at most 8192 px`; None for other values.
 
     Args:
       part: of the configuration, such as `net`.
       field: of the part.
-      number: its value, or one of its values.
+      number: value of the field, or one of its values.
     """
     if isinstance(number, bool) or not isinstance(number, int):
         return None
@@ -31,7 +31,7 @@ def whole_number_problem(part: str, field: str, number: Any) -> str | None:
 
 
 def size_problems(net: Any) -> Iterator[str]:
-    """One line for every size of a network that cannot be meant, before anything of that size is made."""
+    """Yields a line for every size of a network beyond its limit, before an array of that size is made."""
     for field in dataclasses.fields(net):
         value = getattr(net, field.name)
         for number in value if isinstance(value, tuple) else (value,):

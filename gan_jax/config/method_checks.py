@@ -1,4 +1,4 @@
-"""Which transfer methods cannot run in a configuration, and what to change."""
+"""Checks of a configuration's transfer method: which methods cannot run in it, and what to change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def method_problems(config: Config) -> Iterator[str]:
-    """One line for everything that is wrong with `config.transfer` beside single numbers."""
+    """Yields a line for every problem of `config.transfer`, apart from limits of single numbers."""
     transfer: Any = config.transfer
     if not isinstance(transfer, FinetuneConfig):
         return
@@ -26,7 +26,7 @@ def method_problems(config: Config) -> Iterator[str]:
 
 
 def _stages(config: Config) -> Iterator[str]:
-    """Whether the stages before the run proper leave it something to train; each is whole dispatches."""
+    """Checks that the stages before the main training leave it some images; each stage is in whole dispatches."""
     if not leaves_nothing(config):
         return
     train, stages = config.train, stages_of(config.transfer)

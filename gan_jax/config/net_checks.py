@@ -1,4 +1,4 @@
-"""Which networks cannot be built, and what to change: what all families have in common, and what each says of itself."""
+"""Checks of networks: which cannot be built, and what to change, for all families and by each family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gan_jax.config.nets import NetConfig
 
 
 def net_problems(net: NetConfig) -> Iterator[str]:
-    """One line for everything that is wrong with a pair's configuration, whose values are of their kinds and sizes."""
+    """Yields a line for every problem of a pair's configuration, whose values have checked types and sizes."""
     yield from net.problems()
     if net.channels not in (1, 3, 4) and not net.any_channels:
         yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 
 @dataclasses.dataclass(frozen=True)
 class NetFamily:
-    """What a family says of its networks, beside the fields of its configurations.
+    """Properties of a family of networks, beside the fields of its configurations.
 
     Every family has `resolution`, `channels`, `num_classes`, `z_dim` and `dtype`, as fields or, where there is no
     choice, as class attributes.
 
     Attributes:
-      batch_norm_in_d: whether D has batch norm, so that the gradient of one image is not its own.
-      styles: whether G has styles, between which path lengths are measured.
-      doubles: whether it grows to twice its size with its function preserved.
-      positive: fields that must be more than 0 (or None where they may be) -> what else to do, as the end of a sentence.
+      batch_norm_in_d: whether D has batch norm, so that gradients of images depend on each other.
+      styles: whether G has styles, for path lengths.
+      doubles: whether it can grow to twice its size with its function preserved.
+      positive: fields that must be more than 0 (or None where they may be) -> remedy, as the end of a sentence.
       not_negative: fields that must be at least 0.
     """
 
@@ -32,7 +32,7 @@ class NetFamily:
     positive: ClassVar[Mapping[str, str]] = {"z_dim": ""}
     not_negative: ClassVar[tuple[str, ...]] = ()
 
-    if TYPE_CHECKING:  # what every family has
+    if TYPE_CHECKING:  # attributes of every family
 
         @property
         def resolution(self) -> int: ...
@@ -47,16 +47,16 @@ class NetFamily:
 
     @property
     def compared(self) -> int:
-        """Examples that D compares with each other: batches are multiples of it; 0 = it judges each by itself."""
+        """Number of examples that D compares with each other, which divides batches; 0 = D compares none."""
         return 0
 
     @property
     def any_channels(self) -> bool:
-        """Whether images may have any number of channels, beside grey, RGB and RGBA."""
+        """Whether images may have numbers of channels other than grey's, RGB's and RGBA's."""
         return False
 
     def problems(self) -> Iterator[str]:
-        """One line for everything that cannot be built, naming the field (`net.resolution is ..`) and what is right."""
+        """Yields a line for every problem of the networks, with field (`net.resolution is ..`) and remedy."""
         return iter(())
 
 
@@ -96,7 +96,7 @@ class DCGANConfig(NetFamily):
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype
 
     positive = {"channel_base": "", "channel_max": ""}
-    num_classes: ClassVar[int] = 0  # it has no labels
+    num_classes: ClassVar[int] = 0  # it is unconditional
     batch_norm_in_d = True
     doubles = True
 
@@ -117,11 +117,11 @@ class StyleGAN2Config(NetFamily):
     mapping_layers: int = 8  # of G's mapping network
     channel_base: int = 32768  # width at resolution r is min(channel_base / r, channel_max)
     channel_max: int = 512  # largest width
-    style_mixing: float = 0.9  # share of training images whose upper layers take another latent's styles; 0 = off
+    style_mixing: float = 0.9  # share of training images with the styles of a second latent in upper layers; 0 = off
     discriminator: Literal["residual", "skip", "orig"] = "residual"  # D's architecture
     d_mapping_layers: int = 8  # of D's mapping network, where conditional
     mbstd_group: int = 4  # examples in a group of minibatch standard deviation; 0 = off
-    clamp: float | None = None  # cut activations at +- this; 256 where dtype is bfloat16
+    clamp: float | None = None  # activations are clamped at +- this; use 256 where dtype is bfloat16
     low_precision: int = 4  # how many of the highest resolutions compute in dtype; 4 px never does
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype of the highest resolutions
 
@@ -130,7 +130,7 @@ class StyleGAN2Config(NetFamily):
         "channel_max": "",
         "w_dim": "",
         "mapping_layers": "",
-        "clamp": ", or None to cut nothing",
+        "clamp": ", or None for no clamp",
     }
     not_negative = ("d_mapping_layers", "mbstd_group", "low_precision")
     styles = True
@@ -151,7 +151,7 @@ class StyleGAN2Config(NetFamily):
 class R3GANConfig(NetFamily):
     """R3GAN pair: residual blocks with grouped convolutions, no norm, no style; lists go from 4 px upwards.
 
-    The last value of a list holds at all higher resolutions, and those above `resolution` wait for growth.
+    The last value of a list is that of all higher resolutions; values above `resolution` are for growth.
     """
 
     resolution: int = 64  # height and width, px; a power of two from 8
@@ -192,7 +192,7 @@ class R3GANConfig(NetFamily):
 class BigGANConfig(NetFamily):
     """BigGAN pair: spectral norm everywhere, batch norm that class and latents modulate, attention.
 
-    Widths are multiples of `width`; those of the paper hold where none are given.
+    Widths are multiples of `width`; the default multiples are those of the paper.
     """
 
     resolution: int = 128  # height and width, px; a power of two from 16
@@ -200,16 +200,18 @@ class BigGANConfig(NetFamily):
     num_classes: int = 0  # 0 = unconditional; else labels modulate G's norms, and D projects on them
     z_dim: int = 120  # latent size; with hierarchical, a multiple of the blocks + 1
     width: int = 96  # channels in multiples of this
-    g_multipliers: tuple[int, ...] | None = None  # of G's maps at 4, 8, .. px
-    d_multipliers: tuple[int, ...] | None = None  # of what D's blocks write, from the image downwards
-    d_size: int | None = None  # of D's last maps, px; None = 4, but 8 at 32 px; further blocks keep the size
-    d_wide: bool = True  # whether D's blocks are inside as wide as what they write; else as what they read
-    hierarchical: bool = True  # whether every block of G gets a part of the latents, beside the first layer
+    g_multipliers: tuple[int, ...] | None = None  # multiples for G's maps at 4, 8, .. px; None = as published
+    d_multipliers: tuple[int, ...] | None = (
+        None  # multiples for the outputs of D's blocks, from the image on; None = as published
+    )
+    d_size: int | None = None  # size of D's last maps, px; None = 4, or 8 at 32 px; further blocks keep the size
+    d_wide: bool = True  # whether D's blocks are inside as wide as their outputs; else as their inputs
+    hierarchical: bool = True  # whether every block of G, like the first layer, gets a part of the latents
     shared_dim: int = 128  # size of the class embedding that all of G's norms share; 0 = a table in each norm
-    attention: tuple[int, ...] = (64,)  # sizes of the maps that attention follows, px; () = none
-    d_attention: tuple[str, ...] | None = None  # D's blocks that it follows; None = those that write such sizes
+    attention: tuple[int, ...] = (64,)  # sizes of maps after which there is attention, px; () = none
+    d_attention: tuple[str, ...] | None = None  # D's blocks before attention; None = those with outputs of such sizes
     g_spectral: bool = True  # whether G has spectral norm too
-    d_gain: bool = False  # a learned factor of D's class term, which starts at 0 where growth adds classes
+    d_gain: bool = False  # whether D's class term has a learned factor, which starts at 0 where growth adds classes
     init: Literal["orthogonal", "normal", "xavier"] = "orthogonal"  # of kernels; normal has standard deviation 0.02
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; parameters, statistics and softmax stay float32
 
@@ -239,15 +241,15 @@ class MLPConfig(NetFamily):
     """Fully connected pair: of images of any size, or of points, which are images of 1 x 1 px with `channels` numbers."""
 
     resolution: int = 28  # height and width, px; 1 = points
-    channels: int = 1  # 1 grey, 3 RGB, 4 RGBA; of points how many numbers each has
+    channels: int = 1  # 1 grey, 3 RGB, 4 RGBA; for points, the numbers of each
     num_classes: int = 0  # 0 = unconditional; else labels enter G's first layer beside z, and D projects on them
     z_dim: int = 64  # latent size
     g_widths: tuple[int, ...] = (256, 256)  # G's hidden layers, from the latents to the image
     d_widths: tuple[int, ...] = (256, 256)  # D's hidden layers, from the image to the logit
-    g_slope: float = 0.0  # of G's activations below zero: 0 = ReLU, 0.2 = the usual leaky ReLU
-    d_slope: float = 0.2  # of D's activations below zero
-    bounded: bool = True  # whether G ends in tanh, as images want; False = it ends in a linear layer, for points
-    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
+    g_slope: float = 0.0  # slope of G's activations below zero: 0 = ReLU, 0.2 = the usual leaky ReLU
+    d_slope: float = 0.2  # slope of D's activations below zero
+    bounded: bool = True  # whether G ends in tanh, for images; False = in a linear layer, for points
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and G's output stay float32
 
     @property
     def any_channels(self) -> bool:
@@ -268,20 +270,20 @@ class MLPConfig(NetFamily):
 
 @dataclasses.dataclass(frozen=True)
 class SNGANConfig(NetFamily):
-    """SNGAN pair as published and pretrained elsewhere; the defaults are those for 32 px. To grow, see ResNetConfig."""
+    """SNGAN pair as published and pretrained elsewhere, by default for 32 px; ResNetConfig is a pair that can grow."""
 
     resolution: int = 32  # height and width, px; a multiple of 2 for each doubling in G and each halving in D
     channels: int = 3  # 1 grey, 3 RGB, 4 RGBA
     num_classes: int = 0  # 0 = unconditional; else conditional normalisation and a projection discriminator
     z_dim: int = 128  # latent size
-    g_widths: tuple[int, ...] = (256, 256, 256, 256)  # of G's maps, each twice as large as the ones before
-    d_widths: tuple[int, ...] = (128, 128)  # of what D's blocks write that halve the size, from the image downwards
-    d_rest: tuple[int, ...] = (128, 128)  # of what D's further blocks write, which keep the size
+    g_widths: tuple[int, ...] = (256, 256, 256, 256)  # widths of G's maps, each of twice the size of the one before
+    d_widths: tuple[int, ...] = (128, 128)  # output widths of D's blocks that halve the size, from the image on
+    d_rest: tuple[int, ...] = (128, 128)  # output widths of D's further blocks, which keep the size
     upsample: Literal["bilinear", "nearest"] = "bilinear"  # how G doubles sizes
-    cut_skips: bool = True  # whether D's shortcuts read what the block's first ReLU leaves; False as in the paper
-    # how an evaluation finds singular values: by one more power iteration, or from stored vectors of both sides
+    cut_skips: bool = True  # whether D's shortcuts start after the block's first ReLU; False as in the paper
+    # singular values in evaluation: by one more power iteration, or from stored vectors of both sides
     estimate: Literal["refined", "stored"] = "refined"
-    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and what G returns stay float32
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and G's output stay float32
 
     def problems(self) -> Iterator[str]:
         for name, halvings in (("g_widths", len(self.g_widths) - 1), ("d_widths", len(self.d_widths))):
@@ -290,7 +292,7 @@ class SNGANConfig(NetFamily):
             elif self.resolution < 1 or self.resolution % 2**halvings:
                 yield (
                     f"net.resolution {self.resolution} cannot be halved {halvings} times, as net.{name} {list(values)} "
-                    f"wants; use a multiple of {2**halvings}"
+                    f"requires; use a multiple of {2**halvings}"
                 )
         if self.d_rest and min(self.d_rest) < 1:
             yield f"net.d_rest is {list(self.d_rest)}; give widths of at least 1, or none"
@@ -316,7 +318,7 @@ else:
 
 
 def family_title(net: Any) -> str:
-    """`StyleGAN2` of a network's configuration, or of the name of its family, in whatever spelling."""
+    """The title of a family, `StyleGAN2`, from a configuration or from a name in any spelling."""
     cls = NETS.get(net, net) if isinstance(net, str) else type(net)
     name = cls if isinstance(cls, str) else cls.__name__
     return name.removesuffix("Config")

@@ -24,7 +24,7 @@ class ConfigError(ValueError):
 
 
 def to_dict(config: Any) -> Any:
-    """A dataclass as plain JSON values. Members of a union carry their name in its table under `kind`."""
+    """Converts a dataclass to JSON values. Members of a union have their name in its table under `kind`."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         hints = typing.get_type_hints(type(config))
         out: dict[str, Any] = {}
@@ -41,10 +41,10 @@ def to_dict(config: Any) -> Any:
 
 
 def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
-    """Builds a dataclass from what `to_dict` gave; fields left out take their defaults.
+    """Builds a dataclass from the values of `to_dict`; absent fields take their defaults.
 
     Raises:
-      ConfigError: an unknown field (with the nearest known one), or a value of the wrong type.
+      ConfigError: a field is unknown (with the nearest known one), or a value has the wrong type.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must be a mapping of fields, not {shown(values)}")
@@ -59,14 +59,14 @@ def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
 
 
 def read_record(cls: type[T], path: str | Path) -> tuple[T, dict[str, Any]]:
-    """Reads a JSON file with a configuration: `(configuration, everything that the file says)`.
+    """Reads a JSON file with a configuration: `(configuration, all values of the file)`.
 
     Args:
       cls: of the configuration.
       path: a run's `config.json`, where it lies under `config`, or a file that holds nothing else.
 
     Raises:
-      ConfigError: damaged, or no such configuration; names the file and the field.
+      ConfigError: the file is damaged or not such a configuration; names the file and the field.
       OSError: there is no such file.
     """
     record = read_document(path, ConfigError)
@@ -77,32 +77,32 @@ def read_record(cls: type[T], path: str | Path) -> tuple[T, dict[str, Any]]:
 
 
 def kind_of(config: Any) -> str:
-    """What a family of networks or a method is called, of a configuration or its class: `stylegan2`, `lora`.
+    """The name of a family of networks or a method, from a configuration or its class: `stylegan2`, `lora`.
 
-    It is its name in `NETS` or `METHOD_NAMES`; of a class in neither, the class's.
+    The name is that in `NETS` or `METHOD_NAMES`; for a class in neither, the class name.
     """
     cls = config if isinstance(config, type) else type(config)
-    return next((name for table in (NETS, METHOD_NAMES) for name, known in table.items() if known is cls), cls.__name__)
+    return next((name for table in (NETS, METHOD_NAMES) for name, kind in table.items() if kind is cls), cls.__name__)
 
 
 def has_field(config: Any, name: str) -> bool:
-    """Whether a configuration has a choice of this name, beside what its class says of itself."""
+    """Whether a configuration has a field of this name; class attributes do not count."""
     return any(field.name == name for field in dataclasses.fields(config))
 
 
 def current_kind(kind: str) -> str:
-    """The name of a kind, where a file has it as it was written before, `LoRAConfig` for `lora`."""
+    """The present name of a kind in an older file, `lora` for `LoRAConfig`."""
     return next((name for name, former in FORMER_KINDS.items() if former == kind), kind)
 
 
 def kind_in(values: Any) -> str:
-    """The name of what JSON values say under `kind`, in today's spelling; "" where they say nothing."""
+    """The present name of the `kind` in JSON values; "" where there is none."""
     kind = values.get("kind") if isinstance(values, Mapping) else None
     return current_kind(kind) if isinstance(kind, str) else ""
 
 
 def former_spelling(values: Any) -> Any:
-    """The same JSON values with every kind as it was written before kinds had the names of the tables: for hashes."""
+    """Replaces the kinds in JSON values by their former names, on which older hashes depend."""
     if isinstance(values, dict):
         kind = {"kind": FORMER_KINDS.get(values["kind"], values["kind"])} if "kind" in values else {}
         return {name: former_spelling(value) for name, value in values.items()} | kind
@@ -110,12 +110,12 @@ def former_spelling(values: Any) -> Any:
 
 
 def net_to_dict(config: NetConfig) -> dict[str, Any]:
-    """A network's configuration by itself, its family's name under `kind`: what travels with weights."""
+    """Converts a network's configuration to JSON values for weights, with the family's name under `kind`."""
     return {"kind": kind_of(config), **to_dict(config)}
 
 
 def net_from_dict(values: Any, where: str = "net") -> NetConfig:
-    """The inverse of `net_to_dict`; refuses sizes that no network of these families has."""
+    """The inverse of `net_to_dict`; raises ConfigError for sizes that no network has."""
     net = _parse(NetConfig, values, where)
     if text := next(size_problems(net), None):
         raise ConfigError(f"{where}.{text}")
@@ -123,7 +123,7 @@ def net_from_dict(values: Any, where: str = "net") -> NetConfig:
 
 
 def differences(a: Any, b: Any) -> list[str]:
-    """One line for every field in which two configurations differ: `train.seed: 0 -> 1`."""
+    """Lists the fields in which two configurations differ: `train.seed: 0 -> 1`."""
     as_flat = lambda c: flatten(_wrap_none(to_dict(c)))
     old, new = as_flat(a), as_flat(b)
     show = lambda flat, key: repr(flat[key]) if key in flat else "absent"
@@ -135,7 +135,7 @@ def differences(a: Any, b: Any) -> list[str]:
 
 
 def _wrap_none(value: Any) -> Any:
-    """None would vanish from a pytree, and a list is one value here: both become leaves."""
+    """Makes leaves of None, which a pytree drops, and of lists, which are one value here."""
     if isinstance(value, dict):
         return {k: _wrap_none(v) for k, v in value.items()}
     return "None" if value is None else str(value) if isinstance(value, list) else value
@@ -147,12 +147,12 @@ def _dataclasses_in(hint: Any) -> list[type]:
 
 
 def _near(name: Any, names: Iterable[Any]) -> str:
-    """` (did you mean 'x'?)`, of a value from a file that may be anything."""
+    """` (did you mean 'x'?)` for a value of any type from a file."""
     return did_you_mean(name, map(str, names)) if isinstance(name, str) and len(name) < 100 else ""
 
 
 def _plain(kind: Any) -> Any:
-    """A misspelled kind as the tables spell names: `resnet` of `ResnetConfig`."""
+    """Spells a wrong kind as the tables spell names: `resnet` for `ResnetConfig`."""
     return kind.removesuffix("Config").lower() if isinstance(kind, str) else kind
 
 
@@ -163,12 +163,12 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
             kinds = {kind_of(member): member for member in members}
             value = dict(value)
             kind = value.pop("kind", None)
-            known = current_kind(kind) if isinstance(kind, str) else None
-            if known not in kinds:
+            name = current_kind(kind) if isinstance(kind, str) else None
+            if name not in kinds:
                 raise ConfigError(
                     f"{where}.kind is {shown(kind)}; use one of {', '.join(kinds)}{_near(_plain(kind), kinds)}"
                 )
-            return from_dict(kinds[known], value, where)
+            return from_dict(kinds[name], value, where)
         return from_dict(members[0], value, where)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
@@ -179,27 +179,27 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         if Ellipsis not in args and len(value) != len(args):
             raise ConfigError(f"{where} must have {len(args)} values, not {len(value)}")
         each = [args[0]] * len(value) if Ellipsis in args else args
-        return tuple(_parse(one, item, f"{where}[{i}]") for i, (one, item) in enumerate(zip(each, value)))
+        return tuple(_parse(part, item, f"{where}[{i}]") for i, (part, item) in enumerate(zip(each, value)))
     if origin is Literal:
-        if not any(type(value) is type(one) and value == one for one in args):  # True is no 1 here
+        if not any(type(value) is type(choice) and value == choice for choice in args):  # True is not 1 here
             raise ConfigError(f"{where} is {shown(value)}; use one of {', '.join(map(repr, args))}{_near(value, args)}")
         return value
     return _scalar(hint, value, where) if hint in (int, float, str, bool) else value
 
 
 def _parse_any(hints: tuple[Any, ...], value: Any, where: str) -> Any:
-    """A value that may be of several types, None among them."""
+    """Parses a value of a union of types, which may include None."""
     if value is None and type(None) in hints:
         return None
-    left = [hint for hint in hints if hint is not type(None)]
-    if len(left) == 1:
-        return _parse(left[0], value, where)
-    for hint in left:
+    members = [hint for hint in hints if hint is not type(None)]
+    if len(members) == 1:
+        return _parse(members[0], value, where)
+    for hint in members:
         try:
             return _parse(hint, value, where)
         except ConfigError:
             continue
-    names = " or ".join(getattr(hint, "__name__", str(hint)) for hint in left)
+    names = " or ".join(getattr(hint, "__name__", str(hint)) for hint in members)
     raise ConfigError(f"{where} must be {names}, not {shown(value)}")
 
 
@@ -215,7 +215,7 @@ def _scalar(hint: type, value: Any, where: str) -> Any:
     return value
 
 
-FORMER_KINDS = {  # name -> what files have under `kind` that were written when this was the name of a class
+FORMER_KINDS = {  # name -> class name that older files have under `kind`
     "resnet": "ResNetConfig",
     "dcgan": "DCGANConfig",
     "stylegan2": "StyleGAN2Config",

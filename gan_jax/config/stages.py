@@ -1,4 +1,4 @@
-"""Lengths of the stages that a method trains before the run proper; all are part of `train.kimg`."""
+"""Lengths of the stages that a method trains before the main training; all are part of `train.kimg`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Stage(NamedTuple):
     """A stage of a method.
 
     Attributes:
-      name: the field of `config.transfer`.
-      kimg: its length, thousand images.
+      name: field of `config.transfer` with its length.
+      kimg: length, thousand images.
       times: how often it is trained.
     """
 
@@ -26,18 +26,18 @@ class Stage(NamedTuple):
 
 
 def stages_of(transfer: Any) -> tuple[Stage, ...]:
-    """The stages of a method's configuration that will be trained, in their order."""
+    """The stages of a method's configuration, in their order."""
     return tuple(Stage(name, getattr(transfer, name), times) for name, times in transfer.stages.items())
 
 
 def dispatches(config: Config, kimg: float) -> int:
-    """How many dispatches a length takes; the last of them is a whole one."""
+    """The number of dispatches of a length, rounded up."""
     train = config.train
     return -(-int(round(kimg * 1000)) // (train.batch * train.d_steps * train.steps_per_dispatch))
 
 
 def leaves_nothing(config: Config) -> bool:
-    """Whether the stages before the run proper take all of `train.kimg`; False where a length is no length."""
+    """Whether the stages take all of `train.kimg`; False where a length is not valid."""
     train, stages = config.train, stages_of(config.transfer)
     lengths = (train.kimg, *(stage.kimg for stage in stages))
     if train.kimg <= 0 or train.batch * train.d_steps * train.steps_per_dispatch <= 0:
@@ -48,32 +48,32 @@ def leaves_nothing(config: Config) -> bool:
     return needed > 0 and needed >= dispatches(config, train.kimg)
 
 
-def shorten_stages(config: Config, given: Collection[str]) -> tuple[Config, tuple[str, ...]]:
-    """Shortens stages of default length to half of a `train.kimg` that they would use up.
+def shorten_stages(config: Config, options: Collection[str]) -> tuple[Config, tuple[str, ...]]:
+    """Shortens stages with default lengths to half of `train.kimg` where they would take all of it.
 
     Args:
       config: of the run.
-      given: dotted names of the options that the user gave, such as `transfer.fuse_kimg`; these stay.
+      options: dotted names of the user's options, such as `transfer.fuse_kimg`; these stay.
 
     Returns:
-      The configuration, and a sentence where something was shortened. Where no length would do, as it was.
+      The configuration, and a log message where a stage was shortened. Where no length fits, nothing changes.
     """
     if not leaves_nothing(config):
         return config, ()
     transfer: Any = config.transfer
     default = {field.name: field.default for field in dataclasses.fields(transfer)}
     stages = [stage for stage in stages_of(transfer) if stage.kimg > 0 and stage.times]
-    free = [s for s in stages if f"transfer.{s.name}" not in given and s.kimg == default[s.name]]
-    kept = sum(dispatches(config, s.kimg) * s.times for s in stages if s not in free)
+    free = [s for s in stages if f"transfer.{s.name}" not in options and s.kimg == default[s.name]]
+    fixed = sum(dispatches(config, s.kimg) * s.times for s in stages if s not in free)
     total, least = dispatches(config, config.train.kimg), sum(s.times for s in free)
-    if not free or kept + least >= total:
+    if not free or fixed + least >= total:
         return config, ()
-    left = (total - kept) // 2  # of dispatches, for the free stages
-    wanted = sum(s.kimg * s.times for s in free)
+    budget = (total - fixed) // 2  # dispatches for the free stages
+    length = sum(s.kimg * s.times for s in free)
     span = config.train.batch * config.train.d_steps * config.train.steps_per_dispatch
-    lengths = {s.name: max(1, int(left * s.kimg / wanted)) * span / 1000 for s in free}
+    lengths = {s.name: max(1, int(budget * s.kimg / length)) * span / 1000 for s in free}
     changed = dataclasses.replace(config, transfer=dataclasses.replace(transfer, **lengths))
-    if leaves_nothing(changed):  # one dispatch each is more than half
+    if leaves_nothing(changed):  # one dispatch each takes more than half
         changed = dataclasses.replace(
             config, transfer=dataclasses.replace(transfer, **dict.fromkeys(lengths, span / 1000))
         )

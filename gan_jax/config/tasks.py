@@ -1,4 +1,4 @@
-"""What is learned: one dataclass per task, and `TaskConfig`, any of them."""
+"""Tasks: one dataclass for each configuration, and `TaskConfig`, any of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run trains, and what it shows: data, loss, augmentation, optimisers, checkpoints, evaluations, logs."""
+"""Parts of a run's configuration: data, loss, augmentation, optimisers, checkpoints, evaluations, logs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Literal
 class DataConfig:
     source: str = "embedded:fashion-mnist"  # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH or npz:PATH
     classes: tuple[int | str, ...] | None = None  # classes to keep, by name or label; None = all
-    fit: Literal["crop", "pad", "stretch"] = "crop"  # what is done to images that are not square
+    fit: Literal["crop", "pad", "stretch"] = "crop"  # treatment of images that are not square
     channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = the network's
-    bad: Literal["skip", "fail"] = "skip"  # files that cannot be read: left out and said, or all named and refused
+    bad: Literal["skip", "fail"] = (
+        "skip"  # files that cannot be read: left out with a message, or an error that names all
+    )
     shots: int | None = None  # size of a seeded subset to train on; None = all images
     subset_seed: int = 0  # which subset
-    # images held out for evaluations, the same ones for every subset and size of it; None = all but the subset
+    # number of images held out for evaluations, the same for every subset; None = all outside the subset
     reference: int | None = None
     mirror: bool = False  # random horizontal flips of real images
-    pipeline: Literal["auto", "device", "grain"] = "auto"  # device = the set lives on the device; auto = by its size
+    pipeline: Literal["auto", "device", "grain"] = (
+        "auto"  # device = resident on the device; grain = from the host; auto = by size
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +32,12 @@ class LossConfig:
     r1_gamma: float = 0.0  # weight of gamma/2 |grad D(real)|^2; 0 = off
     r2_gamma: float = 0.0  # the same on generated images; 0 = off
     gp_lambda: float = 0.0  # weight of WGAN-GP's (|grad D(mix)| - 1)^2; 0 = off
-    penalty_interval: int = 1  # penalties every so many D updates, scaled up by as much (lazy regularisation)
+    penalty_interval: int = 1  # D updates between penalties, which are multiplied by it (lazy regularisation)
     path_length: float = 0.0  # weight of StyleGAN2's (length - mean)^2 of G's paths, 2 in the paper; 0 = off
-    path_length_interval: int = 4  # the same for G: path lengths every so many G updates
-    path_length_decay: float = 0.01  # step of the mean length towards a batch's
-    path_length_shrink: int = 2  # one of so many examples of a batch has its path measured
-    lecam: float = 0.0  # weight of LeCam's hold on D's logits (0.3 for hinge, 3e-7 for non-saturating); 0 = off
+    path_length_interval: int = 4  # the same for G: G updates between path lengths
+    path_length_decay: float = 0.01  # step of the mean length towards that of a batch
+    path_length_shrink: int = 2  # path lengths are measured on 1 / this of a batch
+    lecam: float = 0.0  # weight of LeCam regularisation of D's logits (0.3 for hinge, 3e-7 for non-saturating); 0 = off
     lecam_decay: float = 0.99  # of the moving averages of D's logits, per D update
     bcr_real: float = 0.0  # weight of (D(x) - D(T(x)))^2 on real images, 10 in the paper; 0 = off
     bcr_fake: float = 0.0  # the same on generated images
@@ -47,16 +51,16 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    policy: tuple[
-        Literal["flip", "color", "translation", "cutout"], ...
-    ] = ()  # DiffAugment of what D sees; empty = off
-    # ADA pipeline on what D sees, in place of a policy; None = off
+    policy: tuple[Literal["flip", "color", "translation", "cutout"], ...] = ()  # DiffAugment of D's inputs; empty = off
+    # ADA pipeline on D's inputs, in place of a policy; None = off
     ada: (
         Literal["blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc", "r3gan"]
         | None
     ) = None
     ada_p: float = 0.0  # probability of each of its transforms at the start
-    ada_target: float | None = 0.6  # mean sign of D's logits of real images that p aims at; None = p stays
+    ada_target: float | None = (
+        0.6  # target of the mean sign of D's logits of real images, by which p is adapted; None = p stays
+    )
     ada_kimg: float = 500.0  # thousand images in which p can go from 0 to 1; 100 suits fine-tuning
 
 
@@ -75,12 +79,12 @@ class OptimConfig:
 @dataclasses.dataclass(frozen=True)
 class EMAConfig:
     half_life_kimg: float = 10.0  # half-life of G's moving average, thousand images
-    rampup: float | None = 0.05  # half-life is at most this share of the images seen; None = off
+    rampup: float | None = 0.05  # half-life is at most this share of the images shown; None = off
 
 
 @dataclasses.dataclass(frozen=True)
 class AnnealConfig:
-    kimg: float = 0.0  # thousand images in which values go to their ends, along half a cosine; 0 = all stay
+    kimg: float = 0.0  # thousand images in which values are annealed, along half a cosine; 0 = none is
     lr: float | None = None  # Adam step size of G and D at the end; None = it stays
     b2: float | None = None  # Adam beta 2 at the end; None = it stays
     gamma: float | None = None  # weight of R1 and R2 at the end, where they are on; None = they stay
@@ -93,31 +97,31 @@ class TrainConfig:
     kimg: float = 100.0  # length: thousand real images shown to D
     batch: int = 32  # images in a batch, over all devices
     d_steps: int = 1  # D updates per G update
-    steps_per_dispatch: int = 8  # steps inside one compiled loop; part of what makes a run reproducible
+    steps_per_dispatch: int = 8  # steps in one compiled loop; a run is reproducible only with the same number
     seed: int = 0  # of weights, latents, data order and augmentation
-    compile: Literal["jit", "pmap"] = "jit"  # jit over a mesh of devices, or pmap; both compute the same
-    devices: int | None = None  # how many devices; None = all
+    compile: Literal["jit", "pmap"] = "jit"  # jit over a mesh of devices, or pmap; the results are the same
+    devices: int | None = None  # number of devices; None = all
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
     every_kimg: float | None = 50.0  # thousand images between saves; None = no checkpoints
     keep_last: int = 2  # newest checkpoints to keep
-    keep_best: bool = False  # also keep the best by evaluation
+    keep_best: bool = False  # whether the best one by evaluation is kept too
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
     every_kimg: float | None = None  # thousand images between evaluations; None = at the end only
     n_fake: int = 2000  # generated images per evaluation
-    # feature network: fashion-v1, or one of `gan-jax weights list` such as mobilenetv2:224; None = no evaluation
+    # feature network: fashion-v1, or one of `gan-jax weights list`, such as mobilenetv2:224; None = no evaluation
     features: str | None = "fashion-v1"
     seed: int = 0  # of the latents
-    stats_batches: int = 16  # batches of fresh latents to re-estimate batch statistics on; 0 = use the running ones
+    stats_batches: int = 16  # batches of fresh latents for recalibrated batch statistics; 0 = use the running ones
 
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    every_dispatches: int = 1  # dispatches between rows of metrics
+    every_dispatches: int = 1  # dispatches between metrics rows
     grid_every_kimg: float | None = None  # thousand images between sample grids; None = at the end only
     tensorboard: bool = True  # event files beside metrics.jsonl, where a writer is installed

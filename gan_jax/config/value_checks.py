@@ -1,4 +1,4 @@
-"""Whether the values of a configuration are of the kind and the size that their fields say, before anything else is asked."""
+"""Checks of single values of a configuration, before all others: type, finite numbers and limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan_jax.trees import did_you_mean
 
 
 def value_problems(config: Any) -> Iterator[str]:
-    """One line for every value of another kind than its field's, that is not finite, or beyond what can be counted."""
+    """Yields a line for every value with a wrong type, not finite, or beyond its limit."""
     for part in dataclasses.fields(config):
         values = getattr(config, part.name)
         if not dataclasses.is_dataclass(values) or isinstance(values, type):
@@ -32,8 +32,8 @@ def part_problems(part: str, values: Any) -> Iterator[str]:
         value, name = getattr(values, field.name), f"{part}.{field.name}"
         if dataclasses.is_dataclass(value):
             continue
-        if (wanted := misfit(hints[field.name], value)) is not None:
-            yield f"{name} is {_show(value)}; {wanted}"
+        if (remedy := misfit(hints[field.name], value)) is not None:
+            yield f"{name} is {_show(value)}; {remedy}"
             continue
         for number in value if isinstance(value, (tuple, list)) else (value,):
             infinite = isinstance(number, float) and not math.isfinite(number)
@@ -43,13 +43,13 @@ def part_problems(part: str, values: Any) -> Iterator[str]:
 
 
 def misfit(hint: Any, value: Any) -> str | None:
-    """What a field wants, where a value is of another kind: `use a whole number`."""
+    """The remedy where a value does not have the type of its field: `use a whole number`."""
     members = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     if any(_fits(member, value) for member in members):
         return None
     names = [_noun(member) for member in members if member is not type(None)]
     choices = [
-        str(one) for member in members if typing.get_origin(member) is Literal for one in typing.get_args(member)
+        str(choice) for member in members if typing.get_origin(member) is Literal for choice in typing.get_args(member)
     ]
     near = did_you_mean(value, choices) if isinstance(value, str) else ""
     return f"use {' or '.join(dict.fromkeys(names))}{' or None' if type(None) in members else ''}{near}"
@@ -66,7 +66,7 @@ def _fits(hint: Any, value: Any) -> bool:
             return False
         inner = args[:1] * len(value) if args[-1:] == (Ellipsis,) or origin is list else args
         return len(inner) == len(value) and all(
-            misfit(one, item) is None for one, item in zip(inner, value, strict=True)
+            misfit(part, item) is None for part, item in zip(inner, value, strict=True)
         )
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)

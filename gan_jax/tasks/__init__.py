@@ -1,4 +1,4 @@
-"""Tasks: networks and the phases that train them. The step does not know which one it runs.
+"""Tasks: networks and the phases that train them. The step is the same for all tasks.
 
 A new task is a dataclass of `config.tasks` and a row of `TASKS`.
 """
@@ -21,11 +21,11 @@ __all__ = ["TASKS", "TaskFamily", "image_task", "networks_of", "task_of"]
 
 @dataclasses.dataclass(frozen=True)
 class TaskFamily:
-    """How a kind of task is made.
+    """The functions that make a kind of task.
 
     Attributes:
-      networks: `(config, axis name) ->` the plain networks, batch statistics synchronised over the axis.
-      make: `(networks, config, extension) ->` the task of these networks, which may be wrapped.
+      networks: `(config, axis name) -> plain networks`, with batch statistics synchronised over the axis.
+      make: `(networks, config, extension) -> Task` of these networks, which may be wrapped.
     """
 
     networks: Callable[[Config, str | None], Any]
@@ -40,7 +40,7 @@ TASKS: dict[type, TaskFamily] = {ImageTask: TaskFamily(_pair, image_task)}
 
 
 def networks_of(config: Config, axis_name: str | None = None) -> Any:
-    """The plain networks of a configuration."""
+    """Makes the plain networks of a configuration."""
     return _family(config).networks(config, axis_name)
 
 
@@ -49,7 +49,7 @@ def _as_they_are(networks: Any) -> Any:
 
 
 def task_of(wrap: Callable[[Any], Any] = _as_they_are) -> MakeTask:
-    """What makes the task of a configuration, of networks that `wrap` makes of the plain ones."""
+    """Makes `(config, axis name, extension) -> Task`, whose networks are those of `wrap(plain networks)`."""
 
     def make_task(config: Config, axis_name: str | None, extension: Extension) -> Task:
         return _family(config).make(wrap(networks_of(config, axis_name)), config, extension)

@@ -1,4 +1,4 @@
-"""Images from latents, unconditional or class-conditional."""
+"""The task of images from latents, unconditional or class-conditional."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from gan_jax.train.task import Task
 
 
 def draw_latents(keys: jax.Array, z_dim: int, threshold: float | None = None) -> jax.Array:
-    """Standard normal latents `[B, z_dim]`, one for each key `[B]`: the same whatever the batch is cut into.
+    """Draws standard normal latents `[B, z_dim]`, one for each key `[B]`, the same on any number of devices.
 
-    With a `threshold`, values beyond +- it are as if drawn again until they are not (the truncation trick of Brock et
-    al., BigGAN, 2019): the smaller, the more alike and the better the images.
+    With a `threshold`, the distribution is truncated at +- it (the truncation trick of Brock et al., BigGAN, 2019): a
+    smaller threshold gives better images that are more alike.
     """
     if threshold is None:
         return jax.vmap(lambda key: jax.random.normal(key, (z_dim,)))(keys)
@@ -30,20 +30,20 @@ def draw_latents(keys: jax.Array, z_dim: int, threshold: float | None = None) ->
 
 
 def probes(config: NetConfig, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array | None]:
-    """Latents `[n, z_dim]` to look at a generator with, and its classes dealt out in turn `[n]`; None without classes."""
+    """Draws latents `[n, z_dim]` to probe a generator with, and its classes in turn, `[n]`; None without classes."""
     classes = config.num_classes
     z = jax.random.normal(key, (n, config.z_dim))
     return z, jnp.arange(n, dtype=jnp.int32) % classes if classes else None
 
 
 def image_task(pair: Pair, config: Config, extension: Extension = NO_EXTENSION) -> Task:
-    """Images from latents, by a generator `g` and a discriminator `d`.
+    """Makes the task of images from latents, with a generator `g` and a discriminator `d`.
 
     Batches are `{"image": [B, H, W, C] float in [-1, 1], "label": [B] int32 where conditional}`.
 
-    Generated images take the labels of the batch, so that both sides have the same class frequencies, and its latents
-    `z [B, z_dim]` where it has any; else they are drawn. `mixing [B]` bool, where a batch has it, says which images of a
-    generator with styles may take those of a second latent too.
+    Generated images have the labels of the batch, so that both sides have the same class frequencies, and its latents
+    `z [B, z_dim]` where it has any; otherwise latents are drawn. `mixing [B]` bool, where a batch has it, says which
+    images of a generator with styles may have styles of a second latent too.
     """
     augment = config.augment
     conditional = pair.config.num_classes > 0
@@ -71,7 +71,7 @@ def image_task(pair: Pair, config: Config, extension: Extension = NO_EXTENSION) 
     def discriminate(d_vars: Variables, sample: jax.Array, batch: Batch, train: bool) -> tuple[jax.Array, Variables]:
         return pair.d.apply(d_vars, sample, labels(batch), train=train)
 
-    def seen(keys: jax.Array, sample: jax.Array, p: jax.Array | None) -> jax.Array:
+    def augmented(keys: jax.Array, sample: jax.Array, p: jax.Array | None) -> jax.Array:
         if augment.ada is not None:
             return ada(augment.ada, augment.ada_p if p is None else p, keys, sample)
         return diff_augment(augment.policy, keys, sample)
@@ -86,7 +86,7 @@ def image_task(pair: Pair, config: Config, extension: Extension = NO_EXTENSION) 
         d_intermediates=lambda d, sample, batch: pair.d.activations(d, sample, labels(batch)),
         discriminate_capturing=lambda d, sample, batch, train: pair.d.look(d, sample, labels(batch), train=train),
         real=lambda batch: batch["image"],
-        augment=seen,
+        augment=augmented,
         vary=diff_augment,
         near=near,
         path_lengths=lengths if "styles" in pair.g.parts else None,

@@ -1,4 +1,4 @@
-"""A trained network in three lines: `gan_jax.load(PATH).sample(key, 64)`."""
+"""Models, pairs with their weights: `gan_jax.load(PATH).sample(key, 64)`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_jax.train.state import Variables
 from gan_jax.trees import count
 
 ORDER = "g_ema g d"
-WEIGHTS = "weights"  # where a run folder keeps the weights to share
+WEIGHTS = "weights"  # folder of the weights to share in a run folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Model:
 
     Attributes:
       config: of the networks.
-      variables: `{"g_ema": .., "g": .., "d": ..}`, those that the file holds; `g_ema` is what is sampled.
-      manifest: what the file says of itself: licence, provenance, plan.
-      name: where it was read from.
+      variables: `{"g_ema": .., "g": .., "d": ..}`, those in the file; `g_ema` is sampled.
+      manifest: of the file: licence, provenance, plan.
+      name: path or name of the file.
     """
 
     config: NetConfig
@@ -55,15 +55,15 @@ class Model:
 
     @property
     def pair(self) -> Pair:
-        """The networks; G behind its front, where the weights have one."""
+        """The networks; G with its front, where the weights have one."""
         return with_front(build(self.config), self.manifest.get("front"))
 
     @property
     def generator(self) -> Variables:
-        """The variables that images are made of.
+        """The variables of the generator that is sampled.
 
         Raises:
-          WeightsError: there is no generator here, only a discriminator.
+          WeightsError: the model has only a discriminator.
         """
         if "g_ema" not in self.variables:
             raise WeightsError(
@@ -76,13 +76,13 @@ class Model:
 
         Args:
           key: typed PRNG key, or a seed.
-          n: how many.
+          n: number of images.
           labels: `[n]` classes of a conditional generator; None = all in turn.
           truncation: see `tasks.sample.make_sampler`; None = none.
 
         Raises:
-          WeightsError: there is no generator here, only a discriminator.
-          ValueError: fewer than one image, or labels that do not fit.
+          WeightsError: the model has only a discriminator.
+          ValueError: `n` is below 1, or labels do not fit.
         """
         g_vars = self.generator
         if isinstance(n, bool) or n < 1:
@@ -91,12 +91,12 @@ class Model:
 
 
 def names_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest says of the names of classes, for the manifest of weights with the same classes."""
+    """The entry of a manifest for the names of classes, for another manifest with the same classes."""
     return {key: manifest[key] for key in ("class_names",) if key in manifest}
 
 
 def as_key(key: Any) -> jax.Array:
-    """A PRNG key of a key or of a seed, a whole number."""
+    """Converts a seed, a whole number, to a PRNG key; a key stays."""
     return root_key(int(key)) if isinstance(key, (int, np.integer)) else key
 
 
@@ -104,8 +104,8 @@ def load(path: str | Path) -> Model:
     """Reads a model from a weights folder, a run folder that has weights, or `embedded:NAME`.
 
     Raises:
-      WeightsError: a file that is missing, damaged or not ours, or that holds values which are not finite.
-      ConfigError: a run that has not written weights yet.
+      WeightsError: a file is missing, damaged or foreign, or has values that are not finite.
+      ConfigError: the run has not written weights yet.
     """
     name = str(path)
     if not name.startswith("embedded:") and (Path(path) / "config.json").is_file():
@@ -121,20 +121,20 @@ def load(path: str | Path) -> Model:
 
 
 def save(folder: str | Path, config: NetConfig, variables: dict[str, Any], about: dict[str, Any]) -> Path:
-    """Writes what `load` reads: safetensors and a manifest with the networks' configuration.
+    """Writes weights for `load`: safetensors, and a manifest with the networks' configuration.
 
     Args:
-      folder: made if absent.
+      folder: created if absent.
       config: of the networks.
       variables: `{"g_ema": .., "d": ..}`.
-      about: more for the manifest, JSON values: licence, provenance, plan.
+      about: further entries of the manifest, JSON values: licence, provenance, plan.
     """
     host = jax.tree_util.tree_map(np.asarray, variables)
     return save_weights(folder, host, {"net": net_to_dict(config), **about})
 
 
 def run_config(folder: str | Path) -> Config:
-    """The configuration of a run folder.
+    """Reads the configuration of a run folder.
 
     Raises:
       ConfigError: its file is missing or damaged; names the file and the field.
@@ -146,7 +146,7 @@ def run_config(folder: str | Path) -> Config:
 
 
 def _short(number: int) -> str:
-    """`1.2 M` of 1,234,567."""
+    """Abbreviates a number: `1.2 M` for 1,234,567."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"

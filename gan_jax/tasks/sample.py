@@ -1,4 +1,4 @@
-"""Images out of a generator: batch statistics re-estimated, then samples keyed by their index."""
+"""Samples of a generator, keyed by their index, and recalibrated batch statistics."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Sampler = Callable[..., np.ndarray]
 def make_sampler(pair: Pair, truncation: float | None = None) -> Sampler:
     """Makes `sample(g_vars, key, n, labels=None) -> uint8 [n, H, W, C]`.
 
-    Image i depends on the key and i only: asking for more keeps the first ones. A conditional generator takes labels
-    `[n]`, or deals out its classes in turn.
+    Image i depends on the key and i only, so a larger n keeps the first images. A conditional generator takes labels
+    `[n]`; without them, its classes in turn.
 
     Args:
       pair: of the generator.
-      truncation: fewer kinds of images, and better ones. Of StyleGAN2 psi, how far styles lie from their average, 1 =
-        where they are; of all others the threshold beyond which latents are drawn again. None = none.
+      truncation: trades variety for quality. For StyleGAN2 it is psi, the factor of the distance of styles from their
+        average, 1 = no truncation; for all others, the threshold at which latents are truncated. None = none.
 
     Raises:
-      ValueError: a truncation that is not above 0.
+      ValueError: the truncation is not above 0.
     """
     if truncation is not None and not truncation > 0:
         raise ValueError(f"truncation is {truncation:g}; use a number above 0 (0.5 is usual), or None for none")
@@ -50,25 +50,24 @@ def make_sampler(pair: Pair, truncation: float | None = None) -> Sampler:
         if labels is not None and not num_classes:
             raise ValueError("labels were given, but this generator is unconditional")
         if num_classes:
-            given = np.arange(n) % num_classes if labels is None else np.asarray(labels)
-            if given.shape != (n,) or given.min() < 0 or given.max() >= num_classes:
+            labels = np.arange(n) % num_classes if labels is None else np.asarray(labels)
+            if labels.shape != (n,) or labels.min() < 0 or labels.max() >= num_classes:
                 raise ValueError(f"labels must be {n} classes from 0 to {num_classes - 1}")
-            labels = given
         parts = []
         for start in range(0, n, CHUNK):
             index = np.arange(start, start + CHUNK)
-            wanted = None if labels is None else jnp.asarray(labels[np.minimum(index, n - 1)], jnp.int32)
-            parts.append(np.asarray(chunk(g_vars, key, jnp.asarray(index, jnp.int32), wanted)))
+            chunk_labels = None if labels is None else jnp.asarray(labels[np.minimum(index, n - 1)], jnp.int32)
+            parts.append(np.asarray(chunk(g_vars, key, jnp.asarray(index, jnp.int32), chunk_labels)))
         return np.concatenate(parts)[:n]
 
     return sample
 
 
 def make_restatistics(pair: Pair, batch: int) -> Callable[[Variables, jax.Array, int], Variables]:
-    """Makes `restate(g_vars, key, batches) -> g_vars` with batch statistics of the weights as they are.
+    """Makes `restate(g_vars, key, batches) -> g_vars` with recalibrated batch statistics.
 
     A moving average of weights has no batch statistics of its own. They are the mean over `batches` batches of `batch`
-    fresh latents. A generator without batch norm comes back as it is.
+    fresh latents. A generator without batch norm stays as it is.
     """
     num_classes = pair.config.num_classes
 

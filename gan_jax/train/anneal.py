@@ -1,4 +1,4 @@
-"""Values that move to where they end while a run goes on, along half a cosine."""
+"""Annealing of values during a run, along half a cosine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gan_jax.config import AnnealConfig
 
 
 def annealed(config: AnnealConfig, name: str, start: float, images: jax.Array) -> float | jax.Array:
-    """What a value is after so many images: `start` itself where it is not annealed, `[]` float32 where it is.
+    """Anneals a value: `[]` float32 after `images` images, or `start` itself where the value is not annealed.
 
-    end + (start - end) (1 + cos(pi t)) / 2, with t the share of `config.kimg` that has been shown, at most 1.
+    end + (start - end) (1 + cos(pi t)) / 2, where t is the fraction of `config.kimg` shown, at most 1.
 
     Args:
-      config: how long, and where values end.
-      name: of the field of `config` with the value's end.
-      start: where it begins.
+      config: length of the annealing, and the end of each value.
+      name: field of `config` with the end of the value.
+      start: value at the beginning.
       images: `[]` real images shown to D.
     """
     end = getattr(config, name)
@@ -26,6 +26,6 @@ def annealed(config: AnnealConfig, name: str, start: float, images: jax.Array) -
 
 
 def cosine(start: float, end: float, kimg: float, images: jax.Array | int) -> jax.Array:
-    """`[]` float32 from `start` to `end` along half a cosine, after so many of `kimg` thousand images."""
+    """Interpolates from `start` to `end` along half a cosine of `kimg` thousand images: `[]` float32."""
     t = jnp.minimum(jnp.asarray(images, jnp.float32) / (kimg * 1000), 1)
     return end + (start - end) * (1 + jnp.cos(jnp.pi * t)) / 2

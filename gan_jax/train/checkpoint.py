@@ -1,4 +1,4 @@
-"""Saving a run so that it can be killed at any moment, and going on from what was saved."""
+"""Checkpoints of a run, which can be killed at any moment and resumed from the newest."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from gan_jax.train.checkpoint_store import Restored, read
 from gan_jax.train.processes import gather, meet
 
 __all__ = ["CheckpointError", "Checkpointer", "DamagedError", "Restored", "cut_rows", "read"]
-PACKAGES = ("jax", "numpy", "orbax-checkpoint")  # whose versions a manifest says
+PACKAGES = ("jax", "numpy", "orbax-checkpoint")  # packages whose versions a manifest records
 
 
 class Checkpointer:
     """The checkpoints of one run, for the process (or processes) that trains it and holds the run's lock.
 
     A save copies the state to the host, hashes it (a few seconds per GB, less with more cores) and returns; writing
-    goes on in the background, and arrays and manifest appear together or not at all. Its failure is raised by the next
-    call. Whoever only reads calls `read`, which changes nothing.
+    goes on in the background, and arrays and manifest appear together or not at all. The next call raises its failure. Use
+    `read` to read only, which changes nothing.
 
     Args:
-      folder: of the checkpoints, `RUN/checkpoints`; made if absent.
-      keep_last: how many of the newest stay.
-      keep_best: whether the one with the best metric stays too.
+      folder: of the checkpoints, `RUN/checkpoints`; created if absent.
+      keep_last: number of newest checkpoints to keep.
+      keep_best: whether to keep the one with the best metric too.
       best_mode: whether the best metric is the smallest or the largest.
 
     Raises:
-      ImportError: Orbax is not installed; said now and not at the first save.
+      ImportError: Orbax is not installed; raised here and not at the first save.
     """
 
     def __init__(
@@ -55,11 +55,13 @@ class Checkpointer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keep_last = keep_last
         self._best: Literal["min", "max"] | None = best_mode if keep_best else None
-        self._leftovers = dict.fromkeys(store.unfinished(self.folder), time.time())  # name: since when it is one
+        self._leftovers = dict.fromkeys(
+            store.unfinished(self.folder), time.time()
+        )  # name: Unix time since when it is unfinished
         self._writer: Any = None
         self._saving: int | None = None  # images of the save under way
         self._last: int | None = None  # images of the state last saved or restored here
-        self._score: float | None = None  # what the state under way was measured as since its save began
+        self._score: float | None = None  # metric of the state under way, where it is known since its save began
 
     def save(
         self,
@@ -70,19 +72,19 @@ class Checkpointer:
         metric: float | None = None,
         history: list[Any] | None = None,
     ) -> None:
-        """Begins to save a state; it may be donated as soon as this returns.
+        """Starts to save a state, which may be donated as soon as this returns.
 
-        Does nothing when the state of these images was the last that was saved or restored here.
+        Does nothing where the state with these images was the last to be saved or restored here.
 
         Args:
-          images: real images shown so far: the name of the checkpoint.
+          images: real images shown so far, the name of the checkpoint.
           state: tree of arrays.
           cursor: position of this process's data pipeline, JSON.
-          metric: what keep-best compares, where it is known; else `score` says it later.
-          history: where the leaves come from, JSON; kept in the manifest.
+          metric: compared by keep-best; where it is not known yet, `score` sets it later.
+          history: provenance of the leaves for the manifest, JSON.
 
         Raises:
-          CheckpointError: the save before failed, a leaf cannot be kept, or there are newer checkpoints.
+          CheckpointError: the previous save failed, a leaf cannot be saved, or there are newer checkpoints.
         """
         self._finish()
         if images == self._last:
@@ -106,10 +108,10 @@ class Checkpointer:
         self._last = images
 
     def score(self, images: int, metric: float | None) -> None:
-        """Says what the state last saved or restored was measured as; of any other state, or for None, does nothing.
+        """Sets the metric of the state last saved or restored; does nothing for any other state, or for None.
 
         Raises:
-          CheckpointError: its save failed, or its manifest is damaged.
+          CheckpointError: the save failed, or the manifest is damaged.
         """
         if metric is None or images != self._last:
             return
@@ -118,26 +120,26 @@ class Checkpointer:
             self._write_score()
 
     def forget(self, images: Collection[int]) -> list[int]:
-        """Takes from complete checkpoints what they were measured as; gives those that had been.
+        """Removes the metrics of complete checkpoints, and returns the images of those that had one.
 
-        One that stayed for that alone is moved to `aside-TIME/`, where nothing removes it.
+        A checkpoint that was kept only for its metric is moved to `aside-TIME/`, where nothing removes it.
 
         Args:
-          images: of the checkpoints; others are left as they are.
+          images: of the checkpoints.
 
         Raises:
           CheckpointError: a manifest is damaged.
         """
-        found = [step for step in store.complete(self.folder) if step in images]
-        known = [step for step in found if store.read_manifest(self._path(step))["metric"] is not None]
-        for step in known:
+        complete = [step for step in store.complete(self.folder) if step in images]
+        scored = [step for step in complete if store.read_manifest(self._path(step))["metric"] is not None]
+        for step in scored:
             store.write_metric(self._path(step), None)
-        if kept := sorted(set(known) - to_keep(self.folder, self._keep_last, None)):
-            move_aside(self.folder, kept)
-        return known
+        if outdated := sorted(set(scored) - to_keep(self.folder, self._keep_last, None)):
+            move_aside(self.folder, outdated)
+        return scored
 
     def check(self) -> None:
-        """Raises the failure of the save under way, if it has failed; a file-system look-up otherwise."""
+        """Raises the failure of the save under way, if there is one; else it costs a file-system look-up."""
         if self._saving is None:
             return
         if self._path(self._saving).is_dir():
@@ -149,7 +151,7 @@ class Checkpointer:
             self._fail(error)
 
     def restore(self, template: Any, *, images: int | None = None, fallback: bool = False) -> Restored:
-        """Reads a checkpoint to go on from it: as `read`, and newer checkpoints are moved to `aside-TIME/`."""
+        """Reads a checkpoint to resume from, as `read`, and moves newer checkpoints to `aside-TIME/`."""
         self._finish()
         restored = read(self.folder, template, images=images, fallback=fallback)
         newer = [step for step in store.complete(self.folder) if step > restored.images]
@@ -167,16 +169,16 @@ class Checkpointer:
         return max(store.complete(self.folder), default=None)
 
     def unfinished(self) -> list[str]:
-        """Names of what interrupted saves left; they are never read."""
+        """Names of unfinished saves, which are never read."""
         mine = None if self._saving is None else f"{self._saving}{store.UNFINISHED}"
         return [name for name in store.unfinished(self.folder) if name != mine]
 
     def wait(self) -> None:
-        """Returns when the save under way is on disk, or raises its failure."""
+        """Waits until the save under way is on disk, or raises its failure."""
         self._finish()
 
     def close(self) -> None:
-        """Waits, and ends the threads; the object is not used after."""
+        """Waits for the save under way and ends the threads; the object cannot be used afterwards."""
         try:
             self._finish()
             if jax.process_index() == 0:
@@ -222,7 +224,7 @@ class Checkpointer:
 
     def _fail(self, error: Exception) -> NoReturn:
         images, self._saving, self._last, self._score = self._saving, None, None, None
-        # Left where it is: others of Orbax's threads may still write to it. A save of these images replaces it.
+        # The folder stays: other threads of Orbax may still write to it. A save of these images replaces it.
         self._leftovers[f"{images}{store.UNFINISHED}"] = time.time()
         last = self.latest()
         raise CheckpointError(
@@ -232,7 +234,7 @@ class Checkpointer:
 
     def _prune(self) -> None:
         remove_others(self.folder, to_keep(self.folder, self._keep_last, self._best))
-        # Safe only now: this run is past the save that was interrupted, and the run's lock is ours.
+        # Safe only now: this run is past the interrupted save and holds the lock.
         self._leftovers = remove_leftovers(self.folder, self._leftovers)
 
     def _path(self, images: int) -> Path:

@@ -1,8 +1,8 @@
-"""What a checkpoint holds: plain host arrays by path, and a manifest that can tell whether they are still those.
+"""The contents of a checkpoint: host arrays by path, and a manifest that can verify them.
 
-Orbax keeps the arrays but no digest of them: a flipped byte in a chunk restores silently wrong values. So every
+Orbax stores no digests of arrays: a flipped byte in a chunk silently restores wrong values. So every
 checkpoint carries a manifest, committed in the same atomic step, with the shape, dtype and sha256 of every leaf and
-a seal over itself. Nothing here touches a disk.
+a seal over itself. This module does not access the disk.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ Entry = dict[str, Any]  # {"shape": [...], "dtype": "float32", "digest": hex or 
 
 FORMAT = "gan_jax checkpoint"
 VERSION = 1
-LARGEST = 1 << 46  # bytes that a checkpoint may be said to take: more than any has
+LARGEST = 1 << 46  # most bytes that a manifest may claim; no checkpoint has so many
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be written or used; one line that says which, what is wrong and what would be right."""
+    """A checkpoint cannot be written or used; the message names it, the problem and the remedy."""
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint is damaged, truncated or foreign: the one case in which an older one may stand in, if asked."""
+    """A checkpoint is damaged, truncated or foreign: the only case in which an older one may be used instead."""
 
 
 def to_host(state: Any) -> tuple[trees.Flat, dict[str, Entry]]:
-    """Copies a state off the devices: `({path: array}, {path: entry})`.
+    """Copies a state to the host: `({path: array}, {path: entry})`.
 
-    Returns when the copies are made, so the state may be donated right after. PRNG keys become their uint32 data.
+    The state may be donated afterwards. PRNG keys become their uint32 data.
     A leaf that is spread over several processes stays a (copied) `jax.Array`, which Orbax writes shard by shard; it
-    has no digest, since no process holds it whole.
+    has no digest, since no process has all of it.
 
     Raises:
-      CheckpointError: a leaf that could not come back bit for bit.
+      CheckpointError: a leaf could not be restored exactly.
     """
     flat = trees.flatten(state)
     for path, leaf in flat.items():
@@ -53,16 +53,16 @@ def to_host(state: Any) -> tuple[trees.Flat, dict[str, Entry]]:
         if leaf.size == 0:
             raise CheckpointError(f"leaf {path!r} has no values (shape {leaf.shape}): a checkpoint cannot keep it")
         if getattr(leaf, "weak_type", False):
-            # It would come back strongly typed: other promotions, other bits, and a second compilation.
+            # It would be restored strongly typed: other promotions, other values, and a second compilation.
             raise CheckpointError(f"leaf {path!r} is weakly typed; make it with a dtype: jnp.asarray(x, {leaf.dtype})")
         if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
-            leaf.copy_to_host_async()  # all copies are under way before the first is waited for
+            leaf.copy_to_host_async()  # starts all copies before the first wait
     arrays, entries = {}, {}
     for path, leaf in flat.items():
         data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        whole = not isinstance(data, jax.Array) or data.is_fully_addressable or data.is_fully_replicated
-        # np.array copies: on CPU anything less is a view of a buffer that the next step overwrites.
-        arrays[path] = np.array(data) if whole else jnp.copy(data)
+        on_host = not isinstance(data, jax.Array) or data.is_fully_addressable or data.is_fully_replicated
+        # np.array copies; on CPU np.asarray is a view of a buffer that the next step overwrites.
+        arrays[path] = np.array(data) if on_host else jnp.copy(data)
         entries[path] = describe(leaf) | {"digest": None}
         if _is_key(leaf):
             entries[path]["impl"] = str(jax.random.key_impl(leaf))
@@ -72,17 +72,17 @@ def to_host(state: Any) -> tuple[trees.Flat, dict[str, Entry]]:
 
 
 def _digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
         return dict(zip(arrays, pool.map(trees.digest, arrays.values()), strict=True))
 
 
 def describe(leaf: Any) -> Entry:
-    """Shape and dtype of an array or ShapeDtypeStruct, as the manifest spells them."""
+    """Shape and dtype of an array or ShapeDtypeStruct as a manifest entry."""
     return {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
 
 
 def place(array: np.ndarray, entry: Entry, spec: Any) -> jax.Array:
-    """Puts a host array where the template's leaf says: its sharding, or the default device."""
+    """Places a host array with the sharding of the template's leaf, or on the default device."""
     impl = entry.get("impl")
     sharding = getattr(spec, "sharding", None)
     if sharding is not None and not sharding.is_fully_addressable:
@@ -110,15 +110,15 @@ def make_manifest(
     versions: dict[str, str],
     history: list[Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON beside the arrays.
+    """Makes the manifest of a checkpoint, JSON values.
 
     Args:
       images: real images shown so far; also the name of the checkpoint.
       entries: of every leaf.
-      cursors: the data cursor of every process, in their order.
-      metric: what keep-best compares, or None.
-      versions: of the packages that wrote it.
-      history: where the leaves come from (`surgery.provenance`); None = not said.
+      cursors: data cursor of every process, in their order.
+      metric: compared by keep-best, or None.
+      versions: of the packages that wrote the checkpoint.
+      history: provenance of the leaves (`surgery.provenance`); None = unknown.
     """
     body = {
         "format": FORMAT,
@@ -134,11 +134,11 @@ def make_manifest(
 
 
 def parse_manifest(text: str, images: int, where: str) -> dict[str, Any]:
-    """Reads a manifest, checks its seal and the form of every field.
+    """Parses a manifest, and checks its seal and the type of every field.
 
     Raises:
-      DamagedError: not JSON, not ours, changed since, or that of another checkpoint.
-      CheckpointError: of a newer format.
+      DamagedError: it is not JSON, foreign, changed since it was written, or of another checkpoint.
+      CheckpointError: its format is newer.
     """
     manifest = parse_document(text, f"{where}: its manifest", DamagedError)
     if manifest.get("format") != FORMAT:
@@ -154,7 +154,7 @@ def parse_manifest(text: str, images: int, where: str) -> dict[str, Any]:
 
 
 def _check_form(manifest: dict[str, Any], where: str) -> None:
-    """Whether every field that is read has the type that was written; the seal does not say who wrote it."""
+    """Checks the type of every field that is read; a valid seal may be foreign."""
     for name, kind in {"version": int, "images": int, "cursors": list, "leaves": dict}.items():
         field_of(manifest, name, kind, where, DamagedError)
     if not manifest["cursors"] or not all(cursor is None or isinstance(cursor, dict) for cursor in manifest["cursors"]):
@@ -170,7 +170,7 @@ def _check_form(manifest: dict[str, Any], where: str) -> None:
 
 
 def bytes_of(entry: Any, where: str) -> int:
-    """How many bytes a leaf has, once its entry is known to be one."""
+    """The size of a leaf in bytes, from its checked entry."""
     if not isinstance(entry, dict):
         raise DamagedError(f"{where} must be a mapping, not {shown(entry)}")
     shape, dtype, digest = entry.get("shape"), entry.get("dtype"), entry.get("digest")
@@ -190,7 +190,7 @@ def bytes_of(entry: Any, where: str) -> int:
 
 
 def scored(manifest: Mapping[str, Any], metric: float | None) -> dict[str, Any]:
-    """A manifest, as `parse_manifest` gave it, with another metric and its seal."""
+    """Replaces the metric and the seal of a parsed manifest."""
     body = {**manifest, "metric": None if metric is None else float(metric)}
     return body | {"seal": _seal(body)}
 
@@ -200,7 +200,7 @@ def _seal(body: Mapping[str, Any]) -> str:
 
 
 def to_json(cursor: Any) -> Any:
-    """The cursor, once it is certain that JSON gives it back unchanged."""
+    """Checks that JSON preserves a cursor, and returns it."""
     try:
         again = json.loads(json.dumps(cursor))
     except (TypeError, ValueError) as error:
@@ -214,21 +214,21 @@ def to_json(cursor: Any) -> Any:
 
 
 def check_fit(entries: Mapping[str, Entry], template: Any, where: str) -> None:
-    """Whether a checkpoint has the leaves that a run's state has.
+    """Checks that a checkpoint has the leaves of a run's state.
 
     Raises:
-      CheckpointError: names the first leaf that does not fit, both shapes, the nearest names, and how many more.
+      CheckpointError: a leaf does not fit; names the first, both shapes, the nearest names, and the number of others.
     """
-    wanted = {path: describe(spec) for path, spec in trees.flatten(template).items()}
+    specs = {path: describe(spec) for path, spec in trees.flatten(template).items()}
     problems = []
-    for path, spec in wanted.items():
+    for path, spec in specs.items():
         if path not in entries:
-            near = _did_you_mean(path, set(entries) - set(wanted), entries)
+            near = _did_you_mean(path, set(entries) - set(specs), entries)
             problems.append(f"the run has leaf {path!r} {spell(spec)}, which the checkpoint lacks{near}")
         elif (theirs := spell(entries[path])) != spell(spec):
             problems.append(f"leaf {path!r} is {theirs} in the checkpoint and {spell(spec)} in the run")
-    for path in sorted(set(entries) - set(wanted)):
-        near = _did_you_mean(path, set(wanted) - set(entries), wanted)
+    for path in sorted(set(entries) - set(specs)):
+        near = _did_you_mean(path, set(specs) - set(entries), specs)
         problems.append(f"the checkpoint has leaf {path!r} {spell(entries[path])}, which the run lacks{near}")
     if problems:
         more = f" (and {len(problems) - 1} more leaves do not fit)" if len(problems) > 1 else ""
@@ -239,7 +239,7 @@ def verify(arrays: Mapping[str, np.ndarray], entries: Mapping[str, Entry], where
     """Compares every leaf with its digest.
 
     Raises:
-      DamagedError: names the first leaf whose bytes are others.
+      DamagedError: the bytes of a leaf differ; names the first.
     """
     digests = _digests({p: arrays[p] for p, entry in entries.items() if entry["digest"]})
     wrong = [p for p, digest in digests.items() if digest != entries[p]["digest"]]

@@ -1,4 +1,4 @@
-"""Keeps quiet what Orbax prints besides raising it: a failed save or restore is one line here, not pages."""
+"""Silences the logging of Orbax about errors that it raises too: a failed save or restore is one message here."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import logging
 import sys
 from typing import Any
 
-_ours: list[Any] = []  # the hook that stands, once it does
+_hooks: list[Any] = []  # the installed hook
 
 
-def hush() -> None:
-    """Filters Orbax's tracebacks from the logs, and the complaints of its abandoned reads and writes.
+def silence_orbax_logging() -> None:
+    """Filters Orbax's tracebacks from the logs, and the errors of its abandoned reads and writes.
 
-    When one array fails, Orbax closes its event loop under the others; each of them then finds it closed, which Python
-    reports as an exception that nobody can catch. Everything else passes.
+    When an array fails, Orbax closes its event loop while the others still use it; Python reports each of their errors as
+    an exception that nobody can catch. All other messages pass.
     """
     for logger in map(logging.getLogger, ("absl", "asyncio")):
         if _not_from_orbax not in logger.filters:
             logger.addFilter(_not_from_orbax)
-    if not _ours:
+    if not _hooks:
         before = sys.unraisablehook
 
         def hook(event: Any) -> None:
             if not (event.object is None and str(event.exc_value) == "Event loop is closed"):
                 before(event)
 
-        _ours.append(hook)
+        _hooks.append(hook)
         sys.unraisablehook = hook
 
 

@@ -1,4 +1,4 @@
-"""Which checkpoints stay, and how others leave without ever looking like a checkpoint."""
+"""Which checkpoints are kept, and the removal of others, which never look complete while they are removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan_jax.train.checkpoint_format import CheckpointError
 
 
 def to_keep(folder: Path, last: int, best: Literal["min", "max"] | None) -> set[int]:
-    """Images of the checkpoints that stay: the newest `last`, and the one with the best finite metric if asked."""
+    """Images of the checkpoints to keep: the newest `last`, and, with `best`, the one with the best finite metric."""
     have = store.complete(folder)
     keep = set(have[-last:])
     if best is not None:
@@ -25,19 +25,19 @@ def to_keep(folder: Path, last: int, best: Literal["min", "max"] | None) -> set[
 
 
 def remove_others(folder: Path, keep: set[int]) -> None:
-    """Removes the other complete checkpoints, and what an earlier removal left when it was killed."""
+    """Removes the other complete checkpoints, and the rest of an interrupted removal."""
     for step in set(store.complete(folder)) - keep:
-        # Renamed first: a half-removed folder must not pass for a checkpoint.
+        # Renamed first: a half-removed folder must not look like a checkpoint.
         (folder / str(step)).rename(folder / f"{step}.removed")
     for path in folder.glob("*.removed"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path, names: dict[str, float]) -> dict[str, float]:
-    """Removes unfinished saves, `{name: Unix time, s}`, that nobody has written to since their time.
+    """Removes unfinished saves, `{name: Unix time, s}`, that have not been written to since their time.
 
     Returns:
-      The others, to be looked at again: with the time of the look.
+      The others, with the time of this check.
     """
     busy = {}
     for name, since in names.items():
@@ -52,10 +52,10 @@ def remove_leftovers(folder: Path, names: dict[str, float]) -> dict[str, float]:
 
 
 def move_aside(folder: Path, steps: list[int]) -> Path:
-    """Moves checkpoints into `aside-TIME/`; nothing is lost, and nothing there is read or removed by us."""
+    """Moves checkpoints into `aside-TIME/`, where they are neither read nor removed."""
     target = folder / f"aside-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     target.mkdir(exist_ok=True)
-    for step in sorted(steps, reverse=True):  # newest first: wherever this stops, what is left is older
+    for step in sorted(steps, reverse=True):  # newest first: if this is interrupted, the remaining ones are older
         (folder / str(step)).rename(target / str(step))
     return target
 

@@ -1,4 +1,4 @@
-"""Rows of metrics, one JSON object a line. They follow the checkpoint: what a resumed run writes again is cut first."""
+"""Metrics rows, one JSON object a line. A resumed run first cuts the rows after its checkpoint."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from gan_jax.train.checkpoint_format import CheckpointError
 
 Row = dict[str, Any]
 
-NUMBERS = ("images", "seconds")  # of every row of a run
+NUMBERS = ("images", "seconds")  # numeric fields of every row of a run
 
 
 def append_row(path: str | Path, row: Mapping[str, Any]) -> None:
-    """Appends a row of numbers, strings, lists and mappings; whoever opens the file then finds it whole.
+    """Appends a row of numbers, strings, lists and mappings to a file, which is closed afterwards.
 
     Raises:
-      OSError: what the disk said, with the file's name.
+      OSError: the file cannot be written; names it.
     """
     with named(path), Path(path).open("a", encoding="utf-8") as file:
         file.write(to_line(row) + "\n")
 
 
 def to_line(row: Mapping[str, Any]) -> str:
-    """A row as strict JSON, keys in their order; NumPy and JAX arrays and scalars count as numbers and lists.
+    """Writes a row as strict JSON, keys in their order; NumPy and JAX arrays become lists, scalars become numbers.
 
-    JSON has no NaN: a number that is not finite becomes null, and `not_finite` in the same row says what it was.
+    JSON has no NaN: a number that is not finite becomes null, and its text is in `not_finite` of the same row.
     """
     not_finite: dict[str, str] = {}
 
@@ -52,14 +52,14 @@ def to_line(row: Mapping[str, Any]) -> str:
 
 
 def read_rows(path: str | Path, numbers: Sequence[str] = NUMBERS) -> list[Row]:
-    """All whole rows of a file, without a torn last line; none where it is absent.
+    """Reads all complete rows of a file, without a torn last line; none where it is absent.
 
     Args:
       path: the file.
       numbers: fields that are numbers wherever a row has them.
 
     Raises:
-      CheckpointError: a line before the last is not a JSON object, or one of `numbers` is none: a kill does not do that.
+      CheckpointError: a line before the last is not a JSON object, or a field of `numbers` is no number; no kill causes this.
     """
     path = Path(path)
     return [row for _, row in _parse(path, path.read_bytes(), numbers)[0]] if path.exists() else []
@@ -72,10 +72,10 @@ def cut_rows(path: str | Path, images: int) -> int:
 
     Args:
       path: the file; it may be absent.
-      images: of the state that training goes on from.
+      images: of the checkpoint.
 
     Returns:
-      How many lines were cut.
+      The number of lines that were cut.
 
     Raises:
       CheckpointError: as `read_rows`.
@@ -85,11 +85,11 @@ def cut_rows(path: str | Path, images: int) -> int:
         return 0
     data = path.read_bytes()
     rows, count = _parse(path, data, NUMBERS)
-    kept = [line for line, row in rows if row.get("images", 0) <= images]
-    new = b"".join(line + b"\n" for line in kept)
+    remaining = [line for line, row in rows if row.get("images", 0) <= images]
+    new = b"".join(line + b"\n" for line in remaining)
     if new != data:
         replace(path, lambda part: part.write_bytes(new))
-    return count - len(kept)
+    return count - len(remaining)
 
 
 class Line(NamedTuple):
@@ -98,9 +98,9 @@ class Line(NamedTuple):
     Attributes:
       number: from 1.
       data: bytes of the line, without its end.
-      row: what it holds; None where it is no JSON object.
-      problem: why not.
-      torn: whether it is the last one, without an end: cut off while it was written, or by hand.
+      row: its values; None where it is no JSON object.
+      problem: reason for that.
+      torn: whether it is the last line and has no line end: cut off while it was written, or by hand.
     """
 
     number: int
@@ -111,7 +111,7 @@ class Line(NamedTuple):
 
 
 def parse_lines(data: bytes) -> list[Line]:
-    """Every line of a file of rows, damaged ones too; what is done about these is for the caller."""
+    """Parses every line of a file of rows, damaged ones too."""
     lines = data.split(b"\n")
     end = lines.pop()
     numbered = [(line, False) for line in lines] + ([(end, True)] if end else [])
@@ -129,9 +129,9 @@ def parse_lines(data: bytes) -> list[Line]:
 
 
 def _parse(path: Path, data: bytes, numbers: Sequence[str]) -> tuple[list[tuple[bytes, Row]], int]:
-    """Every whole line with its row, and how many lines there are with a torn one."""
+    """Parses every complete line with its row, and counts all lines, a torn one too."""
     lines = parse_lines(data)
-    whole = []
+    complete = []
     for number, line, row, problem, _ in lines:
         if row is None:
             if number == len(lines):
@@ -144,5 +144,5 @@ def _parse(path: Path, data: bytes, numbers: Sequence[str]) -> tuple[list[tuple[
                 raise CheckpointError(
                     f"{path}, line {number} is damaged ({name} is {value!r:.50}, not a number): remove that line, or the file"
                 )
-        whole.append((line, row))
-    return whole, len(lines)
+        complete.append((line, row))
+    return complete, len(lines)

@@ -1,9 +1,9 @@
-"""Checkpoints on disk: which there are, and reading one back. The only file that knows how Orbax lays them out.
+"""Checkpoints on disk: listing, reading and writing them. Only this module knows the layout of Orbax.
 
     FOLDER/48000/state/...               arrays, in Orbax's format
     FOLDER/48000/manifest/manifest.json  see checkpoint_format
-    FOLDER/52000.orbax-checkpoint-tmp/   a save that was not finished: never read
-    FOLDER/aside-20260102-030405/60000/  newer than the one that a run went on from
+    FOLDER/52000.orbax-checkpoint-tmp/   an unfinished save, never read
+    FOLDER/aside-20260102-030405/60000/  newer than the checkpoint of a resumed run
 
 Orbax writes into the temporary folder and renames it, so a folder whose name is a number is complete. Local and
 mounted POSIX file systems only.
@@ -32,7 +32,7 @@ from gan_jax.train.checkpoint_format import (
     scored,
     verify,
 )
-from gan_jax.train.checkpoint_hush import hush
+from gan_jax.train.checkpoint_hush import silence_orbax_logging
 from gan_jax.train.memory import MemoryLimitError, first_line, is_memory_limit, memory_limits
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # Orbax's suffix
@@ -42,7 +42,7 @@ REMEDY = "close other programs, or read it on a machine with more; the checkpoin
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What came back: the state, this process's data cursor, and what the user should be told."""
+    """A restored checkpoint: the state, this process's data cursor, its images, and log messages."""
 
     state: Any
     cursor: dict[str, Any] | None
@@ -55,33 +55,33 @@ def complete(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     named = [p.name for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()]
-    return sorted(int(name) for name in named if str(int(name)) == name)  # 0100 is none of ours
+    return sorted(int(name) for name in named if str(int(name)) == name)  # 0100 is a foreign name
 
 
 def unfinished(folder: Path) -> list[str]:
-    """Names of what interrupted saves left."""
+    """Names of unfinished saves."""
     return sorted(p.name for p in folder.iterdir() if p.name.endswith(UNFINISHED)) if folder.is_dir() else []
 
 
 def read(folder: Path, template: Any, *, images: int | None = None, fallback: bool = False) -> Restored:
     """Reads a checkpoint without changing anything in the folder.
 
-    Every process reads every array whole, checks it, and keeps its shards: one path for any number of devices, at the
-    cost of host memory of one state.
+    Every process reads and checks complete arrays and keeps its shards: one path for any number of devices, at the cost of
+    host memory for one state.
 
     Args:
-      folder: holds the checkpoints.
-      template: a state of ShapeDtypeStructs (`jax.eval_shape`) or arrays; a leaf that has a sharding gets it.
-      images: which checkpoint; None is the newest complete one.
+      folder: of the checkpoints.
+      template: a state of ShapeDtypeStructs (`jax.eval_shape`) or arrays; their shardings are applied.
+      images: of the checkpoint; None = the newest complete one.
       fallback: whether an older one may be used where this one is damaged.
 
     Raises:
-      CheckpointError: none there, or another state than the template's.
-      DamagedError: damaged, truncated or foreign, and no older one was asked for or is whole.
+      CheckpointError: there is none, or its state does not fit the template.
+      DamagedError: it is damaged, truncated or foreign, and no older one may be used or is intact.
     """
     have, notes = complete(folder), []
-    if left := unfinished(folder):
-        notes.append(f"ignored unfinished save{'s' * (len(left) > 1)} {', '.join(left)}: stopped while being written")
+    if names := unfinished(folder):
+        notes.append(f"ignored unfinished save{'s' * (len(names) > 1)} {', '.join(names)}: stopped while being written")
     if not have:
         raise CheckpointError(". ".join([f"no complete checkpoint in {folder}", *notes]))
     if images is None:
@@ -104,7 +104,7 @@ def read(folder: Path, template: Any, *, images: int | None = None, fallback: bo
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a complete checkpoint, checked against its seal."""
+    """Reads the manifest of a complete checkpoint, and checks its seal."""
     where = f"checkpoint {path}"
     try:
         text = (path / "manifest" / MANIFEST).read_text(encoding="utf-8")
@@ -116,16 +116,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def write_metric(path: Path, metric: float | None) -> None:
-    """Says in the manifest of a complete checkpoint what its state was measured as, None = not; nothing else of it changes."""
+    """Replaces the metric in the manifest of a complete checkpoint; None = not measured."""
     manifest = scored(read_manifest(path), metric)
     replace(path / "manifest" / MANIFEST, lambda part: part.write_text(json.dumps(manifest), encoding="utf-8"))
 
 
 def read_leaves(path: Path, manifest: dict[str, Any], paths: list[str]) -> dict[str, np.ndarray]:
-    """Some leaves of a complete checkpoint as host arrays, each checked; nothing else is read. Keys are their data.
+    """Reads and checks some leaves of a complete checkpoint, as host arrays. PRNG keys are their data.
 
     Raises:
-      DamagedError: names the leaf.
+      DamagedError: a leaf is damaged; names it.
     """
     entries = {leaf: manifest["leaves"][leaf] for leaf in paths}
     arrays = _read_arrays(path, entries)
@@ -155,12 +155,12 @@ def _read_one(path: Path, template: Any, images: int) -> tuple[Any, Any]:
 
 
 def _read_arrays(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray]:
-    """All leaves as host arrays; names the leaf that cannot be read."""
+    """Reads leaves as host arrays; an error names the leaf that cannot be read."""
     where = f"checkpoint {path}"
     try:
         return _read_leaves(path, entries)
-    except Exception as error:  # noqa: BLE001  Orbax and its storage raise whatever damage leads to
-        if is_memory_limit(error):  # nothing is wrong with the checkpoint
+    except Exception as error:  # noqa: BLE001  damage makes Orbax and its storage raise anything
+        if is_memory_limit(error):  # the checkpoint is intact
             raise MemoryLimitError(f"too little memory for {where} ({first_line(error)}): {REMEDY}") from error
         for leaf in entries if jax.process_count() == 1 else ():
             try:
@@ -185,10 +185,10 @@ def _read_leaves(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarr
 
 
 def _check_stored(metadata: Any, entries: Mapping[str, Entry]) -> None:
-    """Whether the arrays have the shapes of the manifest, before memory is taken for them."""
+    """Checks the shapes of stored arrays against the manifest, before memory is allocated for them."""
     tree = getattr(getattr(metadata, "item_metadata", metadata), "tree", None)
-    for path, said in trees.flatten(tree).items() if isinstance(tree, dict) else ():
-        shape = getattr(said, "shape", None)
+    for path, leaf in trees.flatten(tree).items() if isinstance(tree, dict) else ():
+        shape = getattr(leaf, "shape", None)
         if (
             path in entries
             and "impl" not in entries[path]
@@ -199,10 +199,10 @@ def _check_stored(metadata: Any, entries: Mapping[str, Entry]) -> None:
 
 
 def make_writer() -> Any:
-    """Orbax's asynchronous writer; `write` is how it is used."""
+    """Makes Orbax's asynchronous writer, for `write`."""
     ocp = orbax()
-    # Folders made in the background would keep a failed save's other threads, and the end of the process, waiting for
-    # five minutes; made at once they cost milliseconds.
+    # Folders that are created in the background would make the other threads of a failed save, and the end of the
+    # process, wait for five minutes; created here they cost milliseconds.
     options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
     handler = ocp.CompositeCheckpointHandler(
         composite_options=ocp.CompositeOptions(async_options=options),
@@ -213,7 +213,7 @@ def make_writer() -> Any:
 
 
 def write(writer: Any, path: Path, arrays: trees.Flat, manifest: dict[str, Any]) -> None:
-    """Starts to write arrays and manifest, to be committed together by one rename."""
+    """Starts to write arrays and manifest, which one rename commits together."""
     ocp = orbax()
     state = ocp.args.PyTreeSave(trees.unflatten(arrays))
     writer.save(path.resolve(), args=ocp.args.Composite(state=state, manifest=ocp.args.JsonSave(manifest)))
@@ -222,11 +222,11 @@ def write(writer: Any, path: Path, arrays: trees.Flat, manifest: dict[str, Any])
 def orbax() -> Any:
     """`orbax.checkpoint`, imported when the first checkpoint is written or read (half a second, or more when cold)."""
     module = extras.require("orbax.checkpoint", extra="checkpoint")
-    hush()
+    silence_orbax_logging()
     return module
 
 
 def one_line(error: BaseException) -> str:
-    """The message of any exception on one line of bearable length."""
+    """The message of an exception on one line of limited length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:200]} ... {text[-95:]}"

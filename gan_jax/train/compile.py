@@ -1,7 +1,7 @@
-"""Compilers of the one step body: `jit` over a mesh, `pmap`, and a population of runs.
+"""Compilers of the step: `jit` over a mesh, `pmap`, and a population of runs.
 
 Each turns `step(state, data) -> (state, metrics)` into a program that runs K steps in one dispatch, with the state
-donated. The host gets metrics averaged over the K steps, and looks at them when it likes.
+donated. The host gets metrics averaged over the K steps.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from gan_jax.train.task import Metrics
 from gan_jax.trees import map_with_path
 
 AXIS = "batch"
-Cuts = Callable[[str, tuple[int, ...], int], int | None]  # as `Extension.sharding`
-Device = Any  # jax.Device, which type checkers take for a variable
+Sharding = Callable[[str, tuple[int, ...], int], int | None]  # as `Extension.sharding`
+Device = Any  # jax.Device, which type checkers see as a variable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def choose_devices(count: int | None, batch: int) -> list[Device]:
     """The devices of a run: `count` of them, or, for None, as many as divide the batch; of several processes, all.
 
     Raises:
-      ConfigError: there are fewer, or the batch or `count` leaves some of several processes without work.
+      ConfigError: there are fewer devices, or the batch or `count` leaves processes without work.
     """
     devices = jax.devices()
     if (processes := jax.process_count()) > 1:
@@ -74,11 +74,11 @@ def choose_devices(count: int | None, batch: int) -> list[Device]:
 def use_all_cores() -> None:
     """Makes every CPU core a device, where JAX has not started yet; XLA's small convolutions use one thread each.
 
-    A number that the user gave (JAX_NUM_CPU_DEVICES, or XLA's own flag) stands.
+    A number that the user gave (JAX_NUM_CPU_DEVICES, or XLA's own flag) is kept.
     """
     import os
 
-    config: Any = jax.config  # whose options type checkers do not know
+    config: Any = jax.config  # type checkers do not know its options
     if config.jax_num_cpu_devices > 0:
         return check_platform()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -86,19 +86,19 @@ def use_all_cores() -> None:
         try:
             jax.config.update("jax_num_cpu_devices", cores)
         except RuntimeError:
-            pass  # JAX has started; the devices are what they are
+            pass  # JAX has started with its devices
     check_platform()
 
 
 def check_platform() -> None:
-    """Starts JAX, or says why it cannot be started.
+    """Starts JAX, and reports why it cannot be started.
 
     Raises:
       ConfigError: the platforms that `JAX_PLATFORMS` asks for have no device here.
     """
     try:
         jax.devices()
-    except Exception as error:  # noqa: BLE001  an assertion where a platform is known but has no device
+    except Exception as error:  # noqa: BLE001  JAX raises an assertion for a known platform without a device
         config: Any = jax.config
         why = f" ({first_line(error)})" if str(error).strip() else ""
         raise ConfigError(
@@ -108,7 +108,7 @@ def check_platform() -> None:
 
 
 def loop(step: Step, steps: int, resident: bool) -> Callable[[GanState, Any], tuple[GanState, Metrics]]:
-    """K steps in one loop: over the same resident data, or over the leading axis of stacked batches."""
+    """Makes a loop of K steps over resident data, or over the leading axis of stacked batches."""
 
     def run(state: GanState, data: Any) -> tuple[GanState, Metrics]:
         body = (lambda s, _: step(s, data)) if resident else step
@@ -119,16 +119,16 @@ def loop(step: Step, steps: int, resident: bool) -> Callable[[GanState, Any], tu
 
 
 def compile_jit(
-    make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool, cuts: Cuts | None = None
+    make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool, sharding: Sharding | None = None
 ) -> Program:
-    """One program over a mesh of devices; the state is replicated and the batch is cut.
+    """Compiles one program over a mesh of devices; the state is replicated and the batch is sharded.
 
     Args:
       make: `make(axis_name=, devices=) -> step`.
-      steps: steps in a dispatch.
+      steps: number of steps in a dispatch.
       devices: of all processes.
       resident: whether the data stay on the device.
-      cuts: which leaves of the state are cut too, and along which axis; the step sees a device's part of these.
+      sharding: which leaves of the state are sharded too, and along which axis; the step sees a device's part of these.
     """
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
     body = loop(make(axis_name=AXIS, devices=len(devices)), steps, resident)
@@ -137,12 +137,12 @@ def compile_jit(
     replicated, divided = NamedSharding(mesh, everywhere), NamedSharding(mesh, cut)
 
     def spec(path: str, leaf: Any) -> PartitionSpec:
-        axis = None if cuts is None else cuts(path, leaf.shape, len(devices))
+        axis = None if sharding is None else sharding(path, leaf.shape, len(devices))
         return everywhere if axis is None else PartitionSpec(*[None] * axis, AXIS)
 
     def mapped(state: GanState, data: Any) -> tuple[GanState, Metrics]:
-        specs = everywhere if cuts is None else map_with_path(spec, state)
-        # check_vma would sum gradients of replicated parameters by itself, before the body's own mean.
+        specs = everywhere if sharding is None else map_with_path(spec, state)
+        # check_vma would sum gradients of replicated parameters before the mean in the body.
         run = jax.shard_map(body, mesh=mesh, in_specs=(specs, cut), out_specs=(specs, everywhere), check_vma=False)
         return run(state, data)
 
@@ -151,13 +151,15 @@ def compile_jit(
     def put(state: Any) -> Any:
         if replicated.is_fully_addressable:
             where = lambda path, leaf: NamedSharding(mesh, spec(path, leaf))
-            return jax.device_put(state, replicated if cuts is None else map_with_path(where, state))
+            return jax.device_put(state, replicated if sharding is None else map_with_path(where, state))
         return map_with_path(lambda path, leaf: _spread(NamedSharding(mesh, spec(path, leaf)), leaf), state)
 
     def get(state: Any) -> Any:
-        # What follows (samples, metrics, saves) is each process's own work, on its own copy. What is cut stays cut.
-        own = lambda x: x.is_fully_addressable or not x.is_fully_replicated
-        return jax.tree_util.tree_map(lambda x: x if own(x) else x.addressable_data(0), state)
+        # Samples, metrics and saves are the work of each process, on its own copy. Sharded leaves stay sharded.
+        def local(x: jax.Array) -> jax.Array:
+            return x if x.is_fully_addressable or not x.is_fully_replicated else x.addressable_data(0)
+
+        return jax.tree_util.tree_map(local, state)
 
     return Program(
         run=jax.jit(mapped, donate_argnums=0),
@@ -168,9 +170,9 @@ def compile_jit(
 
 
 def _spread(sharding: NamedSharding, x: jax.Array) -> jax.Array:
-    """A value that every process has, as one array over the devices of all."""
+    """Makes one array over the devices of all processes from a value that each has."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
-        return x  # it was cut before
+        return x  # it is sharded already
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
         data = _spread(sharding, jax.random.key_data(x))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
@@ -179,15 +181,13 @@ def _spread(sharding: NamedSharding, x: jax.Array) -> jax.Array:
 
 
 def compile_pmap(
-    make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool, cuts: Cuts | None = None
+    make: Callable[..., Step], steps: int, devices: Sequence[Device], resident: bool, sharding: Sharding | None = None
 ) -> Program:
-    """The same by `pmap`: every leaf of the state has a leading axis of devices. For one process only, and nothing is cut."""
+    """Compiles the same by `pmap`, for one process: every leaf of the state has a leading axis of devices."""
     if jax.process_count() > 1:
-        raise ConfigError("train.compile pmap is for one process; several want jit, which computes the same")
-    if cuts is not None:
-        raise ConfigError(
-            "train.compile pmap keeps every leaf whole on each device; to cut donors (shard_donors) use jit"
-        )
+        raise ConfigError("train.compile pmap is for one process; use jit for several, which computes the same")
+    if sharding is not None:
+        raise ConfigError("train.compile pmap has every leaf on each device; to shard donors (shard_donors) use jit")
     n = len(devices)
     body = loop(make(axis_name=AXIS, devices=n), steps, resident)
     mapped = jax.pmap(body, axis_name=AXIS, devices=devices, donate_argnums=0, in_axes=(0, 0))
@@ -200,41 +200,47 @@ def compile_pmap(
     def put_data(data: dict[str, np.ndarray]) -> Any:
         if resident:
             return put(data)
-        cut = lambda x: np.moveaxis(x.reshape(*x.shape[:2], n, -1, *x.shape[3:]), 2, 0)
-        return jax.tree_util.tree_map(lambda x: jax.device_put(cut(x), by_device), data)
 
-    first = lambda x: x.addressable_data(0).reshape(x.shape[1:])  # noqa: E731  (indexing x[0] would be a program)
-    run = lambda state, data: _unmapped_metrics(mapped(state, data))
-    return Program(run=run, put=put, get=lambda state: jax.tree_util.tree_map(first, state), put_data=put_data)
+        def by_devices(x: np.ndarray) -> np.ndarray:
+            """`[devices, steps, d_steps, B / devices, ...]` of `[steps, d_steps, B, ...]`."""
+            return np.moveaxis(x.reshape(*x.shape[:2], n, -1, *x.shape[3:]), 2, 0)
+
+        return jax.tree_util.tree_map(lambda x: jax.device_put(by_devices(x), by_device), data)
+
+    def run(state: Any, data: Any) -> tuple[Any, Metrics]:
+        state, metrics = mapped(state, data)
+        return state, jax.tree_util.tree_map(_first, metrics)
+
+    return Program(run=run, put=put, get=lambda state: jax.tree_util.tree_map(_first, state), put_data=put_data)
 
 
-def _unmapped_metrics(out: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
-    state, metrics = out
-    return state, jax.tree_util.tree_map(lambda x: x.addressable_data(0).reshape(x.shape[1:]), metrics)
+def _first(x: jax.Array) -> jax.Array:
+    """The first device's part of an array with an axis of devices; indexing `x[0]` would be a program."""
+    return x.addressable_data(0).reshape(x.shape[1:])
 
 
 def compile_population(make: Callable[..., Step], steps: int, devices: Sequence[Device]) -> Program:
-    """Independent runs in one program, over states and resident data that lead with a member axis.
+    """Compiles independent runs as one program, over states and resident data with a leading axis of replicas.
 
-    Members are spread over the devices. On CPU those of one device run one after the other, since `vmap` over
-    convolution kernels makes grouped convolutions, several times slower there; elsewhere they are vmapped.
+    Replicas are spread over the devices. On CPU those of a device run one after the other, since `vmap` over convolution
+    kernels makes grouped convolutions, which are several times slower there; elsewhere they are vmapped.
 
     Args:
       make: `make(axis_name=, devices=) -> step`.
-      steps: steps in a dispatch.
-      devices: must divide the members.
+      steps: number of steps in a dispatch.
+      devices: their number divides that of the replicas.
     """
     body = loop(make(axis_name=None, devices=1), steps, resident=True)
     mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
 
-    def members(states: GanState, data: Any) -> tuple[GanState, Metrics]:
+    def replicas(states: GanState, data: Any) -> tuple[GanState, Metrics]:
         if devices[0].platform != "cpu":
             return jax.vmap(body)(states, data)
-        return jax.lax.map(lambda member: body(*member), (states, data))
+        return jax.lax.map(lambda replica: body(*replica), (states, data))
 
     cut = PartitionSpec(AXIS)
     place = lambda tree: jax.device_put(tree, NamedSharding(mesh, cut))
-    mapped = jax.shard_map(members, mesh=mesh, in_specs=(cut, cut), out_specs=(cut, cut), check_vma=False)
+    mapped = jax.shard_map(replicas, mesh=mesh, in_specs=(cut, cut), out_specs=(cut, cut), check_vma=False)
     return Program(
         run=jax.jit(mapped, donate_argnums=0),
         put=place,

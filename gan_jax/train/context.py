@@ -1,4 +1,4 @@
-"""What a loss sees in one update: networks, a batch, keys, and what the phase has made so far."""
+"""The context of an update, which losses read: networks, a batch, keys, and the outputs of the phase so far."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ if TYPE_CHECKING:
     from gan_jax.train.task import Task
 
 Batch = dict[str, jax.Array]  # every array leads with the batch axis
-Sample = Any  # what D sees: a pytree of arrays [B, ...]
+Sample = Any  # input of D: a pytree of arrays [B, ...]
 
 
 class DOutput(NamedTuple):
-    """What D gives for one side."""
+    """D's output for one side, real or generated."""
 
     logits: jax.Array  # [B, ...]
-    intermediates: dict[str, jax.Array]  # module path -> [B, ...], of those that are captured in the same pass
+    intermediates: dict[str, jax.Array]  # module path -> [B, ...], captured in the same pass
 
 
 class LossOutput(NamedTuple):
-    """What the loss of a phase gives."""
+    """The output of a phase's loss."""
 
     loss: jax.Array  # [] mean over this device's examples
-    ctx: StepContext  # with what was generated and judged, for regularisers
+    ctx: StepContext  # with samples and logits, for regularisers
     collections: Networks  # updated collections by network
     metrics: dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class StepContext:
-    """One update of a phase, on one device.
+    """The context of one update of a phase, on one device.
 
     Attributes:
       loss: configuration of the loss.
-      task: whose phase it is.
-      nets: variables by network; those that the phase trains are what is differentiated.
-      batch: of this device, B examples.
+      task: of the phase.
+      nets: variables by network; the loss is differentiated by those that the phase trains.
+      batch: B examples of this device.
       index: `[B]` global indices of the examples.
       keys: `(purpose) -> [B]` keys of this update; `(purpose, indices [N]) -> [N]` keys, the same on every device.
       step_keys: `(purpose) -> [B]` keys of this step, the same in all of its updates.
-      latent_keys: `[B]` keys that `fake` is made of.
-      augment_p: `[]` strength of adaptive augmentation, None without.
-      extras: running values of the state, as they were before this update.
-      constants: what a transfer method keeps of its start.
-      update_count: `[]` updates of this phase before this one.
-      sync: the mean of a tree over devices.
-      annealed: `(name, start) -> value` of what is annealed, as it is at this time.
-      capture: the module paths of D whose outputs are kept.
+      latent_keys: `[B]` keys of the latents of `fake`.
+      augment_p: `[]` strength of adaptive augmentation; None = there is none.
+      extras: running values of the state before this update.
+      constants: of the transfer method.
+      update_count: `[]` number of earlier updates of this phase.
+      sync: mean of a tree over devices.
+      annealed: `(name, start) -> value` of an annealed value now.
+      capture: module paths of D whose outputs are captured.
       step: `[]` of the run, the same in all updates of a step.
       images: `[]` real examples shown before this update.
-      fake: what G generates: in G's phase it depends on G, in D's it does not.
-      g_collections: the collections that G's pass left, in G's phase; they depend on G too.
-      x_real, x_fake: real and generated samples as D sees them, augmented; None in updates of a regulariser alone, as `logits`.
+      fake: generated samples; in G's phase they depend on G, in D's they do not.
+      g_collections: updated collections of G, in G's phase; they depend on G too.
+      x_real, x_fake: augmented real and generated samples, D's inputs; as `logits`, None in updates of a lazy regulariser.
       logits: `([B, ...], [B, ...])` of the two.
-      intermediates: captured outputs of D's modules in the same pass, of the two; in G's phase of the generated side alone.
+      intermediates: captured outputs of D's modules in the same pass, of both; in G's phase of the generated side only.
     """
 
     loss: LossConfig
@@ -109,15 +109,15 @@ class StepContext:
 
     @property
     def real(self) -> Sample:
-        """What of the batch D is shown as real, before augmentation."""
+        """The real samples of the batch, before augmentation."""
         return self.task.real(self.batch)
 
     def augmented(self, sample: Sample, side: Purpose) -> Sample:
-        """A sample as D sees it on one side."""
+        """Augments a sample as one side of D's input."""
         return self.task.augment(self.keys(side), sample, self.augment_p)
 
     def discriminate(self, real: Sample, fake: Sample) -> tuple[DOutput, DOutput, Variables]:
-        """D's outputs for both sides, and its collections: one pass, or two where examples influence each other."""
+        """Computes D's outputs for both sides and its collections, in one pass, or in two where examples influence each other."""
         if self.task.examples_mix:
             of_real, collections = self._apply_d(self.d, real, self.batch)
             of_fake, collections = self._apply_d({**self.d, **collections}, fake, self.batch)
@@ -131,11 +131,11 @@ class StepContext:
         return cut(slice(n)), cut(slice(n, None)), collections
 
     def discriminate_one(self, sample: Sample) -> DOutput:
-        """D's output for one side by itself."""
+        """Computes D's output for one side by itself."""
         return self._apply_d(self.d, sample, self.batch)[0]
 
     def logits_of(self, sample: Sample) -> jax.Array:
-        """Logits `[B, ...]` of one side by itself."""
+        """Computes the logits `[B, ...]` of one side by itself."""
         return self.discriminate_one(sample).logits
 
     def _apply_d(self, d: Variables, sample: Sample, batch: Batch) -> tuple[DOutput, Variables]:
@@ -143,7 +143,9 @@ class StepContext:
             logits, collections = self.task.discriminate(d, sample, batch, True)
             return DOutput(logits, {}), collections
         if self.task.discriminate_capturing is None:
-            raise ValueError(f"a method captures {', '.join(self.capture)} of D, but this task shows nothing inside D")
+            raise ValueError(
+                f"a method captures {', '.join(self.capture)} of D, but this task gives no intermediates of D"
+            )
         logits, collections, intermediates = self.task.discriminate_capturing(d, sample, batch, True)
         if missing := [path for path in self.capture if path not in intermediates]:
             raise ValueError(f"D has no module {missing[0]!r} to capture; it has {', '.join(intermediates)}")

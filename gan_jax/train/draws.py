@@ -1,4 +1,4 @@
-"""What a step draws, and with which keys: each by (run, step, purpose, global example index), on any number of devices."""
+"""Random draws of a step, with keys by (run, step, purpose, global example index) on any number of devices."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from gan_jax.train.state import GanState
 
 
 class Purpose(enum.IntEnum):
-    """What a draw is for. A number is folded into keys, so it keeps its meaning for good."""
+    """The purpose of a draw. Its number is folded into keys, so it must never change."""
 
     DATA = 0
-    D_LATENTS = 1  # of what D is shown in its own updates
+    D_LATENTS = 1  # of D's fakes
     G_LATENTS = 2
     AUGMENT_REAL = 3
     AUGMENT_FAKE = 4
-    MIX = 5  # WGAN-GP's points between real and generated images
-    VARY_REAL = 6  # consistency: the transforms T
+    MIX = 5  # WGAN-GP: interpolation of real and generated images
+    VARY_REAL = 6  # consistency: transforms T
     VARY_FAKE = 7
-    NEAR = 8  # consistency: the noise on latents
+    NEAR = 8  # consistency: noise on latents
     PATH_LATENTS = 9
     PATH_NOISE = 10
-    PAIRED_LATENTS = 11  # of what a source and its adapted copy are both asked for
+    PAIRED_LATENTS = 11  # shared by a source and its adapted copy
     PAIRED_NOISE = 12
-    ANCHOR = 13  # which of a method's fixed latents, and the noise around it
+    ANCHOR = 13  # choice among a method's fixed latents, and noise around it
     ANCHOR_NOISE = 14
-    CHOICE = 15  # which of several layers a method looks at
-    PROBE_LATENTS = 16  # of what a method estimates importance on
+    CHOICE = 15  # choice among layers
+    PROBE_LATENTS = 16  # of estimates of importance
     COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
-    DONOR_LATENTS = 18  # of what a donor makes to be taken for real images
+    DONOR_LATENTS = 18  # of a donor's images that serve as real ones
 
 
 def example_index(per_device: int, axis_name: str | None) -> jax.Array:
@@ -41,6 +41,6 @@ def example_index(per_device: int, axis_name: str | None) -> jax.Array:
 
 
 def example_keys(state: GanState, purpose: Purpose, i: int | jax.Array, index: jax.Array) -> jax.Array:
-    """A key `[B]` for each example `index [B]` of the i-th use of a purpose in this step."""
+    """Keys `[B]` of the examples `index [B]`, for the i-th use of a purpose in this step."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.key, state.step), int(purpose)), i)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)

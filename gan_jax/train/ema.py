@@ -13,13 +13,13 @@ from gan_jax.config import EMAConfig
 def ema_decay(
     config: EMAConfig, batch: int, images: jax.Array, half_life_kimg: float | jax.Array | None = None
 ) -> jax.Array:
-    """Beta = 0.5^(batch / half-life), the half-life at most `rampup` times the images seen so far.
+    """The decay beta = 0.5^(batch / half-life) `[]`; the half-life is at most `rampup` times the images shown so far.
 
     Args:
-      config: the half-life and its ramp-up.
-      batch: images shown between two averages.
+      config: half-life and its ramp-up.
+      batch: images between two updates of the average.
       images: `[]` shown so far.
-      half_life_kimg: the half-life where it is not that of the configuration.
+      half_life_kimg: half-life; None = the configuration's.
     """
     half_life_kimg = config.half_life_kimg if half_life_kimg is None else half_life_kimg
     half_life = jnp.asarray(half_life_kimg * 1000, jnp.float32)
@@ -29,5 +29,5 @@ def ema_decay(
 
 
 def lerp(average: Any, value: Any, decay: jax.Array) -> Any:
-    """E + (1 - beta)(p - e), leaf by leaf. In this form an unchanging leaf stays bit-identical."""
+    """Moves an average towards a value: e + (1 - beta)(p - e), in which a constant leaf stays bit-exact."""
     return jax.tree_util.tree_map(lambda e, p: e + (1 - decay) * (p - e), average, value)

@@ -1,4 +1,4 @@
-"""What a transfer method adds to the step, as pure functions that run under every compiler."""
+"""Additions of a transfer method to the step, as pure functions that run under every compiler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gan_jax.train.context import DOutput, StepContext
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import GanState, Networks
 
-# `(ctx, network, (trained leaves, optimiser state) before a single update, after it) -> after it`
+# `(ctx, network, before, after) -> after`, pairs of (trained leaves, optimiser state) around a single update
 PostUpdate = Callable[[StepContext, str, tuple[Any, Any], tuple[Any, Any]], tuple[Any, Any]]
 
 
@@ -42,23 +42,22 @@ class Extension:
 
     Attributes:
       regularisers: further loss terms of networks.
-      transform: `ctx -> ctx` before anything is generated. Latents that are put into the batch as `z [B, z_dim]` take
-        the place of drawn ones. In a phase without `inputs`, such as G's, what is taken from `ctx.nets` is
-        differentiated, so that latents may be trained.
-      capture: module paths of D, such as `b16`, whose outputs the passes over D keep: for `logits_fn`, and for
-        regularisers as `ctx.intermediates`.
+      transform: `ctx -> ctx` before anything is generated. Latents `z [B, z_dim]` in the batch replace drawn ones. In a
+        phase without `inputs`, such as G's, values from `ctx.nets` are differentiated, so that latents may be trained.
+      capture: module paths of D, such as `b16`, whose outputs are captured for `logits_fn`, and for regularisers as
+        `ctx.intermediates`.
       logits_fn: `(ctx, D's output for a side) -> logits [B, ...]` of the adversarial loss, such as those of patches.
         Metrics, adaptive augmentation and other regularisers take D's own logits.
-      weight: `(ctx, network) -> []`, the factor of the adversarial loss in an update of that network.
-      post_update: changes each single update, those of lazy regularisers too: for masks that hold parts of leaves. The
-        average follows the weights; hold it in `post_step`.
+      weight: `(ctx, network) -> []`, factor of the adversarial loss in an update of that network.
+      post_update: changes each single update, those of lazy regularisers too, such as by masks that freeze parts of
+        leaves. The average follows the weights; `post_step` can freeze it.
       post_step: `(state before the step, state after it, ctx of the state after it) -> state`, at the end of each step.
-        The batch of `ctx` is the step's last one, its `latent_keys` are draws of their own.
+        The batch of `ctx` is the last of the step; its `latent_keys` are drawn separately.
       metrics: `state -> {name: []}`, logged after a step.
-      adversarial: whether there is an adversarial loss; without one D is neither asked nor trained.
-      init_extras: `nets -> extras`: running values that the others keep, at the start.
-      sharding: `(path in the state, shape, devices) -> axis` that devices have parts of, None = each has all of it; the
-        step sees the part. For frozen leaves that are too many to be everywhere. None = every leaf is everywhere.
+      adversarial: whether there is an adversarial loss; without one D is neither evaluated nor trained.
+      init_extras: `nets -> extras`, running values of the other hooks at the start.
+      sharding: `(path in the state, shape, devices) -> axis` along which the leaf is sharded, or None; the step sees a
+        device's part. It is for frozen leaves that need too much memory. None = every leaf is replicated.
     """
 
     regularisers: tuple[Regulariser, ...] = ()

@@ -1,7 +1,7 @@
-"""Where a step gets its batch: from a set that lives on the device, or from batches that the host sends.
+"""Feeds, the sources of batches: a set that is resident on the device, or batches that the host sends.
 
-Both are a `draw(data, keys, i)`, so the step does not know which. A resident set is sampled with replacement, each
-example by its own key: there is no host work in a step, and a batch is the same however many devices share it.
+Both have a `draw(data, keys, i)`, so the step is the same. A resident set is sampled with replacement, each example by its
+own key: a step needs no host work, and a batch is the same on any number of devices.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from gan_jax.data.convert import to_float
 from gan_jax.train.context import Batch
 
-Draw = Callable[[Any, jax.Array, Any], Batch]  # (data, keys [B], which of the step's batches) -> batch
+Draw = Callable[[Any, jax.Array, Any], Batch]  # (data, keys [B], number of the batch in the step) -> batch
 
-RESIDENT_BYTES = 2**30  # a set up to this size lives on the device by default
+RESIDENT_BYTES = 2**30  # largest set that is resident on the device by default
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Feed:
 
     Attributes:
       draw: makes a batch inside the compiled step.
-      resident: arrays that stay on the device, or None.
+      resident: arrays that stay on the device; or None.
       batches: host iterator of `{"image": uint8 [B, H, W, C], ...}`, this process's part; or None.
       cursor, restore: the iterator's position as JSON, and back; None for a resident set, whose position is the
         state's step.
@@ -47,15 +47,15 @@ class Feed:
         return {k: np.stack([row[k] for row in rows]).reshape(steps, d_steps, *rows[0][k].shape) for k in rows[0]}
 
 
-Prepare = Callable[[Batch, jax.Array], Batch]  # (examples as they are stored, keys [B]) -> batch of a step
+Prepare = Callable[[Batch, jax.Array], Batch]  # (stored examples, keys [B]) -> batch of a step
 
 
 def resident(data: dict[str, np.ndarray], prepare: Prepare = lambda batch, keys: batch) -> Feed:
-    """Samples arrays `[N, ...]` on the device, with replacement; `index [B]` of a batch says which examples.
+    """Makes a feed that samples arrays `[N, ...]` on the device with replacement; a batch has their indices, `index [B]`.
 
     Args:
       data: arrays that lead with the axis of examples.
-      prepare: what a task does to a batch, such as floats of images and joint flips of pairs.
+      prepare: preprocessing of a batch by the task, such as images to floats, and joint flips of pairs.
     """
     count = len(next(iter(data.values())))
 
@@ -68,7 +68,7 @@ def resident(data: dict[str, np.ndarray], prepare: Prepare = lambda batch, keys:
 
 
 def prepare_images(mirror: bool) -> Prepare:
-    """Images as floats in [-1, 1], mirrored half of the time if asked. float32 values are taken as they are."""
+    """Makes a preprocessing of images: floats in [-1, 1], mirrored half of the time with `mirror`. float32 images stay."""
 
     def prepare(batch: Batch, keys: jax.Array) -> Batch:
         image = batch["image"] if batch["image"].dtype == jnp.float32 else to_float(batch["image"])
@@ -81,13 +81,13 @@ def prepare_images(mirror: bool) -> Prepare:
 
 
 def resident_feed(images: np.ndarray, labels: np.ndarray | None, mirror: bool) -> Feed:
-    """Samples `images [N, H, W, C]` on the device, uint8 or float32, mirrored half of the time if asked."""
+    """Makes a feed that samples `images [N, H, W, C]`, uint8 or float32, on the device, half of them mirrored with `mirror`."""
     data = {"image": images} | ({} if labels is None else {"label": labels.astype(np.int32)})
     return resident(data, prepare_images(mirror))
 
 
 def streamed_feed(pipeline: Any) -> Feed:
-    """Takes batches from a host pipeline: an iterator with `cursor()` and `restore(cursor)`."""
+    """Makes a feed from a host pipeline: an iterator with `cursor()` and `restore(cursor)`."""
 
     def draw(data: dict[str, jax.Array], keys: jax.Array, i: Any) -> Batch:
         batch = jax.tree_util.tree_map(lambda x: x[i], data)

@@ -1,7 +1,7 @@
-"""The training loop on the host: dispatch, look at the dispatch before, save and evaluate on boundaries.
+"""The training loop on the host: dispatch, read the metrics of the dispatch before, save and evaluate at boundaries.
 
-The host never waits for a dispatch that it has just sent: it reads the metrics of the one before. What `train` must
-not import (metrics, reports, transfer methods) comes in as functions.
+The host never waits for the dispatch that it has just sent. Hooks stand for everything that this package must not import:
+metrics, reports, transfer methods.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ Phases = tuple[str, ...]  # names of the active phases of a step
 
 
 class NonFiniteError(ArithmeticError):
-    """A gradient or a parameter that is not finite; the message names the step, the leaf and the last good checkpoint."""
+    """A gradient or parameter is not finite; the message names the step, the leaf and the last good checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """What a loop calls; every hook may do nothing.
+    """The hooks of a training loop; each does nothing by default.
 
-    Where several are due after a dispatch, the state is saved (and, where training is over, finished) before it is looked
-    at: what sampling or measuring runs into costs nothing that was trained.
+    Where several are due after a dispatch, the state is saved (and finished, where training ends) before it is sampled or
+    measured, so that a failure there loses no training.
 
     Attributes:
       start: `(images, state)`, once, before the first dispatch.
-      compiling: `names of the active phases -> context` around the first dispatch of each program, which compiles it.
-      begun: after the first dispatch was sent.
+      compiling: `names of the active phases -> context`, around the first dispatch of each program, which compiles it.
+      begun: `()`, after the first dispatch was sent.
       row: `(images, metrics)` after each logged dispatch, on the host.
       save: `(images, state)`, on the schedule of checkpoints, and where training stops or ends.
       finish: `(images, state)` where training stops or ends, after `save`.
       grid: `(images, state)`, on the schedule of sample grids.
-      evaluate: `(images, state) -> the number that keep-best compares`, or None.
-      score: `(images, metric)` of a state that was saved before, after `evaluate`.
-      check: raises the failure of a save that goes on in the background; called in each dispatch.
-      stop: whether to save and return early (a signal).
-      last_good: says where the last good checkpoint is, for the error of the guard.
+      evaluate: `(images, state) -> metric that keep-best compares`, or None.
+      score: `(images, metric)` of a saved state, after `evaluate`.
+      check: `()`, raises the failure of a save in the background; called after each dispatch.
+      stop: `() -> whether to save and return early`, such as after a signal.
+      last_good: `() -> text`, the last good checkpoint for the error about values that are not finite.
     """
 
     start: Callable[[int, GanState], None] = lambda images, state: None
@@ -70,18 +70,18 @@ NO_HOOKS = Hooks()
 
 
 def dispatch_images(config: Config) -> int:
-    """Real images shown to D in one dispatch."""
+    """The number of real images shown to D in one dispatch."""
     return config.train.batch * config.train.d_steps * config.train.steps_per_dispatch
 
 
 def total_images(config: Config) -> int:
-    """Real images shown to D in the whole run: `train.kimg` in whole dispatches, so that no tail program compiles."""
+    """The number of real images shown to D in a run: `train.kimg` in whole dispatches, so that no second program compiles."""
     span = dispatch_images(config)
     return -(-int(round(config.train.kimg * 1000)) // span) * span
 
 
 def is_due(config: Config, every_kimg: float | None, images: int) -> bool:
-    """Whether a schedule's mark was passed by the dispatch that ended after so many images; None has no marks."""
+    """Whether the dispatch that ended after `images` images passed a multiple of `every_kimg`; None = never."""
     span = dispatch_images(config)
     return every_kimg is not None and images // (every_kimg * 1000) > (images - span) // (every_kimg * 1000)
 
@@ -95,27 +95,27 @@ def fit(
     state: GanState,
     hooks: Hooks = NO_HOOKS,
 ) -> tuple[GanState, bool]:
-    """Trains until `train.kimg`, from wherever the state is.
+    """Trains a state until `train.kimg`.
 
     Args:
       config: of the run.
-      task: its phases.
+      task: networks and phases.
       programs: a compiled loop for each set of active phases, as `Trainer.compile` gives them.
-      feed: where batches come from.
+      feed: source of batches.
       trains: which leaves are trained.
       state: fresh or restored.
-      hooks: what to call on the way.
+      hooks: of the loop.
 
     Returns:
-      the state, and whether `hooks.stop` ended the run early (its state has been saved).
+      the state, and whether `hooks.stop` ended the run early (the state has been saved).
 
     Raises:
-      NonFiniteError: before anything of the broken state is saved.
+      NonFiniteError: before the broken state is saved.
     """
     span, train = dispatch_images(config), config.train
     total = total_images(config)
     images = int(state.images)
-    # Explicit copies only from here on: an implicit one would be host work in every dispatch.
+    # Only explicit copies from here on: an implicit one would be host work in every dispatch.
     names = {phases: guard_names(task, state, trains, phases) for phases in programs}
     program = next(iter(programs.values()))
     placed = program.put(state)
@@ -124,7 +124,7 @@ def fit(
     waiting: tuple[int, Phases, Any] | None = None
 
     def read_metrics() -> None:
-        """Reads the metrics of the dispatch before: the guard, then the row."""
+        """Reads the metrics of the dispatch before: checks that values are finite, then logs the row."""
         nonlocal waiting, clock
         if waiting is None:
             return

@@ -1,4 +1,4 @@
-"""One process per run folder: a lock that the operating system lets go of when its owner dies."""
+"""A lock, one process per run folder, that the operating system releases when its owner dies."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ FILE = ".lock"
 
 
 class LockError(RuntimeError):
-    """Another process holds the run folder; the message names it."""
+    """Another process holds the run folder; the message names the process."""
 
 
 class RunLock:
-    """Context manager: this process owns the run folder, and nobody else does.
+    """Context manager in which this process alone owns the run folder.
 
-    `flock` on `folder/.lock`, so a process that is killed leaves no lock behind (its file stays and means nothing).
-    The file says who holds it. Of a run of several processes, only the first takes the lock. POSIX only.
+    `flock` on `folder/.lock`, so a killed process leaves no lock behind (its file stays without a meaning).
+    The file names the holder. Of a run of several processes, only the first takes the lock. POSIX only.
     """
 
     def __init__(self, folder: str | Path):
@@ -47,7 +47,7 @@ class RunLock:
             raise LockError(
                 f"run folder {self.folder} cannot be locked ({error.strerror}): keep it on a disk that knows flock"
             ) from error
-        if not self._is_there(file):  # a start that failed removed it between the two calls
+        if not self._is_there(file):  # a failed start removed it between the two calls
             os.close(file)
             return self.__enter__()
         os.ftruncate(file, 0)
@@ -58,15 +58,15 @@ class RunLock:
         return self
 
     def _is_there(self, file: int) -> bool:
-        """Whether the lock's path still names the file that was opened."""
+        """Whether the lock's path still leads to the opened file."""
         try:
             return os.path.samestat(os.fstat(file), os.stat(self.folder / FILE))
         except FileNotFoundError:
             return False
 
     def __exit__(self, *exception: object) -> None:
-        if self._file is not None and self._file in _HELD:  # not so in a forked child
-            # The file is left: only who holds the lock may remove it, and whoever opened it before finds that out.
+        if self._file is not None and self._file in _HELD:  # false in a forked child
+            # The file stays: only the holder of the lock may remove it, and others that opened it check that.
             os.ftruncate(self._file, 0)
             _HELD.remove(self._file)
             os.close(self._file)
@@ -74,7 +74,7 @@ class RunLock:
 
 
 def _name(holder: bytes) -> str:
-    """`process 12 on host x since 10:00, ...`, from what the owner wrote (it may have just begun to)."""
+    """Names the owner, `process 12 on host x since 10:00, ...`, from its file, which may be incomplete."""
     try:
         who = json.loads(holder)
         pid, host, since = who["pid"], who["host"], who["since"]

@@ -1,4 +1,4 @@
-"""Too little memory, of the host or of a device, told apart from everything else that can go wrong."""
+"""Errors that mean too little memory, of the host or of a device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 
 class MemoryLimitError(RuntimeError):
-    """There is too little memory; the message says for what, and what would need less."""
+    """There is too little memory; the message says for what, and how to need less."""
 
 
 def is_memory_limit(error: BaseException | None) -> bool:
-    """Whether an exception, or one that it was raised from, says that memory ran out (Python's, the system's, XLA's)."""
+    """Whether an exception, or a cause of it, means that memory ran out (Python's, the system's, XLA's)."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -26,11 +26,11 @@ def is_memory_limit(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def memory_limits(what: str, remedy: str) -> Iterator[None]:
-    """Turns exceptions that say that memory ran out into a `MemoryLimitError` of one sentence.
+    """Context that turns exceptions about exhausted memory into a `MemoryLimitError` of one sentence.
 
     Args:
-      what: did not fit.
-      remedy: what would need less memory.
+      what: the object that did not fit.
+      remedy: how to need less memory.
     """
     try:
         yield

@@ -10,18 +10,18 @@ import optax
 
 from gan_jax.config import OptimConfig
 
-LR_SCALE = "lr_scale"  # in the state's extras: `[]` factor of the learning rates, where members of a population differ
+LR_SCALE = "lr_scale"  # in the state's extras: `[]` factor of the learning rates, where replicas of a population differ
 
 
 def make_adam(
     config: OptimConfig, updates: float = 1.0, b2: float | jax.Array | None = None
 ) -> optax.GradientTransformation:
-    """Clipping and Adam without a step size: the step multiplies by `learning_rate`, which counts images.
+    """Makes Adam with clipping and without a step size: the step multiplies by `learning_rate`, which counts images.
 
     Args:
       updates: c = k / (k + 1) where a penalty has an update of its own every k steps, so that k + 1 updates move the
-        moments as far as k would (lazy regularisation, Karras et al., 2020); 1 otherwise.
-      b2: beta 2 where it is not that of the configuration.
+        moments as far as k would (lazy regularisation, Karras et al., 2020); otherwise 1.
+      b2: beta 2; None = the configuration's.
     """
     b2 = config.b2 if b2 is None else b2
     adam: Any = optax.scale_by_adam(b1=config.b1**updates, b2=b2**updates, eps=config.eps)  # type: ignore[arg-type]
@@ -29,12 +29,12 @@ def make_adam(
 
 
 def lazy_correction(*intervals: int) -> float:
-    """C = 1 / (1 + sum of 1 / k) over penalties with updates of their own, every k > 1 steps: k / (k + 1) for one."""
+    """The correction c = 1 / (1 + sum of 1 / k) for penalties with updates of their own, every k > 1 steps."""
     return 1 / (1 + sum(1 / interval for interval in intervals if interval > 1))
 
 
 def learning_rate(config: OptimConfig, lr: float | jax.Array, total_images: float, images: jax.Array) -> jax.Array:
-    """The step size after so many images: linear warm-up, then constant, linear or cosine decay to 0 at the end."""
+    """The step size `[]` after `images` images: linear warm-up, then constant, or linear or cosine decay to 0."""
     t = images.astype(jnp.float32)
     warm = config.warmup_kimg * 1000
     rate = jnp.asarray(lr, jnp.float32) * (jnp.minimum(1.0, (t + 1) / warm) if warm > 0 else 1.0)
@@ -49,7 +49,7 @@ def learning_rate(config: OptimConfig, lr: float | jax.Array, total_images: floa
 def apply_updates(
     adam: optax.GradientTransformation, rate: jax.Array, grads: Any, opt: Any, params: Any
 ) -> tuple[Any, Any]:
-    """One Adam update of the trained leaves: returns (params, optimiser state)."""
+    """Applies one Adam update to the trained leaves: `(params, optimiser state)`."""
     with jax.numpy_dtype_promotion("standard"):  # optax divides by 1 - b ** count, a float by an integer
         updates, opt = adam.update(grads, opt, params)
     return jax.tree_util.tree_map(lambda p, u: p - rate * u, params, updates), opt

@@ -1,4 +1,4 @@
-"""A run of several processes: how they find each other, and the little that they must agree on.
+"""Runs of several processes: how they find each other, and how they exchange values.
 
 `gather`, `anywhere` and `meet` wait for every process, so all must call them in one order; with one process they do
 nothing.
@@ -19,23 +19,23 @@ ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PRO
 
 
 def join() -> None:
-    """Makes this process one of several, before JAX starts; a second call does nothing.
+    """Joins this process to the others, before JAX starts; a second call does nothing.
 
-    Who the others are is read from the environment: JAX_COORDINATOR_ADDRESS (HOST:PORT, where process 0 listens),
+    The others are read from the environment: JAX_COORDINATOR_ADDRESS (HOST:PORT, where process 0 listens),
     JAX_NUM_PROCESSES and JAX_PROCESS_ID; without these, JAX asks SLURM, Open MPI, Kubernetes or the TPU pod.
 
     Raises:
-      ConfigError: some of the three are set and others not, or nothing says who the others are.
+      ConfigError: only some of the three are set, or the other processes are unknown.
     """
     if jax.distributed.is_initialized():
         return
-    given = {name: os.environ[name] for name in (ADDRESS, COUNT, INDEX) if os.environ.get(name)}
-    if len(given) < 3 and (COUNT in given or INDEX in given):  # the address alone is an option of JAX's own
-        missing = ", ".join(name for name in (ADDRESS, COUNT, INDEX) if name not in given)
-        raise ConfigError(f"{', '.join(given)} set, but not {missing}; set all three, or none under SLURM or Open MPI")
+    values = {name: os.environ[name] for name in (ADDRESS, COUNT, INDEX) if os.environ.get(name)}
+    if len(values) < 3 and (COUNT in values or INDEX in values):  # the address alone is an option of JAX's own
+        missing = ", ".join(name for name in (ADDRESS, COUNT, INDEX) if name not in values)
+        raise ConfigError(f"{', '.join(values)} set, but not {missing}; set all three, or none under SLURM or Open MPI")
     try:
-        if COUNT in given:
-            jax.distributed.initialize(given[ADDRESS], int(given[COUNT]), int(given[INDEX]))
+        if COUNT in values:
+            jax.distributed.initialize(values[ADDRESS], int(values[COUNT]), int(values[INDEX]))
         else:
             jax.distributed.initialize()
     except ValueError as error:
@@ -45,12 +45,12 @@ def join() -> None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process is the first, which writes files and prints."""
     return jax.process_index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """A JSON value of every process, in their order."""
+    """Gathers a JSON value from every process, in their order."""
     if jax.process_count() == 1:
         return [value]
     from jax.experimental import multihost_utils
@@ -73,7 +73,7 @@ def anywhere(flag: bool) -> bool:
 
 
 def meet(name: str) -> None:
-    """Waits until every process is here."""
+    """Waits until every process has called it."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 

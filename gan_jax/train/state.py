@@ -1,4 +1,4 @@
-"""Everything that changes during training, in one tree. Resuming means: all of it, to the bit."""
+"""The state of a training, one tree; a resumed run restores all of it exactly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 Variables = dict[str, Any]  # {"params": tree, other collections: trees}
 Networks = dict[str, Variables]  # name -> variables
 
-RESERVED = frozenset({"step", "images", "extras", "key", "kept"})  # paths in a state that are no network
+RESERVED = frozenset({"step", "images", "extras", "key", "kept"})  # paths in a state that are not networks
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -19,17 +19,17 @@ class GanState:
     """The state of a training: networks, averages and optimisers by the networks' names.
 
     Leaf paths of a network `g` are `g/params/b16/conv0/kernel`, of its average `g_ema/params/..`, of its optimiser
-    `opt_g/0/mu/..`. No Python scalars and no zero-size leaves: every leaf is an array that a checkpoint keeps.
+    `opt_g/0/mu/..`. Every leaf is an array that a checkpoint can save: no Python scalars and no leaves of size zero.
 
     Attributes:
       step: `[]` int32, steps done.
       images: `[]` int32, real examples shown.
       nets: variables by network.
-      ema: moving averages of those that have one; what is sampled and evaluated.
+      ema: moving averages by network, which are sampled and evaluated.
       opt: optax states over the trained leaves, by network.
       extras: running values of losses, augmentation and transfer methods.
-      key: `[]` typed PRNG key, folded with the step for every draw; itself never advanced.
-      constants: what a transfer method keeps of its start; no step changes it. Its leaves are `kept/..`.
+      key: `[]` typed PRNG key, constant; it is folded with the step for every draw.
+      constants: of a transfer method, from its start; no step changes them. Their paths are `kept/..`.
     """
 
     step: jax.Array
@@ -50,7 +50,7 @@ class GanState:
         return dataclasses.replace(self, nets={**self.nets, **variables})
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[tuple[str, ...], ...]]:
-        """Children under the names of their paths, and the names of networks, averages and optimisers."""
+        """Lists children with the names of their paths, and the names of networks, averages and optimisers."""
         named = [
             ("step", self.step), ("images", self.images), *self.nets.items(),
             *((f"{name}_ema", tree) for name, tree in self.ema.items()),
@@ -70,7 +70,7 @@ class GanState:
 
 
 def check_names(names: tuple[str, ...]) -> None:
-    """Raises ValueError where the paths of networks would be mistaken for others of a state."""
+    """Raises ValueError where the name of a network is that of another part of a state."""
     for name in names:
         if name in RESERVED or name.endswith("_ema") or name.startswith("opt_") or "/" in name or not name:
             raise ValueError(

@@ -3,7 +3,7 @@
 The usual adversarial phases are here too, so that a step reads from top to bottom: D's batch, fakes, logits and loss
 (`d_phase`), G's (`g_phase`), regularisers and Adam (`make_update`), all phases and the average (`make_step`).
 
-Every compiler (`compile.py`) runs this body. It computes the same on any number of devices: gradients and batch
+Every compiler (`compile.py`) runs this step. The result is the same on any number of devices: gradients and batch
 statistics are averaged over the axis, and each draw is keyed by (run, step, purpose, global example index).
 """
 
@@ -21,7 +21,7 @@ from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
 from gan_jax.train.anneal import annealed
 from gan_jax.train.augment import adapt_augment, strength
-from gan_jax.train.conflict import give_way
+from gan_jax.train.conflict import project_conflict
 from gan_jax.train.context import LossOutput, StepContext
 from gan_jax.train.draws import Purpose, example_index, example_keys
 from gan_jax.train.ema import ema_decay, lerp
@@ -45,7 +45,7 @@ def everything(network: str) -> Chosen:
 
 
 def d_phase(config: Config, extension: Extension = NO_EXTENSION) -> Phase:
-    """D's update: fakes without a gradient, the logits of both sides, the adversarial loss."""
+    """Makes D's phase: fakes without a gradient, logits of both sides, adversarial loss."""
     loss, optim = config.loss, config.optim
     adversarial = LOSSES[loss.name]
 
@@ -81,7 +81,7 @@ def d_phase(config: Config, extension: Extension = NO_EXTENSION) -> Phase:
 
 
 def g_phase(config: Config, extension: Extension = NO_EXTENSION) -> Phase:
-    """G's update: samples, their logits, the adversarial loss; it begins when D has warmed up."""
+    """Makes G's phase: samples, their logits, adversarial loss; it starts after D's warm-up."""
     loss = config.loss
     adversarial = LOSSES[loss.name]
 
@@ -97,7 +97,7 @@ def g_phase(config: Config, extension: Extension = NO_EXTENSION) -> Phase:
         else:
             of_fake = ctx.discriminate_one(x_fake)
             logits_fake = extension.logits_fn(ctx, of_fake)
-            logits_real = jnp.zeros_like(logits_fake)  # which this loss does not use
+            logits_real = jnp.zeros_like(logits_fake)  # not used by this loss
         value = adversarial(logits_real, logits_fake)[1].mean()
         terms = ctx.task.terms(ctx.g, fake, ctx.batch, ctx.latent_keys)
         value = value if terms is None else value + terms.mean()
@@ -110,7 +110,7 @@ def g_phase(config: Config, extension: Extension = NO_EXTENSION) -> Phase:
 
 
 class Updated(NamedTuple):
-    """What an update gives, by network."""
+    """The result of an update: new values by network."""
 
     nets: Networks
     opt: dict[str, Any]
@@ -121,7 +121,7 @@ class Updated(NamedTuple):
 def make_optimizer(
     config: Config, task: Task, phase: Phase, further: Sequence[Regulariser] = (), make: MakeAdam = make_adam
 ) -> optax.GradientTransformation:
-    """Adam of a phase's networks, its betas corrected where regularisers have updates of their own."""
+    """Makes Adam for a phase's networks, with betas corrected for lazy regularisers."""
     return make(config.optim, _correction(config, regularisers_of(config.loss, task, phase.trains, further)))
 
 
@@ -141,20 +141,20 @@ def make_update(
     """Makes `update(state, ctx) -> Updated`: the gradient of a phase's loss, Adam, then the lazy regularisers' own updates.
 
     Args:
-      config: loss and optimiser are read from it.
-      task, phase: whose loss, and which networks it trains.
-      trains: which of their leaves are trained; the others have no backward pass.
-      sync: the mean of a tree over devices.
-      extension: further regularisers, and changes of contexts and updates.
+      config: of loss and optimiser.
+      task, phase: networks and loss.
+      trains: which of their leaves are trained; others have no backward pass.
+      sync: mean of a tree over devices.
+      extension: further regularisers, and transforms of contexts and updates.
       make: makes the optimiser.
     """
     optim, regularisers = config.optim, regularisers_of(config.loss, task, phase.trains, extension.regularisers)
-    eager = [term for term in regularisers if term.interval(config.loss) == 1 and not term.yields]
-    yielding = [term for term in regularisers if term.interval(config.loss) == 1 and term.yields]
+    eager = [term for term in regularisers if term.interval(config.loss) == 1 and not term.projected]
+    projected = [term for term in regularisers if term.interval(config.loss) == 1 and term.projected]
     lazy = [term for term in regularisers if term.interval(config.loss) > 1]
     correction = _correction(config, regularisers)
     lr = optim.lr if phase.lr is None else phase.lr
-    # Where inputs were made already, they were made of the transformed context.
+    # The inputs of a phase are computed from the transformed context already.
     transform = extension.transform if phase.inputs is None else lambda ctx: ctx
 
     def update(state: GanState, ctx: StepContext) -> Updated:
@@ -180,20 +180,20 @@ def make_update(
         grads, collections, metrics = sync((grads, collections, metrics))
         extras = {**ctx.extras, **changes}
         main = grads
-        for term in yielding:  # the same pass again, which the compiler shares
+        for term in projected:  # the compiler merges this pass with the one above
 
-            def yielding_loss(trained: Any, term: Regulariser = term) -> tuple[jax.Array, Extras]:
+            def projected_loss(trained: Any, term: Regulariser = term) -> tuple[jax.Array, Extras]:
                 return term.value(phase.loss(with_leaves(trained)).ctx)
 
-            (value, changes), other = jax.value_and_grad(yielding_loss, has_aux=True)(trained)
+            (value, changes), other = jax.value_and_grad(projected_loss, has_aux=True)(trained)
             metrics[term.name], other = sync((value, other))
-            other, metrics[f"{term.name}_conflict"] = give_way(other, main)
+            other, metrics[f"{term.name}_conflict"] = project_conflict(other, main)
             grads, extras = jax.tree_util.tree_map(jnp.add, grads, other), {**extras, **changes}
         adam = make(optim, correction, ctx.annealed("b2", optim.b2))
         rate = learning_rate(optim, ctx.annealed("lr", lr), config.train.kimg * 1000, state.images) * correction
         rate *= state.extras.get(LR_SCALE, 1.0)
 
-        def applied(grads: Any, opt: Any, trained: Any) -> tuple[Any, Any]:
+        def apply_grads(grads: Any, opt: Any, trained: Any) -> tuple[Any, Any]:
             new_trained, new_opt = {}, {}
             for name in phase.trains:
                 before = trained[name], opt[name]
@@ -203,7 +203,7 @@ def make_update(
                 new_trained[name], new_opt[name] = after
             return new_trained, new_opt
 
-        trained, opt = applied(grads, {name: state.opt[name] for name in phase.trains}, trained)
+        trained, opt = apply_grads(grads, {name: state.opt[name] for name in phase.trains}, trained)
         for term in lazy:
             interval = term.interval(config.loss)
 
@@ -216,7 +216,7 @@ def make_update(
 
                 (value, changes), grads = jax.value_and_grad(penalty, has_aux=True)(trained)
                 value, grads = sync((value, grads))
-                return *applied(grads, opt, trained), {**extras, **changes}, value
+                return *apply_grads(grads, opt, trained), {**extras, **changes}, value
 
             skip = lambda args: (*args, jnp.zeros(()))
             due = ctx.update_count % interval == 0
@@ -224,15 +224,15 @@ def make_update(
         metrics["finite"] = _finite(grads, trained)
         nets = {}
         for name, (_, frozen) in parts.items():
-            own = collections.get(name, {k: v for k, v in state.nets[name].items() if k != "params"})
-            nets[name] = {"params": merge(trained[name], frozen), **own}
+            others = collections.get(name, {k: v for k, v in state.nets[name].items() if k != "params"})
+            nets[name] = {"params": merge(trained[name], frozen), **others}
         return Updated(nets, opt, extras, metrics)
 
     return update
 
 
 def _finite(grads: Any, params: Any) -> jax.Array:
-    """One bool per leaf: whether its gradient and its new value are finite."""
+    """Flags `[leaves]` bool: whether the gradient and the new value of each leaf are finite."""
     pairs = zip(jax.tree_util.tree_leaves(grads), jax.tree_util.tree_leaves(params), strict=True)
     flags = [jnp.isfinite(g).all() & jnp.isfinite(p).all() for g, p in pairs]
     return jnp.stack(flags) if flags else jnp.ones((0,), bool)
@@ -254,18 +254,18 @@ def make_step(
 
     Args:
       task: networks and phases.
-      config: loss, optimiser, EMA and batch size are read from it.
+      config: of loss, optimiser, EMA and batch size.
       draw: makes a batch of `train.batch / devices` examples from `data`.
-      trains: which leaves of the networks' params are trained; the others have no backward pass.
-      axis_name: the mapped axis of devices that share one run; None = a run on one device.
-      devices: the size of that axis.
+      trains: which leaves of the networks' params are trained; others have no backward pass.
+      axis_name: mapped axis of the devices of a run; None = one device.
+      devices: size of that axis.
       phases: names of the active phases; None = all.
-      extension: what a transfer method adds.
+      extension: additions of a transfer method.
       make: makes the optimiser.
 
     Returns:
-      A pure function. Metrics are float32 scalars averaged over devices, and `finite`, a bool per trained leaf in the
-      order of `guard_names`.
+      A pure function. Metrics are float32 scalars averaged over devices, and `finite`, a bool for each trained leaf in
+      the order of `guard_names`.
     """
     train = config.train
     active = [phase for phase in task.phases if phases is None or phase.name in phases]
@@ -282,7 +282,7 @@ def make_step(
     def make_context(
         state: GanState, data: Any, latent_keys: Callable[[StepContext], jax.Array], batch: Any, draws: Any, count: Any
     ) -> StepContext:
-        """The context of the step's batch number `batch`, drawing for the `draws`-th time in this step."""
+        """Makes the context of batch number `batch` of the step; `draws` numbers the draws of the step."""
         index = example_index(train.batch // devices, axis_name)
         ctx = StepContext(
             config.loss, task, state.nets,
@@ -299,14 +299,14 @@ def make_step(
         return ctx.replace(latent_keys=latent_keys(ctx))
 
     def update_once(state: GanState, data: Any, phase: Phase, i: Any) -> tuple[GanState, Metrics]:
-        """The i-th update of a phase in this step."""
+        """Runs the i-th update of a phase in this step."""
         count = state.step * phase.repeats + i
         keys = phase.latent_keys or (lambda ctx: ctx.keys(Purpose.G_LATENTS))
         batch, draws = train.d_steps - phase.repeats + i, first_draw[phase.name] + i
         ctx, nets = make_context(state, data, keys, batch, draws, count), {}
         if phase.inputs is not None:
             ctx, collections = phase.inputs(extension.transform(ctx))
-            # A network that no active phase trains stays as it is to the bit, its running statistics too.
+            # A network that no active phase trains stays bit-exact, with its running statistics.
             nets = {n: {**state.nets[n], **sync(c)} for n, c in collections.items() if n in learning}
         new = updates[phase.name](state, ctx)
         extras = phase.post_update(new.extras, new.metrics, count + 1)
@@ -314,7 +314,7 @@ def make_step(
         nets, opt = {**state.nets, **nets, **new.nets}, {**state.opt, **new.opt}
         metrics = new.metrics
         if phase.counts and ctx.augment_p is not None:
-            metrics = metrics | {"ada_p": ctx.augment_p}  # the strength that these examples were shown with
+            metrics = metrics | {"ada_p": ctx.augment_p}  # strength of augmentation of these examples
         return state.replace(nets=nets, opt=opt, images=images, extras=extras), metrics
 
     def update_phase(state: GanState, data: Any, phase: Phase) -> tuple[GanState, Metrics]:
@@ -323,8 +323,8 @@ def make_step(
         state, rows = jax.lax.scan(lambda s, i: update_once(s, data, phase, i), state, jnp.arange(phase.repeats))
         return state, {k: v.all(0) if k == "finite" else v.mean(0) for k, v in rows.items()}
 
-    def averaged(state: GanState, name: str) -> Any:
-        """The moving average after the step: of trained leaves, since a frozen one is equal in both copies to the bit."""
+    def update_average(state: GanState, name: str) -> Any:
+        """The moving average after the step; only trained leaves move, since a frozen one is equal in both copies."""
         trained, _ = partition(state.nets[name]["params"], trains(name))
         average, frozen = partition(state.ema[name]["params"], trains(name))
         half_life = annealed(config.anneal, "half_life_kimg", config.ema.half_life_kimg, state.images)
@@ -340,7 +340,7 @@ def make_step(
             finite.append(of_phase.pop("finite"))
             metrics |= of_phase
         metrics["finite"] = jnp.concatenate(finite)
-        ema = {name: averaged(state, name) for name in task.averaged if name in learning}
+        ema = {name: update_average(state, name) for name in task.averaged if name in learning}
         state = state.replace(ema={**state.ema, **ema})
         if extension.post_step is not None and ema:
             probe = lambda ctx: ctx.step_keys(Purpose.PROBE_LATENTS)
@@ -352,7 +352,7 @@ def make_step(
 
 
 def guard_names(task: Task, state: GanState, trains: Trains, phases: Sequence[str]) -> list[str]:
-    """The leaves behind the entries of the metric `finite`."""
+    """The paths of the leaves that the entries of the metric `finite` stand for."""
     names = []
     for phase in task.phases:
         for net in sorted(phase.trains) if phase.name in phases else ():

@@ -1,4 +1,4 @@
-"""The trainer: one object that holds what a run trains, on which data, and what a method adds; assembled once."""
+"""The trainer: one object with the networks, phases, data and additions of a run."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Trainer:
     Attributes:
       config: of the run.
       make_task: `(config, axis name, extension) -> Task`; batch statistics are synchronised over the axis.
-      feed: where batches come from.
+      feed: source of batches.
       trains: `network -> (path below its params -> whether the leaf is trained)`.
-      extension: what a transfer method adds to each step.
+      extension: additions of a transfer method to each step.
       optimizer: makes the optimiser, as `train.optim.make_adam`.
     """
 
@@ -52,7 +52,7 @@ class Trainer:
         """The task on one device.
 
         Raises:
-          ConfigError: a regulariser that it cannot have.
+          ConfigError: a regulariser is on that the task cannot have, or a phase does not fit `train.d_steps`.
         """
         task = self.make_task(self.config, None, self.extension)
         check_names(tuple(task.nets))
@@ -67,7 +67,7 @@ class Trainer:
         return task
 
     def replace(self, **changes: Any) -> Trainer:
-        """A trainer with other parts."""
+        """A trainer with some attributes replaced."""
         return dataclasses.replace(self, **changes)
 
     def specs(self) -> Networks:
@@ -75,16 +75,16 @@ class Trainer:
         return {name: net.specs() for name, net in self.task.nets.items()}
 
     def init_networks(self, key: jax.Array) -> Networks:
-        """Fresh variables of all networks."""
+        """Draws fresh variables of all networks."""
         return {name: net.init(jax.random.fold_in(key, i)) for i, (name, net) in enumerate(self.task.nets.items())}
 
     def init(self, nets: Networks, key: jax.Array, constants: dict[str, Any] | None = None) -> GanState:
-        """The state at the start of training. Pretrained weights are in `nets` already: optimisers and averages begin there.
+        """Makes the state at the start of training; optimisers and averages begin from `nets`, pretrained or fresh.
 
         Args:
           nets: variables by network.
           key: typed PRNG key of the run.
-          constants: what a method keeps of the start.
+          constants: of the transfer method.
         """
         task, config, further = self.task, self.config, self.extension.regularisers
         opt = {}
@@ -105,7 +105,7 @@ class Trainer:
         )
 
     def step(self, axis_name: str | None = None, devices: int = 1, phases: Sequence[str] | None = None) -> Step:
-        """The pure function `(state, data) -> (state, metrics)`; of all phases, or of those that are named."""
+        """Makes the pure function `(state, data) -> (state, metrics)` of all phases, or of the named ones."""
         task = self.task if axis_name is None else self.make_task(self.config, axis_name, self.extension)
         return make_step(
             task, self.config, self.feed.draw, self.trains, axis_name=axis_name, devices=devices, phases=phases,
@@ -113,11 +113,11 @@ class Trainer:
         )  # fmt: skip
 
     def stages(self) -> list[Phases]:
-        """The sets of active phases that the run goes through."""
+        """The sets of active phases of the run, in order."""
         return self.task.stages(total_images(self.config))
 
     def compile(self) -> dict[Phases, Program]:
-        """A program for each set of active phases. Nothing is compiled before its first dispatch."""
+        """Makes a program for each set of active phases; a program is compiled at its first dispatch."""
         train = self.config.train
         devices = choose_devices(train.devices, train.batch)
         make = lambda phases: functools.partial(self.step, phases=phases)
@@ -129,7 +129,7 @@ class Trainer:
         }
 
     def compile_population(self, devices: Sequence[Device]) -> dict[Phases, Program]:
-        """The same for states and data that lead with an axis of members, each a run of its own."""
+        """Makes the programs of a population: states and data have a leading axis of replicas, each a run of its own."""
         make = lambda phases: functools.partial(self.step, phases=phases)
         steps = self.config.train.steps_per_dispatch
         return {phases: compile_population(make(phases), steps, devices) for phases in self.stages()}
@@ -137,23 +137,23 @@ class Trainer:
     def fit(
         self, state: GanState, hooks: Hooks = NO_HOOKS, programs: dict[Phases, Program] | None = None
     ) -> tuple[GanState, bool]:
-        """Trains until `train.kimg`; as `train.fit.fit`. Programs of `compile` may be used for several states."""
+        """Trains until `train.kimg`, as `train.fit.fit`. Programs of `compile` can be used for several states."""
         programs = self.compile() if programs is None else programs
         return fit(self.config, self.task, programs, self.feed, self.trains, state, hooks)
 
     def guard_names(self, state: GanState, phases: Phases) -> list[str]:
-        """The leaves behind the entries of the metric `finite`."""
+        """The paths of the leaves that the entries of the metric `finite` stand for."""
         return guard_names(self.task, state, self.trains, phases)
 
     def flops(self, constants: Callable[[Networks], dict[str, Any]] = lambda nets: {}) -> float:
-        """Floating-point operations of one step of all phases on one device, by the compiler's own count.
+        """Counts the floating-point operations of one step of all phases on one device, by the compiler's own count.
 
-        Nothing is computed: the step is traced and lowered over shapes. A frozen leaf is no input of the differentiated
-        function, so its backward pass is not in the program to begin with. What is done in some steps only (a lazy
-        penalty) counts as if it were done in each.
+        The step is traced and lowered over shapes, and not computed. A frozen leaf is no input of the differentiated
+        function, so the program has no backward pass for it. Work of some steps only (a lazy penalty) counts as if each
+        step had it.
 
         Args:
-          constants: `nets -> ` what a method keeps of the start.
+          constants: `nets -> constants` of the transfer method.
         """
         begin = lambda nets: self.init(nets, jax.random.key(0), constants(nets))
         state = jax.eval_shape(begin, self.specs())
@@ -163,9 +163,9 @@ class Trainer:
 
 
 def lowered_flops(function: Callable[..., Any], *specs: Any) -> float:
-    """Floating-point operations of a function over these shapes, by the compiler's own count of the lowered program."""
+    """Counts the floating-point operations of a function over shapes, by the compiler's own count of the lowered program."""
     with single_operations():
-        # A function of its own: one that was traced before would be counted in the form in which it runs.
+        # A new function: one that was traced before would be counted in the form in which it runs.
         analysis = jax.jit(lambda *args: function(*args)).lower(*specs).cost_analysis()
     if analysis is None:
         raise RuntimeError("this version of XLA does not count operations on this platform")

@@ -1,4 +1,4 @@
-"""A method that is an adapter: networks whose own leaves all stay, but for a few, under few new ones that train."""
+"""Methods that train an adapter: the network's own leaves are frozen, apart from a few, and new arrays are trained."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def frozen_under(
     frozen: Sequence[str] = (),
     fresh: Sequence[str] = (),
 ) -> Method:
-    """Each network of `adapters` is frozen under its adapter; the others are fine-tuned.
+    """Makes a method that freezes each network of `adapters` under its adapter and fine-tunes the others.
 
     Args:
-      adapters: network -> what is trained in place of its leaves.
+      adapters: network -> adapter, which is trained in place of its leaves.
       starts, fresh: as in `Method`.
-      trained: patterns of leaves that train all the same, such as D's head.
-      frozen: patterns of further leaves that do not.
+      trained: patterns of leaves that are trained nevertheless, such as D's head.
+      frozen: patterns of further frozen leaves.
     """
     return Method(
         starts=tuple(starts),

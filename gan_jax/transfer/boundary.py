@@ -1,4 +1,4 @@
-"""What a run does between dispatches: it saves first, then looks at what it has, so that nothing of that costs the run."""
+"""Work between dispatches: the state is saved before it is sampled or measured, so that no failure there costs the run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Boundary:
     Args:
       config: of the run.
       folder: of the run.
-      entry: told when the run trains.
-      stop: who asks it to stop.
-      saver: keeps its states; None = nobody.
-      feed: whose position is kept with them.
+      entry: its way into the folder; it is marked as begun when the run trains.
+      stop: signals that ask the run to stop.
+      saver: writes its checkpoints; None = no checkpoints.
+      feed: source of batches, whose position is saved with each checkpoint.
       recorder: writes rows, evaluations and grids.
-      method: its method.
-      resumed: whether it goes on from a checkpoint.
+      method: transfer method of the run.
+      resumed: whether the run goes on from a checkpoint.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Boundary:
         self.callbacks, self.note, self.total = recorder.callbacks, recorder.note, total_images(config)
 
     def hooks(self) -> Hooks:
-        """For `train.fit`."""
+        """The hooks that `train.fit` calls."""
         return Hooks(
             start=self.start,
             compiling=self.compiling,
@@ -66,12 +66,12 @@ class Boundary:
             evaluate=self.evaluate,
             score=self.score,
             check=self.saver.check if self.saver else lambda: None,
-            stop=lambda: anywhere(self.stop.asked()),
+            stop=lambda: anywhere(self.stop.requested()),
             last_good=self.last_good,
         )
 
     def start(self, images: int, state: GanState) -> None:
-        """Catches up on what a kill cut off after the checkpoint was saved that the run goes on from."""
+        """Completes the work of a killed process after its last checkpoint: weights, samples, evaluation."""
         if not self.resumed:
             return
         over = images >= self.total
@@ -86,19 +86,19 @@ class Boundary:
 
     @contextlib.contextmanager
     def compiling(self, phases: tuple[str, ...]) -> Iterator[None]:
-        """Says that a program is being compiled, and how long it took."""
+        """Context of a compilation, which the callbacks are told of, with its time."""
         self.callbacks.compiling()
         began = time.monotonic()
         yield
         self.callbacks.compiled(time.monotonic() - began)
 
     def begun(self) -> None:
-        """The run trains: from now on a signal asks for a save, and nothing is taken back."""
+        """Marks the run as training: from now on a signal asks for a save, and the folder stays."""
         self.entry.begun, self.stop.at_once = True, False
         self.note.open()
 
     def save(self, images: int, state: GanState) -> None:
-        """A checkpoint."""
+        """Saves a checkpoint."""
         if self.saver is None:
             return
         with paused(self.callbacks, "saving"):
@@ -107,7 +107,7 @@ class Boundary:
             self.saver.save(images, state, cursor=cursor, history=history)
 
     def finish(self, images: int, state: GanState) -> None:
-        """What training left, on disk before anything else is done with it; a stopped run can be sampled too."""
+        """Writes the weights before anything else is done with the state; a stopped run can be sampled too."""
         over = images >= self.total
         with paused(self.callbacks, "writing weights"):
             if self.saver:
@@ -120,10 +120,10 @@ class Boundary:
             self.stop.at_once = True  # nothing can be lost any more
         else:
             self.note.images = images
-            self.note(self._kept(images))
+            self.note(self._stop_message(images))
 
     def evaluate(self, images: int, state: GanState) -> float | None:
-        """Measures a state; weights of that state then say as what."""
+        """Measures a state, and adds the numbers to the manifest of its weights."""
         metric = self.recorder.evaluate(images, state)
         row = self.recorder.at(images)
         if row is not None and images >= self.total and is_first():
@@ -131,19 +131,19 @@ class Boundary:
         return metric
 
     def score(self, images: int, metric: float | None) -> None:
-        """Tells the checkpoint of a state what it was measured as."""
+        """Writes the metric of a state into its checkpoint."""
         if self.saver is not None:
             self.saver.score(images, metric)
 
     def last_good(self) -> str:
-        """Where the last good checkpoint is."""
+        """The last good checkpoint, in words."""
         if self.saver is None:
             return "none"
-        with contextlib.suppress(CheckpointError):  # the run fails already, and of something else
-            self.saver.wait()  # a save under way is of an earlier state, which was whole
+        with contextlib.suppress(CheckpointError):  # the run fails already, for another reason
+            self.saver.wait()  # a save under way is of an earlier state, which was finite
         return "none" if self.saver.latest() is None else f"{self.saver.latest()} images"
 
-    def _kept(self, images: int) -> str:
+    def _stop_message(self, images: int) -> str:
         who = f"stopped by {self.stop.by or 'another process'} at {images:,} of {self.total:,} images"
         if self.saver is None:
             return f"{who}; kept in {self.folder}: weights and metrics, but no checkpoint (checkpoint.every_kimg None)"
@@ -151,12 +151,13 @@ class Boundary:
 
 
 def stopped_early(entry: Entry, folder: Path) -> str:
-    """What to say of a run that a signal ended at once."""
+    """The message about a run that a signal ended at once."""
     go_on = f"gan-jax train {typed(folder)} does the rest"
     if entry.begun:
         return f"stopped; what was trained is kept in {folder}, and {go_on}"
-    if entry.kept is not None:
-        return f"stopped; what the stages before the run made is kept in {folder} (checkpoint of {entry.kept:,} images): {go_on}"
+    if entry.checkpoint is not None:
+        saved = f"checkpoint of {entry.checkpoint:,} images"
+        return f"stopped; what the stages before the run trained is kept in {folder} ({saved}): {go_on}"
     if entry.stage is None:
         return f"stopped before training began: nothing new is left in {folder}"
     name, images, total = entry.stage

@@ -1,4 +1,4 @@
-"""Pretrained pairs that are on this machine, and which of them suits new data."""
+"""Pretrained pairs on this machine, and which of them is closest to new data."""
 
 from __future__ import annotations
 
@@ -17,26 +17,30 @@ from gan_jax.transfer.choices import Pretrained
 from gan_jax.transfer.diagnostics.sources import LITTLE, out_of_reach, rank_sources
 from gan_jax.transfer.source import open_source
 
-MOST_RUNS = 6  # finished runs that are looked at, the newest
-IMAGES = 256  # of the data and of each source, for a quick look
+MOST_RUNS = 6  # newest finished runs that are considered
+IMAGES = 256  # of the data and of each source, for a quick comparison
 
 
 def candidates(runs: Path = Path("runs"), leave_out: Path | None = None) -> list[str]:
-    """What can be named as a source: pairs inside the package, in the cache, and of finished runs below a folder.
+    """Lists the names of possible sources: pairs in the package, in the cache, and of finished runs below a folder.
 
     Args:
       runs: the folder of runs.
-      leave_out: a run that is to be made.
+      leave_out: folder of the run that is about to start.
     """
     finished = [path.parent.parent for path in runs.glob(f"*/{WEIGHTS}/{MANIFEST}")]
     finished = [run for run in finished if leave_out is None or run.resolve() != leave_out.resolve()]
     newest = sorted(finished, key=lambda run: (run / WEIGHTS / MANIFEST).stat().st_mtime, reverse=True)[:MOST_RUNS]
     packaged = [EMBEDDED + name for name in embedded_names()]
-    return [*packaged, *(name for name in PAIRS if is_pair_there(name)), *(str(run) for run in newest if _whole(run))]
+    return [
+        *packaged,
+        *(name for name in PAIRS if is_pair_there(name)),
+        *(str(run) for run in newest if _can_sample(run)),
+    ]
 
 
 def look_at(name: str) -> Pretrained:
-    """A source as far as its manifest tells; no leaf is read.
+    """Describes a source by its manifest; no leaf is read.
 
     Raises:
       WeightsError, CheckpointError, ConfigError: as `open_source`.
@@ -49,17 +53,17 @@ def look_at(name: str) -> Pretrained:
 def pick(
     names: Sequence[str], data: DataConfig, features: str = "fashion-v1", seed: int = 0, wanted: str = ""
 ) -> Pretrained:
-    """The source of the highest recall, by a quick look at all, and in its `why` what was seen.
+    """Picks the source of the highest recall by a quick comparison of all; `why` of the result holds the reason.
 
     Args:
       names: of the sources.
-      data: that they are to suit.
-      features: of which network.
-      seed: of what they are sampled with.
-      wanted: what others on this machine were left out for not having, for the `why`.
+      data: the target's images.
+      features: name of the feature network.
+      seed: of the samples.
+      wanted: the property that excluded sources lack, for the reason.
 
     Raises:
-      ConfigError: there is no source.
+      ConfigError: `names` is empty.
     """
     if not names:
         raise ConfigError(
@@ -72,25 +76,23 @@ def pick(
         return dataclasses.replace(look_at(names[0]), why=only + more)
     few = dataclasses.replace(data, shots=None)
     try:
-        found = rank_sources(names, few, features=features, n=IMAGES, most=IMAGES, seed=seed)
+        ranking = rank_sources(names, few, features=features, n=IMAGES, most=IMAGES, seed=seed)
     except (ConfigError, MetricError) as error:  # a handful of images has no neighbours
-        widest = max((look_at(name) for name in names), key=lambda one: (one.net.channels, one.net.resolution))
+        widest = max((look_at(name) for name in names), key=lambda pair: (pair.net.channels, pair.net.resolution))
         return dataclasses.replace(widest, why=f"the largest one in colour; they were not compared, for {error}")
-    best, *others = found.scores
-    rest = ", ".join(f"{one.recall:.2f} of {one.source}" for one in others)
+    best, *others = ranking.scores
+    rest = ", ".join(f"{score.recall:.2f} of {score.source}" for score in others)
     if best.recall < LITTLE:
-        why = (
-            f"{out_of_reach(found)}, and of those it is the least bad; --transfer.source none begins from fresh weights"
-        )
+        why = f"{out_of_reach(ranking)}, and of those it is the least bad; --transfer.source none begins from fresh weights"
         return dataclasses.replace(look_at(best.source), why=why)
-    why = f"it reaches the most of {found.n_target} images (recall {best.recall:.2f}, against {rest}; {found.features})"
+    why = f"it reaches the most of {ranking.n_target} images (recall {best.recall:.2f}, against {rest}; {ranking.features})"
     return dataclasses.replace(look_at(best.source), why=why)
 
 
-def _whole(run: Path) -> bool:
+def _can_sample(run: Path) -> bool:
     """Whether a run's weights can be sampled as images."""
     try:
-        one = look_at(str(run / WEIGHTS))
+        pair = look_at(str(run / WEIGHTS))
     except (WeightsError, ConfigError, DataError, KeyError, json.JSONDecodeError, OSError):
         return False
-    return "g_ema" in one.has and one.net.resolution >= 8 and one.net.channels in (1, 3, 4)
+    return "g_ema" in pair.has and pair.net.resolution >= 8 and pair.net.channels in (1, 3, 4)

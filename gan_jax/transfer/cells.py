@@ -1,4 +1,4 @@
-"""Cells of an experiment: one run of one method with one seed, whose numbers are kept beside it."""
+"""Trials of an experiment: a run of one method with one seed, whose results are kept in its folder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FILE = "cell.json"
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is left of a finished run.
+    """The results of a trial, a finished run.
 
     Attributes:
-      method: the name under which seeds are put together.
+      method: name that all seeds of a method share.
       seed: of weights, latents and the choice of images.
-      train_hash: of the images that were shown, and `reference_hash` of those that were compared with.
-      evaluations: rows of images, seconds, protocol and metrics, the last at the end of the run.
+      train_hash, reference_hash: of the training images, and of the images that samples were compared with.
+      evaluations: metrics rows with images, seconds and protocol; the last is of the end of the run.
     """
 
     method: str
@@ -41,41 +41,41 @@ class Cell:
 
 
 def read_cell(path: Path) -> Cell:
-    """Reads a finished cell's file.
+    """Reads the file of a finished trial.
 
     Raises:
       ConfigError: it is damaged; removing it lets the run be evaluated again.
     """
     values, kinds = read_document(path, ConfigError), {"seed": int, "evaluations": list}
     names = [field.name for field in dataclasses.fields(Cell)]
-    cell = Cell(**{name: field_of(values, name, kinds.get(name, str), str(path), ConfigError) for name in names})
-    if not cell.evaluations or not all(isinstance(row, dict) for row in cell.evaluations):
+    trial = Cell(**{name: field_of(values, name, kinds.get(name, str), str(path), ConfigError) for name in names})
+    if not trial.evaluations or not all(isinstance(row, dict) for row in trial.evaluations):
         raise ConfigError(f"{path} is damaged: evaluations must be rows")
-    return cell
+    return trial
 
 
 def run_cell(
     method: str, config: Config, folder: Path, watch: Callable[[Config, Path, str], Callbacks | None]
 ) -> Cell | None:
-    """The cell of a configuration: from its folder where it is finished, else by running it.
+    """Gets the trial of a configuration: reads it where it is finished, and runs it otherwise.
 
     Args:
       method: its name in the experiment.
       config: of the run; the seed is `config.train.seed`.
       folder: of the run.
-      watch: `(config, folder, title) -> callbacks` for those who look on; None = nothing is printed.
+      watch: `(config, folder, title) -> callbacks` of the run; None = nothing is printed.
 
     Returns:
-      None where the run was asked to stop before its end; the same call goes on.
+      The trial; None where the run was stopped before its end, and the same call goes on.
     """
-    done = folder / FILE
-    if done.exists():
-        return read_cell(done)
+    file = folder / FILE
+    if file.exists():
+        return read_cell(file)
     callbacks = watch(config, folder, folder.name)
     result = run(config, folder, callbacks, quiet=callbacks is None)
     if result.stopped:
         return None
     data, rows = result.dataset, read_rows(folder / EVALUATIONS)
-    cell = Cell(method, config.train.seed, data.train_hash, data.reference_hash, rows)
-    done.write_text(json.dumps(dataclasses.asdict(cell)), encoding="utf-8")
-    return cell
+    trial = Cell(method, config.train.seed, data.train_hash, data.reference_hash, rows)
+    file.write_text(json.dumps(dataclasses.asdict(trial)), encoding="utf-8")
+    return trial

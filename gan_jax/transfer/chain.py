@@ -1,8 +1,8 @@
 """Methods combined: LoRA with EWC, Freeze-D with CDC, a fusion and a term that preserves it.
 
 `chain(a, b)` is one method. A leaf is trained where both train it; terms are added; hooks run in the order of the methods;
-preparations too, so that what `b` keeps of the start is what `a` left. Each method reads the constants that it kept
-itself, `kept/NAME/..` in the state. Where two methods want one place for themselves, they are refused by name.
+preparations too, so the constants of `b` are of the networks that `a` prepared. Each method reads its own constants, the
+leaves `kept/NAME/..` of the state. Two methods that need the same place are refused by name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 
-SINGLE = {  # hooks that only one method can have, and what two of them would both do
+SINGLE = {  # hook that only one method of a chain can have -> what two methods would both do
     "transform": "choose the latents or the images of a batch",
     "logits_fn": "choose the logits of the adversarial loss",
     "sharding": "cut leaves over devices",
@@ -32,10 +32,10 @@ SINGLE = {  # hooks that only one method can have, and what two of them would bo
 
 
 def chain(*methods: Method) -> Method:
-    """Several methods as one.
+    """Combines several methods into one.
 
     Raises:
-      ConfigError: no method, or two that exclude each other; names both and what they would both do.
+      ConfigError: there is no method, or two exclude each other; names both and the conflict.
     """
     if not methods:
         raise ConfigError("a chain needs at least one method")
@@ -63,17 +63,17 @@ def chain(*methods: Method) -> Method:
 
 @dataclasses.dataclass(frozen=True)
 class _Chain(Method):
-    """A chain: a leaf is trained where every part trains it."""
+    """A chain of methods; a leaf is trained where every part trains it."""
 
     parts: tuple[Method, ...] = ()
 
     def trains(self, network: str) -> Callable[[str], bool]:
         graft = self.grafts.get(network, Graft())
-        own = [part.trains(network) for part in self.parts]
+        rules = [part.trains(network) for part in self.parts]
 
         def trained(path: str) -> bool:
             of_graft = graft.trains(path)
-            return of_graft if of_graft is not None else all(trains(path) for trains in own)
+            return of_graft if of_graft is not None else all(trains(path) for trains in rules)
 
         return trained
 
@@ -86,12 +86,12 @@ def _check(named: dict[str, Method]) -> None:
 
 def _conflicts(first: Method, second: Method) -> Iterator[str]:
     for network in first.grafts.keys() & second.grafts.keys():
-        one, other = first.grafts[network], second.grafts[network]
-        if one.adapter is not None and other.adapter is not None:
+        a, b = first.grafts[network], second.grafts[network]
+        if a.adapter is not None and b.adapter is not None:
             yield f"both adapt the leaves of {network}"
-        if one.front is not None and other.front is not None:
+        if a.front is not None and b.front is not None:
             yield f"both put something before {network}"
-        if shared := one.branches.keys() & other.branches.keys():
+        if shared := a.branches.keys() & b.branches.keys():
             yield f"both add {min(shared)} to {network}"
     for hook, deed in SINGLE.items():
         if all(getattr(method.extension, hook) is not getattr(NO_EXTENSION, hook) for method in (first, second)):
@@ -101,13 +101,13 @@ def _conflicts(first: Method, second: Method) -> Iterator[str]:
         yield f"both have a term {min(shared)}"
     if first.changes_source and second.changes_source:
         yield "both choose or make the G that training begins with"
-    for one, other in ((first, second), (second, first)):
-        if not one.extension.adversarial and (asks := _asks_d(other.extension)):
+    for method, other in ((first, second), (second, first)):
+        if not method.extension.adversarial and (asks := _asks_d(other.extension)):
             yield f"one has no adversarial loss, so that D is never asked, and the other {asks}"
 
 
 def _asks_d(extension: Extension) -> str | None:
-    """How an extension needs D in the step, in words."""
+    """How an extension uses D in the step, in words; None = it does not."""
     if any(term.network == "d" for term in extension.regularisers):
         return "has a term of D"
     if extension.logits_fn is not NO_EXTENSION.logits_fn or extension.capture:
@@ -127,31 +127,34 @@ def _joined_graft(named: dict[str, Method], network: str) -> Graft:
 def _prepare(
     named: dict[str, Method], context: PrepareContext, nets: Networks, constants: dict[str, Any]
 ) -> PreparedState:
-    """Preparations one after the other; a method keeps what the ones before it left."""
+    """Runs the preparations one after the other, each on the networks of the one before."""
     total = PreparedState(nets, {})
     for i, (name, method) in enumerate(named.items()):
-        kept = constants[name] if i == 0 else method.constants(total.nets)
-        own = PreparedState(total.nets, kept)
+        own_constants = constants[name] if i == 0 else method.constants(total.nets)
+        result = PreparedState(total.nets, own_constants)
         if method.prepare is not None:
             later = context if i == 0 else context.replace(key=jax.random.fold_in(context.key, CHAIN_KEY + i))
-            own = method.prepare(later, total.nets, kept)
+            result = method.prepare(later, total.nets, own_constants)
         total = PreparedState(
-            own.nets,
-            {**total.constants, name: own.constants},
-            total.images + own.images,
-            total.history if own.history is None else own.history,
-            total.record | own.record,
-            (*total.notes, *own.notes),
+            result.nets,
+            {**total.constants, name: result.constants},
+            total.images + result.images,
+            total.history if result.history is None else result.history,
+            total.record | result.record,
+            (*total.notes, *result.notes),
         )
     return total
 
 
-CHAIN_KEY = 2**30  # what a preparation's key is folded with for the methods behind the first
+CHAIN_KEY = 2**30  # a preparation's key is folded with it for methods after the first
 
 
 def _joined_extension(named: dict[str, Method]) -> Extension:
     parts = [(name, method.extension) for name, method in named.items()]
-    changed = lambda hook: [(n, e) for n, e in parts if getattr(e, hook) is not getattr(NO_EXTENSION, hook)]
+
+    def changed(hook: str) -> Named:
+        """The methods that override a hook."""
+        return [(n, e) for n, e in parts if getattr(e, hook) is not getattr(NO_EXTENSION, hook)]
 
     def only(hook: str) -> Any:
         return next((_scoped(name, getattr(e, hook)) for name, e in changed(hook)), getattr(NO_EXTENSION, hook))
@@ -174,7 +177,13 @@ def _joined_extension(named: dict[str, Method]) -> Extension:
 Named = Sequence[tuple[str, Extension]]
 
 
+def _scoped_state(name: str, state: GanState) -> GanState:
+    """The state with the constants of one method."""
+    return state.replace(constants=state.constants[name])
+
+
 def _own_constants(name: str, ctx: StepContext) -> StepContext:
+    """The context with the constants of one method."""
     return ctx.replace(constants=ctx.constants[name])
 
 
@@ -226,10 +235,10 @@ def _joined_post_step(parts: Named) -> Callable[..., GanState]:
     def post_step(before: GanState, state: GanState, ctx: StepContext) -> GanState:
         for name, extension in parts:
             assert extension.post_step is not None
-            own = lambda state, name=name: state.replace(constants=state.constants[name])
-            state = extension.post_step(own(before), own(state), _own_constants(name, ctx)).replace(
-                constants=before.constants
+            state = extension.post_step(
+                _scoped_state(name, before), _scoped_state(name, state), _own_constants(name, ctx)
             )
+            state = state.replace(constants=before.constants)
         return state
 
     return post_step
@@ -237,16 +246,15 @@ def _joined_post_step(parts: Named) -> Callable[..., GanState]:
 
 def _joined_metrics(parts: Named) -> Callable[[GanState], dict[str, jax.Array]]:
     def metrics(state: GanState) -> dict[str, jax.Array]:
-        own = lambda name: state.replace(constants=state.constants[name])
-        return {key: value for name, e in parts for key, value in e.metrics(own(name)).items()}
+        return {key: value for name, e in parts for key, value in e.metrics(_scoped_state(name, state)).items()}
 
     return metrics
 
 
 def _union(parts: Sequence[tuple[str, Extras]]) -> Extras:
     extras: Extras = {}
-    for name, own in parts:
-        if shared := extras.keys() & own.keys():
+    for name, values in parts:
+        if shared := extras.keys() & values.keys():
             raise ConfigError(f"{name} and another method of the chain both keep a running value {min(shared)}")
-        extras |= own
+        extras |= values
     return extras

@@ -1,7 +1,7 @@
-"""What a run does where its user did not say: networks, channels, size, method, features and length, from data and source.
+"""Choices for options that the user left out: networks, channels, size, method, features and length, from data and source.
 
-A pure function of what is known before anything is loaded. What the user gave always wins; every choice is a line, and so
-is everything that a choice loses.
+A pure function of what is known before anything is loaded. The user's options always win. Every choice is a line of text,
+and so is everything that a choice loses.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from gan_jax.config import (
 )
 from gan_jax.data import Survey
 
-FEW = 1000  # images up to which a transfer is one of few shots: augmentation, a short run, D's first block kept
-SHORT_KIMG, LONG_KIMG, FAST_KIMG = 10.0, 30.0, 100.0  # length: of few shots, of more images, on an accelerator
-LEAST, MOST = 32, 64  # px: a smaller source grows so far; networks from fresh weights are at most so large
-PHOTOGRAPHS = ("mobilenetv2", "efficientnet-lite0")  # feature networks that know photographs, the quicker one first
-EVALUATIONS = 4  # over a run
-FEW_FAKES = 500  # generated images where a Frechet distance cannot be measured anyway
+FEW = 1000  # images below which a transfer is few-shot: augmentation, a short run, D's first block frozen
+SHORT_KIMG, LONG_KIMG, FAST_KIMG = 10.0, 30.0, 100.0  # length: few-shot, with more images, on an accelerator
+LEAST, MOST = 32, 64  # px: a smaller source grows to the first; networks from fresh weights have at most the second
+PHOTOGRAPHS = ("mobilenetv2", "efficientnet-lite0")  # feature networks trained on photographs, the faster first
+EVALUATIONS = 4  # in a run
+FEW_FAKES = 500  # generated images where there are too few for a Frechet distance
 AUGMENT: tuple[Any, ...] = ("color", "translation", "cutout")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A source, as far as its manifest tells.
+    """A source, as its manifest describes it.
 
     Attributes:
       name: as `transfer.source` takes it.
-      net: its networks.
-      has: the roots that it holds, such as `{"g_ema", "d"}`.
-      why: how it was chosen; empty where the user named it.
+      net: configuration of its networks.
+      has: the networks that it holds, such as `{"g_ema", "d"}`.
+      why: reason for the choice; empty where the user named it.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Pretrained:
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """A whole configuration, and a line for everything that was chosen."""
+    """A complete configuration, and a line for every choice."""
 
     config: Config
     lines: tuple[str, ...]
@@ -76,13 +76,13 @@ class Choices:
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What a run can use.
+    """The machine that a run can use.
 
     Attributes:
       features: feature networks in the cache.
       accelerator: whether there is one.
       cores: of the CPU.
-      gflops: what a core does in a second.
+      gflops: billions of operations of a core in a second.
     """
 
     features: tuple[str, ...] = ()
@@ -92,21 +92,21 @@ class Machine:
 
 
 def choose(
-    config: Config, given: Collection[str], survey: Survey, source: Pretrained | None, machine: Machine | None = None
+    config: Config, options: Collection[str], survey: Survey, source: Pretrained | None, machine: Machine | None = None
 ) -> Choices:
-    """Fills in what the user did not give.
+    """Chooses the options that the user did not give.
 
     Args:
-      config: of which the options in `given` are the user's, and the others are to be chosen.
-      given: dotted names of options, such as `net.resolution`; `net` and `method` for the kinds.
+      config: of the run; the options in `options` are the user's, the others are chosen.
+      options: dotted names of the user's options, such as `net.resolution`; `net` and `method` for the kinds.
       survey: of the data.
-      source: what to start from, which `config.transfer.source` names; None = fresh weights.
-      machine: what can be used.
+      source: of the transfer, named by `config.transfer.source`; None = fresh weights.
+      machine: that the run is for.
 
     Raises:
-      ConfigError: what was asked for does not fit the data.
+      ConfigError: an option does not fit the data.
     """
-    chooser = _Chooser(config, frozenset(given), survey, source, machine or Machine())
+    chooser = _Chooser(config, frozenset(options), survey, source, machine or Machine())
     chooser.data()
     chooser.source()
     chooser.channels()
@@ -119,33 +119,33 @@ def choose(
     return Choices(chooser.config, tuple(chooser.lines))
 
 
-def choose_colour(config: Config, given: Collection[str], survey: Survey) -> Choices:
-    """A configuration of one's own, of which only this is changed: images in colour are not trained on in grey unasked."""
-    chooser = _Chooser(config, frozenset(given), survey, None, Machine())
+def choose_colour(config: Config, options: Collection[str], survey: Survey) -> Choices:
+    """Changes one thing in a user's own configuration: colour images are not trained on in grey unless an option says so."""
+    chooser = _Chooser(config, frozenset(options), survey, None, Machine())
     if survey.channels > config.net.channels and chooser.free("net.channels") and chooser.free("data.channels"):
         chooser.channels()
     return Choices(chooser.config, tuple(chooser.lines))
 
 
 class _Chooser:
-    """The configuration as it grows, and the lines."""
+    """The configuration as it is completed, and the lines."""
 
     def __init__(
-        self, config: Config, given: frozenset[str], survey: Survey, source: Pretrained | None, machine: Machine
+        self, config: Config, options: frozenset[str], survey: Survey, source: Pretrained | None, machine: Machine
     ):
-        self.config, self.given, self.survey, self.pretrained, self.machine = config, given, survey, source, machine
+        self.config, self.options, self.survey, self.pretrained, self.machine = config, options, survey, source, machine
         self.lines: list[str] = []
 
     def say(self, what: str, text: str) -> None:
         self.lines.append(f"{what}: {text}")
 
     def free(self, name: str) -> bool:
-        """Whether the user left an option, dotted, to us; `net.*` where one is none of its networks is not free."""
+        """Whether the user left a dotted option open; an option that the networks do not have is not free."""
         part, _, field = name.partition(".")
-        return name not in self.given and has_field(getattr(self.config, part), field)
+        return name not in self.options and has_field(getattr(self.config, part), field)
 
     def set(self, **parts: Mapping[str, Any]) -> None:
-        """Sets what is free of `net={"channels": 3}`."""
+        """Sets those of the options, `net={"channels": 3}`, that are free."""
         for part, values in parts.items():
             old: Any = getattr(self.config, part)
             new = {name: value for name, value in values.items() if self.free(f"{part}.{name}")}
@@ -164,9 +164,9 @@ class _Chooser:
         survey, left_out = self.survey, self.survey.left_out
         out = ""
         if left_out:
-            shown = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
+            examples = ", ".join(f"{name} ({why})" for name, why in left_out[:3])
             more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-            out = f"; {len(left_out)} left out, since they cannot be read: {shown}{more}"
+            out = f"; {len(left_out)} left out, since they cannot be read: {examples}{more}"
         headers = (
             ""
             if survey.whole
@@ -178,7 +178,7 @@ class _Chooser:
         source = self.pretrained
         if source is None:
             self.say("source", "none, the networks begin from fresh weights")
-            self.say("network", f"{family_title(self.net)}{' as asked' if 'net' in self.given else ''}")
+            self.say("network", f"{family_title(self.net)}{' as asked' if 'net' in self.options else ''}")
             return
         self.say("source", f"{source}{f': {source.why}' if source.why else ''}")
         same = type(self.net) is type(source.net)
@@ -190,58 +190,66 @@ class _Chooser:
     def channels(self) -> None:
         survey = self.survey
         colour = {1: "in grey", 3: "in colour"}[survey.channels]
-        asked = self.config.data.channels
-        if asked is not None and self.free("net.channels"):
-            self.set(net={"channels": asked})
-        if not self.free("net.channels") or asked is not None:
-            wanted = self.net.channels
-            lost = "; their colours are lost" if survey.channels > wanted else ""
-            self.say("channels", f"{wanted} ({COLOURS.get(wanted, 'numbers')}) as asked, the images are {colour}{lost}")
+        option = self.config.data.channels
+        if option is not None and self.free("net.channels"):
+            self.set(net={"channels": option})
+        if not self.free("net.channels") or option is not None:
+            channels = self.net.channels
+            lost = "; their colours are lost" if survey.channels > channels else ""
+            self.say(
+                "channels", f"{channels} ({COLOURS.get(channels, 'numbers')}) as asked, the images are {colour}{lost}"
+            )
         else:
-            own = 0 if self.pretrained is None else self.pretrained.net.channels
-            wanted = max(survey.channels, own)
-            if wanted == 4 and not survey.alpha:
-                wanted = 3
-            self.set(net={"channels": wanted})
-            flat = "; their transparency is laid on white" if survey.alpha and wanted < 4 else ""
-            if not own:
+            of_source = 0 if self.pretrained is None else self.pretrained.net.channels
+            channels = max(survey.channels, of_source)
+            if channels == 4 and not survey.alpha:
+                channels = 3
+            self.set(net={"channels": channels})
+            flat = "; their transparency is laid on white" if survey.alpha and channels < 4 else ""
+            if not of_source:
                 how = f"the images are {colour}"
-            elif wanted == own and own > 1 and survey.channels == 1:
+            elif channels == of_source and of_source > 1 and survey.channels == 1:
                 how = (
                     "as the source's; the images are in grey, alike in all channels, and G learns to make such ones "
                     "(--net.channels 1 makes the source grey)"
                 )
-            elif wanted == own:
+            elif channels == of_source:
                 how = f"as the source's, the images are {colour}"
             else:
-                how = f"the source is {COLOURS[own]} and grows, the images are {colour}"
-            self.say("channels", f"{wanted} ({COLOURS[wanted]}), {how}{flat}")
+                how = f"the source is {COLOURS[of_source]} and grows, the images are {colour}"
+            self.say("channels", f"{channels} ({COLOURS[channels]}), {how}{flat}")
 
     def size(self) -> None:
         survey, sides = self.survey, [min(size) for size in self.survey.sizes]
         if self.free("net.resolution"):
             self.set(net={"resolution": self._resolution()})
         size = self.net.resolution
-        own = None if self.pretrained is None else self.pretrained.net.resolution
-        how = "as asked" if "net.resolution" in self.given else "as the source's" if size == own else "of the networks"
-        if own is not None and size != own and "net.resolution" not in self.given:
-            how = f"the source's {own} px grow, the images allow it"
-        told = f"{min(sides)} px" if min(sides) == max(sides) else f"{min(sides)} to {max(sides)} px"
-        changed = [] if min(sides) == max(sides) == size else [f"shorter sides are {told}"]
+        of_source = None if self.pretrained is None else self.pretrained.net.resolution
+        how = (
+            "as asked"
+            if "net.resolution" in self.options
+            else "as the source's"
+            if size == of_source
+            else "of the networks"
+        )
+        if of_source is not None and size != of_source and "net.resolution" not in self.options:
+            how = f"the source's {of_source} px grow, the images allow it"
+        span = f"{min(sides)} px" if min(sides) == max(sides) else f"{min(sides)} to {max(sides)} px"
+        changed = [] if min(sides) == max(sides) == size else [f"shorter sides are {span}"]
         changed += [text for text, some in (("larger ones are reduced", max(sides) > size),
                                             ("smaller ones are enlarged", min(sides) < size)) if some]  # fmt: skip
-        if others := sum(n for (width, height), n in survey.sizes.items() if width != height):
+        if oblong := sum(n for (width, height), n in survey.sizes.items() if width != height):
             fits = {"crop": "cut to their centre", "pad": "padded", "stretch": "stretched"}
             fit = self.config.data.fit
             offer = " (--data.fit pad or stretch keeps all of them)" if fit == "crop" else ""
-            changed.append(f"{others:,} of {survey.count:,} are not square and {fits[fit]}{offer}")
+            changed.append(f"{oblong:,} of {survey.count:,} are not square and {fits[fit]}{offer}")
         more = ""
         if self.net.doubles and max(sides) >= 2 * size and self.free("net.resolution"):
             more = f"; twice as large: --net.resolution {2 * size}"
         self.say("size", f"{size} px, {how}{'; ' if changed else ''}{', '.join(changed)}{more}")
 
     def _resolution(self) -> int:
-        """The source's; of a small one so many times twice as the images are worth it; from nothing what they are worth."""
+        """The source's resolution, doubled while the images allow it where it is small; without a source, the images'."""
         worth = max(self.survey.resolution, 1)
         if self.pretrained is None:
             if isinstance(self.net, MLPConfig):
@@ -254,20 +262,20 @@ class _Chooser:
 
     def classes(self) -> None:
         classes, net = self.survey.classes, self.net
-        asked = net.num_classes
-        if asked and not classes and "net.num_classes" in self.given:
+        count = net.num_classes
+        if count and not classes and "net.num_classes" in self.options:
             raise ConfigError(
-                f"net.num_classes is {asked}, but {self.survey.name} has no labels; leave it out, or put the images into one "
+                f"net.num_classes is {count}, but {self.survey.name} has no labels; leave it out, or put the images into one "
                 "folder for each class"
             )
-        if "net.num_classes" in self.given:
-            self.say("classes", f"{asked} as asked")
+        if "net.num_classes" in self.options:
+            self.say("classes", f"{count} as asked")
             return
-        own = 0 if self.pretrained is None else self.pretrained.net.num_classes
-        if not own:
+        of_source = 0 if self.pretrained is None else self.pretrained.net.num_classes
+        if not of_source:
             if len(classes) > 1:
                 offer = f"; --net.num-classes {len(classes)} uses them" if has_field(net, "num_classes") else ""
-                named = {"transfer.source", "transfer.donors", "donors"} & self.given
+                named = {"transfer.source", "transfer.donors", "donors"} & self.options
                 if not offer and self.pretrained is not None and not named:
                     offer = f"; --net.num-classes {len(classes)} takes a source whose networks can have classes"
                 self.say("classes", f"none, so the labels of {len(classes)} classes are not used{offer}")
@@ -275,18 +283,19 @@ class _Chooser:
         if not classes:
             self.set(net={"num_classes": 0})
             self.say(
-                "classes", f"none, since the images have no labels: the mean of the source's {own} classes is taken"
+                "classes",
+                f"none, since the images have no labels: the mean of the source's {of_source} classes is taken",
             )
             return
         self.set(net={"num_classes": len(classes)})
-        if len(classes) != own and "transfer.classes" not in self.given:
+        if len(classes) != of_source and "transfer.classes" not in self.options:
             self.set(transfer={"classes": (-1,) * len(classes)})
             self.say(
                 "classes",
-                f"{len(classes)} of the images, each begins as the mean of the source's {own}; --transfer.classes names one "
-                "of the source's for each",
+                f"{len(classes)} of the images, each begins as the mean of the source's {of_source}; --transfer.classes names "
+                "one of the source's for each",
             )
-        elif "transfer.classes" in self.given:
+        elif "transfer.classes" in self.options:
             self.say("classes", f"{len(classes)} of the images, on those of the source as asked")
         else:
             named = ", ".join(f"{i} {name}" for i, (_, name, _) in enumerate(classes[:5]))
@@ -304,12 +313,12 @@ class _Chooser:
                 f"data.shots is {data.shots}, but {survey.name} has {survey.count} images; use at most so many, or leave it "
                 "out for all of them"
             )
-        held = "" if data.reference is None else f", {data.reference:,} of them held out for evaluations"
+        held_out = "" if data.reference is None else f", {data.reference:,} of them held out for evaluations"
         if data.shots is None:
-            self.say("shots", f"all {survey.count:,} images{'' if survey.whole else ' that can be read'}{held}")
+            self.say("shots", f"all {survey.count:,} images{'' if survey.whole else ' that can be read'}{held_out}")
         else:
-            self.say("shots", f"{data.shots:,} of {survey.count:,} images{held}")
-        if self.images < FEW and not self.config.augment.ada and "augment.policy" not in self.given:
+            self.say("shots", f"{data.shots:,} of {survey.count:,} images{held_out}")
+        if self.images < FEW and not self.config.augment.ada and "augment.policy" not in self.options:
             self.set(augment={"policy": AUGMENT})
             self.say("augmentation", f"{', '.join(AUGMENT)} of what D sees, since there are few images")
 
@@ -326,9 +335,9 @@ class _Chooser:
         recipe = RECIPES.get(type(self.net))
         if recipe is not None:
             loss, optim = recipe
-            if not any(name.startswith("loss.") for name in self.given):
+            if not any(name.startswith("loss.") for name in self.options):
                 self.config = dataclasses.replace(self.config, loss=loss)
-            if not any(name.startswith("optim.") for name in self.given):
+            if not any(name.startswith("optim.") for name in self.options):
                 self.config = dataclasses.replace(self.config, optim=optim)
         loss, optim = self.config.loss, self.config.optim
         self.say(
@@ -338,7 +347,7 @@ class _Chooser:
         )
 
     def groups(self) -> None:
-        """A batch of whole groups where D compares the images of groups; groups that divide it where the batch was typed."""
+        """Makes the batch a multiple of the groups that D compares; where the user gave the batch, makes the groups divide it."""
         group, batch = getattr(self.net, "mbstd_group", 0), self.config.train.batch
         if group < 1 or batch < 1 or batch % group == 0:
             return
@@ -354,7 +363,7 @@ class _Chooser:
             )
 
     def _time(self, kimg: float) -> str:
-        """`, about 7 min on 2 CPU cores`, by a count of a step's operations; nothing on an accelerator."""
+        """`, about 7 min on 2 CPU cores`, estimated from the operations of a step; empty on an accelerator."""
         if self.machine.accelerator:
             return ""
         seconds = kimg * 1000 * step_gflop(self.net) / (self.machine.gflops * self.machine.cores)
@@ -374,18 +383,18 @@ class _Chooser:
             net.resolution,
             net.channels,
         )
-        if "method" not in self.given and type(transfer) is FinetuneConfig:
+        if "method" not in self.options and type(transfer) is FinetuneConfig:
             few = alone is None and not grown and self.images < FEW and not isinstance(self.net, MLPConfig)
             few = few and can_freeze(self.net)  # D of 8 px has one block
             kind: type[Any] = FreezeDConfig if few else FinetuneConfig
             fields = {f.name for f in dataclasses.fields(kind)}
-            kept = {f.name: getattr(transfer, f.name) for f in dataclasses.fields(transfer) if f.name in fields}
-            self.config = dataclasses.replace(self.config, transfer=kind(**kept))
+            common = {f.name: getattr(transfer, f.name) for f in dataclasses.fields(transfer) if f.name in fields}
+            self.config = dataclasses.replace(self.config, transfer=kind(**common))
             why = "what D learned of pixels is kept, since there are few images" if few else "all leaves are trained"
             self.say("method", f"{'freeze_d' if few else 'finetune'}: {why}")
         else:
             name = kind_of(transfer)
-            self.say("method", f"{name}{' as asked' if 'method' in self.given else ''}")
+            self.say("method", f"{name}{' as asked' if 'method' in self.options else ''}")
         if alone is not None and self.free("transfer.networks"):
             self.set(transfer={"networks": alone})
             if alone == "g" and self.config.transfer.adversarial:
@@ -404,7 +413,7 @@ class _Chooser:
         if self.free("evaluate.features") and colour and here:
             self.set(evaluate={"features": here[0]})
         name = self.config.evaluate.features
-        if "evaluate.features" in self.given:
+        if "evaluate.features" in self.options:
             self.say("features", f"{name} as asked" if name else "none, so nothing is evaluated")
         elif name in PHOTOGRAPHS:
             self.say("features", f"{name}, which knows photographs and is in the cache")
@@ -428,16 +437,16 @@ def time_text(seconds: float) -> str:
 
 
 def can_freeze(net: NetConfig) -> bool:
-    """Whether D has a block that trains where its first layer and one block behind it stay frozen."""
+    """Whether D still has a block to train with its first layer and the next block frozen."""
     from gan_jax.nets import build
 
     return len(build(net).d_blocks) > 2
 
 
 def step_gflop(net: NetConfig) -> float:
-    """Billions of operations for an image of a step of D and G, counted from kernels and the sizes that they are named by.
+    """Estimates the billions of operations that a step of D and G takes for an image, from the shapes of kernels.
 
-    A guess within a factor of two, of shapes alone: nothing is traced.
+    The estimate is right within a factor of two. Nothing is traced: sizes of maps come from the names of blocks.
     """
     from gan_jax.nets import build
     from gan_jax.trees import flatten
@@ -468,7 +477,7 @@ def _size(shape: tuple[int, ...]) -> int:
 
 COLOURS = {1: "grey", 3: "colour", 4: "colour with transparency"}
 DIMENSIONS = {"fashion-v1": 64, "mobilenetv2": 1280, "efficientnet-lite0": 1280}  # features of an image
-RECIPES: dict[type, tuple[LossConfig, OptimConfig]] = {  # the game of a family where no file says another
+RECIPES: dict[type, tuple[LossConfig, OptimConfig]] = {  # loss and optimiser of a family where no file gives others
     DCGANConfig: (
         LossConfig("non_saturating", r1_gamma=1.0, penalty_interval=16),
         OptimConfig(lr=2e-4, b1=0.5, b2=0.999),

@@ -1,11 +1,11 @@
-"""Whose a run folder is: the configuration in its `config.json`, what may be changed of it, and how that is kept.
+"""The claim of a run on its folder: the configuration in `config.json`, which changes are allowed, and how they are kept.
 
     {"config", "method", "versions", "device": {"kind", "platform", "count", "used"},
      "paths": {absolute path: the same seen from the folder}, "against": path,
      "changed": [{"date", "images", "changes": ["train.kimg: 100.0 -> 200.0"]}],
      "forked_from": {"folder", "images", "digest", "method", "date", "forked_from"}}
 
-What is not said of a run is left out.
+Fields without a value are left out.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from gan_jax.transfer.resume import changes, check_changes
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A configuration that may have a folder.
+    """A configuration with the right to a folder.
 
     Attributes:
-      config: of the run, with absolute paths that lead somewhere if any does.
-      method: whose method, `table` or a function's name.
+      config: of the run, with absolute paths, which exist where the files do.
+      method: where its method comes from: `table`, or a function's name.
       against: folder of the run that evaluations are compared with.
-      record: what `config.json` says already; None = the folder is free.
-      changed: `field: old -> new` of what the run goes on with otherwise.
+      record: the contents of `config.json`; None = the folder is free.
+      changed: `field: old -> new` for each value that changes when the run goes on.
       origin: of a fork.
-      notes: what to tell whoever watches.
+      notes: log messages.
     """
 
     config: Config
@@ -55,11 +55,11 @@ class Claim:
     notes: tuple[str, ...] = ()
 
     def write(self, folder: Path, images: int, used: int) -> None:
-        """Claims the folder, or keeps in it what is changed.
+        """Claims the folder, or records the changes in it.
 
         Args:
           folder: of the run.
-          images: that were shown so far.
+          images: images shown so far.
           used: devices that the run trains on.
         """
         if self.record is not None and not self.changed:
@@ -76,14 +76,14 @@ class Claim:
                 "used": used,
             }
             body |= {"versions": versions(), "device": first}
-            more["forked_from"] = None if self.origin is None else self.origin.said()
+            more["forked_from"] = None if self.origin is None else self.origin.to_record()
         else:
             change = {"date": _now(), "images": images, "changes": list(self.changed)}
             body = self.record | body | {"changed": [*self.record.get("changed", []), change]}
         write_json(folder / CONFIG, body | {name: value for name, value in more.items() if value})
 
 
-def look(
+def make_claim(
     config: Config,
     folder: Path,
     method: str = "table",
@@ -91,15 +91,15 @@ def look(
     fork: Path | None = None,
     at: int | None = None,
 ) -> Claim:
-    """Whether a configuration may have a folder; nothing is written.
+    """Makes the claim of a configuration on a folder after checks; nothing is written.
 
     Args:
       config: of the run.
       folder: of the run.
-      method: whose method it has.
-      against: folder of a run to compare evaluations with; None = as the run had it.
-      fork: folder of the run to start from; None = as this run says.
-      at: of that run the checkpoint of so many images; None = the newest.
+      method: where its method comes from.
+      against: folder of a run to compare evaluations with; None = as before.
+      fork: folder of the run to start from; None = as recorded.
+      at: images of the checkpoint of that run; None = the newest.
 
     Raises:
       ConfigError: the folder holds a run of another configuration, or one that its `config.json` does not describe; the
@@ -116,24 +116,24 @@ def look(
     if fork is not None and (origin is None or origin.folder != Path(os.path.abspath(fork))):
         raise ConfigError(f"{folder} holds a run already, and not a fork of {fork}; name another folder: --fork NEW")
     written = absolute(from_dict(Config, record["config"]))
-    known: dict[str, str] = paths if isinstance(paths := record.get("paths"), dict) else {}
-    given = followed(config, known, folder)[0]
-    now, notes = followed(written, known, folder)
-    found = changes(now, given, (folder / DATA).exists())
-    check_changes(folder, found, (record.get("method", "table"), method))
-    lines = [one.line for one in found] + differences(written, now)
+    relative: dict[str, str] = paths if isinstance(paths := record.get("paths"), dict) else {}
+    new = followed(config, relative, folder)[0]
+    now, notes = followed(written, relative, folder)
+    fields = changes(now, new, (folder / DATA).exists())
+    check_changes(folder, fields, (record.get("method", "table"), method))
+    lines = [change.line for change in fields] + differences(written, now)
     before = record.get("against")
     if isinstance(before, str):
-        before = follow(before, known, folder)
+        before = follow(before, relative, folder)
     if chosen is not None and chosen != before:
         lines.append(f"against: {before} -> {chosen}")
     if lines:
         notes.append("changed since the run was started: " + "; ".join(lines))
-    return Claim(given, method, chosen or before, record, tuple(lines), origin, tuple(notes))
+    return Claim(new, method, chosen or before, record, tuple(lines), origin, tuple(notes))
 
 
 def check_place(folder: Path) -> None:
-    """Whether a folder may become a run's: among images its samples would be taken for more of them.
+    """Checks that a folder holds no images: the samples of a run would look like more of them.
 
     Raises:
       ConfigError: it holds images.
@@ -144,37 +144,37 @@ def check_place(folder: Path) -> None:
         raise ConfigError(f"{folder} holds images ({some}), among which a run would write its own; name a new folder")
 
 
-INTERRUPTS = (KeyboardInterrupt, SystemExit)  # what Ctrl-C and SIGTERM raise
+INTERRUPTS = (KeyboardInterrupt, SystemExit)  # raised by Ctrl-C and SIGTERM
 Stage = Callable[[str, int, int, dict[str, Any]], None]  # (name, images, total, metrics)
 
 
 class Entry:
-    """A run's way into its folder: the lock, the claim, and the way back where the start fails.
+    """The entry of a run into its folder: the lock, the claim, and undoing both where the start fails.
 
     Attributes:
-      claim: what the folder is claimed by, the same in every process.
-      begun: whether the run trains: from then on nothing is taken back.
-      stage: the name of the stage before the run proper that was trained last, its images so far and in all.
-      kept: images of the checkpoint that holds what stages made; None = there is none.
+      claim: the claim, the same in every process.
+      begun: whether the run trains: from then on nothing is undone.
+      stage: the newest stage before the main training: its name, its images so far and in all.
+      checkpoint: images of the checkpoint with the result of the stages; None = there is none.
     """
 
     def __init__(self, claim: Claim, folder: RunFolder | None):
         self.claim, self._folder = claim, folder
         self.begun = False
         self.stage: tuple[str, int, int] | None = None
-        self.kept: int | None = None
+        self.checkpoint: int | None = None
 
     def undo(self, interrupted: bool = False) -> None:
-        """Leaves the folder as it was before this start, until the run trains.
+        """Puts the folder back as it was before this start, unless the run trains.
 
         Args:
-          interrupted: by a signal and no error, so that the same command will go on: what stages made stays.
+          interrupted: by a signal, not an error, so that the same command goes on: the result of the stages stays.
         """
-        if self._folder is not None and not self.begun and not (interrupted and self.kept is not None):
+        if self._folder is not None and not self.begun and not (interrupted and self.checkpoint is not None):
             self._folder.undo()
 
     def watching(self, stage: Stage) -> Stage:
-        """A callback for stages that notes how far they are and hands it on."""
+        """Wraps a callback of stages, and keeps their progress."""
 
         def watch(name: str, images: int, total: int, metrics: dict[str, Any]) -> None:
             self.stage = name, images, total
@@ -183,48 +183,48 @@ class Entry:
         return watch
 
 
-def enter(stack: contextlib.ExitStack, folder: Path, given: Config, ask: Callable[[], Claim]) -> Entry:
-    """Takes the folder's lock and looks whether it may be had, in the first process; what that raises ends all others.
+def enter(stack: contextlib.ExitStack, folder: Path, config: Config, ask: Callable[[], Claim]) -> Entry:
+    """Takes the folder's lock and checks the claim in the first process; an exception there ends all processes.
 
     Args:
-      stack: holds the lock, and undoes what was begun where an exception leaves it.
+      stack: holds the lock, and undoes the start where an exception leaves it.
       folder: of the run; made if absent.
-      given: what this process was started with.
-      ask: gives the claim.
+      config: this process was started with.
+      ask: makes the claim.
 
     Raises:
-      ConfigError, LockError: as `look` and `RunFolder`; ConfigError also where processes were started differently.
+      ConfigError, LockError: as `make_claim` and `RunFolder`; ConfigError also where processes were started differently.
     """
     error: Exception | None = None
-    claim, home = Claim(given), None
+    claim, home = Claim(config), None
     if is_first():
         try:
             home = RunFolder(folder)
             try:
                 stack.enter_context(RunLock(folder))
             except BaseException:
-                home.undo_folder()  # whatever else is there belongs to who holds the lock
+                home.undo_folder()  # the other files belong to the holder of the lock
                 raise
             entry = Entry(claim, home)
             stack.push(lambda kind, *_: entry.undo(kind in INTERRUPTS) if kind is not None else None)
             home.clean()
             claim = entry.claim = ask()
-        except Exception as caught:  # noqa: BLE001  raised below, when the others know
+        except Exception as caught:  # noqa: BLE001  raised below, when the other processes have it
             error = caught
-    told = gather(
-        {"error": None if error is None else str(error), "given": to_dict(given), "config": to_dict(claim.config)}
+    starts = gather(
+        {"error": None if error is None else str(error), "given": to_dict(config), "config": to_dict(claim.config)}
     )
     if error is not None:
         raise error
-    if told[0]["error"] is not None:
-        raise ConfigError(told[0]["error"])
-    for index, one in enumerate(told):
-        if changed := differences(from_dict(Config, told[0]["given"]), from_dict(Config, one["given"])):
+    if starts[0]["error"] is not None:
+        raise ConfigError(starts[0]["error"])
+    for index, start in enumerate(starts):
+        if changed := differences(from_dict(Config, starts[0]["given"]), from_dict(Config, start["given"])):
             raise ConfigError(
                 f"processes 0 and {index} were started differently:\n" + "\n".join(f"  {x}" for x in changed)
             )
     if not is_first():
-        entry = Entry(dataclasses.replace(ask(), config=from_dict(Config, told[0]["config"])), None)
+        entry = Entry(dataclasses.replace(ask(), config=from_dict(Config, starts[0]["config"])), None)
     return entry
 
 

@@ -1,4 +1,4 @@
-"""How far a generator's samples are from a run's few training images: what sources are chosen by before training."""
+"""The distance of a generator's samples from a run's few training images, by which sources are chosen before training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_distance(context: PrepareContext, pair: Pair, samples: int) -> Callable
     """Makes `G's variables -> unbiased MMD^2` (KID's kernel) of its samples and the training images, on the run's features.
 
     Raises:
-      ConfigError: training images that are not in memory; a run that measures nothing.
+      ConfigError: the training images are not in memory, or the run measures nothing.
     """
     if context.feed.resident is None:
         raise ConfigError("a source is chosen by images in memory; use data.pipeline device")
@@ -28,7 +28,7 @@ def make_distance(context: PrepareContext, pair: Pair, samples: int) -> Callable
     real = extract(net, context.feed.resident["image"]).values
 
     def distance(g: Variables) -> float:
-        made = sampler(g, root_key(context.config.evaluate.seed), samples)
-        return mmd2(real, extract(net, made).values)
+        images = sampler(g, root_key(context.config.evaluate.seed), samples)
+        return mmd2(real, extract(net, images).values)
 
     return distance

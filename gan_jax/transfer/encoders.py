@@ -1,6 +1,6 @@
-"""Encoders that put images and words into one space, as CLIP does, for methods that are told a target in words.
+"""Encoders of images and text into one space, as CLIP, for methods whose target is a text.
 
-None comes with this package. One is given in Python, by name, before a run:
+This package has none. Register one by name before a run:
 
     from gan_jax.transfer.encoders import ENCODERS, Encoder
     ENCODERS["my-clip"] = lambda: Encoder(params, images=apply_to_images, text=apply_to_text)
@@ -23,12 +23,12 @@ from gan_jax.trees import Tree, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """Images and words in one space.
+    """An encoder of images and text into one space.
 
     Attributes:
-      params: whatever `images` reads; a run keeps it, as a resumed run reads nothing else.
+      params: parameters of `images`; a run keeps them in its state.
       images: `(params, [N, H, W, 3] float in [-1, 1]) -> [N, D]`, of any size of image, with gradients.
-      text: `words -> [D]`.
+      text: `text -> [D]`.
     """
 
     params: Tree
@@ -40,13 +40,13 @@ def load_encoder(name: str) -> Encoder:
     """The encoder that `transfer.clip` names.
 
     Raises:
-      ConfigError: there is none of this name, with how to give one.
+      ConfigError: there is none of this name; says how to register one.
     """
     if name in ENCODERS:
         return ENCODERS[name]()
     how = 'give one in Python: gan_jax.transfer.encoders.ENCODERS["NAME"] = lambda: Encoder(params, images, text)'
     if not name:
-        raise ConfigError(f"transfer.clip is empty, but this method wants an encoder of images and words; {how}")
+        raise ConfigError(f"transfer.clip is empty, but this method needs an encoder of images and text; {how}")
     if Path(name).exists():
         raise ConfigError(
             f"transfer.clip is {name}, but CLIP's networks are not part of this version, so that its files cannot be read; "

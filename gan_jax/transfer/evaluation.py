@@ -1,4 +1,4 @@
-"""Measuring a generator against a reference, under one protocol."""
+"""Evaluation of a generator against a reference, under one protocol."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.models import load
 
-STATS_KEY, SAMPLE_KEY = 0, 1  # what the evaluation's key is folded with
+STATS_KEY, SAMPLE_KEY = 0, 1  # numbers that the evaluation's key is folded with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Evaluator:
     """A reference, a feature network and a protocol, ready for any number of generators of one pair.
 
     Attributes:
-      net, protocol, reference: the network, how it measures, and the features of the reference.
-      config, pair: how evaluations are made, and of which networks.
-      sampler, restate: draw images, and estimate batch statistics anew.
-      unmeasured: what so few images do not allow, as metric -> reason.
+      net, protocol, reference: feature network, protocol, and features of the reference.
+      config, pair: configuration of evaluations, and the networks.
+      sampler, restate: draw images, and recalibrate batch statistics.
+      unmeasured: metric -> reason, of metrics that so few images do not allow.
     """
 
     net: FeatureNet
@@ -57,33 +57,33 @@ class Evaluator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that say which metrics are left out, and why."""
+        """Log messages about the metrics that are left out, with reasons."""
         return tuple(dict.fromkeys(self.unmeasured.values()))
 
     @property
     def sample_key(self) -> jax.Array:
-        """The key of the latents that are measured."""
+        """PRNG key of the evaluated latents."""
         return jax.random.fold_in(root_key(self.config.seed), SAMPLE_KEY)
 
     def sample(self, g_vars: Variables) -> np.ndarray:
-        """The images that are measured: uint8 `[n_fake, H, W, C]`."""
+        """Draws the evaluated images: uint8 `[n_fake, H, W, C]`."""
         return self.sampler(self.standing(g_vars), self.sample_key, self.config.n_fake)
 
     def standing(self, g_vars: Variables) -> Variables:
-        """The generator with batch statistics of its weights as they are."""
+        """The generator's variables with recalibrated batch statistics."""
         key = jax.random.fold_in(root_key(self.config.seed), STATS_KEY)
         return self.restate(g_vars, key, self.config.stats_batches)
 
     def measure(self, g_vars: Variables) -> dict[str, float]:
-        """All metrics of the protocol."""
+        """Computes all metrics of the protocol for a generator."""
         return self.measure_images(self.sample(g_vars))
 
     def measure_images(self, images: np.ndarray) -> Measured:
-        """All metrics of the protocol, of images that `sample` gave."""
+        """Computes all metrics of the protocol for images of `sample`."""
         return self.numbers(extract(self.net, images))
 
     def numbers(self, fake: Features) -> Measured:
-        """All metrics of the protocol that so many images allow, of features of generated images."""
+        """Computes all metrics of the protocol that the number of images allows, from features of generated images."""
         return evaluate_features(self.reference, fake, self.protocol)
 
 
@@ -91,16 +91,16 @@ FASHION = (
     "embedded:fashion",
     "idx:",
     "tfds:fashion_mnist",
-)  # what fashion-v1 was trained on; the others know photographs
-MOST_CLUSTERS = 1000  # training images that intra-cluster LPIPS is taken around
+)  # training data of fashion-v1; other feature networks were trained on photographs
+MOST_CLUSTERS = 1000  # largest number of training images for intra-cluster LPIPS
 NEIGHBOURS, SPLITS = Protocol.prdc_k, Protocol.is_splits  # fewer where there are not so many images
-STATS_BATCH = 128  # latents in each batch that statistics are re-estimated on
+STATS_BATCH = 128  # latents in a batch for recalibrated statistics
 
 
 def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluator | None:
-    """An evaluator against the data set's reference; None where `evaluate.features` is None.
+    """Makes an evaluator against the data set's reference; None where `evaluate.features` is None.
 
-    What cannot be measured with so few images is left out, and said in the evaluator's `notes`.
+    Metrics that so few images do not allow are left out; the evaluator's `notes` name them.
     """
     if config.features is None:
         return None
@@ -112,7 +112,7 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
         net, channels=pair.config.channels, n_real=n, n_fake=config.n_fake, reference_hash=dataset.reference_hash,
         seed=config.seed, stats_latents=stats * STATS_BATCH,
         far=net.name == "fashion-v1" and not dataset.reference.name.startswith(FASHION),
-        seen=not dataset.held_out and (dataset.shots or n <= net.dim),  # others had their ids before there was this field
+        seen=not dataset.held_out and (dataset.shots or n <= net.dim),  # other protocols had their ids before this field existed
         **({"prdc_k": few - 1} if 1 < few <= NEIGHBOURS else {}),
         **({"is_splits": config.n_fake} if config.n_fake < SPLITS else {}),
     )  # fmt: skip
@@ -126,13 +126,13 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
 def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
     """Measures a run, a weights folder or an embedded pair against data; the protocol id stands with the numbers.
 
-    What was left out of the data or of the metrics, and what makes numbers say little (one image only, copies), is
-    under "note", where there is anything.
+    "note", where present, names images and metrics that were left out, and reasons why numbers mean little (one image
+    only, copies).
 
     Args:
-      path: what to measure; of a run and of weights the moving average.
+      path: the model; of a run and of weights, the moving average is measured.
       data: training images and reference.
-      evaluate: how.
+      evaluate: configuration of the evaluation.
       lpips: "vgg16" or "alexnet": also intra-cluster LPIPS around the training images, under its own protocol.
     """
     model = load(path)
@@ -159,7 +159,7 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
 
 
 def lpips_protocol(protocol: Protocol, net: Perceptual, train: np.ndarray, train_hash: str) -> Protocol:
-    """The protocol of intra-cluster LPIPS around training images, of images generated as `protocol` says."""
+    """The protocol of intra-cluster LPIPS around training images, for images generated as in `protocol`."""
     return dataclasses.replace(
         protocol, extractor=net.name, weights_hash=net.weights_hash, resolution=None, resize="none",
         colour="grey-repeated" if train.shape[-1] == 1 else "rgb", n_real=len(train), reference_hash=train_hash,
@@ -168,7 +168,7 @@ def lpips_protocol(protocol: Protocol, net: Perceptual, train: np.ndarray, train
 
 
 def _clusters(lpips: str, dataset: Dataset) -> tuple[Perceptual, np.ndarray]:
-    """The network and the training images around which clusters are made."""
+    """The LPIPS network and the training images, which are the centres of clusters."""
     train = dataset.train
     if not isinstance(train, Images) or len(train) > MOST_CLUSTERS:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""Filters of a network, in the groups whose importance is compared: a filter is what makes one output channel.
+"""Filters of a network, in groups whose importance is compared. A filter computes one output channel.
 
-Kernels lead with what they read and end with their filters, `[.., in, out]`, in every family.
+Kernels have the axes `[.., in, out]` in every family; the last axis is that of filters.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gan_jax.nets import Pair
 from gan_jax.train.regularisers import Network
 from gan_jax.trees import flatten, match
 
-LABELS = ("mapping/**", "embed/**", "shared/**")  # G's ways from latents and labels to styles
+LABELS = ("mapping/**", "embed/**", "shared/**")  # G's modules from latents and labels to styles
 STYLES = ("**/affine/kernel", "**/norm*/gain/kernel", "**/norm*/bias/kernel")  # dense layers that scale channels
 Groups = Mapping[str, Sequence[str]]  # name -> paths of kernels
 PerFilter = dict[str, Any]  # path of a kernel -> [out]
 
 
 def covered(patterns: Sequence[str], path: str) -> bool:
-    """Whether one of the patterns covers a path."""
+    """Whether any of the patterns covers a path."""
     return any(match(pattern, path) for pattern in patterns)
 
 
@@ -33,14 +33,14 @@ def in_head(pair: Pair, path: str) -> bool:
 
 
 def filter_groups(pair: Pair, network: Network, leave: Sequence[str] = ()) -> dict[str, list[str]]:
-    """The kernels of a plain network whose filters are compared with each other: `convolutions`, `styles` and `dense`.
+    """The kernels of a plain network, in groups whose filters are compared: `convolutions`, `styles` and `dense`.
 
-    Neither D's head nor G's mapping network is among them.
+    D's head and G's mapping network are left out.
 
     Args:
       pair: of the network.
-      network: which of the two.
-      leave: patterns of further kernels to leave out.
+      network: `g` or `d`.
+      leave: patterns of further kernels that are left out.
     """
     out = [*(f"{name}/**" for name in pair.d_head), *leave] if network == "d" else [*LABELS, *leave]
     params = (pair.d if network == "d" else pair.g).specs()["params"]
@@ -53,37 +53,37 @@ def filter_groups(pair: Pair, network: Network, leave: Sequence[str] = ()) -> di
 
 
 def bias_of(path: str, leaves: Mapping[str, Any]) -> str | None:
-    """The bias of a dense layer, which is part of its filters; that of a convolution is not."""
+    """The path of a dense layer's bias, which is part of its filters; None for a convolution's, which is not."""
     bias = f"{path.removesuffix('kernel')}bias"
     return bias if len(leaves[path].shape) == 2 and bias in leaves else None
 
 
 def lowest(importance: PerFilter, groups: Groups, percent: float) -> PerFilter:
-    """Bool `[out]` for each kernel: which filters are among the least important `percent` of their group.
+    """Masks, bool `[out]` for each kernel, of the least important `percent` of the filters of a group.
 
-    Rounded down to whole filters, so that a small share of a small group is none; equals of the last one are too.
+    The number is rounded down, so it may be 0 in a small group; filters that tie with the last one are included.
 
     Args:
       importance: of every kernel in the groups.
-      groups: each with a quantile of its own.
+      groups: kernels by group; each group has its own quantile.
       percent: 0 .. 100.
     """
-    found = {}
+    masks = {}
     for paths in groups.values():
         values = jnp.sort(jnp.concatenate([importance[path] for path in paths]))
         count = min(math.floor(len(values) * percent / 100 + 1e-9), len(values))
         limit = values[count - 1] if count else -jnp.inf
-        found |= {path: importance[path] <= limit for path in paths}
-    return found
+        masks |= {path: importance[path] <= limit for path in paths}
+    return masks
 
 
 def moment_of(path: str) -> str | None:
-    """The leaf whose moment lies at a path of Adam's state, `0/mu/b4/conv/kernel`; None for what is no moment."""
+    """The leaf whose moment is at a path of Adam's state, `0/mu/b4/conv/kernel`; None where the path is no moment's."""
     names = path.split("/")
     at = next((i for i, name in enumerate(names) if name in ("mu", "nu")), None)
     return None if at is None else "/".join(names[at + 1 :])
 
 
 def choose(mask: Any, yes: jax.Array, no: jax.Array) -> jax.Array:
-    """One array where `mask [out]` says so along the last axis, the other elsewhere."""
+    """Takes `yes` where `mask [out]` is true along the last axis, and `no` elsewhere."""
     return jnp.where(mask.reshape((1,) * (yes.ndim - 1) + (-1,)), yes, no)

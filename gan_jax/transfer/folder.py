@@ -1,4 +1,4 @@
-"""A run folder: made, claimed by a configuration, and left as it was where a start fails."""
+"""Run folders: created, claimed by a configuration, and put back as they were where a start fails."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ CONFIG, NOTES, DATA = "config.json", "notes.jsonl", "data.json"
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
 PLAN, HISTORY, PREPARED = "plan.json", "history.json", "prepared.json"
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
-FILES = (CONFIG, NOTES, DATA, METRICS, EVALUATIONS, PLAN, HISTORY, PREPARED, lock.FILE)  # what a start may write
+FILES = (CONFIG, NOTES, DATA, METRICS, EVALUATIONS, PLAN, HISTORY, PREPARED, lock.FILE)  # files that a start may write
 
 
 class RunFolder:
-    """The folder of a run, and what of it was there before this start.
+    """The folder of a run, and a list of the files that were there before this start.
 
     Args:
-      path: of the folder; made if absent.
+      path: of the folder; created if absent.
 
     Raises:
-      ConfigError: it cannot be made, or nothing can be written there; with the reason.
+      ConfigError: the folder cannot be created or written to; with the reason.
     """
 
     def __init__(self, path: Path):
@@ -50,7 +50,7 @@ class RunFolder:
         self._before = {entry.name for entry in path.iterdir()}
 
     def undo(self) -> None:
-        """Removes what a start that failed has written; what was there before stays as it is."""
+        """Removes the files that a failed start has written; older files stay."""
         for name in FILES:
             if name not in self._before:
                 (self.path / name).unlink(missing_ok=True)
@@ -59,13 +59,13 @@ class RunFolder:
         self.undo_folder()
 
     def undo_folder(self) -> None:
-        """Removes the folder, and those that it was made in, where this start made them and nothing is in them."""
+        """Removes the folder and its parents where this start created them and they are empty."""
         for folder in self._made:
-            with contextlib.suppress(OSError):  # not empty, or never made
+            with contextlib.suppress(OSError):  # not empty, or never created
                 folder.rmdir()
 
     def clean(self) -> None:
-        """Removes halves of files that a killed process left; only for the holder of the run's lock."""
+        """Removes partly written files of a killed process; only for the holder of the run's lock."""
         for folder in (self.path, self.path / WEIGHTS, self.path / SAMPLES):
             remove_parts(folder)
         for folder in self.path.glob(f"{CHECKPOINTS}/*/manifest"):
@@ -74,7 +74,7 @@ class RunFolder:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What `config.json` of a run holds; None where there is none.
+    """Reads `config.json` of a run; None where there is none.
 
     Raises:
       ConfigError: it is damaged.
@@ -96,12 +96,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def read_json(path: Path, remedy: str, kind: type = dict) -> Any:
-    """What a JSON file of a run holds.
+    """Reads a JSON file of a run.
 
     Args:
       path: of the file.
-      remedy: what to do about a damaged one, with the punctuation before it.
-      kind: dict or list, the outermost value.
+      remedy: the end of the message about a damaged file, with its punctuation.
+      kind: type of the outermost value, dict or list.
 
     Raises:
       ConfigError: it is damaged.
@@ -113,17 +113,17 @@ def read_json(path: Path, remedy: str, kind: type = dict) -> Any:
 
 
 def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file in one step."""
     replace(path, lambda part: part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))
 
 
 def with_class_names(manifest: dict[str, Any], run: Path) -> dict[str, Any]:
-    """The manifest with the names of classes that the run's data have."""
+    """Adds the names of the classes of the run's data to a manifest."""
     path = run / DATA
     if "class_names" in manifest or not path.is_file():
         return manifest
     try:
         names = read_document(path, ConfigError).get("class_names")
     except ConfigError:
-        return manifest  # names are a comfort: images can be drawn without
+        return manifest  # images can be drawn without names
     return manifest if names is None else manifest | {"class_names": names}

@@ -1,4 +1,4 @@
-"""A new run that starts from another run's checkpoint: its state as far as it fits, its curves and its history."""
+"""Forks: new runs that start from another run's checkpoint, with its state as far as it fits, its metrics and its history."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gan_jax.train import checkpoint_store as store
 from gan_jax.train.checkpoint import cut_rows
 from gan_jax.train.checkpoint_format import describe, place, spell
 from gan_jax.train.feed import Feed
-from gan_jax.train.state import GanState, Networks
+from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.folder import CHECKPOINTS, EVALUATIONS, HISTORY, METRICS, NOTES, PLAN, PREPARED, read_record
 from gan_jax.trees import flatten, unflatten
 
-NETWORKS = ("g", "d", "g_ema")  # parts of the state that must fit whole
-FRESH = ("key",)  # parts that are the new run's own
+NETWORKS = ("g", "d", "g_ema")  # parts of the state of which every leaf must fit
+FRESH = ("key",)  # parts that the new run makes itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Origin:
 
     Attributes:
       folder: of the other run.
-      images: that the checkpoint is named by.
-      method: whose method the other run has.
-      before: what the other run was itself forked from, as `said` puts it; None = it was not.
+      images: of the checkpoint, which are its name.
+      method: where the other run's method comes from.
+      before: the origin of the other run, as `to_record` gives it; None = it was no fork.
     """
 
     folder: Path
@@ -46,22 +46,22 @@ class Origin:
 
     @property
     def path(self) -> Path:
-        """Of the checkpoint."""
+        """Folder of the checkpoint."""
         return self.folder / CHECKPOINTS / str(self.images)
 
     @property
     def config(self) -> Config:
-        """Of the other run."""
+        """Configuration of the other run."""
         record = read_record(self.folder)
         assert record is not None
         return from_dict(Config, record["config"])
 
     def keeps(self, config: Config, method: str) -> bool:
-        """Whether the new run's transfer method is the other's, so that what it keeps of its start goes along."""
+        """Whether both runs have the same transfer method, so that its constants are taken over."""
         return method == self.method and type(self.config.transfer) is type(config.transfer)
 
-    def said(self) -> dict[str, Any]:
-        """What the new run's `config.json` says, JSON values."""
+    def to_record(self) -> dict[str, Any]:
+        """The origin as JSON values for the new run's `config.json`."""
         digest = manifest_digest(store.read_manifest(self.path))
         out = {"folder": os.path.abspath(self.folder), "images": self.images, "digest": digest, "method": self.method}
         out["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -69,7 +69,7 @@ class Origin:
 
 
 def open_origin(folder: Path, at: int | None = None) -> Origin:
-    """The newest checkpoint of a run, or that of so many images, to fork from.
+    """Finds the checkpoint of a run to fork from: the newest, or the one of `at` images.
 
     Raises:
       ConfigError: it is no run, or has no such checkpoint.
@@ -86,17 +86,17 @@ def open_origin(folder: Path, at: int | None = None) -> Origin:
 
 
 def origin_of(record: Mapping[str, Any], folder: Path) -> Origin | None:
-    """What a run's `config.json` says that it was forked from; None = it was not.
+    """Reads the origin of a fork from its `config.json`; None = the run is no fork.
 
     Raises:
-      ConfigError: what it says is damaged.
+      ConfigError: the entry is damaged.
     """
-    said = record.get("forked_from")
-    if said is None:
+    entry = record.get("forked_from")
+    if entry is None:
         return None
-    if not (isinstance(said, dict) and isinstance(said.get("folder"), str) and isinstance(said.get("images"), int)):
+    if not (isinstance(entry, dict) and isinstance(entry.get("folder"), str) and isinstance(entry.get("images"), int)):
         raise ConfigError(f"{folder / 'config.json'} is damaged: `forked_from` names no folder and images")
-    return Origin(Path(said["folder"]), said["images"], said.get("method", "table"), said.get("forked_from"))
+    return Origin(Path(entry["folder"]), entry["images"], entry.get("method", "table"), entry.get("forked_from"))
 
 
 def forked_state(
@@ -106,54 +106,58 @@ def forked_state(
     feed: Feed,
     same_method: bool,
 ) -> tuple[GanState, list[Step], list[str]]:
-    """The state that a forked run starts from.
+    """Builds the state that a forked run starts from.
 
     Args:
       origin: the checkpoint.
       begin: `variables by network -> a fresh state` of the new run.
-      specs: of these variables.
-      feed: goes on where the other run's stood, where it reads the same data in the same order.
-      same_method: whether what the transfer method keeps is taken along.
+      specs: shapes of these variables.
+      feed: source of batches; it goes on at the other run's position where it reads the same data in the same order.
+      same_method: whether the constants of the transfer method are taken over.
 
     Returns:
-      the state, the history of its leaves, and what to tell whoever watches.
+      the state, the history of its leaves, and log messages.
 
     Raises:
-      ConfigError: the networks are others.
+      ConfigError: the networks differ.
     """
     manifest = store.read_manifest(origin.path)
     entries = manifest["leaves"]
     template = flatten(jax.eval_shape(begin, specs))
     fits = {p for p, spec in template.items() if p in entries and spell(entries[p]) == spell(describe(spec))}
     part = lambda path: path.partition("/")[0]
-    others = sorted(p for p in template.keys() ^ entries.keys() | template.keys() - fits if part(p) in NETWORKS)
-    if others:
-        theirs = spell(entries[others[0]]) if others[0] in entries else "absent"
-        ours = spell(describe(template[others[0]])) if others[0] in template else "absent"
+    misfits = sorted(p for p in template.keys() ^ entries.keys() | template.keys() - fits if part(p) in NETWORKS)
+    if misfits:
+        theirs = spell(entries[misfits[0]]) if misfits[0] in entries else "absent"
+        ours = spell(describe(template[misfits[0]])) if misfits[0] in template else "absent"
         raise ConfigError(
-            f"run {origin.folder} has other networks than this configuration ({others[0]}: {theirs} -> {ours}, and "
-            f"{len(others) - 1} more leaves); a fork keeps the networks. Others start from its weights: gan-jax transfer "
+            f"run {origin.folder} has other networks than this configuration ({misfits[0]}: {theirs} -> {ours}, and "
+            f"{len(misfits) - 1} more leaves); a fork keeps the networks. Others start from its weights: gan-jax transfer "
             f"--transfer.source {typed(origin.folder)}"
         )
-    taken = sorted(p for p in fits if part(p) not in FRESH and (same_method or part(p) != "kept"))
-    arrays = store.read_leaves(origin.path, manifest, taken)
-    placed = {p: place(arrays[p], entries[p], template[p]) for p in taken}
-    under = lambda network: unflatten({p.partition("/")[2]: value for p, value in placed.items() if part(p) == network})
-    fresh = jax.jit(begin)({name: under(name) for name in specs})
+    restored = sorted(p for p in fits if part(p) not in FRESH and (same_method or part(p) != "kept"))
+    arrays = store.read_leaves(origin.path, manifest, restored)
+    placed = {p: place(arrays[p], entries[p], template[p]) for p in restored}
+
+    def variables_of(network: str) -> Variables:
+        """The restored variables of a network."""
+        return unflatten({p.partition("/")[2]: value for p, value in placed.items() if part(p) == network})
+
+    fresh = jax.jit(begin)({name: variables_of(name) for name in specs})
     state = unflatten(flatten(fresh) | placed, like=fresh)
     notes = [f"forked from {origin.folder} at {origin.images} images"]
-    if anew := sorted(p for p in template if p not in placed and part(p) not in FRESH):
-        notes.append(f"begun anew, since the run it was forked from has no such leaves: {_listed(anew)}")
+    if fresh_paths := sorted(p for p in template if p not in placed and part(p) not in FRESH):
+        notes.append(f"fresh, since the run it was forked from has no such leaves: {_listed(fresh_paths)}")
     if feed.restore is not None and len(manifest["cursors"]) == jax.process_count():
         try:
             feed.restore(manifest["cursors"][jax.process_index()])
         except DataError as error:
-            notes.append(f"the order of the data begins anew: {error}")
+            notes.append(f"the order of the data starts again: {error}")
     return state, list(manifest.get("history") or []), notes
 
 
 def copy_records(origin: Origin, folder: Path) -> None:
-    """Brings the other run's rows, up to the checkpoint, and what is known of its start into a new run's folder."""
+    """Copies the other run's metrics rows up to the checkpoint, and the records of its start, into a new run's folder."""
     for name in (METRICS, EVALUATIONS, NOTES, PLAN, PREPARED, HISTORY):
         if (origin.folder / name).exists() and not (folder / name).exists():
             shutil.copyfile(origin.folder / name, folder / name)
@@ -162,10 +166,10 @@ def copy_records(origin: Origin, folder: Path) -> None:
 
 
 def check_fork(origin: Origin, config: Config, total: int) -> None:
-    """Whether a fork would train at all.
+    """Checks that a fork has something left to train.
 
     Raises:
-      ConfigError: it would not.
+      ConfigError: it has nothing left.
     """
     if origin.images >= total:
         raise ConfigError(

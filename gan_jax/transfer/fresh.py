@@ -1,4 +1,4 @@
-"""Fresh values of a pair's variables, all of them or only those that a plan reads."""
+"""Fresh values of a pair's variables: all, or only those that a plan reads."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from gan_jax.seeds import root_key
 from gan_jax.train.state import Variables
 from gan_jax.trees import flatten
 
-KEYS = {"g": 0, "d": 1}  # what the seed's key is folded with
+KEYS = {"g": 0, "d": 1}  # numbers that the seed's key is folded with
 NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a path -> the network that it belongs to
 
 
 def fresh_variables(pair: Pair, seed: int) -> dict[str, Variables]:
-    """`{"g": variables, "d": variables}` of a seed."""
+    """Draws fresh variables `{"g": variables, "d": variables}` from a seed."""
     return {network: jax.jit(getattr(pair, network).init)(_key(seed, network)) for network in KEYS}
 
 
 def fresh_leaves(pair: Pair, seed: int, paths: Collection[str]) -> dict[str, Any]:
-    """Some of these variables by path, such as `{"g_ema/params/stem/kernel": array}`; the others are never made."""
-    found: dict[str, Any] = {}
+    """Draws some of these leaves by path, `{"g_ema/params/stem/kernel": array}`; no other leaf is computed."""
+    leaves: dict[str, Any] = {}
     for root, network in NETWORKS.items():
         tails = [path.partition("/")[2] for path in paths if path.startswith(f"{root}/")]
         if tails:
             values = jax.jit(_some, static_argnums=(0, 1))(
                 getattr(pair, network).init, tuple(tails), _key(seed, network)
             )
-            found |= {f"{root}/{tail}": value for tail, value in zip(tails, values)}
-    return found
+            leaves |= {f"{root}/{tail}": value for tail, value in zip(tails, values)}
+    return leaves
 
 
 def _some(init: Any, tails: tuple[str, ...], key: jax.Array) -> list[jax.Array]:
     flat = flatten(init(key))
-    return [flat[tail] for tail in tails]  # to the compiler, what is not asked for is dead code
+    return [flat[tail] for tail in tails]  # the compiler drops the computation of all others
 
 
 def _key(seed: int, network: str) -> jax.Array:

@@ -1,7 +1,7 @@
-"""The stage in which a fusion's shares are learned: donors mixed, trained by the target's loss, baked or distilled.
+"""The stage that learns a fusion's mixing weights: donors are mixed, trained by the target's loss, baked or distilled.
 
-It is a method's preparation, so that the run proper knows of no donor: what is fine-tuned is a plain pair, with an
-optimiser and an average that begin from it.
+It is a method's preparation, so the main training has no donors: it fine-tunes a plain pair, whose optimiser and average
+begin from it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from gan_jax.trees import Tree
 
 @dataclasses.dataclass(frozen=True)
 class Fusing:
-    """What a fusion brings to the stage.
+    """The parts of a fusion that differ from method to method.
 
     Attributes:
       gate: `(context, path of a leaf -> its group, {"g", "d"}: the target's variables, donors, network) -> gate`.
-      terms: `(G's mixture, its shares at the start) ->` what is paid beside the game.
-      post_step: what happens to the state after each step, as an extension's, G's mixture first.
-      net: `(pair, G's mixture) ->` the G of the stage.
-      aligner: whether donors' channels have trained maps.
-      lesson: how a plain G that begins baked is then taught what that G makes; None = it is what was baked.
+      terms: `(G's mixture, its mixing weights at the start) -> loss terms` beside the adversarial loss.
+      post_step: `Extension.post_step` with G's mixture as a first argument.
+      net: `(pair, G's mixture) -> Net`, the G of the stage.
+      aligner: whether donors' channels have trained channel maps.
+      distillation: configuration by which the fused G is distilled into the baked one; None = the baked G is the result.
     """
 
     gate: Callable[[PrepareContext, Callable[[str], str], dict[str, Variables], Donors, Network], Gate]
@@ -50,19 +50,21 @@ class Fusing:
     post_step: Callable[[Mixture, GanState, GanState, StepContext], GanState] | None = None
     net: Callable[[Pair, Mixture], Net] = lambda pair, mixture: fused(pair.g, mixture)
     aligner: bool = False
-    lesson: DistillationConfig | None = None
+    distillation: DistillationConfig | None = None
 
 
 def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
-    """The method: both networks start from the source, G as a mixture with the donors until it is baked.
+    """Makes the method: both networks start from the source, and G is a mixture with the donors until it is baked.
 
     Raises:
-      ConfigError: no donors; a D that is to be fused or chosen, but is fresh; no stage; donors that are to be cut where
-        each example has weights of its own, or by a compiler that cuts nothing.
+      ConfigError: there are no donors; D is to be fused or chosen, but is fresh; the stage has no length; donors are to be
+        sharded where each example has mixing weights of its own, or by a compiler that shards nothing.
     """
     check_donors(config)
     if config.fuse_kimg <= 0:
-        raise ConfigError(f"transfer.fuse_kimg is {config.fuse_kimg:g}, so that no share is learned; use 0.5 or more")
+        raise ConfigError(
+            f"transfer.fuse_kimg is {config.fuse_kimg:g}, so that no mixing weight is learned; use 0.5 or more"
+        )
 
     if config.shard_donors and config.of_examples:
         raise ConfigError(
@@ -74,49 +76,49 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         g, d = nets["g"], nets["d"]
         if config.shard_donors and context.config.train.compile != "jit":
             raise ConfigError(
-                f"transfer.shard_donors wants train.compile jit, not {context.config.train.compile}, which cuts nothing"
+                f"transfer.shard_donors needs train.compile jit, not {context.config.train.compile}, which cuts nothing"
             )
-        bare = build(context.config.net)
-        donors = open_donors(context, config, bare, g, d)
+        plain_pair = build(context.config.net)
+        donors = open_donors(context, config, plain_pair, g, d)
         if config.d == "best":
             d, losses = best_discriminator(context, [d, *donors.d], g)
-            donors.found["d"] = dict(zip([config.source, *donors.names], losses, strict=True))
+            donors.record["d"] = dict(zip([config.source, *donors.names], losses, strict=True))
         start, mixtures = {"g": g, "d": d}, {}
-        others: dict[Network, list[Tree]] = {"g": [one["params"] for one in donors.g]}
+        donor_params: dict[Network, list[Tree]] = {"g": [variables["params"] for variables in donors.g]}
         if config.d == "mix":
-            others["d"] = [one["params"] for one in donors.d]
-        for network, given in others.items():
+            donor_params["d"] = [variables["params"] for variables in donors.d]
+        for network, trees in donor_params.items():
             group = grouping(config.granularity, pair.g_blocks if network == "g" else pair.d_blocks)
             gate = fusing.gate(context, group, {"g": g, "d": d}, donors, network)
             dtype = jnp.dtype(config.donor_dtype)
             mixture = Mixture(gate, group, config.granularity == "channel", dtype, fusing.aligner)
             key = jax.random.fold_in(context.key, len(mixtures))
-            start[network] = {**start[network], "params": mixture.attach(start[network]["params"], key, given)}
+            start[network] = {**start[network], "params": mixture.attach(start[network]["params"], key, trees)}
             mixtures[network] = mixture
         state, rows = _learn(context, config, start, mixtures, fusing)
         learned = {
             "g": state.ema["g"],
             "d": state.nets["d"],
-        }  # G's average: shares that swing are taken in their middle
+        }  # G's average, which smooths mixing weights that oscillate
         shares = {name: mixture.shares(learned[name]["params"]) for name, mixture in mixtures.items()}
         teacher, images = learned["g"], int(state.images)
         for name, mixture in mixtures.items():
-            params = learned[name]["params"]  # and donors as they were before they were cut
+            params = learned[name]["params"]  # and donors as they were before they were sharded
             branch = {**params[BRANCH], DONORS: start[name]["params"][BRANCH][DONORS]}
             plain = {**learned[name], "params": mixture.bake({**params, BRANCH: branch})}
-            learned[name] = settled(bare, name, plain, context.key)
+            learned[name] = settled(plain_pair, name, plain, context.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
         more: dict[str, Any] = {"learned": rows}
-        if fusing.lesson is not None:
+        if fusing.distillation is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
-            if "batch_stats" in g:  # of all examples of a batch they would be of networks that have nothing in common
-                own, *theirs = (settled(bare, "g", one, context.key) for one in (g, *donors.g))
-                teacher = with_statistics(teacher, own, theirs)
+            if "batch_stats" in g:  # those of a batch would mix statistics of different networks
+                source, *others = (settled(plain_pair, "g", variables, context.key) for variables in (g, *donors.g))
+                teacher = with_statistics(teacher, source, others)
                 net = lambda pair: standing(fusing.net(pair, mixtures["g"]))
-            points = tuple(choose_points(bare))
-            g, d, seen, lessons = distil(context, fusing.lesson, learned["g"], learned["d"], teacher, points, net)
-            learned, images, more = {"g": g, "d": d}, images + seen, more | {"taught": lessons}
-            words += "; then it was taught what the mixture makes of each latent"
+            points = tuple(choose_points(plain_pair))
+            g, d, shown, losses = distil(context, fusing.distillation, learned["g"], learned["d"], teacher, points, net)
+            learned, images, more = {"g": g, "d": d}, images + shown, more | {"taught": losses}
+            words += "; then the mixture was distilled into it, latent by latent"
         constants = {"fused": learned["g"]} if config.preserve else constants
         return fused_pair(context, learned, constants, donors, listed, words, images=images, **more)
 
@@ -130,24 +132,24 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
 
 
 def _preserved(config: Any) -> Regulariser:
-    """L1 between what G makes of the latents now and what it made when it was fused; mean over values."""
+    """A loss term: L1 between G's images and those of the fused G for the same latents, mean over values."""
 
     def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
         before, _ = ctx.task.generate(ctx.constants["fused"], ctx.batch, ctx.latent_keys, True)
         return config.preserve * jnp.abs(ctx.fake - before).mean(), {}
 
-    return Regulariser("preserved", "g", value, yields=config.give_way)
+    return Regulariser("preserved", "g", value, projected=config.give_way)
 
 
 def _learn(
     context: PrepareContext, config: Any, start: dict[str, Variables], mixtures: dict[str, Mixture], fusing: Fusing
 ) -> tuple[GanState, list[dict[str, Any]]]:
-    """The stage: only gates and aligners are trained, and D where it is no mixture itself."""
+    """Trains the stage: gates and channel maps are trained, and D where it is no mixture itself."""
     mixture, first = mixtures["g"], mixtures["g"].shares(start["g"]["params"])
 
     def wrap(pair: Pair) -> Pair:
         axis = pair.axis_name if config.shard_donors else None
-        on = {name: dataclasses.replace(one, axis_name=axis) for name, one in mixtures.items()}
+        on = {name: dataclasses.replace(part, axis_name=axis) for name, part in mixtures.items()}
         d = fused(pair.d, on["d"]) if "d" in on else pair.d
         return dataclasses.replace(pair, g=fusing.net(pair, on["g"]), d=d)
 
@@ -155,7 +157,7 @@ def _learn(
         trained, opt = after
         return (mixtures[network].clamp(trained), opt) if network in mixtures else after
 
-    def shows(state: GanState) -> dict[str, jax.Array]:
+    def metrics(state: GanState) -> dict[str, jax.Array]:
         of_group = [w.reshape(len(w), -1).mean(1) for w in mixture.shares(state.nets["g"]["params"]).values()]
         return {f"share{i}": value for i, value in enumerate(jnp.stack(of_group).mean(0), 1)}
 
@@ -166,21 +168,25 @@ def _learn(
     context = context.with_optim(paced)
     rows: list[dict[str, Any]] = []
     state = context.train(
-        start, config.fuse_kimg, name="learning shares",
+        start, config.fuse_kimg, name="mixing weights",
         trains={"g": mixture.trains, "d": mixtures["d"].trains if "d" in mixtures else every_leaf},
         wrap=wrap,
         extension=Extension(
-            regularisers=tuple(fusing.terms(mixture, first)), post_update=clamp, post_step=post_step, metrics=shows,
+            regularisers=tuple(fusing.terms(mixture, first)), post_update=clamp, post_step=post_step, metrics=metrics,
             sharding=cut_axis if config.shard_donors else None,
         ),
-        row=lambda images, metrics: rows.append({"images": images, **metrics}),
+        row=lambda images, values: rows.append({"images": images, **values}),
     )  # fmt: skip
     return state, rows
 
 
 def _listed(shares: dict[str, Shares]) -> dict[str, dict[str, list[float]]]:
-    """Network -> group -> the donors' shares; of channels their mean."""
-    mean = lambda w: np.asarray(w, np.float64).reshape(len(w), -1).mean(1)
+    """Network -> group -> the donors' mixing weights, rounded; those of channels are averaged."""
+
+    def mean(w: jax.Array) -> np.ndarray:
+        """`[donors]`, the mean over channels."""
+        return np.asarray(w, np.float64).reshape(len(w), -1).mean(1)
+
     return {
         name: {group: [round(float(x), 6) for x in mean(w)] for group, w in of.items()} for name, of in shares.items()
     }

@@ -1,8 +1,8 @@
-"""Grafts: what a network carries for the time of a transfer, beside its own leaves.
+"""Grafts: auxiliary parameters of a network during a transfer, beside its own leaves.
 
 A grafted network is a `Net` whose parameters have further branches: `adapter/PATH/NAME` for the arrays of an adapted
-leaf, `graft/NAME/...` for whatever else a method trains, such as a second head of D or a network before G. Freezing,
-moments, averages and checkpoints treat them as any other leaves; `plain` takes them off again.
+leaf, `graft/NAME/...` for other trained leaves of a method, such as a second head of D or a network before G. Freezing,
+moments, averages and checkpoints treat them as any other leaves; `plain` removes them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ GRAFT = FRONT_BRANCH
 
 @dataclasses.dataclass(frozen=True)
 class Graft:
-    """What is grafted onto one network.
+    """The auxiliary parameters of one network.
 
     Attributes:
-      adapter: from frozen leaves and small arrays to effective leaves.
-      branches: name -> `(key, params) -> tree` of a further branch.
-      front: `(branches, x) -> x`, what happens to the network's input (G's latents, D's images); or a `Front`, which
-        may be kept in weights with all branches.
+      adapter: makes effective leaves of frozen leaves and small arrays.
+      branches: name -> `(key, params) -> tree`, which draws a further branch.
+      front: `(branches, x) -> x`, a transform of the network's input (G's latents, D's images); or a `Front`, which
+        weights may keep with its branches.
     """
 
     adapter: Adapter | None = None
@@ -38,34 +38,34 @@ class Graft:
 
     @property
     def as_front(self) -> Front | None:
-        """What happens to the input."""
+        """The transform of the input; None = there is none."""
         return self.front if self.front is None or isinstance(self.front, Front) else Front(self.front)
 
     def trains(self, path: str) -> bool | None:
-        """Whether a leaf of `params` is trained; None where it is the network's own."""
+        """Whether a leaf of `params` is trained; None for leaves of the network itself."""
         if path.startswith(f"{BRANCH}/"):
             return self.adapter is not None and self.adapter.trains(path)
         return True if path.startswith(f"{GRAFT}/") else None
 
     def attach(self, params: Tree, key: jax.Array) -> Tree:
-        """Parameters with all branches; what is drawn depends on the key and on names only."""
+        """Adds all branches to parameters; draws depend on the key and on names only."""
         draws = {name: init(jax.random.fold_in(key, i), params) for i, (name, init) in enumerate(self.branches.items())}
         out = params if self.adapter is None else attach(self.adapter, params, jax.random.fold_in(key, len(draws)))
         return {**out, GRAFT: draws} if draws else out
 
     def plain(self, params: Tree) -> Tree:
-        """Parameters of the plain network: the adapter folded in, other branches dropped."""
-        own = {name: tree for name, tree in params.items() if name != GRAFT}
-        return own if self.adapter is None else bake(self.adapter, own)
+        """Parameters of the plain network: the adapter is folded in, other branches are dropped."""
+        trees = {name: tree for name, tree in params.items() if name != GRAFT}
+        return trees if self.adapter is None else bake(self.adapter, trees)
 
     def shared(self, params: Tree) -> Tree:
-        """Parameters for weights: those of the plain network, and the branches of a front that is kept."""
-        kept = self.as_front is not None and self.as_front.said is not None
-        return self.plain(params) | ({GRAFT: params[GRAFT]} if kept else {})
+        """Parameters to share: those of the plain network, and the branches of a front that weights keep."""
+        with_front = self.as_front is not None and self.as_front.said is not None
+        return self.plain(params) | ({GRAFT: params[GRAFT]} if with_front else {})
 
 
 def grafted(net: Net, graft: Graft) -> Net:
-    """The network that computes with everything that is grafted onto it."""
+    """Wraps a network so that it computes with its auxiliary parameters."""
     inner = net if graft.adapter is None else adapted(net, graft.adapter)
     if not graft.branches and graft.front is None:
         return inner

@@ -1,7 +1,6 @@
-"""Which leaves of a pair the methods speak of: the first blocks of G or of D, D's head, norms, kernels.
+"""Selections of a pair's leaves for methods: the first blocks of G or of D, D's head, norms, kernels.
 
-All are patterns over `g/params/..` and `d/params/..`, as a `Method` takes them, or paths below `params`, as an adapter
-does.
+Results are patterns over `g/params/..` and `d/params/..` for a `Method`, or paths below `params` for an adapter.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from gan_jax.trees import flatten, match
 
 
 def image_side(pair: Pair, blocks: int, field: str = "transfer.blocks") -> tuple[str, ...]:
-    """D's first layer and the `blocks` blocks behind it.
+    """Patterns of D's first layer and the next `blocks` blocks.
 
     Raises:
-      ConfigError: no block would be left to train; `field` is what asked for so many.
+      ConfigError: no block would be left to train; names the option `field`.
     """
     stem, *rest = pair.d_blocks
     if blocks >= len(rest):
@@ -30,10 +29,10 @@ def image_side(pair: Pair, blocks: int, field: str = "transfer.blocks") -> tuple
 
 
 def latent_side(pair: Pair, blocks: int, field: str = "transfer.blocks") -> tuple[str, ...]:
-    """G's first `blocks` layers, counted from the latents.
+    """Patterns of G's first `blocks` layers, counted from the latents.
 
     Raises:
-      ConfigError: none of them would be left; `field` is what asked for so many.
+      ConfigError: no layer would be left to train; names the option `field`.
     """
     if blocks >= len(pair.g_blocks):
         raise ConfigError(
@@ -44,27 +43,27 @@ def latent_side(pair: Pair, blocks: int, field: str = "transfer.blocks") -> tupl
 
 
 def head(pair: Pair) -> tuple[str, ...]:
-    """The layers that make D's logits of what its blocks give."""
+    """Patterns of D's head, the layers from the output of its blocks to the logits."""
     return tuple(f"d/params/{name}/**" for name in pair.d_head)
 
 
 def norms(net: Net) -> tuple[str, ...]:
-    """Paths of a network's batch norms: the modules that keep running statistics."""
+    """Paths of a network's batch norms, the modules with running statistics."""
     return tuple(dict.fromkeys(path.rpartition("/")[0] for path in flatten(net.specs().get("batch_stats", {}))))
 
 
 def kernels(net: Net, chosen: Callable[[str, Any], bool] = lambda path, spec: True) -> tuple[str, ...]:
-    """Paths of a network's kernels `[.., in, out]`, those for which `chosen(path, spec)`."""
+    """Paths of a network's kernels `[.., in, out]` for which `chosen(path, spec)` is true."""
     leaves = flatten(net.specs()["params"])
     return tuple(path for path, spec in leaves.items() if path.rpartition("/")[2] == "kernel" and chosen(path, spec))
 
 
 def body(pair: Pair) -> tuple[str, ...]:
-    """Paths of D's kernels that are not its head's."""
+    """Paths of D's kernels outside its head."""
     heads = head(pair)
     return kernels(pair.d, lambda path, _: not any(match(pattern, f"d/params/{path}") for pattern in heads))
 
 
 def _within(network: str, names: Sequence[str]) -> tuple[str, ...]:
-    beside = (f"norm{name[1:]}" for name in names if name[0] == "b")  # DCGAN keeps a block's norm beside it
-    return tuple(f"{network}/params/{name}/**" for name in (*names, *beside))
+    block_norms = (f"norm{name[1:]}" for name in names if name[0] == "b")  # DCGAN's norms are modules of their own
+    return tuple(f"{network}/params/{name}/**" for name in (*names, *block_norms))

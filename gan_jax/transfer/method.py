@@ -1,6 +1,6 @@
-"""The shape of a method: what it does to a pair before the optimiser exists, what trains, and what it adds to the game.
+"""Methods of transfer: how a pair starts, which leaves are trained, and what is added to each step.
 
-No method touches a network's code, the step or another method. A new one is a function `(config, pair) -> Method`.
+A method changes no network's code, no step and no other method. A new one is a function `(config, pair) -> Method`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ def _no_constants(nets: Networks) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What a transfer does.
+    """A transfer method.
 
     Attributes:
       starts: the networks, of `g` and `d`, that start from the source; the others are fresh.
-      fresh: patterns over `g/params/..` and `d/params/..` of these networks whose leaves are fresh all the same.
-      frozen: patterns over the same paths whose leaves are not trained.
+      fresh: patterns over `g/params/..` and `d/params/..` of leaves of these networks that are fresh nevertheless.
+      frozen: patterns over the same paths of leaves that are not trained.
       trained: patterns that are trained although `frozen` covers them.
-      grafts: what each network carries for the time of the transfer; all of it is trained but what is `fixed`.
-      constants: `nets -> tree`, what is kept of the start, in `state.constants`: a resumed run reads nothing of the source.
-      prepare: `(context, nets, constants) -> PreparedState`, work on the start that needs data or training, such as a
-        probe. The shapes stay as they are.
-      extension: what is added to each step.
-      name: of the method, as the command line has it.
-      changes_source: whether its preparation chooses or makes the G that training begins with.
+      grafts: auxiliary parameters of each network during the transfer; all are trained except `fixed` ones.
+      constants: `nets -> tree`, kept in `state.constants` from the start on, so that a resumed run does not read the source.
+      prepare: `(context, nets, constants) -> PreparedState`, work before the main training that needs data or training,
+        such as a probe. It keeps all shapes.
+      extension: additions to each step.
+      name: of the method on the command line.
+      changes_source: whether its preparation replaces the G that training begins with.
     """
 
     starts: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Method:
     changes_source: bool = False
 
     def trains(self, network: Network) -> Callable[[str], bool]:
-        """Whether the leaf at a path below `network/params` is trained."""
+        """Makes `path below network/params -> whether the leaf is trained`."""
         prefix, graft = f"{network}/params/", self.grafts.get(network, Graft())
 
         def trained(path: str) -> bool:
@@ -67,36 +67,36 @@ class Method:
         return trained
 
     def wrap(self, pair: Pair) -> Pair:
-        """The networks with what they carry."""
+        """Wraps the networks so that they have their auxiliary parameters."""
         return pair.with_nets(**{name: grafted(pair.nets[name], graft) for name, graft in self.grafts.items()})
 
     def attach(self, network: Network, variables: Variables, key: jax.Array) -> Variables:
-        """Variables of the plain network, with what it carries."""
+        """Adds auxiliary parameters to variables of a plain network."""
         if network not in self.grafts:
             return variables
         return {**variables, "params": self.grafts[network].attach(variables["params"], key)}
 
     def plain(self, network: Network, variables: Variables) -> Variables:
-        """Variables of the plain network again, adapters folded in."""
+        """Variables of the plain network: adapters are folded in, other auxiliary parameters are dropped."""
         if network not in self.grafts:
             return variables
         return {**variables, "params": self.grafts[network].plain(variables["params"])}
 
     def shared(self, network: Network, variables: Variables) -> Variables:
-        """Variables for weights to share: the plain network's, and those of a front that is kept with them."""
+        """Variables to share: those of the plain network, and those of a front that weights keep."""
         if network not in self.grafts:
             return variables
         return {**variables, "params": self.grafts[network].shared(variables["params"])}
 
     @property
     def front(self) -> dict[str, Any]:
-        """What a manifest says of the front that G's weights keep; empty where there is none."""
+        """The manifest's entry for the front that G's weights keep; empty where there is none."""
         front = self.grafts["g"].as_front if "g" in self.grafts else None
         return {} if front is None or front.said is None else {"front": dict(front.said)}
 
 
 def networks_of(choice: str) -> Sequence[str]:
-    """`both`, `g` or `d` as the networks that they name."""
+    """The networks that `both`, `g` or `d` stands for."""
     return ("g", "d") if choice == "both" else (choice,)
 
 

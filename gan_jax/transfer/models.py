@@ -1,4 +1,4 @@
-"""A model out of whatever holds one: weights, an embedded pair, a run, a checkpoint of a run that has not finished."""
+"""Models read from weights, an embedded pair, a run, or a checkpoint of an unfinished run."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from gan_jax.transfer.source import open_source
 def load(path: str | Path, checkpoint: int | None = None) -> Model:
     """Reads a model from a weights folder, a run folder, a checkpoint's folder or `embedded:NAME`.
 
-    Of a run its weights; where it has none yet, its newest checkpoint, with the networks as the run would write them:
-    adapters folded in, batch statistics measured anew where the run does.
+    Of a run, its weights are read; where it has none yet, its newest checkpoint, with the networks as the run would write
+    them: adapters folded in, batch statistics recalibrated where the run does so.
 
     Args:
-      path: where it is.
-      checkpoint: of a run, the checkpoint of so many images; None = as above.
+      path: of the model.
+      checkpoint: images of a run's checkpoint; None = as above.
 
     Raises:
-      WeightsError, CheckpointError, ConfigError: what is missing, damaged or not ours.
+      WeightsError, CheckpointError, ConfigError: something is missing, damaged or foreign.
     """
     name, folder = str(path), Path(path)
     run = None if name.startswith("embedded:") else _run_of(folder)
@@ -52,7 +52,7 @@ def load(path: str | Path, checkpoint: int | None = None) -> Model:
 
 
 def unfinished(path: str | Path, checkpoint: int | None = None) -> str | None:
-    """What to say where `load` takes a checkpoint, because the run that was asked for has written no weights yet."""
+    """The message where `load` reads a checkpoint because the run has not written weights yet; None elsewhere."""
     folder = Path(path)
     if str(path).startswith("embedded:") or checkpoint is not None or _run_of(folder) != folder:
         return None
@@ -62,7 +62,7 @@ def unfinished(path: str | Path, checkpoint: int | None = None) -> str | None:
 
 
 def class_names(model: Model) -> tuple[str, ...] | None:
-    """Names of the classes by label, where the model's manifest has them and it has classes."""
+    """Names of the classes by label; None where the model has no classes or its manifest no names."""
     names = model.manifest.get("class_names")
     count = model.config.num_classes
     if not count or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -71,7 +71,7 @@ def class_names(model: Model) -> tuple[str, ...] | None:
 
 
 def _run_of(folder: Path) -> Path | None:
-    """The run that a folder is, or whose checkpoint it is."""
+    """The folder of the run, for a run folder or for one of its checkpoints; None for any other folder."""
     if (folder / CONFIG).is_file():
         return folder
     above = folder.resolve().parent.parent
@@ -89,23 +89,23 @@ def _of_checkpoint(source: Source, run: Path) -> Model:
     model = Model(
         net_from_dict(manifest["net"], f"{run}: net"), variables, with_class_names(manifest, run), source.name
     )
-    return dataclasses.replace(model, variables={**variables, "g_ema": _standing(config, model)})
+    return dataclasses.replace(model, variables={**variables, "g_ema": _recalibrated(config, model)})
 
 
 def _method(config: Config, run: Path) -> Method:
-    """The run's method, which knows what its state carries beside the plain networks."""
-    made_by = read_document(run / CONFIG, ConfigError).get("method", "table")
-    if made_by != "table":
+    """The run's method, which knows the auxiliary parameters in its state."""
+    origin = read_document(run / CONFIG, ConfigError).get("method", "table")
+    if origin != "table":
         raise ConfigError(
-            f"run {run} was started with a method of its own ({made_by}); its weights can be read when it has finished"
+            f"run {run} was started with a method of its own ({origin}); its weights can be read when it has finished"
         )
     transfer: Any = config.transfer
     # No leaf of G or D depends on the number of training images.
     return make_method(counted(transfer, 1), build(config.net))
 
 
-def _standing(config: Config, model: Model) -> dict[str, Any]:
-    """G with batch statistics of its average weights, as the run's evaluation and its weights have them."""
+def _recalibrated(config: Config, model: Model) -> dict[str, Any]:
+    """G's moving average with recalibrated batch statistics, as in the run's evaluations and weights."""
     from gan_jax.transfer.evaluation import STATS_BATCH, STATS_KEY
 
     g_ema = model.variables["g_ema"]

@@ -1,4 +1,4 @@
-"""Paths in a configuration: kept absolute in a run, and followed where the run and its data moved together."""
+"""Paths in a configuration: absolute in a run, and followed where the run and its data were moved together."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import Any
 
 from gan_jax.config import ChainConfig, Config
 
-KINDS = ("folder", "zip", "npz", "idx", "tfds")  # of data sources that name a path, the last two perhaps with a split
+KINDS = ("folder", "zip", "npz", "idx", "tfds")  # data sources that name a path; the last two may have a split
 SPLIT = ("idx", "tfds")
 NAMES = ("source", "donors", "base", "clip")  # fields of a transfer method that name weights
 
 
 def absolute(config: Config) -> Config:
-    """The configuration with absolute paths where it names files or folders that are there."""
+    """Makes the paths of a configuration absolute where the files or folders exist."""
     return mapped(config, lambda path: os.path.abspath(os.path.expanduser(path)) if _exists(path) else path)
 
 
 def relative_to(config: Config, folder: Path) -> dict[str, str]:
-    """Every path that the configuration names and that is there -> the same path seen from a folder."""
-    found: dict[str, str] = {}
+    """Maps each existing path of a configuration to the same path relative to a folder."""
+    relative: dict[str, str] = {}
 
     def note(path: str) -> str:
         if _exists(path):
-            found[path] = os.path.relpath(path, folder)
+            relative[path] = os.path.relpath(path, folder)
         return path
 
     mapped(config, note)
-    return found
+    return relative
 
 
 def followed(config: Config, relative: Mapping[str, str], folder: Path) -> tuple[Config, list[str]]:
-    """The configuration with paths that are gone replaced by what stands in the same place seen from the run's folder.
+    """Replaces missing paths by the files at the same place relative to the run's folder.
 
     Args:
       config: with absolute paths.
-      relative: as `relative_to` gave it when the run was started.
-      folder: of the run, where it is now.
+      relative: result of `relative_to` at the start of the run.
+      folder: of the run now.
 
     Returns:
-      the configuration, and a sentence for each path that was replaced.
+      the configuration, and a log message for each path that was replaced.
     """
     notes: list[str] = []
 
@@ -56,7 +56,7 @@ def followed(config: Config, relative: Mapping[str, str], folder: Path) -> tuple
 
 
 def follow(path: str, relative: Mapping[str, str], folder: Path) -> str:
-    """A path; where it is gone, what stands in its place seen from a folder, if anything does."""
+    """Replaces a missing path by the file at the same place relative to a folder, if there is one."""
     if _exists(path) or not isinstance(relative.get(path), str):
         return path
     there = os.path.normpath(os.path.join(os.path.abspath(folder), relative[path]))
@@ -64,7 +64,7 @@ def follow(path: str, relative: Mapping[str, str], folder: Path) -> str:
 
 
 def mapped(config: Config, change: Callable[[str], str]) -> Config:
-    """The configuration with every path in it changed; names (`embedded:..`, a TFDS set's) are left as they are."""
+    """Changes every path in a configuration; names (`embedded:..`, those of TFDS sets) stay."""
     data = config.data
     source = _mapped_spec(data.source, change)
     if source != data.source:
@@ -76,12 +76,12 @@ def _mapped_method(transfer: Any, change: Callable[[str], str]) -> Any:
     changes: dict[str, Any] = {}
     if isinstance(transfer, ChainConfig):
         changes["methods"] = tuple(_mapped_method(method, change) for method in transfer.methods)
-    for name in NAMES:
-        value: Any = getattr(transfer, name, None)
+    for field in NAMES:
+        value: Any = getattr(transfer, field, None)
         if isinstance(value, str) and value and not value.startswith("embedded:"):
-            changes[name] = change(value)
+            changes[field] = change(value)
         elif isinstance(value, tuple):
-            changes[name] = tuple(one if one.startswith("embedded:") else change(one) for one in value)
+            changes[field] = tuple(name if name.startswith("embedded:") else change(name) for name in value)
     changes = {name: value for name, value in changes.items() if value != getattr(transfer, name)}
     return dataclasses.replace(transfer, **changes) if changes else transfer
 

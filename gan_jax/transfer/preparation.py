@@ -1,4 +1,4 @@
-"""What a method's preparation works with: the start of the run, its trainer, and a way to train for a while."""
+"""Preparations of methods before the main training: their context, their result, and training in stages."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from gan_jax.train.trainer import Trainer
 if TYPE_CHECKING:
     from gan_jax.transfer.start import Start
 
-STAGE_KEY = 2**31 - 2  # what the run's key is folded with, so that a stage draws other images and latents than the run
+STAGE_KEY = 2**31 - 2  # the run's key is folded with it, so that a stage draws other images and latents than the run
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedState:
-    """What a preparation leaves: the start of the main training.
+    """The result of a preparation: the start of the main training.
 
     Attributes:
-      nets: variables by network, with the shapes that came in.
-      constants: the same.
-      images: real images that D was shown; they count towards `train.kimg`.
-      history: of the networks, where it is another than that of the start, such as where G is another source's.
+      nets: variables by network, with unchanged shapes.
+      constants: of the method, with unchanged shapes.
+      images: real images shown to D; they count towards `train.kimg`.
+      history: of the networks; None = that of the start. It differs, for example, where G is another source's.
       record: measurements and decisions, JSON values; a run writes them to `prepared.json`.
-      notes: the same for whoever watches, sentences.
+      notes: the same as log messages.
     """
 
     nets: Networks
@@ -46,19 +46,19 @@ class PreparedState:
 
 
 def _unwatched(name: str, images: int, total: int, metrics: dict[str, Any]) -> None:
-    """Watches a stage."""
+    """Callback of a stage that does nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareContext:
-    """Where a preparation works.
+    """The context of a preparation.
 
     Attributes:
       trainer: of the run.
       key: typed PRNG key of the preparation.
-      start: of the run, as `transfer.start.make_start` made it.
-      open_donor: `(name of another source, networks=("g",)) -> the start that it would have been`, of these networks.
-      stage: `(name, images, total, metrics)`, called with the progress of a stage.
+      start: of the run, from `transfer.start.make_start`.
+      open_donor: `(name of another source, networks=("g",)) -> Start` of a run that took these networks from it.
+      stage: `(name, images, total, metrics)`, called with the progress of stages.
     """
 
     trainer: Trainer
@@ -99,21 +99,21 @@ class PrepareContext:
         name: str = "preparation",
         row: Callable[[int, dict[str, float]], None] = Hooks.row,
     ) -> GanState:
-        """A stage of training before the main one, with optimisers of its own.
+        """Trains a stage before the main training, with optimisers of its own.
 
         Args:
           nets: variables by network.
           kimg: real images shown to D, thousands; rounded up to whole dispatches.
-          trains: which leaves train, by network.
-          wrap: the networks of the stage, made of plain ones, where they are not the run's.
-          extension: what the stage adds to each step.
-          constants: what its losses read.
-          optim: of the stage; None = as the run's, at a constant learning rate.
-          name: of the stage, for whoever watches.
-          row: `(images, metrics)` of each logged dispatch.
+          trains: which leaves are trained, by network.
+          wrap: makes the networks of the stage from plain ones; None = the run's networks.
+          extension: additions to each step of the stage.
+          constants: constants of the stage.
+          optim: of the stage; None = the run's, with a constant learning rate.
+          name: of the stage, for the callbacks.
+          row: `(images, metrics)`, called with each logged dispatch.
 
         Returns:
-          the state at the end on one device, as the start is; leaves that the extension shards stay cut.
+          the state at the end on one device, as the start; leaves that the extension shards stay sharded.
         """
         train = dataclasses.replace(self.config.train, kimg=max(kimg, dispatch_images(self.config) / 1000))
         optim = optim or dataclasses.replace(self.config.optim, schedule="constant")
@@ -130,12 +130,18 @@ class PrepareContext:
             self.stage(name, images, total, metrics)
 
         self.stage(name, 0, total, {})
-        if extension.sharding is not None:  # before anything is made of it, or one device would hold all
+        if extension.sharding is not None:  # before the state is built, or one device would hold all of it
             nets, constants, key = next(iter(programs.values())).put((nets, constants, key))
-        begin = lambda nets, constants, key: trainer.init(nets, key, constants)
+
+        def begin(nets: Networks, constants: dict[str, Any] | None, key: jax.Array) -> GanState:
+            return trainer.init(nets, key, constants)
+
         state = trainer.fit(jax.jit(begin)(nets, constants, key), Hooks(row=watched), programs)[0]
-        here = lambda leaf: leaf.addressable_data(0) if leaf.is_fully_replicated else leaf
-        return jax.tree_util.tree_map(here, state)
+
+        def on_one_device(leaf: Any) -> Any:
+            return leaf.addressable_data(0) if leaf.is_fully_replicated else leaf
+
+        return jax.tree_util.tree_map(on_one_device, state)
 
 
 def no_leaf(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Ready configurations: a run of minutes, and the few-shot transfer that the demo and the quickstart experiment run."""
+"""Ready configurations: a short run, and the few-shot transfer of the demo and the quickstart experiment."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SOURCE = "embedded:fashion16"  # 16 px, 24 channels, grey; never saw coats, ankl
 
 
 def short(net: NetConfig, kimg: float, batch: int = 16, features: str = "fashion-v1", n_fake: int = 1000) -> Config:
-    """A run of minutes: relativistic loss, translation, Adam 5e-4 decaying to 0; five evaluations.
+    """A run that takes minutes: relativistic loss, translation, Adam 5e-4 decaying to 0; five evaluations.
 
     Args:
-      net: networks.
+      net: configuration of the networks.
       kimg: real images shown to D, thousands.
       batch: images in a batch.
-      features: network that samples are measured with.
-      n_fake: samples that are measured.
+      features: name of the feature network of evaluations.
+      n_fake: samples in an evaluation.
     """
     return Config(
         net=net,
@@ -56,11 +56,11 @@ def short(net: NetConfig, kimg: float, batch: int = 16, features: str = "fashion
 
 
 def few_shot(target: Target, *, transfer: bool, seed: int = 0, kimg: float = 8.192) -> Config:
-    """100 images of a target, a wider pair at twice the source's resolution, a budget for two CPU cores.
+    """A few-shot transfer to 100 images of a target, with a wider pair at twice the source's resolution, for two CPU cores.
 
     Args:
-      target: what to adapt to.
-      transfer: whether to start from the source pair, or from fresh weights; nothing else differs.
+      target: name of the target's data.
+      transfer: whether to start from the source pair or from fresh weights; nothing else differs.
       seed: of weights, latents and the choice of the 100 images.
       kimg: real images shown to D, thousands.
     """

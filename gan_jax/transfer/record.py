@@ -1,4 +1,4 @@
-"""What a run writes beside its checkpoints: rows of metrics, evaluations, samples, and weights to share."""
+"""Files of a run apart from its checkpoints: metrics rows, evaluations, samples, and weights to share."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ from gan_jax.transfer.method import Method
 __all__ = ["EVALUATIONS", "METRICS", "Callbacks", "Recorder", "history_at"]
 
 GRID_IMAGES = 64  # in a sample grid
-STAGE_IMAGES = "stage_images"  # in `prepared.json`: real images that stages showed before the run proper
+STAGE_IMAGES = "stage_images"  # in `prepared.json`: real images shown by the stages before the main training
 
 
 class Recorder:
-    """Writes rows and evaluations of a run, and hands them on.
+    """Logger of a run: writes metrics rows and evaluations, and passes them to the callbacks.
 
     Args:
       config: of the run.
       folder: of the run.
-      callbacks: who watches.
-      note: keeps and shows sentences.
-      evaluator: measures; None = nothing is measured.
+      callbacks: of the run.
+      note: keeps and shows log messages.
+      evaluator: measures samples; None = nothing is measured.
       pair: the networks as they train.
-      diagnosis: what else is looked at in an evaluation.
+      diagnosis: further measurements at evaluations.
       history: of the networks before this run trained them.
     """
 
@@ -89,40 +89,40 @@ class Recorder:
         return self.evaluations[-1] if self.evaluations else None
 
     def seconds(self) -> float:
-        """Of this run, over all its processes."""
+        """Training time of this run so far, s, over restarts."""
         return round(self.before_s + time.monotonic() - self.began, 3)
 
     def row(self, images: int, metrics: dict[str, float]) -> None:
-        """Keeps and shows the metrics of a dispatch."""
+        """Writes and shows the metrics row of a dispatch."""
         row = {"images": images, "seconds": self.seconds(), **metrics}
         if is_first():
             append_row(self.folder / METRICS, row)
         self.callbacks.row(row)
 
     def at(self, images: int) -> dict[str, Any] | None:
-        """The evaluation of the state after so many images, under this run's protocol; None = there is none."""
+        """The evaluation after `images` images under this run's protocol; None = there is none."""
         if self.evaluator is None:
             return None
-        wanted = (images, self.evaluator.protocol.id)
-        return next((row for row in self.evaluations if (row["images"], row.get("protocol")) == wanted), None)
+        key = (images, self.evaluator.protocol.id)
+        return next((row for row in self.evaluations if (row["images"], row.get("protocol")) == key), None)
 
     def forget_scores(self, saver: Checkpointer) -> None:
-        """Of checkpoints that were measured under another protocol, takes what keep-best would compare with this one's."""
+        """Removes the metrics of checkpoints that were measured under another protocol, which keep-best would compare."""
         if self.evaluator is None or not is_first():
             return
         protocol = self.evaluator.protocol.id
-        told = {row["images"]: metric_of(row) for row in self.evaluations if row.get("protocol") == protocol}
-        others = {row["images"] for row in self.evaluations} - told.keys()
-        if forgotten := saver.forget(others):
+        scores = {row["images"]: metric_of(row) for row in self.evaluations if row.get("protocol") == protocol}
+        outdated = {row["images"] for row in self.evaluations} - scores.keys()
+        if forgotten := saver.forget(outdated):
             self.note(
                 f"evaluations are made otherwise from now on ({protocol}): the best checkpoint is one of those to "
                 f"come, not of {', '.join(map(str, forgotten))} (the best until now is kept under {CHECKPOINTS})"
             )
 
     def evaluate(self, images: int, state: GanState) -> float | None:
-        """Measures a state, keeps and shows what came out; gives what keep-best compares.
+        """Measures a state, writes and shows the metrics row, and returns the metric that keep-best compares.
 
-        Whatever goes wrong is a sentence, since nothing of the training depends on it.
+        An exception becomes a log message, since training does not depend on it.
         """
         if self.evaluator is None:
             return None
@@ -134,7 +134,7 @@ class Recorder:
         self.evaluations.append(row)
         if is_first():
             append_row(self.folder / EVALUATIONS, row)
-        self.callbacks.evaluation(row)  # whose exceptions are theirs: it may be how a search ends a run
+        self.callbacks.evaluation(row)  # exceptions of callbacks pass: a search may end a run by one
         with self._survived(f"looking for warnings at {images:,} images failed"):
             for warning in new_warnings(self.evaluations, self.limits):
                 self.note(warning.note)
@@ -147,7 +147,7 @@ class Recorder:
         fake = extract(self.evaluator.net, samples)
         measured = self.evaluator.numbers(fake)
         for text in measured.notes:
-            if text not in self.evaluator.notes:  # which were said at the start
+            if text not in self.evaluator.notes:  # those were shown at the start
                 self.note(text)
         numbers: dict[str, Any] = dict(measured)
         if self.diagnosis is not None:
@@ -156,14 +156,14 @@ class Recorder:
         return {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
 
     def grid(self, images: int, state: GanState) -> None:
-        """Samples of fixed latents, shown; whatever goes wrong is a sentence."""
+        """Draws samples of fixed latents and shows them; an exception becomes a log message."""
         if not is_first():
             return
         self.note.images, samples = images, None
         with paused(self.callbacks, "drawing samples"):
             with self._survived(f"the sample grid at {images:,} images failed"):
-                standing = self.restate(state.ema["g"], jax.random.fold_in(self.fixed, 1), self.stats_batches)
-                samples = self.sampler(standing, self.fixed, GRID_IMAGES)
+                g_vars = self.restate(state.ema["g"], jax.random.fold_in(self.fixed, 1), self.stats_batches)
+                samples = self.sampler(g_vars, self.fixed, GRID_IMAGES)
             if samples is not None:
                 self.callbacks.grid(images, samples)
 
@@ -171,26 +171,26 @@ class Recorder:
     def _survived(self, what: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001  nothing of it may cost the training
+        except Exception as error:  # noqa: BLE001  no failure here may end the training
             text = " ".join(str(error).split())[:300]
             self.note(f"{what} ({type(error).__name__}{': ' if text else ''}{text}); training is not affected")
 
 
 def metric_of(row: Mapping[str, Any]) -> float | None:
-    """What keep-best compares in an evaluation: FD; KID where there were too few images for one."""
+    """The metric that keep-best compares in an evaluation: FD, or KID where there were too few images for FD."""
     value = row.get("fd", row.get("kid"))
     return None if value is None else float(value)
 
 
 def write_start(folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
-    """`plan.json`; what the method measured and decided in its preparation goes to `prepared.json`."""
+    """Writes `plan.json`, and the record of the method's preparation to `prepared.json`."""
     if prepared:
         write_json(folder / PREPARED, prepared)
     replace(folder / PLAN, lambda part: part.write_text(plan.to_json(), encoding="utf-8"))
 
 
 def read_prepared(folder: Path) -> dict[str, Any]:
-    """What `write_start` wrote of a preparation; empty where there was nothing.
+    """Reads the record of a preparation from `prepared.json`; empty where there was none.
 
     Raises:
       ConfigError: it is damaged.
@@ -199,20 +199,20 @@ def read_prepared(folder: Path) -> dict[str, Any]:
 
 
 def prepared_images(folder: Path) -> int | None:
-    """Images that the stages before a run showed; None where there were none, or where nothing says so."""
+    """Images shown by the stages before the main training; None where there were none or the record is missing."""
     try:
         return read_prepared(folder).get(STAGE_IMAGES)
-    except (OSError, ConfigError):  # damaged: nothing but a picture depends on it
+    except (OSError, ConfigError):  # damaged: only a figure depends on it
         return None
 
 
 def write_history(folder: Path, history: Sequence[Step]) -> None:
-    """`history.json`: what was done to every leaf before this run trained it."""
+    """Writes `history.json`, the provenance of every leaf before this run trained it."""
     write_json(folder / HISTORY, list(history))
 
 
 def read_history(folder: Path) -> list[Step]:
-    """What `write_history` wrote; nothing for a run from scratch.
+    """Reads `history.json`; empty for a run from scratch.
 
     Raises:
       ConfigError: it is damaged.
@@ -229,10 +229,10 @@ def read_history(folder: Path) -> list[Step]:
 
 
 def history_at(
-    before: Sequence[Step], config: Config, images: int, frozen: Sequence[str], measured_anew: Sequence[str] = ()
+    before: Sequence[Step], config: Config, images: int, frozen: Sequence[str], recalibrated: Sequence[str] = ()
 ) -> list[Step]:
-    """The history of a run's state after so many images: what came before it, and its training."""
-    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=measured_anew)]
+    """The history of a run's state after `images` images: the history before the run, and a step for its training."""
+    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=recalibrated)]
 
 
 def write_weights(
@@ -244,10 +244,9 @@ def write_weights(
     method: Method,
     before: Sequence[Step] = (),
 ) -> None:
-    """`weights/`: the plain networks, G's moving average with standing batch statistics; with numbers and history.
+    """Writes `weights/`: the plain networks, G's moving average with recalibrated batch statistics, metrics and history.
 
-    A front of G that is kept goes along, and the names of the classes. `before` is the history of the networks before
-    this run.
+    A front of G and the names of classes are included. `before` is the history of the networks before this run.
     """
     g_ema = state.ema["g"] if evaluator is None else evaluator.standing(state.ema["g"])
     measured = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
@@ -260,7 +259,7 @@ def write_weights(
 
 
 def write_evaluation(folder: Path, row: dict[str, Any]) -> None:
-    """Adds to the manifest of `weights/` what they were measured as, once they are; nothing else of it changes."""
+    """Adds the metrics row of an evaluation to the manifest of `weights/`."""
     path = folder / WEIGHTS / MANIFEST
     manifest = read_document(path, ConfigError)
     write_json(path, {**manifest, "evaluation": row})

@@ -1,4 +1,4 @@
-"""Going on with a run: what may be changed of its configuration, and what it goes on from."""
+"""Resuming a run: which changes of its configuration are allowed, and how its schedules go on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gan_jax.config import Config, ConfigError, differences
 from gan_jax.files import typed
 from gan_jax.train.optim import learning_rate
 
-FREE = ("log.", "checkpoint.", "evaluate.", "diagnose.")  # parts of a configuration that training does not depend on
+FREE = ("log.", "checkpoint.", "evaluate.", "diagnose.")  # parts of a configuration without influence on training
 DEVICES, LENGTH, SOURCE = "train.devices", "train.kimg", "data.source"
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One field in which a run is to go on otherwise than it began.
+    """A changed field of a run that goes on.
 
     Attributes:
-      field: dotted.
+      field: dotted name.
       line: `field: old -> new`.
-      refused: why it cannot be changed; None = it may be.
+      refused: reason why it cannot change; None = it may.
     """
 
     field: str
@@ -32,33 +32,33 @@ class Change:
     refused: str | None = None
 
 
-def changes(written: Config, given: Config, data_known: bool = False) -> list[Change]:
-    """Every field in which two configurations of one run differ, and whether it may.
+def changes(written: Config, new: Config, data_known: bool = False) -> list[Change]:
+    """Lists the fields in which two configurations of a run differ, and whether each may change.
 
-    Free are logging, checkpoints, evaluations, diagnoses and the number of devices, none of which moves a weight; a run
-    whose step sizes do not depend on its length may be made longer; data may lie elsewhere.
+    Logging, checkpoints, evaluations, diagnoses and the number of devices may change, since no weight depends on them. A
+    run whose step sizes do not depend on its length may become longer. Data may move.
 
     Args:
-      written: of the run.
-      given: what it is to go on with.
-      data_known: whether the run says which images it was started on, so that these are compared.
+      written: configuration of the run.
+      new: configuration that it is to go on with.
+      data_known: whether the run recorded its images, so that they are compared.
     """
-    return list(_changes(written, given, data_known))
+    return list(_changes(written, new, data_known))
 
 
-def _changes(written: Config, given: Config, data_known: bool) -> Iterator[Change]:
-    for line in differences(written, given):
+def _changes(written: Config, new: Config, data_known: bool) -> Iterator[Change]:
+    for line in differences(written, new):
         field = line.partition(":")[0]
         if field.startswith(FREE) or field == DEVICES or (field == SOURCE and data_known):
             yield Change(field, line)
         elif field == LENGTH:
-            yield Change(field, line, _length(written, given))
+            yield Change(field, line, _length(written, new))
         else:
             yield Change(field, line, "")
 
 
-def _length(written: Config, given: Config) -> str | None:
-    if given.train.kimg < written.train.kimg:
+def _length(written: Config, new: Config) -> str | None:
+    if new.train.kimg < written.train.kimg:
         return "a run can be made longer, not shorter; Ctrl-C ends it earlier, with its weights"
     if written.optim.schedule != "constant":
         return (
@@ -68,32 +68,32 @@ def _length(written: Config, given: Config) -> str | None:
     return None
 
 
-def check_changes(folder: Path, found: list[Change], method: tuple[str, str]) -> None:
-    """Whether a run can go on with these changes.
+def check_changes(folder: Path, fields: list[Change], method: tuple[str, str]) -> None:
+    """Checks that a run can go on with these changes.
 
     Args:
       folder: of the run.
-      found: as `changes` gave it.
-      method: whose method the run has, and is to have.
+      fields: result of `changes`.
+      method: where the method comes from, of the run and of the call.
 
     Raises:
-      ConfigError: it cannot; with every difference, and how to begin a new run from its newest checkpoint.
+      ConfigError: it cannot; lists every difference, and says how to start a new run from its newest checkpoint.
     """
-    refused = [one for one in found if one.refused is not None]
-    lines = [one.line + (f" ({one.refused})" if one.refused else "") for one in refused]
+    refused = [change for change in fields if change.refused is not None]
+    lines = [change.line + (f" ({change.refused})" if change.refused else "") for change in refused]
     if method[0] != method[1]:
         lines.append(f"method: {method[0]} -> {method[1]}")
     if not lines:
         return
-    if any(one.field.startswith("net.") for one in refused):
+    if any(change.field.startswith("net.") for change in refused):
         way = f"start a run of other networks from its weights: gan-jax transfer --transfer.source {typed(folder)}"
     else:
-        options = [option_of(one) for one in refused]
-        told = " ".join(one for one in options if one)
+        options = [option_of(change) for change in refused]
+        words = " ".join(option for option in options if option)
         others = "" if all(options) and method[0] == method[1] else " and the other options"
         way = (
             "start a new run from its newest checkpoint: "
-            + f"gan-jax train {typed(folder)} --fork NEW {told}".rstrip()
+            + f"gan-jax train {typed(folder)} --fork NEW {words}".rstrip()
             + others
         )
     raise ConfigError(
@@ -104,7 +104,7 @@ def check_changes(folder: Path, found: list[Change], method: tuple[str, str]) ->
 
 
 def option_of(change: Change) -> str | None:
-    """The command line's option for a change, `--optim.lr 0.001`; None where it takes more than one word."""
+    """The command line option of a change, `--optim.lr 0.001`; None where the value takes more than one word."""
     new: Any = change.line.rpartition(" -> ")[2]
     new = new.strip("'")
     if change.field.endswith(".kind") or not new or new == "absent" or any(c in new for c in "[]() "):
@@ -117,23 +117,27 @@ def option_of(change: Change) -> str | None:
 
 
 def schedule_notes(config: Config, images: int, before: Config | None = None) -> list[str]:
-    """Where the schedules of a run stand that goes on otherwise than it began: a sentence for each.
+    """Log messages about the schedules of a run that goes on with other values, one for each schedule.
 
     Args:
-      config: what it goes on with.
-      images: that it was shown so far.
-      before: what it was shown them with; None = the same but for the length, which no schedule depends on.
+      config: of the run from now on.
+      images: images shown so far.
+      before: configuration until now; None = the same apart from the length, on which no schedule depends.
     """
     notes = []
     if config.optim.schedule != "constant":
-        share = lambda config: float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, jnp.asarray(images)))
+
+        def factor(config: Config) -> float:
+            """The step size now, as a multiple of `optim.lr`."""
+            return float(learning_rate(config.optim, 1.0, config.train.kimg * 1000, jnp.asarray(images)))
+
         was = (
             ""
-            if before is None or share(before) == share(config)
-            else f" (it was {share(before):.0%} of its optim.lr before)"
+            if before is None or factor(before) == factor(config)
+            else f" (it was {factor(before):.0%} of its optim.lr before)"
         )
         notes.append(
-            f"step sizes go on at {share(config):.0%} of optim.lr{was}: optim.schedule {config.optim.schedule} falls over "
+            f"step sizes go on at {factor(config):.0%} of optim.lr{was}: optim.schedule {config.optim.schedule} falls over "
             f"train.kimg {config.train.kimg:g}"
         )
     anneal = config.anneal
@@ -149,6 +153,6 @@ def schedule_notes(config: Config, images: int, before: Config | None = None) ->
 
 
 def length_command(folder: Path, config: Config) -> str:
-    """How a finished run is made longer, to twice its length."""
+    """The command that trains a finished run for twice its length."""
     fork = "" if config.optim.schedule == "constant" else " --fork NEW"
     return f"gan-jax train {typed(folder)} --train.kimg {2 * config.train.kimg:g}{fork}"

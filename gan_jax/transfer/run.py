@@ -1,8 +1,8 @@
-"""A whole run from its configuration: data, networks, transplant, training, evaluation, weights to share.
+"""A complete run from its configuration: data, networks, transplant, training, evaluation, weights to share.
 
-Resuming, forking, transplanting and training afresh are code paths of their own: a folder with a checkpoint goes on from
-it and reads nothing of the source; otherwise pretrained weights go in before the optimiser and the moving average exist.
-What can be found wrong is looked for before the folder is claimed, and a start that fails leaves nothing in it.
+Resuming, forking, transplanting and training from scratch are separate code paths. A folder with a checkpoint is resumed
+from it without reading the source; otherwise pretrained weights are filled in before optimiser and moving average exist.
+Errors are found before the folder is claimed, as far as possible, and a failed start leaves no files in it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.transfer.boundary import Boundary, stopped_early
 from gan_jax.transfer.callbacks import Callbacks, Notes, default_callbacks
-from gan_jax.transfer.claim import INTERRUPTS, enter, look
+from gan_jax.transfer.claim import INTERRUPTS, enter, make_claim
 from gan_jax.transfer.dataset import Dataset, counted, load_dataset, make_feed
 from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
@@ -71,7 +71,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What a run left behind, beside its folder."""
+    """The result of a run, apart from its folder."""
 
     folder: Path
     state: GanState
@@ -79,29 +79,27 @@ class RunResult:
     dataset: Dataset
     pair: Pair
     evaluator: Evaluator | None
-    evaluation: (
-        dict[str, Any] | None
-    )  # of the last state, never of the best; None where it was not, or could not be, made
+    evaluation: dict[str, Any] | None  # of the last state, not of the best one; None where there is none
     start: Start | None  # None where the run was resumed or forked
     stopped_by: str | None = None  # `Ctrl-C` or `SIGTERM`
     record: dict[str, Any] | None = None  # of the method's preparation; None where the run was resumed or forked
 
     @property
     def protocol(self) -> Protocol | None:
-        """Of the evaluation."""
+        """Protocol of the evaluation."""
         return None if self.evaluator is None else self.evaluator.protocol
 
     @property
     def plan(self) -> Plan | None:
-        """Of the transplant."""
+        """Plan of the transplant."""
         return None if self.start is None else self.start.plan
 
     @property
     def prepared(self) -> dict[str, Any]:
-        """What the method measured and decided in its preparation; of a resumed run, as its folder says.
+        """The record of the method's preparation; of a resumed run, it is read from the folder.
 
         Raises:
-          ConfigError: what it says is damaged.
+          ConfigError: the file is damaged.
         """
         return read_prepared(self.folder) if self.record is None else self.record
 
@@ -119,37 +117,37 @@ def run(
     quiet: bool = False,
     notes: Sequence[str] = (),
 ) -> RunResult:
-    """Trains into a folder, or goes on with the run that is there.
+    """Trains into a folder, or resumes the run in it.
 
-    Ctrl-C and SIGTERM end it at once until it trains; then the first of them saves and returns (`stopped`), a second one
-    ends the process.
+    Before it trains, Ctrl-C and SIGTERM end it at once. Afterwards the first of them saves and returns (`stopped`), and a
+    second one ends the process.
 
     Args:
-      config: of the run; validated here.
-      folder: of the run; made if absent. One run at a time. Several processes (`train.processes.join`) share it.
-      callbacks: who watches; None = the terminal and files in the folder, as of `gan-jax train`. Of several processes, only
-        the first is watched.
+      config: of the run; it is validated here.
+      folder: of the run; created if absent. It holds one run. Several processes (`train.processes.join`) share it.
+      callbacks: of the run; None = the terminal and files in the folder, as `gan-jax train`. Of several processes, only
+        the first calls them.
       method: a method of your own, `(config.transfer, pair) -> Method`, in place of the table's.
-      at: go on from the checkpoint of so many images, and move newer ones aside; None = the newest.
-      fallback: where the newest checkpoint is damaged, go on from one before it.
-      against: folder of another run, usually one from scratch, that evaluations are compared with; None = as before.
+      at: images of the checkpoint to go on from, newer ones are moved aside; None = the newest.
+      fallback: whether to go on from an older checkpoint where the newest is damaged.
+      against: folder of another run, usually from scratch, to compare evaluations with; None = as before.
       fork: folder of a run whose newest checkpoint (or `at`) this new run starts from.
-      quiet: prints nothing; what is written is the same.
-      notes: sentences about the choice of this configuration, shown and kept with the others.
+      quiet: whether nothing is printed; files are the same.
+      notes: log messages about the choice of this configuration.
 
     Raises:
-      ConfigError: the folder holds a run of another configuration, or of other data; the difference is printed.
+      ConfigError: the folder holds a run with another configuration or other data; lists the differences.
       LockError: another process trains in this folder.
-      NonFiniteError, CheckpointError, MemoryLimitError, DataError, PlanError: with the step, file or leaf.
+      NonFiniteError, CheckpointError, MemoryLimitError, DataError, PlanError: names the step, file or leaf.
     """
     config, folder = config.validate(), Path(folder)
-    whose = "table" if method is None else f"{method.__module__}.{method.__qualname__}"
+    origin_of_method = "table" if method is None else f"{method.__module__}.{method.__qualname__}"
     origin = None if fork is None else Path(fork)
     with contextlib.ExitStack() as stack:
         stack.enter_context(memory_limits("this run", "lower train.batch, evaluate.n_fake or the network's width"))
         stop = stack.enter_context(stopping(_say(quiet)))
         use_all_cores()  # which starts JAX; under the handlers, since Ctrl-C inside its callbacks would be lost
-        entry = enter(stack, folder, config, lambda: look(config, folder, whose, against, origin, at))
+        entry = enter(stack, folder, config, lambda: make_claim(config, folder, origin_of_method, against, origin, at))
 
         def leave() -> str:
             entry.undo(interrupted=True)
@@ -174,15 +172,15 @@ def run(
 
         saver = _saver(config, folder, stack)
         devices = choose_devices(config.train.devices, config.train.batch)
-        bare, make = build(config.net), method or make_method
+        plain_pair, make = build(config.net), method or make_method
         early = (
-            None if config.transfer.images is None else make(config.transfer, bare)
-        )  # a wrong choice is said before data
+            None if config.transfer.images is None else make(config.transfer, plain_pair)
+        )  # a wrong option is reported before data are read
         dataset = load_dataset(config)
         for text in (*dataset.notes, *_unused_devices(config, len(devices))):
             note(text)
-        transfer = early or make(counted(config.transfer, len(dataset.train)), bare)
-        pair, feed = transfer.wrap(bare), make_feed(config, dataset)
+        transfer = early or make(counted(config.transfer, len(dataset.train)), plain_pair)
+        pair, feed = transfer.wrap(plain_pair), make_feed(config, dataset)
         trainer = make_trainer(config, transfer, feed)
         evaluator = make_evaluator(config.evaluate, pair, dataset)
         diagnosis = make_diagnosis(config, dataset, evaluator, claim.against)
@@ -190,16 +188,16 @@ def run(
             note(text)
         programs = trainer.compile()
         key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
-        seen, now = read_data(folder), describe_data(dataset, config)
-        if seen is not None and saver is not None and saver.latest() is not None:
-            check_data(folder, seen, now, evaluator is not None)
-        history, record = read_history(folder), None  # of a run that is there
+        recorded, now = read_data(folder), describe_data(dataset, config)
+        if recorded is not None and saver is not None and saver.latest() is not None:
+            check_data(folder, recorded, now, evaluator is not None)
+        history, record = read_history(folder), None  # of a run in this folder
 
         def begin(nets: Any, constants: Any = None) -> GanState:
             return trainer.init(nets, key, transfer.constants(nets) if constants is None else constants)
 
         def claim_folder(images: int) -> None:
-            """Claims the folder; whatever could be found wrong by now was."""
+            """Claims the folder, when all checks are done."""
             if is_first():
                 claim.write(folder, images, len(devices))
                 write_json(folder / DATA, now)
@@ -219,7 +217,9 @@ def run(
             claim_folder(restored.images)
         elif claim.origin is not None:
             check_fork(claim.origin, config, total_images(config))
-            state, history, forked = forked_state(claim.origin, begin, specs, feed, claim.origin.keeps(config, whose))
+            state, history, forked = forked_state(
+                claim.origin, begin, specs, feed, claim.origin.keeps(config, origin_of_method)
+            )
             claim_folder(claim.origin.images)
             if is_first():
                 copy_records(claim.origin, folder)
@@ -227,11 +227,11 @@ def run(
             note.images = claim.origin.images
             for text in (*forked, *schedule_notes(config, claim.origin.images, claim.origin.config)):
                 note(text)
-            if saver is not None:  # so that it goes on even if the other run is gone
+            if saver is not None:  # so that the run goes on even without the other one
                 cursor = feed.cursor() if feed.cursor else None
                 saver.save(claim.origin.images, state, cursor=cursor, history=history)
         else:
-            start = make_start(config, bare, transfer)
+            start = make_start(config, plain_pair, transfer)
             claim_folder(0)
             prepared = make_prepared(trainer, start, transfer, key, entry.watching(callbacks.stage))
             state = jax.jit(begin)(prepared.nets, prepared.constants)
@@ -243,13 +243,13 @@ def run(
             if start.plan is not None and is_first():
                 write_start(folder, start.plan, record)
                 write_history(folder, history)
-            # Stages are long: what they made is not to be lost while XLA compiles.
+            # Stages are long: their result must not be lost while XLA compiles.
             if saver is not None and prepared.images:
                 cursor = feed.cursor() if feed.cursor else None
                 steps = history_at(history, config, prepared.images, transfer.frozen)
                 saver.save(prepared.images, state, cursor=cursor, history=steps)
                 saver.wait()
-                entry.kept = prepared.images
+                entry.checkpoint = prepared.images
         recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis, history)
         if restored is not None and saver is not None and config.checkpoint.keep_best:
             recorder.forget_scores(saver)
@@ -270,32 +270,32 @@ def run(
 
 
 def claim(config: Config, folder: Path, method: str = "table") -> None:
-    """Writes `config.json` (configuration, whose method, versions, device), or checks that the one there is the same run.
+    """Writes `config.json` (configuration, origin of the method, versions, device), or checks that the file is of this run.
 
     Raises:
-      ConfigError: it is another one; the difference is printed.
+      ConfigError: the file is of another run; lists the differences.
     """
-    look(config, folder, method).write(folder, 0, len(choose_devices(config.train.devices, config.train.batch)))
+    make_claim(config, folder, method).write(folder, 0, len(choose_devices(config.train.devices, config.train.batch)))
 
 
 def _say(quiet: bool) -> Any:
-    """Shows a line from whatever thread, also while Python's own streams are in use."""
+    """Makes a function that prints a message from any thread, also while Python's own streams are in use."""
     return (lambda text: None) if quiet else (lambda text: os.write(2, f"\n{text}\n".encode()))
 
 
 def _unused_devices(config: Config, used: int) -> list[str]:
-    """Says that some devices have no part in the run, where nobody asked for that."""
+    """A log message where devices are left unused without an option that says so."""
     count = jax.device_count()
     if config.train.devices is not None or used == count:
         return []
-    one = "one of them is used" if used == 1 else f"{used} of them are used"
+    usage = "one of them is used" if used == 1 else f"{used} of them are used"
     return [
-        f"train.batch {config.train.batch} does not divide over {count} devices: {one}; a multiple of {count} uses all"
+        f"train.batch {config.train.batch} does not divide over {count} devices: {usage}; a multiple of {count} uses all"
     ]
 
 
 def _saver(config: Config, folder: Path, stack: contextlib.ExitStack) -> Checkpointer | None:
-    """Keeps states, if any are to be kept or there are some to go on from."""
+    """Opens the checkpoints where the run writes any or the folder holds some; None otherwise."""
     keep, path = config.checkpoint, folder / CHECKPOINTS
     if keep.every_kimg is None and not complete(path):
         return None
@@ -311,7 +311,7 @@ def _resume(
     at: int | None,
     fallback: bool,
 ) -> Restored | None:
-    """The newest complete checkpoint, or the one asked for, its cursor and its rows; None where there is none."""
+    """Restores the newest complete checkpoint, or that of `at` images, with cursor and metrics rows; None without any."""
     images, restored = 0, None
     if at is not None and (saver is None or saver.latest() is None):
         raise ConfigError(f"{folder} has no checkpoint to go on from at {at} images")

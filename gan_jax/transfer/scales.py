@@ -1,4 +1,4 @@
-"""Scales and shifts of a generator: those of its norms, or what comes nearest where it has none."""
+"""Scales and shifts of a generator: those of its norms, or the nearest equivalent where it has none."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from gan_jax.transfer.layers import kernels, norms
 
 
 def scales_and_shifts(pair: Pair) -> tuple[tuple[str, ...], Adapter | None]:
-    """Patterns of G's leaves that are scales and shifts, and an adapter with the scales that it has no leaves for.
+    """Patterns of G's leaves that are scales and shifts, and an adapter for scales without leaves of their own.
 
-    - With norms: everything that norms scale and shift by, dense layers of conditional ones too. No adapter.
-    - With styles (StyleGAN2): a factor for each output of the affine layers, which is one for each channel that a
-      convolution reads, and the biases of synthesis. A factor for each filter would do nothing: demodulation undoes it.
+    - With norms: the scales and shifts of norms, and the dense layers of conditional norms. No adapter.
+    - With styles (StyleGAN2): a factor for each output of the affine layers, that is for each input channel of a
+      convolution, and the biases of synthesis. A factor for each filter would do nothing: demodulation undoes it.
     - Else (R3GAN, MLP): a factor for each filter of every kernel, and the biases.
     """
     if names := norms(pair.g):

@@ -1,4 +1,4 @@
-"""Which images a run trains on and is measured against: kept in `data.json`, compared when it goes on."""
+"""Fingerprints of a run's images: written to `data.json`, and compared when the run goes on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gan_jax.files import typed
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.folder import DATA, read_json
 
-MOST = 20_000  # training images whose own digests are kept
+MOST = 20_000  # largest number of training images with a digest of each
 
 
 def describe_data(dataset: Dataset, config: Config) -> dict[str, Any]:
-    """What `data.json` holds, as JSON values.
+    """Describes the images of a run for `data.json`, as JSON values.
 
-    `train` and `reference` are fingerprints, `count` the number of training images, `digests` 8 hex digits of each of
-    them in one string (None where there are too many, or where they are decoded as training goes on), `spec` the source.
+    `train` and `reference` are fingerprints, `count` is the number of training images, `digests` has 8 hex digits of each
+    in one string (None where there are too many, or where they are decoded during training), `spec` is the source.
     """
     train = dataset.train
     digests = None
@@ -41,7 +41,7 @@ def describe_data(dataset: Dataset, config: Config) -> dict[str, Any]:
 
 
 def read_data(folder: Path) -> dict[str, Any] | None:
-    """What a run says of its data; None where it says nothing, as runs before there was such a file.
+    """Reads `data.json` of a run; None where it is absent, as in older runs.
 
     Raises:
       ConfigError: the file is damaged.
@@ -50,25 +50,25 @@ def read_data(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     remedy = "; remove it if the data are certainly the same"
-    said = read_json(path, remedy)
-    if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in ("train", "reference")):
+    values = read_json(path, remedy)
+    if not isinstance(values, dict) or not all(isinstance(values.get(key), str) for key in ("train", "reference")):
         raise ConfigError(f"{path} is damaged: it has no fingerprints{remedy}")
-    return said
+    return values
 
 
-def check_data(folder: Path, said: Mapping[str, Any], now: Mapping[str, Any], measured: bool) -> None:
-    """Whether a run's data are what they were when it was started.
+def check_data(folder: Path, recorded: Mapping[str, Any], now: Mapping[str, Any], measured: bool) -> None:
+    """Checks that a run's data have not changed since it was started.
 
     Args:
       folder: of the run.
-      said: as `read_data` gave it.
-      now: as `describe_data` gives it.
-      measured: whether the run is measured against the reference.
+      recorded: result of `read_data`.
+      now: result of `describe_data`.
+      measured: whether the run has evaluations against the reference.
 
     Raises:
-      ConfigError: they are not; with what changed.
+      ConfigError: the data changed; lists the changes.
     """
-    changes = list(data_changes(said, now, measured))
+    changes = list(data_changes(recorded, now, measured))
     if changes:
         raise ConfigError(
             f"the data of run {folder} ({now['spec']}) changed since it was started: {'; '.join(changes)}. Bring them back, "
@@ -76,13 +76,13 @@ def check_data(folder: Path, said: Mapping[str, Any], now: Mapping[str, Any], me
         )
 
 
-def data_changes(said: Mapping[str, Any], now: Mapping[str, Any], measured: bool = True) -> list[str]:
-    """What differs between two descriptions of data, in words; nothing where the images are the same."""
+def data_changes(recorded: Mapping[str, Any], now: Mapping[str, Any], measured: bool = True) -> list[str]:
+    """Lists the differences of two descriptions of data, in words; empty where the images are the same."""
     out = []
-    if said["train"] != now["train"]:
-        old, new = said.get("digests"), now.get("digests")
-        if said.get("count") != now["count"]:
-            out.append(f"{said.get('count')} training images then, {now['count']} now")
+    if recorded["train"] != now["train"]:
+        old, new = recorded.get("digests"), now.get("digests")
+        if recorded.get("count") != now["count"]:
+            out.append(f"{recorded.get('count')} training images then, {now['count']} now")
         if isinstance(old, str) and isinstance(new, str):
             gone = collections.Counter(old.split()) - collections.Counter(new.split())
             come = collections.Counter(new.split()) - collections.Counter(old.split())
@@ -95,9 +95,9 @@ def data_changes(said: Mapping[str, Any], now: Mapping[str, Any], measured: bool
                 out.append("the same training images in another order (were files renamed?)")
         elif not out:
             out.append("as many training images, of other pixels or labels")
-        if (names := said.get("class_names")) != now["class_names"]:
+        if (names := recorded.get("class_names")) != now["class_names"]:
             out.append(f"classes {_listed(names)} then, {_listed(now['class_names'])} now")
-    if measured and said["reference"] != now["reference"]:
+    if measured and recorded["reference"] != now["reference"]:
         out.append("the images that it is measured against are others")
     return out
 

@@ -1,9 +1,9 @@
-"""What Ctrl-C and SIGTERM do to a run.
+"""Handling of Ctrl-C and SIGTERM in a run.
 
-Before the first dispatch, and once what was trained is on disk, there is nothing to lose: either ends the run at once.
-In between the first of them asks the loop to save and return at its next boundary, and a second one ends the process.
-While XLA compiles, Python does not get to run signal handlers; so a thread, woken by the signal itself, ends a process
-whose main thread does not answer.
+Before the first dispatch, and after the result is on disk, nothing can be lost: either signal ends the run at once.
+In between, the first signal asks the loop to save and return at its next boundary, and a second one ends the process.
+While XLA compiles, Python runs no signal handlers; so a thread, which the signal wakes, ends a process whose main thread
+does not answer.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ GRACE_S = 2.0  # how long the main thread may take to answer before the process 
 
 
 class Stop:
-    """Who asked a run to stop, and what that does at this time.
+    """The request to stop a run, and how it is answered now.
 
     Attributes:
-      by: the first signal that asked for a save, `Ctrl-C` or `SIGTERM`; None = nobody did.
+      by: the first signal that asked for a save, `Ctrl-C` or `SIGTERM`; None = there was none.
       at_once: whether a signal ends the run without a save: nothing would be lost.
-      leave: what is done before the process is ended without its main thread; gives the last sentence.
+      leave: cleans up before the process is ended without its main thread, and returns the last message.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda text: None):
@@ -37,14 +37,14 @@ class Stop:
         self.leave: Callable[[], str] = lambda: "stopped"
         self._say = say
         self._over = threading.Event()
-        self._arrived = 0  # signals since the run trains
+        self._arrived = 0  # signals since training began
 
-    def asked(self) -> bool:
-        """Whether to save and return."""
+    def requested(self) -> bool:
+        """Whether the loop is to save and return."""
         return self.by is not None
 
     def handle(self, number: int, frame: Any = None) -> None:
-        """The signal handler, in the main thread: raises where the run is to end at once."""
+        """Handles a signal in the main thread: raises where the run is to end at once."""
         name = NAMES[signal.Signals(number)]
         if self.at_once or (self.by is not None and _interactive()):
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(EXIT_CODES[name])
@@ -75,10 +75,10 @@ class Stop:
 
 @contextlib.contextmanager
 def stopping(say: Callable[[str], None] = lambda text: None) -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM answered by a `Stop`; in another thread than the main one, nobody ever asks.
+    """Context in which a `Stop` handles Ctrl-C and SIGTERM; outside the main thread no signal arrives.
 
     Args:
-      say: shows a line; called from another thread.
+      say: prints a message; called from another thread.
     """
     stop = Stop(say)
     if threading.current_thread() is not threading.main_thread():
@@ -86,7 +86,7 @@ def stopping(say: Callable[[str], None] = lambda text: None) -> Iterator[Stop]:
         return
     mine, theirs = socket.socketpair()
     theirs.setblocking(False)
-    # who started the process with a signal ignored (nohup, a shell's &) wants it ignored
+    # a signal that was ignored from the start (nohup, a shell's &) stays ignored
     old = {number: handler for number in NAMES if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=stop.watch, args=(mine,), name="gan_jax signals", daemon=True)
@@ -107,25 +107,25 @@ def stopping(say: Callable[[str], None] = lambda text: None) -> Iterator[Stop]:
 
 @contextlib.contextmanager
 def on_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets; the loop saves and returns at the next boundary. A second one ends the process."""
-    asked = threading.Event()
+    """Context with an event that SIGTERM sets: the loop saves and returns at the next boundary. A second one ends the process."""
+    event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield event
         return
 
     def handle(number: int, frame: Any) -> None:
-        asked.set()
+        event.set()
         signal.signal(signal.SIGTERM, old)
 
     old = signal.signal(signal.SIGTERM, handle)
     try:
-        yield asked
+        yield event
     finally:
         signal.signal(signal.SIGTERM, old)
 
 
 def _interactive() -> bool:
-    """Whether a person types into this process (a prompt, a notebook), which must not be ended under their hands."""
+    """Whether the process is interactive (a prompt, a notebook), so that it must not be ended."""
     return hasattr(sys, "ps1")
 
 

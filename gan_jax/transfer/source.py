@@ -1,4 +1,4 @@
-"""Whatever weights can be taken from and looked at: a weights folder, an embedded pair, a run, a checkpoint, a model."""
+"""Sources of weights: a weights folder, an embedded pair, a run, a checkpoint, or a model in memory."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from gan_jax.trees import did_you_mean, digest, flatten
 
 
 def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Source:
-    """Opens weights to be read leaf by leaf; no leaf is read yet.
+    """Opens weights to be read leaf by leaf.
 
     Args:
       path: a weights folder, `embedded:NAME`, a run folder (its weights; where it has none yet, its newest
         checkpoint), a checkpoint's folder, `RUN/checkpoints/48000`, or a model in memory.
-      checkpoint: of a run, the checkpoint of so many images.
+      checkpoint: images of a run's checkpoint.
 
     Raises:
-      WeightsError, CheckpointError, ConfigError: what is missing, damaged or not ours.
+      WeightsError, CheckpointError, ConfigError: something is missing, damaged or foreign.
     """
     if isinstance(path, Model):
         if checkpoint is not None:
-            raise ConfigError(f"--checkpoint {checkpoint} wants a run folder, and {path} is in memory")
+            raise ConfigError(f"--checkpoint {checkpoint} needs a run folder, and {path} is in memory")
         return model_source(path)
     if not isinstance(path, (str, Path)):
         raise ConfigError(
@@ -42,7 +42,7 @@ def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Sour
     name, folder = str(path), Path(path)
     if name.startswith("embedded:") or not (folder / "config.json").is_file():
         if checkpoint is not None:
-            raise ConfigError(f"--checkpoint {checkpoint} wants a run folder, and {name} has no config.json")
+            raise ConfigError(f"--checkpoint {checkpoint} needs a run folder, and {name} has no config.json")
         in_run = folder.name.isdecimal() and (folder.parent.parent / "config.json").is_file()
         if in_run and not folder.is_dir():
             have = ", ".join(map(str, store.complete(folder.parent))) or "none"
@@ -64,15 +64,15 @@ def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Sour
 
 
 def open_checkpoint(folder: Path, name: str) -> Source:
-    """A checkpoint of a run: the whole state, of which a transplant takes `g_ema` and `d`."""
-    said = store.read_manifest(folder)
+    """Opens a checkpoint of a run: the whole state, of which a transplant reads `g_ema` and `d`."""
+    manifest = store.read_manifest(folder)
     net = net_to_dict(run_config(folder.parent.parent).net)
-    leaves = said["leaves"]
+    leaves = manifest["leaves"]
 
     def read_many(paths: list[str]) -> dict[str, Any]:
         if unknown := next((path for path in paths if path not in leaves), None):
             raise ConfigError(f"no leaf {unknown!r} in checkpoint {folder}{did_you_mean(unknown, leaves)}")
-        return {path: typed(path, array) for path, array in store.read_leaves(folder, said, paths).items()}
+        return {path: typed(path, array) for path, array in store.read_leaves(folder, manifest, paths).items()}
 
     def typed(path: str, array: Any) -> Any:
         impl = leaves[path].get("impl")
@@ -81,15 +81,15 @@ def open_checkpoint(folder: Path, name: str) -> Source:
     return Source(
         name,
         f"checkpoint: {folder}",
-        said | {"net": net},
-        manifest_digest(said),
+        manifest | {"net": net},
+        manifest_digest(manifest),
         lambda path: read_many([path])[path],
         read_many,
     )
 
 
 def model_source(model: Model) -> Source:
-    """A model in memory. Its digests are those of its values now, whatever file they were read from."""
+    """Makes a source of a model in memory, whose digests are computed from its present values."""
     leaves = flatten(model.variables)
     entries = {
         path: {"dtype": leaf.dtype.name, "shape": list(leaf.shape), "digest": digest(leaf)}
@@ -109,10 +109,10 @@ def model_source(model: Model) -> Source:
 
 
 def diff(a: str | Path | Model, b: str | Path | Model, match: str = "**") -> Diff:
-    """What differs between two of whatever `open_source` opens; `match` is a pattern over leaf paths."""
+    """Compares two sources, as `open_source` opens them, leaf by leaf; `match` is a pattern over leaf paths."""
     return compare(open_source(a), open_source(b), match)
 
 
 def provenance(path: str | Path | Model, match: str = "**", checkpoint: int | None = None) -> str:
-    """Where every leaf that `match` covers comes from, step by step, as text."""
+    """Describes the provenance of every leaf that `match` covers, step by step, as text."""
     return "\n".join(provenance_lines(open_source(path, checkpoint).manifest, match))

@@ -1,4 +1,4 @@
-"""The start of a run: fresh variables, the plan of what replaces them, and the transplant itself."""
+"""The start of a run: fresh variables, the plan of a transplant into them, and its execution."""
 
 from __future__ import annotations
 
@@ -27,33 +27,34 @@ from gan_jax.transfer.source import open_source
 from gan_jax.transfer.weights import fill, plan_weights
 from gan_jax.trees import flatten, match
 
-RUN_KEY = 2  # what the seed's key is folded with; 0 and 1 are those of fresh variables
-READY_KEY = 2**31 - 1  # what the run's key is folded with; lower numbers are its steps
+RUN_KEY = 2  # the seed's key is folded with it; 0 and 1 are for fresh variables
+READY_KEY = 2**31 - 1  # the run's key is folded with it; lower numbers are steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Variables before training, and how they came to be."""
+    """Variables before training, and their provenance."""
 
     nets: Networks
     plan: Plan | None = None
-    differences: dict[str, Difference] | None = None  # of the function, measured on probes
+    differences: dict[str, Difference] | None = None  # of the networks' functions, measured on probes
     history: tuple[Step, ...] = ()  # of the source, and the transplant
 
 
 def plan_transfer(config: Config, method: MakeMethod | None = None) -> Plan:
-    """Where every leaf of the new networks comes from, by shapes alone: no weights are read, no array is made."""
+    """Plans the origin of every leaf of the new networks from shapes alone: no weights are read, no array is made."""
     transfer = config.transfer
     if isinstance(transfer, ScratchConfig):
         raise ConfigError("the method is scratch, which transfers nothing: there is no plan; use finetune")
     pair = build(config.net)
     make = method or make_method
-    own = make(transfer, pair)
-    return _plan(transfer, pair, own, open_source(transfer.source), _target(pair, own))
+    transfer_method = make(transfer, pair)
+    source = open_source(transfer.source)
+    return _plan(transfer, pair, transfer_method, source, _target(pair, transfer_method))
 
 
 def make_start(config: Config, pair: Pair, method: Method) -> Start:
-    """Variables with what the method takes from the source, fresh elsewhere."""
+    """Makes the variables: transplanted where the method takes them from the source, fresh elsewhere."""
     transfer = config.transfer
     if isinstance(transfer, ScratchConfig) or not method.starts:
         fresh = fresh_variables(pair, config.train.seed)
@@ -70,14 +71,14 @@ def make_start(config: Config, pair: Pair, method: Method) -> Start:
 def make_prepared(
     trainer: Trainer, start: Start, method: Method, key: jax.Array, stage: Callable[..., None] | None = None
 ) -> PreparedState:
-    """A start with what its networks carry, and what the method prepares and keeps.
+    """Adds auxiliary parameters and constants of the method to a start, and runs the method's preparation.
 
     Args:
       trainer: of the run.
       start: variables of the plain networks.
-      method: what they are made into.
+      method: transfer method of the run.
       key: typed PRNG key of the run.
-      stage: `(name, images, total, metrics)`, called with the progress of stages; None = nobody watches.
+      stage: `(name, images, total, metrics)`, called with the progress of stages; None = no callback.
     """
     root = jax.random.fold_in(key, READY_KEY)
     keys = [*jax.random.split(root, 2), *(jax.random.fold_in(root, i) for i in range(2, len(start.nets)))]
@@ -91,7 +92,7 @@ def make_prepared(
 
 
 def _donor(config: Config, method: Method, name: str, networks: Sequence[str] = ("g",)) -> Start:
-    """The start of a run that takes its G, or whichever networks, from another source."""
+    """Makes the start of a run that takes these networks from another source."""
     config = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, source=name))
     return make_start(config, build(config.net), dataclasses.replace(method, starts=tuple(networks)))
 
@@ -99,7 +100,7 @@ def _donor(config: Config, method: Method, name: str, networks: Sequence[str] = 
 def _calibrated(
     variables: dict[str, Any], pair: Pair, norms: Mapping[str, Sequence[str]], n: int = 256
 ) -> dict[str, Any]:
-    """Both networks, norms that growth made set so that a batch in training mode passes them as in evaluation mode."""
+    """Calibrates norms that growth added, so that both networks compute the same in training and evaluation mode."""
     if not any(norms.values()):
         return variables
     z = jax.random.normal(jax.random.key(0), (n, pair.config.z_dim))
@@ -120,10 +121,10 @@ def _target(pair: Pair, method: Method) -> dict[str, Any]:
 
 
 def _trains(method: Method, path: str) -> bool:
-    """Whether the method trains the leaf `g/params/..` or `d/params/..`; of other collections, true."""
+    """Whether the method trains the leaf `g/params/..` or `d/params/..`; True for other collections."""
     networks: tuple[Network, ...] = ("g", "d")
-    told = [method.trains(n)(path.removeprefix(f"{n}/params/")) for n in networks if path.startswith(f"{n}/params/")]
-    return all(told)
+    prefixes = {network: f"{network}/params/" for network in networks}
+    return all(method.trains(n)(path.removeprefix(prefix)) for n, prefix in prefixes.items() if path.startswith(prefix))
 
 
 def _plan(policies: TransplantConfig, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:

@@ -1,4 +1,4 @@
-"""The stage in which a plain G learns to make what its teachers make, without data and without D."""
+"""Distillation as a stage: a plain G, the student, learns its teachers' images, without data and without D."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gan_jax.transfer.donors import check_donors
 from gan_jax.transfer.preparation import PrepareContext, no_leaf
 
 Rows = list[dict[str, Any]]
-LATER = 1  # what the preparation's key is folded with for a second stage
+LATER = 1  # the preparation's key is folded with it for a second stage
 
 
 def teach(
@@ -37,19 +37,19 @@ def teach(
     points: Sequence[str],
     teacher: Callable[[Pair], Net] = lambda pair: pair.g,
 ) -> tuple[Variables, Variables, int, Rows]:
-    """`(g, d, images, rows)`: a G that makes what its teachers make, and D as it was.
+    """Distils teachers into G: `(g, d, images, rows)`, the trained student and the unchanged D.
 
     Args:
       context: of the preparation.
-      config: how long, by whom an example is taught, and what counts how much.
-      g: variables of the pupil.
-      d: variables of D, which does not play.
-      teachers: their variables.
-      shares: of the examples that each has.
-      points: modules whose features are compared, where they count.
-      teacher: the plain pair of the stage -> the network of the teachers.
+      config: length, choice of a teacher for each example, and weights of the loss terms.
+      g: variables of the student.
+      d: variables of D, which is not used.
+      teachers: variables of the teachers.
+      shares: share of the examples that each teaches.
+      points: modules whose features are compared, where these have a weight.
+      teacher: `plain pair -> Net`, the network of the teachers.
     """
-    lesson = Lesson(
+    distillation = Lesson(
         tuple(float(share) for share in shares),
         tuple(points) if config.feature_weight else (),
         config.by,
@@ -57,14 +57,14 @@ def teach(
     )
     weights = {"l1": config.l1, "features": config.feature_weight, "perceptual": config.perceptual}
     params = load_perceptual(config.lpips).params if config.lpips and _perceptual(config) else None
-    carried = attach(lesson, g, teachers, params)
+    g = attach(distillation, g, teachers, params)
     rows: Rows = []
     state = context.train(
-        {"g": carried, "d": d}, config.distil_kimg, name="lesson",
+        {"g": g, "d": d}, config.distil_kimg, name="distillation",
         trains={"g": trains, "d": no_leaf},
-        wrap=lambda pair: dataclasses.replace(pair, g=taught(pair.g, lesson, teacher(pair))),
+        wrap=lambda pair: dataclasses.replace(pair, g=taught(pair.g, distillation, teacher(pair))),
         optim=lesson_optim(context.config.optim, config.distil_lr),
-        extension=Extension(adversarial=False, regularisers=tuple(_term(name, weights[name]) for name in carried[DISTANCES])),
+        extension=Extension(adversarial=False, regularisers=tuple(_term(name, weights[name]) for name in g[DISTANCES])),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
     )  # fmt: skip
     return plain(state.nets["g"]), state.nets["d"], int(state.images), rows
@@ -79,28 +79,28 @@ def distil(
     points: Sequence[str],
     net: Callable[[Pair], Net],
 ) -> tuple[Variables, Variables, int, Rows]:
-    """`teach` as the second stage of a fusion: G learns what the frozen fused one makes, `(g, d, images, rows)`.
+    """`teach` as the second stage of a fusion: the frozen fused G is distilled into a plain one, `(g, d, images, rows)`.
 
     Args:
-      context, config, d, points: as `teach` has them.
-      g: of the pupil; it may share arrays with the fused one.
-      fused: variables of the fused one.
-      net: plain pair -> its network.
+      context, config, d, points: as of `teach`.
+      g: variables of the student; they may share arrays with the fused G.
+      fused: variables of the fused G, the teacher.
+      net: `plain pair -> Net`, the network of the teacher.
     """
     later = context.replace(key=jax.random.fold_in(context.key, LATER))
     return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
 
 
 def lesson_optim(optim: OptimConfig, lr: float) -> OptimConfig:
-    """As the run's, with the usual moments and a rate that falls to 0: a lesson is no game, and is over when it is over."""
+    """The run's optimiser with Adam's usual betas and a step size that falls to 0, as suits distillation."""
     return dataclasses.replace(optim, lr=lr, b1=0.9, b2=0.999, schedule="linear")
 
 
 def check_lesson(config: DistillationConfig, pair: Pair) -> None:
-    """Whether there is something to learn and somebody to learn it from.
+    """Checks that a distillation has teachers and a loss.
 
     Raises:
-      ConfigError: no donors, a G that starts from no source, nothing that counts, or images too small for LPIPS.
+      ConfigError: there are no donors, G starts from no source, all weights are 0, or images are too small for LPIPS.
     """
     check_donors(config)
     if config.l1 == 0 and config.feature_weight == 0 and not _perceptual(config):
@@ -109,7 +109,7 @@ def check_lesson(config: DistillationConfig, pair: Pair) -> None:
         )
     if _perceptual(config) and pair.config.resolution < (least := NETWORKS[config.lpips or ""].least):
         raise ConfigError(
-            f"transfer.lpips {config.lpips} wants images of at least {least} px, not {pair.config.resolution}; "
+            f"transfer.lpips {config.lpips} needs images of at least {least} px, not {pair.config.resolution}; "
             "use another network, or None"
         )
 
@@ -127,5 +127,8 @@ def _perceptual(config: DistillationConfig) -> bool:
 
 
 def _lpips(network: str, params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-    rgb = lambda images: jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))
+    def rgb(images: jax.Array) -> jax.Array:
+        """`[B, H, W, 3]` of grey, RGB or RGBA images."""
+        return jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))
+
     return lpips(params, PERCEPTUAL[network], rgb(a), rgb(b))

@@ -1,4 +1,4 @@
-"""From a configuration and a method to the trainer of a run."""
+"""Trainers of runs, from a configuration and a method."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def make_trainer(config: Config, method: Method, feed: Feed) -> Trainer:
-    """The trainer of a run: its networks as the method wraps them, what trains of them, what is added to the step."""
+    """Makes the trainer of a run: networks as the method wraps them, their trained leaves, additions to the step."""
     return Trainer(config, task_of(method.wrap), feed, method.trains, method.extension)
 
 
 def step_flops(config: Config, method: Method, count: int = 64) -> float:
-    """Floating-point operations of one step of a method on one device; see `Trainer.flops`.
+    """Counts the floating-point operations of one step of a method on one device; see `Trainer.flops`.
 
     Args:
       config: networks, loss and batch size.
-      method: what it makes of the networks, adds to the step and keeps of the start.
+      method: wraps the networks, adds to the step and has constants.
       count: images in the resident set.
     """
     net = config.net

@@ -1,6 +1,6 @@
-"""Pretrained weights into other networks, leaf by leaf: plan, fill, measure, record.
+"""Transplants of pretrained weights into other networks, leaf by leaf: plan, fill, measure, record.
 
-From the embedded pair to a wider one that makes the same images, and to what became of its leaves:
+An example: from the embedded pair to a wider one that makes the same images, and the provenance of its leaves:
 
     >>> import gan_jax
 
@@ -64,26 +64,26 @@ from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
 from gan_jax.transfer.source import open_source
 from gan_jax.trees import Rule, count, did_you_mean, flatten, match, unflatten
 
-LACKING = {  # root of a source that is not there -> what to do
+LACKING = {  # root that a source lacks -> the remedy
     "d": "discriminator; take the generator alone, beside a fresh D that trains by itself at first: "
     "--transfer.networks g --transfer.d-warmup-kimg 1",
     "g_ema": "generator (g_ema); take the discriminator alone: --transfer.networks d",
 }
-ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of the source that it comes from
+ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of the source
 
 
 @dataclasses.dataclass(frozen=True)
 class TransplantResult:
-    """Variables taken from a source, and the record of that. Unpacks as `variables, plan, report`.
+    """The result of a transplant. Unpacks as `variables, plan, report`.
 
     Attributes:
       net: configuration of the networks.
-      variables: `{"g_ema": .., "d": ..}`, or whichever roots the plan fills.
-      plan: that was carried out.
-      report: what happened to each leaf.
-      measured: how far the function of `g` and `d` is from the source's, on probes; text = why it was not measured.
+      variables: `{"g_ema": .., "d": ..}`, the roots that the plan fills.
+      plan: of the transplant.
+      report: of each leaf.
+      measured: differences of the functions of `g` and `d` from the source's, on probes; text = why there are none.
       history: of the source, and this step.
-      about: what the source's manifest says that holds for the new weights too: licence, names of classes.
+      about: entries of the source's manifest that hold for the new weights too: licence, names of classes.
     """
 
     net: NetConfig
@@ -100,7 +100,7 @@ class TransplantResult:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What is said of these weights beside their networks, JSON values."""
+        """Manifest entries of these weights apart from their networks, JSON values."""
         parameters = count({root: tree["params"] for root, tree in self.variables.items()})
         return {"licence": self.about.get("licence"), "parameters": parameters, "history": self.history} | self.about
 
@@ -123,21 +123,21 @@ def plan_weights(
     frozen: Sequence[str] = (),
     fresh: Sequence[str] = (),
 ) -> Plan:
-    """The plan from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
+    """Plans the transplant from a source to the specs of `{"g" or "g_ema": .., "d": ..}`, either or both; reads no weights.
 
-    G comes from the source's moving average. Networks of the source that `target` lacks are no part of the plan.
+    G comes from the source's moving average. Networks of the source that `target` lacks are not in the plan.
 
     Args:
-      source: to take from.
+      source: the pretrained networks.
       net: configuration of the networks to fill.
       target: their specs.
-      policies: what to do with leaves that do not fit. Floats of another width that are cast are a note of the plan.
-      frozen: patterns over target paths that will not be trained; shown in the table.
-      fresh: patterns over target paths that take nothing from the source, which need not be used there.
+      policies: treatment of leaves that do not fit. Casts of floats to another width are notes of the plan.
+      frozen: patterns over target paths that will not be trained; the table shows them.
+      fresh: patterns over target paths that stay fresh; their counterparts in the source may be unused.
 
     Raises:
-      PlanError: a network that the source lacks; what cannot be taken, leaf by leaf; a front before the source's G where
-        all has to find a place.
+      PlanError: the source lacks a network; leaves cannot be taken, with a line for each; the source's G has a front and
+        `unused` is `error`.
     """
     if policies.classes is not None and not getattr(net, "num_classes", 0):
         raise PlanError("classes says where each class starts from, and the new networks have none: set num_classes")
@@ -186,18 +186,18 @@ def plan_weights(
 
 
 def floats_to_cast(source: dict[str, Any], target: dict[str, Any]) -> str | None:
-    """A sentence about leaves of a source whose floats are of another width than the target's; None where none are."""
+    """A message about leaves of a source whose floats have another width than the target's; None where none have."""
     is_float = lambda leaf: jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
-    wanted = {str(leaf.dtype) for leaf in flatten(target).values() if is_float(leaf)}
-    other = [str(leaf.dtype) for leaf in flatten(source).values() if is_float(leaf) and str(leaf.dtype) not in wanted]
+    widths = {str(leaf.dtype) for leaf in flatten(target).values() if is_float(leaf)}
+    other = [str(leaf.dtype) for leaf in flatten(source).values() if is_float(leaf) and str(leaf.dtype) not in widths]
     if not other:
         return None
     kinds = " and ".join(dict.fromkeys(other))
-    return f"{len(other)} leaves of the source are {kinds}, and are cast to {' and '.join(sorted(wanted))}"
+    return f"{len(other)} leaves of the source are {kinds}, and are cast to {' and '.join(sorted(widths))}"
 
 
 def _without(tree: dict[str, Any], root: str, patterns: Sequence[str]) -> dict[str, Any]:
-    """The leaves of a network that no pattern covers, which speak of it as `root`."""
+    """The leaves of a network that no pattern over `root/..` covers."""
     covered = lambda path: any(match(pattern, f"{root}/{path}") for pattern in patterns)
     return unflatten({path: leaf for path, leaf in flatten(tree).items() if not covered(path)})
 
@@ -205,15 +205,15 @@ def _without(tree: dict[str, Any], root: str, patterns: Sequence[str]) -> dict[s
 def fill(
     source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8
 ) -> TransplantResult:
-    """Carries a plan out, one leaf in memory at a time beside the result, and measures what became of the function.
+    """Carries out a plan with one leaf in memory beside the result, and measures the change of the functions.
 
     Args:
-      source: read as far as the plan needs it, and whole networks of it to measure.
+      source: of the plan; whole networks are read to measure.
       plan: of `plan_weights`.
       pair: the networks to fill.
-      target: specs, as the plan was made for; a leaf with a sharding is placed there, others stay on the host.
-      seed: of fresh values; only those that the plan reads are made.
-      probes: latents to measure with; 0 = do not measure.
+      target: specs of the plan; a leaf with a sharding is placed there, others stay on the host.
+      seed: of fresh values; only those that the plan reads are drawn.
+      probes: number of latents to measure with; 0 = do not measure.
     """
     fresh = fresh_leaves(pair, seed, [entry.target for entry in plan.entries if reads_fresh(entry)])
     variables, report = carry_out(plan, source.take, target, init=fresh.pop, digests=source.digests)
@@ -224,7 +224,7 @@ def fill(
 
 
 def measured_lines(measured: dict[str, Difference] | str) -> list[str]:
-    """`G: function preserved: largest difference ..`, a line for each network."""
+    """Lines `G: function preserved: largest difference ..`, one for each network."""
     if isinstance(measured, str):
         return [f"function {measured}"]
     return [f"{name.upper()}: function {difference}" for name, difference in measured.items()]
@@ -247,20 +247,20 @@ def transplant(
     Args:
       source: a weights folder, a run or checkpoint folder, `embedded:NAME`, or a model that `gan_jax.load` gave.
       net: configuration of the networks to fill.
-      policies: what to do with leaves that do not fit; None = `TransplantConfig()`.
-      checkpoint: of a run, the checkpoint of so many images.
+      policies: treatment of leaves that do not fit; None = `TransplantConfig()`.
+      checkpoint: images of a run's checkpoint.
       seed: of fresh values.
-      probes: latents to measure the function with; 0 = do not measure.
+      probes: number of latents to measure the functions with; 0 = do not measure.
       **options: fields of `TransplantConfig`, which win over `policies`: `unused="drop"`.
 
     Returns:
-      variables `{"g_ema": .., "d": ..}` of the networks that the source holds, NumPy leaves; the plan, the report, how
-      far the function moved, the history.
+      variables `{"g_ema": .., "d": ..}` of the networks that the source holds, NumPy leaves; the plan, the report,
+      measured differences, the history.
 
     Raises:
       ConfigError: networks that cannot be built, or a policy that does not exist.
-      PlanError: leaf by leaf, what cannot be taken, and the option that would allow it.
-      WeightsError, CheckpointError: what of the source is missing, damaged or not ours.
+      PlanError: leaves cannot be taken; a line for each, with the option that would allow it.
+      WeightsError, CheckpointError: something in the source is missing, damaged or foreign.
     """
     policies = _policies(policies, options)
     check_net(net)
@@ -290,7 +290,7 @@ def transplant_weights(
       source: as of `transplant`.
       net: configuration of the networks to fill.
       out: folder to write to.
-      policies: what to do with leaves that do not fit.
+      policies: treatment of leaves that do not fit.
       **options: as of `transplant`.
     """
     result = transplant(source, net, policies, **options)
@@ -299,10 +299,10 @@ def transplant_weights(
 
 
 def check_net(net: NetConfig) -> None:
-    """Asks whether networks can be built, for weights that are not trained.
+    """Checks that networks can be built, for weights that are not trained.
 
     Raises:
-      ConfigError: they cannot; the message says what to change.
+      ConfigError: they cannot; says what to change.
     """
     if not isinstance(net, get_args(NetConfig)):
         kinds = ", ".join(kind.__name__ for kind in get_args(NetConfig))
@@ -312,7 +312,7 @@ def check_net(net: NetConfig) -> None:
 
 
 def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> TransplantConfig:
-    """The policies with options in place of some; raises ConfigError where a name or a value is none of theirs."""
+    """Replaces some policies by options; raises ConfigError for an unknown name or a wrong value."""
     names = [field.name for field in dataclasses.fields(TransplantConfig)]
     if unknown := [name for name in options if name not in names]:
         near = did_you_mean(unknown[0], names)
@@ -322,7 +322,7 @@ def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> Tra
             f"policies is of the type {type(policies).__name__}; use a TransplantConfig, or keyword arguments"
         )
     policies = dataclasses.replace(policies or TransplantConfig(), **options)
-    plain = {name: getattr(policies, name) for name in names if name != "classes"}  # those have checks of their own
+    plain = {name: getattr(policies, name) for name in names if name != "classes"}  # classes have checks of their own
     if wrong := next(part_problems("TransplantConfig", TransplantConfig(**plain)), None):
         raise ConfigError(wrong)
     return policies
@@ -332,10 +332,10 @@ def _measure(source: Source, pair: Pair, variables: dict[str, Any], probes: int)
     if not probes:
         return "not measured: no probes were asked for"
     new = {NETWORKS[root]: tree for root, tree in variables.items()}
-    try:  # whole networks, also what the plan does not take
-        wanted = {NETWORKS[root]: ORIGINS[root] for root in variables}
-        paths = {name: [p for p in flatten(source.specs) if p.startswith(f"{root}/")] for name, root in wanted.items()}
-        old = {name: source.load(paths[name])[root] for name, root in wanted.items()}
+    try:  # whole networks, with leaves that the plan does not take
+        roots = {NETWORKS[root]: ORIGINS[root] for root in variables}
+        paths = {name: [p for p in flatten(source.specs) if p.startswith(f"{root}/")] for name, root in roots.items()}
+        old = {name: source.load(paths[name])[root] for name, root in roots.items()}
     except (WeightsError, CheckpointError) as error:
         return f"not measured: {error}"
     before = with_front(build(source.net), source.manifest.get("front"))

@@ -52,7 +52,7 @@ def test_two_pairs_become_one(cli, pairs, tmp_path, method):
         "attention": "attention by position",
     }.items():
         assert (f"{said}: {tmp_path / 'run' / name}.png" in cli.out) == (name in drawn)
-    stages = {"gradient": ["learning shares"], "distillation": ["lesson"], "cocktail": ["rooting donor 1 of 1"],
+    stages = {"gradient": ["mixing weights"], "distillation": ["distillation"], "cocktail": ["rooting donor 1 of 1"],
               "feature_fusion": ["attending to donors"], "merge": []}[method]  # fmt: skip
     for name in stages:
         assert f"{name}: 32 images, compiling" in cli.err or f"{name}: 16 images, compiling" in cli.err, cli.err

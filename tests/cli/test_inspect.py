@@ -133,7 +133,7 @@ def test_a_run_in_training_shows_its_newest_checkpoint(cli, run):
     [
         (("nowhere",), "no weights at nowhere"),
         (("embedded:fashion61",), "no embedded weights 'fashion61'"),
-        (("nowhere", "--checkpoint", "3"), "--checkpoint 3 wants a run folder"),
+        (("nowhere", "--checkpoint", "3"), "--checkpoint 3 needs a run folder"),
     ],
 )
 def test_nothing_to_inspect(cli, argv, message):

@@ -86,7 +86,7 @@ def test_stored_vectors_are_taken_as_they_are():
     [
         (
             {"resolution": 36},
-            r"net.resolution 36 cannot be halved 3 times, as net.g_widths \[256, 256, 256, 256\] wants",
+            r"net.resolution 36 cannot be halved 3 times, as net.g_widths \[256, 256, 256, 256\] requires",
         ),
         ({"d_widths": (4,) * 6}, "net.resolution 32 cannot be halved 6 times, as net.d_widths"),
         ({"g_widths": ()}, r"net.g_widths is \[\]; give one width or more"),

@@ -51,15 +51,15 @@ def test_a_run_of_one_image_shows_what_there_is_and_says_why_no_more():
 def test_a_stage_has_a_line_and_its_end(tmp_path, capsys):
     watch = Watch(Config(), tmp_path)
     for images in (0, 16, 32):
-        watch.stage("learning shares", images, 32, {"share1": 0.25})
-    watch.stage("lesson", 0, 16, {})
+        watch.stage("mixing weights", images, 32, {"share1": 0.25})
+    watch.stage("distillation", 0, 16, {})
     watch.note("learned")
     err = capsys.readouterr().err.splitlines()
-    assert err[0] == "learning shares: 32 images, compiling"
-    assert any(line.startswith("learning shares: 32/32 images, 100 %") and "share1 0.25" in line for line in err)
-    assert err[-3].startswith("lesson: 16 images, compiling") and err[-1] == "learned"
+    assert err[0] == "mixing weights: 32 images, compiling"
+    assert any(line.startswith("mixing weights: 32/32 images, 100 %") and "share1 0.25" in line for line in err)
+    assert err[-3].startswith("distillation: 16 images, compiling") and err[-1] == "learned"
     quiet = Watch(Config(), tmp_path, quiet=True)
-    quiet.stage("lesson", 0, 16, {})
+    quiet.stage("distillation", 0, 16, {})
     quiet.note("x")
     quiet.done([ROW])
     assert capsys.readouterr() == ("", "")

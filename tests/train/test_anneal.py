@@ -74,7 +74,7 @@ def test_colours_of_r3gan_come_half_as_often():
 @pytest.mark.parametrize(
     ("anneal", "ada", "message"),
     [
-        (AnnealConfig(lr=1e-3), {}, "anneal.lr is given, but anneal.kimg is 0"),
+        (AnnealConfig(lr=1e-3), {}, "anneal.lr is set, but anneal.kimg is 0"),
         (AnnealConfig(kimg=1.0, b2=1.0), {}, "anneal.b2 is 1; it must lie in"),
         (AnnealConfig(kimg=1.0, ada_p=0.5), {"ada": "bgc"}, "both decide how strong ADA is"),
         (

@@ -68,5 +68,5 @@ def test_no_process_is_left_without_work(monkeypatch, count, batch, says):
 
 def test_pmap_is_for_one_process(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(ConfigError, match="several want jit"):
+    with pytest.raises(ConfigError, match="use jit for several"):
         compile_pmap(lambda **_: None, 1, jax.devices(), True)

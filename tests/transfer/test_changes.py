@@ -25,7 +25,7 @@ from gan_jax.config import (
     to_dict,
 )
 from gan_jax.data import Images
-from gan_jax.transfer.claim import check_place, look
+from gan_jax.transfer.claim import check_place, make_claim
 from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.folder import RunFolder, read_record
 from gan_jax.transfer.resume import changes, check_changes, length_command, option_of, schedule_notes
@@ -230,4 +230,4 @@ def test_a_folder_of_images_does_not_become_a_run(tmp_path):
     check_place(tmp_path / "new")
     (tmp_path / "a.JPG").touch()
     with pytest.raises(ConfigError, match=r"holds images \(a.JPG\).*name a new folder"):
-        look(OLD, tmp_path)
+        make_claim(OLD, tmp_path)

@@ -114,7 +114,7 @@ def test_what_is_not_there_is_said(half):
         load(half, 9)
     with pytest.raises(ConfigError, match="there is no checkpoint .*there are 8, 16"):
         load(half / "checkpoints" / "9")
-    with pytest.raises(ConfigError, match="wants a run folder"):
+    with pytest.raises(ConfigError, match="needs a run folder"):
         load("embedded:fashion16", 9)
 
 

@@ -29,10 +29,10 @@ def test_a_run_that_trains_is_asked_to_save(number, name):
     said = []
     with stopping(said.append) as stop:
         stop.at_once = False
-        assert not stop.asked()
+        assert not stop.requested()
         os.kill(os.getpid(), number)
         end = time.monotonic() + 5
-        while not (stop.asked() and said) and time.monotonic() < end:
+        while not (stop.requested() and said) and time.monotonic() < end:
             time.sleep(0.01)
         assert stop.by == name
         assert said == [f"{name}: saving after this dispatch; a second one ends the run at once, without saving"]

@@ -208,7 +208,7 @@ def test_what_cannot_be_transplanted_is_said(made, net, options, words):
 def test_sources_that_are_none(made):
     with pytest.raises(ConfigError, match="a source is a path, embedded:NAME or a model of gan_jax.load; this is of"):
         transplant(7, NET)
-    with pytest.raises(ConfigError, match="wants a run folder, and Model"):
+    with pytest.raises(ConfigError, match="needs a run folder, and Model"):
         transplant(gan_jax.load(made / "a"), NET, checkpoint=64)
 
 
@@ -283,7 +283,7 @@ def test_a_dropped_leaf_that_is_damaged_stops_the_measurement_alone(made, tmp_pa
 def test_what_cannot_be_opened(made, tmp_path):
     with pytest.raises(ConfigError, match=r"has no checkpoint of 65 images; there are 64"):
         open_source(made / "b", 65)
-    with pytest.raises(ConfigError, match="--checkpoint 64 wants a run folder"):
+    with pytest.raises(ConfigError, match="--checkpoint 64 needs a run folder"):
         open_source(made / "b" / "weights", 64)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="has no weights and no complete checkpoint yet"):

@@ -1,7 +1,7 @@
-"""What is done with a pretrained pair: one dataclass per transfer method, and the table `METHOD_NAMES` of them.
+"""Transfer methods: one dataclass for each configuration, and the table `METHOD_NAMES` of them.
 
 A row of the table names a method: `--method NAME` on the command line, `"kind": NAME` in JSON, and
-`gan_jax.transfer.methods.NAME` for what it does (`make(config, pair) -> Method`).
+`gan_jax.transfer.methods.NAME` for the method itself (`make(config, pair) -> Method`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ METHOD_NAMES: dict[str, type[TransferConfig]] = {  # a row is a method: its name
 
 FUSIONS = {
     name for name, cls in METHOD_NAMES.items() if cls.fuses
-}  # they make one pair of several sources, and want donors
+}  # they make one pair of several sources, and need donors
 
 if TYPE_CHECKING:
     MethodConfig = ScratchConfig | FinetuneConfig

@@ -13,12 +13,12 @@ __all__ = ["ChainConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class ChainConfig(FinetuneConfig):
-    """Several methods at once (`--method lora ewc`): what they add is added up, what they prepare follows one another.
+    """Several methods at once (`--method lora ewc`): loss terms are added, preparations run one after the other.
 
     Source, networks and policies of the transplant are those of the chain.
     """
 
-    methods: tuple[TransferConfig, ...] = ()  # in the order in which they prepare and act
+    methods: tuple[TransferConfig, ...] = ()  # in the order of their preparations and hooks
 
     several: ClassVar[bool] = True
 
@@ -30,21 +30,24 @@ class ChainConfig(FinetuneConfig):
 
     @property
     def adversarial(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether D plays: where all methods let it."""
+        """Whether D is trained: it is where all methods have an adversarial loss."""
         return all(method.adversarial for method in self.methods)
 
     @property
     def images(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """None where a method wants to know the number of training images."""
+        """None where a method needs the number of training images."""
         return None if any(method.images is None for method in self.methods) else 0
 
     def counted(self, images: int) -> ChainConfig:
-        """The chain whose methods know the number of training images."""
-        fill = lambda method: dataclasses.replace(method, images=images) if method.images is None else method
+        """Sets the number of training images in the methods that need it."""
+
+        def fill(method: Any) -> Any:
+            return dataclasses.replace(method, images=images) if method.images is None else method
+
         return dataclasses.replace(self, methods=tuple(fill(method) for method in self.methods))
 
     def problems(self, config: Any) -> Iterator[str]:
-        """What is wrong with the chain, and with each of its methods by itself."""
+        """Yields the problems of the chain, and those of each of its methods."""
         from gan_jax.config.method_checks import method_problems
         from gan_jax.config.serial import kind_of
 
@@ -55,5 +58,5 @@ class ChainConfig(FinetuneConfig):
                 yield f"transfer.methods holds {kind_of(method)}, which cannot be one of several methods; leave it out"
                 return
         for part in self.parts:
-            own = dataclasses.replace(config, transfer=part)
-            yield from (f"{text} (of {kind_of(part)})" for text in method_problems(own))
+            alone = dataclasses.replace(config, transfer=part)
+            yield from (f"{text} (of {kind_of(part)})" for text in method_problems(alone))

@@ -1,4 +1,4 @@
-"""Several pretrained generators into one through what they make: in features, as teachers, from a common root."""
+"""Fusions of several pretrained generators through their outputs: in features, as teachers, from a common root."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from gan_jax.config.methods.whole import FinetuneConfig
 
 @dataclasses.dataclass(frozen=True)
 class DistillationConfig(FinetuneConfig):
-    """Several teachers make images of the same latents, G learns to make them too, then all is fine-tuned."""
+    """Several teachers are distilled into G by images of the same latents, then everything is fine-tuned."""
 
-    donors: tuple[str, ...] = ()  # further sources beside `source`; all of them teach
-    distil_kimg: float = 1.0  # images that G makes with teachers, thousands; part of train.kimg
-    distil_lr: float = 5e-3  # step size of G while it is taught
-    shares: tuple[float, ...] = ()  # of the examples that each teacher has, the source's first; empty = all the same
-    by: Literal["latent", "chance"] = "latent"  # who teaches: told by the latent, for good; or drawn anew each time
+    donors: tuple[str, ...] = ()  # further sources beside `source`; all of them are teachers
+    distil_kimg: float = 1.0  # thousand images of the distillation; part of train.kimg
+    distil_lr: float = 5e-3  # step size of G in the distillation
+    shares: tuple[float, ...] = ()  # share of the examples for each teacher, the source first; empty = equal shares
+    by: Literal["latent", "chance"] = (
+        "latent"  # how an example gets its teacher: fixed by its latent, or drawn each time
+    )
     l1: float = 1.0  # weight of the distance between images
     feature_weight: float = 0.0  # weight of the distance between features at `points`, each relative to its size
     points: tuple[str, ...] = ()  # modules of G whose features are compared, such as b8; empty = one in each block
     perceptual: float = 1.0  # weight of LPIPS
-    lpips: Literal["vgg16", "alexnet"] | None = None  # published network for it; None = leave LPIPS out
+    lpips: Literal["vgg16", "alexnet"] | None = None  # published network of LPIPS; None = no LPIPS
 
     not_negative = ("distil_kimg", "l1", "feature_weight", "perceptual")
     fuses: ClassVar[bool] = True
-    d: ClassVar[str] = "base"  # as it is
+    d: ClassVar[str] = "base"  # the source's
 
     @property
     def stages(self) -> dict[str, int]:
@@ -34,16 +36,18 @@ class DistillationConfig(FinetuneConfig):
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFusionConfig(DistillationConfig):
-    """G attends to the features of frozen donors, which is distilled into a plain G, then all is fine-tuned."""
+    """G attends to features of frozen donors, is distilled into a plain G, then everything is fine-tuned."""
 
     feature_weight: float = 1.0  # weight of the distance between features at `points`, each relative to its size
-    way: Literal["attention", "aff"] = "attention"  # softmax over donors and G; or AFF's gate, of one donor
+    way: Literal["attention", "aff"] = (
+        "attention"  # fusion layer: softmax over donors and G; or AFF's gate, for one donor
+    )
     attention_width: int = 16  # of queries and keys
-    fuse_kimg: float = 1.0  # real images shown while donors are there, thousands; part of train.kimg
-    finetune: bool = True  # train G's own leaves beside the attention
-    wean: float = 0.1  # weight of -log of G's own share, so that donors are needed less and less; 0 = keep them
-    wean_from: float = 0.5  # part of that stage from which it grows from 0
-    drop: float = 0.01  # a donor that counts less than this at every point is left out of the distillation
+    fuse_kimg: float = 1.0  # thousand real images shown with donors; part of train.kimg
+    finetune: bool = True  # whether G's own leaves are trained with the attention
+    wean: float = 0.1  # weight of -log of G's attention to itself, which reduces that to donors; 0 = off
+    wean_from: float = 0.5  # fraction of that stage after which that weight grows from 0
+    drop: float = 0.01  # donors whose attention is less than this at every point are left out of the distillation
 
     positive = {"attention_width": ""}
     not_negative = ("wean", "drop")
@@ -55,14 +59,14 @@ class FeatureFusionConfig(DistillationConfig):
 
 @dataclasses.dataclass(frozen=True)
 class CocktailConfig(FinetuneConfig):
-    """The source is the root: copies of it learn what each donor makes, all are averaged, then fine-tuned (GAN Cocktail)."""
+    """Copies of the source, the root, are trained for each donor, averaged, then fine-tuned (GAN Cocktail)."""
 
     donors: tuple[str, ...] = ()  # further sources beside `source`
-    root_kimg: float = 1.0  # images of a donor shown to its copy of the root, thousands; all are part of train.kimg
+    root_kimg: float = 1.0  # thousand images of a donor shown to its copy of the root; all are part of train.kimg
 
     positive = {"root_kimg": ""}
     fuses: ClassVar[bool] = True
-    d: ClassVar[str] = "base"  # averaged with the copies' in any case
+    d: ClassVar[str] = "base"  # always averaged with the copies'
 
     @property
     def stages(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Further terms of a network's loss: a file for each kind, and the table of those that `LossConfig` turns on."""
+"""Regularisers, further loss terms of networks: a file for each kind, and a table of those that `LossConfig` turns on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REGULARISERS = (GRADIENT_PENALTY, LECAM, BCR, ZCR_D, ORTHOGONAL_D, PATH_LENGTH, 
 
 
 class Allows(Protocol):
-    """What of a task says which regularisers it can have."""
+    """The part of a task that lists the regularisers it can have."""
 
     @property
     def regularisers(self) -> tuple[str, ...] | None:
@@ -30,9 +30,9 @@ class Allows(Protocol):
 def regularisers_of(
     loss: LossConfig, task: Allows, networks: Sequence[str], further: Sequence[Regulariser] = ()
 ) -> list[Regulariser]:
-    """The terms of the loss of a phase that trains these networks: those of a configuration, then further ones."""
-    own = [term for term in REGULARISERS if task.regularisers is None or term.name in task.regularisers]
-    return [term for term in (*(t for t in own if t.is_on(loss)), *further) if term.network in networks]
+    """The regularisers of a phase that trains these networks: those of a configuration, then further ones."""
+    able = [term for term in REGULARISERS if task.regularisers is None or term.name in task.regularisers]
+    return [term for term in (*(t for t in able if t.is_on(loss)), *further) if term.network in networks]
 
 
 def check_regularisers(loss: LossConfig, task: Allows) -> None:
@@ -46,7 +46,7 @@ def check_regularisers(loss: LossConfig, task: Allows) -> None:
 
 
 def init_extras(loss: LossConfig, task: Allows) -> Extras:
-    """The running values that a configuration's regularisers keep, at the start."""
+    """The initial running values of a configuration's regularisers."""
     able = [term for term in REGULARISERS if task.regularisers is None or term.name in task.regularisers]
     return {name: jnp.zeros((), jnp.float32) for term in able if term.is_on(loss) for name in term.extras}
 

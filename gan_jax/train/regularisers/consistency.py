@@ -1,6 +1,6 @@
-"""Consistency: D is to judge alike what is alike (bCR, zCR: Zhao et al., 2021), and G to make different things.
+"""Consistency (bCR, zCR: Zhao et al., 2021): D's logits of similar images are similar, and G's images vary.
 
-bCR varies what D sees, whichever augmentation it already went through; zCR varies the latents.
+bCR varies D's inputs after their augmentation; zCR varies the latents.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ def _balanced(ctx: StepContext) -> tuple[jax.Array, Extras]:
     assert ctx.logits is not None
     loss = ctx.loss
     vary = lambda sample, purpose: ctx.task.vary(loss.bcr_policy, ctx.keys(purpose), sample)
-    apart = lambda a, b: jnp.square(a - b).mean()
+    distance = lambda a, b: jnp.square(a - b).mean()
     real = lambda: vary(ctx.x_real, Purpose.VARY_REAL)
     fake = lambda: vary(ctx.x_fake, Purpose.VARY_FAKE)
     if loss.bcr_real > 0 and loss.bcr_fake > 0:
         of_real, of_fake, _ = ctx.discriminate(real(), fake())
-        terms = loss.bcr_real * apart(ctx.logits[0], of_real.logits)
-        terms += loss.bcr_fake * apart(ctx.logits[1], of_fake.logits)
+        terms = loss.bcr_real * distance(ctx.logits[0], of_real.logits)
+        terms += loss.bcr_fake * distance(ctx.logits[1], of_fake.logits)
     elif loss.bcr_real > 0:
-        terms = loss.bcr_real * apart(ctx.logits[0], ctx.logits_of(real()))
+        terms = loss.bcr_real * distance(ctx.logits[0], ctx.logits_of(real()))
     else:
-        terms = loss.bcr_fake * apart(ctx.logits[1], ctx.logits_of(fake()))
+        terms = loss.bcr_fake * distance(ctx.logits[1], ctx.logits_of(fake()))
     return terms, {}
 
 
 def _near(ctx: StepContext) -> Sample:
     if ctx.task.near is None:
-        raise ValueError("loss.zcr_d and loss.zcr_g want a generator of latents; use 0")
+        raise ValueError("loss.zcr_d and loss.zcr_g need a generator of latents; use 0")
     return ctx.task.near(ctx.g, ctx.batch, ctx.latent_keys, ctx.keys(Purpose.NEAR), ctx.loss.zcr_sigma)
 
 

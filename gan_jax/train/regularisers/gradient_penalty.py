@@ -1,4 +1,4 @@
-"""R1, R2 and WGAN-GP: D pays for its gradient."""
+"""Gradient penalties of D: R1, R2 and WGAN-GP."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.losses import gradient_penalty, squared_gradient
-from gan_jax.train.context import StepContext
+from gan_jax.train.context import Sample, StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.regularisers.regulariser import Extras, Regulariser
 
 
 def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
     loss, task = ctx.loss, ctx.task
-    # Gradients are penalised where ADA begins, as published; DiffAugment's are those of the image as it is.
-    see = lambda x: x if ctx.augment_p is None else ctx.augmented(x, Purpose.AUGMENT_REAL)
-    critic = lambda x: task.discriminate(ctx.d, see(x), ctx.batch, False)[0]
+
+    # Gradients are by the image before ADA, as published; without ADA, D sees the image without DiffAugment.
+    def critic(x: Sample) -> jax.Array:
+        """D's logits in evaluation mode."""
+        x = x if ctx.augment_p is None else ctx.augmented(x, Purpose.AUGMENT_REAL)
+        return task.discriminate(ctx.d, x, ctx.batch, False)[0]
+
     terms = jnp.zeros(ctx.index.shape)
     if loss.r1_gamma > 0:
         terms += ctx.annealed("gamma", loss.r1_gamma) / 2 * squared_gradient(critic, ctx.real)

@@ -8,7 +8,7 @@ from gan_jax.losses import lecam
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers.regulariser import Extras, Regulariser
 
-NAMES = ("lecam_real", "lecam_fake")  # sums of means, which begin at 0
+NAMES = ("lecam_real", "lecam_fake")  # running sums of means, which start at 0
 
 
 def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
@@ -18,7 +18,7 @@ def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
     sums = {k: decay * ctx.extras[k] + (1 - decay) * mean for k, mean in zip(NAMES, means, strict=True)}
     weight = 1 - decay ** (ctx.update_count + 1).astype(
         means[0].dtype
-    )  # of all means so far: an average from the first update on
+    )  # sum of the weights so far: `sums / weight` is an average from the first update on
     anchors = (sums[name] / weight for name in NAMES)
     return ctx.loss.lecam * lecam(*ctx.logits, *anchors).mean(), sums
 

@@ -1,4 +1,4 @@
-"""Orthogonal regularisation: filters of one kernel are to be orthogonal (BigGAN)."""
+"""Orthogonal regularisation of the filters of each kernel (BigGAN)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Path length regularisation (StyleGAN2): equal steps in style space are to move the image equally far."""
+"""Path length regularisation (StyleGAN2): equal steps in style space move the image equally far."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gan_jax.train.regularisers.regulariser import Extras, Regulariser
 def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
     loss, measure = ctx.loss, ctx.task.path_lengths
     if measure is None:
-        raise ValueError("loss.path_length wants a generator with styles (StyleGAN2); use 0")
+        raise ValueError("loss.path_length needs a generator with styles (StyleGAN2); use 0")
     shrink = loss.path_length_shrink
-    # Every `shrink`-th example of the whole batch, whatever it is cut into. A device whose part does not divide
+    # Every `shrink`-th example of the global batch, on any number of devices. A device whose part does not divide
     # computes all of its examples and counts some.
     divides = len(ctx.index) % shrink == 0
     chosen = slice(None, None, shrink if divides else 1)
@@ -25,7 +25,7 @@ def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
     counts = (ctx.index[chosen] % shrink == 0).astype(lengths.dtype)
     counts /= ctx.sync(counts.mean())
     old = ctx.extras["path_length"]
-    # Its gradient flows through the mean too, as published.
+    # The gradient flows through the mean too, as published.
     mean = old + loss.path_length_decay * (ctx.sync((counts * lengths).mean()) - old)
     penalty = loss.path_length * (counts * jnp.square(lengths - mean)).mean()
     return penalty, {"path_length": jax.lax.stop_gradient(mean)}

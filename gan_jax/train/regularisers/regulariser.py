@@ -1,4 +1,4 @@
-"""The shape of a regulariser: one further term of a network's loss."""
+"""The type of a regulariser, one further loss term of a network."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def _everywhere(loss: LossConfig) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Regulariser:
-    """One term of one network's loss.
+    """One loss term of one network.
 
     Attributes:
       name: of its metric.
-      network: whose loss; the term is part of the phase that trains this network.
-      value: `ctx -> (penalty [], the extras that it changes)`; the penalty is of this device's examples.
-      is_on: whether a configuration has it.
-      interval: updates of the network from one penalty to the next. Where it is more than 1 the penalty has updates
-        of its own and is scaled up by as much (lazy regularisation, Karras et al., 2020).
-      extras: running values that it keeps in the state, float32 scalars that begin at 0.
-      yields: whether its gradient gives way to that of all else where they conflict (`train.conflict`); not of lazy ones.
+      network: of the loss; the term belongs to the phase that trains this network.
+      value: `ctx -> (penalty [], changed extras)`; the penalty is over this device's examples.
+      is_on: whether a configuration turns it on.
+      interval: updates of the network between two penalties. Above 1, the penalty has updates of its own and is multiplied
+        by the interval (lazy regularisation, Karras et al., 2020).
+      extras: names of its running values in the state, float32 scalars that start at 0.
+      projected: whether its gradient is projected where it conflicts with that of all else (`train.conflict`); not if lazy.
     """
 
     name: str
@@ -44,4 +44,4 @@ class Regulariser:
     is_on: Callable[[LossConfig], bool] = _everywhere
     interval: Callable[[LossConfig], int] = _always
     extras: tuple[str, ...] = ()
-    yields: bool = False
+    projected: bool = False

@@ -102,7 +102,7 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
     net = lambda pair, mixture: conditional(pair, mixture, source, config.per)
     taught = DistillationConfig(distil_kimg=config.distil_kimg, distil_lr=config.distil_lr)
     lesson = taught if config.collapse == "distil" else None
-    return fusion(config, pair, dataclasses.replace(fusing, net=net, lesson=lesson))
+    return fusion(config, pair, dataclasses.replace(fusing, net=net, distillation=lesson))
 
 
 def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:

@@ -64,7 +64,7 @@ def make(config: MergeConfig, pair: Pair) -> Method:
         names = [config.source, *donors.names]
         if config.d == "best":
             d, losses = best_discriminator(context, [d, *donors.d], g)
-            donors.found["d"] = dict(zip(names, losses, strict=True))
+            donors.record["d"] = dict(zip(names, losses, strict=True))
         found: dict[str, Any] = {"kind": config.merge}
         if config.merge == "best":
             score = make_distance(context, bare, config.samples)

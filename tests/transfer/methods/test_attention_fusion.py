@@ -57,7 +57,7 @@ def test_a_plain_generator_learns_what_the_mixture_makes_of_each_latent(monkeypa
     want = jax.jit(seen["net"](pair).apply)(seen["teacher"], z)[0]
     far = lambda v: float(abs(jax.jit(pair.g.apply)(v, z)[0] - want).mean())
     assert far(ready.nets["g"]) < 0.5 * far(seen["pupil"])
-    assert "was taught what the mixture makes" in ready.notes[0]
+    assert "the mixture was distilled into it" in ready.notes[0]
 
 
 def test_the_lesson_begins_at_the_running_mean(monkeypatch, seen):

@@ -214,7 +214,7 @@ def test_maps_are_kept_small():
         (feature_fusion, {"fuse_kimg": 0.0}, "fuse_kimg is 0, so that nothing is fused"),
         (feature_fusion, {"shares": (1.0, 1.0, 1.0)}, "divide examples between teachers, but feature_fusion has one"),
         (feature_fusion, {"l1": 0.0, "feature_weight": 0.0}, "nothing is learned; use l1 1"),
-        (feature_fusion, {"lpips": "vgg16"}, "lpips vgg16 wants images of at least [0-9]+ px, not 4"),
+        (feature_fusion, {"lpips": "vgg16"}, "lpips vgg16 needs images of at least [0-9]+ px, not 4"),
         (distillation, {"shares": (1.0, 1.0)}, "shares are 2, but there are 3 teachers"),
         (distillation, {"shares": (0.0, 0.0, 0.0)}, "use 0 or more, and not 0 for all"),
         (distillation, {"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is learned of the donors"),

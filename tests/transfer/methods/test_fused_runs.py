@@ -101,12 +101,12 @@ def test_what_ctrl_c_keeps_of_a_stage_is_said_and_goes_on_to_the_bit(sources, tm
     in_stage, compiling = Interrupted("stage"), Interrupted("compiling")
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "cut", in_stage)
-    assert "stopped in a stage before the run (lesson, 16 of 32 images)" in in_stage.notes[-1]
+    assert "stopped in a stage before the run (distillation, 16 of 32 images)" in in_stage.notes[-1]
     assert "the same command begins it again; nothing new is left" in in_stage.notes[-1]
     assert not (tmp_path / "cut").exists()
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "cut", compiling)
-    assert "what the stages before the run made is kept" in compiling.notes[-1]
+    assert "what the stages before the run trained is kept" in compiling.notes[-1]
     assert "(checkpoint of 32 images): gan-jax train" in compiling.notes[-1]
     rest = Interrupted("nowhere")
     assert_same(run(config, tmp_path / "cut", rest).state, whole.state)

@@ -285,9 +285,9 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
         make_method(GradientFusionConfig(), pair)
     one = GradientFusionConfig(donors=("a",))
     for change, words in (
-        ({"networks": "g", "d": "mix"}, "wants a D of every donor"),
+        ({"networks": "g", "d": "mix"}, "needs a D of every donor"),
         ({"networks": "d"}, "fusion mixes pretrained Gs"),
-        ({"fuse_kimg": 0.0}, "no share is learned"),
+        ({"fuse_kimg": 0.0}, "no mixing weight is learned"),
         ({"start": 1.5}, "outside of simplex"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -149,9 +149,9 @@ def test_only_donors_are_cut_along_their_longest_axis_that_divides():
 
 
 def test_what_cannot_cut_says_so(folder):
-    with pytest.raises(ConfigError, match="shard_donors wants train.compile jit, not pmap"):
+    with pytest.raises(ConfigError, match="shard_donors needs train.compile jit, not pmap"):
         prepared(config_of(folder, compile="pmap", shard_donors=True))
     with pytest.raises(ConfigError, match=r"transfer.query latent every example has its own; use transfer.per batch"):
         make_method(config_of(folder, AttentionFusionConfig, query="latent", shard_donors=True).transfer, build(NET))
-    with pytest.raises(ConfigError, match="pmap keeps every leaf whole"):
+    with pytest.raises(ConfigError, match="pmap has every leaf on each device"):
         compiling.compile_pmap(lambda **_: None, 1, jax.devices(), True, cut_axis)
