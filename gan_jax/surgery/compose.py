@@ -68,7 +68,7 @@ def _entry(entry: Entry, between: Mapping[str, Entry]) -> Entry:
     _refuse_fresh(entry, inputs, steps)
     if lookup(steps[0][0]).sources == 0:
         sources = ()
-    made = Entry(
+    composed = Entry(
         target=entry.target,
         sources=sources,
         op="+".join(name for name, _ in steps),
@@ -78,8 +78,8 @@ def _entry(entry: Entry, between: Mapping[str, Entry]) -> Entry:
         source_shapes=tuple(leaves[path] for path in sources),
         frozen=entry.frozen,
     )
-    check_entry(made)
-    return made
+    check_entry(composed)
+    return composed
 
 
 def _input(entry: Entry, name: str, shape: Shape, between: Mapping[str, Entry]) -> Entry:

@@ -145,25 +145,25 @@ def measure_pair(
     """
     n = up_to_groups(n, old, new)
     config, was = new.config, old.config
-    heard, z = common_latents(config, was, key, n)
+    new_z, old_z = common_latents(config, was, key, n)
 
     def compiled(pair: Any, net: Any) -> Callable[..., jax.Array]:  # operation by operation would compile each
         return jax.jit(lambda variables, x: net.apply(variables, x, _class_0(pair, n))[0])
 
     made_old, made_new, seen_old, seen_new = common_views(config, was)
-    found, images = {}, []
+    differences, images = {}, []
     if "g" in old_variables:
-        images = [compiled(old, old.g)(old_variables["g"], z)]
+        images = [compiled(old, old.g)(old_variables["g"], old_z)]
     if images and "g" in new_variables:
-        grown = compiled(new, new.g)(new_variables["g"], heard)
-        found["g"] = measure(made_old, lambda _: made_new(grown), images)
+        grown = compiled(new, new.g)(new_variables["g"], new_z)
+        differences["g"] = measure(made_old, lambda _: made_new(grown), images)
     if "d" in old_variables and "d" in new_variables:
         old_d, new_d = compiled(old, old.d), compiled(new, new.d)
         shape = (n, was.resolution, was.resolution, was.channels)
         noise = jax.random.uniform(jax.random.fold_in(key, 1), shape, minval=-1.0)
         judge_old = lambda x: old_d(old_variables["d"], seen_old(x))
-        found["d"] = measure(judge_old, lambda x: new_d(new_variables["d"], seen_new(x)), [*images, noise])
-    return found
+        differences["d"] = measure(judge_old, lambda x: new_d(new_variables["d"], seen_new(x)), [*images, noise])
+    return differences
 
 
 def _class_0(pair: Any, n: int) -> jax.Array | None:

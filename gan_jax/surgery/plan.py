@@ -143,14 +143,14 @@ class Plan:
 def check_entry(entry: Entry) -> None:
     """Raises PlanError unless the entry's operations exist and make exactly the target's shape."""
     try:
-        made = shape_of_steps(entry.steps, entry.source_shapes)
+        shape = shape_of_steps(entry.steps, entry.source_shapes)
         early = [name for name, _ in entry.steps[:-1] if lookup(name).fresh and not lookup(name).constant]
     except (TreeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise PlanError(f"leaf {entry.target!r}: {escaped(entry.op, 80)} fails: {escaped(str(error), 300)}") from error
-    if made != entry.target_shape:
+    if shape != entry.target_shape:
         old = " and ".join(str(list(s)) for s in entry.source_shapes) or "nothing"
         raise PlanError(
-            f"leaf {entry.target!r} is {list(entry.target_shape)}, but {entry.op} makes {list(made)} of {old}; "
+            f"leaf {entry.target!r} is {list(entry.target_shape)}, but {entry.op} makes {list(shape)} of {old}; "
             "name another operation, or use Move('fit') with shape='adapt'"
         )
     if early:

@@ -116,10 +116,10 @@ def _entry(path: str, leaf: Any, rule: Rule, sources: Flat, policies: Mapping[st
     shapes = [tuple(sources[name].shape) for name in names]
     steps: list[Step] = []
     if move.op in RESOLVERS:
-        found = resolve(path, target, names[0], shapes, move, policies)
-        if found is None:
+        resolved = resolve(path, target, names[0], shapes, move, policies)
+        if resolved is None:
             return make_entry(path, leaf, (), sources, [("init", {"shape": target})])
-        names, steps = names[: found[0]], found[1]
+        names, steps = names[: resolved[0]], resolved[1]
     elif move.op != "copy":
         steps = move_steps(path, target, move, shapes)
     return make_entry(path, leaf, names, sources, with_cast(path, leaf, names, sources, steps, policies))

@@ -65,11 +65,11 @@ def policy_names(shape: str | Sequence[str]) -> str:
 def move_steps(path: str, target: Shape, move: Move, shapes: Sequence[Shape]) -> list[Step]:
     """The operations of a move, each with its arguments and those that it wants and the planner knows."""
     names = move.op.split("+")
-    given = move.args.get("steps", [{}] * len(names)) if len(names) > 1 else [move.args]
-    if len(given) != len(names):
-        raise PlanError(f"leaf {path!r}: {move.op} needs {len(names)} sets of arguments in steps, not {len(given)}")
+    arguments = move.args.get("steps", [{}] * len(names)) if len(names) > 1 else [move.args]
+    if len(arguments) != len(names):
+        raise PlanError(f"leaf {path!r}: {move.op} needs {len(names)} sets of arguments in steps, not {len(arguments)}")
     steps: list[Step] = []
-    for name, some in zip(names, given):
+    for name, some in zip(names, arguments):
         args = dict(some)
         try:
             for _ in FILLED:
@@ -90,10 +90,10 @@ def source_paths(path: str, rule: Rule, move: Move) -> tuple[str, ...]:
         return (path,)
     if not rule.pattern.startswith("re:"):
         return move.sources
-    found = re.fullmatch(rule.pattern[3:], path)
-    assert found is not None, "the rule covers this path"
+    match = re.fullmatch(rule.pattern[3:], path)
+    assert match is not None, "the rule covers this path"
     try:
-        return tuple(found.expand(template) for template in move.sources)
+        return tuple(match.expand(template) for template in move.sources)
     except (re.error, IndexError) as error:
         raise PlanError(f"rule {rule.pattern!r} cannot fill in its source {move.sources}: {error}") from error
 
@@ -102,8 +102,8 @@ def with_cast(
     path: str, leaf: Any, names: Sequence[str], sources: Flat, steps: list[Step], policies: Mapping[str, str]
 ) -> list[Step]:
     first = lookup(steps[0][0]) if steps else None
-    brought = names if first and first.many and not first.looks else names[:1]
-    wrong = [name for name in brought if str(sources[name].dtype) != str(leaf.dtype)]
+    moved = names if first and first.many and not first.scored else names[:1]
+    wrong = [name for name in moved if str(sources[name].dtype) != str(leaf.dtype)]
     if not wrong:
         return steps
     if policies["dtype"] == "error":
@@ -113,7 +113,7 @@ def with_cast(
             f"{source.dtype}{list(source.shape)}; allow the conversion with dtype='cast'"
         )
     cast: Step = ("cast", {"dtype": str(leaf.dtype)})
-    if len(brought) > 1:  # each for itself: what is joined must be of one kind
+    if len(moved) > 1:  # each for itself: what is joined must be of one kind
         inputs = [{"sources": [i], "steps": [list(cast)] * (name in wrong)} for i, name in enumerate(names)]
         return [("nested", {"op": steps[0][0], "args": steps[0][1], "inputs": inputs}), *steps[1:]]
     several = first is not None and (first.sources > 1 or first.many)

@@ -85,21 +85,21 @@ def _follow(
         ema = any(p.startswith("g_ema/") for p in source)
         swap = lambda p: f"g_ema/{p.removeprefix('g/')}" if ema and p.startswith("g/") else p
         (first, args), *rest = entry.steps
-        if lookup(first).looks:  # at g, also here: the average keeps the channels that g keeps
+        if lookup(first).scored:  # at g, also here: the average keeps the channels that g keeps
             own = first in ("strongest", "important")  # in which the leaf itself may be one of those looked at
             names = [swap(entry.sources[0]), *(entry.sources if own else entry.sources[1:])]
-            made = make_entry(path, target[path], names, source, [(first, shifted(args) if own else args), *rest])
-            return dataclasses.replace(made, frozen=entry.frozen)
+            average = make_entry(path, target[path], names, source, [(first, shifted(args) if own else args), *rest])
+            return dataclasses.replace(average, frozen=entry.frozen)
         return dataclasses.replace(entry, target=path, sources=tuple(map(swap, entry.sources)))
     if name not in optimisers or (parameter := _parameter(path, known, optimisers)) is None:
         return None
     entry = known[parameter]
-    found = _moment_steps(entry)
-    if found is None or not entry.sources:
+    moment_steps = _moment_steps(entry)
+    if moment_steps is None or not entry.sources:
         return None
-    steps, looks = found
+    steps, scored = moment_steps
     prefix = path.removesuffix(parameter.split("/", 2)[-1])
-    moments = [prefix + name.split("/", 2)[-1] for name in (entry.sources[:1] if looks else entry.sources)]
+    moments = [prefix + name.split("/", 2)[-1] for name in (entry.sources[:1] if scored else entry.sources)]
     for origin, shape in zip(moments, entry.source_shapes):
         if origin not in source or str(source[origin].dtype) != str(target[path].dtype):
             return None
@@ -107,7 +107,7 @@ def _follow(
             return None
     if tuple(target[path].shape) != entry.target_shape:
         return None
-    return make_entry(path, target[path], (*moments, *(entry.sources if looks else ())), source, steps)
+    return make_entry(path, target[path], (*moments, *(entry.sources if scored else ())), source, steps)
 
 
 def _moment_steps(entry: Entry) -> tuple[list[Step], bool] | None:
@@ -116,15 +116,15 @@ def _moment_steps(entry: Entry) -> tuple[list[Step], bool] | None:
     None = they do not move values, but make them.
     """
     steps: list[Step] = []
-    looks = False
+    scored = False
     for i, (name, args) in enumerate(entry.steps):
         op = lookup(name)
-        if op.moments is None or (op.looks and i > 0):  # later, it would choose by the moment and not by the leaf
+        if op.moments is None or (op.scored and i > 0):  # later, it would choose by the moment and not by the leaf
             return None
-        if op.looks:
-            looks, args = True, shifted(args)
+        if op.scored:
+            scored, args = True, shifted(args)
         if op.moments == "pad":
             args = {key: args[key] for key in ("shape", "view", "centre") if key in args}
         if op.moments not in ("copy", "cast"):
             steps.append((op.moments, args))
-    return steps, looks
+    return steps, scored

@@ -40,8 +40,8 @@ class Report:
 
     def follows(self, plan: Plan) -> bool:
         """Whether exactly this plan was executed."""
-        said = [(entry.target, entry.op, entry.args, entry.sources) for entry in plan.entries]
-        return said == [(row.target, row.op, row.args, tuple(row.sources)) for row in self.rows]
+        planned = [(entry.target, entry.op, entry.args, entry.sources) for entry in plan.entries]
+        return planned == [(row.target, row.op, row.args, tuple(row.sources)) for row in self.rows]
 
     def __str__(self) -> str:
         """A table of leaves, operations and the first digits of the digests."""
@@ -103,17 +103,17 @@ def transplant(
     read = source if callable(source) else _reader(flatten(source))
     filled, rows = {}, []
     known: dict[str, str | None] = {path: digest for path, digest in (digests or {}).items() if digest}
-    found: dict[Any, Any] = {}
+    cache: dict[Any, Any] = {}
     for path, entry in entries.items():
-        filled[path], done = _fill(entry, read, leaves[path], init, known, found)
-        rows.append(done)
+        filled[path], row = _fill(entry, read, leaves[path], init, known, cache)
+        rows.append(row)
     return unflatten(filled, like=target), Report(tuple(rows))
 
 
 def _fill(
-    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: dict[str, str | None], found: dict[Any, Any]
+    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: dict[str, str | None], cache: dict[Any, Any]
 ) -> tuple[Any, Done]:
-    """One leaf. What it is made of is let go of on return, before the next is read; what was found about it is kept."""
+    """Fills one leaf; its sources are freed on return, before the next leaf is read. `cache` keeps computed scores."""
     arrays = [read(name) for name in entry.sources]
     for name, array, shape in zip(entry.sources, arrays, entry.source_shapes):
         _expect(f"source leaf {name!r}", array, shape)
@@ -124,7 +124,7 @@ def _fill(
         fresh = leaf if init is None else init(entry.target)
         _expect(f"the fresh value for {entry.target!r}", fresh, entry.target_shape, entry.target_dtype)
     where = getattr(leaf, "sharding", None)
-    value = run_leaf(entry.steps, arrays, fresh, where, (entry.sources, found))
+    value = run_leaf(entry.steps, arrays, fresh, where, (entry.sources, cache))
     _expect(f"the result for {entry.target!r}", value, entry.target_shape, entry.target_dtype)
     for name, array in zip(entry.sources, arrays):
         if name not in digests:
@@ -155,5 +155,5 @@ def _reader(flat: Mapping[str, Any]) -> Reader:
 
 def _expect(what: str, array: Any, shape: tuple[int, ...], dtype: str | None = None) -> None:
     if tuple(array.shape) != shape or dtype not in (None, str(array.dtype)):
-        found = f"{array.dtype}{list(array.shape)}"
-        raise PlanError(f"{what} is {found}, but the plan says {dtype or ''}{list(shape)}; make the plan anew")
+        actual = f"{array.dtype}{list(array.shape)}"
+        raise PlanError(f"{what} is {actual}, but the plan says {dtype or ''}{list(shape)}; make the plan anew")

@@ -61,16 +61,16 @@ def loops(layout: Layout) -> Loops:
     place = {name: i for i, name in enumerate(graph)}
 
     def reaches(start: str, end: str) -> bool:
-        seen, stack = set(), [end]
+        visited, stack = set(), [end]
         while stack:
             name = stack.pop()
-            if name not in seen:
-                seen.add(name)
+            if name not in visited:
+                visited.add(name)
                 stack += graph[name]
-        return start in seen
+        return start in visited
 
-    found = [(read, name) for name, before in graph.items() for read in before if place[read] >= place[name]]
-    return {(read, name) for read, name in found if reaches(name, read)}
+    pairs = [(read, name) for name, before in graph.items() for read in before if place[read] >= place[name]]
+    return {(read, name) for read, name in pairs if reaches(name, read)}
 
 
 def _graph(layout: Layout) -> dict[str, set[str]]:

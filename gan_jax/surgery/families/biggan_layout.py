@@ -23,11 +23,11 @@ def layouts(config: BigGANConfig) -> dict[str, Layout]:
 
 def streams(config: BigGANConfig) -> dict[str, str]:
     """What each of D's blocks writes: a stream named after the block, or that which it reads."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     before = "rgb"
     for stage in stages(config):
-        before = found[stage.name] = stage.name if stage.has_skip else before
-    return found
+        before = names[stage.name] = stage.name if stage.has_skip else before
+    return names
 
 
 def _conv(name: str, read: str, write: str, spectral: bool, bias: bool = True) -> Text:

@@ -49,17 +49,17 @@ class Case:
         """A rule for one leaf, from source leaves of the same network."""
         return Rule(f"{self.root}/{path}", Move(op, tuple(f"{self.origin}/{p}" for p in sources), args))
 
-    def made(self, tail: str, op: str, **args: Any) -> Rule:
+    def create(self, tail: str, op: str, **args: Any) -> Rule:
         """A rule for leaves `root/tail` from no source; `tail` is a regular expression."""
         return Rule(f"re:{re.escape(self.root)}/{tail}", Move(op, (), args))
 
-    def role(self, path: str, old_path: str | None = None, beside: Sequence[str] = ()) -> dict[str, Any]:
+    def role(self, path: str, old_path: str | None = None, extra: Sequence[str] = ()) -> dict[str, Any]:
         """The arguments of `fit` for a leaf that both networks have.
 
         Args:
           path: of the leaf.
           old_path: its path in the old network; None = the same.
-          beside: further leaves that the operation reads before those that `sources` adds.
+          extra: further leaves that the operation reads before those that `sources` adds.
         """
         old_path = old_path or path
         new, old = self.layout.leaf(path), self.old_layout.leaf(old_path)
@@ -93,7 +93,7 @@ class Case:
         if len(new.fused) != len(new.axes):
             role["view"] = [between, list(large)]
         if kept:
-            layout = [self._scored(p) for p in self.sources(old_path, *beside)]
+            layout = [self._scored(p) for p in self.sources(old_path, *extra)]
             view = {"view": [list(small), between]} if "view" in role else {}
             role["keep"] = {"axes": kept, "layout": layout, "sweeps": len(self.old_layout.groups), **view}
         if copied:
@@ -144,5 +144,5 @@ def vector_role(case: Case, kernel: str, vector: str) -> dict[str, Any]:
     role = {**case.role(kernel), "shape": case.leaves[kernel].shape}
     if "view" in (own := case.role(vector)):
         role["vector_view"] = own["view"]
-    chosen = case.role(vector, beside=[kernel]).get("keep") if "keep" in role else None
+    chosen = case.role(vector, extra=[kernel]).get("keep") if "keep" in role else None
     return {**role, **({"vector": chosen} if chosen else {})}

@@ -41,17 +41,17 @@ def colour_matrix(old: int, new: int, side: str, beside: Literal["zero", "mean"]
     if side not in ("in", "out") or beside not in ("zero", "mean"):
         raise OpError(f"side is {side!r} and beside is {beside!r}; use 'in' or 'out', and 'zero' or 'mean'")
     colours = lambda channels: min(channels, RGB) if channels == RGBA else channels  # all but alpha
-    seen, made = colours(old), colours(new)
+    old_colours, new_colours = colours(old), colours(new)
     rows = [[0.0] * old for _ in range(new)]
     if old == GREY:
-        for i in range(made):
-            rows[i][0] = 1.0 if side == "out" else 1 / made
+        for i in range(new_colours):
+            rows[i][0] = 1.0 if side == "out" else 1 / new_colours
     elif new == GREY:
-        rows[0][:seen] = [1 / seen if side == "out" else 1.0] * seen
+        rows[0][:old_colours] = [1 / old_colours if side == "out" else 1.0] * old_colours
     else:
         for i in range(new):
             if i < old:
                 rows[i][i] = 1.0
             elif beside == "mean" and (old, new) != (RGB, RGBA):
-                rows[i][:seen] = [1 / seen] * seen
+                rows[i][:old_colours] = [1 / old_colours] * old_colours
     return rows

@@ -81,13 +81,13 @@ def roles_of(config: NetConfig) -> dict[str, Roles]:
 
 def moves(new: Mapping[str, Part], old: Mapping[str, Part]) -> dict[str, str]:
     """Leaf to fill -> the role in which it is; a leaf of the source, and one of the target, plays one role."""
-    found: dict[str, str] = {}
+    roles: dict[str, str] = {}
     read: set[str] = set()
     for role, part in new.items():
-        if role in old and not read & set(old[role].reads) and (paths := [p for p in part.fills if p not in found]):
-            found |= dict.fromkeys(paths, role)
+        if role in old and not read & set(old[role].reads) and (paths := [p for p in part.fills if p not in roles]):
+            roles |= dict.fromkeys(paths, role)
             read |= set(old[role].reads)
-    return found
+    return roles
 
 
 def _arguments(role: str, old: Part, fill: Fill, classes: Any) -> dict[str, Any]:

@@ -37,11 +37,11 @@ def generator(case: Case) -> list[Rule]:
         first, *later = levels
         role = {**case.role(kernel(first), TO_RGB), "colour": ("out", 3)}
         image = {"channels": case.config.channels, "value": 1.0}
-        carried = {"channels": case.config.channels, "by": ("carry", {"axis": 3, "value": 1.0})}
+        arguments = {"channels": case.config.channels, "by": ("carry", {"axis": 3, "value": 1.0})}
         return [
-            case.move(kernel(first), "fit_carry", [TO_RGB], **role, **carried),
-            *(case.made(kernel(r), "carry_on", reads="pairs", writes="pairs", **image) for r in later),
-            case.made(TO_RGB, "carry_on", reads="pairs", writes="plain", **image),
+            case.move(kernel(first), "fit_carry", [TO_RGB], **role, **arguments),
+            *(case.create(kernel(r), "carry_on", reads="pairs", writes="pairs", **image) for r in later),
+            case.create(TO_RGB, "carry_on", reads="pairs", writes="plain", **image),
             *(rule for r in levels for rule in _identity_norm(case, r)),
         ]
     if levels := _levels(case, case.old_config, case.config):
@@ -61,11 +61,11 @@ def discriminator(case: Case) -> list[Rule]:
         first, channels = levels[0] // 2, case.config.channels
         role = {**case.role(kernel(first), FROM_RGB), "colour": ("in", 2)}
         image = {"writes": "pairs", "channels": channels}
-        carried = {"channels": channels, "by": ("carry", {"axis": 2, "value": 1 / 1.2})}
+        arguments = {"channels": channels, "by": ("carry", {"axis": 2, "value": 1 / 1.2})}
         return [
-            case.made(FROM_RGB, "carry_on", reads="plain", value=1 / 4, **image),
-            *(case.made(kernel(r), "carry_on", reads="pairs", value=1 / 4.8, **image) for r in levels[:-1]),
-            case.move(kernel(first), "fit_carry", [FROM_RGB], **role, **carried),
+            case.create(FROM_RGB, "carry_on", reads="plain", value=1 / 4, **image),
+            *(case.create(kernel(r), "carry_on", reads="pairs", value=1 / 4.8, **image) for r in levels[:-1]),
+            case.move(kernel(first), "fit_carry", [FROM_RGB], **role, **arguments),
             *(rule for r in (first, *levels[:-1]) for rule in _identity_norm(case, r)),
         ]
     if levels := _levels(case, case.old_config, case.config):
@@ -104,9 +104,9 @@ def _norm(r: int) -> list[str]:
 
 def _identity_norm(case: Case, r: int) -> list[Rule]:
     return [
-        case.made(f"params/norm{r}/scale", "fill", value=1.0),
-        case.made(f"(params/norm{r}/bias|batch_stats/norm{r}/mean)", "zero"),
-        case.made(f"batch_stats/norm{r}/var", "fill", value=1.0 - Norm.epsilon),
+        case.create(f"params/norm{r}/scale", "fill", value=1.0),
+        case.create(f"(params/norm{r}/bias|batch_stats/norm{r}/mean)", "zero"),
+        case.create(f"batch_stats/norm{r}/var", "fill", value=1.0 - Norm.epsilon),
     ]
 
 

@@ -31,8 +31,8 @@ def fit_joined(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
     rest = {key: value for key, value in role.items() if key != "keep"}
     outputs = (shape_of_steps(steps, shapes) if steps else shapes[0])[-1]
     steps = [*steps, *_rows(args["joined"][0], args["joined"][1], outputs)]
-    made = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
-    return read, [*steps, *fit([made], target, rest)[1]]
+    shape = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+    return read, [*steps, *fit([shape], target, rest)[1]]
 
 
 def _rows(old: Sequence[int], new: Sequence[int], outputs: int) -> list[Step]:
@@ -64,8 +64,8 @@ def fit_reader(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
         matrix = grey_weights(new) if old == GREY else colour_matrix(old, new, "in")
         steps = [*steps, ("colour_in", {"axis": 2, "matrix": matrix})]
     rest = {key: value for key, value in role.items() if key != "keep"}
-    made = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
-    return read, [*steps, *fit([made], target, {**rest, "inputs": [2]})[1]]
+    shape = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+    return read, [*steps, *fit([shape], target, {**rest, "inputs": [2]})[1]]
 
 
 def grey_weights(channels: int) -> list[list[float]]:

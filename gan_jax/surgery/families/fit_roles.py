@@ -26,9 +26,9 @@ def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args, by: Resolver 
         view = {"view": args["vector_view"]} if "vector_view" in args else {}
         return 1, [("pad", {"shape": list(target), **view})] if shapes[0] != target else []
     out: list[Step] = [("singular_vector", {"steps": [list(step) for step in steps], **select_of(args, steps)})]
-    if (made := shape_of_steps(out, shapes)) != target:
+    if (shape := shape_of_steps(out, shapes)) != target:
         view = (
-            [[*args["vector_view"][1][:-1], made[0] * args["vector_view"][1][-1] // target[0]]]
+            [[*args["vector_view"][1][:-1], shape[0] * args["vector_view"][1][-1] // target[0]]]
             if ("vector_view" in args)
             else []
         )
@@ -70,7 +70,7 @@ def select_of(args: Args, steps: Sequence[Step]) -> dict[str, object]:
         if name == "gather" and own["axis"] == last:
             chosen.append([name, {**own, "axis": 0}])
         elif name == "slice" and "starts" not in own:
-            view = {"view": [list(one)[-parts:] for one in own["view"]]} if "view" in own else {}
+            view = {"view": [list(sizes)[-parts:] for sizes in own["view"]]} if "view" in own else {}
             chosen.append([name, {"shape": list(own["shape"])[-1:], **view}])
     return {"select": chosen} if chosen else {}
 

@@ -30,10 +30,10 @@ def generator(case: Case) -> list[Rule]:
         return []
     block = f"params/({fresh})"
     return [
-        case.made(f"{block}/conv1/(kernel|bias)", "zero"),
-        case.made(f"{block}/skip/kernel", "identity"),
-        case.made(f"{block}/skip/bias", "zero"),
-        case.made(f"(params|batch_stats)/({fresh})/.*", "init"),
+        case.create(f"{block}/conv1/(kernel|bias)", "zero"),
+        case.create(f"{block}/skip/kernel", "identity"),
+        case.create(f"{block}/skip/bias", "zero"),
+        case.create(f"(params|batch_stats)/({fresh})/.*", "init"),
     ]
 
 
@@ -43,13 +43,13 @@ def discriminator(case: Case) -> list[Rule]:
     if fresh := _new_blocks(case):
         block = f"params/({fresh})"
         rules += [
-            case.made(f"{block}/conv0/kernel", "mute"),
-            case.made(f"{block}/conv1/kernel", "ballast"),
-            case.made(f"{block}/skip/kernel", "identity"),
-            case.made(f"{block}/\\w+/bias", "zero"),
-            case.made(f"spectral/({fresh})/skip/u", "one_hot", index=0),
-            case.made(f"spectral/({fresh})/conv1/u", "one_hot", index=-1),
-            case.made(f"spectral/({fresh})/conv0/u", "init"),
+            case.create(f"{block}/conv0/kernel", "mute"),
+            case.create(f"{block}/conv1/kernel", "ballast"),
+            case.create(f"{block}/skip/kernel", "identity"),
+            case.create(f"{block}/\\w+/bias", "zero"),
+            case.create(f"spectral/({fresh})/skip/u", "one_hot", index=0),
+            case.create(f"spectral/({fresh})/conv1/u", "one_hot", index=-1),
+            case.create(f"spectral/({fresh})/conv0/u", "init"),
         ]
     return [*rules, *projection(case)]
 
@@ -60,9 +60,9 @@ def projection(case: Case) -> list[Rule]:
     if gain not in case.leaves or not case.old:
         return []
     if table not in case.old:
-        return [case.made(gain, "zero"), case.made(f"({table}|{vector})", "init")]
+        return [case.create(gain, "zero"), case.create(f"({table}|{vector})", "init")]
     if gain not in case.old:  # from before there was one
-        return [case.made(gain, "fill", value=1.0)]
+        return [case.create(gain, "fill", value=1.0)]
     role = vector_role(case, table, vector)
     sources = case.sources(vector, table) if "keep" in role else [vector, table]
     return [case.move(gain, "fit_gain", [gain, *sources], **role)]
@@ -134,8 +134,8 @@ def _discriminator_layout(config: ResNetConfig) -> Layout:
 
 def _new_blocks(case: Case) -> str:
     """An alternative for a regular expression, such as `b32|b16/more0`: residuals that only the target has."""
-    found = [re.fullmatch(r"params/(b\d+(?:/more\d+)?)/conv1/kernel", path) for path in case.leaves]
-    return "|".join(m[1] for m in found if m and m[0] not in case.old) if case.old else ""
+    matches = [re.fullmatch(r"params/(b\d+(?:/more\d+)?)/conv1/kernel", path) for path in case.leaves]
+    return "|".join(m[1] for m in matches if m and m[0] not in case.old) if case.old else ""
 
 
 __all__ = ["discriminator", "generator", "layouts", "roles"]

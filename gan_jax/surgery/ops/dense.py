@@ -91,6 +91,6 @@ def fold_dense(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     x, axis = wide(sources[0]), args["axis"]
     xp = xp_of(*sources)
     for layer in reversed(sources[1:]):
-        made = xp.tensordot(wide(layer), x, axes=((1,), (axis,))) * np.asarray(args["value"], x.dtype)
-        x = xp.moveaxis(made, 0, axis)
+        product = xp.tensordot(wide(layer), x, axes=((1,), (axis,))) * np.asarray(args["value"], x.dtype)
+        x = xp.moveaxis(product, 0, axis)
     return x.astype(sources[0].dtype)

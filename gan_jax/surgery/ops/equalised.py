@@ -32,8 +32,8 @@ def equalise(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 def parts_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target, axis = tuple(shapes[0]), tuple(args["shape"]), args["axis"]
-    told = [len(args[key]) for key in ("old", "new", "factors", "loud")]
-    if len(set(told)) != 1 or len(source) != len(target) or not 0 <= axis < len(source) - 1:
+    counts = [len(args[key]) for key in ("old", "new", "factors", "loud")]
+    if len(set(counts)) != 1 or len(source) != len(target) or not 0 <= axis < len(source) - 1:
         raise OpError(f"parts wants old, new, factors and loud for each part of an axis that is read, not {dict(args)}")
     if sum(args["old"]) != source[axis] or sum(args["new"]) != target[axis]:
         raise OpError(f"parts {args['old']} -> {args['new']} are not axis {axis} of {list(source)} -> {list(target)}")

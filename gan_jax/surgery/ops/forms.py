@@ -119,12 +119,12 @@ def fold_residual(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     middle = tuple(k // 2 for k in out.shape[:2])
     out[middle] = np.eye(*out.shape[2:])
     for i in range(0, len(sources), 3):
-        one, grouped, last = map(wide, sources[i : i + 3])
+        first, grouped, last = map(wide, sources[i : i + 3])
         size, hidden = grouped.shape[2:]
         groups = hidden // size
-        xp = xp_of(one)
-        inner = one[0, 0].reshape(-1, groups, size)
+        xp = xp_of(first)
+        inner = first[0, 0].reshape(-1, groups, size)
         within = grouped.reshape(*grouped.shape[:2], size, groups, size)
-        both = xp.einsum("cgi,hwigj->hwcgj", inner, within).reshape(*grouped.shape[:2], one.shape[2], hidden)
-        out = out + np.array(SLOPE**2, one.dtype) * (both @ last[0, 0])
+        both = xp.einsum("cgi,hwigj->hwcgj", inner, within).reshape(*grouped.shape[:2], first.shape[2], hidden)
+        out = out + np.array(SLOPE**2, first.dtype) * (both @ last[0, 0])
     return out.astype(sources[0].dtype)

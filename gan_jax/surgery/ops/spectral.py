@@ -109,8 +109,8 @@ def shift(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     Sources: bias `[O]`, kernel `[h, w, I, O]`, singular vector `[O]`; the layer is one with `refine`.
     """
     bias, kernel, vector = map(wide, sources)
-    made = kernel[..., : args["channels"], :].sum(axis=(0, 1, 2)) / stretch(kernel, vector, refine=True)
-    return (bias + np.array(args["factor"], bias.dtype) * made).astype(sources[0].dtype)
+    response = kernel[..., : args["channels"], :].sum(axis=(0, 1, 2)) / stretch(kernel, vector, refine=True)
+    return (bias + np.array(args["factor"], bias.dtype) * response).astype(sources[0].dtype)
 
 
 def top(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
