@@ -1,4 +1,4 @@
-"""From a rule's move to operations, under the policies: which sources, which steps, which conversions."""
+"""From a rule's action to operations, under the policies: which sources, which steps, which conversions."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gan_jax.surgery.families import cross_fit
 from gan_jax.surgery.families.fit_roles import RESOLVERS
 from gan_jax.surgery.ops import OPS, Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.arrays import OpError, Shape
-from gan_jax.surgery.plan import Move, PlanError
+from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule, TreeError, did_you_mean
 
 RESOLVERS = RESOLVERS | cross_fit.RESOLVERS
 FILLED = {
     "shape": lambda path, target: target,
     "salt": lambda path, target: path,
-}  # arguments that a Move may leave out
+}  # arguments that an Action may leave out
 
 
 def resolve(
-    path: str, target: Shape, name: str, shapes: Sequence[Shape], move: Move, policies: Mapping[str, str]
+    path: str, target: Shape, name: str, shapes: Sequence[Shape], action: Action, policies: Mapping[str, str]
 ) -> tuple[int, list[Step]] | None:
     """(how many sources are read, the steps); None = keep the fresh value."""
     problem = f"leaf {path!r} is {list(target)}, but its source {name!r} is {list(shapes[0])}; "
     allowed = policies["shape"].split(",")
     try:
-        read, steps = RESOLVERS[move.op](shapes, target, move.args)
+        read, steps = RESOLVERS[action.op](shapes, target, action.args)
     except OpError as error:
         if "init" in allowed:
             return None
@@ -62,12 +62,14 @@ def policy_names(shape: str | Sequence[str]) -> str:
     return ",".join(names)
 
 
-def move_steps(path: str, target: Shape, move: Move, shapes: Sequence[Shape]) -> list[Step]:
-    """The operations of a move, each with its arguments and those that it wants and the planner knows."""
-    names = move.op.split("+")
-    arguments = move.args.get("steps", [{}] * len(names)) if len(names) > 1 else [move.args]
+def action_steps(path: str, target: Shape, action: Action, shapes: Sequence[Shape]) -> list[Step]:
+    """The operations of an action, each with its arguments, and with those that the planner can fill in."""
+    names = action.op.split("+")
+    arguments = action.args.get("steps", [{}] * len(names)) if len(names) > 1 else [action.args]
     if len(arguments) != len(names):
-        raise PlanError(f"leaf {path!r}: {move.op} needs {len(names)} sets of arguments in steps, not {len(arguments)}")
+        raise PlanError(
+            f"leaf {path!r}: {action.op} needs {len(names)} sets of arguments in steps, not {len(arguments)}"
+        )
     steps: list[Step] = []
     for name, some in zip(names, arguments):
         args = dict(some)
@@ -85,17 +87,17 @@ def move_steps(path: str, target: Shape, move: Move, shapes: Sequence[Shape]) ->
     return steps
 
 
-def source_paths(path: str, rule: Rule, move: Move) -> tuple[str, ...]:
-    if move.sources is None:
+def source_paths(path: str, rule: Rule, action: Action) -> tuple[str, ...]:
+    if action.sources is None:
         return (path,)
     if not rule.pattern.startswith("re:"):
-        return move.sources
+        return action.sources
     match = re.fullmatch(rule.pattern[3:], path)
     assert match is not None, "the rule covers this path"
     try:
-        return tuple(match.expand(template) for template in move.sources)
+        return tuple(match.expand(template) for template in action.sources)
     except (re.error, IndexError) as error:
-        raise PlanError(f"rule {rule.pattern!r} cannot fill in its source {move.sources}: {error}") from error
+        raise PlanError(f"rule {rule.pattern!r} cannot fill in its source {action.sources}: {error}") from error
 
 
 def with_cast(

@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_jax.surgery.ops import Step, lookup
 from gan_jax.surgery.ops.select import shifted
-from gan_jax.surgery.plan import Entry, Plan
+from gan_jax.surgery.plan import Plan, PlanEntry
 from gan_jax.surgery.planner import make_entry
 from gan_jax.surgery.transplant import Report, transplant
 from gan_jax.trees import Flat, Tree, flatten
@@ -69,7 +69,7 @@ def _alike(a: Any, b: Any) -> bool:
     return tuple(a.shape) == tuple(b.shape) and str(a.dtype) == str(b.dtype)
 
 
-def _parameter(path: str, known: Mapping[str, Entry], optimisers: Mapping[str, str]) -> str | None:
+def _parameter(path: str, known: Mapping[str, PlanEntry], optimisers: Mapping[str, str]) -> str | None:
     """The parameter whose moment this leaf is, by the longest tail that the paths share."""
     name, *parts = path.split("/")
     tails = ("/".join(parts[i:]) for i in range(len(parts)))
@@ -77,8 +77,8 @@ def _parameter(path: str, known: Mapping[str, Entry], optimisers: Mapping[str, s
 
 
 def _follow(
-    path: str, target: Flat, source: Flat, known: Mapping[str, Entry], optimisers: Mapping[str, str]
-) -> Entry | None:
+    path: str, target: Flat, source: Flat, known: Mapping[str, PlanEntry], optimisers: Mapping[str, str]
+) -> PlanEntry | None:
     """The entry for a leaf that the plan does not name; None = reset."""
     name, _, tail = path.partition("/")
     if name == "g_ema" and (entry := known.get(f"g/{tail}")) is not None:
@@ -110,7 +110,7 @@ def _follow(
     return make_entry(path, target[path], (*moments, *(entry.sources if scored else ())), source, steps)
 
 
-def _moment_steps(entry: Entry) -> tuple[list[Step], bool] | None:
+def _moment_steps(entry: PlanEntry) -> tuple[list[Step], bool] | None:
     """The entry's operations for a moment of its leaf, and whether they look at the leaf itself, as sources after it.
 
     None = they do not move values, but make them.

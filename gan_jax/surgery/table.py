@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gan_jax.surgery.plan import Entry, Plan
+    from gan_jax.surgery.plan import Plan, PlanEntry
 
 HEAD = ("target", "source (= same path)", "op", "shape", "dtype", "values", "share", "frozen")
 
@@ -26,7 +26,7 @@ def plan_table(plan: Plan) -> str:
 def plan_summary(plan: Plan) -> str:
     """A plan in ten lines at most: totals, each network's share, which operations, what is left over, the notes."""
     lines = [totals_line(plan)]
-    networks: dict[str, list[Entry]] = {}
+    networks: dict[str, list[PlanEntry]] = {}
     for entry in plan.entries:
         networks.setdefault(entry.target.partition("/")[0], []).append(entry)
     for name, entries in networks.items():
@@ -71,7 +71,7 @@ def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
     return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]
 
 
-def _row(entry: Entry, total: int) -> tuple[str, ...]:
+def _row(entry: PlanEntry, total: int) -> tuple[str, ...]:
     sources = "-" if not entry.sources else "=" if entry.sources == (entry.target,) else _few(entry.sources)
     old = _few([_shape(shape) for shape in entry.source_shapes])
     new = _shape(entry.target_shape)

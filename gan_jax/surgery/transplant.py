@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_jax.surgery.devices import digest_of, run_leaf
 from gan_jax.surgery.ops import Op, lookup
-from gan_jax.surgery.plan import Entry, Plan, PlanError
+from gan_jax.surgery.plan import Plan, PlanEntry, PlanError
 from gan_jax.surgery.table import align
 from gan_jax.trees import Tree, did_you_mean, flatten, unflatten
 
@@ -19,7 +19,7 @@ Reader = Callable[[str], Any]  # path -> array
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
+class LeafReport:
     """What happened to one leaf: the entry that was executed, and sha256 digests of what was read and written.
 
     A digest is None where no process holds the leaf whole.
@@ -34,9 +34,9 @@ class Done:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One `Done` for each leaf, in the plan's order. `print(report)` is a table."""
+    """One `LeafReport` for each leaf, in the plan's order. `print(report)` is a table."""
 
-    rows: tuple[Done, ...]
+    rows: tuple[LeafReport, ...]
 
     def follows(self, plan: Plan) -> bool:
         """Whether exactly this plan was executed."""
@@ -51,7 +51,7 @@ class Report:
         return "\n".join(align([("target", "op", "source @ digest", "digest"), *rows]))
 
 
-def reads_fresh(entry: Entry) -> bool:
+def reads_fresh(entry: PlanEntry) -> bool:
     """Whether an entry's operations read the target's fresh value, and not its dtype alone."""
     return any(op.fresh and not op.constant for op in _operations(entry))
 
@@ -111,8 +111,13 @@ def transplant(
 
 
 def _fill(
-    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: dict[str, str | None], cache: dict[Any, Any]
-) -> tuple[Any, Done]:
+    entry: PlanEntry,
+    read: Reader,
+    leaf: Any,
+    init: Reader | None,
+    digests: dict[str, str | None],
+    cache: dict[Any, Any],
+) -> tuple[Any, LeafReport]:
     """Fills one leaf; its sources are freed on return, before the next leaf is read. `cache` keeps computed scores."""
     arrays = [read(name) for name in entry.sources]
     for name, array, shape in zip(entry.sources, arrays, entry.source_shapes):
@@ -131,10 +136,10 @@ def _fill(
             digests[name] = digest_of(array)
     sources = {name: digests[name] for name in entry.sources}
     same = sources[entry.sources[0]] if entry.op == "copy" else None
-    return value, Done(entry.target, entry.op, entry.args, sources, same or digest_of(value))
+    return value, LeafReport(entry.target, entry.op, entry.args, sources, same or digest_of(value))
 
 
-def _operations(entry: Entry) -> list[Op]:
+def _operations(entry: PlanEntry) -> list[Op]:
     """Of the entry, and of what is nested in it."""
     names = [name for name, _ in entry.steps]
     nested = [args for name, args in entry.steps if name == "nested"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import MLPConfig, ResNetConfig
-from gan_jax.surgery import Move, PlanError, make_plan, measure_pair, pair_rules
+from gan_jax.surgery import Action, PlanError, make_plan, measure_pair, pair_rules
 from gan_jax.surgery.align import canonical, inverse, match_weights, permute
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.notes import plan_notes
@@ -94,7 +94,7 @@ def test_one_unit_is_copied():
 def test_a_broken_recipe_is_seen(changes, leaf, net):
     old, old_variables = make_pair(0, SMALL)
     new, fresh = make_pair(1, SMALL, **changes)
-    loud = grow(old, old_variables, new, fresh, {"first": [Rule(leaf, Move("init"))]}, unused="drop")
+    loud = grow(old, old_variables, new, fresh, {"first": [Rule(leaf, Action("init"))]}, unused="drop")
     assert compare(old, old_variables, new, loud, False, net)[net].relative > 1e-3
 
 

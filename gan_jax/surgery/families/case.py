@@ -9,7 +9,7 @@ from typing import Any
 
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops.width import Narrow, Width, copies, seed_of
-from gan_jax.surgery.plan import Move, PlanError
+from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule
 
 READ_NOWHERE = (None, "h", "w", "classes")  # axes that are read, but whose new positions need no zeros
@@ -47,11 +47,11 @@ class Case:
 
     def move(self, path: str, op: str, sources: Sequence[str] = (), **args: Any) -> Rule:
         """A rule for one leaf, from source leaves of the same network."""
-        return Rule(f"{self.root}/{path}", Move(op, tuple(f"{self.origin}/{p}" for p in sources), args))
+        return Rule(f"{self.root}/{path}", Action(op, tuple(f"{self.origin}/{p}" for p in sources), args))
 
     def create(self, tail: str, op: str, **args: Any) -> Rule:
         """A rule for leaves `root/tail` from no source; `tail` is a regular expression."""
-        return Rule(f"re:{re.escape(self.root)}/{tail}", Move(op, (), args))
+        return Rule(f"re:{re.escape(self.root)}/{tail}", Action(op, (), args))
 
     def role(self, path: str, old_path: str | None = None, extra: Sequence[str] = ()) -> dict[str, Any]:
         """The arguments of `fit` for a leaf that both networks have.

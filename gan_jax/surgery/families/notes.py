@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from gan_jax.surgery.plan import Entry, Plan
+from gan_jax.surgery.plan import Plan, PlanEntry
 
 # What keeps the function by itself, given the roles that the families name; anything else is a reason.
 EXACT = {
@@ -64,14 +64,14 @@ def _sentence(plan: Plan, root: str) -> str:
     return f"{root}: function preserved" + "".join(f", {text}" for text in conditions)
 
 
-def _zero_outputs(entries: list[Entry]) -> tuple[str, ...]:
+def _zero_outputs(entries: list[PlanEntry]) -> tuple[str, ...]:
     """Modules whose output counts nothing, so that what is fresh within them does no harm."""
     residuals = [e.target.removesuffix("conv1/kernel") for e in entries if e.op in ("zero", "ballast")]
     gains = [e.target.removesuffix("gain") for e in entries if e.op == "zero"]
     return tuple(prefix.split("/", 2)[-1] for prefix in (*residuals, *gains) if prefix.endswith("/"))
 
 
-def _reasons(entry: Entry, zero_outputs: tuple[str, ...]) -> Iterator[str]:
+def _reasons(entry: PlanEntry, zero_outputs: tuple[str, ...]) -> Iterator[str]:
     _, kind, path = entry.target.split("/", 2)
     if kind == "spectral":
         return  # follows its kernel
