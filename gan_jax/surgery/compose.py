@@ -1,8 +1,8 @@
 """Two plans in a row as one, without the tree between them.
 
-`transplant(compose(second, first), a, c)` is `transplant(second, transplant(first, a, b)[0], c)`, to the bit.
+`transplant(compose(second, first), a, c)` is `transplant(second, transplant(first, a, b)[0], c)`, bit-exact.
 A leaf with one source gets the steps of both plans in a row. Where the second plan reads several leaves, what the first
-plan does to each is kept inside the step (`nested`). Neighbours that amount to less are joined: a slice of a slice is a
+plan does to each is kept inside the step (`nested`). Neighbours that amount to less are merged: a slice of a slice is a
 slice, a choice of a choice is a choice, what is padded and cut off again was never there.
 """
 

@@ -308,7 +308,7 @@ def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
     if any(match(pattern, trained) for pattern in step.get("frozen", ())):
         return Origin(path, number, "frozen: as it was before this training", (origin_of(before, trained),))
     if any(match(pattern, path) for pattern in step.get("measured_anew", ())):
-        return Origin(path, number, "measured anew on the trained weights")
+        return Origin(path, number, "recomputed on the trained weights")
     average = f" as {trained}, of which this is the moving average" if averaged else ""
     if not before and kind_in(step["config"].get("transfer")) == "scratch":
         return Origin(path, number, f"trained from fresh values{average}")

@@ -90,10 +90,10 @@ def transplant(
         raise PlanError("this plan names a target leaf twice")
     for path in leaves:
         if path not in entries:
-            raise PlanError(f"the plan has no target leaf {path!r}{did_you_mean(path, entries)}; make it anew")
+            raise PlanError(f"the plan has no target leaf {path!r}{did_you_mean(path, entries)}; make it again")
     for path, entry in entries.items():  # before anything is read
         if path not in leaves:
-            raise PlanError(f"the plan's leaf {path!r} is not in the target{did_you_mean(path, leaves)}; make it anew")
+            raise PlanError(f"the plan's leaf {path!r} is not in the target{did_you_mean(path, leaves)}; make it again")
         _expect(f"target leaf {path!r}", leaves[path], entry.target_shape, entry.target_dtype)
         if init is None and reads_fresh(entry) and isinstance(leaves[path], jax.ShapeDtypeStruct):
             raise PlanError(
@@ -152,7 +152,7 @@ def _operations(entry: PlanEntry) -> list[Op]:
 def _reader(flat: Mapping[str, Any]) -> Reader:
     def read(path: str) -> Any:
         if path not in flat:
-            raise PlanError(f"the plan reads {path!r}, which the source lacks{did_you_mean(path, flat)}; make it anew")
+            raise PlanError(f"the plan reads {path!r}, which the source lacks{did_you_mean(path, flat)}; make it again")
         return flat[path]
 
     return read
@@ -161,4 +161,4 @@ def _reader(flat: Mapping[str, Any]) -> Reader:
 def _expect(what: str, array: Any, shape: tuple[int, ...], dtype: str | None = None) -> None:
     if tuple(array.shape) != shape or dtype not in (None, str(array.dtype)):
         actual = f"{array.dtype}{list(array.shape)}"
-        raise PlanError(f"{what} is {actual}, but the plan says {dtype or ''}{list(shape)}; make the plan anew")
+        raise PlanError(f"{what} is {actual}, but the plan says {dtype or ''}{list(shape)}; make the plan again")

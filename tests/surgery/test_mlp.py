@@ -202,7 +202,7 @@ def test_operations_by_hand():
     )
     with pytest.raises(OpError, match=r"kernel \[3 or more, 6 or more\], not \[3, 5\]"):
         pass_on_shape([], {"shape": (3, 5), "units": 3, "reads": "plain", "writes": "pairs", "value": 1.0})
-    with pytest.raises(OpError, match="fold_dense wants what reads a layer"):
+    with pytest.raises(OpError, match="fold_dense needs what reads a layer"):
         fold_shape([(5, 1), (4, 6)], {"axis": 0, "value": 1.0})
     with pytest.raises(OpError, match="resample needs an axis"):
         resample_shape([(5, 1)], {"axis": 2, "size": 3, "side": "in"})

@@ -163,7 +163,7 @@ def test_parts_of_an_axis():
     np.testing.assert_array_equal(parts([x], fresh, args), [[0, 1, 9], [2, 3, 9], [0, 0, 9], [40, 50, 9], [9, 9, 9]])
     with pytest.raises(OpError, match=r"parts \[2, 2\] -> \[3, 2\] are not axis 0 of \[3, 2\]"):
         parts_shape([(3, 2)], {**args, "old": [2, 2]})
-    with pytest.raises(OpError, match="parts wants old, new, factors and loud for each part"):
+    with pytest.raises(OpError, match="parts needs old, new, factors and loud for each part"):
         parts_shape([(3, 2)], {**args, "loud": [True]})
     with pytest.raises(OpError, match="fan-ins are above 0, not 0 and 4"):
         equalise_shape([(3, 2)], {"old": 0, "new": 4})

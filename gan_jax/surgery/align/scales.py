@@ -15,7 +15,7 @@ from gan_jax.surgery.ops.spectral import stretch, top_vector
 from gan_jax.trees import Flat, Tree, flatten, unflatten
 
 Loops = set[tuple[str, str]]
-DEAD = 1e-12  # what is written below this RMS is silent: its scale is left alone
+DEAD = 1e-12  # a channel whose RMS is below this is zero: its scale stays as it is
 
 
 def canonical(layout: Layout, variables: Tree) -> Tree:

@@ -39,7 +39,7 @@ DOUBLED = "a 3x3 to_rgb reads doubled maps"
 
 
 def generator(case: Case) -> list[Rule]:
-    """New blocks and attention, silent; what the norms read; to_rgb."""
+    """New blocks and attention, with zero output; what the norms read; to_rgb."""
     if not case.old:
         return []
     config, was = case.config, case.old_config
@@ -57,7 +57,7 @@ def generator(case: Case) -> list[Rule]:
 
 
 def discriminator(case: Case) -> list[Rule]:
-    """New blocks and attention, silent; the block that reads the image; the class term."""
+    """New blocks and attention, with zero output; the block that reads the image; the class term."""
     if not case.old:
         return []
     new, old = ({stage.name: stage for stage in stages(c)} for c in (case.config, case.old_config))

@@ -1,4 +1,4 @@
-"""Blocks and attention of BigGAN that nobody hears at first, although no kernel under spectral norm is ever silent."""
+"""Blocks and attention of BigGAN with zero output at first, although spectral norm keeps every kernel from being zero."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def identity(case: Case, block: str) -> list[Rule]:
 
 
 def zero_output_blocks(case: Case, blocks: list[str]) -> list[Rule]:
-    """Blocks that pass their input on: the last hidden unit is silent, and the only weight of conv1 reads it."""
+    """Rules for blocks that pass their input on: the last hidden unit is zero, and the only weight of conv1 reads it."""
     if not blocks:
         return []
     block = f"({'|'.join(map(re.escape, blocks))})"
@@ -51,7 +51,7 @@ def zero_output_blocks(case: Case, blocks: list[str]) -> list[Rule]:
 
 
 def zero_output_attention(case: Case) -> list[Rule]:
-    """Attention that the old network does not have."""
+    """Rules for attention that the old network does not have."""
     gammas = [path for path in case.leaves if path.endswith("/attention/gamma") and path not in case.old]
     rules = []
     for path in gammas:

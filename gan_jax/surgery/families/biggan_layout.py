@@ -3,7 +3,7 @@
 No scale is free: kernels are divided by their largest singular value, and a norm's gain is 1 more than what is stored.
 D's stream is named after the block that writes it; a block without a layer beside it ties what it reads to what it
 writes. Queries and keys of attention share a number of channels, over which their product sums: the keys' kernel counts
-as reading them, so that new ones are silent.
+as reading them, so that new ones are read with zero.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Image channels: how a kernel that reads (`in`) or writes (`out`) images changes with their number.
 
-One channel is grey, three are RGB, four are RGBA; any other number are bands of which nothing is known.
+One channel is grey, three are RGB, four are RGBA; any other number are bands without a known meaning.
 
 | change | in the writer | in the reader | exact |
 |---|---|---|---|

@@ -55,7 +55,7 @@ def _rows(old: Sequence[int], new: Sequence[int], outputs: int) -> list[Step]:
 
 
 def fit_reader(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
-    """A kernel that reads an image, of `image` = `[old, new]` channels, or channels of which the first hold an image."""
+    """A kernel that reads an image, of `image` = `[old, new]` channels, or channels whose first ones hold an image."""
     role = {key: value for key, value in _role(args).items() if key != "colour"}
     old, new = args["image"]
     middle = (*shapes[0][:2], min(shapes[0][2], old), min(shapes[0][-1], target[-1]))

@@ -18,7 +18,7 @@ def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args, by: Resolver 
     """As `fit`, for the singular vector `u` that belongs to the kernel given as second source.
 
     `args["shape"]` is the kernel's target shape, the other arguments are the kernel's role. Zeros extend the vector
-    of a kernel that only became wider; any other change wants the vector anew, unless the old one (its channels chosen
+    of a kernel that only became wider; any other change needs a new vector, unless the old one (its channels chosen
     by `args["vector"]`, where the kernel's are) is stretched as far as it was. `by` is what the kernel is fitted by.
     """
     read, steps = _kernel(shapes[1:], args, by)

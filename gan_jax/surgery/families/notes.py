@@ -65,7 +65,7 @@ def _sentence(plan: Plan, root: str) -> str:
 
 
 def _zero_outputs(entries: list[PlanEntry]) -> tuple[str, ...]:
-    """Modules whose output counts nothing, so that what is fresh within them does no harm."""
+    """Modules with zero output, whose fresh values change nothing."""
     residuals = [e.target.removesuffix("conv1/kernel") for e in entries if e.op in ("zero", "ballast")]
     gains = [e.target.removesuffix("gain") for e in entries if e.op == "zero"]
     return tuple(prefix.split("/", 2)[-1] for prefix in (*residuals, *gains) if prefix.endswith("/"))

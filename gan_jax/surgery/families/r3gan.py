@@ -34,7 +34,7 @@ from gan_jax.trees import Flat, Rule
 
 TO_RGB, FROM_RGB, STEM = "params/to_rgb/kernel", "params/from_rgb/kernel", "params/stem/kernel"
 HEAD, EMBED = "params/head/kernel", "params/embed/embedding"
-ON_TOP = {"by": ("widen", {"inputs": [2]})}  # what else a transition reads is not heard, what else it writes is fresh
+ON_TOP = {"by": ("widen", {"inputs": [2]})}  # a transition reads other inputs with zero; its other outputs are fresh
 
 
 def generator(case: Case) -> list[Rule]:

@@ -1,8 +1,8 @@
 """The ResNet pair: how it grows and shrinks, beyond what follows from its layout.
 
-Width: new units are fresh on their inputs and silent on their outputs into old units. In D, where kernels are divided
+Width: new units have fresh inputs, and old units read them with zero. In D, where kernels are divided
 by their largest singular value, new units are also orthogonal to the old ones (`ops.spectral`); G may instead be
-widened by copies. Resolution: a new block passes its input on (identity skip) and adds nothing (silent residual), so
+widened by copies. Resolution: a new block passes its input on (identity skip) and adds nothing (a residual of zeros), so
 that `G32(z) = repeat(G16(z))` and `D32(x) = D16(mean(x))`. Depth: a new residual adds nothing. Kernels grow by zeros.
 Colour: grey heads are repeated, colour readers get chroma. Classes: a projection term starts with the gain zero.
 
@@ -25,7 +25,7 @@ from gan_jax.trees import Rule
 
 
 def generator(case: Case) -> list[Rule]:
-    """New blocks and residuals, silent."""
+    """New blocks and residuals, with zero output."""
     if not (fresh := _new_blocks(case)):
         return []
     block = f"params/({fresh})"
@@ -38,7 +38,7 @@ def generator(case: Case) -> list[Rule]:
 
 
 def discriminator(case: Case) -> list[Rule]:
-    """New blocks and residuals, silent although no kernel can be zero, and the gain of the projection term."""
+    """New blocks and residuals, with zero output although no kernel can be zero, and the gain of the projection term."""
     rules = []
     if fresh := _new_blocks(case):
         block = f"params/({fresh})"

@@ -1,7 +1,7 @@
 """The StyleGAN2 pair: how it grows and shrinks, beyond what follows from its layout.
 
 Weights are stored without the 1 / sqrt(fan-in) of their use, so what gets a new fan-in is multiplied by the root of the
-ratio; demodulated kernels are not, they have none. New channels are silent: read with zero by what was there, which the
+ratio; demodulated kernels are not, they have none. New channels are read with zero by the old ones, which the
 demodulation does not see either. Copies would change it, so G has none. New features at 4 px would change the mean that
 is the minibatch deviation: they are zero, and what reads the deviation is multiplied by the ratio of widths.
 
@@ -98,7 +98,7 @@ def discriminator(case: Case) -> list[Rule]:
 
 
 def new_layers(case: Case) -> list[Rule]:
-    """Layers of the mapping that the old one lacks: fresh, which is heard."""
+    """Rules for layers of the mapping that the old one lacks: fresh, so that the function is not preserved."""
     present = [path for path in case.leaves if re.match(r"params/mapping/fc\d+/", path) and path not in case.old]
     known = any(path.startswith("params/mapping/fc") for path in case.old)
     return [case.create(re.escape(path), "init") for path in present if known]

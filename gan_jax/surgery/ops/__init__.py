@@ -197,7 +197,7 @@ OPS: dict[str, Op] = {
         spectral.colour,
         keeps="adapted",
     ),
-    "mute": Op("the target's shape, fresh but for a silent last output", leaf.kernel_shape, spectral.mute, **_NEW),
+    "mute": Op("the target's shape, fresh but for a last output of zeros", leaf.kernel_shape, spectral.mute, **_NEW),
     "ballast": Op("the target's shape, zero but for one weight", leaf.kernel_shape, spectral.ballast, **_CONSTANT),
     "one_hot": Op(
         "the target's shape, a unit vector, or rows of them", leaf.given_shape, spectral.one_hot, **_CONSTANT

@@ -9,8 +9,9 @@ that is zero, or small, cannot be had at all, since the division brings any kern
   Where the old outputs already fill the space of old inputs, new outputs read new inputs only.
 - `colour`: grey to colour. The old weight, spread over three channels, has the singular value s / sqrt(3), and would
   be divided by it. Two chroma directions, which see nothing of a grey image, carry s instead.
-- `mute` and `ballast`: a block whose residual adds nothing. The last hidden unit is silent, and the only non-zero
-  weight reads it: it holds the singular value at 1 while the other weights grow from zero as in any network.
+- `mute` and `ballast`: a block with zero output. `mute` sets the last hidden unit to zero, and the only non-zero weight
+  of the `ballast` reads this unit. That weight keeps the singular value at 1 (norm padding), while the other weights
+  grow from zero as in any network.
 """
 
 from __future__ import annotations
@@ -87,12 +88,12 @@ def colour(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def mute(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """The fresh kernel with its last output zero: after a ReLU that unit stays silent."""
+    """The fresh kernel with its last output zero: after a ReLU that unit stays zero."""
     return paste(fresh, (..., -1), 0)
 
 
 def ballast(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """Zero, but for a 1 from the last input to the last output in the middle of the kernel."""
+    """A kernel of zeros, but for a 1 from the last input to the last output in its middle (norm padding)."""
     shape = tuple(args["shape"])
     middle = tuple(k // 2 for k in shape[:-2])
     return paste(zeros(fresh, shape), (*middle, -1, -1), 1)

@@ -8,7 +8,7 @@ other, which Adam makes equal again. Nothing is exact where a kernel is divided 
 
 Importance: a channel counts as much as the channels that read it, weighted with how it is read and how large it is
 written, from the output backwards. A channel from which no path of non-zero weights leads out counts exactly nothing
-and goes first: so narrowing undoes silent widening, although new channels are read by other new ones.
+and goes first: so narrowing undoes function-preserving widening, although new channels are read by other new ones.
 """
 
 from __future__ import annotations
