@@ -73,16 +73,16 @@ class _Tracer:
         values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
         read = lambda atom: np.asarray(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]
         for equation in jaxpr.eqns:
-            given = [read(atom) for atom in equation.invars]
+            operands = [read(atom) for atom in equation.invars]
             if equation.primitive.name == "concatenate":  # parts without values: edges that were padded by nothing
-                given = [x for x in given if 0 not in x.shape] or given[:1]
+                operands = [x for x in operands if 0 not in x.shape] or operands[:1]
             if inner := equation.params.get(CALLS.get(equation.primitive.name, "")):
                 closed = hasattr(inner, "consts")
-                made = self.run(inner.jaxpr if closed else inner, inner.consts if closed else (), given)
+                results = self.run(inner.jaxpr if closed else inner, inner.consts if closed else (), operands)
             else:
-                made = [self.reference(var.aval) for var in equation.outvars]
-                self.steps.append(_Step(equation.primitive, equation.params, tuple(given), tuple(made)))
-            values.update(zip(equation.outvars, made, strict=True))
+                results = [self.reference(var.aval) for var in equation.outvars]
+                self.steps.append(_Step(equation.primitive, equation.params, tuple(operands), tuple(results)))
+            values.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
 
@@ -130,18 +130,18 @@ def _computable(step: _Step, out: Reference) -> bool:
 def _compute(steps: Sequence[_Step], wanted: set[int]) -> dict[int, np.ndarray]:
     """The values of `wanted` that the steps make, in one compilation."""
     constants = {id(x): x for step in steps for x in step.inputs if not isinstance(x, Reference)}
-    made = {out.number for step in steps for out in step.outputs} & wanted
-    if not made:
+    computed = {out.number for step in steps for out in step.outputs} & wanted
+    if not computed:
         return {}
 
-    def run(given: dict[int, Any]) -> dict[int, Any]:
+    def run(arguments: dict[int, Any]) -> dict[int, Any]:
         values: dict[int, Any] = {}
         for step in steps:
-            inputs = [values[x.number] if isinstance(x, Reference) else given[id(x)] for x in step.inputs]
+            inputs = [values[x.number] if isinstance(x, Reference) else arguments[id(x)] for x in step.inputs]
             out = step.primitive.bind(*inputs, **step.params)
             outputs = out if step.primitive.multiple_results else [out]
-            values.update(zip((one.number for one in step.outputs), outputs, strict=True))
-        return {number: values[number] for number in made}
+            values.update(zip((output.number for output in step.outputs), outputs, strict=True))
+        return {number: values[number] for number in computed}
 
     return {number: np.asarray(value) for number, value in jax.jit(run)(constants).items()}
 

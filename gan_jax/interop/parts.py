@@ -35,7 +35,7 @@ MOMENTS = r"exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer|square_avg|grad_av
 SHOWN = "fixed|test|sample|eval|val|vis|static|grid"  # words of what samples were drawn from
 
 # (where it is looked for: "any" part of a dotted name but the last, the "first" part, the "whole" name; what; why)
-BESIDE: tuple[tuple[str, re.Pattern[str], str], ...] = (
+NOT_NETWORKS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("any", re.compile(r"(?:.*[_\-.])?(?:opt|optims?|optimi[sz]ers?)(?:[_\-.A-Z\d].*|[gdeGDE])?"), OPTIMISER),
     ("any", re.compile(r"[a-z]\w*Optim\w*|.*optimi[sz]er.*"), OPTIMISER),
     ("whole", re.compile(rf"(?:.*\.)?state\.\d+\.(?:{MOMENTS})"), OPTIMISER),
@@ -83,24 +83,24 @@ def networks_of(tensors: Tensors, ignore: Sequence[str] = (), values: Iterable[s
             raise ForeignLayoutError(f"--ignore {pattern!r} covers no tensor{did_you_mean(pattern, tensors)}")
         left |= dict.fromkeys(covered, f"{ASKED} {pattern!r}")
     for name, array in tensors.items():
-        if name not in left and (why := beside(name, array)):
+        if name not in left and (why := why_left_out(name, array)):
             left[name] = why
     origin = plain_names([name for name in tensors if name not in left])
-    found = Parts({plain: tensors[name] for plain, name in origin.items()}, origin, left)
-    found = one_copy(whole_kernels(found))
-    for plain, array in found.tensors.items():
+    parts = Parts({plain: tensors[name] for plain, name in origin.items()}, origin, left)
+    parts = one_copy(whole_kernels(parts))
+    for plain, array in parts.tensors.items():
         if array.ndim > 1:  # scales are looked for among what is left out, too
-            check_floats(found.origin[plain], array, (*tensors, *values))
-    return found
+            check_floats(parts.origin[plain], array, (*tensors, *values))
+    return parts
 
 
-def beside(name: str, array: np.ndarray) -> str | None:
+def why_left_out(name: str, array: np.ndarray) -> str | None:
     """Why a tensor is no part of a network, by its name; None where it may be one."""
     parts = re.split(r"[./]", name)
     inner = [part for part in parts if part not in WRAPPERS]
     if not inner:
         return None
-    for place, pattern, why in BESIDE:
+    for place, pattern, why in NOT_NETWORKS:
         where = {"any": inner[:-1], "first": inner[:1], "whole": [".".join(inner)]}[place]
         if place == "first" and len(inner) > 1 and inner[-1] in ("weight", "bias") and why is FIXED:
             continue
@@ -137,13 +137,13 @@ NEWER = (  # torch.nn.utils.parametrizations -> the hooks before them
 )
 
 
-def whole_kernels(found: Parts) -> Parts:
+def whole_kernels(parts: Parts) -> Parts:
     """With kernels under weight norm (`weight_g`, `weight_v`) and pruning (`weight_orig`, `weight_mask`) put together.
 
     Spectral norm (`weight_orig`, `weight_u`, `weight_v`) stays as it is, as some of our networks have it.
     """
-    tensors, origin, left = dict(found.tensors), dict(found.origin), dict(found.left)
-    for name in found.tensors:
+    tensors, origin, left = dict(parts.tensors), dict(parts.origin), dict(parts.left)
+    for name in parts.tensors:
         base, _, kind = name.rpartition("_")
         if kind == "g" and f"{base}_v" in tensors and f"{base}_orig" not in tensors and base not in tensors:
             g, v = tensors[name].astype(np.float32), tensors[f"{base}_v"].astype(np.float32)
@@ -166,11 +166,11 @@ def whole_kernels(found: Parts) -> Parts:
 # -- moving averages ---------------------------------------------------------------------------
 
 
-def one_copy(found: Parts) -> Parts:
+def one_copy(parts: Parts) -> Parts:
     """With one copy of a network that lies there twice: the moving average of G, and of D the one that was trained."""
-    for prefix in averages(found.tensors):
-        found = _chosen(found, prefix)
-    return found
+    for prefix in averages(parts.tensors):
+        parts = _chosen(parts, prefix)
+    return parts
 
 
 def averages(tensors: Tensors) -> list[str]:
@@ -196,9 +196,9 @@ def is_discriminator(prefix: str) -> bool:
     return any(re.fullmatch(r"(?i)(?:net|model)?d|disc\w*|critic", part) for part in parts)
 
 
-def _chosen(found: Parts, prefix: str) -> Parts:
+def _chosen(parts: Parts, prefix: str) -> Parts:
     """With one copy of the network that lies under a prefix and, perhaps, elsewhere too."""
-    tensors = found.tensors
+    tensors = parts.tensors
     others = {name: array for name, array in tensors.items() if not name.startswith(prefix)}
     copy = None
     while copy is None:
@@ -206,11 +206,11 @@ def _chosen(found: Parts, prefix: str) -> Parts:
         copy = _by_order(average, others) if all(map(str.isdecimal, average)) else _by_name(average, others, prefix)
         heads = {name.partition(".")[0] for name in average}
         if copy is None and (len(heads) > 1 or not all("." in name for name in average)):
-            return found
+            return parts
         if copy is None:  # all of it lies one name deeper, and may lie elsewhere without that
             prefix += f"{heads.pop()}."
     start, same = copy  # what the other copy's names begin with; name in the average -> name there
-    origin, left = dict(found.origin), dict(found.left)
+    origin, left = dict(parts.origin), dict(parts.left)
     if is_discriminator(prefix) or is_discriminator(start):
         gone = {prefix + name for name in average}
         left |= {origin.pop(name): D_AVERAGE for name in gone}
@@ -246,16 +246,16 @@ def _by_name(average: Tensors, others: Tensors, prefix: str) -> Copy | None:
     if not any("." in name for name in average):
         every = {".".join(name.split(".")[:i]) for name in others for i in range(name.count(".") + 1)}
         tries += [(f"{start}." if start else "", lambda name: name.replace(".", "")) for start in every]
-    found: list[Copy] = []
+    copies: list[Copy] = []
     for start, spelled in tries:
         there = {spelled(name.removeprefix(start)): name for name in others if name.startswith(start)}
         same = {
             name: there[name] for name in average if name in there and average[name].shape == others[there[name]].shape
         }
         if all(name in same for name in average if last(name) not in BUFFERS and (average[name].ndim or name in there)):
-            found.append((start, same))
+            copies.append((start, same))
     near = lambda copy: (-len(copy[1]), -sum(a == b for a, b in zip(copy[0], prefix)), len(copy[0]))
-    return min(found, key=near) if found else None
+    return min(copies, key=near) if copies else None
 
 
 def _by_order(average: Tensors, others: Tensors) -> Copy | None:

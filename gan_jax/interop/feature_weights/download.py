@@ -61,8 +61,8 @@ def take_out(source: Path, name: str, published: Published, target: Path) -> Non
     Raises:
       WeightsError: neither; names the sha256 that was found and the one that was expected.
     """
-    found = sha256(source)
-    if found == published.sha256:
+    actual = sha256(source)
+    if actual == published.sha256:
         target.write_bytes(source.read_bytes())
         return
     inside = _copy_member(source, published, target)
@@ -70,7 +70,7 @@ def take_out(source: Path, name: str, published: Published, target: Path) -> Non
         return
     what = f"{Path(published.file).name} in {source}" if inside else str(source)
     raise WeightsError(
-        f"{what} has sha256 {(inside or found)[:16]}.., but {published.file} of {name} has {published.sha256[:16]}..: "
+        f"{what} has sha256 {(inside or actual)[:16]}.., but {published.file} of {name} has {published.sha256[:16]}..: "
         f"another file, or a damaged one. {by_hand(name, published)}"
     )
 
@@ -94,7 +94,7 @@ def _copy_member(source: Path, published: Published, target: Path) -> str | None
                     if member.isfile() and _is(member.name, published) and (file := archive.extractfile(member)):
                         return _copy(file, published, target)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
-        raise WeightsError(f"{source} is damaged ({error}); copy it anew") from error
+        raise WeightsError(f"{source} is damaged ({error}); copy it again") from error
     return None
 
 

@@ -34,9 +34,9 @@ def locate(url: str, timeout_s: float) -> str:
     except (ValueError, LookupError, TypeError) as error:
         raise OSError(f"{page} is no page of a package index") from error
     for link in links:
-        found = urldefrag(urljoin(page, unescape(link))).url
-        if found.rsplit("/", 1)[-1] == file:
-            return found
+        address = urldefrag(urljoin(page, unescape(link))).url
+        if address.rsplit("/", 1)[-1] == file:
+            return address
     raise FileNotFoundError(f"the package index does not list {file} at {page}")
 
 

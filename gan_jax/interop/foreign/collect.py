@@ -123,8 +123,8 @@ class Collector:
         if isinstance(value, dict):
             return {key: self.plain(child, depth + 1) for key, child in value.items()}
         if isinstance(value, list | tuple):
-            found = [self.plain(child, depth + 1) for child in value]
-            return found if isinstance(value, list) else tuple(found)
+            children = [self.plain(child, depth + 1) for child in value]
+            return children if isinstance(value, list) else tuple(children)
         if isinstance(value, Stub):
             if value.pairs and value.state is None:  # a kind of dict, such as EasyDict
                 return self.plain(value.pairs, depth + 1)

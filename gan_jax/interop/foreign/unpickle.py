@@ -52,7 +52,7 @@ def unpickle(
             return machine.pop()
         else:
             raise ForeignError(f"{show(chr(code))} at byte {at:,} is no instruction of a pickle: damaged, or no pickle")
-    raise ForeignError(f"a pickle without its end, after byte {end:,}: cut, copy it anew")
+    raise ForeignError(f"a pickle without its end, after byte {end:,}: cut, copy it again")
 
 
 def _line(machine: Machine) -> str:
@@ -105,7 +105,7 @@ ACTIONS: dict[int, Callable[[Machine], Any]] = {
     ord("R"): lambda m: m.push(m.reduce(*m.pop_many(2))),
     0x81: lambda m: m.push(m.reduce(*m.pop_many(2))),  # NEWOBJ: cls.__new__(cls, *args)
     0x92: lambda m: m.push(m.reduce(*m.pop_many(3))),
-    ord("i"): lambda m: (found := _global(m), m.push(_create(m, [found, *m.pop_mark()]))),
+    ord("i"): lambda m: (cls := _global(m), m.push(_create(m, [cls, *m.pop_mark()]))),
     ord("o"): lambda m: m.push(_create(m, m.pop_mark())),
     ord("b"): lambda m: m.build(),
     ord("P"): lambda m: m.persist(_line(m)),

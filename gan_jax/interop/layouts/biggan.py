@@ -13,7 +13,16 @@ import numpy as np
 
 from gan_jax.config import BigGANConfig
 from gan_jax.interop.layouts.biggan_config import MARK, guess_config
-from gan_jax.interop.layouts.layout import DROPPED, ForeignLayout, Found, Part, Tensors, kept_generator, prefixes, under
+from gan_jax.interop.layouts.layout import (
+    DROPPED,
+    ForeignLayout,
+    ForeignPair,
+    Part,
+    Tensors,
+    kept_generator,
+    prefixes,
+    under,
+)
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.biggan import modulation, widths
 from gan_jax.nets.biggan_d import stages
@@ -108,7 +117,7 @@ def _attention(weighted: Any, links: dict[str, Link], theirs: str, ours: str) ->
         weighted(f"{theirs}.{name}", f"{ours}/{name}", "conv", bias=False)
 
 
-def find(tensors: Tensors) -> Found:
+def find(tensors: Tensors) -> ForeignPair:
     """The networks of a file, under any prefixes or none: both, or one."""
     kept, copies = kept_generator(prefixes(tensors, MARK))
     judge = next((p for p in prefixes(tensors, "linear.weight") if f"{p}{MARK}" not in tensors), None)
@@ -122,18 +131,18 @@ def find(tensors: Tensors) -> Found:
     if d is not None and judge is not None:
         parts["d"] = Part(judge, d, discriminator_links(config))
     left = {name: DROPPED for name in tensors if any(name.startswith(p) for p in copies if p != kept)}
-    return Found(config, parts, IGNORED, left)
+    return ForeignPair(config, parts, IGNORED, left)
 
 
 def averaged(g: Tensors) -> dict[str, np.ndarray]:
     """The tensors, with statistics that are sums over batches ("standing" ones) divided by how many these were."""
-    made = dict(g)
+    averages = dict(g)
     for name, count in g.items():
         if name.endswith(".accumulation_counter") and count.item() > 0:
             for end in ("stored_mean", "stored_var"):
                 path = name.removesuffix("accumulation_counter") + end
-                made[path] = (g[path] / count.item()).astype(g[path].dtype)
-    return made
+                averages[path] = (g[path] / count.item()).astype(g[path].dtype)
+    return averages
 
 
 def constants(config: BigGANConfig) -> dict[str, np.ndarray]:
