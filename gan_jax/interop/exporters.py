@@ -64,9 +64,13 @@ def export_file(
     if d is None:
         write(path, {name: array for part in parts.values() for name, array in part.items()}, facts, nested)
         return [path]
-    bare = lambda part: {n.split(".", 1)[1] if n.split(".")[0] in nested else n: array for n, array in part.items()}
-    write(path, bare(parts["g_ema"]), facts, ())
-    write_d(Path(d), bare(parts["d"]), facts, ())
+
+    def without_key(part: Tensors) -> Tensors:
+        """The tensors of a network by their names without the key that it lies under in a file of both."""
+        return {n.split(".", 1)[1] if n.split(".")[0] in nested else n: array for n, array in part.items()}
+
+    write(path, without_key(parts["g_ema"]), facts, ())
+    write_d(Path(d), without_key(parts["d"]), facts, ())
     return [path, Path(d)]
 
 

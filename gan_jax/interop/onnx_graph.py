@@ -125,9 +125,10 @@ class Graph:
           metadata: texts or JSON values.
         """
         helper = self.onnx.helper
-        info = lambda name, dtype, shape: helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
-        )
+
+        def info(name: str, dtype: Any, shape: Any) -> Any:
+            return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+
         last = helper.make_node("Identity", [self.full(result).name], [output[0]])
         used = {name for node in self.nodes for name in node.input} | {last.input[0]}
         constants = [tensor for name, tensor in self.constants.items() if name in used]

@@ -283,8 +283,7 @@ def _dot(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     a, b = graph.full(x[0]), graph.full(x[1])
     if not over_left and len(b.shape) == 2 and tuple(by_left) == (len(a.shape) - 1,) and tuple(by_right) == (0,):
         return _output(op, graph.node("MatMul", a.name, b.name))
-    free = lambda t, *groups: [i for i in range(len(t.shape)) if i not in {axis for part in groups for axis in part}]
-    left, right = free(a, by_left, over_left), free(b, by_right, over_right)
+    left, right = _axes_without(a, *by_left, *over_left), _axes_without(b, *by_right, *over_right)
     take = lambda t, axes: [t.shape[axis] for axis in axes]
     batch = take(a, over_left)
     inner = _product(take(a, by_left))
@@ -293,6 +292,10 @@ def _dot(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     a_name = graph.reshaped(a_name, [*batch, _product(take(a, left)), inner])
     b_name = graph.reshaped(b_name, [*batch, inner, _product(take(b, right))])
     return _output(op, graph.reshaped(graph.node("MatMul", a_name, b_name), op.outputs[0].shape))
+
+
+def _axes_without(tensor: Tensor, *axes: int) -> list[int]:
+    return [i for i in range(len(tensor.shape)) if i not in axes]
 
 
 def _product(sizes: Sequence[Any]) -> Any:
@@ -307,9 +310,10 @@ def _convolve(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     if params["batch_group_count"] != 1:
         raise GraphError("a convolution in groups of examples")
     image, kernel = graph.full(x[0]), graph.full(x[1])
-    turned = lambda name, order: (
-        name if list(order) == sorted(order) else graph.node("Transpose", name, perm=list(order))
-    )
+
+    def turned(name: str, order: Sequence[int]) -> str:
+        return name if list(order) == sorted(order) else graph.node("Transpose", name, perm=list(order))
+
     name = turned(image.name, dims.lhs_spec)
     fixed = op.inputs[1]
     if isinstance(fixed, Reference):

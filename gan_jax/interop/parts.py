@@ -254,8 +254,13 @@ def _by_name(average: Tensors, others: Tensors, prefix: str) -> Copy | None:
         }
         if all(name in same for name in average if last(name) not in BUFFERS and (average[name].ndim or name in there)):
             copies.append((start, same))
-    near = lambda copy: (-len(copy[1]), -sum(a == b for a, b in zip(copy[0], prefix)), len(copy[0]))
-    return min(copies, key=near) if copies else None
+
+    def distance(copy: Copy) -> tuple[int, int, int]:
+        """Fewer tensors in common are further away, then a beginning that is less like the average's."""
+        start, same = copy
+        return -len(same), -sum(a == b for a, b in zip(start, prefix)), len(start)
+
+    return min(copies, key=distance) if copies else None
 
 
 def _by_order(average: Tensors, others: Tensors) -> Copy | None:

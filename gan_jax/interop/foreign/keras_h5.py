@@ -140,6 +140,12 @@ def _dtype(name: str, dataset: Any, budget: Budget) -> np.dtype | None:
     return dtype if dtype.kind in "biufc" else None
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _text(holder: Any, name: str, budget: Budget) -> Any:
     """An attribute of a string, a number, or a list of them; None for any other, and for too long a one."""
     attribute = holder.attrs.get_id(name)
@@ -153,10 +159,7 @@ def _text(holder: Any, name: str, budget: Budget) -> Any:
     value = holder.attrs[name]
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    plain = lambda v: (
-        v.decode("utf-8", "replace") if isinstance(v, bytes) else v.item() if isinstance(v, np.generic) else v
-    )
     if isinstance(value, list):
-        return [plain(v) for v in value]
-    value = plain(value)
+        return [_plain(v) for v in value]
+    value = _plain(value)
     return value if isinstance(value, str | int | float | bool) else None

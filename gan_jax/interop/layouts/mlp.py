@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from gan_jax.config import MLPConfig
 from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, under
@@ -71,7 +73,11 @@ def find(tensors: Tensors, slope: float) -> ForeignPair:
     if "d" in chains:
         config = dataclasses.replace(config, d_widths=tuple(chains["d"][2][1:-1]))
     make = {"g_ema": generator_links, "d": discriminator_links}
-    theirs = lambda prefix, named: {spelled[prefix + name].removeprefix(prefix): x for name, x in named.items()}
+
+    def theirs(prefix: str, named: Mapping[str, Any]) -> dict[str, Any]:
+        """The same values under the names that the file has."""
+        return {spelled[prefix + name].removeprefix(prefix): value for name, value in named.items()}
+
     links = {root: make[root](config, numbers) for root, (_, numbers, _) in chains.items()}
     parts = {root: Part(p, theirs(p, nets[p]), theirs(p, links[root])) for root, (p, _, _) in chains.items()}
     return ForeignPair(config, parts, {}, left)

@@ -68,7 +68,7 @@ def nvidia_layout(
       inside: where the network lies in each of these, as `Model.`; for writing.
     """
 
-    def find_pair(tensors: Tensors, context: FileContext) -> ForeignPair:
+    def find_pair(tensors: Tensors, context: FileContext = NO_CONTEXT) -> ForeignPair:
         kept, copies = kept_generator(prefixes(tensors, marks[0]))
         g = {} if kept is None else under(tensors, kept)
         judges = prefixes(tensors, marks[1])
@@ -90,7 +90,7 @@ def nvidia_layout(
         left |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
         return ForeignPair(pair_config, parts, ignored, left)
 
-    names = lambda pair: {"g_ema": (f"G_ema.{inside}", g_links(pair)), "d": (f"D.{inside}", d_links(pair))}
-    return ForeignLayout(
-        config, lambda tensors: find_pair(tensors, NO_CONTEXT), names, constants, find_in_context=find_pair
-    )
+    def names(pair: Any) -> dict[str, tuple[str, Links]]:
+        return {"g_ema": (f"G_ema.{inside}", g_links(pair)), "d": (f"D.{inside}", d_links(pair))}
+
+    return ForeignLayout(config, find_pair, names, constants, find_in_context=find_pair)

@@ -38,7 +38,10 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
         `positions` where the first axis does, `mean` where it does not any more: the weights of all for one.
     """
     steps: list[Step] = []
-    current = lambda: shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
+    def current() -> Shape:
+        return shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
     role = {key: args[key] for key in ("inputs", "colour", "classes", "spectral") if key in args}
     if args.get("unit"):
         steps.append(("unit", {}))

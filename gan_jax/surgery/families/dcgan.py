@@ -113,20 +113,23 @@ def _identity_norm(case: Case, r: int) -> list[Rule]:
 def layouts(config: DCGANConfig) -> dict[str, Layout]:
     """The axes of every leaf of `g` and `d`. All scales are free: batch norm forgets them, leaky ReLU passes them on."""
     sizes = list(widths(config))
-    norm = lambda r: {
-        **{f"batch_stats/norm{r}/{leaf}": f"-> b{r}" for leaf in ("mean", "var")},
-        **{f"params/norm{r}/{leaf}": f"-> b{r}:norm{r}" for leaf in ("scale", "bias")},
-    }
+
+    def norm(r: int) -> dict[str, str]:
+        return {
+            **{f"batch_stats/norm{r}/{leaf}": f"-> b{r}" for leaf in ("mean", "var")},
+            **{f"params/norm{r}/{leaf}": f"-> b{r}:norm{r}" for leaf in ("scale", "bias")},
+        }
+
     g = {"params/b4/kernel": "z -> (4 4 b4)", **norm(4)}
     for r in sizes[1:]:
         g |= {f"params/b{r}/kernel": f"h w b{r // 2}:norm{r // 2} -> b{r}", **norm(r)}
     top = sizes[-1]
     g["params/to_rgb/kernel"] = f"h w b{top}:norm{top} -> rgb"
-    d, seen = {"params/from_rgb/kernel": f"h w rgb -> b{top}"}, f"b{top}"
+    d, read = {"params/from_rgb/kernel": f"h w rgb -> b{top}"}, f"b{top}"
     for r in reversed(sizes[:-1]):
-        d |= {f"params/b{r}/kernel": f"h w {seen} -> b{r}", **norm(r)}
-        seen = f"b{r}:norm{r}"
-    d["params/head/kernel"] = f"(4 4 {seen}) -> logit"
+        d |= {f"params/b{r}/kernel": f"h w {read} -> b{r}", **norm(r)}
+        read = f"b{r}:norm{r}"
+    d["params/head/kernel"] = f"(4 4 {read}) -> logit"
     free = frozenset({f"b{r}" for r in sizes} | {f"norm{r}" for r in sizes})
     return {"g": Layout(g, free), "d": Layout(d, free)}
 

@@ -38,17 +38,21 @@ def fit_joined(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
 def _rows(old: Sequence[int], new: Sequence[int], outputs: int) -> list[Step]:
     """From rows of parts with the sizes `old` to those with the sizes `new`."""
     kept = [min(sizes) for sizes in zip(old, new)]
-    starts = lambda sizes: [sum(sizes[:i]) for i in range(len(sizes))]
-    places = lambda sizes, count: [start + i for start, n in zip(starts(sizes), count) for i in range(n)]
-    left = lambda size, index: [*index, *(i for i in range(size) if i not in set(index))]
+
+    def kept_first(sizes: Sequence[int]) -> list[int]:
+        """All rows of parts with these sizes: those that are kept, then the others."""
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        index = [start + i for start, n in zip(starts, kept) for i in range(n)]
+        return [*index, *(i for i in range(sum(sizes)) if i not in set(index))]
+
     steps: list[Step] = []
-    first = left(sum(old), places(old, kept))
+    first = kept_first(old)
     if sum(kept) < sum(old):
         steps += [("permute", {"axis": 0, "index": first})] if first != sorted(first) else []
         steps.append(("slice", {"shape": [sum(kept), outputs]}))
     if sum(kept) < sum(new):
         steps.append(("pad", {"shape": [sum(new), outputs]}))
-        order = left(sum(new), places(new, kept))  # where each row goes
+        order = kept_first(new)  # where each row goes
         back = sorted(range(len(order)), key=order.__getitem__)
         steps += [("permute", {"axis": 0, "index": back})] if back != sorted(back) else []
     return steps

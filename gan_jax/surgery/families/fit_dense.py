@@ -34,7 +34,10 @@ def fit_dense(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
     small, large = (list(view) for view in args["shapes"])
     rest = {key: value for key, value in args.items() if key not in OWN}
     fused, read, steps = args["fused"], 1, []
-    current = lambda: shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
+    def current() -> Shape:
+        return shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
     flat = lambda view: [math.prod(view[start:stop]) for start, stop in fused]
     axis = rest.get("inputs", [0])[0]  # of the units that are read, in what reads the last layer
 
