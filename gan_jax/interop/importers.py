@@ -122,7 +122,7 @@ def import_file(
         raise ForeignLayoutError(f"--ignore {dead[0]!r} covers no tensor of {path} and {d}")
     tensors = {start + name: array for start, part in parts.items() for name, array in part.tensors.items()}
     origin = {start + name: start + there for start, part in parts.items() for name, there in part.origin.items()}
-    left = {start + name: why for start, part in parts.items() for name, why in part.left.items()}
+    left_out = {start + name: why for start, part in parts.items() for name, why in part.left_out.items()}
     values = {start + name: value for start, file in read.items() for name, value in file.values.items()}
     stubs = {start + unwrapped(name): stub for start, file in read.items() for name, stub in file.stubs.items()}
     files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
@@ -137,7 +137,7 @@ def import_file(
             problems.append(f"{name}: {error}")
             continue
         variables, account, sources = _fill(foreign, {prefix: str(place) for prefix, place in paths.items()}, origin)
-        account.ignored.update({origin.get(name, name): why for name, why in foreign.left.items()} | left)
+        account.ignored.update({origin.get(name, name): why for name, why in foreign.left_out.items()} | left_out)
         every = [start + name for start, file in read.items() for name in file.tensors]
         if forgotten := [n for n in every if n not in account.used and n not in account.ignored]:
             raise ForeignLayoutError(
@@ -146,10 +146,12 @@ def import_file(
         computed = {path: how.words for path, how in foreign.computed.items()}
         before = native.recorded_before(context) if entry is native.LAYOUT else {}
         arrays = {origin[plain]: array for plain, array in tensors.items()}
-        arrays |= {start + own: array for start, file in read.items() for own, array in file.tensors.items()}
+        arrays |= {
+            start + name_there: array for start, file in read.items() for name_there, array in file.tensors.items()
+        }
         notes = (*_narrow(arrays, account), *_left_parts(arrays, account))
         return Imported(name, foreign.config, variables, account, sources, computed, files, before, notes).check()
-    more = f" ({len(left)} more left out)" if left else ""
+    more = f" ({len(left_out)} more left out)" if left_out else ""
     raise ForeignLayoutError(f"{what}, {len(tensors)} tensors{more}, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip
 
@@ -189,9 +191,9 @@ def _covering(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
 
 def _advice(name: str, paths: Mapping[str, str | Path]) -> str:
     """The option that leaves a tensor out; of two files names are those in the file."""
-    own = name.partition(".")[2] if len(paths) > 1 else name
-    start = own.rpartition(".")[0]
-    return f"; if it is no part of the networks, leave it out: --ignore {own!r}" + (
+    tensor = name.partition(".")[2] if len(paths) > 1 else name
+    start = tensor.rpartition(".")[0]
+    return f"; if it is no part of the networks, leave it out: --ignore {tensor!r}" + (
         f", or {start + '.*'!r}" if start else ""
     )
 

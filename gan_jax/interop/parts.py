@@ -57,12 +57,12 @@ class Parts(NamedTuple):
     Attributes:
       tensors: plain name -> array.
       origin: plain name -> the name in the file.
-      left: name in the file -> why it is left out.
+      left_out: name in the file -> why it is left out.
     """
 
     tensors: dict[str, np.ndarray]
     origin: dict[str, str]
-    left: dict[str, str]
+    left_out: dict[str, str]
 
 
 def networks_of(tensors: Tensors, ignore: Sequence[str] = (), values: Iterable[str] = ()) -> Parts:
@@ -76,17 +76,17 @@ def networks_of(tensors: Tensors, ignore: Sequence[str] = (), values: Iterable[s
     Raises:
       ForeignLayoutError: a pattern that covers nothing, a kernel that is not of floats or has a scale beside it.
     """
-    left: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for pattern in ignore:
         covered = [name for name in tensors if match(pattern, name)]
         if not covered:
             raise ForeignLayoutError(f"--ignore {pattern!r} covers no tensor{did_you_mean(pattern, tensors)}")
-        left |= dict.fromkeys(covered, f"{ASKED} {pattern!r}")
+        left_out |= dict.fromkeys(covered, f"{ASKED} {pattern!r}")
     for name, array in tensors.items():
-        if name not in left and (why := why_left_out(name, array)):
-            left[name] = why
-    origin = plain_names([name for name in tensors if name not in left])
-    parts = Parts({plain: tensors[name] for plain, name in origin.items()}, origin, left)
+        if name not in left_out and (why := why_left_out(name, array)):
+            left_out[name] = why
+    origin = plain_names([name for name in tensors if name not in left_out])
+    parts = Parts({plain: tensors[name] for plain, name in origin.items()}, origin, left_out)
     parts = one_copy(whole_kernels(parts))
     for plain, array in parts.tensors.items():
         if array.ndim > 1:  # scales are looked for among what is left out, too
@@ -142,7 +142,7 @@ def whole_kernels(parts: Parts) -> Parts:
 
     Spectral norm (`weight_orig`, `weight_u`, `weight_v`) stays as it is, as some of our networks have it.
     """
-    tensors, origin, left = dict(parts.tensors), dict(parts.origin), dict(parts.left)
+    tensors, origin, left_out = dict(parts.tensors), dict(parts.origin), dict(parts.left_out)
     for name in parts.tensors:
         base, _, kind = name.rpartition("_")
         if kind == "g" and f"{base}_v" in tensors and f"{base}_orig" not in tensors and base not in tensors:
@@ -156,11 +156,11 @@ def whole_kernels(parts: Parts) -> Parts:
             value = tensors[kept] * tensors[name].astype(tensors[kept].dtype)
         else:
             continue
-        left[origin.pop(name)] = PUT_TOGETHER
+        left_out[origin.pop(name)] = PUT_TOGETHER
         origin[base] = origin.pop(kept)
         # in the place of the kernel: the order of layers may be told by that of the file
         tensors = {base if n == kept else n: value if n == kept else a for n, a in tensors.items() if n != name}
-    return Parts(tensors, {name: origin[name] for name in tensors}, left)
+    return Parts(tensors, {name: origin[name] for name in tensors}, left_out)
 
 
 # -- moving averages ---------------------------------------------------------------------------
@@ -210,27 +210,27 @@ def _chosen(parts: Parts, prefix: str) -> Parts:
         if copy is None:  # all of it lies one name deeper, and may lie elsewhere without that
             prefix += f"{heads.pop()}."
     start, same = copy  # what the other copy's names begin with; name in the average -> name there
-    origin, left = dict(parts.origin), dict(parts.left)
+    origin, left_out = dict(parts.origin), dict(parts.left_out)
     if is_discriminator(prefix) or is_discriminator(start):
         gone = {prefix + name for name in average}
-        left |= {origin.pop(name): D_AVERAGE for name in gone}
-        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left)
+        left_out |= {origin.pop(name): D_AVERAGE for name in gone}
+        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left_out)
     if {*same.values()} >= {name for name in others if name.startswith(start)} and all(
         n == start + k for k, n in same.items()
     ):
-        left |= {origin.pop(name): DROPPED for name in same.values()}
-        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left)
+        left_out |= {origin.pop(name): DROPPED for name in same.values()}
+        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left_out)
     # an average of parameters alone: they take the places of the other copy's, whose statistics stay
     values = {there: prefix + here for here, there in same.items()}
-    taken = {*values.values()}
-    left |= {origin[there]: DROPPED for there in values}
+    replaced = {*values.values()}
+    left_out |= {origin[there]: DROPPED for there in values}
     if more := [name for name in average if name not in same]:
-        left |= {origin[prefix + name]: AVERAGING for name in more}
-        taken |= {prefix + name for name in more}
+        left_out |= {origin[prefix + name]: AVERAGING for name in more}
+        replaced |= {prefix + name for name in more}
     return Parts(
-        {name: tensors[values.get(name, name)] for name in tensors if name not in taken},
-        {name: origin[values.get(name, name)] for name in tensors if name not in taken},
-        left,
+        {name: tensors[values.get(name, name)] for name in tensors if name not in replaced},
+        {name: origin[values.get(name, name)] for name in tensors if name not in replaced},
+        left_out,
     )
 
 

@@ -31,7 +31,7 @@ def provenance_lines(manifest: Mapping[str, Any], pattern: str = "**") -> list[s
 
 def step_lines(number: int, step: Step) -> list[str]:
     """A step in a sentence, with what is particular about it below."""
-    lines = _trained(step, number) if step["kind"] == "train" else TOLD[step["kind"]](step)
+    lines = _trained(step, number) if step["kind"] == "train" else SENTENCES[step["kind"]](step)
     first = f"  {number}  {step['date'][:10]}  {next(lines)}"
     versions = step.get("versions", {})
     by = ", ".join(f"{name} {versions[name]}" for name in ("gan_jax", "jax", "flax") if name in versions)
@@ -88,4 +88,4 @@ def _fused(step: Step) -> Iterator[str]:
     yield step["words"]
 
 
-TOLD = {"transplant": _transplanted, "import": _imported, "fuse": _fused}
+SENTENCES = {"transplant": _transplanted, "import": _imported, "fuse": _fused}

@@ -48,11 +48,11 @@ def index_url() -> str:
     """
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
-    asked = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
     )
-    if asked.returncode == 0 and asked.stdout.strip():
-        return asked.stdout.strip()
+    if process.returncode == 0 and process.stdout.strip():
+        return process.stdout.strip()
     try:
         from pip._internal.models.index import PyPI  # the only place that says it
     except ImportError as error:

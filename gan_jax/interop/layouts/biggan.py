@@ -130,8 +130,8 @@ def find(tensors: Tensors) -> ForeignPair:
         parts["g_ema"] = Part(kept, averaged(g), generator_links(config, spelled))
     if d is not None and judge is not None:
         parts["d"] = Part(judge, d, discriminator_links(config))
-    left = {name: DROPPED for name in tensors if any(name.startswith(p) for p in copies if p != kept)}
-    return ForeignPair(config, parts, IGNORED, left)
+    left_out = {name: DROPPED for name in tensors if any(name.startswith(p) for p in copies if p != kept)}
+    return ForeignPair(config, parts, IGNORED, left_out)
 
 
 def averaged(g: Tensors) -> dict[str, np.ndarray]:

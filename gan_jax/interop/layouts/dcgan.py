@@ -117,7 +117,7 @@ def _check_order(kernels: list[str], norms: list[str], without_norm: int) -> Non
 
 def find(tensors: Tensors) -> ForeignPair:
     """A generator, and a discriminator where there is one, under whatever prefixes come before `main.`."""
-    tensors, left = without_biases(*plain_kernels(tensors))
+    tensors, left_out = without_biases(*plain_kernels(tensors))
     prefixes = {name[: m.start(1)] for name in tensors if (m := MAIN.match(name))} or _networks(tensors)
     if len(prefixes) > 2:
         raise ForeignLayoutError(
@@ -145,15 +145,15 @@ def find(tensors: Tensors) -> ForeignPair:
         raise ForeignLayoutError("no generator (main.0.weight and its norm main.1) among the tensors")
     for prefix in prefixes - {parts["g_ema"].prefix}:
         parts["d"] = _part(prefix, under(tensors, prefix), discriminator_links(config))
-    return ForeignPair(config, parts, IGNORED, left)
+    return ForeignPair(config, parts, IGNORED, left_out)
 
 
-def without_biases(tensors: Tensors, left: dict[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def without_biases(tensors: Tensors, left_out: dict[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors without biases that change nothing: zeros, and those before a batch norm, whose mean they are taken from.
 
     Args:
       tensors: by their names.
-      left: names -> why they are left out; those of the biases are added.
+      left_out: names -> why they are left out; those of the biases are added.
     """
     remaining = dict(tensors)
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
@@ -165,14 +165,14 @@ def without_biases(tensors: Tensors, left: dict[str, str]) -> tuple[dict[str, np
         follower = after[after.index(kernel) + 1] if after.index(kernel) + 1 < len(after) else ""
         mean = f"{follower}.running_mean"
         if not np.any(bias):
-            left[start] = "a bias of zeros"
+            left_out[start] = "a bias of zeros"
         elif MAIN.match(f"{kernel}.") and mean in remaining and remaining[mean].shape == bias.shape:
             remaining[mean] = (remaining[mean].astype(np.float64) - bias).astype(remaining[mean].dtype)
-            left[start] = "a bias before a batch norm, taken off its running mean: the same function"
+            left_out[start] = "a bias before a batch norm, taken off its running mean: the same function"
         else:
             continue
         del remaining[start]
-    return remaining, left
+    return remaining, left_out
 
 
 def _networks(tensors: Tensors) -> set[str]:

@@ -32,14 +32,14 @@ class ForeignPair:
       config: of the networks.
       parts: our root (`g_ema`, `d`) -> its part of the file.
       ignored: ends of names that a part may have besides -> why they are left out.
-      left: whole names outside all parts -> why they are left out.
+      left_out: whole names outside all parts -> why they are left out.
       computed: root/leaf that the file lacks -> how it is computed.
     """
 
     config: NetConfig
     parts: Mapping[str, Part]
     ignored: Mapping[str, str]
-    left: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     computed: Mapping[str, ComputedLeaf] = dataclasses.field(default_factory=dict)
 
 

@@ -84,8 +84,8 @@ def _spectral(theirs: str, ours: str, kind: str, size: int, estimate: str) -> di
 
 def find(tensors: Tensors) -> ForeignPair:
     """A generator, a discriminator, or both, in one file or two."""
-    left = {name: OPTIMISER for name in tensors if "optimizer_state_dict." in name}
-    kept = {name: array for name, array in tensors.items() if name not in left}
+    left_out = {name: OPTIMISER for name in tensors if "optimizer_state_dict." in name}
+    kept = {name: array for name, array in tensors.items() if name not in left_out}
     makers = prefixes(kept, "block2.b1.weight")
     judges = [p for mark in ("weight_orig", "weight") for p in prefixes(kept, f"block1.c1.{mark}")]
     for mark, why in REFUSED.items():
@@ -102,7 +102,7 @@ def find(tensors: Tensors) -> ForeignPair:
         d = under(kept, judges[0])
         config = _d_config(d, config if makers else None)
         parts["d"] = Part(judges[0], d, discriminator_links(config))
-    return ForeignPair(config, parts, IGNORED, left)
+    return ForeignPair(config, parts, IGNORED, left_out)
 
 
 REFUSED = {
@@ -128,9 +128,9 @@ def _g_config(g: Tensors) -> SNGANConfig:
 
 def _d_config(d: Tensors, config: SNGANConfig | None) -> SNGANConfig:
     blocks = _blocks(d)
-    own = "block1.c1.weight" in d
-    name = "weight" if own else "weight_orig"
-    if own and "block1.c1.sn_u" not in d:
+    own_spectral_norm = "block1.c1.weight" in d
+    name = "weight" if own_spectral_norm else "weight_orig"
+    if own_spectral_norm and "block1.c1.sn_u" not in d:
         raise ForeignLayoutError("a discriminator without spectral norm (block1.c1 has no sn_u); it is of another GAN")
     if blocks != list(range(1, len(blocks) + 1)):
         raise ForeignLayoutError(f"D has blocks {blocks}; theirs are counted from 1 on")
@@ -146,7 +146,7 @@ def _d_config(d: Tensors, config: SNGANConfig | None) -> SNGANConfig:
         raise ForeignLayoutError(f"G makes {config.channels} channels, but D reads {channels}; they are no pair")
     shape = {"d_widths": tuple(written[:downs]), "d_rest": tuple(written[downs:])}
     changed = dataclasses.replace(
-        config or SNGANConfig(r), channels=channels, estimate="refined" if own else "stored", **shape
+        config or SNGANConfig(r), channels=channels, estimate="refined" if own_spectral_norm else "stored", **shape
     )
     if r % 2**downs:
         raise ForeignLayoutError(f"G makes {r} px, which D halves {downs} times; they are no pair")

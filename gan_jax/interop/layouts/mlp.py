@@ -46,7 +46,7 @@ def _links(ours: list[str], numbers: list[int] | None) -> dict[str, Link]:
 
 def find(tensors: Tensors, slope: float) -> ForeignPair:
     """A generator, a discriminator, or both, under whatever comes before the numbers; `slope` of G's activations."""
-    tensors, left = plain_kernels(tensors)
+    tensors, left_out = plain_kernels(tensors)
     spelled = {plain_name(name): name for name in tensors}
     tensors = {name: tensors[theirs] for name, theirs in spelled.items()}
     matches = {name: LAYER.fullmatch(name) for name in tensors}
@@ -80,7 +80,7 @@ def find(tensors: Tensors, slope: float) -> ForeignPair:
 
     links = {root: make[root](config, numbers) for root, (_, numbers, _) in chains.items()}
     parts = {root: Part(p, theirs(p, nets[p]), theirs(p, links[root])) for root, (p, _, _) in chains.items()}
-    return ForeignPair(config, parts, {}, left)
+    return ForeignPair(config, parts, {}, left_out)
 
 
 def _chain(prefix: str, net: Tensors) -> tuple[list[int], list[int]]:

@@ -31,16 +31,16 @@ def find(tensors: Tensors, context: FileContext = NO_CONTEXT) -> ForeignPair:
     if not starts:
         raise ForeignLayoutError("these are no leaf paths of ours (g_ema/params/.., d/params/..)")
     pair = build(config_of(context))
-    parts, left = {}, {}
+    parts, left_out = {}, {}
     for start, (root, separator) in starts.items():
         ours = ROOTS[root]
         if root == "g" and any(other == "g_ema" for other, _ in starts.values()):
-            left = {name: DROPPED for name in tensors if name.startswith(start)}
+            left_out = {name: DROPPED for name in tensors if name.startswith(start)}
             continue
         paths = flatten((pair.d if ours == "d" else pair.g).specs())
         links = {path.replace("/", separator): Link(path) for path in paths}
         parts[ours] = Part(start, {n.removeprefix(start): a for n, a in tensors.items() if n.startswith(start)}, links)
-    return ForeignPair(pair.config, parts, {}, left)
+    return ForeignPair(pair.config, parts, {}, left_out)
 
 
 def config_of(context: FileContext) -> NetConfig:

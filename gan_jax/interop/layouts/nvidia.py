@@ -86,9 +86,9 @@ def nvidia_layout(
         parts = {"g_ema": Part(kept, g, g_links(pair_config))}
         if d is not None:
             parts["d"] = Part(judges[0], d, d_links(pair_config))
-        left = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
-        left |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
-        return ForeignPair(pair_config, parts, ignored, left)
+        left_out = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
+        left_out |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
+        return ForeignPair(pair_config, parts, ignored, left_out)
 
     def names(pair: Any) -> dict[str, tuple[str, Links]]:
         return {"g_ema": (f"G_ema.{inside}", g_links(pair)), "d": (f"D.{inside}", d_links(pair))}

@@ -115,21 +115,21 @@ def find(tensors: Tensors) -> ForeignPair:
     config = guess_config(g, d)
     check_filters({**g, **(d or {})}, ".kernel", (1.0, 4.0))
     links = {f"{kept}{name}": link for name, link in generator_links(config).items()}
-    taken = {f"{kept}{name}": array for name, array in g.items()}
+    g_tensors = {f"{kept}{name}": array for name, array in g.items()}
     computed = {}
     if average := [name for name in tensors if name.rpartition(".")[2] == "latent_avg"]:
-        links[average[0]], taken[average[0]] = Link(W_AVG), tensors[average[0]].reshape(-1)
+        links[average[0]], g_tensors[average[0]] = Link(W_AVG), tensors[average[0]].reshape(-1)
     else:
         computed = {
             f"g_ema/{W_AVG}": ComputedLeaf(f"the mean of w over {LATENTS:,} latents, as their program does", average_w)
         }
-    parts = {"g_ema": Part("", taken, links)}
+    parts = {"g_ema": Part("", g_tensors, links)}
     if d is not None:
         parts["d"] = Part(judges[0], d, discriminator_links(config))
-    left = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
+    left_out = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
     for beginning, why in LEFT.items():
-        left |= {name: why for name in tensors if name.startswith(beginning)}
-    return ForeignPair(config, parts, IGNORED, left, computed)
+        left_out |= {name: why for name in tensors if name.startswith(beginning)}
+    return ForeignPair(config, parts, IGNORED, left_out, computed)
 
 
 def average_w(config: StyleGAN2Config, variables: Any) -> np.ndarray:

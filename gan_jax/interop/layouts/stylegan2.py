@@ -108,9 +108,9 @@ def from_tensorflow(tensors: Tensors, context: FileContext) -> ForeignPair:
         known = {theirs: links[name][torch] for theirs, (torch, _) in nets[name].items() if torch in links[name]}
         if nets[name]:
             parts[root] = Part(prefix, {theirs: array for theirs, (_, array) in nets[name].items()}, known)
-    left = {n: why for n in tensors for end, why in tf.LEFT.items() if n.rpartition(".")[2] == end}
-    left |= {name: DROPPED for name in tensors if kept == "Gs." and name.startswith("G.")}
-    return ForeignPair(config, parts, {}, left)
+    left_out = {n: why for n in tensors for end, why in tf.LEFT.items() if n.rpartition(".")[2] == end}
+    left_out |= {name: DROPPED for name in tensors if kept == "Gs." and name.startswith("G.")}
+    return ForeignPair(config, parts, {}, left_out)
 
 
 TORCH = nvidia_layout(

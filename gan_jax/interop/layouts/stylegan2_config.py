@@ -86,10 +86,10 @@ def refine(config: StyleGAN2Config, records: Mapping[str, Recorded]) -> StyleGAN
       ForeignLayoutError: a layer computes something else than ours: another gain, activation or architecture.
     """
     for name, record in records.items():
-        for pattern, key, wanted in ONLY:
-            if re.fullmatch(pattern, name) and record.state.get(key, wanted) != wanted:
+        for pattern, key, expected in ONLY:
+            if re.fullmatch(pattern, name) and record.state.get(key, expected) != expected:
                 raise ForeignLayoutError(
-                    f"{name} was made with {key}={record.state[key]!r}; our StyleGAN2 has {wanted!r} there"
+                    f"{name} was made with {key}={record.state[key]!r}; our StyleGAN2 has {expected!r} there"
                 )
     clamps = {float(clamp) for record in records.values() if (clamp := record.state.get("conv_clamp")) is not None}
     if len(clamps) > 1:

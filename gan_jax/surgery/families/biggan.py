@@ -93,7 +93,7 @@ def _to_rgb(case: Case) -> list[Rule]:
     config, was = case.config, case.old_config
     kernel, rules = "params/to_rgb/kernel", []
     if config.resolution != was.resolution:
-        rules += moved(case, kernel, "fit_told", reason=DOUBLED)
+        rules += moved(case, kernel, "fit_with_reason", reason=DOUBLED)
     if case.layout.spectral and (was.channels == 1) != (config.channels == 1):
         factors = [3 if c.channels == 4 else c.channels for c in (was, config)]  # how many show the same grey
         for leaf in ("scale", "bias"):

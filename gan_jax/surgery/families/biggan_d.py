@@ -54,7 +54,7 @@ def class_term(case: Case) -> list[Rule]:
     classes, count = case.options.classes, case.old_config.num_classes
     same = classes is None or sorted(map(str, classes)) == sorted(map(str, range(count)))
     if gain not in case.leaves:
-        return [] if same else moved(case, kernel, "fit_told", reason=STRENGTH)
+        return [] if same else moved(case, kernel, "fit_with_reason", reason=STRENGTH)
     role = {**vector_role(case, kernel, vector), "refine": True, "alone": gain not in case.old}
     if gain not in case.old and same:
         return [case.create(gain, "fill", value=1.0)]

@@ -142,7 +142,7 @@ def shared(group: str | None, old: str | None) -> str:
 def vector_role(case: Case, kernel: str, vector: str) -> dict[str, Any]:
     """The arguments of `fit_vector`."""
     role = {**case.role(kernel), "shape": case.leaves[kernel].shape}
-    if "view" in (own := case.role(vector)):
-        role["vector_view"] = own["view"]
+    if "view" in (own_role := case.role(vector)):
+        role["vector_view"] = own_role["view"]
     chosen = case.role(vector, extra=[kernel]).get("keep") if "keep" in role else None
     return {**role, **({"vector": chosen} if chosen else {})}

@@ -45,7 +45,7 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
     role = {key: args[key] for key in ("inputs", "colour", "classes", "spectral") if key in args}
     if args.get("unit"):
         steps.append(("unit", {}))
-    steps += [(name, own) for name, own in (*args.get("gives", ()), *args.get("takes", ()))]
+    steps += [(name, arguments) for name, arguments in (*args.get("gives", ()), *args.get("takes", ()))]
     if "limit" in args:
         axis, n = args["limit"]
         if (shape := list(current()))[axis] > n:

@@ -14,11 +14,11 @@ OWN = ("shape", "vector", "vector_view", "joined", "image", "reason", "factor", 
 Resolver = Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]
 
 
-def fit_told(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+def fit_with_reason(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """`fit`, whose first step says with `reason` why the function is not preserved."""
     read, steps = fit(shapes, target, _role(args))
-    (name, own), *rest = steps or [("copy", {})]
-    return read, [(name, {**own, "reason": args["reason"]}), *rest]
+    (name, arguments), *rest = steps or [("copy", {})]
+    return read, [(name, {**arguments, "reason": args["reason"]}), *rest]
 
 
 def fit_joined(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
@@ -92,5 +92,5 @@ def _role(args: Args) -> dict[str, Any]:
     return {key: value for key, value in args.items() if key not in OWN}
 
 
-KERNELS: dict[str, Resolver] = {"fit_told": fit_told, "fit_joined": fit_joined, "fit_reader": fit_reader}
+KERNELS: dict[str, Resolver] = {"fit_with_reason": fit_with_reason, "fit_joined": fit_joined, "fit_reader": fit_reader}
 RESOLVERS: dict[str, Resolver] = {**KERNELS, "fit_shifted": fit_shifted}

@@ -60,18 +60,18 @@ def _kernel(shapes: Sequence[Shape], args: Args, by: Resolver = fit) -> tuple[in
 def select_of(args: Args, steps: Sequence[Step]) -> dict[str, object]:
     """How a vector's own channels are chosen: by importance, or as those of its kernel, whose last axis they are."""
     if args.get("vector"):
-        own = dict(args["vector"])
-        fused = {"shape": [math.prod(own["view"][1])]} if "view" in own else {}
-        return {"select": [["important", {**own, **fused}]]}
+        arguments = dict(args["vector"])
+        fused = {"shape": [math.prod(arguments["view"][1])]} if "view" in arguments else {}
+        return {"select": [["important", {**arguments, **fused}]]}
     last = len(args["shape"]) - 1
     parts = len(args["vector_view"][0]) if "vector_view" in args else 1
     chosen: list[list[object]] = []
-    for name, own in steps:
-        if name == "gather" and own["axis"] == last:
-            chosen.append([name, {**own, "axis": 0}])
-        elif name == "slice" and "starts" not in own:
-            view = {"view": [list(sizes)[-parts:] for sizes in own["view"]]} if "view" in own else {}
-            chosen.append([name, {"shape": list(own["shape"])[-1:], **view}])
+    for name, arguments in steps:
+        if name == "gather" and arguments["axis"] == last:
+            chosen.append([name, {**arguments, "axis": 0}])
+        elif name == "slice" and "starts" not in arguments:
+            view = {"view": [list(sizes)[-parts:] for sizes in arguments["view"]]} if "view" in arguments else {}
+            chosen.append([name, {"shape": list(arguments["shape"])[-1:], **view}])
     return {"select": chosen} if chosen else {}
 
 

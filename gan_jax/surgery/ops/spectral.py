@@ -59,8 +59,8 @@ def colour_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target = tuple(shapes[0]), tuple(args["shape"])
     fits = len(source) == len(target) == 4 and source[:3] == (1, 1, 1) and target[:2] == (1, 1)
     if not fits or target[2] not in (3, 4) or target[3] < max(3, source[3]):
-        wanted = "[1, 1, 1, O] -> [1, 1, 3 or 4, O'] with O' >= O and O' >= 3"
-        raise OpError(f"colour_spectral needs {wanted}, not {list(source)} -> {list(target)}")
+        forms = "[1, 1, 1, O] -> [1, 1, 3 or 4, O'] with O' >= O and O' >= 3"
+        raise OpError(f"colour_spectral needs {forms}, not {list(source)} -> {list(target)}")
     return target
 
 
