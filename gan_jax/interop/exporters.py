@@ -1,4 +1,4 @@
-"""From a pair of ours to a file of another program's layout, or to one safetensors file in our own names.
+"""Writes a pair of ours as a file of another program's layout, or as one safetensors file in our own names.
 
 What importing read, exporting writes back bit-exact, with the constants that the other program needs.
 """

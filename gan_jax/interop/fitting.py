@@ -1,4 +1,4 @@
-"""Whether the leaves of weights are those of the networks that their manifest names: before anything of that size is made."""
+"""Checks that the leaves of weights are those of the networks in their manifest, before memory of that size is taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a foreign file to a pair of ours, with an account of every tensor."""
+"""Reads a pair of ours from a foreign file, with an account of every tensor."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Imported:
     notes: tuple[str, ...] = ()
 
     def check(self) -> Imported:
-        """The same, if its networks can be computed with: no running variance is below zero.
+        """Checks that its networks can be computed with: no running variance is below zero. Returns itself.
 
         Raises:
           ForeignLayoutError: names the leaf and the tensor that it comes from.

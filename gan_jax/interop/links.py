@@ -103,7 +103,7 @@ Links = Mapping[str, Link]  # their name -> link
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What became of every tensor of a file: `used` their name -> our path, `ignored` their name -> why."""
+    """The account of every tensor of a file: `used` their name -> our path, `ignored` their name -> why."""
 
     used: dict[str, str]
     ignored: dict[str, str]
@@ -173,7 +173,7 @@ def import_tensors(
 
 
 def _unknown(name: str, links: Iterable[str], advice: str) -> str:
-    """What can be done about a tensor that no rule knows; one of a layer that is used is no stray."""
+    """Advice about a tensor that no rule knows; a tensor of a layer that is used is no stray."""
     layer = name.rpartition(".")[0]
     known = [link for link in links if layer and link.rpartition(".")[0] == layer]
     if not known:
@@ -208,7 +208,7 @@ def scales_of(name: str, names: Iterable[str]) -> list[str]:
 
 
 def check_floats(name: str, array: np.ndarray, names: Iterable[str]) -> None:
-    """Asks whether a tensor is of floats, and stands for itself: whole numbers are kernels times a scale.
+    """Checks that a tensor is of floats and needs no scale: whole numbers are kernels divided by a scale.
 
     Args:
       name: of the tensor.
@@ -238,7 +238,7 @@ def check_floats(name: str, array: np.ndarray, names: Iterable[str]) -> None:
 
 
 def check_values(path: str, theirs: np.ndarray, ours: np.ndarray, name: str, what: str) -> None:
-    """Asks whether the values that became a leaf are finite.
+    """Checks that the values that became a leaf are finite.
 
     Args:
       path: of the leaf.

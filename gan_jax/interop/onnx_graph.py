@@ -17,7 +17,7 @@ LARGEST = 2**31 - 2**20  # bytes that one message of protobuf can hold
 
 
 class GraphError(ValueError):
-    """What cannot be said in ONNX; the message says which operation."""
+    """An operation that has no form in ONNX; the message names it."""
 
 
 class Tensor(NamedTuple):

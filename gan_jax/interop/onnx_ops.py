@@ -40,7 +40,7 @@ def write(graph: Graph, operation: Operation, values: dict[int, Tensor]) -> None
 
 
 def _result(operation: Operation, inputs: Sequence[Tensor], name: str) -> Tensor:
-    """What an operation by element makes: laid out as far as its inputs are."""
+    """The output of an operation by element: laid out as far as its inputs are."""
     out = operation.outputs[0]
     laid: list[Any] = [1] * len(out.shape)
     for tensor in inputs:
@@ -130,7 +130,7 @@ def _transpose(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
 
 
 def _output(op: Operation, name: str) -> Tensor:
-    """What an operation makes that lays out everything."""
+    """The output of an operation that lays out everything."""
     out = op.outputs[0]
     return Tensor(name, out.shape, out.shape, out.dtype)
 

@@ -138,7 +138,7 @@ NEWER = (  # torch.nn.utils.parametrizations -> the hooks before them
 
 
 def whole_kernels(parts: Parts) -> Parts:
-    """With kernels under weight norm (`weight_g`, `weight_v`) and pruning (`weight_orig`, `weight_mask`) put together.
+    """Computes kernels that lie in parts: weight norm (`weight_g`, `weight_v`), pruning (`weight_orig`, `weight_mask`).
 
     Spectral norm (`weight_orig`, `weight_u`, `weight_v`) stays as it is, as some of our networks have it.
     """
@@ -167,7 +167,7 @@ def whole_kernels(parts: Parts) -> Parts:
 
 
 def one_copy(parts: Parts) -> Parts:
-    """With one copy of a network that lies there twice: the moving average of G, and of D the one that was trained."""
+    """Keeps one copy of each network: the moving average of G, the trained copy of D."""
     for prefix in averages(parts.tensors):
         parts = _chosen(parts, prefix)
     return parts
@@ -197,7 +197,7 @@ def is_discriminator(prefix: str) -> bool:
 
 
 def _chosen(parts: Parts, prefix: str) -> Parts:
-    """With one copy of the network that lies under a prefix and, perhaps, elsewhere too."""
+    """Keeps one copy of the network that lies under a prefix and perhaps elsewhere too."""
     tensors = parts.tensors
     others = {name: array for name, array in tensors.items() if not name.startswith(prefix)}
     copy = None
@@ -238,7 +238,7 @@ Copy = tuple[str, dict[str, str]]
 
 
 def _by_name(average: Tensors, others: Tensors, prefix: str) -> Copy | None:
-    """Of the other tensors those of the same names behind another beginning; names may have lost their dots."""
+    """Finds the other copy by names: the same ones with another prefix, perhaps without their dots."""
     last = lambda name: name.rpartition(".")[2]
     weights = [name for name, array in average.items() if array.ndim > 1] or list(average)
     starts = {name.removesuffix(weights[0]) for name in others if name.endswith(weights[0])}
@@ -264,7 +264,7 @@ def _by_name(average: Tensors, others: Tensors, prefix: str) -> Copy | None:
 
 
 def _by_order(average: Tensors, others: Tensors) -> Copy | None:
-    """Of the other tensors the parameters that follow each other in these shapes: a list of averages has no names."""
+    """Finds the other copy by the order of shapes, for a list of averages, which has no names."""
     shapes = [average[name].shape for name in sorted(average, key=int)]
     names = [name for name in others if name.rpartition(".")[2] not in BUFFERS]
     windows = [names[i : i + len(shapes)] for i in range(len(names) - len(shapes) + 1)]

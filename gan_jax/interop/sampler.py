@@ -28,7 +28,7 @@ class Input(NamedTuple):
     batched: bool = True
 
     def spec(self, batch: Any) -> jax.ShapeDtypeStruct:
-        """With a size of the batch, which may be symbolic."""
+        """Its spec for a batch of this size, which may be symbolic."""
         return jax.ShapeDtypeStruct((batch, *self.shape) if self.batched else self.shape, np.dtype(self.dtype))
 
     def described(self, batch: Any) -> dict[str, Any]:

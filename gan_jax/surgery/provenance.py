@@ -59,7 +59,7 @@ class Origin:
 
 
 def versions(packages: Sequence[str] = PACKAGES, *, python: bool = True) -> dict[str, str]:
-    """Of this library, of packages that are installed (those that numbers depend on), and of Python."""
+    """Versions of this library, of the installed packages that numbers depend on, and of Python."""
     installed = ({"python": platform.python_version()} if python else {}) | {"gan_jax": __version__}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):

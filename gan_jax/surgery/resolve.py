@@ -1,4 +1,4 @@
-"""From a rule's action to operations, under the policies: which sources, which steps, which conversions."""
+"""Operations of a rule's action under the policies: its sources, steps and conversions."""
 
 from __future__ import annotations
 

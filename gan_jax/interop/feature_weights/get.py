@@ -71,7 +71,7 @@ def weights_folder(name: str) -> Path:
 
 
 def in_cache(name: str) -> bool:
-    """Whether they are there."""
+    """Whether the weights are in the cache."""
     return is_pair_there(name) if name in PAIR_CATALOGUE else is_there(name)
 
 

@@ -46,7 +46,7 @@ class DtypeShell:
     """`numpy.dtype('f4', False, True)`, whose byte order comes later."""
 
     def __init__(self, dtype: np.dtype) -> None:
-        """Of a dtype in this machine's byte order."""
+        """A shell of a dtype in this machine's byte order."""
         self.dtype = dtype
 
     def set_state(self, state: Any, budget: Budget) -> None:
@@ -64,7 +64,7 @@ class ArrayShell:
     """An array whose state comes later."""
 
     def __init__(self) -> None:
-        """Without any."""
+        """A shell without values yet."""
         self.values: np.ndarray | None = None
 
     def set_state(self, state: Any, budget: Budget) -> None:

@@ -43,7 +43,7 @@ class Collector:
     """
 
     def __init__(self, budget: Budget) -> None:
-        """With nothing found yet."""
+        """A collection that is empty yet."""
         self.budget = budget
         self.tensors: dict[str, np.ndarray] = {}
         self.values: dict[str, Any] = {}
@@ -149,7 +149,7 @@ def join(name: str, key: Any) -> str:
 
 
 def spelled(value: Any) -> Any:
-    """What is neither a scalar nor an array, as text: `torch.float32`, `float32`."""
+    """The text of a value that is neither a scalar nor an array: `torch.float32`, `float32`."""
     if isinstance(value, DtypeShell):
         return value.dtype.name
     if isinstance(value, StubClass):

@@ -29,7 +29,7 @@ KNOWN = "torch (.pt, .pth, .ckpt), NVlabs .pkl, safetensors, npz, npy, Keras HDF
 
 @dataclasses.dataclass(frozen=True)
 class Foreign:
-    """What a file of weights from elsewhere holds.
+    """The contents of a foreign file of weights.
 
     Attributes:
       path: of the file.
@@ -107,7 +107,7 @@ Contents = tuple[str, dict[str, np.ndarray], dict[str, Any], dict[str, Recorded]
 
 
 def _read(data: bytes, budget: Budget) -> Contents:
-    """What the first bytes promise."""
+    """The format that the first bytes promise."""
     if data.startswith(b"PK"):
         return _archive(Archive(data, budget), budget)
     if data.startswith(torch_legacy.HEAD):

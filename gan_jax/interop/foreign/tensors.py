@@ -100,7 +100,7 @@ def _parameter(machine: Machine, data: Any, *more: Any) -> Any:
 
 
 def _from_type(machine: Machine, function: Any, cls: Any, args: Any, state: Any) -> Any:
-    """Of a subclass: the plain tensor within."""
+    """The plain tensor within a subclass of tensors."""
     if not isinstance(function, Ours) or function.call is _from_type:
         raise ForeignError(
             f"a kind of tensor that {show(str(function))} makes, which is not read; save it as a dense one"

@@ -58,7 +58,7 @@ def read_torch_zip(archive: Archive, budget: Budget) -> Any:
 
 
 def _once(read: Any) -> Any:
-    """The same function, that does its work once."""
+    """Wraps a function so that it does its work once."""
     kept: list[memoryview] = []
 
     def raw() -> memoryview:

@@ -22,7 +22,7 @@ def unpickle(
     persistent: Callable[[Any], Any] | None = None,
     nested: int = 0,
 ) -> Any:
-    """What the pickle at the cursor holds; the cursor stands behind it then.
+    """Reads the object of the pickle at the cursor, which stands behind it then.
 
     Args:
       cursor: where it begins.
@@ -60,7 +60,7 @@ def _line(machine: Machine) -> str:
 
 
 def _create(machine: Machine, values: list[Any]) -> Any:
-    """Of protocol 0: a class and its arguments."""
+    """Makes an instance from a class and its arguments, as protocol 0 spells it."""
     if not values:
         raise ForeignError("a pickle makes an object of nothing: damaged, or no pickle")
     return machine.reduce(values[0], tuple(values[1:]))

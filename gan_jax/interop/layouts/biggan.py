@@ -120,16 +120,16 @@ def _attention(weighted: Any, links: dict[str, Link], theirs: str, ours: str) ->
 def find(tensors: Tensors) -> ForeignPair:
     """The networks of a file, under any prefixes or none: both, or one."""
     kept, copies = kept_generator(prefixes(tensors, MARK))
-    judge = next((p for p in prefixes(tensors, "linear.weight") if f"{p}{MARK}" not in tensors), None)
+    d_prefix = next((p for p in prefixes(tensors, "linear.weight") if f"{p}{MARK}" not in tensors), None)
     g = None if kept is None else under(tensors, kept)
-    d = None if judge is None else under(tensors, judge)
+    d = None if d_prefix is None else under(tensors, d_prefix)
     config = guess_config(g, d)
     parts = {}
     if g is not None and kept is not None:
         spelled = next((s for s in STATISTICS if f"output_layer.0{s}mean" in g), STATISTICS[0])
         parts["g_ema"] = Part(kept, averaged(g), generator_links(config, spelled))
-    if d is not None and judge is not None:
-        parts["d"] = Part(judge, d, discriminator_links(config))
+    if d is not None and d_prefix is not None:
+        parts["d"] = Part(d_prefix, d, discriminator_links(config))
     left_out = {name: DROPPED for name in tensors if any(name.startswith(p) for p in copies if p != kept)}
     return ForeignPair(config, parts, IGNORED, left_out)
 

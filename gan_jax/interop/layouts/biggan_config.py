@@ -126,7 +126,7 @@ def _multipliers(r: int, g: list[int] | None, d: list[int] | None) -> dict[str, 
 
 
 def _attention(config: BigGANConfig, d: Tensors | None) -> BigGANConfig:
-    """With D's blocks that attention follows, where their sizes do not say it."""
+    """Adds the blocks of D that attention follows, where their sizes do not say it."""
     if d is None:
         return config
     names = [stage.name for stage in stages(config)]

@@ -71,7 +71,7 @@ def _numbered(name: str) -> list[tuple[int, str]]:
 
 
 def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same tensors under the tutorial's names, where a file has another name for each layer but the same layers.
+    """Renames tensors to the tutorial's names, where a file has another name for each layer but the same layers.
 
     Layers are known by their order: a 4x4 kernel, then its norm's tensors. `convTr1.weight, batchNorm1.weight, ..`
     become `main.0.weight, main.1.weight, ..`, and so do numbers that other layers without tensors have moved (a dropout more,
@@ -100,7 +100,7 @@ def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def _check_order(kernels: list[str], norms: list[str], without_norm: int) -> None:
-    """Asks whether every norm follows its kernel: numbers tell what comes after what.
+    """Checks that every norm follows its kernel; the order is that of the numbers in names.
 
     Raises:
       ForeignLayoutError: it does not, so that this is another network of the same shapes.
@@ -136,8 +136,10 @@ def find(tensors: Tensors) -> ForeignPair:
         config = guess_config(named)
         parts["g_ema"] = _part(prefix, network, generator_links(config))
     if config is None:
-        judges = [under(tensors, prefix) for prefix in prefixes]
-        if any({"main.0.weight", "main.2.weight", "main.3.running_mean"} <= {*in_tutorial_names(d)} for d in judges):
+        discriminators = [under(tensors, prefix) for prefix in prefixes]
+        if any(
+            {"main.0.weight", "main.2.weight", "main.3.running_mean"} <= {*in_tutorial_names(d)} for d in discriminators
+        ):
             raise ForeignLayoutError(
                 "a discriminator without its generator, whose shapes alone do not tell the size of its images; import the "
                 "generator's file, and name this one in --d"
@@ -182,13 +184,13 @@ def _networks(tensors: Tensors) -> set[str]:
 
 
 def _part(prefix: str, tensors: Tensors, links: Links) -> Part:
-    """With the links under the names that the file has."""
+    """A part whose links have the names of the file."""
     back = dict(zip(in_tutorial_names(tensors), tensors, strict=True))
     return Part(prefix, tensors, {back.get(name, name): link for name, link in links.items()})
 
 
 def names(config: DCGANConfig) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as."""
+    """The names of a pair's tensors in a file."""
     links = {"g_ema": generator_links(config), "d": discriminator_links(config)}
     return {"g_ema": ("netG_state_dict.", links["g_ema"]), "d": ("netD_state_dict.", links["d"])}
 

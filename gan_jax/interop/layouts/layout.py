@@ -1,4 +1,4 @@
-"""What a layout of foreign checkpoints is: finding a pair in a file's tensors, and naming a pair's leaves for one."""
+"""Layouts of foreign checkpoints: they find a pair in a file's tensors, and name a pair's leaves for a file."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def under(tensors: Tensors, prefix: str) -> dict[str, np.ndarray]:
 
 
 def prefixes(tensors: Tensors, mark: str) -> list[str]:
-    """What comes before a name that only one kind of network has: one for each such network, in the file's order."""
+    """The prefixes of a name that only one kind of network has: one for each such network, in the file's order."""
     ends = lambda name: name == mark or name.endswith("." + mark)
     return [name.removesuffix(mark) for name in tensors if ends(name)]
 

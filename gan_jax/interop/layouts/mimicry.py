@@ -86,22 +86,22 @@ def find(tensors: Tensors) -> ForeignPair:
     """A generator, a discriminator, or both, in one file or two."""
     left_out = {name: OPTIMISER for name in tensors if "optimizer_state_dict." in name}
     kept = {name: array for name, array in tensors.items() if name not in left_out}
-    makers = prefixes(kept, "block2.b1.weight")
-    judges = [p for mark in ("weight_orig", "weight") for p in prefixes(kept, f"block1.c1.{mark}")]
+    g_prefixes = prefixes(kept, "block2.b1.weight")
+    d_prefixes = [p for mark in ("weight_orig", "weight") for p in prefixes(kept, f"block1.c1.{mark}")]
     for mark, why in REFUSED.items():
         if prefixes(kept, mark):
             raise ForeignLayoutError(f"{why} (there is {mark}); of mimicry SNGAN pairs are known")
-    if max(len(makers), len(judges)) > 1 or not makers + judges:
+    if max(len(g_prefixes), len(d_prefixes)) > 1 or not g_prefixes + d_prefixes:
         raise ForeignLayoutError("no single SNGAN of mimicry (block2.b1.weight of a G, block1.c1 of a D)")
     parts, config = {}, SNGANConfig()
-    if makers:
-        g = under(kept, makers[0])
+    if g_prefixes:
+        g = under(kept, g_prefixes[0])
         config = _g_config(g)
-        parts["g_ema"] = Part(makers[0], g, generator_links(config))
-    if judges:
-        d = under(kept, judges[0])
-        config = _d_config(d, config if makers else None)
-        parts["d"] = Part(judges[0], d, discriminator_links(config))
+        parts["g_ema"] = Part(g_prefixes[0], g, generator_links(config))
+    if d_prefixes:
+        d = under(kept, d_prefixes[0])
+        config = _d_config(d, config if g_prefixes else None)
+        parts["d"] = Part(d_prefixes[0], d, discriminator_links(config))
     return ForeignPair(config, parts, IGNORED, left_out)
 
 
@@ -164,7 +164,7 @@ def _needed(net: Tensors, name: str) -> np.ndarray:
 
 
 def names(config: SNGANConfig) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as; one network alone is what its programs read, under `model_state_dict`.
+    """The names of a pair's tensors in a file; one network alone is what its programs read, under `model_state_dict`.
 
     Raises:
       ForeignLayoutError: a pair that mimicry does not have.

@@ -30,7 +30,7 @@ def generator_links(config: MLPConfig, numbers: list[int] | None = None) -> Link
 
 
 def discriminator_links(config: MLPConfig, numbers: list[int] | None = None) -> Links:
-    """The same of D."""
+    """Their names of D's tensors."""
     links = _links([f"fc{i}" for i in range(len(config.d_widths))] + ["head"], numbers)
     first = next(iter(links))
     return {**links, first: dataclasses.replace(links[first], kind="flat", side=config.resolution)}
@@ -113,7 +113,7 @@ def _image(values: int) -> tuple[int, int]:
 
 
 def names(config: MLPConfig, slope: float) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as, where G's activations have this slope.
+    """The names of a pair's tensors in a file, where G's activations have this slope.
 
     Raises:
       ForeignLayoutError: a conditional pair, for which there is no such layout; activations of another slope, which

@@ -44,7 +44,7 @@ def find(tensors: Tensors, context: FileContext = NO_CONTEXT) -> ForeignPair:
 
 
 def config_of(context: FileContext) -> NetConfig:
-    """What the user named, else what the file says.
+    """The configuration that the user named, else that of the file.
 
     Raises:
       ForeignLayoutError: neither, or what the file says is no configuration.
@@ -88,7 +88,7 @@ def recorded_before(context: FileContext) -> dict[str, Any]:
 
 
 def names(config: NetConfig) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as."""
+    """The names of a pair's tensors in a file."""
     pair = build(config)
     nets = {"g_ema": pair.g, "d": pair.d}
     return {root: (f"{root}/", {path: Link(path) for path in flatten(net.specs())}) for root, net in nets.items()}

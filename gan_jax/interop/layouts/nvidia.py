@@ -71,13 +71,13 @@ def nvidia_layout(
     def find_pair(tensors: Tensors, context: FileContext = NO_CONTEXT) -> ForeignPair:
         kept, copies = kept_generator(prefixes(tensors, marks[0]))
         g = {} if kept is None else under(tensors, kept)
-        judges = prefixes(tensors, marks[1])
-        d = under(tensors, judges[0]) if judges else None
+        d_prefixes = prefixes(tensors, marks[1])
+        d = under(tensors, d_prefixes[0]) if d_prefixes else None
         for end in ignored:
             check_filters(tensors, end)
         pair_config = guess(g, d)
         assert kept is not None  # `guess` has refused otherwise
-        places = {"G.": kept, "D.": judges[0] if judges else None}
+        places = {"G.": kept, "D.": d_prefixes[0] if d_prefixes else None}
         pair_config = refine(pair_config, {
             name + place.removeprefix(prefix): record
             for name, prefix in places.items() if prefix
@@ -85,7 +85,7 @@ def nvidia_layout(
         })  # fmt: skip
         parts = {"g_ema": Part(kept, g, g_links(pair_config))}
         if d is not None:
-            parts["d"] = Part(judges[0], d, d_links(pair_config))
+            parts["d"] = Part(d_prefixes[0], d, d_links(pair_config))
         left_out = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
         left_out |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
         return ForeignPair(pair_config, parts, ignored, left_out)

@@ -110,8 +110,8 @@ def find(tensors: Tensors) -> ForeignPair:
     """The moving average of G, D where there is one, and the mean w or how to make it."""
     kept, copies = kept_generator([p for p in prefixes(tensors, "conv1.conv.modulation.weight") if p != "g_s."])
     g = {} if kept is None else under(tensors, kept)
-    judges = prefixes(tensors, "final_conv.0.weight")
-    d = under(tensors, judges[0]) if judges else None
+    d_prefixes = prefixes(tensors, "final_conv.0.weight")
+    d = under(tensors, d_prefixes[0]) if d_prefixes else None
     config = guess_config(g, d)
     check_filters({**g, **(d or {})}, ".kernel", (1.0, 4.0))
     links = {f"{kept}{name}": link for name, link in generator_links(config).items()}
@@ -125,7 +125,7 @@ def find(tensors: Tensors) -> ForeignPair:
         }
     parts = {"g_ema": Part("", g_tensors, links)}
     if d is not None:
-        parts["d"] = Part(judges[0], d, discriminator_links(config))
+        parts["d"] = Part(d_prefixes[0], d, discriminator_links(config))
     left_out = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
     for beginning, why in LEFT.items():
         left_out |= {name: why for name in tensors if name.startswith(beginning)}
@@ -139,7 +139,7 @@ def average_w(config: StyleGAN2Config, variables: Any) -> np.ndarray:
 
 
 def names(config: StyleGAN2Config) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as.
+    """The names of a pair's tensors in a file.
 
     Raises:
       ForeignLayoutError: it has something that this layout has no place for.

@@ -97,7 +97,7 @@ def plain(case: Case) -> list[Rule]:
 
 
 def layouts(config: NetConfig) -> dict[str, Layout]:
-    """What the axes of every leaf of `g` and `d` are."""
+    """The axes of every leaf of `g` and `d`."""
     make = part_of(config, "layouts")
     if make is None:
         known = ", ".join(NETS[name].__name__ for name in families_with("layouts"))

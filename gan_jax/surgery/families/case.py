@@ -18,7 +18,7 @@ Classes = Sequence["int | Sequence[int] | Sequence[float]"]  # see `surgery.clas
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a caller chose; see `families.pair_rules`."""
+    """The caller's options; see `families.pair_rules`."""
 
     classes: Classes | None = None
     width: Width | Mapping[str, Width] = "silent"

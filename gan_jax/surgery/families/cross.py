@@ -57,7 +57,7 @@ def cross_rules(
 
 
 def pair_notes(target_config: NetConfig, source_config: NetConfig) -> tuple[str, ...]:
-    """What a reader of the plan must know; empty within a family."""
+    """Notes for the reader of a plan between families; none within a family."""
     if type(target_config) is type(source_config):
         return ()
     old, new = family_title(source_config), family_title(target_config)

@@ -1,4 +1,4 @@
-"""From a leaf in one family to the leaf of the same role in another: what the role means for the operations."""
+"""Operations from a leaf of one family to the leaf of the same role in another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From two shapes and a leaf's role to the operations that carry one into the other."""
+"""Operations that lead from one shape to another, by the role of the leaf."""
 
 from __future__ import annotations
 

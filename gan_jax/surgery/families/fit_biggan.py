@@ -1,4 +1,4 @@
-"""As `fit`, for kernels under spectral norm that read several things, images of other colours, or a shifted image."""
+"""Variants of `fit` for kernels under spectral norm that read several things, images of other colours, or a shifted image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fit_joined(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
 
 
 def _rows(old: Sequence[int], new: Sequence[int], outputs: int) -> list[Step]:
-    """From rows of parts with the sizes `old` to those with the sizes `new`."""
+    """The operations from rows of parts with the sizes `old` to those with the sizes `new`."""
     kept = [min(sizes) for sizes in zip(old, new)]
 
     def kept_first(sizes: Sequence[int]) -> list[int]:

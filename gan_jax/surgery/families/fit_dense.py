@@ -1,4 +1,4 @@
-"""As `fit`, for dense layers that read or write pixels, and for what reads the last layer where there are more or fewer."""
+"""A variant of `fit` for dense layers that read or write pixels, and for readers of a last layer that moves with the depth."""
 
 from __future__ import annotations
 

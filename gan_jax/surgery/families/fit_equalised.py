@@ -1,4 +1,4 @@
-"""As `fit`, for leaves of layers with an equalised learning rate: see `families.stylegan2` for who uses them.
+"""Variants of `fit` for layers with an equalised learning rate, as `families.stylegan2` has them.
 
 The rules work the numbers out: `gain` is `[old, new]` fan-in (or any other such ratio, under a square root).
 """

@@ -1,4 +1,4 @@
-"""As `fit`, for heads that become layers within, and for layers that are folded into a head."""
+"""Variants of `fit` for heads that become layers within, and for layers that are folded into a head."""
 
 from __future__ import annotations
 

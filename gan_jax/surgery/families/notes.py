@@ -1,4 +1,4 @@
-"""What a plan will do to the function of each network, read off its operations."""
+"""Notes on what a plan does to the function of each network, read from its operations."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def discriminator(case: Case) -> list[Rule]:
 
 
 def _grown(case: Case, head: str, colour: tuple[str, int]) -> list[Rule]:
-    """What lies within, and the head next to the image, whose colours are read or written along an axis."""
+    """Rules for the inner layers, and for the head next to the image, whose colours are read or written along an axis."""
     image_path = _image_path(case)
     rules = _inner(case, image_path)
     if image_path:

@@ -10,7 +10,7 @@ from gan_jax.surgery.ops.arrays import Args, Shape
 
 
 def simplify(steps: list[Step], shapes: tuple[Shape, ...]) -> list[Step]:
-    """The same operations with neighbours merged where one does the work of both; no step that remains is a copy."""
+    """Merges neighbouring operations where one does the work of both; no step that remains is a copy."""
     result: list[Step] = []
     for step in steps:
         result.append(step)
