@@ -78,7 +78,7 @@ def named_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
 
 
 def _check_sizes(net: NetConfig, leaves: int) -> None:
-    """Whether so many leaves can be of networks that are so deep."""
+    """Checks that networks of this depth can have this number of leaves."""
     for field in dataclasses.fields(net):
         value = getattr(net, field.name)
         numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]

@@ -26,7 +26,7 @@ DTYPES = {name: SHORT[name.rstrip("0123456789")] + name.lstrip("abcdefghijklmnop
 
 
 def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], manifest: Mapping[str, Any]) -> Path:
-    """Writes weights, asking for each leaf once, when it is written; the leaf before is let go of by then.
+    """Writes weights, asking for each leaf once, when it is written; the leaf before is free by then.
 
     Whatever `leaf` raises leaves no file behind, and an older pair in the folder as it was.
 

@@ -39,7 +39,7 @@ def step_lines(number: int, step: Step) -> list[str]:
 
 
 def origin_lines(origin: Origin, indent: str = "  ") -> list[str]:
-    """What each step did to one leaf, newest first; leaves that it was made of are named where their paths differ."""
+    """What each step did to one leaf, newest first; its sources are named where their paths differ."""
     lines = [f"{indent}{origin.step or '-'}  {origin.words}"]
     if len(origin.sources) == 1:
         return lines + origin_lines(origin.sources[0], indent)

@@ -64,7 +64,7 @@ def run_leaf(
     where: Sharding | None,
     known: tuple[Sequence[str], dict[Any, Any]] = ((), {}),
 ) -> Any:
-    """The result of a leaf's operations, where it belongs; it shares no memory with what it was made of.
+    """The result of a leaf's operations, where it belongs; it shares no memory with its sources.
 
     Args:
       steps: operations with their arguments.

@@ -43,13 +43,13 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "safe
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What one step did to one leaf, and the origins of what it was made of.
+    """What one step did to one leaf, and the origins of its sources.
 
     Attributes:
       path: the leaf's path after the step.
       step: number of the step in the history, from 1; 0 = before the history begins.
       words: what was done, for the eye.
-      sources: one for each leaf that it was made of; none where its values are fresh.
+      sources: one for each leaf that it was computed from; none where its values are fresh.
     """
 
     path: str

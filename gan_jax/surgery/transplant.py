@@ -66,8 +66,8 @@ def transplant(
 ) -> tuple[Tree, Report]:
     """Fills a tree as planned.
 
-    With a reader as source, ShapeDtypeStructs as target and an `init` that lets go of what it gives (such as a dict's
-    `pop`), no more than the result and what one leaf is made of is in memory at any time.
+    With a reader as source, ShapeDtypeStructs as target and an `init` that frees what it returns (such as a dict's
+    `pop`), no more than the result and the sources of one leaf are in memory at any time.
 
     Args:
       plan: from `make_plan`, or read back from its JSON.

@@ -72,7 +72,7 @@ def permute_shape(shapes: Sequence[Shape], args: Args) -> Shape:
 
 
 def check_keep(keep: int, axis: int, shape: Sequence[int]) -> None:
-    """Raises OpError unless so many channels can stay."""
+    """Raises OpError unless an axis has as many channels as are to stay."""
     size = shape[axis]
     if not 0 < keep <= size:
         raise OpError(f"keep {keep} of the {size} channels along axis {axis} of {list(shape)}; use 1 to {size}")
