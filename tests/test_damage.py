@@ -11,7 +11,7 @@ import pytest
 from gan_jax import config as c
 from gan_jax.config import Config, ConfigError, from_dict, net_from_dict, net_to_dict, read_record, to_dict
 from gan_jax.documents import escaped, read_document, shown
-from gan_jax.surgery.plan import Entry, Plan
+from gan_jax.surgery.plan import Plan, PlanEntry
 from gan_jax.surgery.provenance import check_history, fused_history, origin_of, train_step
 from gan_jax.train.checkpoint_format import DamagedError, _seal, make_manifest, parse_manifest
 from gan_jax.transfer.cells import read_cell
@@ -44,8 +44,8 @@ LEAVES = {
 MANIFEST = make_manifest(100, LEAVES, [{"position": 3}, None], 0.5, {"jax": "0.8"}, HISTORY)
 PLAN = Plan(
     (
-        Entry("g/a", ("g/a",), "copy", {}, (3, 4), "float32", ((3, 4),)),
-        Entry("g/b", ("g/b",), "mean", {"axis": 0}, (4,), "float32", ((2, 4),)),
+        PlanEntry("g/a", ("g/a",), "copy", {}, (3, 4), "float32", ((3, 4),)),
+        PlanEntry("g/b", ("g/b",), "mean", {"axis": 0}, (4,), "float32", ((2, 4),)),
     ),
     ("g/c",),
     ("a note",),

@@ -15,7 +15,7 @@ from gan_jax.files import claim_output, typed
 from gan_jax.seeds import check_seed, root_key
 
 if TYPE_CHECKING:
-    from gan_jax.surgery.transplant import Done
+    from gan_jax.surgery.transplant import LeafReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     return [f"{net}: {what} {match.before:.3f} -> {match.after:.3f}" for net, match in matches.items()]
 
 
-def rescaled(row: Done, digest: str) -> Done:
+def rescaled(row: LeafReport, digest: str) -> LeafReport:
     """The record of a leaf that was brought to another scale after its channels were ordered."""
     return dataclasses.replace(row, op="rescale" if row.op == "copy" else f"{row.op}+rescale", digest=digest)
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     print(printable(found.account))
     for text in found.notes:
         print(printable(f"note: {text}"))
-    for path, words in found.made.items():
+    for path, words in found.computed.items():
         print(f"  {path}: not in the file; made: {words}")
     print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
     return 0

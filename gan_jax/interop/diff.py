@@ -1,4 +1,4 @@
-"""What differs between two sources of weights, leaf by leaf; leaves of equal digests are not read."""
+"""Differences between two sources of weights, leaf by leaf; leaves of equal digests are not read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""From a pair of ours to a file of another program's layout, or to one safetensors file in our own names.
+"""Writes a pair of ours as a file of another program's layout, or as one safetensors file in our own names.
 
-What importing read, exporting writes back to the bit, with the constants that the other program wants to find.
+What importing read, exporting writes back bit-exact, with the constants that the other program needs.
 """
 
 from __future__ import annotations
@@ -64,9 +64,13 @@ def export_file(
     if d is None:
         write(path, {name: array for part in parts.values() for name, array in part.items()}, facts, nested)
         return [path]
-    bare = lambda part: {n.split(".", 1)[1] if n.split(".")[0] in nested else n: array for n, array in part.items()}
-    write(path, bare(parts["g_ema"]), facts, ())
-    write_d(Path(d), bare(parts["d"]), facts, ())
+
+    def without_key(part: Tensors) -> Tensors:
+        """The tensors of a network by their names without the key that it lies under in a file of both."""
+        return {n.split(".", 1)[1] if n.split(".")[0] in nested else n: array for n, array in part.items()}
+
+    write(path, without_key(parts["g_ema"]), facts, ())
+    write_d(Path(d), without_key(parts["d"]), facts, ())
     return [path, Path(d)]
 
 
@@ -80,9 +84,9 @@ def tensors_of(
     Raises:
       ExportError, ForeignLayoutError: as `export_file`.
     """
-    if carried := [path for path in flatten(dict(variables)) if f"/params/{BRANCH}/" in path]:
+    if auxiliary := [path for path in flatten(dict(variables)) if f"/params/{BRANCH}/" in path]:
         raise ExportError(
-            f"these weights carry {carried[0]!r} and more before G, which no layout has a place for: G alone would make "
+            f"these weights carry {auxiliary[0]!r} and more before G, which no layout has a place for: G alone would make "
             "other images. Export the sampler as a program, which takes it along (--to stablehlo or onnx), or copy the folder"
         )
     for path, leaf in flatten(dict(variables)).items():
@@ -94,20 +98,22 @@ def tensors_of(
         return arrays, tuple(variables)
     entry = layout_of(config, layout)
     parts = entry.names(config)
-    found: dict[str, Tensors] = {}
+    exported: dict[str, Tensors] = {}
     for root, (prefix, links) in parts.items():
         if root in variables:
             named = export_tensors(flatten(variables[root]), links)
-            found[root] = {prefix + name: native(array) for name, array in named.items()}
-    if not found:
+            exported[root] = {prefix + name: native(array) for name, array in named.items()}
+    if not exported:
         raise ExportError(
             f"these weights hold {', '.join(variables)}; layout {layout} has places for {', '.join(parts)}"
         )
     for name, array in entry.constants(config).items():
         root = max((r for r, (prefix, _) in parts.items() if name.startswith(prefix)), key=lambda r: len(parts[r][0]))
-        if root in found:
-            found[root][name] = array
-    return found, tuple(dict.fromkeys([prefix.split(".")[0] for prefix, _ in parts.values() if prefix] + [*entry.keys]))
+        if root in exported:
+            exported[root][name] = array
+    return exported, tuple(
+        dict.fromkeys([prefix.split(".")[0] for prefix, _ in parts.values() if prefix] + [*entry.keys])
+    )
 
 
 def layout_of(config: NetConfig, layout: str) -> ForeignLayout:

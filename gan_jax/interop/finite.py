@@ -1,4 +1,4 @@
-"""Whether weights can be computed with. One place for all that uses weights; what only looks at them does not ask."""
+"""Checks that weights can be computed with, for all that uses weights; what only shows them does not call these."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OVERFLOW = "the weights that it is computed from are finite, and too large for i
 def check_finite(
     leaves: Mapping[str, Any], where: str, error: type[Exception], *, reason: str = FAILED_TRAINING
 ) -> None:
-    """Asks whether all values of weights are finite.
+    """Checks that all values of weights are finite.
 
     Args:
       leaves: by path, or trees of them.

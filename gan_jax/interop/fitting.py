@@ -1,4 +1,4 @@
-"""Whether the leaves of weights are those of the networks that their manifest names: before anything of that size is made."""
+"""Checks that the leaves of weights are those of the networks in their manifest, before memory of that size is taken."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def fitting_net(manifest: Mapping[str, Any], where: str, *, whole: bool = True) 
             want = {path: shape for path, shape in want.items() if path in have}
             have = {path: shape for path, shape in have.items() if path in want}
         if absent := [path for path in want if path not in have]:
-            raise WeightsError(f"{where} lacks leaf {absent[0]!r} of the networks in its manifest; copy it anew")
+            raise WeightsError(f"{where} lacks leaf {absent[0]!r} of the networks in its manifest; copy it again")
         if extra := [path for path in have if path not in want]:
             near = did_you_mean(extra[0], want)
             raise WeightsError(
-                f"{where} has a leaf {extra[0]!r} that the networks in its manifest lack{near}; copy it anew"
+                f"{where} has a leaf {extra[0]!r} that the networks in its manifest lack{near}; copy it again"
             )
         if other := [path for path in want if have[path] != want[path]]:
             raise WeightsError(
                 f"{where}: leaf {other[0]!r} is {list(have[other[0]])}, but the networks in its manifest have "
-                f"{list(want[other[0]])}; copy it anew"
+                f"{list(want[other[0]])}; copy it again"
             )
     return net
 
@@ -67,7 +67,7 @@ def named_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
     values = manifest.get("net")
     if not isinstance(values, dict):
         raise WeightsError(
-            f"{where}: its manifest does not say of which networks these weights are (net); copy it anew"
+            f"{where}: its manifest does not say of which networks these weights are (net); copy it again"
         )
     try:
         net = net_from_dict(values, "net")
@@ -78,7 +78,7 @@ def named_net(manifest: Mapping[str, Any], where: str) -> NetConfig:
 
 
 def _check_sizes(net: NetConfig, leaves: int) -> None:
-    """Whether so many leaves can be of networks that are so deep."""
+    """Checks that networks of this depth can have this number of leaves."""
     for field in dataclasses.fields(net):
         value = getattr(net, field.name)
         numbers = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]

@@ -1,4 +1,4 @@
-"""From a foreign file to a pair of ours, with an account of every tensor."""
+"""Reads a pair of ours from a foreign file, with an account of every tensor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from gan_jax.config import NetConfig
 from gan_jax.interop.finite import negative_variances
 from gan_jax.interop.foreign import ForeignError, read_foreign
-from gan_jax.interop.layouts import LAYOUTS, Beside, Found, native
+from gan_jax.interop.layouts import LAYOUTS, FileContext, ForeignPair, native
 from gan_jax.interop.links import Account, ForeignLayoutError, check_values, import_tensors
 from gan_jax.interop.parts import ASKED, networks_of, unwrapped
 from gan_jax.nets import build
@@ -38,7 +38,7 @@ class Imported:
       variables: `{"g_ema": .., "d": ..}`, those that the files hold.
       account: what became of every tensor.
       sources: root/leaf -> the tensor that it comes from, and how its axes were turned.
-      made: root/leaf that the files lack -> what it was made of.
+      computed: root/leaf that the files lack -> what it was computed from.
       files: what the names of its tensors begin with in `account` and `sources` -> the file: "" where there is one
         file, "g." and "d." where there are two.
       before: what a file of this library says of its weights: `history`, `licence`.
@@ -50,13 +50,13 @@ class Imported:
     variables: dict[str, Any]
     account: Account
     sources: dict[str, tuple[str, str]]
-    made: dict[str, str]
+    computed: dict[str, str]
     files: dict[str, File]
     before: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def check(self) -> Imported:
-        """The same, if its networks can be computed with: no running variance is below zero.
+        """Checks that its networks can be computed with: no running variance is below zero. Returns itself.
 
         Raises:
           ForeignLayoutError: names the leaf and the tensor that it comes from.
@@ -69,9 +69,9 @@ class Imported:
         return self
 
     def about(self, licence: str | None = None) -> dict[str, Any]:
-        """What a manifest should say of these weights: licence, what was left out, where every leaf comes from."""
+        """What a manifest records of these weights: licence, what was left out, where every leaf comes from."""
         files = {start: (file.name, file.sha256) for start, file in self.files.items()}
-        step = import_step(files, self.layout, self.sources, flatten(self.variables), self.made)
+        step = import_step(files, self.layout, self.sources, flatten(self.variables), self.computed)
         formats = " and ".join(dict.fromkeys(file.format for file in self.files.values()))
         return {
             "licence": licence or self.before.get("licence"),
@@ -95,7 +95,7 @@ def import_file(
       layout: a key of `LAYOUTS`; None = the one that fits.
       d: of D's own file.
       net: the networks' configuration, for the layout of our own names, whose shapes do not tell it.
-      ignore: patterns over the names of tensors, of what is left out beside what is known to be no network.
+      ignore: patterns over the names of tensors, of what is left out in addition to what is known to be no network.
 
     Raises:
       ForeignError: a file cannot be read.
@@ -108,7 +108,7 @@ def import_file(
     if net is not None and layout not in (None, "gan_jax"):
         raise ForeignLayoutError(f"layout {layout} tells its configuration itself; leave net out")
     paths = {"": path} if d is None else {"g.": path, "d.": d}
-    read = {prefix: read_foreign(one) for prefix, one in paths.items()}
+    read = {prefix: read_foreign(place) for prefix, place in paths.items()}
     parts = {}
     for start, file in read.items():
         try:
@@ -117,45 +117,47 @@ def import_file(
         except ForeignLayoutError as error:
             raise ForeignLayoutError(f"{paths[start]}: {error}") from error
     if d is not None and (
-        dead := [one for one in ignore if not any(_covering([one], f.tensors) for f in read.values())]
+        dead := [pattern for pattern in ignore if not any(_covering([pattern], f.tensors) for f in read.values())]
     ):
         raise ForeignLayoutError(f"--ignore {dead[0]!r} covers no tensor of {path} and {d}")
-    tensors = {start + name: array for start, found in parts.items() for name, array in found.tensors.items()}
-    origin = {start + name: start + there for start, found in parts.items() for name, there in found.origin.items()}
-    left = {start + name: why for start, found in parts.items() for name, why in found.left.items()}
+    tensors = {start + name: array for start, part in parts.items() for name, array in part.tensors.items()}
+    origin = {start + name: start + there for start, part in parts.items() for name, there in part.origin.items()}
+    left_out = {start + name: why for start, part in parts.items() for name, why in part.left_out.items()}
     values = {start + name: value for start, file in read.items() for name, value in file.values.items()}
     stubs = {start + unwrapped(name): stub for start, file in read.items() for name, stub in file.stubs.items()}
     files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
     what = " and ".join(f"{paths[prefix]} ({file.format})" for prefix, file in files.items())
-    beside = Beside(values, stubs, net)
+    context = FileContext(values, stubs, net)
     problems = []
     for name in LAYOUTS if layout is None else [layout]:
         try:
             entry = LAYOUTS[name]
-            found = entry.told(tensors, beside) if entry.told else entry.find(tensors)
+            foreign = entry.find_in_context(tensors, context) if entry.find_in_context else entry.find(tensors)
         except ForeignLayoutError as error:
             problems.append(f"{name}: {error}")
             continue
-        variables, account, sources = _fill(found, {prefix: str(one) for prefix, one in paths.items()}, origin)
-        account.ignored.update({origin.get(name, name): why for name, why in found.left.items()} | left)
+        variables, account, sources = _fill(foreign, {prefix: str(place) for prefix, place in paths.items()}, origin)
+        account.ignored.update({origin.get(name, name): why for name, why in foreign.left_out.items()} | left_out)
         every = [start + name for start, file in read.items() for name in file.tensors]
         if forgotten := [n for n in every if n not in account.used and n not in account.ignored]:
             raise ForeignLayoutError(
                 f"{what}: tensor {forgotten[0]!r} belongs to no network that {name} knows{_advice(forgotten[0], paths)}"
             )
-        made = {path: how.words for path, how in found.made.items()}
-        before = native.said_before(beside) if entry is native.LAYOUT else {}
+        computed = {path: how.words for path, how in foreign.computed.items()}
+        before = native.recorded_before(context) if entry is native.LAYOUT else {}
         arrays = {origin[plain]: array for plain, array in tensors.items()}
-        arrays |= {start + own: array for start, file in read.items() for own, array in file.tensors.items()}
+        arrays |= {
+            start + name_there: array for start, file in read.items() for name_there, array in file.tensors.items()
+        }
         notes = (*_narrow(arrays, account), *_left_parts(arrays, account))
-        return Imported(name, found.config, variables, account, sources, made, files, before, notes).check()
-    beside_it = f" ({len(left)} more left out)" if left else ""
-    raise ForeignLayoutError(f"{what}, {len(tensors)} tensors{beside_it}, has no known layout:\n" + "\n".join(
+        return Imported(name, foreign.config, variables, account, sources, computed, files, before, notes).check()
+    more = f" ({len(left_out)} more left out)" if left_out else ""
+    raise ForeignLayoutError(f"{what}, {len(tensors)} tensors{more}, has no known layout:\n" + "\n".join(
         f"  - {text}" for text in problems))  # fmt: skip
 
 
 def _narrow(arrays: Mapping[str, np.ndarray], account: Account) -> list[str]:
-    """What is to be said of kernels of 8 bits, of which scales may have been lost."""
+    """Notes on kernels of 8 bits, whose scales may have been lost."""
     narrow = [name for name in account.used if arrays[name].dtype.itemsize == 1]
     if not narrow:
         return []
@@ -167,7 +169,7 @@ def _narrow(arrays: Mapping[str, np.ndarray], account: Account) -> list[str]:
 
 
 def _left_parts(arrays: Mapping[str, np.ndarray], account: Account) -> list[str]:
-    """What is to be said of parts of layers that the user left out, though the layer is used."""
+    """Notes on parts of layers that the user left out, though the layer is used."""
     layers = {name.rpartition(".")[0] for name in account.used}
     gone = [
         name for name, why in account.ignored.items() if why.startswith(ASKED) and name.rpartition(".")[0] in layers
@@ -189,37 +191,37 @@ def _covering(patterns: Sequence[str], names: Iterable[str]) -> list[str]:
 
 def _advice(name: str, paths: Mapping[str, str | Path]) -> str:
     """The option that leaves a tensor out; of two files names are those in the file."""
-    own = name.partition(".")[2] if len(paths) > 1 else name
-    start = own.rpartition(".")[0]
-    return f"; if it is no part of the networks, leave it out: --ignore {own!r}" + (
+    tensor = name.partition(".")[2] if len(paths) > 1 else name
+    start = tensor.rpartition(".")[0]
+    return f"; if it is no part of the networks, leave it out: --ignore {tensor!r}" + (
         f", or {start + '.*'!r}" if start else ""
     )
 
 
 def _fill(
-    found: Found, paths: Mapping[str, str], origin: Mapping[str, str]
+    foreign: ForeignPair, paths: Mapping[str, str], origin: Mapping[str, str]
 ) -> tuple[dict[str, Any], Account, dict[str, tuple[str, str]]]:
-    pair = build(found.config)
+    pair = build(foreign.config)
     variables, account, sources = {}, Account({}, {}), {}
-    for root, (prefix, tensors, links) in found.parts.items():
+    for root, (prefix, tensors, links) in foreign.parts.items():
         specs = flatten((pair.d if root == "d" else pair.g).specs())
         what = next((path for start, path in paths.items() if prefix.startswith(start)), " and ".join(paths.values()))
-        made = {path: how for path in specs if (how := found.made.get(f"{root}/{path}"))}
-        wanted = {path: spec for path, spec in specs.items() if path not in made}
-        read, said = import_tensors(tensors, links, found.ignored, wanted, what, ADVICE)
-        leaves = {path: np.zeros(specs[path].shape) for path in made} | read
+        computed = {path: how for path in specs if (how := foreign.computed.get(f"{root}/{path}"))}
+        stored = {path: spec for path, spec in specs.items() if path not in computed}
+        read, part_account = import_tensors(tensors, links, foreign.ignored, stored, what, ADVICE)
+        leaves = {path: np.zeros(specs[path].shape) for path in computed} | read
         with np.errstate(over="ignore"):  # said below, by name
             leaves = {path: leaves[path].astype(spec.dtype) for path, spec in specs.items()}
-        named = {path: name for name, path in said.used.items()}
-        for path in wanted:
+        named = {path: name for name, path in part_account.used.items()}
+        for path in stored:
             theirs = origin.get(prefix + named[path], prefix + named[path])
             check_values(f"{root}/{path}", read[path], leaves[path], theirs, what)
-        leaves |= {path: how.make(found.config, unflatten(leaves)) for path, how in made.items()}
+        leaves |= {path: how.make(foreign.config, unflatten(leaves)) for path, how in computed.items()}
         variables[root] = unflatten(leaves)
         there = lambda name, prefix=prefix: origin.get(prefix + name, prefix + name)
-        account.used.update({there(name): f"{root}/{path}" for name, path in said.used.items()})
-        account.ignored.update({there(name): why for name, why in said.ignored.items()})
-        sources |= {f"{root}/{path}": (there(name), links[name].kind) for name, path in said.used.items()}
+        account.used.update({there(name): f"{root}/{path}" for name, path in part_account.used.items()})
+        account.ignored.update({there(name): why for name, why in part_account.ignored.items()})
+        sources |= {f"{root}/{path}": (there(name), links[name].kind) for name, path in part_account.used.items()}
     return variables, account, sources
 
 

@@ -1,7 +1,7 @@
 """Name maps between foreign checkpoints and our trees: data, read in both directions.
 
 A link says which leaf a foreign tensor becomes and how its axes are ordered there. Every kind is a permutation of
-values, so that importing and exporting are inverse to the bit.
+values, so that importing and exporting are inverse, bit-exact.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ Links = Mapping[str, Link]  # their name -> link
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What became of every tensor of a file: `used` their name -> our path, `ignored` their name -> why."""
+    """The account of every tensor of a file: `used` their name -> our path, `ignored` their name -> why."""
 
     used: dict[str, str]
     ignored: dict[str, str]
@@ -139,7 +139,7 @@ def import_tensors(
     Raises:
       ForeignLayoutError: a tensor that is missing, unknown, of another shape or not of floats.
     """
-    found: dict[str, np.ndarray] = {}
+    leaves: dict[str, np.ndarray] = {}
     account = Account({}, {})
     for name, array in tensors.items():
         if name in links:
@@ -147,7 +147,7 @@ def import_tensors(
             check_floats(name, np.asarray(array), tensors)
             try:
                 # not ascontiguousarray, which makes 1-d of scalars
-                found[link.path] = link.read(np.asarray(array)).copy(order="C")
+                leaves[link.path] = link.read(np.asarray(array)).copy(order="C")
             except ValueError as error:
                 raise ForeignLayoutError(
                     f"{what}: {name!r} is {list(array.shape)}, which cannot become leaf {link.path!r}: {error}"
@@ -161,19 +161,19 @@ def import_tensors(
             )
     by_path = {link.path: name for name, link in links.items()}
     for path, leaf in expected.items():
-        if path not in found:
+        if path not in leaves:
             raise ForeignLayoutError(f"{what} lacks {by_path.get(path, path)!r}, which leaf {path!r} comes from")
-        if found[path].shape != tuple(leaf.shape):
+        if leaves[path].shape != tuple(leaf.shape):
             theirs = list(tensors[by_path[path]].shape)
             raise ForeignLayoutError(
-                f"{what}: {by_path[path]!r} is {theirs}, which makes {list(found[path].shape)} of leaf {path!r}, "
+                f"{what}: {by_path[path]!r} is {theirs}, which makes {list(leaves[path].shape)} of leaf {path!r}, "
                 f"but the network has {list(leaf.shape)}; check its configuration"
             )
-    return found, account
+    return leaves, account
 
 
 def _unknown(name: str, links: Iterable[str], advice: str) -> str:
-    """What can be done about a tensor that no rule knows; one of a layer that is used is no stray."""
+    """Advice about a tensor that no rule knows; a tensor of a layer that is used is no stray."""
     layer = name.rpartition(".")[0]
     known = [link for link in links if layer and link.rpartition(".")[0] == layer]
     if not known:
@@ -198,22 +198,22 @@ def scales_of(name: str, names: Iterable[str]) -> list[str]:
     """
     base = re.sub(r"(?:weight|kernel)(?::0)?$", "", name).rstrip("._/")
     within = re.compile(rf"(?:(.*)[._/])?{re.escape(base)}(?:[._/](.*))?")
-    found = []
+    scales = []
     for other in names:
         parts = within.fullmatch(other) if base else re.fullmatch(r"([^./]*)", other)
         whole = re.fullmatch(r"(?i)(?:.*\.)?scaled_fp8", other)
         if other != name and (whole or (parts and any(SCALES.fullmatch(part) for part in parts.groups() if part))):
-            found.append(other)
-    return found
+            scales.append(other)
+    return scales
 
 
-def check_floats(name: str, array: np.ndarray, beside: Iterable[str]) -> None:
-    """Asks whether a tensor is of floats, and stands for itself: whole numbers are kernels times a scale.
+def check_floats(name: str, array: np.ndarray, names: Iterable[str]) -> None:
+    """Checks that a tensor is of floats and needs no scale: whole numbers are kernels divided by a scale.
 
     Args:
       name: of the tensor.
       array: of it.
-      beside: names in the file, among which scales may be.
+      names: of the tensors in the file, among which scales may be.
 
     Raises:
       ForeignLayoutError: it is of whole numbers, truth values or complex numbers, or of 8 bits with a scale in the file.
@@ -221,7 +221,7 @@ def check_floats(name: str, array: np.ndarray, beside: Iterable[str]) -> None:
     narrow = array.dtype.itemsize == 1
     if not narrow and jnp.issubdtype(array.dtype, np.floating):
         return
-    scales = scales_of(name, beside)
+    scales = scales_of(name, names)
     listed = ", ".join(map(repr, scales[:3])) or "none"
     if not jnp.issubdtype(array.dtype, np.floating):
         whole = f"whole numbers mean nothing without their scales (beside it: {listed})"
@@ -238,7 +238,7 @@ def check_floats(name: str, array: np.ndarray, beside: Iterable[str]) -> None:
 
 
 def check_values(path: str, theirs: np.ndarray, ours: np.ndarray, name: str, what: str) -> None:
-    """Asks whether the values that became a leaf are finite.
+    """Checks that the values that became a leaf are finite.
 
     Args:
       path: of the leaf.
@@ -260,5 +260,5 @@ def check_values(path: str, theirs: np.ndarray, ours: np.ndarray, name: str, wha
 
 
 def export_tensors(leaves: Mapping[str, Any], links: Links) -> dict[str, np.ndarray]:
-    """Our leaves under their names and axes, contiguous: what `import_tensors` reads back to the bit."""
+    """Our leaves under their names and axes, contiguous: what `import_tensors` reads back bit-exact."""
     return {name: link.write(np.asarray(leaves[link.path])).copy(order="C") for name, link in links.items()}

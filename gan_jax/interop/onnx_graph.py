@@ -17,7 +17,7 @@ LARGEST = 2**31 - 2**20  # bytes that one message of protobuf can hold
 
 
 class GraphError(ValueError):
-    """What cannot be said in ONNX; the message says which operation."""
+    """An operation that has no form in ONNX; the message names it."""
 
 
 class Tensor(NamedTuple):
@@ -97,8 +97,8 @@ class Graph:
             raise GraphError(f"a size of {size}, which is no multiple of the batch")
         if (self.batch,) not in self._shapes:
             self._shapes[self.batch,] = self.node("Shape", self._first, start=0, end=1)
-        one = self._shapes[self.batch,]
-        return one if times == 1 else self.node("Mul", one, self.whole([times]))
+        examples = self._shapes[self.batch,]
+        return examples if times == 1 else self.node("Mul", examples, self.whole([times]))
 
     def reshaped(self, name: str, shape: Sequence[Any]) -> str:
         """Reshapes; one size that is not known is left for the runtime to find."""
@@ -125,16 +125,17 @@ class Graph:
           metadata: texts or JSON values.
         """
         helper = self.onnx.helper
-        info = lambda name, dtype, shape: helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
-        )
+
+        def info(name: str, dtype: Any, shape: Any) -> Any:
+            return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+
         last = helper.make_node("Identity", [self.full(result).name], [output[0]])
         used = {name for node in self.nodes for name in node.input} | {last.input[0]}
         constants = [tensor for name, tensor in self.constants.items() if name in used]
         size = sum(len(tensor.raw_data) for tensor in constants)
         if size > LARGEST:
             raise GraphError(f"{size:,} bytes of weights, where one ONNX file holds {LARGEST:,}")
-        described = [info(*one) for one in inputs], [info(*output)]
+        described = [info(*value) for value in inputs], [info(*output)]
         graph = helper.make_graph([*self.nodes, last], "generator", *described, constants)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="gan_jax"

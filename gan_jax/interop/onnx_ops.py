@@ -32,15 +32,15 @@ def write(graph: Graph, operation: Operation, values: dict[int, Tensor]) -> None
         outputs = [OPERATIONS[name](graph, operation, inputs)]
     else:
         raise GraphError(f"the operation {name!r}")
-    for reference, made in zip(operation.outputs, outputs, strict=True):
-        values[reference.number] = made
+    for reference, output in zip(operation.outputs, outputs, strict=True):
+        values[reference.number] = output
 
 
 # -- by element --------------------------------------------------------------------------------
 
 
 def _result(operation: Operation, inputs: Sequence[Tensor], name: str) -> Tensor:
-    """What an operation by element makes: laid out as far as its inputs are."""
+    """The output of an operation by element: laid out as far as its inputs are."""
     out = operation.outputs[0]
     laid: list[Any] = [1] * len(out.shape)
     for tensor in inputs:
@@ -55,7 +55,7 @@ def _result(operation: Operation, inputs: Sequence[Tensor], name: str) -> Tensor
 
 
 def _by_element(kind: str) -> Write:
-    return lambda graph, op, x: _result(op, x, graph.node(kind, *(one.name for one in x)))
+    return lambda graph, op, x: _result(op, x, graph.node(kind, *(tensor.name for tensor in x)))
 
 
 def _same(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
@@ -81,7 +81,7 @@ def _not_equal(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
 
 
 def _clamp(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
-    low, value, high = (one.name for one in x)
+    low, value, high = (tensor.name for tensor in x)
     return _result(op, x, graph.node("Min", graph.node("Max", value, low), high))
 
 
@@ -114,7 +114,7 @@ def _broadcast(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
 def _reshape(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     if op.params.get("dimensions") is not None:
         raise GraphError("a reshape that turns axes")
-    return _made(op, graph.reshaped(graph.full(x[0]).name, op.outputs[0].shape))
+    return _output(op, graph.reshaped(graph.full(x[0]).name, op.outputs[0].shape))
 
 
 def _squeeze(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
@@ -129,20 +129,20 @@ def _transpose(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     return Tensor(graph.node("Transpose", x[0].name, perm=list(order)), op.outputs[0].shape, laid, x[0].dtype)
 
 
-def _made(op: Operation, name: str) -> Tensor:
-    """What an operation makes that lays out everything."""
+def _output(op: Operation, name: str) -> Tensor:
+    """The output of an operation that lays out everything."""
     out = op.outputs[0]
     return Tensor(name, out.shape, out.shape, out.dtype)
 
 
 def _concatenate(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
-    return _made(op, graph.node("Concat", *(graph.full(one).name for one in x), axis=op.params["dimension"]))
+    return _output(op, graph.node("Concat", *(graph.full(tensor).name for tensor in x), axis=op.params["dimension"]))
 
 
 def _stack(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     axis = op.params["axis"]
-    each = [graph.node("Unsqueeze", graph.full(one).name, graph.whole([axis])) for one in x]
-    return _made(op, graph.node("Concat", *each, axis=axis))
+    each = [graph.node("Unsqueeze", graph.full(tensor).name, graph.whole([axis])) for tensor in x]
+    return _output(op, graph.node("Concat", *each, axis=axis))
 
 
 def cut(graph: Graph, name: str, ranges: dict[int, tuple[int, int, int]]) -> str:
@@ -156,7 +156,7 @@ def cut(graph: Graph, name: str, ranges: dict[int, tuple[int, int, int]]) -> str
 def _slice(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     begin, end = op.params["start_indices"], op.params["limit_indices"]
     steps = op.params["strides"] or [1] * len(begin)
-    return _made(op, _part(graph, graph.full(x[0]), begin, end, steps))
+    return _output(op, _part(graph, graph.full(x[0]), begin, end, steps))
 
 
 def _part(graph: Graph, x: Tensor, begin: Sequence[Any], end: Sequence[Any], steps: Sequence[int]) -> str:
@@ -171,7 +171,7 @@ def _part(graph: Graph, x: Tensor, begin: Sequence[Any], end: Sequence[Any], ste
 
 
 def _reverse(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
-    return _made(op, cut(graph, graph.full(x[0]).name, dict.fromkeys(op.params["dimensions"], (-1, START, -1))))
+    return _output(op, cut(graph, graph.full(x[0]).name, dict.fromkeys(op.params["dimensions"], (-1, START, -1))))
 
 
 def _split(graph: Graph, op: Operation, inputs: list[Tensor]) -> list[Tensor]:
@@ -187,7 +187,7 @@ def _pad(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     if value.shape:
         raise GraphError("padding with more than one value")
     full = graph.full(x[0])
-    return _made(op, padded(graph, full.name, full.shape, config, value.name))
+    return _output(op, padded(graph, full.name, full.shape, config, value.name))
 
 
 def padded(graph: Graph, name: str, shape: Sequence[Any], config: Sequence[tuple[int, int, int]], value: str) -> str:
@@ -228,17 +228,17 @@ def _iota(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
 def _size(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     """The number of examples, or a multiple, as a value."""
     kind = graph.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(op.outputs[0].dtype))
-    one = graph.node("Squeeze", graph.sizes([op.params["dim"]]), graph.whole([0]))
-    return _made(op, graph.node("Cast", one, to=kind))
+    count = graph.node("Squeeze", graph.sizes([op.params["dim"]]), graph.whole([0]))
+    return _output(op, graph.node("Cast", count, to=kind))
 
 
 def _gather(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     """Rows by their numbers, and parts at fixed places; the other forms are refused."""
-    said, sizes = op.params["dimension_numbers"], op.params["slice_sizes"]
-    if getattr(said, "operand_batching_dims", ()) or getattr(said, "start_indices_batching_dims", ()):
+    dims, sizes = op.params["dimension_numbers"], op.params["slice_sizes"]
+    if getattr(dims, "operand_batching_dims", ()) or getattr(dims, "start_indices_batching_dims", ()):
         raise GraphError("a gather with batches")
     table, at = graph.full(x[0]), op.inputs[1]
-    axes, gone = tuple(said.start_index_map), tuple(said.collapsed_slice_dims)
+    axes, gone = tuple(dims.start_index_map), tuple(dims.collapsed_slice_dims)
     if not isinstance(at, Reference) and at.ndim == 1:  # one place, which is known
         begin: list[Any] = [0] * len(table.shape)
         for axis, start in zip(axes, at.tolist(), strict=True):
@@ -248,7 +248,7 @@ def _gather(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
             for i, (start, size) in enumerate(zip(begin, sizes, strict=True))
         ]
         name = _part(graph, table, begin, end, [1] * len(begin))
-        return _made(op, graph.node("Squeeze", name, graph.whole(gone)) if gone else name)
+        return _output(op, graph.node("Squeeze", name, graph.whole(gone)) if gone else name)
     others = [axis for axis in range(len(table.shape)) if axis not in axes]
     if len(axes) != 1 or gone != axes or any(sizes[axis] != table.shape[axis] for axis in others):
         raise GraphError("a gather of other parts than rows")
@@ -259,10 +259,10 @@ def _gather(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
         rows = graph.node("Min", graph.node("Max", rows, graph.constant(np.asarray(0, x[1].dtype))), bound)
     name = graph.node("Gather", table.name, rows, axis=axis)
     # ONNX puts the rows' own axes where the axis was; JAX, where the other axes are not
-    places = [i for i in range(rank + len(others)) if i not in said.offset_dims]
-    order = [*said.offset_dims[:axis], *places, *said.offset_dims[axis:]]
+    places = [i for i in range(rank + len(others)) if i not in dims.offset_dims]
+    order = [*dims.offset_dims[:axis], *places, *dims.offset_dims[axis:]]
     turned = sorted(range(len(order)), key=order.__getitem__)
-    return _made(op, name if turned == sorted(turned) else graph.node("Transpose", name, perm=turned))
+    return _output(op, name if turned == sorted(turned) else graph.node("Transpose", name, perm=turned))
 
 
 # -- sums --------------------------------------------------------------------------------------
@@ -272,8 +272,8 @@ def _reduce(kind: str) -> Write:
     def reduce(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
         axes, name = list(op.params["axes"]), graph.full(x[0]).name
         if kind == "ReduceSum":  # whose axes became an input first
-            return _made(op, graph.node(kind, name, graph.whole(axes), keepdims=0))
-        return _made(op, graph.node(kind, name, axes=axes, keepdims=0))
+            return _output(op, graph.node(kind, name, graph.whole(axes), keepdims=0))
+        return _output(op, graph.node(kind, name, axes=axes, keepdims=0))
 
     return reduce
 
@@ -282,9 +282,8 @@ def _dot(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     (by_left, by_right), (over_left, over_right) = op.params["dimension_numbers"]
     a, b = graph.full(x[0]), graph.full(x[1])
     if not over_left and len(b.shape) == 2 and tuple(by_left) == (len(a.shape) - 1,) and tuple(by_right) == (0,):
-        return _made(op, graph.node("MatMul", a.name, b.name))
-    free = lambda t, *given: [i for i in range(len(t.shape)) if i not in {axis for part in given for axis in part}]
-    left, right = free(a, by_left, over_left), free(b, by_right, over_right)
+        return _output(op, graph.node("MatMul", a.name, b.name))
+    left, right = _axes_without(a, *by_left, *over_left), _axes_without(b, *by_right, *over_right)
     take = lambda t, axes: [t.shape[axis] for axis in axes]
     batch = take(a, over_left)
     inner = _product(take(a, by_left))
@@ -292,7 +291,11 @@ def _dot(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
     b_name = graph.node("Transpose", b.name, perm=[*over_right, *by_right, *right])
     a_name = graph.reshaped(a_name, [*batch, _product(take(a, left)), inner])
     b_name = graph.reshaped(b_name, [*batch, inner, _product(take(b, right))])
-    return _made(op, graph.reshaped(graph.node("MatMul", a_name, b_name), op.outputs[0].shape))
+    return _output(op, graph.reshaped(graph.node("MatMul", a_name, b_name), op.outputs[0].shape))
+
+
+def _axes_without(tensor: Tensor, *axes: int) -> list[int]:
+    return [i for i in range(len(tensor.shape)) if i not in axes]
 
 
 def _product(sizes: Sequence[Any]) -> Any:
@@ -303,22 +306,23 @@ def _product(sizes: Sequence[Any]) -> Any:
 
 
 def _convolve(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
-    said, params = op.params["dimension_numbers"], op.params
+    dims, params = op.params["dimension_numbers"], op.params
     if params["batch_group_count"] != 1:
         raise GraphError("a convolution in groups of examples")
     image, kernel = graph.full(x[0]), graph.full(x[1])
-    turned = lambda name, order: (
-        name if list(order) == sorted(order) else graph.node("Transpose", name, perm=list(order))
-    )
-    name = turned(image.name, said.lhs_spec)
+
+    def turned(name: str, order: Sequence[int]) -> str:
+        return name if list(order) == sorted(order) else graph.node("Transpose", name, perm=list(order))
+
+    name = turned(image.name, dims.lhs_spec)
     fixed = op.inputs[1]
     if isinstance(fixed, Reference):
-        filters = turned(kernel.name, said.rhs_spec)
+        filters = turned(kernel.name, dims.rhs_spec)
     else:
-        filters = graph.constant(np.ascontiguousarray(np.transpose(fixed, said.rhs_spec)))
+        filters = graph.constant(np.ascontiguousarray(np.transpose(fixed, dims.rhs_spec)))
     pads, between = params["padding"], [step - 1 for step in params["lhs_dilation"]]
     if any(between) or any(min(pair) < 0 for pair in pads):  # written out: Conv pads with zeros, at the edges only
-        shape = [image.shape[axis] for axis in said.lhs_spec]
+        shape = [image.shape[axis] for axis in dims.lhs_spec]
         config = [(0, 0, 0), (0, 0, 0), *((a, b, c) for (a, b), c in zip(pads, between, strict=True))]
         name = padded(graph, name, shape, config, graph.constant(np.zeros((), np.dtype(image.dtype))))
         pads = [(0, 0)] * len(pads)
@@ -326,9 +330,9 @@ def _convolve(graph: Graph, op: Operation, x: list[Tensor]) -> Tensor:
         "Conv", name, filters,
         strides=list(params["window_strides"]), dilations=list(params["rhs_dilation"]),
         group=params["feature_group_count"], pads=[*(a for a, _ in pads), *(b for _, b in pads)],
-        kernel_shape=[kernel.shape[axis] for axis in said.rhs_spec[2:]],
+        kernel_shape=[kernel.shape[axis] for axis in dims.rhs_spec[2:]],
     )  # fmt: skip
-    return _made(op, turned(name, [said.out_spec.index(axis) for axis in range(len(said.out_spec))]))
+    return _output(op, turned(name, [dims.out_spec.index(axis) for axis in range(len(dims.out_spec))]))
 
 
 OPERATIONS: dict[str, Write] = {

@@ -73,16 +73,16 @@ class _Tracer:
         values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *inputs), strict=True))
         read = lambda atom: np.asarray(atom.val, atom.aval.dtype) if hasattr(atom, "val") else values[atom]
         for equation in jaxpr.eqns:
-            given = [read(atom) for atom in equation.invars]
+            operands = [read(atom) for atom in equation.invars]
             if equation.primitive.name == "concatenate":  # parts without values: edges that were padded by nothing
-                given = [x for x in given if 0 not in x.shape] or given[:1]
+                operands = [x for x in operands if 0 not in x.shape] or operands[:1]
             if inner := equation.params.get(CALLS.get(equation.primitive.name, "")):
                 closed = hasattr(inner, "consts")
-                made = self.run(inner.jaxpr if closed else inner, inner.consts if closed else (), given)
+                results = self.run(inner.jaxpr if closed else inner, inner.consts if closed else (), operands)
             else:
-                made = [self.reference(var.aval) for var in equation.outvars]
-                self.steps.append(_Step(equation.primitive, equation.params, tuple(given), tuple(made)))
-            values.update(zip(equation.outvars, made, strict=True))
+                results = [self.reference(var.aval) for var in equation.outvars]
+                self.steps.append(_Step(equation.primitive, equation.params, tuple(operands), tuple(results)))
+            values.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
 
@@ -93,30 +93,30 @@ def trace(function: Callable[..., Any], specs: Sequence[jax.ShapeDtypeStruct]) -
     tracer = _Tracer()
     inputs = tuple(tracer.reference(var.aval) for var in closed.jaxpr.invars)
     [output] = tracer.run(closed.jaxpr, closed.consts, inputs)
-    known, left = _divide(tracer.steps, inputs)
-    wanted = {x.number for step in left for x in step.inputs if isinstance(x, Reference)}
-    wanted |= {output.number} if isinstance(output, Reference) else set()
-    values = _compute(known, wanted)
+    constant_steps, input_steps = _divide(tracer.steps, inputs)
+    needed = {x.number for step in input_steps for x in step.inputs if isinstance(x, Reference)}
+    needed |= {output.number} if isinstance(output, Reference) else set()
+    values = _compute(constant_steps, needed)
     value = lambda x: values.get(x.number, x) if isinstance(x, Reference) else np.asarray(x)
     operations = tuple(
         Operation(step.primitive.name, step.params, tuple(map(value, step.inputs)), step.outputs)
-        for step in _needed(left, output)
+        for step in _needed(input_steps, output)
     )
     return Program(inputs, operations, value(output))
 
 
 def _divide(steps: Sequence[_Step], inputs: Sequence[Reference]) -> tuple[list[_Step], list[_Step]]:
     """Steps that depend on no input, and the others."""
-    unknown = {x.number for x in inputs}
-    known, left = [], []
+    depends = {x.number for x in inputs}
+    constant_steps, input_steps = [], []
     for step in steps:
-        open_ = any(isinstance(x, Reference) and x.number in unknown for x in step.inputs)
+        open_ = any(isinstance(x, Reference) and x.number in depends for x in step.inputs)
         if open_ or not all(_computable(step, out) for out in step.outputs):
-            unknown |= {out.number for out in step.outputs}
-            left.append(step)
+            depends |= {out.number for out in step.outputs}
+            input_steps.append(step)
         else:
-            known.append(step)
-    return known, left
+            constant_steps.append(step)
+    return constant_steps, input_steps
 
 
 def _computable(step: _Step, out: Reference) -> bool:
@@ -127,30 +127,30 @@ def _computable(step: _Step, out: Reference) -> bool:
     return not spread or int(np.prod(out.shape)) <= max(LARGE, *(int(np.prod(x.shape)) for x in step.inputs), 1)
 
 
-def _compute(steps: Sequence[_Step], wanted: set[int]) -> dict[int, np.ndarray]:
-    """The values of `wanted` that the steps make, in one compilation."""
+def _compute(steps: Sequence[_Step], needed: set[int]) -> dict[int, np.ndarray]:
+    """The values of the references in `needed` that the steps make, in one compilation."""
     constants = {id(x): x for step in steps for x in step.inputs if not isinstance(x, Reference)}
-    made = {out.number for step in steps for out in step.outputs} & wanted
-    if not made:
+    computed = {out.number for step in steps for out in step.outputs} & needed
+    if not computed:
         return {}
 
-    def run(given: dict[int, Any]) -> dict[int, Any]:
+    def run(arguments: dict[int, Any]) -> dict[int, Any]:
         values: dict[int, Any] = {}
         for step in steps:
-            inputs = [values[x.number] if isinstance(x, Reference) else given[id(x)] for x in step.inputs]
+            inputs = [values[x.number] if isinstance(x, Reference) else arguments[id(x)] for x in step.inputs]
             out = step.primitive.bind(*inputs, **step.params)
             outputs = out if step.primitive.multiple_results else [out]
-            values.update(zip((one.number for one in step.outputs), outputs, strict=True))
-        return {number: values[number] for number in made}
+            values.update(zip((output.number for output in step.outputs), outputs, strict=True))
+        return {number: values[number] for number in computed}
 
     return {number: np.asarray(value) for number, value in jax.jit(run)(constants).items()}
 
 
 def _needed(steps: Sequence[_Step], output: Any) -> list[_Step]:
-    """Those on which the output depends."""
-    wanted, kept = {output.number} if isinstance(output, Reference) else set(), []
+    """The steps on which the output depends."""
+    needed, needed_steps = {output.number} if isinstance(output, Reference) else set(), []
     for step in reversed(steps):
-        if any(out.number in wanted for out in step.outputs):
-            kept.append(step)
-            wanted |= {x.number for x in step.inputs if isinstance(x, Reference)}
-    return kept[::-1]
+        if any(out.number in needed for out in step.outputs):
+            needed_steps.append(step)
+            needed |= {x.number for x in step.inputs if isinstance(x, Reference)}
+    return needed_steps[::-1]

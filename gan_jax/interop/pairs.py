@@ -16,7 +16,7 @@ def pair_folder(name: str) -> Path:
 
 
 def is_pair_there(name: str) -> bool:
-    """Whether a pair was put there."""
+    """Whether a pair is in the cache."""
     return all((pair_folder(name) / part).is_file() for part in PARTS)
 
 

@@ -35,7 +35,7 @@ MOMENTS = r"exp_avg|exp_avg_sq|max_exp_avg_sq|momentum_buffer|square_avg|grad_av
 SHOWN = "fixed|test|sample|eval|val|vis|static|grid"  # words of what samples were drawn from
 
 # (where it is looked for: "any" part of a dotted name but the last, the "first" part, the "whole" name; what; why)
-BESIDE: tuple[tuple[str, re.Pattern[str], str], ...] = (
+NOT_NETWORKS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("any", re.compile(r"(?:.*[_\-.])?(?:opt|optims?|optimi[sz]ers?)(?:[_\-.A-Z\d].*|[gdeGDE])?"), OPTIMISER),
     ("any", re.compile(r"[a-z]\w*Optim\w*|.*optimi[sz]er.*"), OPTIMISER),
     ("whole", re.compile(rf"(?:.*\.)?state\.\d+\.(?:{MOMENTS})"), OPTIMISER),
@@ -57,12 +57,12 @@ class Parts(NamedTuple):
     Attributes:
       tensors: plain name -> array.
       origin: plain name -> the name in the file.
-      left: name in the file -> why it is left out.
+      left_out: name in the file -> why it is left out.
     """
 
     tensors: dict[str, np.ndarray]
     origin: dict[str, str]
-    left: dict[str, str]
+    left_out: dict[str, str]
 
 
 def networks_of(tensors: Tensors, ignore: Sequence[str] = (), values: Iterable[str] = ()) -> Parts:
@@ -76,31 +76,31 @@ def networks_of(tensors: Tensors, ignore: Sequence[str] = (), values: Iterable[s
     Raises:
       ForeignLayoutError: a pattern that covers nothing, a kernel that is not of floats or has a scale beside it.
     """
-    left: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for pattern in ignore:
         covered = [name for name in tensors if match(pattern, name)]
         if not covered:
             raise ForeignLayoutError(f"--ignore {pattern!r} covers no tensor{did_you_mean(pattern, tensors)}")
-        left |= dict.fromkeys(covered, f"{ASKED} {pattern!r}")
+        left_out |= dict.fromkeys(covered, f"{ASKED} {pattern!r}")
     for name, array in tensors.items():
-        if name not in left and (why := beside(name, array)):
-            left[name] = why
-    origin = plain_names([name for name in tensors if name not in left])
-    found = Parts({plain: tensors[name] for plain, name in origin.items()}, origin, left)
-    found = one_copy(whole_kernels(found))
-    for plain, array in found.tensors.items():
+        if name not in left_out and (why := why_left_out(name, array)):
+            left_out[name] = why
+    origin = plain_names([name for name in tensors if name not in left_out])
+    parts = Parts({plain: tensors[name] for plain, name in origin.items()}, origin, left_out)
+    parts = one_copy(whole_kernels(parts))
+    for plain, array in parts.tensors.items():
         if array.ndim > 1:  # scales are looked for among what is left out, too
-            check_floats(found.origin[plain], array, (*tensors, *values))
-    return found
+            check_floats(parts.origin[plain], array, (*tensors, *values))
+    return parts
 
 
-def beside(name: str, array: np.ndarray) -> str | None:
+def why_left_out(name: str, array: np.ndarray) -> str | None:
     """Why a tensor is no part of a network, by its name; None where it may be one."""
     parts = re.split(r"[./]", name)
     inner = [part for part in parts if part not in WRAPPERS]
     if not inner:
         return None
-    for place, pattern, why in BESIDE:
+    for place, pattern, why in NOT_NETWORKS:
         where = {"any": inner[:-1], "first": inner[:1], "whole": [".".join(inner)]}[place]
         if place == "first" and len(inner) > 1 and inner[-1] in ("weight", "bias") and why is FIXED:
             continue
@@ -137,13 +137,13 @@ NEWER = (  # torch.nn.utils.parametrizations -> the hooks before them
 )
 
 
-def whole_kernels(found: Parts) -> Parts:
-    """With kernels under weight norm (`weight_g`, `weight_v`) and pruning (`weight_orig`, `weight_mask`) put together.
+def whole_kernels(parts: Parts) -> Parts:
+    """Computes kernels that lie in parts: weight norm (`weight_g`, `weight_v`), pruning (`weight_orig`, `weight_mask`).
 
     Spectral norm (`weight_orig`, `weight_u`, `weight_v`) stays as it is, as some of our networks have it.
     """
-    tensors, origin, left = dict(found.tensors), dict(found.origin), dict(found.left)
-    for name in found.tensors:
+    tensors, origin, left_out = dict(parts.tensors), dict(parts.origin), dict(parts.left_out)
+    for name in parts.tensors:
         base, _, kind = name.rpartition("_")
         if kind == "g" and f"{base}_v" in tensors and f"{base}_orig" not in tensors and base not in tensors:
             g, v = tensors[name].astype(np.float32), tensors[f"{base}_v"].astype(np.float32)
@@ -156,21 +156,21 @@ def whole_kernels(found: Parts) -> Parts:
             value = tensors[kept] * tensors[name].astype(tensors[kept].dtype)
         else:
             continue
-        left[origin.pop(name)] = PUT_TOGETHER
+        left_out[origin.pop(name)] = PUT_TOGETHER
         origin[base] = origin.pop(kept)
         # in the place of the kernel: the order of layers may be told by that of the file
         tensors = {base if n == kept else n: value if n == kept else a for n, a in tensors.items() if n != name}
-    return Parts(tensors, {name: origin[name] for name in tensors}, left)
+    return Parts(tensors, {name: origin[name] for name in tensors}, left_out)
 
 
 # -- moving averages ---------------------------------------------------------------------------
 
 
-def one_copy(found: Parts) -> Parts:
-    """With one copy of a network that lies there twice: the moving average of G, and of D the one that was trained."""
-    for prefix in averages(found.tensors):
-        found = _chosen(found, prefix)
-    return found
+def one_copy(parts: Parts) -> Parts:
+    """Keeps one copy of each network: the moving average of G, the trained copy of D."""
+    for prefix in averages(parts.tensors):
+        parts = _chosen(parts, prefix)
+    return parts
 
 
 def averages(tensors: Tensors) -> list[str]:
@@ -196,9 +196,9 @@ def is_discriminator(prefix: str) -> bool:
     return any(re.fullmatch(r"(?i)(?:net|model)?d|disc\w*|critic", part) for part in parts)
 
 
-def _chosen(found: Parts, prefix: str) -> Parts:
-    """With one copy of the network that lies under a prefix and, perhaps, elsewhere too."""
-    tensors = found.tensors
+def _chosen(parts: Parts, prefix: str) -> Parts:
+    """Keeps one copy of the network that lies under a prefix and perhaps elsewhere too."""
+    tensors = parts.tensors
     others = {name: array for name, array in tensors.items() if not name.startswith(prefix)}
     copy = None
     while copy is None:
@@ -206,31 +206,31 @@ def _chosen(found: Parts, prefix: str) -> Parts:
         copy = _by_order(average, others) if all(map(str.isdecimal, average)) else _by_name(average, others, prefix)
         heads = {name.partition(".")[0] for name in average}
         if copy is None and (len(heads) > 1 or not all("." in name for name in average)):
-            return found
+            return parts
         if copy is None:  # all of it lies one name deeper, and may lie elsewhere without that
             prefix += f"{heads.pop()}."
     start, same = copy  # what the other copy's names begin with; name in the average -> name there
-    origin, left = dict(found.origin), dict(found.left)
+    origin, left_out = dict(parts.origin), dict(parts.left_out)
     if is_discriminator(prefix) or is_discriminator(start):
         gone = {prefix + name for name in average}
-        left |= {origin.pop(name): D_AVERAGE for name in gone}
-        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left)
+        left_out |= {origin.pop(name): D_AVERAGE for name in gone}
+        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left_out)
     if {*same.values()} >= {name for name in others if name.startswith(start)} and all(
         n == start + k for k, n in same.items()
     ):
-        left |= {origin.pop(name): DROPPED for name in same.values()}
-        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left)
+        left_out |= {origin.pop(name): DROPPED for name in same.values()}
+        return Parts({name: array for name, array in tensors.items() if name in origin}, origin, left_out)
     # an average of parameters alone: they take the places of the other copy's, whose statistics stay
     values = {there: prefix + here for here, there in same.items()}
-    taken = {*values.values()}
-    left |= {origin[there]: DROPPED for there in values}
+    replaced = {*values.values()}
+    left_out |= {origin[there]: DROPPED for there in values}
     if more := [name for name in average if name not in same]:
-        left |= {origin[prefix + name]: AVERAGING for name in more}
-        taken |= {prefix + name for name in more}
+        left_out |= {origin[prefix + name]: AVERAGING for name in more}
+        replaced |= {prefix + name for name in more}
     return Parts(
-        {name: tensors[values.get(name, name)] for name in tensors if name not in taken},
-        {name: origin[values.get(name, name)] for name in tensors if name not in taken},
-        left,
+        {name: tensors[values.get(name, name)] for name in tensors if name not in replaced},
+        {name: origin[values.get(name, name)] for name in tensors if name not in replaced},
+        left_out,
     )
 
 
@@ -238,7 +238,7 @@ Copy = tuple[str, dict[str, str]]
 
 
 def _by_name(average: Tensors, others: Tensors, prefix: str) -> Copy | None:
-    """Of the other tensors those of the same names behind another beginning; names may have lost their dots."""
+    """Finds the other copy by names: the same ones with another prefix, perhaps without their dots."""
     last = lambda name: name.rpartition(".")[2]
     weights = [name for name, array in average.items() if array.ndim > 1] or list(average)
     starts = {name.removesuffix(weights[0]) for name in others if name.endswith(weights[0])}
@@ -246,20 +246,25 @@ def _by_name(average: Tensors, others: Tensors, prefix: str) -> Copy | None:
     if not any("." in name for name in average):
         every = {".".join(name.split(".")[:i]) for name in others for i in range(name.count(".") + 1)}
         tries += [(f"{start}." if start else "", lambda name: name.replace(".", "")) for start in every]
-    found: list[Copy] = []
+    copies: list[Copy] = []
     for start, spelled in tries:
         there = {spelled(name.removeprefix(start)): name for name in others if name.startswith(start)}
         same = {
             name: there[name] for name in average if name in there and average[name].shape == others[there[name]].shape
         }
         if all(name in same for name in average if last(name) not in BUFFERS and (average[name].ndim or name in there)):
-            found.append((start, same))
-    near = lambda copy: (-len(copy[1]), -sum(a == b for a, b in zip(copy[0], prefix)), len(copy[0]))
-    return min(found, key=near) if found else None
+            copies.append((start, same))
+
+    def distance(copy: Copy) -> tuple[int, int, int]:
+        """Fewer tensors in common are further away, then a beginning that is less like the average's."""
+        start, same = copy
+        return -len(same), -sum(a == b for a, b in zip(start, prefix)), len(start)
+
+    return min(copies, key=distance) if copies else None
 
 
 def _by_order(average: Tensors, others: Tensors) -> Copy | None:
-    """Of the other tensors the parameters that follow each other in these shapes: a list of averages has no names."""
+    """Finds the other copy by the order of shapes, for a list of averages, which has no names."""
     shapes = [average[name].shape for name in sorted(average, key=int)]
     names = [name for name in others if name.rpartition(".")[2] not in BUFFERS]
     windows = [names[i : i + len(shapes)] for i in range(len(names) - len(shapes) + 1)]

@@ -73,7 +73,7 @@ def export_stablehlo(
     check("flatbuffers", extra="stablehlo")  # which jax.export would ask for after all the work
     check_finite({"g_ema": variables}, "these weights", ProgramError)
     sampler, size = sampler_of(config, variables, images, front), _size(batch)
-    specs = [one.spec(size) for one in sampler.inputs]
+    specs = [argument.spec(size) for argument in sampler.inputs]
     try:
         exported = jax.export.export(jax.jit(sampler.function), platforms=tuple(platforms))(*specs)
     except Exception as error:
@@ -93,9 +93,9 @@ def _reread(path: Path, sampler: Sampler, batch: int | None) -> str:
     if here is None:
         return "no platform of this machine; only read back"
 
-    def run(given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
+    def run(values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
         with jax.default_device(here):
-            return np.asarray(program.call(*given.values())), here.platform
+            return np.asarray(program.call(*values.values())), here.platform
 
     with jax.default_device(here):
         return compare(sampler, batch, run)
@@ -116,10 +116,10 @@ def load_stablehlo(path: str | Path) -> Callable[..., jax.Array]:
     """
     check("flatbuffers", extra="stablehlo")
     path = Path(path)
-    beside = facts_of(path)
+    facts_path = facts_of(path)
     body = path.read_bytes()
-    if beside.is_file() and f'"{_digest(body)}"' not in beside.read_text(encoding="utf-8", errors="replace"):
-        raise ProgramError(f"{path} is damaged: its sha256 is not the one in {beside.name}; copy both anew")
+    if facts_path.is_file() and f'"{_digest(body)}"' not in facts_path.read_text(encoding="utf-8", errors="replace"):
+        raise ProgramError(f"{path} is damaged: its sha256 is not the one in {facts_path.name}; copy both again")
     try:
         exported = jax.export.deserialize(bytearray(body))
     except Exception as error:
@@ -149,9 +149,9 @@ def export_onnx(
     onnx = require("onnx", extra="onnx")
     check_finite({"g_ema": variables}, "these weights", ProgramError)
     sampler, size = sampler_of(widened(config), widened_weights(variables), images, front), batch or BATCH
-    said = {"net": net_to_dict(config), **(about or {})}
+    metadata = {"net": net_to_dict(config), **(about or {})}
     try:
-        body = _graph(sampler, batch, size, said)
+        body = _graph(sampler, batch, size, metadata)
     except GraphError as error:
         raise ProgramError(f"this generator cannot be written as ONNX: {error}") from error
     except Exception as error:  # noqa: BLE001  of the tracing of a batch that is open
@@ -165,7 +165,7 @@ def export_onnx(
             onnx.checker.check_model(str(part), full_check=True)
         except Exception as error:  # noqa: BLE001  of several kinds, from its native code
             raise ProgramError(f"the graph is not valid ONNX: {one_line(error)}") from error
-        return compare(sampler, batch, lambda given: _run_onnx(part, given))
+        return compare(sampler, batch, lambda values: _run_onnx(part, values))
 
     return _write(Path(path), body, sampler, size, facts, config, about, check)
 
@@ -181,29 +181,31 @@ def widened_weights(variables: Tree) -> Tree:
     return jax.tree_util.tree_map(wide, variables)
 
 
-def _graph(sampler: Sampler, batch: int | None, size: Any, said: Mapping[str, Any]) -> bytes:
+def _graph(sampler: Sampler, batch: int | None, size: Any, metadata: Mapping[str, Any]) -> bytes:
     """The sampler as the bytes of an ONNX file."""
     symbol = _size(batch)
-    graph, program = Graph(symbol), trace(sampler.function, [one.spec(symbol) for one in sampler.inputs])
+    graph, program = Graph(symbol), trace(sampler.function, [argument.spec(symbol) for argument in sampler.inputs])
     named = zip(program.inputs, sampler.inputs, strict=True)
-    values = {reference.number: graph.input(reference, one.name) for reference, one in named}
+    values = {reference.number: graph.input(reference, argument.name) for reference, argument in named}
     for operation in program.operations:
         write(graph, operation, values)
     result = values[program.output.number] if isinstance(program.output, Reference) else graph.tensor(program.output)
-    named_shape = lambda one: (one.name, one.dtype, one.described(size)["shape"])
-    return graph.model([named_shape(one) for one in sampler.inputs], named_shape(sampler.output), result, said)
+    named_shape = lambda argument: (argument.name, argument.dtype, argument.described(size)["shape"])
+    return graph.model(
+        [named_shape(argument) for argument in sampler.inputs], named_shape(sampler.output), result, metadata
+    )
 
 
-def _run_onnx(path: Path, given: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
+def _run_onnx(path: Path, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
     """Images, and what made them: onnxruntime where it is installed, else the reference that comes with onnx."""
     try:
         runtime = require("onnxruntime", extra="onnx")
     except ImportError:
         reference = require("onnx.reference", extra="onnx")
-        return reference.ReferenceEvaluator(str(path)).run(None, dict(given))[0], "onnx.reference"
+        return reference.ReferenceEvaluator(str(path)).run(None, dict(values))[0], "onnx.reference"
     try:
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return session.run(None, dict(given))[0], f"onnxruntime {runtime.__version__}"
+        return session.run(None, dict(values))[0], f"onnxruntime {runtime.__version__}"
     except Exception as error:  # noqa: BLE001  of several kinds, from its native code
         raise ProgramError(f"onnxruntime does not run the graph: {one_line(error)}") from error
 
@@ -217,29 +219,29 @@ def compare(
       ProgramError: they differ by more than rounding.
     """
     n = batch or PROBES
-    given = {one.name: _probe(one, n) for one in sampler.inputs}
+    values = {argument.name: _probe(argument, n) for argument in sampler.inputs}
     with jax.default_matmul_precision("highest"):
-        expected = np.asarray(jax.jit(sampler.function)(*given.values()))
-    found, where = run(given)
-    if found.shape != expected.shape or found.dtype != expected.dtype:
+        expected = np.asarray(jax.jit(sampler.function)(*values.values()))
+    actual, where = run(values)
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
         raise ProgramError(
-            f"the program makes {found.dtype}{list(found.shape)}, for {expected.dtype}{list(expected.shape)}"
+            f"the program makes {actual.dtype}{list(actual.shape)}, for {expected.dtype}{list(expected.shape)}"
         )
     whole = np.isfinite(expected)
-    gap = np.abs(found.astype(np.float64) - expected)[whole].max(initial=0)
+    gap = np.abs(actual.astype(np.float64) - expected)[whole].max(initial=0)
     limit = 2 if expected.dtype == np.uint8 else 1e-3 * max(1.0, float(np.abs(expected[whole]).max(initial=0)))
-    if not gap <= limit or not np.array_equal(np.isfinite(found), whole):
+    if not gap <= limit or not np.array_equal(np.isfinite(actual), whole):
         raise ProgramError(f"the program makes other images on {where}: they differ by up to {gap:.3g}")
     return where if whole.all() else f"{where}; {NOT_FINITE}"
 
 
-def _probe(one: Input, n: int) -> np.ndarray:
+def _probe(argument: Input, n: int) -> np.ndarray:
     """A value of an input: normal latents, labels 0 and 1, no truncation."""
-    if not one.batched:
-        return np.ones(one.shape, one.dtype)
-    if one.dtype == "int32":
-        return np.arange(n, dtype=one.dtype) % 2
-    return np.random.default_rng(0).standard_normal((n, *one.shape)).astype(one.dtype)
+    if not argument.batched:
+        return np.ones(argument.shape, argument.dtype)
+    if argument.dtype == "int32":
+        return np.arange(n, dtype=argument.dtype) % 2
+    return np.random.default_rng(0).standard_normal((n, *argument.shape)).astype(argument.dtype)
 
 
 def _size(batch: int | None) -> Any:
@@ -257,9 +259,9 @@ def _write(
     check: Callable[[Path], str],
 ) -> Path:
     """Writes a program and its facts, once `check(file)` has run it; returns the program's place."""
-    said: dict[str, Any] = {
+    document: dict[str, Any] = {
         **facts,
-        "inputs": [one.described(size) for one in sampler.inputs],
+        "inputs": [argument.described(size) for argument in sampler.inputs],
         "outputs": [sampler.output.described(size)],
         "sha256": _digest(body),
         "versions": versions(),
@@ -270,10 +272,10 @@ def _write(
 
     def write_checked(part: Path) -> None:
         part.write_bytes(body)
-        said["checked"] = check(part)
+        document["checked"] = check(part)
 
     replace(path, write_checked)
-    text = json.dumps(said, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     replace(facts_of(path), lambda part: part.write_text(text, encoding="utf-8"))
     return path
 

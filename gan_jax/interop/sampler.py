@@ -28,7 +28,7 @@ class Input(NamedTuple):
     batched: bool = True
 
     def spec(self, batch: Any) -> jax.ShapeDtypeStruct:
-        """With a size of the batch, which may be symbolic."""
+        """Its spec for a batch of this size, which may be symbolic."""
         return jax.ShapeDtypeStruct((batch, *self.shape) if self.batched else self.shape, np.dtype(self.dtype))
 
     def described(self, batch: Any) -> dict[str, Any]:
@@ -73,14 +73,14 @@ def sampler_of(
     inputs += [Input("truncation", (), "float32", batched=False)] if mapped else []
 
     def function(*values: jax.Array) -> jax.Array:
-        given = dict(zip((one.name for one in inputs), values))
+        named = dict(zip((argument.name for argument in inputs), values))
         with single_operations():  # a program runs on machines that this one's fast forms are not for
             if mapped:
-                ws = pair.g.parts["map"](variables, given["z"], given.get("label"), given["truncation"])
-                made = pair.g.parts["synthesise"](variables, ws)
+                ws = pair.g.parts["map"](variables, named["z"], named.get("label"), named["truncation"])
+                pixels = pair.g.parts["synthesise"](variables, ws)
             else:
-                made = pair.g.apply(variables, given["z"], given.get("label"))[0]
-        return to_uint8(made) if images == "uint8" else made.astype(jnp.float32)
+                pixels = pair.g.apply(variables, named["z"], named.get("label"))[0]
+        return to_uint8(pixels) if images == "uint8" else pixels.astype(jnp.float32)
 
     output = Input("images", (config.resolution, config.resolution, config.channels), images)
     return Sampler(function, tuple(inputs), output)

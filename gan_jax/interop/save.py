@@ -63,7 +63,7 @@ def manifest_text(manifest: Mapping[str, Any], leaves: Mapping[str, Any]) -> str
 
 
 def leaf_entry(array: np.ndarray) -> dict[str, Any]:
-    """What a manifest says of a leaf."""
+    """The entry of a leaf in a manifest."""
     return {"dtype": str(array.dtype), "shape": list(array.shape), "digest": digest(array)}
 
 

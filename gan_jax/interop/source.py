@@ -58,7 +58,7 @@ class Source:
         return named_net(self.manifest, self.name)
 
     def check(self, *, whole: bool = True) -> None:
-        """Asks whether the leaves of weights are those of the networks that their manifest names.
+        """Checks that the leaves of weights are those of the networks that their manifest names.
 
         Args:
           whole: whether absent leaves, and such as the networks lack, are errors; a plan has rules for them.
@@ -76,7 +76,7 @@ class Source:
 
     @property
     def digests(self) -> dict[str, str | None]:
-        """Of every leaf; None where no process held it whole."""
+        """Digests of every leaf; None where no process held it whole."""
         return {path: leaf["digest"] for path, leaf in self.manifest["leaves"].items()}
 
     def load(self, paths: Collection[str]) -> dict[str, Any]:

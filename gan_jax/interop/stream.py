@@ -26,7 +26,7 @@ DTYPES = {name: SHORT[name.rstrip("0123456789")] + name.lstrip("abcdefghijklmnop
 
 
 def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], manifest: Mapping[str, Any]) -> Path:
-    """Writes weights, asking for each leaf once, when it is written; the leaf before is let go of by then.
+    """Writes weights, asking for each leaf once, when it is written; the leaf before is free by then.
 
     Whatever `leaf` raises leaves no file behind, and an older pair in the folder as it was.
 
@@ -49,13 +49,13 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
             f"leaf {odd!r} is {shape_of(specs[odd])}, which weights do not hold; cast it to one of these: {', '.join(DTYPES)}"
         )
     manifest_text(manifest, {})  # before anything is written
-    said: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
 
     def checked(path: str) -> np.ndarray:
         array = np.asarray(leaf(path))
         if shape_of(array) != shape_of(specs[path]):
             raise WeightsError(f"leaf {path!r} is {shape_of(array)}, and was to be {shape_of(specs[path])}")
-        said[path] = leaf_entry(array)
+        entries[path] = leaf_entry(array)
         return array
 
     write = lambda part: write_safetensors(part, specs, checked, {"format": FORMAT})
@@ -70,7 +70,7 @@ def stream_weights(folder: str | Path, specs: Flat, leaf: Callable[[str], Any], 
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-    text = manifest_text(manifest, {path: said[path] for path in specs})
+    text = manifest_text(manifest, {path: entries[path] for path in specs})
     replace(folder / MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
     return folder
 

@@ -70,9 +70,9 @@ def weights_reader(source: str | Path) -> tuple[dict[str, Any], Callable[[str], 
     with _opened(folder) as file:
         names = set(file.keys())
     if absent := sorted(set(known) - names):
-        raise WeightsError(f"{folder / WEIGHTS} lacks leaf {absent[0]!r}, which its manifest names: copy both anew")
+        raise WeightsError(f"{folder / WEIGHTS} lacks leaf {absent[0]!r}, which its manifest names: copy both again")
     if extra := sorted(names - set(known)):
-        raise WeightsError(f"{folder / MANIFEST} does not name leaf {extra[0]!r} of the weights: copy both anew")
+        raise WeightsError(f"{folder / MANIFEST} does not name leaf {extra[0]!r} of the weights: copy both again")
 
     def read(path: str) -> np.ndarray:
         if path not in known:
@@ -151,14 +151,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
     for name, leaf in manifest["leaves"].items():
         if why := _wrong(name, leaf):
-            raise WeightsError(f"{path} is damaged: leaf {shown(name)} {why}; copy it anew")
+            raise WeightsError(f"{path} is damaged: leaf {shown(name)} {why}; copy it again")
     for key, kinds in KINDS.items():
         if key in manifest and not isinstance(manifest[key], kinds):
-            raise WeightsError(f"{path} is damaged: its {key!r} is {shown(manifest[key])}; copy it anew")
+            raise WeightsError(f"{path} is damaged: its {key!r} is {shown(manifest[key])}; copy it again")
     try:
         unflatten(dict.fromkeys(manifest["leaves"]))
     except TreeError as error:
-        raise WeightsError(f"{path} is damaged: {error}; copy it anew") from error
+        raise WeightsError(f"{path} is damaged: {error}; copy it again") from error
     return manifest
 
 
@@ -193,19 +193,19 @@ def _opened(folder: Path) -> Iterator[Any]:
             or "allocate memory" in str(error)
         ):
             raise WeightsError(f"{folder / WEIGHTS}: {MEMORY}") from error
-        raise WeightsError(f"{folder / WEIGHTS} is truncated or damaged ({error}): copy it anew") from error
+        raise WeightsError(f"{folder / WEIGHTS} is truncated or damaged ({error}): copy it again") from error
     with file as opened:
         yield opened
 
 
-def _read(file: Any, path: str, said: Mapping[str, Any], folder: Path) -> np.ndarray:
+def _read(file: Any, path: str, entry: Mapping[str, Any], folder: Path) -> np.ndarray:
     try:
         array = file.get_tensor(path)
     except MemoryError as error:
         raise WeightsError(f"leaf {path!r} in {folder / WEIGHTS}: {MEMORY}") from error
-    if shape_of(array) != f"{said['dtype']}[{','.join(map(str, said['shape']))}]" or digest(array) != said["digest"]:
+    if shape_of(array) != f"{entry['dtype']}[{','.join(map(str, entry['shape']))}]" or digest(array) != entry["digest"]:
         raise WeightsError(
-            f"leaf {path!r} in {folder / WEIGHTS} is damaged: it is not what its manifest says; copy both anew"
+            f"leaf {path!r} in {folder / WEIGHTS} is damaged: it is not what its manifest says; copy both again"
         )
     return array
 

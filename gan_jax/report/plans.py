@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gan_jax.report.table import Column, Table
 
 if TYPE_CHECKING:
-    from gan_jax.surgery.plan import Entry, Plan
+    from gan_jax.surgery.plan import Plan, PlanEntry
 
 COLUMNS = (
     Column("target", "target leaf", code=True),
@@ -31,7 +31,7 @@ def plan_to_table(plan: Plan) -> Table:
     return Table(used, rows, caption)
 
 
-def _row(entry: Entry) -> dict[str, object]:
+def _row(entry: PlanEntry) -> dict[str, object]:
     same = entry.sources == (entry.target,)
     return {
         "target": entry.target,

@@ -6,19 +6,19 @@ from gan_jax.surgery.families.cross import pair_notes
 from gan_jax.surgery.measure import Difference, measure, measure_pair, resize_images
 from gan_jax.surgery.ops import OPS, Op
 from gan_jax.surgery.ops.arrays import OpError
-from gan_jax.surgery.plan import Entry, Move, Plan, PlanError
+from gan_jax.surgery.plan import Action, Plan, PlanEntry, PlanError
 from gan_jax.surgery.planner import make_plan
 from gan_jax.surgery.state import plan_state, transplant_state
 from gan_jax.surgery.transplant import Report, transplant
 
 __all__ = [
     "OPS",
+    "Action",
     "Difference",
-    "Entry",
-    "Move",
     "Op",
     "OpError",
     "Plan",
+    "PlanEntry",
     "PlanError",
     "Report",
     "compose",

@@ -82,8 +82,8 @@ def parse(text: str) -> Leaf:
             fused.append((start, len(axes)))
     names = [axis.name for axis in axes]
     for i, axis in enumerate(axes):
-        beside = names[i + 1 : i + 2] == ["w"] if axis.name == "h" else i > 0 and names[i - 1] == "h"
-        if axis.name in ("h", "w") and not (axis.reads and beside):
+        adjacent = names[i + 1 : i + 2] == ["w"] if axis.name == "h" else i > 0 and names[i - 1] == "h"
+        if axis.name in ("h", "w") and not (axis.reads and adjacent):
             raise TreeError(
                 f"axes {text!r}: {axis.name!r} is the height or width of a kernel or a map, which are read as 'h w'; "
                 "name a group of channels otherwise"

@@ -47,8 +47,8 @@ def calibrate(
     for name in norms:
         if name not in known:
             raise PlanError(f"no norm {name!r} in the network{did_you_mean(name, known)}")
-        found = flatten(statistics(unflatten(flat, like=variables), probes, labels))
-        mean, var = found[f"{name}/mean"], found[f"{name}/var"]
+        measured = flatten(statistics(unflatten(flat, like=variables), probes, labels))
+        mean, var = measured[f"{name}/mean"], measured[f"{name}/var"]
         scale, bias = flat[f"params/{name}/scale"], flat[f"params/{name}/bias"]
         flat |= {
             f"batch_stats/{name}/mean": mean,

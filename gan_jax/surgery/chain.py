@@ -31,15 +31,15 @@ def provenance_lines(manifest: Mapping[str, Any], pattern: str = "**") -> list[s
 
 def step_lines(number: int, step: Step) -> list[str]:
     """A step in a sentence, with what is particular about it below."""
-    told = _trained(step, number) if step["kind"] == "train" else TOLD[step["kind"]](step)
-    first = f"  {number}  {step['date'][:10]}  {next(told)}"
-    said = step.get("versions", {})
-    by = ", ".join(f"{name} {said[name]}" for name in ("gan_jax", "jax", "flax") if name in said)
-    return [first, *(f"       {line}" for line in told), *([f"       by {by}"] if by else [])]
+    lines = _trained(step, number) if step["kind"] == "train" else SENTENCES[step["kind"]](step)
+    first = f"  {number}  {step['date'][:10]}  {next(lines)}"
+    versions = step.get("versions", {})
+    by = ", ".join(f"{name} {versions[name]}" for name in ("gan_jax", "jax", "flax") if name in versions)
+    return [first, *(f"       {line}" for line in lines), *([f"       by {by}"] if by else [])]
 
 
 def origin_lines(origin: Origin, indent: str = "  ") -> list[str]:
-    """What each step did to one leaf, newest first; leaves that it was made of are named where their paths differ."""
+    """What each step did to one leaf, newest first; its sources are named where their paths differ."""
     lines = [f"{indent}{origin.step or '-'}  {origin.words}"]
     if len(origin.sources) == 1:
         return lines + origin_lines(origin.sources[0], indent)
@@ -56,10 +56,12 @@ def _transplanted(step: Step) -> Iterator[str]:
     measured = step.get("measured")
     if isinstance(measured, str):
         yield f"function {measured}"
-    for name, found in measured.items() if isinstance(measured, dict) else ():
-        kept = "preserved" if found["preserved"] else "not preserved"
-        numbers = [f"{found[key]:.1e}" if found[key] is not None else "not finite" for key in ("largest", "scale")]
-        probes = f"on {found['probes']} probes"
+    for name, difference in measured.items() if isinstance(measured, dict) else ():
+        kept = "preserved" if difference["preserved"] else "not preserved"
+        numbers = [
+            f"{difference[key]:.1e}" if difference[key] is not None else "not finite" for key in ("largest", "scale")
+        ]
+        probes = f"on {difference['probes']} probes"
         yield f"{name.upper()}: function {kept}: largest difference {numbers[0]} of {numbers[1]} {probes}"
     if dropped := step.get("dropped"):
         more = f" and {len(dropped) - 6} more" if len(dropped) > 6 else ""
@@ -82,8 +84,8 @@ def _trained(step: Step, number: int) -> Iterator[str]:
 
 
 def _fused(step: Step) -> Iterator[str]:
-    yield f"fused with {', '.join(one['name'] for one in step['donors'])}"
+    yield f"fused with {', '.join(donor['name'] for donor in step['donors'])}"
     yield step["words"]
 
 
-TOLD = {"transplant": _transplanted, "import": _imported, "fuse": _fused}
+SENTENCES = {"transplant": _transplanted, "import": _imported, "fuse": _fused}

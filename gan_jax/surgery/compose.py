@@ -1,8 +1,8 @@
 """Two plans in a row as one, without the tree between them.
 
-`transplant(compose(second, first), a, c)` is `transplant(second, transplant(first, a, b)[0], c)`, to the bit.
+`transplant(compose(second, first), a, c)` is `transplant(second, transplant(first, a, b)[0], c)`, bit-exact.
 A leaf with one source gets the steps of both plans in a row. Where the second plan reads several leaves, what the first
-plan does to each is kept inside the step (`nested`). Neighbours that amount to less are joined: a slice of a slice is a
+plan does to each is kept inside the step (`nested`). Neighbours that amount to less are merged: a slice of a slice is a
 slice, a choice of a choice is a choice, what is padded and cut off again was never there.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from gan_jax.surgery.ops import Step, lookup
 from gan_jax.surgery.ops.arrays import Shape
 from gan_jax.surgery.ops.simplify import simplify
-from gan_jax.surgery.plan import Entry, Plan, PlanError, check_entry
+from gan_jax.surgery.plan import Plan, PlanEntry, PlanError, check_entry
 from gan_jax.trees import did_you_mean
 
 
@@ -43,7 +43,7 @@ def compose(second: Plan, first: Plan) -> Plan:
     return Plan(entries, tuple(path for path in paths if path not in read), notes, policies)
 
 
-def _entry(entry: Entry, between: Mapping[str, Entry]) -> Entry:
+def _entry(entry: PlanEntry, between: Mapping[str, PlanEntry]) -> PlanEntry:
     """An entry of the second plan, reading what the first plan's entries read."""
     if not entry.sources:
         return entry
@@ -68,7 +68,7 @@ def _entry(entry: Entry, between: Mapping[str, Entry]) -> Entry:
     _refuse_fresh(entry, inputs, steps)
     if lookup(steps[0][0]).sources == 0:
         sources = ()
-    made = Entry(
+    composed = PlanEntry(
         target=entry.target,
         sources=sources,
         op="+".join(name for name, _ in steps),
@@ -78,11 +78,11 @@ def _entry(entry: Entry, between: Mapping[str, Entry]) -> Entry:
         source_shapes=tuple(leaves[path] for path in sources),
         frozen=entry.frozen,
     )
-    check_entry(made)
-    return made
+    check_entry(composed)
+    return composed
 
 
-def _input(entry: Entry, name: str, shape: Shape, between: Mapping[str, Entry]) -> Entry:
+def _input(entry: PlanEntry, name: str, shape: Shape, between: Mapping[str, PlanEntry]) -> PlanEntry:
     if name not in between:
         raise PlanError(
             f"leaf {entry.target!r} comes from {name!r}, which the first plan does not make{did_you_mean(name, between)}"
@@ -95,7 +95,7 @@ def _input(entry: Entry, name: str, shape: Shape, between: Mapping[str, Entry]) 
     return between[name]
 
 
-def _refuse_fresh(entry: Entry, inputs: list[Entry], steps: list[Step]) -> None:
+def _refuse_fresh(entry: PlanEntry, inputs: list[PlanEntry], steps: list[Step]) -> None:
     """Raises where fresh values of the tree in between are carried on."""
     reads_fresh = lambda name: lookup(name).fresh and not lookup(name).constant
     own = steps[-1][1] is entry.steps[-1][1]  # the last step may read what is fresh in the end

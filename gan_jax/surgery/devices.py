@@ -64,7 +64,7 @@ def run_leaf(
     where: Sharding | None,
     known: tuple[Sequence[str], dict[Any, Any]] = ((), {}),
 ) -> Any:
-    """The result of a leaf's operations, where it belongs; it shares no memory with what it was made of.
+    """The result of a leaf's operations, where it belongs; it shares no memory with its sources.
 
     Args:
       steps: operations with their arguments.
@@ -91,8 +91,10 @@ def run_leaf(
 
 @functools.lru_cache(maxsize=256)
 def _compiled(steps: str, out: Sharding | None) -> Any:
-    # jnp.copy: a result that is an input must have memory of its own here, too
-    run = lambda sources, fresh: jnp.copy(run_steps([(name, args) for name, args in json.loads(steps)], sources, fresh))
+    def run(sources: Sequence[Any], fresh: Any) -> jax.Array:
+        # jnp.copy: a result that is an input must have memory of its own here, too
+        return jnp.copy(run_steps([(name, args) for name, args in json.loads(steps)], sources, fresh))
+
     return jax.jit(run, out_shardings=out)
 
 

@@ -110,16 +110,20 @@ def common_views(config: Any, was: Any) -> tuple[Images, Images, Images, Images]
     if not fir or config.resolution == was.resolution:
         return as_new, same, same, as_new
     if config.resolution > was.resolution:
-        seen: Images = lambda x: to(to(x, config.resolution, was.channels), was.resolution, was.channels)
-        return as_new, same, seen, as_new
+        doubled_and_halved: Images = lambda x: to(to(x, config.resolution, was.channels), was.resolution, was.channels)
+        return as_new, same, doubled_and_halved, as_new
     in_old_size: Images = lambda x: to(x, was.resolution, config.channels)
     return in_old_size, in_old_size, same, as_new
 
 
 def common_latents(config: Any, was: Any, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     """Latents `[n, z_dim]` for a new and an old G, alike in what both have: their first ones, or those of each part."""
-    cut = lambda c: (len(widths(c)), chunk(c)) if isinstance(c, BigGANConfig) and c.hierarchical else (1, c.z_dim)
-    parts = [cut(c) for c in (config, was)]
+
+    def parts_of(c: Any) -> tuple[int, int]:
+        """(number of parts, size of each)."""
+        return (len(widths(c)), chunk(c)) if isinstance(c, BigGANConfig) and c.hierarchical else (1, c.z_dim)
+
+    parts = [parts_of(c) for c in (config, was)]
     count, size = (max(sizes) for sizes in zip(*parts))
     z = jax.random.normal(key, (n, count * size), jnp.result_type(float)).reshape(n, count, size)
     new, old = (z[:, :count, :size].reshape(n, -1) for count, size in parts)
@@ -145,25 +149,25 @@ def measure_pair(
     """
     n = up_to_groups(n, old, new)
     config, was = new.config, old.config
-    heard, z = common_latents(config, was, key, n)
+    new_z, old_z = common_latents(config, was, key, n)
 
     def compiled(pair: Any, net: Any) -> Callable[..., jax.Array]:  # operation by operation would compile each
         return jax.jit(lambda variables, x: net.apply(variables, x, _class_0(pair, n))[0])
 
-    made_old, made_new, seen_old, seen_new = common_views(config, was)
-    found, images = {}, []
+    view_old, view_new, probe_old, probe_new = common_views(config, was)
+    differences, images = {}, []
     if "g" in old_variables:
-        images = [compiled(old, old.g)(old_variables["g"], z)]
+        images = [compiled(old, old.g)(old_variables["g"], old_z)]
     if images and "g" in new_variables:
-        grown = compiled(new, new.g)(new_variables["g"], heard)
-        found["g"] = measure(made_old, lambda _: made_new(grown), images)
+        grown = compiled(new, new.g)(new_variables["g"], new_z)
+        differences["g"] = measure(view_old, lambda _: view_new(grown), images)
     if "d" in old_variables and "d" in new_variables:
         old_d, new_d = compiled(old, old.d), compiled(new, new.d)
         shape = (n, was.resolution, was.resolution, was.channels)
         noise = jax.random.uniform(jax.random.fold_in(key, 1), shape, minval=-1.0)
-        judge_old = lambda x: old_d(old_variables["d"], seen_old(x))
-        found["d"] = measure(judge_old, lambda x: new_d(new_variables["d"], seen_new(x)), [*images, noise])
-    return found
+        old_logits = lambda x: old_d(old_variables["d"], probe_old(x))
+        differences["d"] = measure(old_logits, lambda x: new_d(new_variables["d"], probe_new(x)), [*images, noise])
+    return differences
 
 
 def _class_0(pair: Any, n: int) -> jax.Array | None:

@@ -22,14 +22,14 @@ class PlanError(TreeError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Move:
+class Action:
     r"""The action of a rule: what to do with each target leaf that it covers.
 
     Attributes:
       op: an operation, or `fit`: whichever operations lead from the source's shape to the target's. Several in a row
         are joined by `+`, their arguments listed in `args["steps"]`.
       sources: paths of the source leaves; None = the target's own path. Where the pattern is a regular expression,
-        its groups are filled in: `Rule("re:g/b8/(.*)", Move(sources=("g/block0/\1",)))`.
+        its groups are filled in: `Rule("re:g/b8/(.*)", Action(sources=("g/block0/\1",)))`.
       args: of the operation.
     """
 
@@ -39,7 +39,7 @@ class Move:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class PlanEntry:
     """One target leaf of a plan. Several operations in a row are joined by `+`, their arguments listed in `steps`."""
 
     target: str
@@ -80,7 +80,7 @@ class Plan:
       policies: the options under which it was made.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[PlanEntry, ...]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     policies: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -118,7 +118,7 @@ class Plan:
                 raise PlanError(f"this plan has format {shown(values['format'])}; this version reads {FORMAT}")
             shape = lambda value: tuple(int(n) for n in value)
             entries = tuple(
-                Entry(**{
+                PlanEntry(**{
                     **entry,
                     "sources": tuple(entry["sources"]),
                     "target_shape": shape(entry["target_shape"]),
@@ -140,18 +140,18 @@ class Plan:
         return plan
 
 
-def check_entry(entry: Entry) -> None:
+def check_entry(entry: PlanEntry) -> None:
     """Raises PlanError unless the entry's operations exist and make exactly the target's shape."""
     try:
-        made = shape_of_steps(entry.steps, entry.source_shapes)
+        shape = shape_of_steps(entry.steps, entry.source_shapes)
         early = [name for name, _ in entry.steps[:-1] if lookup(name).fresh and not lookup(name).constant]
     except (TreeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise PlanError(f"leaf {entry.target!r}: {escaped(entry.op, 80)} fails: {escaped(str(error), 300)}") from error
-    if made != entry.target_shape:
+    if shape != entry.target_shape:
         old = " and ".join(str(list(s)) for s in entry.source_shapes) or "nothing"
         raise PlanError(
-            f"leaf {entry.target!r} is {list(entry.target_shape)}, but {entry.op} makes {list(made)} of {old}; "
-            "name another operation, or use Move('fit') with shape='adapt'"
+            f"leaf {entry.target!r} is {list(entry.target_shape)}, but {entry.op} makes {list(shape)} of {old}; "
+            "name another operation, or use Action('fit') with shape='adapt'"
         )
     if early:
         raise PlanError(

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from gan_jax.surgery.ops import Step, lookup
-from gan_jax.surgery.plan import Entry, Move, Plan, PlanError, check_entry
-from gan_jax.surgery.resolve import RESOLVERS, move_steps, policy_names, resolve, source_paths, with_cast
+from gan_jax.surgery.plan import Action, Plan, PlanEntry, PlanError, check_entry
+from gan_jax.surgery.resolve import RESOLVERS, action_steps, policy_names, resolve, source_paths, with_cast
 from gan_jax.trees import Flat, Rule, Tree, TreeError, assign, did_you_mean, flatten, match
 
 ALLOWED = {"missing": "init", "unused": "drop", "shape": "adapt", "dtype": "cast"}
@@ -18,7 +18,7 @@ ALLOWED = {"missing": "init", "unused": "drop", "shape": "adapt", "dtype": "cast
 def make_plan(
     target_specs: Tree,
     source_specs: Tree,
-    rules: Sequence[Rule] = (Rule("**", Move("fit")),),
+    rules: Sequence[Rule] = (Rule("**", Action("fit")),),
     *,
     missing: Literal["error", "init"] = "error",
     unused: Literal["error", "drop"] = "error",
@@ -32,7 +32,7 @@ def make_plan(
     Args:
       target_specs: tree of arrays or ShapeDtypeStructs to fill.
       source_specs: tree to take from.
-      rules: pattern over target paths -> `Move`; first match wins, and each must win somewhere.
+      rules: pattern over target paths -> `Action`; first match wins, and each must win somewhere.
       missing: what to do where a source leaf does not exist; init = keep the target's fresh value.
       unused: what to do with source leaves that nothing reads.
       shape: what to do where a rule says `fit` and the shapes differ: `adapt` = the operations that `fit` finds; or
@@ -55,7 +55,7 @@ def make_plan(
     for pattern in frozen:
         if not any(match(pattern, path) for path in targets):
             raise TreeError(f"frozen pattern {pattern!r} covers no leaf{did_you_mean(pattern, targets)}")
-    entries: list[Entry] = []
+    entries: list[PlanEntry] = []
     problems: list[str] = []
     for path, leaf in targets.items():
         try:
@@ -71,7 +71,7 @@ def make_plan(
     return Plan(tuple(entries), left, tuple(notes), policies)
 
 
-def make_entry(path: str, leaf: Any, names: Sequence[str], sources: Flat, steps: Sequence[Step]) -> Entry:
+def make_entry(path: str, leaf: Any, names: Sequence[str], sources: Flat, steps: Sequence[Step]) -> PlanEntry:
     """A checked entry from a list of operations; no operation is a copy.
 
     Args:
@@ -83,7 +83,7 @@ def make_entry(path: str, leaf: Any, names: Sequence[str], sources: Flat, steps:
     """
     steps = [*steps] or [("copy", {})]
     args = steps[0][1] if len(steps) == 1 else {"steps": [args for _, args in steps]}
-    entry = Entry(
+    entry = PlanEntry(
         target=path,
         sources=tuple(names),
         op="+".join(name for name, _ in steps),
@@ -96,16 +96,16 @@ def make_entry(path: str, leaf: Any, names: Sequence[str], sources: Flat, steps:
     return entry
 
 
-def _entry(path: str, leaf: Any, rule: Rule, sources: Flat, policies: Mapping[str, str]) -> Entry:
-    move = rule.action
-    if not isinstance(move, Move):
-        raise PlanError(f"the action of rule {rule.pattern!r} must be a Move, not {move!r}")
+def _entry(path: str, leaf: Any, rule: Rule, sources: Flat, policies: Mapping[str, str]) -> PlanEntry:
+    action = rule.action
+    if not isinstance(action, Action):
+        raise PlanError(f"the action of rule {rule.pattern!r} must be an Action, not {action!r}")
     target = tuple(leaf.shape)
-    if move.op not in RESOLVERS and lookup(move.op.split("+")[0]).sources == 0:
-        return make_entry(path, leaf, (), sources, move_steps(path, target, move, []))
-    names = source_paths(path, rule, move)
+    if action.op not in RESOLVERS and lookup(action.op.split("+")[0]).sources == 0:
+        return make_entry(path, leaf, (), sources, action_steps(path, target, action, []))
+    names = source_paths(path, rule, action)
     if not names:
-        raise PlanError(f"leaf {path!r}: {move.op} reads a source, but rule {rule.pattern!r} names none")
+        raise PlanError(f"leaf {path!r}: {action.op} reads a source, but rule {rule.pattern!r} names none")
     if absent := [name for name in names if name not in sources]:
         if policies["missing"] == "init":
             return make_entry(path, leaf, (), sources, [("init", {"shape": target})])
@@ -115,13 +115,13 @@ def _entry(path: str, leaf: Any, rule: Rule, sources: Flat, policies: Mapping[st
         )
     shapes = [tuple(sources[name].shape) for name in names]
     steps: list[Step] = []
-    if move.op in RESOLVERS:
-        found = resolve(path, target, names[0], shapes, move, policies)
-        if found is None:
+    if action.op in RESOLVERS:
+        resolved = resolve(path, target, names[0], shapes, action, policies)
+        if resolved is None:
             return make_entry(path, leaf, (), sources, [("init", {"shape": target})])
-        names, steps = names[: found[0]], found[1]
-    elif move.op != "copy":
-        steps = move_steps(path, target, move, shapes)
+        names, steps = names[: resolved[0]], resolved[1]
+    elif action.op != "copy":
+        steps = action_steps(path, target, action, shapes)
     return make_entry(path, leaf, names, sources, with_cast(path, leaf, names, sources, steps, policies))
 
 

@@ -43,13 +43,13 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "safe
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What one step did to one leaf, and the origins of what it was made of.
+    """What one step did to one leaf, and the origins of its sources.
 
     Attributes:
       path: the leaf's path after the step.
       step: number of the step in the history, from 1; 0 = before the history begins.
       words: what was done, for the eye.
-      sources: one for each leaf that it was made of; none where its values are fresh.
+      sources: one for each leaf that it was computed from; none where its values are fresh.
     """
 
     path: str
@@ -59,12 +59,12 @@ class Origin:
 
 
 def versions(packages: Sequence[str] = PACKAGES, *, python: bool = True) -> dict[str, str]:
-    """Of this library, of packages that are installed (those that numbers depend on), and of Python."""
-    found = ({"python": platform.python_version()} if python else {}) | {"gan_jax": __version__}
+    """Versions of this library, of the installed packages that numbers depend on, and of Python."""
+    installed = ({"python": platform.python_version()} if python else {}) | {"gan_jax": __version__}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def manifest_digest(manifest: Mapping[str, Any]) -> str:
@@ -93,8 +93,8 @@ def transplant_step(
     leaves = {}
     for row in report.rows:
         copied = row.op == "copy" and row.digest in row.sources.values()
-        said = {"op": row.op, "args": row.args, "sources": row.sources, "digest": None if copied else row.digest}
-        leaves[row.target] = {key: value for key, value in said.items() if value}
+        record = {"op": row.op, "args": row.args, "sources": row.sources, "digest": None if copied else row.digest}
+        leaves[row.target] = {key: value for key, value in record.items() if value}
     words = measured if isinstance(measured, str) else {k: v.to_dict() for k, v in (measured or {}).items()}
     body = {
         "source": dict(source), "seed": seed, "measured": words or None, "policies": dict(plan.policies),
@@ -108,7 +108,7 @@ def import_step(
     layout: str,
     sources: Mapping[str, tuple[str, str]],
     leaves: Mapping[str, Any],
-    made: Mapping[str, str] | None = None,
+    computed: Mapping[str, str] | None = None,
 ) -> Step:
     """The record of an import.
 
@@ -118,15 +118,15 @@ def import_step(
       layout: in which its tensors were found.
       sources: leaf -> (the tensor's name in the file, how its axes were turned).
       leaves: the values that were written.
-      made: leaf that the files lack -> what it was made of.
+      computed: leaf that the files lack -> what it was computed from.
     """
-    said = {
+    records = {
         path: {"op": kind, "sources": {tensor: None}, "digest": array_digest(leaves[path])}
         for path, (tensor, kind) in sources.items()
-    } | {path: {"op": words, "digest": array_digest(leaves[path])} for path, words in (made or {}).items()}
+    } | {path: {"op": words, "digest": array_digest(leaves[path])} for path, words in (computed or {}).items()}
     named = {start: {"name": name, "digest": digest} for start, (name, digest) in files.items()}
     source = named[""] if "" in named else {"files": named}
-    return _stamp("import") | {"source": source | {"layout": layout}, "leaves": said}
+    return _stamp("import") | {"source": source | {"layout": layout}, "leaves": records}
 
 
 def imported_files(step: Step) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def fused_history(
       shares: network -> group of leaves -> the donors' shares.
       words: the same for the eye.
     """
-    told = [{"name": name, "history": list(steps)} for name, steps in zip(names, donors, strict=True)]
-    body = {"donors": told, "shares": {network: dict(of) for network, of in shares.items()}, "words": words}
+    records = [{"name": name, "history": list(steps)} for name, steps in zip(names, donors, strict=True)]
+    body = {"donors": records, "shares": {network: dict(of) for network, of in shares.items()}, "words": words}
     return *history, _stamp("fuse") | body
 
 
@@ -308,7 +308,7 @@ def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
     if any(match(pattern, trained) for pattern in step.get("frozen", ())):
         return Origin(path, number, "frozen: as it was before this training", (origin_of(before, trained),))
     if any(match(pattern, path) for pattern in step.get("measured_anew", ())):
-        return Origin(path, number, "measured anew on the trained weights")
+        return Origin(path, number, "recomputed on the trained weights")
     average = f" as {trained}, of which this is the moving average" if averaged else ""
     if not before and kind_in(step["config"].get("transfer")) == "scratch":
         return Origin(path, number, f"trained from fresh values{average}")
@@ -321,8 +321,8 @@ def _fused(step: Step, before: Sequence[Step], path: str) -> Origin:
     if network not in step["shares"]:
         return Origin(path, len(before) + 1, "not fused", (origin_of(before, path),))
     donors = step["donors"]
-    listed = ", ".join(one["name"] for one in donors)
-    origins = (origin_of(before, path), *(origin_of(one["history"], path) for one in donors))
+    listed = ", ".join(donor["name"] for donor in donors)
+    origins = (origin_of(before, path), *(origin_of(donor["history"], path) for donor in donors))
     return Origin(path, len(before) + 1, f"fused with {listed}: {step['words']}", origins)
 
 

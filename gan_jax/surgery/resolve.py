@@ -1,4 +1,4 @@
-"""From a rule's move to operations, under the policies: which sources, which steps, which conversions."""
+"""Operations of a rule's action under the policies: its sources, steps and conversions."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gan_jax.surgery.families import cross_fit
 from gan_jax.surgery.families.fit_roles import RESOLVERS
 from gan_jax.surgery.ops import OPS, Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.arrays import OpError, Shape
-from gan_jax.surgery.plan import Move, PlanError
+from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule, TreeError, did_you_mean
 
 RESOLVERS = RESOLVERS | cross_fit.RESOLVERS
 FILLED = {
     "shape": lambda path, target: target,
     "salt": lambda path, target: path,
-}  # arguments that a Move may leave out
+}  # arguments that an Action may leave out
 
 
 def resolve(
-    path: str, target: Shape, name: str, shapes: Sequence[Shape], move: Move, policies: Mapping[str, str]
+    path: str, target: Shape, name: str, shapes: Sequence[Shape], action: Action, policies: Mapping[str, str]
 ) -> tuple[int, list[Step]] | None:
     """(how many sources are read, the steps); None = keep the fresh value."""
     problem = f"leaf {path!r} is {list(target)}, but its source {name!r} is {list(shapes[0])}; "
     allowed = policies["shape"].split(",")
     try:
-        read, steps = RESOLVERS[move.op](shapes, target, move.args)
+        read, steps = RESOLVERS[action.op](shapes, target, action.args)
     except OpError as error:
         if "init" in allowed:
             return None
@@ -62,14 +62,16 @@ def policy_names(shape: str | Sequence[str]) -> str:
     return ",".join(names)
 
 
-def move_steps(path: str, target: Shape, move: Move, shapes: Sequence[Shape]) -> list[Step]:
-    """The operations of a move, each with its arguments and those that it wants and the planner knows."""
-    names = move.op.split("+")
-    given = move.args.get("steps", [{}] * len(names)) if len(names) > 1 else [move.args]
-    if len(given) != len(names):
-        raise PlanError(f"leaf {path!r}: {move.op} needs {len(names)} sets of arguments in steps, not {len(given)}")
+def action_steps(path: str, target: Shape, action: Action, shapes: Sequence[Shape]) -> list[Step]:
+    """The operations of an action, each with its arguments, and with those that the planner can fill in."""
+    names = action.op.split("+")
+    arguments = action.args.get("steps", [{}] * len(names)) if len(names) > 1 else [action.args]
+    if len(arguments) != len(names):
+        raise PlanError(
+            f"leaf {path!r}: {action.op} needs {len(names)} sets of arguments in steps, not {len(arguments)}"
+        )
     steps: list[Step] = []
-    for name, some in zip(names, given):
+    for name, some in zip(names, arguments):
         args = dict(some)
         try:
             for _ in FILLED:
@@ -85,25 +87,25 @@ def move_steps(path: str, target: Shape, move: Move, shapes: Sequence[Shape]) ->
     return steps
 
 
-def source_paths(path: str, rule: Rule, move: Move) -> tuple[str, ...]:
-    if move.sources is None:
+def source_paths(path: str, rule: Rule, action: Action) -> tuple[str, ...]:
+    if action.sources is None:
         return (path,)
     if not rule.pattern.startswith("re:"):
-        return move.sources
-    found = re.fullmatch(rule.pattern[3:], path)
-    assert found is not None, "the rule covers this path"
+        return action.sources
+    match = re.fullmatch(rule.pattern[3:], path)
+    assert match is not None, "the rule covers this path"
     try:
-        return tuple(found.expand(template) for template in move.sources)
+        return tuple(match.expand(template) for template in action.sources)
     except (re.error, IndexError) as error:
-        raise PlanError(f"rule {rule.pattern!r} cannot fill in its source {move.sources}: {error}") from error
+        raise PlanError(f"rule {rule.pattern!r} cannot fill in its source {action.sources}: {error}") from error
 
 
 def with_cast(
     path: str, leaf: Any, names: Sequence[str], sources: Flat, steps: list[Step], policies: Mapping[str, str]
 ) -> list[Step]:
     first = lookup(steps[0][0]) if steps else None
-    brought = names if first and first.many and not first.looks else names[:1]
-    wrong = [name for name in brought if str(sources[name].dtype) != str(leaf.dtype)]
+    moved = names if first and first.many and not first.scored else names[:1]
+    wrong = [name for name in moved if str(sources[name].dtype) != str(leaf.dtype)]
     if not wrong:
         return steps
     if policies["dtype"] == "error":
@@ -113,7 +115,7 @@ def with_cast(
             f"{source.dtype}{list(source.shape)}; allow the conversion with dtype='cast'"
         )
     cast: Step = ("cast", {"dtype": str(leaf.dtype)})
-    if len(brought) > 1:  # each for itself: what is joined must be of one kind
+    if len(moved) > 1:  # each for itself: what is joined must be of one kind
         inputs = [{"sources": [i], "steps": [list(cast)] * (name in wrong)} for i, name in enumerate(names)]
         return [("nested", {"op": steps[0][0], "args": steps[0][1], "inputs": inputs}), *steps[1:]]
     several = first is not None and (first.sources > 1 or first.many)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_jax.surgery.ops import Step, lookup
 from gan_jax.surgery.ops.select import shifted
-from gan_jax.surgery.plan import Entry, Plan
+from gan_jax.surgery.plan import Plan, PlanEntry
 from gan_jax.surgery.planner import make_entry
 from gan_jax.surgery.transplant import Report, transplant
 from gan_jax.trees import Flat, Tree, flatten
@@ -69,7 +69,7 @@ def _alike(a: Any, b: Any) -> bool:
     return tuple(a.shape) == tuple(b.shape) and str(a.dtype) == str(b.dtype)
 
 
-def _parameter(path: str, known: Mapping[str, Entry], optimisers: Mapping[str, str]) -> str | None:
+def _parameter(path: str, known: Mapping[str, PlanEntry], optimisers: Mapping[str, str]) -> str | None:
     """The parameter whose moment this leaf is, by the longest tail that the paths share."""
     name, *parts = path.split("/")
     tails = ("/".join(parts[i:]) for i in range(len(parts)))
@@ -77,29 +77,29 @@ def _parameter(path: str, known: Mapping[str, Entry], optimisers: Mapping[str, s
 
 
 def _follow(
-    path: str, target: Flat, source: Flat, known: Mapping[str, Entry], optimisers: Mapping[str, str]
-) -> Entry | None:
+    path: str, target: Flat, source: Flat, known: Mapping[str, PlanEntry], optimisers: Mapping[str, str]
+) -> PlanEntry | None:
     """The entry for a leaf that the plan does not name; None = reset."""
     name, _, tail = path.partition("/")
     if name == "g_ema" and (entry := known.get(f"g/{tail}")) is not None:
         ema = any(p.startswith("g_ema/") for p in source)
         swap = lambda p: f"g_ema/{p.removeprefix('g/')}" if ema and p.startswith("g/") else p
         (first, args), *rest = entry.steps
-        if lookup(first).looks:  # at g, also here: the average keeps the channels that g keeps
+        if lookup(first).scored:  # at g, also here: the average keeps the channels that g keeps
             own = first in ("strongest", "important")  # in which the leaf itself may be one of those looked at
             names = [swap(entry.sources[0]), *(entry.sources if own else entry.sources[1:])]
-            made = make_entry(path, target[path], names, source, [(first, shifted(args) if own else args), *rest])
-            return dataclasses.replace(made, frozen=entry.frozen)
+            average = make_entry(path, target[path], names, source, [(first, shifted(args) if own else args), *rest])
+            return dataclasses.replace(average, frozen=entry.frozen)
         return dataclasses.replace(entry, target=path, sources=tuple(map(swap, entry.sources)))
     if name not in optimisers or (parameter := _parameter(path, known, optimisers)) is None:
         return None
     entry = known[parameter]
-    found = _moment_steps(entry)
-    if found is None or not entry.sources:
+    moment_steps = _moment_steps(entry)
+    if moment_steps is None or not entry.sources:
         return None
-    steps, looks = found
+    steps, scored = moment_steps
     prefix = path.removesuffix(parameter.split("/", 2)[-1])
-    moments = [prefix + name.split("/", 2)[-1] for name in (entry.sources[:1] if looks else entry.sources)]
+    moments = [prefix + name.split("/", 2)[-1] for name in (entry.sources[:1] if scored else entry.sources)]
     for origin, shape in zip(moments, entry.source_shapes):
         if origin not in source or str(source[origin].dtype) != str(target[path].dtype):
             return None
@@ -107,24 +107,24 @@ def _follow(
             return None
     if tuple(target[path].shape) != entry.target_shape:
         return None
-    return make_entry(path, target[path], (*moments, *(entry.sources if looks else ())), source, steps)
+    return make_entry(path, target[path], (*moments, *(entry.sources if scored else ())), source, steps)
 
 
-def _moment_steps(entry: Entry) -> tuple[list[Step], bool] | None:
+def _moment_steps(entry: PlanEntry) -> tuple[list[Step], bool] | None:
     """The entry's operations for a moment of its leaf, and whether they look at the leaf itself, as sources after it.
 
     None = they do not move values, but make them.
     """
     steps: list[Step] = []
-    looks = False
+    scored = False
     for i, (name, args) in enumerate(entry.steps):
         op = lookup(name)
-        if op.moments is None or (op.looks and i > 0):  # later, it would choose by the moment and not by the leaf
+        if op.moments is None or (op.scored and i > 0):  # later, it would choose by the moment and not by the leaf
             return None
-        if op.looks:
-            looks, args = True, shifted(args)
+        if op.scored:
+            scored, args = True, shifted(args)
         if op.moments == "pad":
             args = {key: args[key] for key in ("shape", "view", "centre") if key in args}
         if op.moments not in ("copy", "cast"):
             steps.append((op.moments, args))
-    return steps, looks
+    return steps, scored

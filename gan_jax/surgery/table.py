@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gan_jax.surgery.plan import Entry, Plan
+    from gan_jax.surgery.plan import Plan, PlanEntry
 
 HEAD = ("target", "source (= same path)", "op", "shape", "dtype", "values", "share", "frozen")
 
@@ -26,7 +26,7 @@ def plan_table(plan: Plan) -> str:
 def plan_summary(plan: Plan) -> str:
     """A plan in ten lines at most: totals, each network's share, which operations, what is left over, the notes."""
     lines = [totals_line(plan)]
-    networks: dict[str, list[Entry]] = {}
+    networks: dict[str, list[PlanEntry]] = {}
     for entry in plan.entries:
         networks.setdefault(entry.target.partition("/")[0], []).append(entry)
     for name, entries in networks.items():
@@ -34,15 +34,15 @@ def plan_summary(plan: Plan) -> str:
         shown = ", ".join(f"{op} {n}" for op, n in ops.most_common(4)) + (", .." if len(ops) > 4 else "")
         size, fresh = sum(entry.size for entry in entries), sum(entry.values["fresh"] for entry in entries)
         frozen = sum(entry.size for entry in entries if entry.frozen)
-        told = [f"{len(entries)} leaves", f"{size:,} values", f"{100 * fresh / max(1, size):.1f} % fresh"]
-        told += [f"{frozen:,} frozen"] if frozen else []
-        lines.append(f"{name}: {', '.join(told)} ({shown})")
-    made = [entry for entry in plan.entries if entry.source_shapes and entry.source_shapes[0] != entry.target_shape]
-    if made:
-        one = made[0]
-        more = f", and {len(made) - 1} more" if len(made) > 1 else ""
+        facts = [f"{len(entries)} leaves", f"{size:,} values", f"{100 * fresh / max(1, size):.1f} % fresh"]
+        facts += [f"{frozen:,} frozen"] if frozen else []
+        lines.append(f"{name}: {', '.join(facts)} ({shown})")
+    reshaped = [entry for entry in plan.entries if entry.source_shapes and entry.source_shapes[0] != entry.target_shape]
+    if reshaped:
+        first = reshaped[0]
+        more = f", and {len(reshaped) - 1} more" if len(reshaped) > 1 else ""
         lines.append(
-            f"of another shape: {one.target} {_shape(one.source_shapes[0])} -> {_shape(one.target_shape)}{more}"
+            f"of another shape: {first.target} {_shape(first.source_shapes[0])} -> {_shape(first.target_shape)}{more}"
         )
     if plan.unused:
         lines.append(f"not used of the source: {_few(plan.unused, 2)}")
@@ -71,7 +71,7 @@ def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
     return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]
 
 
-def _row(entry: Entry, total: int) -> tuple[str, ...]:
+def _row(entry: PlanEntry, total: int) -> tuple[str, ...]:
     sources = "-" if not entry.sources else "=" if entry.sources == (entry.target,) else _few(entry.sources)
     old = _few([_shape(shape) for shape in entry.source_shapes])
     new = _shape(entry.target_shape)
@@ -90,7 +90,7 @@ def _row(entry: Entry, total: int) -> tuple[str, ...]:
 
 
 def _few(names: Sequence[str], most: int = 4) -> str:
-    """All of a few; of many, which an operation only looks at, the first."""
+    """All of a few; of many, which only score channels, the first."""
     return " + ".join(names) if len(names) <= most else f"{names[0]} + {len(names) - 1} more"
 
 

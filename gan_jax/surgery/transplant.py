@@ -11,7 +11,7 @@ import numpy as np
 
 from gan_jax.surgery.devices import digest_of, run_leaf
 from gan_jax.surgery.ops import Op, lookup
-from gan_jax.surgery.plan import Entry, Plan, PlanError
+from gan_jax.surgery.plan import Plan, PlanEntry, PlanError
 from gan_jax.surgery.table import align
 from gan_jax.trees import Tree, did_you_mean, flatten, unflatten
 
@@ -19,7 +19,7 @@ Reader = Callable[[str], Any]  # path -> array
 
 
 @dataclasses.dataclass(frozen=True)
-class Done:
+class LeafReport:
     """What happened to one leaf: the entry that was executed, and sha256 digests of what was read and written.
 
     A digest is None where no process holds the leaf whole.
@@ -34,14 +34,14 @@ class Done:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One `Done` for each leaf, in the plan's order. `print(report)` is a table."""
+    """One `LeafReport` for each leaf, in the plan's order. `print(report)` is a table."""
 
-    rows: tuple[Done, ...]
+    rows: tuple[LeafReport, ...]
 
     def follows(self, plan: Plan) -> bool:
         """Whether exactly this plan was executed."""
-        said = [(entry.target, entry.op, entry.args, entry.sources) for entry in plan.entries]
-        return said == [(row.target, row.op, row.args, tuple(row.sources)) for row in self.rows]
+        planned = [(entry.target, entry.op, entry.args, entry.sources) for entry in plan.entries]
+        return planned == [(row.target, row.op, row.args, tuple(row.sources)) for row in self.rows]
 
     def __str__(self) -> str:
         """A table of leaves, operations and the first digits of the digests."""
@@ -51,7 +51,7 @@ class Report:
         return "\n".join(align([("target", "op", "source @ digest", "digest"), *rows]))
 
 
-def reads_fresh(entry: Entry) -> bool:
+def reads_fresh(entry: PlanEntry) -> bool:
     """Whether an entry's operations read the target's fresh value, and not its dtype alone."""
     return any(op.fresh and not op.constant for op in _operations(entry))
 
@@ -66,8 +66,8 @@ def transplant(
 ) -> tuple[Tree, Report]:
     """Fills a tree as planned.
 
-    With a reader as source, ShapeDtypeStructs as target and an `init` that lets go of what it gives (such as a dict's
-    `pop`), no more than the result and what one leaf is made of is in memory at any time.
+    With a reader as source, ShapeDtypeStructs as target and an `init` that frees what it returns (such as a dict's
+    `pop`), no more than the result and the sources of one leaf are in memory at any time.
 
     Args:
       plan: from `make_plan`, or read back from its JSON.
@@ -90,10 +90,10 @@ def transplant(
         raise PlanError("this plan names a target leaf twice")
     for path in leaves:
         if path not in entries:
-            raise PlanError(f"the plan has no target leaf {path!r}{did_you_mean(path, entries)}; make it anew")
+            raise PlanError(f"the plan has no target leaf {path!r}{did_you_mean(path, entries)}; make it again")
     for path, entry in entries.items():  # before anything is read
         if path not in leaves:
-            raise PlanError(f"the plan's leaf {path!r} is not in the target{did_you_mean(path, leaves)}; make it anew")
+            raise PlanError(f"the plan's leaf {path!r} is not in the target{did_you_mean(path, leaves)}; make it again")
         _expect(f"target leaf {path!r}", leaves[path], entry.target_shape, entry.target_dtype)
         if init is None and reads_fresh(entry) and isinstance(leaves[path], jax.ShapeDtypeStruct):
             raise PlanError(
@@ -103,17 +103,22 @@ def transplant(
     read = source if callable(source) else _reader(flatten(source))
     filled, rows = {}, []
     known: dict[str, str | None] = {path: digest for path, digest in (digests or {}).items() if digest}
-    found: dict[Any, Any] = {}
+    cache: dict[Any, Any] = {}
     for path, entry in entries.items():
-        filled[path], done = _fill(entry, read, leaves[path], init, known, found)
-        rows.append(done)
+        filled[path], row = _fill(entry, read, leaves[path], init, known, cache)
+        rows.append(row)
     return unflatten(filled, like=target), Report(tuple(rows))
 
 
 def _fill(
-    entry: Entry, read: Reader, leaf: Any, init: Reader | None, digests: dict[str, str | None], found: dict[Any, Any]
-) -> tuple[Any, Done]:
-    """One leaf. What it is made of is let go of on return, before the next is read; what was found about it is kept."""
+    entry: PlanEntry,
+    read: Reader,
+    leaf: Any,
+    init: Reader | None,
+    digests: dict[str, str | None],
+    cache: dict[Any, Any],
+) -> tuple[Any, LeafReport]:
+    """Fills one leaf; its sources are freed on return, before the next leaf is read. `cache` keeps computed scores."""
     arrays = [read(name) for name in entry.sources]
     for name, array, shape in zip(entry.sources, arrays, entry.source_shapes):
         _expect(f"source leaf {name!r}", array, shape)
@@ -124,18 +129,18 @@ def _fill(
         fresh = leaf if init is None else init(entry.target)
         _expect(f"the fresh value for {entry.target!r}", fresh, entry.target_shape, entry.target_dtype)
     where = getattr(leaf, "sharding", None)
-    value = run_leaf(entry.steps, arrays, fresh, where, (entry.sources, found))
+    value = run_leaf(entry.steps, arrays, fresh, where, (entry.sources, cache))
     _expect(f"the result for {entry.target!r}", value, entry.target_shape, entry.target_dtype)
     for name, array in zip(entry.sources, arrays):
         if name not in digests:
             digests[name] = digest_of(array)
     sources = {name: digests[name] for name in entry.sources}
     same = sources[entry.sources[0]] if entry.op == "copy" else None
-    return value, Done(entry.target, entry.op, entry.args, sources, same or digest_of(value))
+    return value, LeafReport(entry.target, entry.op, entry.args, sources, same or digest_of(value))
 
 
-def _operations(entry: Entry) -> list[Op]:
-    """Of the entry, and of what is nested in it."""
+def _operations(entry: PlanEntry) -> list[Op]:
+    """The operations of an entry, and those that are nested in it."""
     names = [name for name, _ in entry.steps]
     nested = [args for name, args in entry.steps if name == "nested"]
     names += [
@@ -147,7 +152,7 @@ def _operations(entry: Entry) -> list[Op]:
 def _reader(flat: Mapping[str, Any]) -> Reader:
     def read(path: str) -> Any:
         if path not in flat:
-            raise PlanError(f"the plan reads {path!r}, which the source lacks{did_you_mean(path, flat)}; make it anew")
+            raise PlanError(f"the plan reads {path!r}, which the source lacks{did_you_mean(path, flat)}; make it again")
         return flat[path]
 
     return read
@@ -155,5 +160,5 @@ def _reader(flat: Mapping[str, Any]) -> Reader:
 
 def _expect(what: str, array: Any, shape: tuple[int, ...], dtype: str | None = None) -> None:
     if tuple(array.shape) != shape or dtype not in (None, str(array.dtype)):
-        found = f"{array.dtype}{list(array.shape)}"
-        raise PlanError(f"{what} is {found}, but the plan says {dtype or ''}{list(shape)}; make the plan anew")
+        actual = f"{array.dtype}{list(array.shape)}"
+        raise PlanError(f"{what} is {actual}, but the plan says {dtype or ''}{list(shape)}; make the plan again")

@@ -43,8 +43,8 @@ from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.surgery import (
+    Action,
     Difference,
-    Move,
     Plan,
     PlanError,
     Report,
@@ -164,7 +164,7 @@ def plan_weights(
         width=widths,
         narrow=policies.narrow,
         classes=policies.classes,
-        first=[Rule(pattern, Move("init")) for pattern in fresh],
+        first=[Rule(pattern, Action("init")) for pattern in fresh],
     )
     notes = pair_notes(net, source.net)
     if fresh:

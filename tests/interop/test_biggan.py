@@ -114,7 +114,7 @@ def test_networks_are_found_alone_and_under_prefixes():
     named = lambda prefix, net: {f"{prefix}{name}": array for name, array in tensors[net].items()}
     both = find({**named("G.", "g"), **named("G_ema.", "g"), **named("D.", "d")})
     assert {root: part.prefix for root, part in both.parts.items()} == {"g_ema": "G_ema.", "d": "D."}
-    assert both.config == SMALL and set(both.left) == set(named("G.", "g"))
+    assert both.config == SMALL and set(both.left_out) == set(named("G.", "g"))
     for root, net in (("g_ema", pair.g), ("d", pair.d)):
         part = both.parts[root]
         imported(dict(part.tensors), part.links, IGNORED, net.specs())

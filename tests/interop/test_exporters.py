@@ -84,7 +84,7 @@ def test_round_trip_is_the_identity(layout, tmp_path):
     variables = drawn(config)
     export_file(tmp_path / "a.safetensors", config, variables, layout)
     found = import_file(tmp_path / "a.safetensors", layout if layout in OF_LAYOUT else None)
-    assert (found.layout, found.config, found.made) == (layout, config, {})
+    assert (found.layout, found.config, found.computed) == (layout, config, {})
     same(variables, found.variables)
     export_file(tmp_path / "b.safetensors", found.config, found.variables, layout)
     same_files(tmp_path / "a.safetensors", tmp_path / "b.safetensors")

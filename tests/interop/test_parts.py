@@ -310,7 +310,7 @@ def test_a_negative_variance_is_not_written(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_names_of_what_is_beside(name, why):
-    assert parts.beside(name, np.zeros(3)) == why
+    assert parts.why_left_out(name, np.zeros(3)) == why
 
 
 def test_which_names_say_average():

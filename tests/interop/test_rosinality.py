@@ -171,7 +171,7 @@ def test_a_checkpoint_of_a_training(read):
     said = found.account.ignored
     assert len(said) == len(more) + len(rosinality.constants(CONFIG)) and all(said[name] for name in more)
     assert "CDC" in said["extra.new_conv.0.0.weight"] and "optimiser" in said["g_optim.state.0.exp_avg"]
-    assert found.made == {"g_ema/moving/mapping/w_avg": "the mean of w over 4,096 latents, as their program does"}
+    assert found.computed == {"g_ema/moving/mapping/w_avg": "the mean of w over 4,096 latents, as their program does"}
     made = found.variables["g_ema"]["moving"]["mapping"]["w_avg"]
     z = np.random.default_rng(2).standard_normal((100_000, 5))
     np.testing.assert_allclose(made, mapped(under(tensors, "g_ema."), z).mean(0), atol=0.05)

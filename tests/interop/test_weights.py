@@ -112,7 +112,7 @@ def test_a_flipped_byte_names_the_leaf(folder):
 def test_a_truncated_file(folder, keep):
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:keep])
-    with pytest.raises(WeightsError, match=rf"{WEIGHTS} is truncated or damaged .*: copy it anew"):
+    with pytest.raises(WeightsError, match=rf"{WEIGHTS} is truncated or damaged .*: copy it again"):
         load_weights(folder)
 
 

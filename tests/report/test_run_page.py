@@ -15,7 +15,7 @@ from gan_jax.report.grids import make_grid, write_png  # noqa: E402
 from gan_jax.report.run import read_run, write_run_page  # noqa: E402
 from gan_jax.report.run.curves import averaged  # noqa: E402
 from gan_jax.report.run.pictures import cut, newest, smaller, spread  # noqa: E402
-from gan_jax.surgery.plan import Entry, Plan  # noqa: E402
+from gan_jax.surgery.plan import Plan, PlanEntry  # noqa: E402
 from tests.report.pages import Page, refers_outside  # noqa: E402
 from tests.report.run_folders import (  # noqa: E402
     FUSED,
@@ -146,8 +146,8 @@ def test_a_transfer_and_a_fusion(tmp_path):
     config = dataclasses.replace(SCRATCH, transfer=FreezeDConfig(source="embedded:fashion16"))
     run = write_run(tmp_path / "r", config)
     entries = (
-        Entry("d/params/head/bias", ("d/params/head/bias",), "copy", {}, (3,), "float32", ((3,),), frozen=True),
-        Entry("g/params/stem/bias", (), "init", {"shape": [4]}, (4,), "float32", ()),
+        PlanEntry("d/params/head/bias", ("d/params/head/bias",), "copy", {}, (3,), "float32", ((3,),), frozen=True),
+        PlanEntry("g/params/stem/bias", (), "init", {"shape": [4]}, (4,), "float32", ()),
     )
     (run / "plan.json").write_text(
         Plan(entries, unused=("g_ema/params/old",), notes=("d: function preserved",)).to_json()

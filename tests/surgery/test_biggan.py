@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move
+from gan_jax.surgery import Action
 from gan_jax.surgery.align import match_weights
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import Rule
@@ -64,13 +64,13 @@ def test_a_broken_recipe_is_seen():
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL_BIGGAN)
         new, fresh = make_pair(1, SMALL_BIGGAN, **WIDER, channels=3)
-        plain = Move("fit", args={"inputs": [2]})
+        plain = Action("fit", args={"inputs": [2]})
         for pattern, move, broken in (
             ("g/params/b16/skip/kernel", plain, "g"),
             ("d/params/b8/conv1/kernel", plain, "d"),
-            ("g/params/stem/kernel", Move("fit", args={"inputs": [0], "view": [[3, 16, 6], [3, 16, 8]]}), "g"),
-            ("re:g/params/to_rgb_norm/(scale|bias)", Move("fit"), "g"),
-            ("d/params/b16/conv0/kernel", Move("fit", args={"inputs": [2], "colour": ("in", 2)}), "d"),
+            ("g/params/stem/kernel", Action("fit", args={"inputs": [0], "view": [[3, 16, 6], [3, 16, 8]]}), "g"),
+            ("re:g/params/to_rgb_norm/(scale|bias)", Action("fit"), "g"),
+            ("d/params/b16/conv0/kernel", Action("fit", args={"inputs": [2], "colour": ("in", 2)}), "d"),
         ):
             grown = grow(old, old_variables, new, fresh, {"first": [Rule(pattern, move)]})
             for name, difference in compare(old, old_variables, new, grown, False).items():

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move, Plan, PlanError, make_plan, transplant
+from gan_jax.surgery import Action, Plan, PlanError, make_plan, transplant
 from gan_jax.surgery.compose import compose
 from gan_jax.surgery.ops.simplify import simplify
 from gan_jax.trees import Rule
@@ -17,7 +17,7 @@ fresh = lambda *shape: np.full(shape, 7, np.float32)
 
 def moves(**rules):
     """Rules `target=(op, sources, args)`."""
-    return [Rule(name, Move(op, sources, args)) for name, (op, sources, args) in rules.items()]
+    return [Rule(name, Action(op, sources, args)) for name, (op, sources, args) in rules.items()]
 
 
 def check(a, b, c, first_rules, second_rules, **options):
@@ -50,7 +50,7 @@ def test_a_permutation_and_its_inverse_are_a_copy():
 
 
 def test_what_is_widened_and_cut_off_again_was_never_there():
-    fit = [Rule("a", Move("fit"))]
+    fit = [Rule("a", Action("fit"))]
     whole = check({"a": draw(4, 3)}, {"a": fresh(6, 9)}, {"a": fresh(4, 2)}, fit, fit, shape="adapt")
     assert [(entry.op, entry.args) for entry in whole.entries] == [("slice", {"shape": [4, 2]})]
     assert whole.policies["shape"] == "adapt" and whole.totals == {"copied": 8, "adapted": 0, "fresh": 0}
@@ -113,7 +113,7 @@ def test_fresh_values_in_between_cannot_be_known(op, second):
 
 
 def test_plans_that_do_not_meet():
-    plan = lambda new, old: make_plan(new, old, [Rule("**", Move("fit", tuple(old)))])
+    plan = lambda new, old: make_plan(new, old, [Rule("**", Action("fit", tuple(old)))])
     first = plan({"bias": fresh(3)}, {"a": fresh(3)})
     with pytest.raises(
         PlanError, match=r"'c' comes from 'bais', which the first plan does not make \(did you mean 'bias'"

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move, PlanError, resize_images
+from gan_jax.surgery import Action, PlanError, resize_images
 from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families.dcgan import new_norms
 from gan_jax.trees import Rule
@@ -18,7 +18,7 @@ def test_growth_preserves_both_networks(train):
     grown = grow(old, old_variables, new, fresh)
     for name, difference in compare(old, old_variables, new, grown, train).items():
         assert difference.relative < 1e-5 and difference.scale > 0.1, (name, str(difference))
-    loud = grow(old, old_variables, new, fresh, {"first": [Rule("d/params/b4/kernel", Move("fit"))]})
+    loud = grow(old, old_variables, new, fresh, {"first": [Rule("d/params/b4/kernel", Action("fit"))]})
     assert compare(old, old_variables, new, loud, train)["d"].relative > 1e-3, "the same test sees a broken recipe"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from gan_jax.surgery import Move, make_plan, transplant
+from gan_jax.surgery import Action, make_plan, transplant
 from gan_jax.surgery.devices import digest_of
 from gan_jax.trees import Rule, digest
 
@@ -88,7 +88,7 @@ def test_a_tree_over_eight_devices(no_gathering):
     source = {name: jax.device_put(x, leaves[name][1]) for name, x in host_source.items()}
     fresh = {name: jax.device_put(x, leaves[name][3]) for name, x in host_fresh.items()}
     args = {"mean": {"axis": 0}}
-    rules = [Rule(name, Move(leaf[4], args=args.get(name, {}))) for name, leaf in leaves.items()]
+    rules = [Rule(name, Action(leaf[4], args=args.get(name, {}))) for name, leaf in leaves.items()]
     plan = make_plan(fresh, source, rules, shape="adapt", unused="drop")
     out, report = transplant(plan, source, fresh)
     want, _ = transplant(plan, host_source, host_fresh)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move, PlanError, make_plan, pair_rules
+from gan_jax.surgery import Action, PlanError, make_plan, pair_rules
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.ops.arrays import OpError
 from gan_jax.surgery.ops.width import copies, duplicate, duplicate_shape
@@ -50,7 +50,7 @@ def test_copies_preserve_every_net_without_spectral_norm():
         source = np.asarray(old_variables["g"]["params"]["b8"]["conv1"]["kernel"])
         shares = kernel[:, :, :, :6] / source[:, :, [*range(6), 0, 0, 0]]
         assert not np.allclose(shares, shares[:, :, :, :1]), "copies are read with shares of their own by every reader"
-        undivided = Move("fit", args={"copies": [{"axis": 2, "index": [*range(6), 0, 1, 2]}], "inputs": [2]})
+        undivided = Action("fit", args={"copies": [{"axis": 2, "index": [*range(6), 0, 1, 2]}], "inputs": [2]})
         broken = grow(old, old_variables, new, fresh, COPIES | {"first": [Rule("g/params/b16/skip/kernel", undivided)]})
         assert compare(old, old_variables, new, broken, False, "g")["g"].largest > 1e-3
         old, old_variables = make_pair(0, SMALL_DCGAN)
@@ -109,7 +109,7 @@ def test_deeper_with_larger_kernels_is_exact_and_so_is_the_way_back():
         grown = grow(old, old_variables, new, fresh)
         exact(old, old_variables, new, grown)
         for name, leaf in (("g", "b16/more1/conv1/kernel"), ("d", "b8/more0/conv1/kernel")):
-            loud = {"first": [Rule(f"{name}/params/{leaf}", Move("init"))]}
+            loud = {"first": [Rule(f"{name}/params/{leaf}", Action("init"))]}
             broken = grow(old, old_variables, new, fresh, loud)
             assert compare(old, old_variables, new, broken, False, name)[name].largest > 1e-3
         middle, fresh = make_pair(2, num_classes=3, kernel=5)

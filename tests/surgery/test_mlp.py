@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import MLPConfig, ResNetConfig
-from gan_jax.surgery import Move, PlanError, make_plan, measure_pair, pair_rules
+from gan_jax.surgery import Action, PlanError, make_plan, measure_pair, pair_rules
 from gan_jax.surgery.align import canonical, inverse, match_weights, permute
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.notes import plan_notes
@@ -94,7 +94,7 @@ def test_one_unit_is_copied():
 def test_a_broken_recipe_is_seen(changes, leaf, net):
     old, old_variables = make_pair(0, SMALL)
     new, fresh = make_pair(1, SMALL, **changes)
-    loud = grow(old, old_variables, new, fresh, {"first": [Rule(leaf, Move("init"))]}, unused="drop")
+    loud = grow(old, old_variables, new, fresh, {"first": [Rule(leaf, Action("init"))]}, unused="drop")
     assert compare(old, old_variables, new, loud, False, net)[net].relative > 1e-3
 
 
@@ -202,7 +202,7 @@ def test_operations_by_hand():
     )
     with pytest.raises(OpError, match=r"kernel \[3 or more, 6 or more\], not \[3, 5\]"):
         pass_on_shape([], {"shape": (3, 5), "units": 3, "reads": "plain", "writes": "pairs", "value": 1.0})
-    with pytest.raises(OpError, match="fold_dense wants what reads a layer"):
+    with pytest.raises(OpError, match="fold_dense needs what reads a layer"):
         fold_shape([(5, 1), (4, 6)], {"axis": 0, "value": 1.0})
     with pytest.raises(OpError, match="resample needs an axis"):
         resample_shape([(5, 1)], {"axis": 2, "size": 3, "side": "in"})

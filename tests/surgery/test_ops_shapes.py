@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
-from gan_jax.surgery import OPS, Move, make_plan, transplant_state
+from gan_jax.surgery import OPS, Action, make_plan, transplant_state
 from gan_jax.surgery.ops.grids import resize_matrix
 from gan_jax.surgery.ops.select import shifted
 from gan_jax.trees import Rule
@@ -90,8 +90,8 @@ def test_the_moving_average_keeps_the_channels_that_g_keeps():
     target = jax.tree.map(lambda x: np.zeros((4, 2), np.float32), source)
     keep = lambda axis, *scores: {"axes": [{"axis": axis, "keep": 2, "scores": list(scores)}]}
     rules = [
-        Rule("g/params/w", Move("strongest", ("g/params/w", "g/params/v"), keep(1, [0, 1], [1, 0]))),
-        Rule("g/params/v", Move("strongest", ("g/params/v", "g/params/w"), keep(1, [0, 0], [1, 1]))),
+        Rule("g/params/w", Action("strongest", ("g/params/w", "g/params/v"), keep(1, [0, 1], [1, 0]))),
+        Rule("g/params/v", Action("strongest", ("g/params/v", "g/params/w"), keep(1, [0, 0], [1, 1]))),
     ]
     plan = make_plan({"g": target["g"]}, {"g": source["g"]}, rules)
     state, _, _ = transplant_state(plan, source, target)

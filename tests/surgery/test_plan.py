@@ -11,7 +11,7 @@ import pytest
 
 from gan_jax.config import ResNetConfig
 from gan_jax.nets import build
-from gan_jax.surgery import Move, Plan, PlanError, make_plan, pair_rules, transplant
+from gan_jax.surgery import Action, Plan, PlanError, make_plan, pair_rules, transplant
 from gan_jax.trees import Rule, TreeError, count, unflatten
 
 
@@ -42,8 +42,8 @@ def test_a_wrong_shape_names_leaf_shapes_and_remedy():
 
 
 def test_copy_is_a_copy_even_where_shapes_may_be_adapted():
-    with pytest.raises(PlanError, match=r"'g/b8/bias' is \[6\], but copy makes \[4\] of \[4\].*use Move\('fit'\)"):
-        make_plan(NEW, OLD, [Rule("**", Move())], shape="adapt")
+    with pytest.raises(PlanError, match=r"'g/b8/bias' is \[6\], but copy makes \[4\] of \[4\].*use Action\('fit'\)"):
+        make_plan(NEW, OLD, [Rule("**", Action())], shape="adapt")
 
 
 def test_ranks_are_not_guessed():
@@ -78,17 +78,17 @@ def test_rules_rename_by_groups():
     target = tree(net__block0__w=(2,), net__block1__w=(2,))
     source = tree(old__b8__w=(2,), old__b16__w=(2,))
     rules = [
-        Rule("re:net/block0/(.*)", Move(sources=(r"old/b8/\1",))),
-        Rule("net/block1/w", Move(sources=("old/b16/w",))),
+        Rule("re:net/block0/(.*)", Action(sources=(r"old/b8/\1",))),
+        Rule("net/block1/w", Action(sources=("old/b16/w",))),
     ]
     assert [entry.sources for entry in make_plan(target, source, rules).entries] == [("old/b8/w",), ("old/b16/w",)]
     with pytest.raises(PlanError, match="cannot fill in its source"):
-        make_plan(target, source, [Rule("re:net/.*", Move(sources=(r"old/\1",)))])
+        make_plan(target, source, [Rule("re:net/.*", Action(sources=(r"old/\1",)))])
 
 
 def test_a_rename_is_a_copy_from_another_path():
     source, target = {"old": np.arange(3.0)}, {"new": np.zeros(3)}
-    plan = make_plan(target, source, [Rule("new", Move(sources=("old",)))])
+    plan = make_plan(target, source, [Rule("new", Action(sources=("old",)))])
     (entry,) = plan.entries
     assert (entry.target, entry.sources, entry.op) == ("new", ("old",), "copy") and plan.unused == ()
     assert str(plan).splitlines()[2].split()[:3] == ["new", "old", "copy"]
@@ -121,10 +121,10 @@ def test_shape_may_name_the_operations_that_it_allows():
 
 def test_several_sources():
     source, target = tree(q=(2, 3), k=(2, 3), v=(2, 3)), tree(qkv=(2, 9))
-    join = [Rule("qkv", Move("concatenate", ("q", "k", "v"), {"axis": 1}))]
+    join = [Rule("qkv", Action("concatenate", ("q", "k", "v"), {"axis": 1}))]
     (entry,) = make_plan(target, source, join).entries
     assert entry.values == {"copied": 18, "adapted": 0, "fresh": 0} and entry.source_shapes == ((2, 3),) * 3
-    part = lambda name, i: Rule(name, Move("split", ("qkv",), {"axis": 1, "parts": 3, "index": i}))
+    part = lambda name, i: Rule(name, Action("split", ("qkv",), {"axis": 1, "parts": 3, "index": i}))
     back = make_plan(source, target, [part("q", 0), part("k", 1), part("v", 2)])
     arrays = {name: np.full((2, 3), i, np.float32) for i, name in enumerate("qkv")}
     joined, _ = transplant(make_plan(target, source, join), arrays, {"qkv": np.zeros((2, 9), np.float32)})
@@ -137,47 +137,47 @@ def test_several_sources():
     (entry,) = make_plan(target, half, join, dtype="cast").entries
     assert entry.op == "nested" and [len(part["steps"]) for part in entry.args["inputs"]] == [0, 1, 0]
     with pytest.raises(PlanError, match="leaf 'q': copy fails: copy reads 1 source leaves, but 2 are named"):
-        make_plan(tree(q=(2, 3)), source, [Rule("q", Move("copy", ("q", "k")))], unused="drop")
+        make_plan(tree(q=(2, 3)), source, [Rule("q", Action("copy", ("q", "k")))], unused="drop")
     with pytest.raises(PlanError, match="leaf 'qkv': concatenate reads a source, but rule 'qkv' names none"):
-        make_plan(target, source, [Rule("qkv", Move("concatenate", (), {"axis": 1}))])
+        make_plan(target, source, [Rule("qkv", Action("concatenate", (), {"axis": 1}))])
 
 
 def test_moves_in_a_row_and_arguments_that_are_filled_in():
-    move = Move("scale+noise+pad", args={"steps": [{"factor": 0.5}, {"std": 0.1, "seed": 3}, {}]})
+    move = Action("scale+noise+pad", args={"steps": [{"factor": 0.5}, {"std": 0.1, "seed": 3}, {}]})
     (entry,) = make_plan(tree(a=(6,)), tree(a=(4,)), [Rule("a", move)]).entries
     assert entry.steps == [
         ("scale", {"factor": 0.5}), ("noise", {"std": 0.1, "seed": 3, "salt": "a"}), ("pad", {"shape": [6]})
     ]  # fmt: skip
     with pytest.raises(PlanError, match="leaf 'a': scale.noise needs 2 sets of arguments in steps, not 1"):
-        make_plan(tree(a=(4,)), tree(a=(4,)), [Rule("a", Move("scale+noise", args={"steps": [{}]}))])
+        make_plan(tree(a=(4,)), tree(a=(4,)), [Rule("a", Action("scale+noise", args={"steps": [{}]}))])
 
 
 def test_rules_are_checked():
-    everything = Rule("**", Move("fit"))
+    everything = Rule("**", Action("fit"))
     with pytest.raises(TreeError, match=r"rule 'g/b9/kernel' covers no leaf \(did you mean 'g/b8/kernel'"):
-        make_plan(OLD, OLD, [Rule("g/b9/kernel", Move()), everything])
+        make_plan(OLD, OLD, [Rule("g/b9/kernel", Action()), everything])
     with pytest.raises(TreeError, match="never wins"):
-        make_plan(OLD, OLD, [everything, Rule("g/b8/kernel", Move())])
+        make_plan(OLD, OLD, [everything, Rule("g/b8/kernel", Action())])
     with pytest.raises(TreeError, match="no rule covers leaf 'd/head'"):
-        make_plan(OLD, OLD, [Rule("g/**", Move())])
-    with pytest.raises(PlanError, match="must be a Move, not 'copy'"):
+        make_plan(OLD, OLD, [Rule("g/**", Action())])
+    with pytest.raises(PlanError, match="must be an Action, not 'copy'"):
         make_plan(OLD, OLD, [Rule("**", "copy")])
     with pytest.raises(PlanError, match=r"no operation 'coppy' \(did you mean 'copy'"):
-        make_plan(OLD, OLD, [Rule("**", Move("coppy"))])
+        make_plan(OLD, OLD, [Rule("**", Action("coppy"))])
     with pytest.raises(PlanError, match=r"slice fails: \[6, 6\] is no part of|is no part of"):
-        make_plan(tree(a=(6,)), tree(a=(4,)), [Rule("**", Move("slice"))])
+        make_plan(tree(a=(6,)), tree(a=(4,)), [Rule("**", Action("slice"))])
     with pytest.raises(PlanError, match="missing is 'ignore'; use 'error' or 'init'"):
         make_plan(OLD, OLD, missing="ignore")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_named_operation_needs_no_permission():
     source, target = tree(a=(4,)), tree(a=(6,))
-    (entry,) = make_plan(target, source, [Rule("a", Move("pad"))]).entries
+    (entry,) = make_plan(target, source, [Rule("a", Action("pad"))]).entries
     assert (entry.op, entry.args) == ("pad", {"shape": [6]})
-    (entry,) = make_plan(tree(a=(5, 4)), source, [Rule("a", Move("tile", args={"axis": 0, "repeats": 5}))]).entries
+    (entry,) = make_plan(tree(a=(5, 4)), source, [Rule("a", Action("tile", args={"axis": 0, "repeats": 5}))]).entries
     assert entry.values == {"copied": 20, "adapted": 0, "fresh": 0}
     with pytest.raises(PlanError, match=r"'a' is \[6, 4\], but tile makes \[5, 4\] of \[4\]"):
-        make_plan(tree(a=(6, 4)), source, [Rule("a", Move("tile", args={"axis": 0, "repeats": 5}))])
+        make_plan(tree(a=(6, 4)), source, [Rule("a", Action("tile", args={"axis": 0, "repeats": 5}))])
 
 
 def test_frozen_leaves_are_marked_and_dead_patterns_refused():

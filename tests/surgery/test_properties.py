@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_jax.surgery import Move, PlanError, compose, make_plan, transplant
+from gan_jax.surgery import Action, PlanError, compose, make_plan, transplant
 from gan_jax.trees import Rule, TreeError, count, digest, flatten, map_with_path, specs, unflatten
 from tests.surgery.test_transplant import blank, equal, trees
 
@@ -48,7 +48,7 @@ def plans(draw, tree, prefix, fresh=True):
     for i, (path, leaf) in enumerate(draw(st.permutations(list(flatten(tree).items())))):
         op, args, new = draw(steps_on(leaf, fresh))
         target[f"{prefix}{i}"] = new + np.asarray(7, new.dtype)
-        rules.append(Rule(f"{prefix}{i}", Move(op, (path,), args)))
+        rules.append(Rule(f"{prefix}{i}", Action(op, (path,), args)))
     return make_plan(target, tree, rules, unused="drop"), target
 
 
@@ -80,11 +80,11 @@ def test_renames_and_choices_compose_to_the_plan_of_both(tree, data):
     again, final = (data.draw(st.permutations(range(len(paths)))) for _ in "bc")
     b, c = ({f"{name}{i}": flatten(tree)[paths[j]] for i, j in enumerate(order)} for name, order in
             (("b", again), ("c", [again[i] for i in final])))  # fmt: skip
-    to_b = [Rule(f"b{i}", Move(sources=(paths[j],))) for i, j in enumerate(again)]
-    to_c = [Rule(f"c{i}", Move(sources=(f"b{j}",))) for i, j in enumerate(final)]
-    direct = [Rule(f"c{i}", Move(sources=(paths[again[j]],))) for i, j in enumerate(final)]
+    to_b = [Rule(f"b{i}", Action(sources=(paths[j],))) for i, j in enumerate(again)]
+    to_c = [Rule(f"c{i}", Action(sources=(f"b{j}",))) for i, j in enumerate(final)]
+    direct = [Rule(f"c{i}", Action(sources=(paths[again[j]],))) for i, j in enumerate(final)]
     assert compose(make_plan(c, b, to_c), make_plan(b, tree, to_b)) == make_plan(c, tree, direct)
-    back = [Rule(exact(paths[j]), Move(sources=(f"b{i}",))) for i, j in enumerate(again)]
+    back = [Rule(exact(paths[j]), Action(sources=(f"b{i}",))) for i, j in enumerate(again)]
     assert compose(make_plan(tree, b, back), make_plan(b, tree, to_b)) == make_plan(tree, tree), (
         "and there is a way back"
     )
@@ -117,16 +117,16 @@ def test_what_does_not_fit_is_refused_with_leaf_shapes_and_remedy(tree, data):
     """One thing wrong with the identity plan, whatever the tree."""
     path = data.draw(st.sampled_from(list(flatten(tree))))
     leaf = flatten(tree)[path]
-    others = [Rule(exact(p), Move("fit")) for p in flatten(tree) if p != path]
-    mine, named = Rule(exact(path), Move("fit")), re.escape(repr(path))
+    others = [Rule(exact(p), Action("fit")) for p in flatten(tree) if p != path]
+    mine, named = Rule(exact(path), Action("fit")), re.escape(repr(path))
     with pytest.raises(TreeError, match="rule 'nowhere/at/all' covers no leaf"):
-        make_plan(tree, tree, [Rule("nowhere/at/all", Move()), mine, *others])
+        make_plan(tree, tree, [Rule("nowhere/at/all", Action()), mine, *others])
     with pytest.raises(TreeError, match=f"no rule covers leaf {named}.*Rule"):
         make_plan(tree, tree, others)
     with pytest.raises(PlanError, match=f"source leaf {named} .* is read by nothing.*unused='drop'"):
-        make_plan(tree, tree, [Rule(exact(path), Move("init")), *others])
+        make_plan(tree, tree, [Rule(exact(path), Action("init")), *others])
     with pytest.raises(PlanError, match=f"leaf {named} .* comes from 'lost', which the source lacks.*missing='init'"):
-        make_plan(tree, tree, [Rule(exact(path), Move("fit", ("lost",))), *others], unused="drop")
+        make_plan(tree, tree, [Rule(exact(path), Action("fit", ("lost",))), *others], unused="drop")
     changed = lambda new: unflatten({**flatten(tree), path: new})
     other = "float32" if str(leaf.dtype) == "int32" else "int32"
     shape = re.escape(str(list(leaf.shape)))

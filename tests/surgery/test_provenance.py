@@ -127,7 +127,7 @@ def test_the_moving_average_follows_g_and_what_training_makes_begins_there():
     assert origin_of(history, "g_ema/params/w").words == (
         "trained from fresh values as g/params/w, of which this is the moving average"
     )
-    assert origin_of(history, "g_ema/batch_stats/m").words == "measured anew on the trained weights"
+    assert origin_of(history, "g_ema/batch_stats/m").words == "recomputed on the trained weights"
     assert (
         origin_of(history, "opt_g/0/mu/w").words == "made by this training" and not origin_of(history, "step").sources
     )

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move
+from gan_jax.surgery import Action
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import Rule
 from tests.surgery.pairs import SMALL_R3GAN, compare, grow, make_pair
@@ -41,14 +41,14 @@ def test_growth_preserves_both_networks_and_the_way_back_too(growth):
 
 
 BROKEN = {  # leaf -> a move that keeps something wrong
-    "g/params/b8/res1/conv2/kernel": Move("init"),  # a block that is heard
-    "g/params/b4/res0/conv2/kernel": Move(
+    "g/params/b8/res1/conv2/kernel": Action("init"),  # a block that is heard
+    "g/params/b4/res0/conv2/kernel": Action(
         "fit", args={"view": [[1, 1, 3, 4, 6], [1, 1, 4, 4, 8]]}
     ),  # so are new groups
-    "g/params/b32/transition/kernel": Move("init"),
-    "d/params/b8/res0/conv0/kernel": Move("fit", args={"view": [[1, 1, 6, 3, 4], [1, 1, 8, 4, 4]]}),
-    "d/params/b32/transition/kernel": Move("init"),
-    "d/params/from_rgb/kernel": Move("init"),
+    "g/params/b32/transition/kernel": Action("init"),
+    "d/params/b8/res0/conv0/kernel": Action("fit", args={"view": [[1, 1, 6, 3, 4], [1, 1, 8, 4, 4]]}),
+    "d/params/b32/transition/kernel": Action("init"),
+    "d/params/from_rgb/kernel": Action("init"),
 }
 
 

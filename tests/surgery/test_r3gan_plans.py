@@ -129,9 +129,9 @@ def test_what_cannot_be_done_is_refused(before, after, options, message):
 
 
 def test_only_what_follows_each_other_is_folded():
-    with pytest.raises(OpError, match=r"fold_linear wants kernels .* not \[\(1, 1, 3, 4\), \(1, 1, 5, 2\)\]"):
+    with pytest.raises(OpError, match=r"fold_linear needs kernels .* not \[\(1, 1, 3, 4\), \(1, 1, 5, 2\)\]"):
         linear_shape([(1, 1, 3, 4), (1, 1, 5, 2)], {})
-    with pytest.raises(OpError, match="fold_linear wants kernels"):
+    with pytest.raises(OpError, match="fold_linear needs kernels"):
         linear_shape([(3, 3, 3, 4), (1, 1, 4, 2)], {})
 
 

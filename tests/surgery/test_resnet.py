@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.surgery import Move, PlanError, make_plan, measure_pair, pair_rules, transplant
+from gan_jax.surgery import Action, PlanError, make_plan, measure_pair, pair_rules, transplant
 from gan_jax.surgery.ops.spectral import STRENGTH
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import QUICK, compare, compiled, grow, latents, make_pair
@@ -47,9 +47,13 @@ def test_growth_preserves_in_single_precision():
 @pytest.mark.parametrize(
     ("pattern", "move", "broken"),
     [
-        ("re:g/params/to_rgb/kernel", Move("fit"), "g"),  # new units are heard
-        ("re:d/params/b16/conv0/kernel", Move("fit", args={"inputs": [2]}), "d"),  # widened without its singular value
-        ("re:d/params/from_rgb/kernel", Move("fit", args={"inputs": [2]}), "d"),
+        ("re:g/params/to_rgb/kernel", Action("fit"), "g"),  # new units are heard
+        (
+            "re:d/params/b16/conv0/kernel",
+            Action("fit", args={"inputs": [2]}),
+            "d",
+        ),  # widened without its singular value
+        ("re:d/params/from_rgb/kernel", Action("fit", args={"inputs": [2]}), "d"),
     ],
 )
 def test_a_broken_recipe_is_seen(pattern, move, broken):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import ResNetConfig, SNGANConfig
-from gan_jax.surgery import Move, PlanError, make_plan, pair_rules
+from gan_jax.surgery import Action, PlanError, make_plan, pair_rules
 from gan_jax.surgery.align import canonical, inverse, match_weights, permute, singular_vectors
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import Rule, flatten, specs
@@ -48,7 +48,7 @@ def test_labels_copies_and_a_broken_recipe():
         new, fresh = make_pair(1, SMALL, num_classes=3, **WIDER)
         copies = {"width": {"g": "net2wider"}}
         exact(old, old_variables, new, grow(old, old_variables, new, fresh, copies), (False,))
-        rule = Rule("d/params/b4/conv1/kernel", Move("init"))
+        rule = Rule("d/params/b4/conv1/kernel", Action("init"))
         loud = grow(old, old_variables, new, fresh, {"first": [rule]}, unused="drop")
         assert compare(old, old_variables, new, loud, False, "d")["d"].relative > 1e-3
 

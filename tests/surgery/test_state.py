@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from gan_jax.config import Config, OptimConfig, to_dict
-from gan_jax.surgery import Move, make_plan, pair_rules, plan_state, transplant, transplant_state
+from gan_jax.surgery import Action, make_plan, pair_rules, plan_state, transplant, transplant_state
 from gan_jax.train.optim import apply_updates, make_adam
 from gan_jax.train.state import GanState
 from gan_jax.trees import Rule, flatten, partition, specs
@@ -127,7 +127,7 @@ def test_renamed_leaves_take_their_moments_with_them():
         "g": {"params": {"new": {"w": np.zeros(3, np.float32)}}},
         "opt_g": {"mu": {"new": {"w": np.zeros(3, np.float32)}}},
     }
-    plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", Move(sources=("g/params/old/w",)))])
+    plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", Action(sources=("g/params/old/w",)))])
     state, _, _ = transplant_state(plan, source, target)
     np.testing.assert_array_equal(state["opt_g"]["mu"]["new"]["w"], 2)
 
@@ -183,7 +183,7 @@ def test_moments_keep_the_channels_that_their_leaf_keeps():
         "opt_g": {"mu": {"w": np.zeros((2, 2), np.float32)}},
     }
     args = {"axes": [{"axis": 1, "keep": 2, "scores": [[0, 1]]}]}
-    plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", Move("strongest", args=args))])
+    plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", Action("strongest", args=args))])
     state, _, whole = transplant_state(plan, source, target)
     np.testing.assert_array_equal(state["g"]["params"]["w"], w[:, [1, 3]])
     np.testing.assert_array_equal(state["opt_g"]["mu"]["w"], mu[:, [1, 3]])
@@ -195,7 +195,7 @@ def test_leaves_put_together_take_all_their_moments():
     source = {"g": {"params": pair(1)}, "opt_g": {"mu": pair(10)}}
     blank = lambda: {"ab": np.zeros(4, np.float32)}
     target = {"g": {"params": blank()}, "opt_g": {"mu": blank()}}
-    move = Move("concatenate", sources=("g/params/a", "g/params/b"), args={"axis": 0})
+    move = Action("concatenate", sources=("g/params/a", "g/params/b"), args={"axis": 0})
     plan = make_plan({"g": target["g"]}, {"g": source["g"]}, [Rule("**", move)])
     state, _, whole = transplant_state(plan, source, target)
     np.testing.assert_array_equal(state["opt_g"]["mu"]["ab"], [10, 10, 20, 20])

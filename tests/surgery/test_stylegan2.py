@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gan_jax.nets.resample import downsample
-from gan_jax.surgery import Move, PlanError, make_plan, pair_rules
+from gan_jax.surgery import Action, PlanError, make_plan, pair_rules
 from gan_jax.surgery.align import match_weights
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.layout import Layout
@@ -59,7 +59,7 @@ def test_wider_larger_and_in_colour_at_once_and_the_way_back():
             old, old_variables, new, grow(old, old_variables, new, fresh, {"width": {"d": "net2wider"}}), (False,), "d"
         )
         for leaf in ("g/params/synthesis/b8/to_rgb/kernel", "d/params/b8/conv0/kernel"):
-            raw = Move("fit", args={"inputs": [2], "colour": ("out", 3)} if leaf[0] == "g" else {"inputs": [2]})
+            raw = Action("fit", args={"inputs": [2], "colour": ("out", 3)} if leaf[0] == "g" else {"inputs": [2]})
             broken = grow(old, old_variables, new, fresh, {"first": [Rule(leaf, raw)]})
             assert compare(old, old_variables, new, broken, False, leaf[0])[leaf[0]].largest > 1e-2, "without its gain"
         back = grow(new, grown, old, make_pair(2, ALONE)[1], unused="drop")
@@ -163,7 +163,7 @@ def test_parts_of_an_axis():
     np.testing.assert_array_equal(parts([x], fresh, args), [[0, 1, 9], [2, 3, 9], [0, 0, 9], [40, 50, 9], [9, 9, 9]])
     with pytest.raises(OpError, match=r"parts \[2, 2\] -> \[3, 2\] are not axis 0 of \[3, 2\]"):
         parts_shape([(3, 2)], {**args, "old": [2, 2]})
-    with pytest.raises(OpError, match="parts wants old, new, factors and loud for each part"):
+    with pytest.raises(OpError, match="parts needs old, new, factors and loud for each part"):
         parts_shape([(3, 2)], {**args, "loud": [True]})
     with pytest.raises(OpError, match="fan-ins are above 0, not 0 and 4"):
         equalise_shape([(3, 2)], {"old": 0, "new": 4})

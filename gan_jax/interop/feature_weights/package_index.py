@@ -34,9 +34,9 @@ def locate(url: str, timeout_s: float) -> str:
     except (ValueError, LookupError, TypeError) as error:
         raise OSError(f"{page} is no page of a package index") from error
     for link in links:
-        found = urldefrag(urljoin(page, unescape(link))).url
-        if found.rsplit("/", 1)[-1] == file:
-            return found
+        address = urldefrag(urljoin(page, unescape(link))).url
+        if address.rsplit("/", 1)[-1] == file:
+            return address
     raise FileNotFoundError(f"the package index does not list {file} at {page}")
 
 
@@ -48,11 +48,11 @@ def index_url() -> str:
     """
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
-    asked = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
     )
-    if asked.returncode == 0 and asked.stdout.strip():
-        return asked.stdout.strip()
+    if process.returncode == 0 and process.stdout.strip():
+        return process.stdout.strip()
     try:
         from pip._internal.models.index import PyPI  # the only place that says it
     except ImportError as error:

@@ -44,11 +44,11 @@ def store_pair(name: str, file: Path, folder: Path) -> None:
       WeightsError: the discriminator is not that of this generator.
     """
     published = PAIR_CATALOGUE[name]
-    found = import_file(file)
-    variables, about = {"g_ema": found.variables["g_ema"]}, found.about(published.licence)
+    generator = import_file(file)
+    variables, about = {"g_ema": generator.variables["g_ema"]}, generator.about(published.licence)
     about["source"] = {"file": published.file, "sha256": published.sha256, "url": published.url}
     if discriminator_folder(name).is_dir():
-        d, said = _discriminator(name, found)
+        d, manifest = _discriminator(name, generator)
         variables["d"] = d
         leaves = {
             path: {"op": "copy", "sources": {path: digest(leaf)}, "of": f"{name}-d, which is part of gan_jax"}
@@ -56,20 +56,20 @@ def store_pair(name: str, file: Path, folder: Path) -> None:
         }
         *before, step = about["history"]
         about["history"] = [*before, step | {"leaves": step["leaves"] | leaves}]
-        about["discriminator"] = {key: said[key] for key in ("licence", "provenance", "history") if key in said}
-    save_weights(folder, variables, {"net": net_to_dict(found.config), **about})
+        about["discriminator"] = {key: manifest[key] for key in ("licence", "provenance", "history") if key in manifest}
+    save_weights(folder, variables, {"net": net_to_dict(generator.config), **about})
 
 
-def _discriminator(name: str, found: Imported) -> tuple[dict[str, Any], dict[str, Any]]:
+def _discriminator(name: str, generator: Imported) -> tuple[dict[str, Any], dict[str, Any]]:
     """D in full precision, checked against the generator's configuration, and its manifest."""
     folder = discriminator_folder(name)
-    trees, said = load_weights(folder)
+    trees, manifest = load_weights(folder)
     specs, shapes = (
-        build(found.config).d.specs(),
+        build(generator.config).d.specs(),
         lambda tree: {path: leaf.shape for path, leaf in flatten(tree).items()},
     )
     if shapes(trees["d"]) != shapes(specs):
         raise WeightsError(
             f"{folder} is no discriminator beside the generator of {name}: its leaves are of other shapes"
         )
-    return jax.tree_util.tree_map(lambda leaf, spec: np.asarray(leaf).astype(spec.dtype), trees["d"], specs), said
+    return jax.tree_util.tree_map(lambda leaf, spec: np.asarray(leaf).astype(spec.dtype), trees["d"], specs), manifest

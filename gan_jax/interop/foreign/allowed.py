@@ -23,12 +23,12 @@ def _dict(machine: Machine, pairs: Any = (), *more: Any) -> dict[Any, Any]:
 
 def _filled(machine: Machine, pairs: Any) -> dict[Any, Any]:
     machine.budget.charge(CONTAINER_BYTES * (1 + len(pairs)), "its dicts")
-    found: dict[Any, Any] = {}
+    table: dict[Any, Any] = {}
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise ForeignError("a dict made of something else than pairs: damaged, or made up")
-        found[checked_key(pair[0])] = pair[1]
-    return found
+        table[checked_key(pair[0])] = pair[1]
+    return table
 
 
 def _set(machine: Machine, values: Any = ()) -> set[Any]:
@@ -58,16 +58,16 @@ def _complex(machine: Machine, real: Any, imaginary: Any) -> complex:
 
 def _object(machine: Machine, cls: Any, base: Any = None, state: Any = None) -> Any:
     """An object, as protocols 0 and 1 spell it."""
-    found = machine.reduce(cls, ())
-    if isinstance(found, Stub) and isinstance(state, dict | list | tuple):
-        machine.push(found)
+    instance = machine.reduce(cls, ())
+    if isinstance(instance, Stub) and isinstance(state, dict | list | tuple):
+        machine.push(instance)
         if isinstance(state, dict):
-            found.pairs = state
+            instance.pairs = state
         else:
             machine.budget.charge(8 * len(state), "its lists")
             machine.extend(list(state))
         machine.pop()
-    return found
+    return instance
 
 
 def _new(machine: Machine, cls: Any, *args: Any) -> Any:

@@ -39,7 +39,7 @@ class Archive:
         except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, OverflowError, OSError) as error:
             if isinstance(error, ForeignError):
                 raise
-            raise ForeignError(f"a damaged or cut zip archive ({error}): copy it anew") from error
+            raise ForeignError(f"a damaged or cut zip archive ({error}): copy it again") from error
         self.members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = info.orig_filename
@@ -67,7 +67,7 @@ class Archive:
         if name not in self.members:
             raise ForeignError(f"a zip archive without {show(name)}, which it refers to: cut, or made up")
         info = self.members[name]
-        damaged = lambda why: ForeignError(f"member {show(name)} {why}: damaged, copy it anew")
+        damaged = lambda why: ForeignError(f"member {show(name)} {why}: damaged, copy it again")
         head = self.data[info.header_offset : info.header_offset + _LOCAL.size]
         if len(head) < _LOCAL.size or bytes(head[:4]) != b"PK\x03\x04":
             raise damaged("is not where the directory says")
@@ -80,19 +80,19 @@ class Archive:
             raise damaged("ends too early")
         if info.compress_type == zipfile.ZIP_STORED:
             self.budget.charge(info.file_size, f"member {show(name)}")  # members may overlap
-            found = packed
+            content = packed
         elif info.compress_type == zipfile.ZIP_DEFLATED:
             self.budget.charge(info.file_size, f"member {show(name)}, unpacked,")
             try:
-                found = memoryview(zlib.decompressobj(-15).decompress(packed, info.file_size + 1))
+                content = memoryview(zlib.decompressobj(-15).decompress(packed, info.file_size + 1))
             except zlib.error as error:
                 raise damaged(f"cannot be unpacked ({error})") from error
         else:
             raise ForeignError(
                 f"member {show(name)} is packed by method {info.compress_type}; pack it by deflate or not at all"
             )
-        if len(found) != info.file_size:
+        if len(content) != info.file_size:
             raise damaged(f"has not the {info.file_size:,} bytes that the directory says")
-        if zlib.crc32(found) != info.CRC:
+        if zlib.crc32(content) != info.CRC:
             raise damaged("does not have its checksum")
-        return found
+        return content

@@ -46,7 +46,7 @@ class DtypeShell:
     """`numpy.dtype('f4', False, True)`, whose byte order comes later."""
 
     def __init__(self, dtype: np.dtype) -> None:
-        """Of a dtype in this machine's byte order."""
+        """A shell of a dtype in this machine's byte order."""
         self.dtype = dtype
 
     def set_state(self, state: Any, budget: Budget) -> None:
@@ -64,8 +64,8 @@ class ArrayShell:
     """An array whose state comes later."""
 
     def __init__(self) -> None:
-        """Without any."""
-        self.found: np.ndarray | None = None
+        """A shell without values yet."""
+        self.values: np.ndarray | None = None
 
     def set_state(self, state: Any, budget: Budget) -> None:
         """`(version, shape, dtype, is_fortran, bytes)`, of old without the version."""
@@ -74,14 +74,14 @@ class ArrayShell:
         shape, dtype, fortran, raw = state[-4:]
         if not isinstance(dtype, DtypeShell):
             raise ForeignError(f"an array of the type {show(dtype)}; weights are numbers")
-        self.found = array_of(_bytes(raw, budget), dtype.dtype, checked_shape(shape), bool(fortran))
+        self.values = array_of(_bytes(raw, budget), dtype.dtype, checked_shape(shape), bool(fortran))
 
     @property
     def array(self) -> np.ndarray:
         """The array."""
-        if self.found is None:
+        if self.values is None:
             raise ForeignError("an array that was never given its values: damaged, or made up")
-        return self.found
+        return self.values
 
 
 def _bytes(raw: Any, budget: Budget) -> bytes:

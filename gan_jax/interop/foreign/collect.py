@@ -43,7 +43,7 @@ class Collector:
     """
 
     def __init__(self, budget: Budget) -> None:
-        """With nothing found yet."""
+        """A collection that is empty yet."""
         self.budget = budget
         self.tensors: dict[str, np.ndarray] = {}
         self.values: dict[str, Any] = {}
@@ -123,8 +123,8 @@ class Collector:
         if isinstance(value, dict):
             return {key: self.plain(child, depth + 1) for key, child in value.items()}
         if isinstance(value, list | tuple):
-            found = [self.plain(child, depth + 1) for child in value]
-            return found if isinstance(value, list) else tuple(found)
+            children = [self.plain(child, depth + 1) for child in value]
+            return children if isinstance(value, list) else tuple(children)
         if isinstance(value, Stub):
             if value.pairs and value.state is None:  # a kind of dict, such as EasyDict
                 return self.plain(value.pairs, depth + 1)
@@ -149,7 +149,7 @@ def join(name: str, key: Any) -> str:
 
 
 def spelled(value: Any) -> Any:
-    """What is neither a scalar nor an array, as text: `torch.float32`, `float32`."""
+    """The text of a value that is neither a scalar nor an array: `torch.float32`, `float32`."""
     if isinstance(value, DtypeShell):
         return value.dtype.name
     if isinstance(value, StubClass):

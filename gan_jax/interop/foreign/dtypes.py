@@ -33,9 +33,9 @@ def numpy_dtype(spelling: object) -> np.dtype:
     """
     if isinstance(spelling, str | bytes):
         text = spelling.decode("latin1") if isinstance(spelling, bytes) else spelling
-        found = _SPELLING.fullmatch(text)
-        if found:
-            order, kind, size = found[1], found[2], int(found[3])
+        match = _SPELLING.fullmatch(text)
+        if match:
+            order, kind, size = match[1], match[2], int(match[3])
             if size in _SIZES.get(kind, ()) or (kind in "SU" and size <= LONGEST_TEXT):
                 return np.dtype(f"{order}{kind}{size}")
         if text in BY_NAME:

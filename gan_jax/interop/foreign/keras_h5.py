@@ -39,7 +39,7 @@ def read_h5(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[st
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as error:
         if isinstance(error, ForeignError):
             raise
-        raise ForeignError(f"a damaged HDF5 file ({str(error)[:100]}): copy it anew") from error
+        raise ForeignError(f"a damaged HDF5 file ({str(error)[:100]}): copy it again") from error
     if not any(array.dtype.kind in "fcV" for array in tensors.values()):  # V: those of ml_dtypes
         raise ForeignError(
             "an HDF5 file without arrays of floats: it holds no weights; Keras' save_weights writes some"
@@ -50,8 +50,8 @@ def read_h5(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray], dict[st
 class _Walk:
     def __init__(self, h5py: Any, budget: Budget) -> None:
         self.h5py, self.budget = h5py, budget
-        self.found: dict[str, np.ndarray] = {}
-        self.seen: set[Any] = set()
+        self.datasets: dict[str, np.ndarray] = {}
+        self.visited: set[Any] = set()
 
     def walk(self, group: Any, path: str = "", depth: int = 0, first: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """All datasets of a group, and of those in it; `first` are the paths from here that come first."""
@@ -68,16 +68,16 @@ class _Walk:
                 raise ForeignError(f"{show(here)} is a link to another place or file; weights lie in the file itself")
             child = group[name]
             identity = self.h5py.h5o.get_info(child.id).addr
-            if identity in self.seen:
+            if identity in self.visited:
                 raise ForeignError(
                     f"{show(here)} is in the file twice (a hard link, or a group in itself); save each array under one name"
                 )
-            self.seen.add(identity)
+            self.visited.add(identity)
             if isinstance(child, self.h5py.Group):
                 self.walk(child, here, depth + 1, below.get(name, ()))
             elif isinstance(child, self.h5py.Dataset):
                 self.dataset(here, child)
-        return self.found
+        return self.datasets
 
     def listed(self, group: Any) -> list[str]:
         """The paths in a group that Keras lists, in its order."""
@@ -108,7 +108,7 @@ class _Walk:
             self.budget.charge(math.prod(dataset.chunks) * dtype.itemsize, f"a chunk of array {show(name)}")
         array = np.asarray(dataset[()])
         # h5py gives what it has no type for as raw bytes
-        self.found[name] = (
+        self.datasets[name] = (
             array if array.dtype.kind != "V" else np.frombuffer(array.tobytes(), dtype).reshape(array.shape)
         )
 
@@ -121,23 +121,29 @@ def _dtype(name: str, dataset: Any, budget: Budget) -> np.dtype | None:
         have.
     """
     try:
-        found: np.dtype = dataset.dtype
+        dtype: np.dtype = dataset.dtype
     except TypeError as error:
         raise ForeignError(
             f"{show(name)} is of numbers that h5py does not read ({error}); save it as float32"
         ) from error
-    if found.kind == "V" and found.names is None and found.itemsize <= 2:
-        said = _text(dataset, "dtype", budget) if "dtype" in dataset.attrs else None
-        if isinstance(said, str) and said in RAW and RAW[said].itemsize == found.itemsize:
-            return RAW[said]
-        likely = "bfloat16" if found.itemsize == 2 else "float8"
+    if dtype.kind == "V" and dtype.names is None and dtype.itemsize <= 2:
+        spelled = _text(dataset, "dtype", budget) if "dtype" in dataset.attrs else None
+        if isinstance(spelled, str) and spelled in RAW and RAW[spelled].itemsize == dtype.itemsize:
+            return RAW[spelled]
+        likely = "bfloat16" if dtype.itemsize == 2 else "float8"
         raise ForeignError(
-            f"{show(name)} is of raw bytes, {found.itemsize} for each value, as h5py writes {likely}, and no attribute "
+            f"{show(name)} is of raw bytes, {dtype.itemsize} for each value, as h5py writes {likely}, and no attribute "
             "'dtype' says of which type; save it as float32"
         )
-    if found.kind == "f" and found.itemsize > 8 or found.kind == "c" and found.itemsize > 16:
-        raise ForeignError(f"{show(name)} is of {found.name}, which no weights are; save it as float32")
-    return found if found.kind in "biufc" else None
+    if dtype.kind == "f" and dtype.itemsize > 8 or dtype.kind == "c" and dtype.itemsize > 16:
+        raise ForeignError(f"{show(name)} is of {dtype.name}, which no weights are; save it as float32")
+    return dtype if dtype.kind in "biufc" else None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _text(holder: Any, name: str, budget: Budget) -> Any:
@@ -153,10 +159,7 @@ def _text(holder: Any, name: str, budget: Budget) -> Any:
     value = holder.attrs[name]
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    plain = lambda v: (
-        v.decode("utf-8", "replace") if isinstance(v, bytes) else v.item() if isinstance(v, np.generic) else v
-    )
     if isinstance(value, list):
-        return [plain(v) for v in value]
-    value = plain(value)
+        return [_plain(v) for v in value]
+    value = _plain(value)
     return value if isinstance(value, str | int | float | bool) else None

@@ -1,4 +1,4 @@
-"""What a file from elsewhere may cost: how much is built from it, how deep, how large. Beyond that it is refused."""
+"""Limits on what is built from a foreign file: how much, how deep, how large. A file beyond them is refused."""
 
 from __future__ import annotations
 

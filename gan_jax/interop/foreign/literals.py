@@ -28,7 +28,7 @@ class Cursor:
         left = len(self.data) - self.at
         if count < 0 or count > left:
             raise ForeignError(
-                f"ends too early: {count:,} bytes are announced at byte {self.at:,} and {left:,} are left; copy it anew"
+                f"ends too early: {count:,} bytes are announced at byte {self.at:,} and {left:,} are left; copy it again"
             )
         self.at += count
         return self.data[self.at - count : self.at]
@@ -86,7 +86,7 @@ def _decimal(cursor: Cursor) -> int | bool:
 def _quoted(cursor: Cursor) -> str:
     text = cursor.line().strip()
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
-        raise ForeignError(f"a string without its quotation marks, {show(text)}: damaged, copy it anew")
+        raise ForeignError(f"a string without its quotation marks, {show(text)}: damaged, copy it again")
     return codecs.escape_decode(text[1:-1])[0].decode("latin1")  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -1,4 +1,4 @@
-"""What reading a pickle does: a stack, a memo, and operations on them that run nothing of the file.
+"""The machine that reads a pickle: a stack, a memo, and operations on them that run nothing of the file.
 
 What a file asks for by name is looked up in one table (`allowed.py`) of functions of ours; every other name becomes a
 `Stub`, whose calls and states are recorded. There is no way from here to an import, to an attribute of a Python object,
@@ -37,7 +37,7 @@ class Machine:
         persistent: Callable[[Any], Any] | None = None,
         nested: int = 0,
     ) -> None:
-        """Of the pickle that begins at the cursor, with a table of the names that it may have built."""
+        """A machine for the pickle that begins at the cursor, with a table of the names that it may have built."""
         self.cursor, self.budget, self.table, self.persistent, self.nested = cursor, budget, table, persistent, nested
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -65,7 +65,7 @@ class Machine:
         return value
 
     def pop_mark(self) -> list[Any]:
-        """All above the last mark, taken off with it."""
+        """Removes the last mark and all above it; returns what was above."""
         if not self.marks:
             raise ForeignError(f"a pickle lacks a mark at byte {self.cursor.at:,}: damaged, or no pickle")
         values, self.stack = self.stack, self.marks.pop()
@@ -113,7 +113,7 @@ class Machine:
     # -- what a file asks for ----------------------------------------------------------------------
 
     def find(self, module: Any, name: Any) -> Any:
-        """What stands for a name: a function or type of ours, or a stub. Nothing is imported."""
+        """The function or type of ours for a name, or a stub. Nothing is imported."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise ForeignError(
                 f"a pickle asks for something named {show(name)} of {show(module)}: damaged, or no pickle"
@@ -121,7 +121,7 @@ class Machine:
         return self.table.get((module, name)) or stub_class(module, name)
 
     def reduce(self, function: Any, args: Any, kwargs: Any = None) -> Any:
-        """What a call gives: that of ours is made, any other recorded."""
+        """The result of a call: a function of ours is called, any other is recorded."""
         if not isinstance(args, tuple) or not isinstance(kwargs, dict | None):
             raise ForeignError("a pickle calls with arguments that are no tuple: damaged, or no pickle")
         if isinstance(function, StubClass):

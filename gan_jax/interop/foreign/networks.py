@@ -38,7 +38,7 @@ def is_tf_network(value: Any) -> bool:
 
 
 def named_root(root: Any) -> Any:
-    """What a file holds, with names: the (G, D, Gs) of TensorFlow pickles has none itself."""
+    """Gives names to a file's networks: the (G, D, Gs) of TensorFlow pickles has none itself."""
     if isinstance(root, list | tuple) and len(root) == len(TF_TRIO) and all(map(is_tf_network, root)):
         return dict(zip(TF_TRIO, root))
     return root
@@ -49,7 +49,7 @@ def parts_of(stub: Stub, budget: Budget) -> Parts:
 
     Args:
       stub: the object.
-      budget: pays for every look at what many objects may share.
+      budget: charged for every look at what many objects may share.
 
     Raises:
       ForeignError: it is laid out like a network, but not whole.
@@ -109,15 +109,15 @@ class _Layout:
         return [(key, value) for group in groups for key, value in group.items() if value is not None]
 
     def fields(self, value: Any) -> Fields:
-        """What there is by key: of a dict, of a kind of dict, or of a (`__dict__`, slots) pair."""
+        """The values by key of a dict, of a kind of dict, or of a (`__dict__`, slots) pair."""
         parts = value if isinstance(value, tuple) and len(value) == 2 else (value,)
-        found: Fields = {}
+        fields: Fields = {}
         for part in parts:
             part = part.pairs if isinstance(part, Stub) else part
             if isinstance(part, dict):
                 self.budget.item(len(part))
-                found.update(part)
-        return found
+                fields.update(part)
+        return fields
 
     def settings(self, fields: Fields) -> Fields:
         """The plain ones: scalars, and lists of them; no tensors, objects or sources."""

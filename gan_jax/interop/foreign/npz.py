@@ -32,14 +32,14 @@ def read_npz(archive: Archive, budget: Budget) -> dict[str, np.ndarray]:
     Raises:
       ForeignError: an array of objects or records, or a damaged one.
     """
-    found = {}
+    arrays = {}
     for name in archive.names:
         budget.item(chars=len(name))
         try:
-            found[name.removesuffix(".npy")] = read_npy(archive.read(name))
+            arrays[name.removesuffix(".npy")] = read_npy(archive.read(name))
         except ForeignError as error:
             raise ForeignError(f"{show(name)}: {error}") from error
-    return found
+    return arrays
 
 
 def read_npy(data: memoryview) -> np.ndarray:

@@ -29,7 +29,7 @@ KNOWN = "torch (.pt, .pth, .ckpt), NVlabs .pkl, safetensors, npz, npy, Keras HDF
 
 @dataclasses.dataclass(frozen=True)
 class Foreign:
-    """What a file of weights from elsewhere holds.
+    """The contents of a foreign file of weights.
 
     Attributes:
       path: of the file.
@@ -82,7 +82,7 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> Foreign:
         ) from error
     except Exception as error:  # whatever upsets a reader of bytes is damage in them
         why = f"{type(error).__name__}: {str(error)[:100]}".splitlines()[0]
-        raise ForeignError(f"{path}: damaged or cut ({why}); copy it anew") from error
+        raise ForeignError(f"{path}: damaged or cut ({why}); copy it again") from error
     for array in tensors.values():
         array.flags.writeable = False
     return Foreign(path, form, hashlib.sha256(data).hexdigest(), tensors, values, stubs)
@@ -91,23 +91,23 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> Foreign:
 def _bytes(path: Path, limits: Limits) -> bytes:
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise ForeignError("no regular file; name a file of weights")
-            if found.st_size > limits.file_bytes:
+            if status.st_size > limits.file_bytes:
                 raise ForeignError(
-                    f"{found.st_size:,} bytes long; pass Limits(file_bytes=..) to read more than {limits.file_bytes:,}"
+                    f"{status.st_size:,} bytes long; pass Limits(file_bytes=..) to read more than {limits.file_bytes:,}"
                 )
-            return file.read(found.st_size)
+            return file.read(status.st_size)
     except OSError as error:
         raise ForeignError(f"cannot be read ({error.strerror}); name a file of weights") from error
 
 
-Found = tuple[str, dict[str, np.ndarray], dict[str, Any], dict[str, Recorded]]
+Contents = tuple[str, dict[str, np.ndarray], dict[str, Any], dict[str, Recorded]]
 
 
-def _read(data: bytes, budget: Budget) -> Found:
-    """What the first bytes promise."""
+def _read(data: bytes, budget: Budget) -> Contents:
+    """The format that the first bytes promise."""
     if data.startswith(b"PK"):
         return _archive(Archive(data, budget), budget)
     if data.startswith(torch_legacy.HEAD):
@@ -130,13 +130,15 @@ def _read(data: bytes, budget: Budget) -> Found:
     if data.startswith(b"version https://git-lfs"):
         raise ForeignError("a pointer of Git LFS, not the weights; fetch them with git lfs pull")
     if data[:200].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise ForeignError("a web page, not the weights: a download that was answered with a page; fetch the file anew")
+        raise ForeignError(
+            "a web page, not the weights: a download that was answered with a page; fetch the file again"
+        )
     if data.lstrip()[:1] == b"{" and b'"weight_map"' in data:
         raise ForeignError("an index of weights in several files; save them as one file, and name that")
     raise ForeignError(f"no file of weights that is known: {'it is empty' if not data else KNOWN}")
 
 
-def _archive(archive: Archive, budget: Budget) -> Found:
+def _archive(archive: Archive, budget: Budget) -> Contents:
     if root_of(archive.names):
         return _flat("torch zip", lambda: read_torch_zip(archive, budget), None, budget)
     if npz.is_npz(archive):
@@ -151,7 +153,7 @@ def _archive(archive: Archive, budget: Budget) -> Found:
     raise ForeignError(f"a zip archive of none of the known kinds; {KNOWN}")
 
 
-def _flat(form: str, load: Callable[[], Any], cursor: Cursor | None, budget: Budget) -> Found:
+def _flat(form: str, load: Callable[[], Any], cursor: Cursor | None, budget: Budget) -> Contents:
     root = named_root(load())
     if cursor is not None and cursor.at != len(cursor.data):
         raise ForeignError(

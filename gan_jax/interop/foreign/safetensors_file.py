@@ -41,7 +41,7 @@ def read_safetensors(data: bytes, budget: Budget) -> tuple[dict[str, np.ndarray]
     except (ValueError, RecursionError) as error:
         if isinstance(error, ForeignError):
             raise
-        raise ForeignError("a safetensors header that is no JSON: damaged, copy it anew") from error
+        raise ForeignError("a safetensors header that is no JSON: damaged, copy it again") from error
     metadata = (header.pop("__metadata__", None) or {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict):
         raise ForeignError("a safetensors header that is no table of tensors: damaged, or made up")
@@ -86,7 +86,7 @@ def _tensor(name: str, entry: Any, body: memoryview) -> tuple[int, int, np.ndarr
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    header = dict(pairs)
+    if len(header) != len(pairs):
         raise ForeignError("a safetensors header that names a tensor twice: damaged, or made up")
-    return found
+    return header

@@ -1,4 +1,4 @@
-"""What stands for a class or function that a file asks for and this library does not build: a record, never the thing."""
+"""Records of the classes and functions that a file asks for and this library does not build."""
 
 from __future__ import annotations
 

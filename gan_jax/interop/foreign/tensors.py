@@ -71,10 +71,10 @@ def _tensor(machine: Machine, storage: Any, offset: Any, shape: Any, strides: An
         raise ForeignError(f"a tensor of shape {list(sizes)}, strides {list(steps)} and offset {show(offset)}: made up")
     if max([offset, math.prod(sizes), *steps]) >= 2**60:
         raise ForeignError(f"a tensor of shape {list(sizes)}, larger than any memory: damaged, or made up")
-    found = dtype or storage.dtype
-    if found is None:
+    number_type = dtype or storage.dtype
+    if number_type is None:
         raise ForeignError("a tensor whose type of numbers is not said: damaged, or made up")
-    return Tensor(storage, found, offset, sizes, steps)
+    return Tensor(storage, number_type, offset, sizes, steps)
 
 
 def _v2(machine: Machine, storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> Tensor:
@@ -100,7 +100,7 @@ def _parameter(machine: Machine, data: Any, *more: Any) -> Any:
 
 
 def _from_type(machine: Machine, function: Any, cls: Any, args: Any, state: Any) -> Any:
-    """Of a subclass: the plain tensor within."""
+    """The plain tensor within a subclass of tensors."""
     if not isinstance(function, Ours) or function.call is _from_type:
         raise ForeignError(
             f"a kind of tensor that {show(str(function))} makes, which is not read; save it as a dense one"

@@ -41,21 +41,21 @@ def read_torch_legacy(cursor: Cursor, budget: Budget, nested: int = 0) -> Any:
         return _storage(storages, pid)
 
     table = ALLOWED if nested else {**ALLOWED, **NESTED}
-    found = unpickle(cursor, budget, table, persistent, nested)
+    value = unpickle(cursor, budget, table, persistent, nested)
     keys = plain()
     if not isinstance(keys, list):
         raise ForeignError("a torch file without its list of storages: damaged, or made up")
-    done: set[str] = set()
+    filled: set[str] = set()
     for key in keys:
-        if not isinstance(key, str) or key not in storages or key in done:
+        if not isinstance(key, str) or key not in storages or key in filled:
             raise ForeignError(f"a torch file with a storage {show(key)} of no tensor, or twice: damaged, or made up")
-        done.add(key)
+        filled.add(key)
         storage, count = storages[key], cursor.number("<q")
         if not 0 <= count < 2**60:
             raise ForeignError(f"storage {show(key)} of {count:,} values: damaged, or made up")
         raw = cursor.view(count * (storage.dtype.itemsize if storage.dtype is not None else 1))
         storage.raw = lambda raw=raw: raw
-    return found
+    return value
 
 
 def _storage(storages: dict[str, Storage], pid: tuple[Any, ...]) -> Storage:
@@ -82,10 +82,10 @@ def _load_from_bytes(machine: Machine, raw: Any) -> Any:
     if not isinstance(raw, bytes) or not raw.startswith(HEAD):
         raise ForeignError(f"a tensor in a plain pickle that is {show(raw)}; torch writes its older format there")
     cursor = Cursor(memoryview(raw))
-    found = read_torch_legacy(cursor, machine.budget, machine.nested + 1)
-    if not isinstance(found, Storage) or cursor.at != len(raw):
+    storage = read_torch_legacy(cursor, machine.budget, machine.nested + 1)
+    if not isinstance(storage, Storage) or cursor.at != len(raw):
         raise ForeignError("a tensor in a plain pickle whose bytes are no storage: damaged, or made up")
-    return found
+    return storage
 
 
 NESTED = {("torch.storage", "_load_from_bytes"): Ours("torch.storage._load_from_bytes", _load_from_bytes)}

@@ -51,14 +51,14 @@ def read_torch_zip(archive: Archive, budget: Budget) -> Any:
         return storages[key]
 
     cursor = Cursor(archive.read(f"{root}{PICKLE}"))
-    found = unpickle(cursor, budget, {**ALLOWED, **NESTED}, persistent)
+    value = unpickle(cursor, budget, {**ALLOWED, **NESTED}, persistent)
     if cursor.at != len(cursor.data):
         raise ForeignError(f"its {PICKLE} goes on after its end: damaged, or made up")
-    return found
+    return value
 
 
 def _once(read: Any) -> Any:
-    """The same function, that does its work once."""
+    """Wraps a function so that it does its work once."""
     kept: list[memoryview] = []
 
     def raw() -> memoryview:

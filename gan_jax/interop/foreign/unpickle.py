@@ -22,7 +22,7 @@ def unpickle(
     persistent: Callable[[Any], Any] | None = None,
     nested: int = 0,
 ) -> Any:
-    """What the pickle at the cursor holds; the cursor stands behind it then.
+    """Reads the object of the pickle at the cursor, which stands behind it then.
 
     Args:
       cursor: where it begins.
@@ -52,7 +52,7 @@ def unpickle(
             return machine.pop()
         else:
             raise ForeignError(f"{show(chr(code))} at byte {at:,} is no instruction of a pickle: damaged, or no pickle")
-    raise ForeignError(f"a pickle without its end, after byte {end:,}: cut, copy it anew")
+    raise ForeignError(f"a pickle without its end, after byte {end:,}: cut, copy it again")
 
 
 def _line(machine: Machine) -> str:
@@ -60,7 +60,7 @@ def _line(machine: Machine) -> str:
 
 
 def _create(machine: Machine, values: list[Any]) -> Any:
-    """Of protocol 0: a class and its arguments."""
+    """Makes an instance from a class and its arguments, as protocol 0 spells it."""
     if not values:
         raise ForeignError("a pickle makes an object of nothing: damaged, or no pickle")
     return machine.reduce(values[0], tuple(values[1:]))
@@ -105,7 +105,7 @@ ACTIONS: dict[int, Callable[[Machine], Any]] = {
     ord("R"): lambda m: m.push(m.reduce(*m.pop_many(2))),
     0x81: lambda m: m.push(m.reduce(*m.pop_many(2))),  # NEWOBJ: cls.__new__(cls, *args)
     0x92: lambda m: m.push(m.reduce(*m.pop_many(3))),
-    ord("i"): lambda m: (found := _global(m), m.push(_create(m, [found, *m.pop_mark()]))),
+    ord("i"): lambda m: (cls := _global(m), m.push(_create(m, [cls, *m.pop_mark()]))),
     ord("o"): lambda m: m.push(_create(m, m.pop_mark())),
     ord("b"): lambda m: m.build(),
     ord("P"): lambda m: m.persist(_line(m)),

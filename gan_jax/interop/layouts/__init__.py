@@ -5,7 +5,7 @@ One file each: what its tensors are called (`*_links`, read in both directions),
 """
 
 from gan_jax.interop.layouts import biggan, dcgan, mimicry, mlp, native, r3gan, rosinality, stylegan2
-from gan_jax.interop.layouts.layout import Beside, ForeignLayout, Found, Part
+from gan_jax.interop.layouts.layout import FileContext, ForeignLayout, ForeignPair, Part
 
 LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown layout is tried
     "stylegan2-ada": stylegan2.LAYOUT,
@@ -19,4 +19,4 @@ LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown
     "gan_jax": native.LAYOUT,
 }
 
-__all__ = ["LAYOUTS", "Beside", "ForeignLayout", "Found", "Part"]
+__all__ = ["LAYOUTS", "FileContext", "ForeignLayout", "ForeignPair", "Part"]

@@ -13,7 +13,16 @@ import numpy as np
 
 from gan_jax.config import BigGANConfig
 from gan_jax.interop.layouts.biggan_config import MARK, guess_config
-from gan_jax.interop.layouts.layout import DROPPED, ForeignLayout, Found, Part, Tensors, kept_generator, prefixes, under
+from gan_jax.interop.layouts.layout import (
+    DROPPED,
+    ForeignLayout,
+    ForeignPair,
+    Part,
+    Tensors,
+    kept_generator,
+    prefixes,
+    under,
+)
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.biggan import modulation, widths
 from gan_jax.nets.biggan_d import stages
@@ -108,32 +117,32 @@ def _attention(weighted: Any, links: dict[str, Link], theirs: str, ours: str) ->
         weighted(f"{theirs}.{name}", f"{ours}/{name}", "conv", bias=False)
 
 
-def find(tensors: Tensors) -> Found:
+def find(tensors: Tensors) -> ForeignPair:
     """The networks of a file, under any prefixes or none: both, or one."""
     kept, copies = kept_generator(prefixes(tensors, MARK))
-    judge = next((p for p in prefixes(tensors, "linear.weight") if f"{p}{MARK}" not in tensors), None)
+    d_prefix = next((p for p in prefixes(tensors, "linear.weight") if f"{p}{MARK}" not in tensors), None)
     g = None if kept is None else under(tensors, kept)
-    d = None if judge is None else under(tensors, judge)
+    d = None if d_prefix is None else under(tensors, d_prefix)
     config = guess_config(g, d)
     parts = {}
     if g is not None and kept is not None:
         spelled = next((s for s in STATISTICS if f"output_layer.0{s}mean" in g), STATISTICS[0])
         parts["g_ema"] = Part(kept, averaged(g), generator_links(config, spelled))
-    if d is not None and judge is not None:
-        parts["d"] = Part(judge, d, discriminator_links(config))
-    left = {name: DROPPED for name in tensors if any(name.startswith(p) for p in copies if p != kept)}
-    return Found(config, parts, IGNORED, left)
+    if d is not None and d_prefix is not None:
+        parts["d"] = Part(d_prefix, d, discriminator_links(config))
+    left_out = {name: DROPPED for name in tensors if any(name.startswith(p) for p in copies if p != kept)}
+    return ForeignPair(config, parts, IGNORED, left_out)
 
 
 def averaged(g: Tensors) -> dict[str, np.ndarray]:
     """The tensors, with statistics that are sums over batches ("standing" ones) divided by how many these were."""
-    made = dict(g)
+    averages = dict(g)
     for name, count in g.items():
         if name.endswith(".accumulation_counter") and count.item() > 0:
             for end in ("stored_mean", "stored_var"):
                 path = name.removesuffix("accumulation_counter") + end
-                made[path] = (g[path] / count.item()).astype(g[path].dtype)
-    return made
+                averages[path] = (g[path] / count.item()).astype(g[path].dtype)
+    return averages
 
 
 def constants(config: BigGANConfig) -> dict[str, np.ndarray]:

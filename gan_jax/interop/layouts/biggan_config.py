@@ -32,11 +32,11 @@ def guess_config(g: Tensors | None, d: Tensors | None = None) -> BigGANConfig:
     if g is not None:
         options, g_widths = _generator(g)
     if d is not None:
-        told, d_widths = _discriminator(d, options.get("resolution"))
-        for key in options.keys() & told.keys() - {"attention"}:
-            if options[key] != told[key]:
-                raise ForeignLayoutError(f"G has {key} {options[key]}, but D {told[key]}; they are no pair")
-        options = {**told, **options}
+        d_options, d_widths = _discriminator(d, options.get("resolution"))
+        for key in options.keys() & d_options.keys() - {"attention"}:
+            if options[key] != d_options[key]:
+                raise ForeignLayoutError(f"G has {key} {options[key]}, but D {d_options[key]}; they are no pair")
+        options = {**d_options, **options}
     r = options["resolution"]
     if g is None:
         options["z_dim"] = LATENTS * (r.bit_length() - 2)
@@ -126,13 +126,13 @@ def _multipliers(r: int, g: list[int] | None, d: list[int] | None) -> dict[str, 
 
 
 def _attention(config: BigGANConfig, d: Tensors | None) -> BigGANConfig:
-    """With D's blocks that attention follows, where their sizes do not say it."""
+    """Adds the blocks of D that attention follows, where their sizes do not say it."""
     if d is None:
         return config
     names = [stage.name for stage in stages(config)]
-    found = tuple(name for i, name in enumerate(names) if f"blocks.{i}.1.gamma" in d)
+    attending = tuple(name for i, name in enumerate(names) if f"blocks.{i}.1.gamma" in d)
     by_size = tuple(stage.name for stage in stages(config) if stage.attends)
-    return config if found == by_size else dataclasses.replace(config, d_attention=found)
+    return config if attending == by_size else dataclasses.replace(config, d_attention=attending)
 
 
 def _blocks(tensors: Tensors) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan_jax.config import DCGANConfig
-from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part, Tensors, under
+from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, under
 from gan_jax.interop.layouts.spectral import plain_kernels, plain_name
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.dcgan import widths
@@ -54,9 +54,9 @@ def guess_config(g: Mapping[str, np.ndarray]) -> DCGANConfig:
     widest, channels = kernels[0].shape[1], kernels[-1].shape[1]
     last = kernels[-1].shape[0] * 2 ** len(kernels)  # width times resolution of the last feature maps
     config = DCGANConfig(2 ** (len(kernels) + 1), channels, kernels[0].shape[0], last, widest)
-    found = [kernel.shape[1] for kernel in kernels[:-1]]
-    if list(widths(config).values()) != found:
-        raise ForeignLayoutError(f"the generator has widths {found}; ours are halved with every doubling of the size")
+    actual = [kernel.shape[1] for kernel in kernels[:-1]]
+    if list(widths(config).values()) != actual:
+        raise ForeignLayoutError(f"the generator has widths {actual}; ours are halved with every doubling of the size")
     return config
 
 
@@ -71,7 +71,7 @@ def _numbered(name: str) -> list[tuple[int, str]]:
 
 
 def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same tensors under the tutorial's names, where a file has another name for each layer but the same layers.
+    """Renames tensors to the tutorial's names, where a file has another name for each layer but the same layers.
 
     Layers are known by their order: a 4x4 kernel, then its norm's tensors. `convTr1.weight, batchNorm1.weight, ..`
     become `main.0.weight, main.1.weight, ..`, and so do numbers that other layers without tensors have moved (a dropout more,
@@ -82,41 +82,42 @@ def in_tutorial_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
     kernels = [m for m in modules if tensors.get(f"{m}.weight", np.zeros(0)).ndim == 4]
     norms = [m for m in modules if f"{m}.running_mean" in tensors]
-    bare = len(kernels) - len(norms)  # G's last layer has no norm; of D's the first and the last one
-    if bare not in (1, 2) or set(modules) != {*kernels, *norms}:
+    without_norm = len(kernels) - len(norms)  # G's last layer has no norm; of D's the first and the last one
+    if without_norm not in (1, 2) or set(modules) != {*kernels, *norms}:
         return dict(tensors)
-    first = 0 if bare == 1 else -1
-    sides = [tensors[f"{m}.weight"].shape[:2][:: 1 if bare == 1 else -1] for m in kernels]  # what is read, what is made
+    first = 0 if without_norm == 1 else -1
+    order = 1 if without_norm == 1 else -1
+    sides = [tensors[f"{m}.weight"].shape[:2][::order] for m in kernels]  # (inputs, outputs) of each layer
     counted = all(re.fullmatch(r"main\.\d+", m) for m in modules)
-    if counted or any(made != read for (_, made), (read, _) in itertools.pairwise(sides)):
+    if counted or any(outputs != inputs for (_, outputs), (inputs, _) in itertools.pairwise(sides)):
         kernels, norms = sorted(kernels, key=_numbered), sorted(norms, key=_numbered)
     if counted:
-        _check_order(kernels, norms, bare)
+        _check_order(kernels, norms, without_norm)
     places = {m: f"main.{max(0, 3 * i + first)}" for i, m in enumerate(kernels)}
-    places |= {m: f"main.{3 * (i + bare - 1) + (1 if bare == 1 else 0)}" for i, m in enumerate(norms)}
+    places |= {m: f"main.{3 * (i + without_norm - 1) + (1 if without_norm == 1 else 0)}" for i, m in enumerate(norms)}
     renamed = lambda name: f"{places[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
     return {renamed(name): array for name, array in tensors.items()}
 
 
-def _check_order(kernels: list[str], norms: list[str], bare: int) -> None:
-    """Asks whether every norm follows its kernel: numbers tell what comes after what.
+def _check_order(kernels: list[str], norms: list[str], without_norm: int) -> None:
+    """Checks that every norm follows its kernel; the order is that of the numbers in names.
 
     Raises:
       ForeignLayoutError: it does not, so that this is another network of the same shapes.
     """
-    found = sorted([*kernels, *norms], key=_numbered)
-    with_norm = kernels[:-1] if bare == 1 else kernels[1:-1]
-    wanted = [
+    actual = sorted([*kernels, *norms], key=_numbered)
+    with_norm = kernels[:-1] if without_norm == 1 else kernels[1:-1]
+    expected = [
         m for kernel in kernels for m in (kernel, *([norms[with_norm.index(kernel)]] if kernel in with_norm else []))
     ]
-    if found != wanted:
-        kind = ["norm" if m in norms else "kernel" for m in found]
+    if actual != expected:
+        kind = ["norm" if m in norms else "kernel" for m in actual]
         raise ForeignLayoutError(f"its layers are {', '.join(kind)}; a DCGAN has each norm behind its kernel")
 
 
-def find(tensors: Tensors) -> Found:
+def find(tensors: Tensors) -> ForeignPair:
     """A generator, and a discriminator where there is one, under whatever prefixes come before `main.`."""
-    tensors, left = without_biases(*plain_kernels(tensors))
+    tensors, left_out = without_biases(*plain_kernels(tensors))
     prefixes = {name[: m.start(1)] for name in tensors if (m := MAIN.match(name))} or _networks(tensors)
     if len(prefixes) > 2:
         raise ForeignLayoutError(
@@ -126,17 +127,19 @@ def find(tensors: Tensors) -> Found:
     parts: dict[str, Part] = {}
     config = None
     for prefix in prefixes:
-        found = under(tensors, prefix)
-        named = in_tutorial_names(found)
+        network = under(tensors, prefix)
+        named = in_tutorial_names(network)
         if "main.1.weight" not in named:
             continue  # D has no norm after its first layer
         if "g_ema" in parts:
             raise ForeignLayoutError(f"two generators, under {parts['g_ema'].prefix!r} and {prefix!r}; one is known")
         config = guess_config(named)
-        parts["g_ema"] = _part(prefix, found, generator_links(config))
+        parts["g_ema"] = _part(prefix, network, generator_links(config))
     if config is None:
-        judges = [under(tensors, prefix) for prefix in prefixes]
-        if any({"main.0.weight", "main.2.weight", "main.3.running_mean"} <= {*in_tutorial_names(d)} for d in judges):
+        discriminators = [under(tensors, prefix) for prefix in prefixes]
+        if any(
+            {"main.0.weight", "main.2.weight", "main.3.running_mean"} <= {*in_tutorial_names(d)} for d in discriminators
+        ):
             raise ForeignLayoutError(
                 "a discriminator without its generator, whose shapes alone do not tell the size of its images; import the "
                 "generator's file, and name this one in --d"
@@ -144,17 +147,17 @@ def find(tensors: Tensors) -> Found:
         raise ForeignLayoutError("no generator (main.0.weight and its norm main.1) among the tensors")
     for prefix in prefixes - {parts["g_ema"].prefix}:
         parts["d"] = _part(prefix, under(tensors, prefix), discriminator_links(config))
-    return Found(config, parts, IGNORED, left)
+    return ForeignPair(config, parts, IGNORED, left_out)
 
 
-def without_biases(tensors: Tensors, left: dict[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def without_biases(tensors: Tensors, left_out: dict[str, str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors without biases that change nothing: zeros, and those before a batch norm, whose mean they are taken from.
 
     Args:
       tensors: by their names.
-      left: names -> why they are left out; those of the biases are added.
+      left_out: names -> why they are left out; those of the biases are added.
     """
-    made = dict(tensors)
+    remaining = dict(tensors)
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
     plain = {plain_name(name): array for name, array in tensors.items()}
     for kernel in [m for m in modules if plain.get(f"{m}.weight", np.zeros(0)).ndim == 4 and f"{m}.bias" in plain]:
@@ -164,14 +167,14 @@ def without_biases(tensors: Tensors, left: dict[str, str]) -> tuple[dict[str, np
         follower = after[after.index(kernel) + 1] if after.index(kernel) + 1 < len(after) else ""
         mean = f"{follower}.running_mean"
         if not np.any(bias):
-            left[start] = "a bias of zeros"
-        elif MAIN.match(f"{kernel}.") and mean in made and made[mean].shape == bias.shape:
-            made[mean] = (made[mean].astype(np.float64) - bias).astype(made[mean].dtype)
-            left[start] = "a bias before a batch norm, taken off its running mean: the same function"
+            left_out[start] = "a bias of zeros"
+        elif MAIN.match(f"{kernel}.") and mean in remaining and remaining[mean].shape == bias.shape:
+            remaining[mean] = (remaining[mean].astype(np.float64) - bias).astype(remaining[mean].dtype)
+            left_out[start] = "a bias before a batch norm, taken off its running mean: the same function"
         else:
             continue
-        del made[start]
-    return made, left
+        del remaining[start]
+    return remaining, left_out
 
 
 def _networks(tensors: Tensors) -> set[str]:
@@ -180,14 +183,14 @@ def _networks(tensors: Tensors) -> set[str]:
     return firsts if firsts and all(name.count(".") > 1 for name in tensors) else {""}
 
 
-def _part(prefix: str, found: Tensors, links: Links) -> Part:
-    """With the links under the names that the file has."""
-    back = dict(zip(in_tutorial_names(found), found, strict=True))
-    return Part(prefix, found, {back.get(name, name): link for name, link in links.items()})
+def _part(prefix: str, tensors: Tensors, links: Links) -> Part:
+    """A part whose links have the names of the file."""
+    back = dict(zip(in_tutorial_names(tensors), tensors, strict=True))
+    return Part(prefix, tensors, {back.get(name, name): link for name, link in links.items()})
 
 
 def names(config: DCGANConfig) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as."""
+    """The names of a pair's tensors in a file."""
     links = {"g_ema": generator_links(config), "d": discriminator_links(config)}
     return {"g_ema": ("netG_state_dict.", links["g_ema"]), "d": ("netD_state_dict.", links["d"])}
 

@@ -1,4 +1,4 @@
-"""What a layout of foreign checkpoints is: finding a pair in a file's tensors, and naming a pair's leaves for one."""
+"""Layouts of foreign checkpoints: they find a pair in a file's tensors, and name a pair's leaves for a file."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class Part(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class ForeignPair:
     """A pair in a file's tensors.
 
     Attributes:
       config: of the networks.
       parts: our root (`g_ema`, `d`) -> its part of the file.
       ignored: ends of names that a part may have besides -> why they are left out.
-      left: whole names outside all parts -> why they are left out.
-      made: root/leaf that the file lacks -> how it is made.
+      left_out: whole names outside all parts -> why they are left out.
+      computed: root/leaf that the file lacks -> how it is computed.
     """
 
     config: NetConfig
     parts: Mapping[str, Part]
     ignored: Mapping[str, str]
-    left: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    made: Mapping[str, Made] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    computed: Mapping[str, ComputedLeaf] = dataclasses.field(default_factory=dict)
 
 
-class Made(NamedTuple):
-    """A leaf that is not in the file: what it is made of in words, and `(config, variables of its network) -> leaf`.
+class ComputedLeaf(NamedTuple):
+    """A leaf that is not in the file: what it is computed from in words, and `(config, variables of its network) -> leaf`.
 
     The function gets zeros in the leaf's own place.
     """
@@ -53,8 +53,8 @@ class Made(NamedTuple):
     make: Callable[[Any, Any], np.ndarray]
 
 
-class Beside(NamedTuple):
-    """What lies beside the tensors of a file, and what the user says of it.
+class FileContext(NamedTuple):
+    """What a file holds besides its tensors, and what the user says of it.
 
     Attributes:
       values: numbers and strings by dotted names.
@@ -67,7 +67,7 @@ class Beside(NamedTuple):
     net: NetConfig | None = None
 
 
-NOTHING = Beside({}, {})
+NO_CONTEXT = FileContext({}, {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +78,17 @@ class ForeignLayout:
       config: the networks that it is a layout of.
       find: the pair in a file's tensors; raises `ForeignLayoutError` where it is of another layout.
       names: our root -> (its prefix in a file, links), what a pair of this configuration is written as.
-      constants: whole name -> tensor that their program wants to find besides: filters, counters.
+      constants: whole name -> tensor that their program also needs: filters, counters.
       keys: of a torch file's dict under which networks lie, besides the prefixes in `names`.
-      told: `find` where what lies beside the tensors matters; None = it does not.
+      find_in_context: `find` where what the file holds besides tensors matters; None = it does not.
     """
 
     config: type | tuple[type, ...]
-    find: Callable[[Tensors], Found]
+    find: Callable[[Tensors], ForeignPair]
     names: Callable[[Any], dict[str, tuple[str, Links]]]
     constants: Callable[[Any], dict[str, np.ndarray]] = lambda config: {}
     keys: tuple[str, ...] = ()
-    told: Callable[[Tensors, Beside], Found] | None = None
+    find_in_context: Callable[[Tensors, FileContext], ForeignPair] | None = None
 
 
 def under(tensors: Tensors, prefix: str) -> dict[str, np.ndarray]:
@@ -97,12 +97,12 @@ def under(tensors: Tensors, prefix: str) -> dict[str, np.ndarray]:
 
 
 def prefixes(tensors: Tensors, mark: str) -> list[str]:
-    """What comes before a name that only one kind of network has: one for each such network, in the file's order."""
+    """The prefixes of a name that only one kind of network has: one for each such network, in the file's order."""
     ends = lambda name: name == mark or name.endswith("." + mark)
     return [name.removesuffix(mark) for name in tensors if ends(name)]
 
 
-def kept_generator(found: list[str]) -> tuple[str | None, list[str]]:
+def kept_generator(candidates: list[str]) -> tuple[str | None, list[str]]:
     """Of the generators' prefixes in a file the one that is kept, which is the moving average, and the others."""
-    kept = next((prefix for prefix in found if "ema" in prefix.lower()), found[0] if found else None)
-    return kept, [prefix for prefix in found if prefix != kept]
+    kept = next((prefix for prefix in candidates if "ema" in prefix.lower()), candidates[0] if candidates else None)
+    return kept, [prefix for prefix in candidates if prefix != kept]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gan_jax.config import SNGANConfig
-from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part, Tensors, prefixes, under
+from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, prefixes, under
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.sngan import stages, widths
 
@@ -49,8 +49,8 @@ def generator_links(config: SNGANConfig) -> Links:
 def discriminator_links(config: SNGANConfig) -> Links:
     """Their names of D's tensors."""
     links: dict[str, Link] = {}
-    found = stages(config)
-    for i, stage in enumerate(found, 1):
+    d_stages = stages(config)
+    for i, stage in enumerate(d_stages, 1):
         for theirs, ours in (("c1", "conv0"), ("c2", "conv1"), ("c_sc", "skip")):
             if ours != "skip" or stage.has_skip:
                 size = 1 if ours == "skip" else 3
@@ -82,27 +82,27 @@ def _spectral(theirs: str, ours: str, kind: str, size: int, estimate: str) -> di
     return {f"{theirs}.weight_orig": make(kernel), **{f"{theirs}.weight_{x}": y for x, y in vectors.items()}, **bias}
 
 
-def find(tensors: Tensors) -> Found:
+def find(tensors: Tensors) -> ForeignPair:
     """A generator, a discriminator, or both, in one file or two."""
-    left = {name: OPTIMISER for name in tensors if "optimizer_state_dict." in name}
-    kept = {name: array for name, array in tensors.items() if name not in left}
-    makers = prefixes(kept, "block2.b1.weight")
-    judges = [p for mark in ("weight_orig", "weight") for p in prefixes(kept, f"block1.c1.{mark}")]
+    left_out = {name: OPTIMISER for name in tensors if "optimizer_state_dict." in name}
+    kept = {name: array for name, array in tensors.items() if name not in left_out}
+    g_prefixes = prefixes(kept, "block2.b1.weight")
+    d_prefixes = [p for mark in ("weight_orig", "weight") for p in prefixes(kept, f"block1.c1.{mark}")]
     for mark, why in REFUSED.items():
         if prefixes(kept, mark):
             raise ForeignLayoutError(f"{why} (there is {mark}); of mimicry SNGAN pairs are known")
-    if max(len(makers), len(judges)) > 1 or not makers + judges:
+    if max(len(g_prefixes), len(d_prefixes)) > 1 or not g_prefixes + d_prefixes:
         raise ForeignLayoutError("no single SNGAN of mimicry (block2.b1.weight of a G, block1.c1 of a D)")
     parts, config = {}, SNGANConfig()
-    if makers:
-        g = under(kept, makers[0])
+    if g_prefixes:
+        g = under(kept, g_prefixes[0])
         config = _g_config(g)
-        parts["g_ema"] = Part(makers[0], g, generator_links(config))
-    if judges:
-        d = under(kept, judges[0])
-        config = _d_config(d, config if makers else None)
-        parts["d"] = Part(judges[0], d, discriminator_links(config))
-    return Found(config, parts, IGNORED, left)
+        parts["g_ema"] = Part(g_prefixes[0], g, generator_links(config))
+    if d_prefixes:
+        d = under(kept, d_prefixes[0])
+        config = _d_config(d, config if g_prefixes else None)
+        parts["d"] = Part(d_prefixes[0], d, discriminator_links(config))
+    return ForeignPair(config, parts, IGNORED, left_out)
 
 
 REFUSED = {
@@ -128,9 +128,9 @@ def _g_config(g: Tensors) -> SNGANConfig:
 
 def _d_config(d: Tensors, config: SNGANConfig | None) -> SNGANConfig:
     blocks = _blocks(d)
-    own = "block1.c1.weight" in d
-    name = "weight" if own else "weight_orig"
-    if own and "block1.c1.sn_u" not in d:
+    own_spectral_norm = "block1.c1.weight" in d
+    name = "weight" if own_spectral_norm else "weight_orig"
+    if own_spectral_norm and "block1.c1.sn_u" not in d:
         raise ForeignLayoutError("a discriminator without spectral norm (block1.c1 has no sn_u); it is of another GAN")
     if blocks != list(range(1, len(blocks) + 1)):
         raise ForeignLayoutError(f"D has blocks {blocks}; theirs are counted from 1 on")
@@ -145,12 +145,12 @@ def _d_config(d: Tensors, config: SNGANConfig | None) -> SNGANConfig:
     if config is not None and channels != config.channels:
         raise ForeignLayoutError(f"G makes {config.channels} channels, but D reads {channels}; they are no pair")
     shape = {"d_widths": tuple(written[:downs]), "d_rest": tuple(written[downs:])}
-    made = dataclasses.replace(
-        config or SNGANConfig(r), channels=channels, estimate="refined" if own else "stored", **shape
+    changed = dataclasses.replace(
+        config or SNGANConfig(r), channels=channels, estimate="refined" if own_spectral_norm else "stored", **shape
     )
     if r % 2**downs:
         raise ForeignLayoutError(f"G makes {r} px, which D halves {downs} times; they are no pair")
-    return made
+    return changed
 
 
 def _blocks(net: Tensors) -> list[int]:
@@ -164,7 +164,7 @@ def _needed(net: Tensors, name: str) -> np.ndarray:
 
 
 def names(config: SNGANConfig) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as; one network alone is what its programs read, under `model_state_dict`.
+    """The names of a pair's tensors in a file; one network alone is what its programs read, under `model_state_dict`.
 
     Raises:
       ForeignLayoutError: a pair that mimicry does not have.
@@ -177,14 +177,14 @@ def names(config: SNGANConfig) -> dict[str, tuple[str, Links]]:
 
 
 def constants(config: SNGANConfig) -> dict[str, np.ndarray]:
-    """What their modules hold besides: counters of batch norms, and singular values, which every use works out anew."""
+    """What their modules hold as well: counters of batch norms, and singular values, which every use computes again."""
     whole = [prefix + name for prefix, links in names(config).values() for name in links]
-    made = {
+    companions = {
         "running_mean": ("num_batches_tracked", np.zeros((), np.int64)),
         "sn_u": ("sn_sigma", np.ones(1, np.float32)),
     }
-    ends = [(name, end) for name in whole for end in made if name.endswith(f".{end}")]
-    return {name.removesuffix(end) + made[end][0]: made[end][1] for name, end in ends}
+    ends = [(name, end) for name in whole for end in companions if name.endswith(f".{end}")]
+    return {name.removesuffix(end) + companions[end][0]: companions[end][1] for name, end in ends}
 
 
 LAYOUT = ForeignLayout(SNGANConfig, find, names, constants)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from gan_jax.config import MLPConfig
-from gan_jax.interop.layouts.layout import ForeignLayout, Found, Part, Tensors, under
+from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, under
 from gan_jax.interop.layouts.spectral import plain_kernels, plain_name
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 
@@ -28,7 +30,7 @@ def generator_links(config: MLPConfig, numbers: list[int] | None = None) -> Link
 
 
 def discriminator_links(config: MLPConfig, numbers: list[int] | None = None) -> Links:
-    """The same of D."""
+    """Their names of D's tensors."""
     links = _links([f"fc{i}" for i in range(len(config.d_widths))] + ["head"], numbers)
     first = next(iter(links))
     return {**links, first: dataclasses.replace(links[first], kind="flat", side=config.resolution)}
@@ -42,9 +44,9 @@ def _links(ours: list[str], numbers: list[int] | None) -> dict[str, Link]:
     return links
 
 
-def find(tensors: Tensors, slope: float) -> Found:
+def find(tensors: Tensors, slope: float) -> ForeignPair:
     """A generator, a discriminator, or both, under whatever comes before the numbers; `slope` of G's activations."""
-    tensors, left = plain_kernels(tensors)
+    tensors, left_out = plain_kernels(tensors)
     spelled = {plain_name(name): name for name in tensors}
     tensors = {name: tensors[theirs] for name, theirs in spelled.items()}
     matches = {name: LAYER.fullmatch(name) for name in tensors}
@@ -52,29 +54,33 @@ def find(tensors: Tensors, slope: float) -> Found:
         odd = next((name for name, m in matches.items() if not m), "nothing at all")
         raise ForeignLayoutError(f"these are no numbered linear layers alone, such as 0.weight and 0.bias ({odd!r})")
     nets = {p: under(tensors, p) for p in dict.fromkeys(str(m["prefix"]) for m in matches.values() if m)}
-    found: dict[str, tuple[str, list[int], list[int]]] = {}
+    chains: dict[str, tuple[str, list[int], list[int]]] = {}
     for prefix, net in nets.items():
         numbers, sizes = _chain(prefix, net)
         root = "d" if sizes[-1] == 1 else "g_ema"
-        if root in found:
+        if root in chains:
             what = "discriminators" if root == "d" else "generators"
-            raise ForeignLayoutError(f"two {what}, under {found[root][0]!r} and {prefix!r}; one of each is known")
-        found[root] = prefix, numbers, sizes
-    values = {root: sizes[-1] if root == "g_ema" else sizes[0] for root, (_, _, sizes) in found.items()}
+            raise ForeignLayoutError(f"two {what}, under {chains[root][0]!r} and {prefix!r}; one of each is known")
+        chains[root] = prefix, numbers, sizes
+    values = {root: sizes[-1] if root == "g_ema" else sizes[0] for root, (_, _, sizes) in chains.items()}
     if len(set(values.values())) > 1:
         raise ForeignLayoutError(f"G makes {values['g_ema']} numbers, but D reads {values['d']}; they are no pair")
     resolution, channels = _image(next(iter(values.values())))
     config = MLPConfig(resolution, channels, g_slope=slope, d_slope=LEAKY)
-    if "g_ema" in found:
-        sizes = found["g_ema"][2]
+    if "g_ema" in chains:
+        sizes = chains["g_ema"][2]
         config = dataclasses.replace(config, z_dim=sizes[0], g_widths=tuple(sizes[1:-1]))
-    if "d" in found:
-        config = dataclasses.replace(config, d_widths=tuple(found["d"][2][1:-1]))
+    if "d" in chains:
+        config = dataclasses.replace(config, d_widths=tuple(chains["d"][2][1:-1]))
     make = {"g_ema": generator_links, "d": discriminator_links}
-    theirs = lambda prefix, named: {spelled[prefix + name].removeprefix(prefix): x for name, x in named.items()}
-    links = {root: make[root](config, numbers) for root, (_, numbers, _) in found.items()}
-    parts = {root: Part(p, theirs(p, nets[p]), theirs(p, links[root])) for root, (p, _, _) in found.items()}
-    return Found(config, parts, {}, left)
+
+    def theirs(prefix: str, named: Mapping[str, Any]) -> dict[str, Any]:
+        """The same values under the names that the file has."""
+        return {spelled[prefix + name].removeprefix(prefix): value for name, value in named.items()}
+
+    links = {root: make[root](config, numbers) for root, (_, numbers, _) in chains.items()}
+    parts = {root: Part(p, theirs(p, nets[p]), theirs(p, links[root])) for root, (p, _, _) in chains.items()}
+    return ForeignPair(config, parts, {}, left_out)
 
 
 def _chain(prefix: str, net: Tensors) -> tuple[list[int], list[int]]:
@@ -107,7 +113,7 @@ def _image(values: int) -> tuple[int, int]:
 
 
 def names(config: MLPConfig, slope: float) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as, where G's activations have this slope.
+    """The names of a pair's tensors in a file, where G's activations have this slope.
 
     Raises:
       ForeignLayoutError: a conditional pair, for which there is no such layout; activations of another slope, which

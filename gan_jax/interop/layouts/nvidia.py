@@ -11,10 +11,10 @@ from gan_jax.config import NetConfig
 from gan_jax.interop.foreign import Recorded
 from gan_jax.interop.layouts.layout import (
     DROPPED,
-    NOTHING,
-    Beside,
+    NO_CONTEXT,
+    FileContext,
     ForeignLayout,
-    Found,
+    ForeignPair,
     Part,
     Tensors,
     kept_generator,
@@ -68,27 +68,29 @@ def nvidia_layout(
       inside: where the network lies in each of these, as `Model.`; for writing.
     """
 
-    def told(tensors: Tensors, beside: Beside) -> Found:
+    def find_pair(tensors: Tensors, context: FileContext = NO_CONTEXT) -> ForeignPair:
         kept, copies = kept_generator(prefixes(tensors, marks[0]))
         g = {} if kept is None else under(tensors, kept)
-        judges = prefixes(tensors, marks[1])
-        d = under(tensors, judges[0]) if judges else None
+        d_prefixes = prefixes(tensors, marks[1])
+        d = under(tensors, d_prefixes[0]) if d_prefixes else None
         for end in ignored:
             check_filters(tensors, end)
-        found = guess(g, d)
+        pair_config = guess(g, d)
         assert kept is not None  # `guess` has refused otherwise
-        places = {"G.": kept, "D.": judges[0] if judges else None}
-        found = refine(found, {
+        places = {"G.": kept, "D.": d_prefixes[0] if d_prefixes else None}
+        pair_config = refine(pair_config, {
             name + place.removeprefix(prefix): record
             for name, prefix in places.items() if prefix
-            for place, record in beside.stubs.items() if place.startswith(prefix)
+            for place, record in context.stubs.items() if place.startswith(prefix)
         })  # fmt: skip
-        parts = {"g_ema": Part(kept, g, g_links(found))}
+        parts = {"g_ema": Part(kept, g, g_links(pair_config))}
         if d is not None:
-            parts["d"] = Part(judges[0], d, d_links(found))
-        left = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
-        left |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
-        return Found(found, parts, ignored, left)
+            parts["d"] = Part(d_prefixes[0], d, d_links(pair_config))
+        left_out = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
+        left_out |= {name: AUGMENTS for name in tensors if name.startswith("augment_pipe.")}
+        return ForeignPair(pair_config, parts, ignored, left_out)
 
-    names = lambda pair: {"g_ema": (f"G_ema.{inside}", g_links(pair)), "d": (f"D.{inside}", d_links(pair))}
-    return ForeignLayout(config, lambda tensors: told(tensors, NOTHING), names, constants, told=told)
+    def names(pair: Any) -> dict[str, tuple[str, Links]]:
+        return {"g_ema": (f"G_ema.{inside}", g_links(pair)), "d": (f"D.{inside}", d_links(pair))}
+
+    return ForeignLayout(config, find_pair, names, constants, find_in_context=find_pair)

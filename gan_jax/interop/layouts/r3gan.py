@@ -67,10 +67,10 @@ def guess_config(g: Mapping[str, np.ndarray], d: Mapping[str, np.ndarray] | None
     basis, last = "MainLayers.0.Layers.0.Basis", "AggregationLayer.Layer.weight"
     if basis not in g or last not in g:
         raise ForeignLayoutError(f"these are no tensors of an R3GAN generator (no {basis}, {last})")
-    found = _stages(g)
+    stage_blocks = _stages(g)
     width = g[basis].shape[0]
     widths, cardinality, expansion = [], [], set()
-    for s in range(len(found)):
+    for s in range(len(stage_blocks)):
         width = g.get(f"MainLayers.{s}.Layers.0.LinearLayer.Layer.weight", np.empty((width, 0))).shape[0]
         widths.append(width)
         grouped = [
@@ -87,7 +87,7 @@ def guess_config(g: Mapping[str, np.ndarray], d: Mapping[str, np.ndarray] | None
         raise ForeignLayoutError(f"G's blocks widen {sorted(expansion)} times; one factor is wanted everywhere")
     classes = g["EmbeddingLayer.weight"].shape[1] if "EmbeddingLayer.weight" in g else 0
     embed = g["EmbeddingLayer.weight"].shape[0] if classes else 0
-    blocks = tuple(found)
+    blocks = tuple(stage_blocks)
     if d is not None and (mirrored := tuple(reversed(_stages(d)))) != blocks:
         raise ForeignLayoutError(f"G has {list(blocks)} blocks from 4 px upwards, but D {list(mirrored)}")
     z_dim = g["MainLayers.0.Layers.0.LinearLayer.weight"].shape[1] - embed
@@ -114,7 +114,7 @@ def _stages(tensors: Mapping[str, np.ndarray]) -> list[int]:
     matches = [m for name in tensors if (m := LAYER.fullmatch(name))]
     count = 1 + max((int(m[1]) for m in matches), default=-1)
     blocks = [{m[2] for m in matches if int(m[1]) == s and m[3] == _GROUPED[1:]} for s in range(count)]
-    return [len(found) for found in blocks]
+    return [len(numbers) for numbers in blocks]
 
 
 def _embedding(config: R3GANConfig) -> dict[str, Link]:

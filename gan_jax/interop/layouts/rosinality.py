@@ -17,9 +17,9 @@ import numpy as np
 from gan_jax.config import StyleGAN2Config
 from gan_jax.interop.layouts.layout import (
     DROPPED,
+    ComputedLeaf,
     ForeignLayout,
-    Found,
-    Made,
+    ForeignPair,
     Part,
     Tensors,
     kept_generator,
@@ -106,28 +106,30 @@ def guess_config(g: Mapping[str, np.ndarray], d: Mapping[str, np.ndarray] | None
     )
 
 
-def find(tensors: Tensors) -> Found:
+def find(tensors: Tensors) -> ForeignPair:
     """The moving average of G, D where there is one, and the mean w or how to make it."""
     kept, copies = kept_generator([p for p in prefixes(tensors, "conv1.conv.modulation.weight") if p != "g_s."])
     g = {} if kept is None else under(tensors, kept)
-    judges = prefixes(tensors, "final_conv.0.weight")
-    d = under(tensors, judges[0]) if judges else None
+    d_prefixes = prefixes(tensors, "final_conv.0.weight")
+    d = under(tensors, d_prefixes[0]) if d_prefixes else None
     config = guess_config(g, d)
     check_filters({**g, **(d or {})}, ".kernel", (1.0, 4.0))
     links = {f"{kept}{name}": link for name, link in generator_links(config).items()}
-    taken = {f"{kept}{name}": array for name, array in g.items()}
-    made = {}
+    g_tensors = {f"{kept}{name}": array for name, array in g.items()}
+    computed = {}
     if average := [name for name in tensors if name.rpartition(".")[2] == "latent_avg"]:
-        links[average[0]], taken[average[0]] = Link(W_AVG), tensors[average[0]].reshape(-1)
+        links[average[0]], g_tensors[average[0]] = Link(W_AVG), tensors[average[0]].reshape(-1)
     else:
-        made = {f"g_ema/{W_AVG}": Made(f"the mean of w over {LATENTS:,} latents, as their program does", average_w)}
-    parts = {"g_ema": Part("", taken, links)}
+        computed = {
+            f"g_ema/{W_AVG}": ComputedLeaf(f"the mean of w over {LATENTS:,} latents, as their program does", average_w)
+        }
+    parts = {"g_ema": Part("", g_tensors, links)}
     if d is not None:
-        parts["d"] = Part(judges[0], d, discriminator_links(config))
-    left = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
+        parts["d"] = Part(d_prefixes[0], d, discriminator_links(config))
+    left_out = {name: DROPPED for name in tensors if any(name.startswith(prefix) for prefix in copies)}
     for beginning, why in LEFT.items():
-        left |= {name: why for name in tensors if name.startswith(beginning)}
-    return Found(config, parts, IGNORED, left, made)
+        left_out |= {name: why for name in tensors if name.startswith(beginning)}
+    return ForeignPair(config, parts, IGNORED, left_out, computed)
 
 
 def average_w(config: StyleGAN2Config, variables: Any) -> np.ndarray:
@@ -137,7 +139,7 @@ def average_w(config: StyleGAN2Config, variables: Any) -> np.ndarray:
 
 
 def names(config: StyleGAN2Config) -> dict[str, tuple[str, Links]]:
-    """What a pair is written as.
+    """The names of a pair's tensors in a file.
 
     Raises:
       ForeignLayoutError: it has something that this layout has no place for.
@@ -154,9 +156,9 @@ def names(config: StyleGAN2Config) -> dict[str, tuple[str, Links]]:
 def constants(config: StyleGAN2Config) -> dict[str, np.ndarray]:
     """The filters that their program keeps with every layer that resamples; those that double the size sum to 4."""
     steps = range(len(widths(config)) - 1)
-    found = {f"g_ema.convs.{2 * i}.conv.blur.kernel": 4 * FIR for i in steps}
-    found |= {f"g_ema.to_rgbs.{i}.upsample.kernel": 4 * FIR for i in steps}
-    return found | {f"d.convs.{i + 1}.{layer}.0.kernel": FIR for i in steps for layer in ("conv2", "skip")}
+    filters = {f"g_ema.convs.{2 * i}.conv.blur.kernel": 4 * FIR for i in steps}
+    filters |= {f"g_ema.to_rgbs.{i}.upsample.kernel": 4 * FIR for i in steps}
+    return filters | {f"d.convs.{i + 1}.{layer}.0.kernel": FIR for i in steps for layer in ("conv2", "skip")}
 
 
 def _dense(theirs: str, ours: str) -> dict[str, Link]:

@@ -19,7 +19,7 @@ def plain_kernels(tensors: Tensors) -> tuple[dict[str, np.ndarray], dict[str, st
     Raises:
       ForeignLayoutError: vectors of other sizes than the kernel's.
     """
-    made, left = dict(tensors), {}
+    kernels, left_out = dict(tensors), {}
     for name in tensors:
         base = name.removesuffix("_orig")
         if base == name or f"{base}_u" not in tensors or f"{base}_v" not in tensors:
@@ -33,9 +33,9 @@ def plain_kernels(tensors: Tensors) -> tuple[dict[str, np.ndarray], dict[str, st
         size = max(sizes, key=abs, default=0.0)  # of vectors that no step has turned yet it may be negative, there too
         if not size:
             raise ForeignLayoutError(f"{base + '_u'!r} and {base + '_v'!r} are no singular vectors of {name!r}")
-        made[name] = (kernel / size).astype(tensors[name].dtype)
-        left |= dict.fromkeys((f"{base}_u", f"{base}_v"), VECTOR)
-    return {name: array for name, array in made.items() if name not in left}, left
+        kernels[name] = (kernel / size).astype(tensors[name].dtype)
+        left_out |= dict.fromkeys((f"{base}_u", f"{base}_v"), VECTOR)
+    return {name: array for name, array in kernels.items() if name not in left_out}, left_out
 
 
 def plain_name(name: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gan_jax.config import StyleGAN2Config
 from gan_jax.interop.layouts import stylegan2_tf as tf
-from gan_jax.interop.layouts.layout import DROPPED, NOTHING, Beside, Found, Part, Tensors, under
+from gan_jax.interop.layouts.layout import DROPPED, NO_CONTEXT, FileContext, ForeignPair, Part, Tensors, under
 from gan_jax.interop.layouts.nvidia import FIR, nvidia_layout
 from gan_jax.interop.layouts.stylegan2_config import guess_config, refine
 from gan_jax.interop.links import Link, Links
@@ -94,13 +94,13 @@ def _dense(theirs: str, ours: str) -> dict[str, Link]:
     return {f"{theirs}.weight": Link(f"{ours}/kernel", "dense"), f"{theirs}.bias": Link(f"{ours}/bias")}
 
 
-def from_tensorflow(tensors: Tensors, beside: Beside) -> Found:
+def from_tensorflow(tensors: Tensors, context: FileContext) -> ForeignPair:
     """The pair of a pickle of the TensorFlow repositories, which holds `Gs`, the moving average of `G`, and `D`."""
     kept = "Gs." if f"Gs.{tf.MARK}" in tensors else "G."
     nets = {"G": tf.as_torch("G", under(tensors, kept)), "D": tf.as_torch("D", under(tensors, "D."))}
     state = {name: dict(net.values()) for name, net in nets.items()}
     config = guess_config(state["G"], state["D"] or None)
-    made_with = {"G": beside.stubs.get(kept[:-1]), "D": beside.stubs.get("D")}
+    made_with = {"G": context.stubs.get(kept[:-1]), "D": context.stubs.get("D")}
     config = tf.refine(config, {name: record for name, record in made_with.items() if record})
     links = {"G": generator_links(config), "D": discriminator_links(config)}
     parts = {}
@@ -108,9 +108,9 @@ def from_tensorflow(tensors: Tensors, beside: Beside) -> Found:
         known = {theirs: links[name][torch] for theirs, (torch, _) in nets[name].items() if torch in links[name]}
         if nets[name]:
             parts[root] = Part(prefix, {theirs: array for theirs, (_, array) in nets[name].items()}, known)
-    left = {n: why for n in tensors for end, why in tf.LEFT.items() if n.rpartition(".")[2] == end}
-    left |= {name: DROPPED for name in tensors if kept == "Gs." and name.startswith("G.")}
-    return Found(config, parts, {}, left)
+    left_out = {n: why for n in tensors for end, why in tf.LEFT.items() if n.rpartition(".")[2] == end}
+    left_out |= {name: DROPPED for name in tensors if kept == "Gs." and name.startswith("G.")}
+    return ForeignPair(config, parts, {}, left_out)
 
 
 TORCH = nvidia_layout(
@@ -125,12 +125,12 @@ TORCH = nvidia_layout(
 )
 
 
-def find(tensors: Tensors, beside: Beside = NOTHING) -> Found:
+def find(tensors: Tensors, context: FileContext = NO_CONTEXT) -> ForeignPair:
     """A pair of either program."""
-    assert TORCH.told is not None
+    assert TORCH.find_in_context is not None
     if any(name.endswith(tf.MARK) for name in tensors):
-        return from_tensorflow(tensors, beside)
-    return TORCH.told(tensors, beside)
+        return from_tensorflow(tensors, context)
+    return TORCH.find_in_context(tensors, context)
 
 
-LAYOUT = dataclasses.replace(TORCH, find=find, told=find)
+LAYOUT = dataclasses.replace(TORCH, find=find, find_in_context=find)

@@ -86,12 +86,12 @@ def refine(config: StyleGAN2Config, records: Mapping[str, Recorded]) -> StyleGAN
       ForeignLayoutError: a layer computes something else than ours: another gain, activation or architecture.
     """
     for name, record in records.items():
-        for pattern, key, wanted in ONLY:
-            if re.fullmatch(pattern, name) and record.state.get(key, wanted) != wanted:
+        for pattern, key, expected in ONLY:
+            if re.fullmatch(pattern, name) and record.state.get(key, expected) != expected:
                 raise ForeignLayoutError(
-                    f"{name} was made with {key}={record.state[key]!r}; our StyleGAN2 has {wanted!r} there"
+                    f"{name} was made with {key}={record.state[key]!r}; our StyleGAN2 has {expected!r} there"
                 )
-    clamps = {float(clamp) for one in records.values() if (clamp := one.state.get("conv_clamp")) is not None}
+    clamps = {float(clamp) for record in records.values() if (clamp := record.state.get("conv_clamp")) is not None}
     if len(clamps) > 1:
         raise ForeignLayoutError(f"layers are cut at +- {sorted(clamps)}; ours all at one value")
     changes: dict[str, Any] = {"clamp": clamps.pop()} if clamps else {}

@@ -43,15 +43,15 @@ def as_torch(prefix: str, tensors: Tensors) -> dict[str, tuple[str, np.ndarray]]
     Raises:
       ForeignLayoutError: a tensor that no rule knows.
     """
-    found = {}
+    renamed = {}
     for name, array in tensors.items():
         if name in LEFT:
             continue
         named = _generator(name) if prefix == "G" else _discriminator(name)
         if named is None:
             raise ForeignLayoutError(f"{prefix} has a tensor {name!r} {list(array.shape)} that StyleGAN2 has not")
-        found[name] = (named[0], named[1](array))
-    return found
+        renamed[name] = (named[0], named[1](array))
+    return renamed
 
 
 def refine(config: StyleGAN2Config, made_with: Mapping[str, Recorded]) -> StyleGAN2Config:
@@ -60,19 +60,19 @@ def refine(config: StyleGAN2Config, made_with: Mapping[str, Recorded]) -> StyleG
     Raises:
       ForeignLayoutError: one was made in another way than ours are.
     """
-    said = {network: record.kwargs for network, record in made_with.items()}
-    for network, key, values in [(network, *rule) for network in said for rule in ONLY.items()]:
-        if key in said[network] and said[network][key] not in values:
+    settings = {network: record.kwargs for network, record in made_with.items()}
+    for network, key, values in [(network, *rule) for network in settings for rule in ONLY.items()]:
+        if key in settings[network] and settings[network][key] not in values:
             raise ForeignLayoutError(
-                f"{network} was made with {key}={said[network][key]!r}; our StyleGAN2 has {values[0]!r}"
+                f"{network} was made with {key}={settings[network][key]!r}; our StyleGAN2 has {values[0]!r}"
             )
-    if said.get("G", {}).get("architecture", "skip") != "skip":
-        raise ForeignLayoutError(f"G has the architecture {said['G']['architecture']!r}; our StyleGAN2 has 'skip'")
-    clamps = {float(clamp) for kwargs in said.values() if (clamp := kwargs.get("conv_clamp")) is not None}
+    if settings.get("G", {}).get("architecture", "skip") != "skip":
+        raise ForeignLayoutError(f"G has the architecture {settings['G']['architecture']!r}; our StyleGAN2 has 'skip'")
+    clamps = {float(clamp) for kwargs in settings.values() if (clamp := kwargs.get("conv_clamp")) is not None}
     if len(clamps) > 1:
         raise ForeignLayoutError(f"networks are cut at +- {sorted(clamps)}; ours at one value")
     changes: dict[str, Any] = {"clamp": clamps.pop()} if clamps else {}
-    if config.mbstd_group and (group := said.get("D", {}).get("mbstd_group_size")):
+    if config.mbstd_group and (group := settings.get("D", {}).get("mbstd_group_size")):
         changes["mbstd_group"] = group
     return dataclasses.replace(config, **changes)
 

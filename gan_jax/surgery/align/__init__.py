@@ -4,7 +4,7 @@
     b = permute(layout, b, match_weights(layout, a, b).orders)
     middle = jax.tree.map(lambda x, y: (x + y) / 2, a, b)
 
-After an average, batch statistics and singular vectors want to be estimated anew (`tasks.sample.make_restatistics`,
+After an average, batch statistics and singular vectors have to be estimated again (`tasks.sample.make_restatistics`,
 `singular_vectors`).
 """
 

@@ -21,7 +21,7 @@ EPSILON: float = Norm.epsilon  # of batch norm
 
 
 def permute(layout: Layout, variables: Tree, orders: Orders) -> Tree:
-    """The same function with its channels in another order. Exact; arrays keep kind and dtype.
+    """Reorders the channels of a network; its function stays, exactly. Arrays keep kind and dtype.
 
     Args:
       layout: of this network.
@@ -51,7 +51,7 @@ def inverse(orders: Orders) -> dict[str, np.ndarray]:
 
 
 def rescale(layout: Layout, variables: Tree, factors: Factors) -> Tree:
-    """The same function with its channels on other scales.
+    """Rescales the channels of a network; its function stays.
 
     What is written is multiplied by the factor c, what is read divided by it; batch norm's mean by c, and its variance
     becomes `c^2 (var + e) - e`, so that evaluation mode is exact. In training mode the batch's own variance v takes

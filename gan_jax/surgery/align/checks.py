@@ -1,4 +1,4 @@
-"""What orders and factors must be, and the numbers of channels that they are checked against."""
+"""Checks of orders and factors against the numbers of channels."""
 
 from __future__ import annotations
 

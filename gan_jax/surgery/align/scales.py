@@ -15,11 +15,11 @@ from gan_jax.surgery.ops.spectral import stretch, top_vector
 from gan_jax.trees import Flat, Tree, flatten, unflatten
 
 Loops = set[tuple[str, str]]
-DEAD = 1e-12  # what is written below this RMS is silent: its scale is left alone
+DEAD = 1e-12  # a channel whose RMS is below this is zero: its scale stays as it is
 
 
 def canonical(layout: Layout, variables: Tree) -> Tree:
-    """The same function on canonical scales.
+    """Rescales a network to canonical scales; its function stays.
 
     Every free scale: what is written (kernels and biases; scale and bias of a norm) has RMS 1 for each channel, and
     readers make up for it; of a stream that residuals add to, what it starts with. Every spectral kernel: divided by its
@@ -61,16 +61,16 @@ def loops(layout: Layout) -> Loops:
     place = {name: i for i, name in enumerate(graph)}
 
     def reaches(start: str, end: str) -> bool:
-        seen, stack = set(), [end]
+        visited, stack = set(), [end]
         while stack:
             name = stack.pop()
-            if name not in seen:
-                seen.add(name)
+            if name not in visited:
+                visited.add(name)
                 stack += graph[name]
-        return start in seen
+        return start in visited
 
-    found = [(read, name) for name, before in graph.items() for read in before if place[read] >= place[name]]
-    return {(read, name) for read, name in found if reaches(name, read)}
+    pairs = [(read, name) for name, before in graph.items() for read in before if place[read] >= place[name]]
+    return {(read, name) for read, name in pairs if reaches(name, read)}
 
 
 def _graph(layout: Layout) -> dict[str, set[str]]:
@@ -86,7 +86,7 @@ def _graph(layout: Layout) -> dict[str, set[str]]:
 
 
 def in_scales_of(layout: Layout, variables: Tree, like: Tree) -> Tree:
-    """The same function on the scales of another network, which can then stay as it is.
+    """Rescales a network to the scales of another one, which stays as it is; the function stays.
 
     Factors and singular values of `like` are given to `variables`: their canonical forms do not change.
     """
@@ -127,7 +127,7 @@ def singular_value(kernel: Any) -> float:
 def _written_rms(
     layout: Layout, flat: Flat, scale: str, factors: dict[str, np.ndarray], later: Loops, n: int
 ) -> np.ndarray:
-    """Of all parameters that write a scale, but for those at the end of a residual on a stream: `[n]`."""
+    """RMS `[n]` of all parameters that write a scale, but for those at the end of a residual on a stream."""
     squares, count = np.zeros(n), 0
     for path in (path for path in flat if path.startswith("params/")):
         uses = layout.uses(path)

@@ -142,7 +142,7 @@ class _Problem:
         ready = lambda other: other not in self.sizes or other in orders or other == group
         return [
             (path, axis) for path, axis in self.places[group]
-            if all(ready(one.group) for one in self.layout.leaf(path).axes if one.group is not None)
+            if all(ready(leaf_axis.group) for leaf_axis in self.layout.leaf(path).axes if leaf_axis.group is not None)
         ]  # fmt: skip
 
     def climb(self, start: dict[str, np.ndarray], rng: np.random.Generator, max_sweeps: int) -> tuple[dict, int]:

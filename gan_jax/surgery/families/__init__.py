@@ -52,7 +52,7 @@ def pair_rules(
       roots: where each network comes from, such as `{"g": "g_ema"}`; what is not named comes from its own root, or
         from the other generator where the source has only one.
       first: your own rules, which win over these.
-      width: how groups of channels grow: by new ones that are silent at first, or "net2wider", by copies that share
+      width: how groups of channels grow: by new ones that add nothing at first ("silent"), or by copies that share
         what they say. One word, or one for each of the target's networks, such as `{"g": "net2wider"}`.
       narrow: how they shrink: to the leading channels, or to the "strongest", those most important to the output.
       seed: of which channels are copied, and of the shares of the copies.
@@ -97,7 +97,7 @@ def plain(case: Case) -> list[Rule]:
 
 
 def layouts(config: NetConfig) -> dict[str, Layout]:
-    """What the axes of every leaf of `g` and `d` are."""
+    """The axes of every leaf of `g` and `d`."""
     make = part_of(config, "layouts")
     if make is None:
         known = ", ".join(NETS[name].__name__ for name in families_with("layouts"))

@@ -27,7 +27,7 @@ from typing import Any
 
 from gan_jax.nets.biggan import modulation, widths
 from gan_jax.nets.biggan_d import stages
-from gan_jax.surgery.families.biggan_blocks import identity, moved, silent_attention, silent_blocks
+from gan_jax.surgery.families.biggan_blocks import identity, moved, zero_output_attention, zero_output_blocks
 from gan_jax.surgery.families.biggan_d import class_term, first_block
 from gan_jax.surgery.families.biggan_layout import layouts
 from gan_jax.surgery.families.case import Case
@@ -39,16 +39,16 @@ DOUBLED = "a 3x3 to_rgb reads doubled maps"
 
 
 def generator(case: Case) -> list[Rule]:
-    """New blocks and attention, silent; what the norms read; to_rgb."""
+    """New blocks and attention, with zero output; what the norms read; to_rgb."""
     if not case.old:
         return []
     config, was = case.config, case.old_config
     _same_norms(config, was)
-    rules = silent_blocks(case, [f"b{r}" for r in widths(config) if r not in widths(was)])
-    rules += silent_attention(case)
+    rules = zero_output_blocks(case, [f"b{r}" for r in widths(config) if r not in widths(was)])
+    rules += zero_output_attention(case)
     sizes = [modulation(c) for c in (was, config)]
     if sizes[0][0] == 0 < sizes[1][0]:
-        rules.append(case.made("params/shared/embedding", "init", unheard=True))
+        rules.append(case.create("params/shared/embedding", "init", unheard=True))
     if sizes[0] != sizes[1] and (sizes[0][1] or sizes[1][1]):  # two things side by side
         paths = [p for p in case.leaves if p in case.old and re.search(r"/norm\d/(gain|bias)/kernel$", p)]
         for path in paths:
@@ -57,18 +57,18 @@ def generator(case: Case) -> list[Rule]:
 
 
 def discriminator(case: Case) -> list[Rule]:
-    """New blocks and attention, silent; the block that reads the image; the class term."""
+    """New blocks and attention, with zero output; the block that reads the image; the class term."""
     if not case.old:
         return []
     new, old = ({stage.name: stage for stage in stages(c)} for c in (case.config, case.old_config))
-    ends = [list(found.values())[-1].name.partition("_")[0] for found in (old, new)]
+    ends = [list(by_name.values())[-1].name.partition("_")[0] for by_name in (old, new)]
     if ends[0] != ends[1]:
         raise PlanError(
             f"D's last maps are of another size: its blocks end with {ends[0]!r} in the source and {ends[1]!r} in the "
             "target; give both one net.d_size"
         )
-    rules = [*first_block(case, new, old), *silent_blocks(case, [name for name in new if name not in old])]
-    rules += silent_attention(case)
+    rules = [*first_block(case, new, old), *zero_output_blocks(case, [name for name in new if name not in old])]
+    rules += zero_output_attention(case)
     for name in (name for name in new if name in old):
         if new[name].has_skip and not old[name].has_skip:
             rules += identity(case, name)
@@ -93,7 +93,7 @@ def _to_rgb(case: Case) -> list[Rule]:
     config, was = case.config, case.old_config
     kernel, rules = "params/to_rgb/kernel", []
     if config.resolution != was.resolution:
-        rules += moved(case, kernel, "fit_told", reason=DOUBLED)
+        rules += moved(case, kernel, "fit_with_reason", reason=DOUBLED)
     if case.layout.spectral and (was.channels == 1) != (config.channels == 1):
         factors = [3 if c.channels == 4 else c.channels for c in (was, config)]  # how many show the same grey
         for leaf in ("scale", "bias"):

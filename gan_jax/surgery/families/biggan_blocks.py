@@ -1,4 +1,4 @@
-"""Blocks and attention of BigGAN that nobody hears at first, although no kernel under spectral norm is ever silent."""
+"""Blocks and attention of BigGAN with zero output at first, although spectral norm keeps every kernel from being zero."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ def moved(case: Case, path: str, op: str, **more: Any) -> list[Rule]:
 
 def identity(case: Case, block: str) -> list[Rule]:
     """A layer beside a block that passes channels on."""
-    rules = [case.made(f"params/{block}/skip/kernel", "identity"), case.made(f"params/{block}/skip/bias", "zero")]
-    return [*rules, case.made(f"spectral/{block}/skip/u", "one_hot", index=0)]
+    rules = [case.create(f"params/{block}/skip/kernel", "identity"), case.create(f"params/{block}/skip/bias", "zero")]
+    return [*rules, case.create(f"spectral/{block}/skip/u", "one_hot", index=0)]
 
 
-def silent_blocks(case: Case, blocks: list[str]) -> list[Rule]:
-    """Blocks that pass their input on: the last hidden unit is silent, and the only weight of conv1 reads it."""
+def zero_output_blocks(case: Case, blocks: list[str]) -> list[Rule]:
+    """Rules for blocks that pass their input on: the last hidden unit is zero, and the only weight of conv1 reads it."""
     if not blocks:
         return []
     block = f"({'|'.join(map(re.escape, blocks))})"
     rules = [rule for name in blocks for rule in identity(case, name)]
     if case.layout.spectral:
         rules += [
-            case.made(f"params/{block}/conv0/kernel", "mute"),
-            case.made(f"params/{block}/norm1/bias/kernel", "mute"),
-            case.made(f"params/{block}/conv1/kernel", "ballast"),
-            case.made(f"spectral/{block}/conv1/u", "one_hot", index=-1),
+            case.create(f"params/{block}/conv0/kernel", "mute"),
+            case.create(f"params/{block}/norm1/bias/kernel", "mute"),
+            case.create(f"params/{block}/conv1/kernel", "ballast"),
+            case.create(f"spectral/{block}/conv1/u", "one_hot", index=-1),
         ]
     else:
-        rules.append(case.made(f"params/{block}/conv1/kernel", "zero"))
+        rules.append(case.create(f"params/{block}/conv1/kernel", "zero"))
     return [
         *rules,
-        case.made(f"params/{block}/attention/gamma", "zero"),
-        case.made(f"(params/{block}/(conv[01]|norm1)/bias|batch_stats/{block}/norm1/mean)", "zero"),
-        case.made(f"(params|batch_stats|spectral)/{block}/.*", "init", unheard=True),
+        case.create(f"params/{block}/attention/gamma", "zero"),
+        case.create(f"(params/{block}/(conv[01]|norm1)/bias|batch_stats/{block}/norm1/mean)", "zero"),
+        case.create(f"(params|batch_stats|spectral)/{block}/.*", "init", unheard=True),
     ]
 
 
-def silent_attention(case: Case) -> list[Rule]:
-    """Attention that the old network does not have."""
+def zero_output_attention(case: Case) -> list[Rule]:
+    """Rules for attention that the old network does not have."""
     gammas = [path for path in case.leaves if path.endswith("/attention/gamma") and path not in case.old]
     rules = []
     for path in gammas:
         part = re.escape(path.removeprefix("params/").removesuffix("/gamma"))
         rules += [
-            case.made(f"params/{part}/gamma", "zero"),
-            case.made(f"(params|spectral)/{part}/.*", "init", unheard=True),
+            case.create(f"params/{part}/gamma", "zero"),
+            case.create(f"(params|spectral)/{part}/.*", "init", unheard=True),
         ]
     return rules

@@ -26,7 +26,7 @@ def first_block(case: Case, new: dict[str, Any], old: dict[str, Any]) -> list[Ru
     if joint not in new or joint not in old:
         return []
     if grows and new[top].features < config.channels:
-        return [case.made(f"params/{top}/.*", "init")]  # no way through for the image
+        return [case.create(f"params/{top}/.*", "init")]  # no way through for the image
     rules: list[Rule] = []
     for name in ("conv0", "skip"):
         kernel, bias, vector = _kernel(joint, name), f"params/{joint}/{name}/bias", f"spectral/{joint}/{name}/u"
@@ -35,7 +35,7 @@ def first_block(case: Case, new: dict[str, Any], old: dict[str, Any]) -> list[Ru
         shift = {"factor": -1.0 if grows else 1.0, "channels": was.channels, **about}
         rules.append(case.move(bias, "fit_shifted", [bias, kernel, vector], **case.role(bias), **shift))
     if grows:
-        rules.append(case.made(f"params/{top}/skip/bias", "one_hot", index=[*range(config.channels)]))
+        rules.append(case.create(f"params/{top}/skip/bias", "one_hot", index=[*range(config.channels)]))
     return rules
 
 
@@ -49,15 +49,15 @@ def class_term(case: Case) -> list[Rule]:
     if kernel not in case.leaves:
         return []
     if kernel not in case.old:
-        silent = [case.made(gain, "zero")] if gain in case.leaves else []
-        return [*silent, case.made(f"({kernel}|{vector})", "init", **({"unheard": True} if silent else {}))]
+        zero_gain = [case.create(gain, "zero")] if gain in case.leaves else []
+        return [*zero_gain, case.create(f"({kernel}|{vector})", "init", **({"unheard": True} if zero_gain else {}))]
     classes, count = case.options.classes, case.old_config.num_classes
     same = classes is None or sorted(map(str, classes)) == sorted(map(str, range(count)))
     if gain not in case.leaves:
-        return [] if same else moved(case, kernel, "fit_told", reason=STRENGTH)
+        return [] if same else moved(case, kernel, "fit_with_reason", reason=STRENGTH)
     role = {**vector_role(case, kernel, vector), "refine": True, "alone": gain not in case.old}
     if gain not in case.old and same:
-        return [case.made(gain, "fill", value=1.0)]
+        return [case.create(gain, "fill", value=1.0)]
     before = [gain] if gain in case.old else []
     sources = case.sources(vector, kernel) if "keep" in role else [vector, kernel]
     return [case.move(gain, "fit_gain", [*before, *sources], **role)]

@@ -3,7 +3,7 @@
 No scale is free: kernels are divided by their largest singular value, and a norm's gain is 1 more than what is stored.
 D's stream is named after the block that writes it; a block without a layer beside it ties what it reads to what it
 writes. Queries and keys of attention share a number of channels, over which their product sums: the keys' kernel counts
-as reading them, so that new ones are silent.
+as reading them, so that new ones are read with zero.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def layouts(config: BigGANConfig) -> dict[str, Layout]:
 
 def streams(config: BigGANConfig) -> dict[str, str]:
     """What each of D's blocks writes: a stream named after the block, or that which it reads."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     before = "rgb"
     for stage in stages(config):
-        before = found[stage.name] = stage.name if stage.has_skip else before
-    return found
+        before = names[stage.name] = stage.name if stage.has_skip else before
+    return names
 
 
 def _conv(name: str, read: str, write: str, spectral: bool, bias: bool = True) -> Text:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops.width import Narrow, Width, copies, seed_of
-from gan_jax.surgery.plan import Move, PlanError
+from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule
 
 READ_NOWHERE = (None, "h", "w", "classes")  # axes that are read, but whose new positions need no zeros
@@ -18,7 +18,7 @@ Classes = Sequence["int | Sequence[int] | Sequence[float]"]  # see `surgery.clas
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a caller chose; see `families.pair_rules`."""
+    """The caller's options; see `families.pair_rules`."""
 
     classes: Classes | None = None
     width: Width | Mapping[str, Width] = "silent"
@@ -47,19 +47,19 @@ class Case:
 
     def move(self, path: str, op: str, sources: Sequence[str] = (), **args: Any) -> Rule:
         """A rule for one leaf, from source leaves of the same network."""
-        return Rule(f"{self.root}/{path}", Move(op, tuple(f"{self.origin}/{p}" for p in sources), args))
+        return Rule(f"{self.root}/{path}", Action(op, tuple(f"{self.origin}/{p}" for p in sources), args))
 
-    def made(self, tail: str, op: str, **args: Any) -> Rule:
+    def create(self, tail: str, op: str, **args: Any) -> Rule:
         """A rule for leaves `root/tail` from no source; `tail` is a regular expression."""
-        return Rule(f"re:{re.escape(self.root)}/{tail}", Move(op, (), args))
+        return Rule(f"re:{re.escape(self.root)}/{tail}", Action(op, (), args))
 
-    def role(self, path: str, old_path: str | None = None, beside: Sequence[str] = ()) -> dict[str, Any]:
+    def role(self, path: str, old_path: str | None = None, extra: Sequence[str] = ()) -> dict[str, Any]:
         """The arguments of `fit` for a leaf that both networks have.
 
         Args:
           path: of the leaf.
           old_path: its path in the old network; None = the same.
-          beside: further leaves that the operation reads before those that `sources` adds.
+          extra: further leaves that the operation reads before those that `sources` adds.
         """
         old_path = old_path or path
         new, old = self.layout.leaf(path), self.old_layout.leaf(old_path)
@@ -93,7 +93,7 @@ class Case:
         if len(new.fused) != len(new.axes):
             role["view"] = [between, list(large)]
         if kept:
-            layout = [self._scored(p) for p in self.sources(old_path, *beside)]
+            layout = [self._scored(p) for p in self.sources(old_path, *extra)]
             view = {"view": [list(small), between]} if "view" in role else {}
             role["keep"] = {"axes": kept, "layout": layout, "sweeps": len(self.old_layout.groups), **view}
         if copied:
@@ -142,7 +142,7 @@ def shared(group: str | None, old: str | None) -> str:
 def vector_role(case: Case, kernel: str, vector: str) -> dict[str, Any]:
     """The arguments of `fit_vector`."""
     role = {**case.role(kernel), "shape": case.leaves[kernel].shape}
-    if "view" in (own := case.role(vector)):
-        role["vector_view"] = own["view"]
-    chosen = case.role(vector, beside=[kernel]).get("keep") if "keep" in role else None
+    if "view" in (own_role := case.role(vector)):
+        role["vector_view"] = own_role["view"]
+    chosen = case.role(vector, extra=[kernel]).get("keep") if "keep" in role else None
     return {**role, **({"vector": chosen} if chosen else {})}

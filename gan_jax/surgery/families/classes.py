@@ -32,7 +32,7 @@ def _row(entry: Start, old: int) -> list[float]:
     entries = list(entry) if isinstance(entry, (list, tuple)) else [entry]
     if entries and all(isinstance(x, float) for x in entries):
         if len(entries) != old or abs(sum(entries) - 1) > 1e-3:
-            raise OpError(f"coefficients {entries} of a class want {old} numbers, one for each source class, of sum 1")
+            raise OpError(f"coefficients {entries} of a class need {old} numbers, one for each source class, of sum 1")
         return entries
     if not entries or any(not isinstance(x, int) or not -1 <= x < old for x in entries):
         raise OpError(f"{entry!r} is no start for a class: use indices from 0 to {old - 1}, -1 for the mean, or floats")

@@ -21,7 +21,7 @@ from gan_jax.surgery.families.cross_fit import KINDS
 from gan_jax.surgery.families.cross_parts import Fill, Part, Roles
 from gan_jax.surgery.families.files import families_with, part_of
 from gan_jax.surgery.families.roles import DISCRIMINATORS, GENERATORS, winning
-from gan_jax.surgery.plan import Move, PlanError
+from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule, Tree, flatten
 
 
@@ -51,13 +51,13 @@ def cross_rules(
                 rules += _rules(f"{root}/{path}", reads, target, source, args)
         for path in (path for path in target if path.startswith(f"{root}/") and path in source):
             name = f"{path} as {family_title(target_config)} has it"  # the path alone is shared
-            rules.append(Rule(path, Move("fit", (name,))))
-        rules.append(Rule(f"{root}/**", Move("fit")))  # plays a role of its own, so the source lacks it
+            rules.append(Rule(path, Action("fit", (name,))))
+        rules.append(Rule(f"{root}/**", Action("fit")))  # plays a role of its own, so the source lacks it
     return winning(first, rules, target)
 
 
 def pair_notes(target_config: NetConfig, source_config: NetConfig) -> tuple[str, ...]:
-    """What a reader of the plan must know; empty within a family."""
+    """Notes for the reader of a plan between families; none within a family."""
     if type(target_config) is type(source_config):
         return ()
     old, new = family_title(source_config), family_title(target_config)
@@ -81,13 +81,13 @@ def roles_of(config: NetConfig) -> dict[str, Roles]:
 
 def moves(new: Mapping[str, Part], old: Mapping[str, Part]) -> dict[str, str]:
     """Leaf to fill -> the role in which it is; a leaf of the source, and one of the target, plays one role."""
-    found: dict[str, str] = {}
+    roles: dict[str, str] = {}
     read: set[str] = set()
     for role, part in new.items():
-        if role in old and not read & set(old[role].reads) and (paths := [p for p in part.fills if p not in found]):
-            found |= dict.fromkeys(paths, role)
+        if role in old and not read & set(old[role].reads) and (paths := [p for p in part.fills if p not in roles]):
+            roles |= dict.fromkeys(paths, role)
             read |= set(old[role].reads)
-    return found
+    return roles
 
 
 def _arguments(role: str, old: Part, fill: Fill, classes: Any) -> dict[str, Any]:
@@ -105,12 +105,12 @@ def _rules(path: str, reads: tuple[str, ...], target: Flat, source: Flat, args: 
     if vector(reads[0]) in source:
         args["unit"] = True
     if vector(path) not in target:
-        return [Rule(path, Move("across", reads, args))]
+        return [Rule(path, Action("across", reads, args))]
     args["spectral"] = True
     shape = tuple(target[path].shape)
     return [
-        Rule(path, Move("across", reads, args)),
-        Rule(vector(path), Move("across_vector", reads, {**args, "shape": shape})),
+        Rule(path, Action("across", reads, args)),
+        Rule(vector(path), Action("across_vector", reads, {**args, "shape": shape})),
     ]
 
 

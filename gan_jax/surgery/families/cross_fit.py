@@ -1,4 +1,4 @@
-"""From a leaf in one family to the leaf of the same role in another: what the role means for the operations."""
+"""Operations from a leaf of one family to the leaf of the same role in another."""
 
 from __future__ import annotations
 
@@ -38,38 +38,41 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
         `positions` where the first axis does, `mean` where it does not any more: the weights of all for one.
     """
     steps: list[Step] = []
-    made = lambda: shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
+    def current() -> Shape:
+        return shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
     role = {key: args[key] for key in ("inputs", "colour", "classes", "spectral") if key in args}
     if args.get("unit"):
         steps.append(("unit", {}))
-    steps += [(name, own) for name, own in (*args.get("gives", ()), *args.get("takes", ()))]
+    steps += [(name, arguments) for name, arguments in (*args.get("gives", ()), *args.get("takes", ()))]
     if "limit" in args:
         axis, n = args["limit"]
-        if (shape := list(made()))[axis] > n:
+        if (shape := list(current()))[axis] > n:
             shape[axis] = n
             steps.append(("slice", {"shape": shape}))
     if "resample" in args:
-        steps += _resampled(made(), target, args["resample"])
+        steps += _resampled(current(), target, args["resample"])
     if "fused" in args:
-        steps += _fused(made(), target)
+        steps += _fused(current(), target)
         if len(target) < 3:
-            role["view"] = [_by_position(shape, len(shape) - 1) for shape in (made(), target)]
+            role["view"] = [_by_position(shape, len(shape) - 1) for shape in (current(), target)]
     if args.get("heads") == "positions":
-        role["view"] = [_by_position(shape, 0) for shape in (made(), target)]
+        role["view"] = [_by_position(shape, 0) for shape in (current(), target)]
     elif args.get("heads") == "mean":
-        width, outputs = made()
+        width, outputs = current()
         steps.append(("reshape", {"shape": [POSITIONS, width // POSITIONS, outputs]}))
         steps.append(("mean", {"axis": 0}))
-    return len(shapes), [*steps, *fit([made()], target, role)[1]]
+    return len(shapes), [*steps, *fit([current()], target, role)[1]]
 
 
 def across_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """The singular vector of a kernel that `across` makes, from that kernel's source; `args["shape"]` is the kernel's."""
     _, steps = across(shapes, tuple(args["shape"]), {k: v for k, v in args.items() if k != "shape"})
     steps = [*(step for step in steps if not lookup(step[0]).fresh), ("top_vector", {})]
-    made = shape_of_steps(steps, shapes)
-    view = {"view": [_by_position(made, 0), _by_position(target, 0)]} if "fused" in args else {}
-    return len(shapes), steps if made == target else [*steps, ("pad", {"shape": list(target), **view})]
+    reached = shape_of_steps(steps, shapes)
+    view = {"view": [_by_position(reached, 0), _by_position(target, 0)]} if "fused" in args else {}
+    return len(shapes), steps if reached == target else [*steps, ("pad", {"shape": list(target), **view})]
 
 
 def _resampled(shape: Shape, target: Shape, name: str) -> list[Step]:

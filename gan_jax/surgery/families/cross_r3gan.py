@@ -14,13 +14,13 @@ def roles(config: R3GANConfig) -> dict[str, Roles]:
     kernel, maps = "params/stem/kernel", "params/stem/basis"
     z, stem = config.z_dim, {"side": "first"}
     latents = {"sources": [0], "steps": [["slice", {"shape": [z, all_stages[4].width]}]]}
-    made: Step = ("nested", {"op": "spread", "args": stem, "inputs": [latents, {"sources": [1], "steps": []}]})
+    spread: Step = ("nested", {"op": "spread", "args": stem, "inputs": [latents, {"sources": [1], "steps": []}]})
     part = lambda side, name: (("rank_one", {"side": side, "part": name}),)
     fills = {
         kernel: Fill(part("first", "weights"), {"inputs": [0], "limit": [0, z]}),
         maps: Fill(part("first", "maps"), {}),
     }
-    g = {"stem": Part((kernel, maps), (made,), fills), "const": leaf(maps, takes=(("unit_rms", {}),))}
+    g = {"stem": Part((kernel, maps), (spread,), fills), "const": leaf(maps, takes=(("unit_rms", {}),))}
     g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
     d = {"from_rgb": leaf("params/from_rgb/kernel")}
     for r, stage in all_stages.items():

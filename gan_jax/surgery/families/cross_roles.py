@@ -28,15 +28,15 @@ def resnet_roles(config: ResNetConfig) -> dict[str, Roles]:
 
 def sngan_roles(config: SNGANConfig) -> dict[str, Roles]:
     """SNGAN as published: as ResNet, but D's first block reads the image, and maps may begin and end at any size."""
-    width, found = sngan.widths(config), sngan.stages(config)
+    width, d_stages = sngan.widths(config), sngan.stages(config)
     sizes, layers = list(width), {"skip": "skip", "up": "conv0", "same": "conv1"}
     before = {r: f"b{2 * r}/norm0" if r < config.resolution else "to_rgb_norm" for r in sizes}
     g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")} if sizes[0] == 4 else {}
     g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
     g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
     g |= {f"norm{r}/{name}": leaf(f"{kind}/{before[r]}/{name}") for r in sizes for name, kind in NORM.items()}
-    d = {"from_rgb": leaf(f"params/{found[0].name}/conv0/kernel"), "head": _summed(found[-1].features)}
-    for r, stage in {int(s.name[1:]): s for s in found if s.down}.items():
+    d = {"from_rgb": leaf(f"params/{d_stages[0].name}/conv0/kernel"), "head": _summed(d_stages[-1].features)}
+    for r, stage in {int(s.name[1:]): s for s in d_stages if s.down}.items():
         d |= {
             f"{role}{r // 2}": leaf(f"params/b{r}/{name}/kernel")
             for role, name in (("skip", "skip"), ("down", "conv1"))
@@ -47,7 +47,7 @@ def sngan_roles(config: SNGANConfig) -> dict[str, Roles]:
 
 def biggan_roles(config: BigGANConfig) -> dict[str, Roles]:
     """BigGAN: as SNGAN; what its norms multiply by and add is made of class and latents, and plays no role."""
-    sizes, found = list(biggan.widths(config)), biggan_d.stages(config)
+    sizes, d_stages = list(biggan.widths(config)), biggan_d.stages(config)
     layers = {"skip": "skip", "up": "conv0", "same": "conv1"}
     g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")}
     g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
@@ -55,8 +55,8 @@ def biggan_roles(config: BigGANConfig) -> dict[str, Roles]:
     g |= {f"norm{config.resolution}/{name}": leaf(f"{kind}/to_rgb_norm/{name}") for name, kind in NORM.items()}
     for r in sizes[:-1]:
         g |= {f"norm{r}/{name}": leaf(f"batch_stats/b{2 * r}/norm0/{name}") for name in ("mean", "var")}
-    d = {"from_rgb": leaf(f"params/{found[0].name}/conv0/kernel"), "head": _summed(found[-1].features)}
-    for stage in (stage for stage in found if "_" not in stage.name):
+    d = {"from_rgb": leaf(f"params/{d_stages[0].name}/conv0/kernel"), "head": _summed(d_stages[-1].features)}
+    for stage in (stage for stage in d_stages if "_" not in stage.name):
         r, b = int(stage.name[1:]), f"params/{stage.name}"
         d |= {f"down{r // 2}": leaf(f"{b}/conv1/kernel")} if stage.down else {}
         d |= {} if stage.first else {f"same{r}": leaf(f"{b}/conv0/kernel")}

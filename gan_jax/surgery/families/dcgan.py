@@ -37,11 +37,11 @@ def generator(case: Case) -> list[Rule]:
         first, *later = levels
         role = {**case.role(kernel(first), TO_RGB), "colour": ("out", 3)}
         image = {"channels": case.config.channels, "value": 1.0}
-        carried = {"channels": case.config.channels, "by": ("carry", {"axis": 3, "value": 1.0})}
+        arguments = {"channels": case.config.channels, "by": ("carry", {"axis": 3, "value": 1.0})}
         return [
-            case.move(kernel(first), "fit_carry", [TO_RGB], **role, **carried),
-            *(case.made(kernel(r), "carry_on", reads="pairs", writes="pairs", **image) for r in later),
-            case.made(TO_RGB, "carry_on", reads="pairs", writes="plain", **image),
+            case.move(kernel(first), "fit_carry", [TO_RGB], **role, **arguments),
+            *(case.create(kernel(r), "carry_on", reads="pairs", writes="pairs", **image) for r in later),
+            case.create(TO_RGB, "carry_on", reads="pairs", writes="plain", **image),
             *(rule for r in levels for rule in _identity_norm(case, r)),
         ]
     if levels := _levels(case, case.old_config, case.config):
@@ -61,11 +61,11 @@ def discriminator(case: Case) -> list[Rule]:
         first, channels = levels[0] // 2, case.config.channels
         role = {**case.role(kernel(first), FROM_RGB), "colour": ("in", 2)}
         image = {"writes": "pairs", "channels": channels}
-        carried = {"channels": channels, "by": ("carry", {"axis": 2, "value": 1 / 1.2})}
+        arguments = {"channels": channels, "by": ("carry", {"axis": 2, "value": 1 / 1.2})}
         return [
-            case.made(FROM_RGB, "carry_on", reads="plain", value=1 / 4, **image),
-            *(case.made(kernel(r), "carry_on", reads="pairs", value=1 / 4.8, **image) for r in levels[:-1]),
-            case.move(kernel(first), "fit_carry", [FROM_RGB], **role, **carried),
+            case.create(FROM_RGB, "carry_on", reads="plain", value=1 / 4, **image),
+            *(case.create(kernel(r), "carry_on", reads="pairs", value=1 / 4.8, **image) for r in levels[:-1]),
+            case.move(kernel(first), "fit_carry", [FROM_RGB], **role, **arguments),
             *(rule for r in (first, *levels[:-1]) for rule in _identity_norm(case, r)),
         ]
     if levels := _levels(case, case.old_config, case.config):
@@ -104,29 +104,32 @@ def _norm(r: int) -> list[str]:
 
 def _identity_norm(case: Case, r: int) -> list[Rule]:
     return [
-        case.made(f"params/norm{r}/scale", "fill", value=1.0),
-        case.made(f"(params/norm{r}/bias|batch_stats/norm{r}/mean)", "zero"),
-        case.made(f"batch_stats/norm{r}/var", "fill", value=1.0 - Norm.epsilon),
+        case.create(f"params/norm{r}/scale", "fill", value=1.0),
+        case.create(f"(params/norm{r}/bias|batch_stats/norm{r}/mean)", "zero"),
+        case.create(f"batch_stats/norm{r}/var", "fill", value=1.0 - Norm.epsilon),
     ]
 
 
 def layouts(config: DCGANConfig) -> dict[str, Layout]:
     """The axes of every leaf of `g` and `d`. All scales are free: batch norm forgets them, leaky ReLU passes them on."""
     sizes = list(widths(config))
-    norm = lambda r: {
-        **{f"batch_stats/norm{r}/{leaf}": f"-> b{r}" for leaf in ("mean", "var")},
-        **{f"params/norm{r}/{leaf}": f"-> b{r}:norm{r}" for leaf in ("scale", "bias")},
-    }
+
+    def norm(r: int) -> dict[str, str]:
+        return {
+            **{f"batch_stats/norm{r}/{leaf}": f"-> b{r}" for leaf in ("mean", "var")},
+            **{f"params/norm{r}/{leaf}": f"-> b{r}:norm{r}" for leaf in ("scale", "bias")},
+        }
+
     g = {"params/b4/kernel": "z -> (4 4 b4)", **norm(4)}
     for r in sizes[1:]:
         g |= {f"params/b{r}/kernel": f"h w b{r // 2}:norm{r // 2} -> b{r}", **norm(r)}
     top = sizes[-1]
     g["params/to_rgb/kernel"] = f"h w b{top}:norm{top} -> rgb"
-    d, seen = {"params/from_rgb/kernel": f"h w rgb -> b{top}"}, f"b{top}"
+    d, read = {"params/from_rgb/kernel": f"h w rgb -> b{top}"}, f"b{top}"
     for r in reversed(sizes[:-1]):
-        d |= {f"params/b{r}/kernel": f"h w {seen} -> b{r}", **norm(r)}
-        seen = f"b{r}:norm{r}"
-    d["params/head/kernel"] = f"(4 4 {seen}) -> logit"
+        d |= {f"params/b{r}/kernel": f"h w {read} -> b{r}", **norm(r)}
+        read = f"b{r}:norm{r}"
+    d["params/head/kernel"] = f"(4 4 {read}) -> logit"
     free = frozenset({f"b{r}" for r in sizes} | {f"norm{r}" for r in sizes})
     return {"g": Layout(g, free), "d": Layout(d, free)}
 

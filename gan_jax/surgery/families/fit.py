@@ -1,4 +1,4 @@
-"""From two shapes and a leaf's role to the operations that carry one into the other."""
+"""Operations that lead from one shape to another, by the role of the leaf."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def _classes(shape: Shape, target: Shape, args: Args) -> list[Step]:
         return [("tile", {"axis": 0, "repeats": target[0]})]
     if len(shape) > len(target):
         return [("mean", {"axis": 0})]
-    wanted, axis = args["classes"], args.get("class_axis", 0)
-    if wanted is None and shape[axis] != target[axis]:
+    classes, axis = args["classes"], args.get("class_axis", 0)
+    if classes is None and shape[axis] != target[axis]:
         raise OpError(
             f"{shape[axis]} source classes, {target[axis]} target classes: say which source class each starts from, "
             "classes=(0, 3, -1, ..); -1 is the mean of all"
         )
-    steps = [] if wanted is None else class_steps(wanted, shape[axis], target[axis])
-    return [(name, {**own, "axis": axis}) for name, own in steps]
+    steps = [] if classes is None else class_steps(classes, shape[axis], target[axis])
+    return [(name, {**arguments, "axis": axis}) for name, arguments in steps]
 
 
 def _fold(shape: Sequence[int], view: Sequence[int], folded: Sequence[int]) -> list[int]:

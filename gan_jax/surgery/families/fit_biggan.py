@@ -1,4 +1,4 @@
-"""As `fit`, for kernels under spectral norm that read several things, images of other colours, or a shifted image."""
+"""Variants of `fit` for kernels under spectral norm that read several things, images of other colours, or a shifted image."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ OWN = ("shape", "vector", "vector_view", "joined", "image", "reason", "factor", 
 Resolver = Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]
 
 
-def fit_told(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+def fit_with_reason(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """`fit`, whose first step says with `reason` why the function is not preserved."""
     read, steps = fit(shapes, target, _role(args))
-    (name, own), *rest = steps or [("copy", {})]
-    return read, [(name, {**own, "reason": args["reason"]}), *rest]
+    (name, arguments), *rest = steps or [("copy", {})]
+    return read, [(name, {**arguments, "reason": args["reason"]}), *rest]
 
 
 def fit_joined(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
@@ -31,31 +31,35 @@ def fit_joined(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
     rest = {key: value for key, value in role.items() if key != "keep"}
     outputs = (shape_of_steps(steps, shapes) if steps else shapes[0])[-1]
     steps = [*steps, *_rows(args["joined"][0], args["joined"][1], outputs)]
-    made = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
-    return read, [*steps, *fit([made], target, rest)[1]]
+    shape = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+    return read, [*steps, *fit([shape], target, rest)[1]]
 
 
 def _rows(old: Sequence[int], new: Sequence[int], outputs: int) -> list[Step]:
-    """From rows of parts with the sizes `old` to those with the sizes `new`."""
+    """The operations from rows of parts with the sizes `old` to those with the sizes `new`."""
     kept = [min(sizes) for sizes in zip(old, new)]
-    starts = lambda sizes: [sum(sizes[:i]) for i in range(len(sizes))]
-    places = lambda sizes, count: [start + i for start, n in zip(starts(sizes), count) for i in range(n)]
-    left = lambda size, index: [*index, *(i for i in range(size) if i not in set(index))]
+
+    def kept_first(sizes: Sequence[int]) -> list[int]:
+        """All rows of parts with these sizes: those that are kept, then the others."""
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        index = [start + i for start, n in zip(starts, kept) for i in range(n)]
+        return [*index, *(i for i in range(sum(sizes)) if i not in set(index))]
+
     steps: list[Step] = []
-    first = left(sum(old), places(old, kept))
+    first = kept_first(old)
     if sum(kept) < sum(old):
         steps += [("permute", {"axis": 0, "index": first})] if first != sorted(first) else []
         steps.append(("slice", {"shape": [sum(kept), outputs]}))
     if sum(kept) < sum(new):
         steps.append(("pad", {"shape": [sum(new), outputs]}))
-        order = left(sum(new), places(new, kept))  # where each row goes
+        order = kept_first(new)  # where each row goes
         back = sorted(range(len(order)), key=order.__getitem__)
         steps += [("permute", {"axis": 0, "index": back})] if back != sorted(back) else []
     return steps
 
 
 def fit_reader(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
-    """A kernel that reads an image, of `image` = `[old, new]` channels, or channels of which the first hold an image."""
+    """A kernel that reads an image, of `image` = `[old, new]` channels, or channels whose first ones hold an image."""
     role = {key: value for key, value in _role(args).items() if key != "colour"}
     old, new = args["image"]
     middle = (*shapes[0][:2], min(shapes[0][2], old), min(shapes[0][-1], target[-1]))
@@ -64,8 +68,8 @@ def fit_reader(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
         matrix = grey_weights(new) if old == GREY else colour_matrix(old, new, "in")
         steps = [*steps, ("colour_in", {"axis": 2, "matrix": matrix})]
     rest = {key: value for key, value in role.items() if key != "keep"}
-    made = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
-    return read, [*steps, *fit([made], target, {**rest, "inputs": [2]})[1]]
+    shape = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+    return read, [*steps, *fit([shape], target, {**rest, "inputs": [2]})[1]]
 
 
 def grey_weights(channels: int) -> list[list[float]]:
@@ -88,5 +92,5 @@ def _role(args: Args) -> dict[str, Any]:
     return {key: value for key, value in args.items() if key not in OWN}
 
 
-KERNELS: dict[str, Resolver] = {"fit_told": fit_told, "fit_joined": fit_joined, "fit_reader": fit_reader}
+KERNELS: dict[str, Resolver] = {"fit_with_reason": fit_with_reason, "fit_joined": fit_joined, "fit_reader": fit_reader}
 RESOLVERS: dict[str, Resolver] = {**KERNELS, "fit_shifted": fit_shifted}

@@ -1,4 +1,4 @@
-"""As `fit`, for dense layers that read or write pixels, and for what reads the last layer where there are more or fewer."""
+"""A variant of `fit` for dense layers that read or write pixels, and for readers of a last layer that moves with the depth."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def fit_dense(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
     small, large = (list(view) for view in args["shapes"])
     rest = {key: value for key, value in args.items() if key not in OWN}
     fused, read, steps = args["fused"], 1, []
-    made = lambda: shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
+    def current() -> Shape:
+        return shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
     flat = lambda view: [math.prod(view[start:stop]) for start, stop in fused]
     axis = rest.get("inputs", [0])[0]  # of the units that are read, in what reads the last layer
 
@@ -45,7 +48,7 @@ def fit_dense(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
     if "fold" in args:
         read, reason = len(shapes), "layers folded into what reads them, exact where growth made them"
         steps = [("fold_dense", {"axis": axis, "value": args["fold"], "reason": reason})]
-        small[axis] = made()[axis]
+        small[axis] = current()[axis]
     if args.get("units", small[axis]) < small[axis]:
         small[axis] = args["units"]
         steps.append(("slice", {"shape": flat(small)}))
@@ -54,7 +57,7 @@ def fit_dense(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
         small[axis] *= 2
     steps += _pixels(small, large, args["side"], flat) if args.get("side") else []
     view = {"view": [list(small), list(large)]} if len(fused) != len(large) else {}
-    steps += fit([made()], target, {**rest, **view})[1]
+    steps += fit([current()], target, {**rest, **view})[1]
     if args.get("reason"):
         steps = [*steps, ("copy", {"reason": args["reason"]})] if not steps else [_because(steps[0], args), *steps[1:]]
     return read, steps

@@ -1,4 +1,4 @@
-"""As `fit`, for leaves of layers with an equalised learning rate: see `families.stylegan2` for who uses them.
+"""Variants of `fit` for layers with an equalised learning rate, as `families.stylegan2` has them.
 
 The rules work the numbers out: `gain` is `[old, new]` fan-in (or any other such ratio, under a square root).
 """
@@ -24,14 +24,14 @@ def fit_equalised(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[i
     between = (*target[:-1], shapes[0][-1]) if args.get("last") else target
     read, steps = fit(shapes, between, _role(args))
     out: list[Step] = []
-    for name, own in steps:
-        own = dict(own)
+    for name, arguments in steps:
+        arguments = dict(arguments)
         if name == "widen" and args.get("silent"):
-            own.pop("inputs", None)
+            arguments.pop("inputs", None)
             name = "pad"
-        if name == "colour_out" and "offset" in own:
-            own["offset"] = [0, 0, 0, args["opaque"]]
-        out.append((name, own))
+        if name == "colour_out" and "offset" in arguments:
+            arguments["offset"] = [0, 0, 0, args["opaque"]]
+        out.append((name, arguments))
     old, new = args.get("gain", (1, 1))
     if old != new:
         note = {"condition": args["condition"]} if "condition" in args else {}

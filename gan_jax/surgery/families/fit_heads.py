@@ -1,4 +1,4 @@
-"""As `fit`, for heads that become layers within, and for layers that are folded into a head."""
+"""Variants of `fit` for heads that become layers within, and for layers that are folded into a head."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def fit_carry(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
         middle[other] = min(shapes[0][other], target[other])
     _, steps = fit(shapes, tuple(middle), {key: args[key] for key in ("colour", "copies") if key in args})
     steps = [("pad", {"shape": a["shape"]}) if name == "widen" else (name, a) for name, a in steps]
-    name, own = args["by"]
-    return 1, [*steps, (name, {"shape": list(target), **own})]
+    name, arguments = args["by"]
+    return 1, [*steps, (name, {"shape": list(target), **arguments})]
 
 
 def fit_fold(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """All sources as one head by the operation `args["fold"]` (its name and arguments), then whatever leads to the target."""
-    name, own = args["fold"]
-    steps: list[Step] = [(name, own)]
+    name, arguments = args["fold"]
+    steps: list[Step] = [(name, arguments)]
     role = {key: value for key, value in args.items() if key != "fold"}
     return len(shapes), [*steps, *fit_equalised([shape_of_steps(steps, shapes)], target, role)[1]]
 

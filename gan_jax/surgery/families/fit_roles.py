@@ -18,7 +18,7 @@ def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args, by: Resolver 
     """As `fit`, for the singular vector `u` that belongs to the kernel given as second source.
 
     `args["shape"]` is the kernel's target shape, the other arguments are the kernel's role. Zeros extend the vector
-    of a kernel that only became wider; any other change wants the vector anew, unless the old one (its channels chosen
+    of a kernel that only became wider; any other change needs a new vector, unless the old one (its channels chosen
     by `args["vector"]`, where the kernel's are) is stretched as far as it was. `by` is what the kernel is fitted by.
     """
     read, steps = _kernel(shapes[1:], args, by)
@@ -26,9 +26,9 @@ def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args, by: Resolver 
         view = {"view": args["vector_view"]} if "vector_view" in args else {}
         return 1, [("pad", {"shape": list(target), **view})] if shapes[0] != target else []
     out: list[Step] = [("singular_vector", {"steps": [list(step) for step in steps], **select_of(args, steps)})]
-    if (made := shape_of_steps(out, shapes)) != target:
+    if (shape := shape_of_steps(out, shapes)) != target:
         view = (
-            [[*args["vector_view"][1][:-1], made[0] * args["vector_view"][1][-1] // target[0]]]
+            [[*args["vector_view"][1][:-1], shape[0] * args["vector_view"][1][-1] // target[0]]]
             if ("vector_view" in args)
             else []
         )
@@ -60,18 +60,18 @@ def _kernel(shapes: Sequence[Shape], args: Args, by: Resolver = fit) -> tuple[in
 def select_of(args: Args, steps: Sequence[Step]) -> dict[str, object]:
     """How a vector's own channels are chosen: by importance, or as those of its kernel, whose last axis they are."""
     if args.get("vector"):
-        own = dict(args["vector"])
-        fused = {"shape": [math.prod(own["view"][1])]} if "view" in own else {}
-        return {"select": [["important", {**own, **fused}]]}
+        arguments = dict(args["vector"])
+        fused = {"shape": [math.prod(arguments["view"][1])]} if "view" in arguments else {}
+        return {"select": [["important", {**arguments, **fused}]]}
     last = len(args["shape"]) - 1
     parts = len(args["vector_view"][0]) if "vector_view" in args else 1
     chosen: list[list[object]] = []
-    for name, own in steps:
-        if name == "gather" and own["axis"] == last:
-            chosen.append([name, {**own, "axis": 0}])
-        elif name == "slice" and "starts" not in own:
-            view = {"view": [list(one)[-parts:] for one in own["view"]]} if "view" in own else {}
-            chosen.append([name, {"shape": list(own["shape"])[-1:], **view}])
+    for name, arguments in steps:
+        if name == "gather" and arguments["axis"] == last:
+            chosen.append([name, {**arguments, "axis": 0}])
+        elif name == "slice" and "starts" not in arguments:
+            view = {"view": [list(sizes)[-parts:] for sizes in arguments["view"]]} if "view" in arguments else {}
+            chosen.append([name, {"shape": list(arguments["shape"])[-1:], **view}])
     return {"select": chosen} if chosen else {}
 
 

@@ -66,13 +66,13 @@ class Layout:
 
     def uses(self, path: str) -> list[Use]:
         """The scales that a leaf takes part in."""
-        leaf, found = self.leaf(path), []
+        leaf, uses = self.leaf(path), []
         for i, axis in enumerate(leaf.axes):
             for scale, reads in ((axis.over, True), (axis.scale, axis.reads)):
                 if scale is not None:
                     joint = self.joint.get(scale)
-                    found.append(Use(scale, reads, tuple(leaf.where(g)[0] for g in joint) if joint else (i,)))
-        return found
+                    uses.append(Use(scale, reads, tuple(leaf.where(g)[0] for g in joint) if joint else (i,)))
+        return uses
 
     def sizes(self, shapes: Mapping[str, Shape]) -> dict[str, int]:
         """How many channels each group has.

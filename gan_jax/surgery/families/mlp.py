@@ -76,8 +76,8 @@ class _Depth:
             reads = self.kind if i > len(self.old) else "plain"
             value = self.value if reads == "pairs" else 1.0
             about = {"units": self.units, "reads": reads, "writes": self.kind, "value": value}
-            rules.append(self.case.made(f"params/fc{i}/kernel", "pass_on", **about))
-            rules.append(self.case.made(f"params/fc{i}/bias", "zero"))
+            rules.append(self.case.create(f"params/fc{i}/kernel", "pass_on", **about))
+            rules.append(self.case.create(f"params/fc{i}/bias", "zero"))
         return rules
 
     def reader(self) -> tuple[dict[str, Any], list[str]]:
@@ -101,14 +101,14 @@ def _moved(case: Case, path: str, side: str | None, reason: str, depth: _Depth |
     if depth is None or not depth.changes:
         sources = case.sources(path) if "keep" in role else [path]
         return case.move(path, "fit_dense", sources, **role, **about)
-    told, gone = depth.reader()
+    arguments, gone = depth.reader()
     kept = {key: value for key, value in role.items() if key not in ("copies", "keep")}
-    return case.move(path, "fit_dense", [path, *gone], **kept, **about, **told)
+    return case.move(path, "fit_dense", [path, *gone], **kept, **about, **arguments)
 
 
 def _labels(case: Case) -> list[Rule]:
     table = "params/embed/embedding"
-    return [case.made(table, "zero")] if table in case.leaves and case.old and table not in case.old else []
+    return [case.create(table, "zero")] if table in case.leaves and case.old and table not in case.old else []
 
 
 def layouts(config: MLPConfig) -> dict[str, Layout]:

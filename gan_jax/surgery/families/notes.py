@@ -1,11 +1,11 @@
-"""What a plan will do to the function of each network, read off its operations."""
+"""Notes on what a plan does to the function of each network, read from its operations."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
 
-from gan_jax.surgery.plan import Entry, Plan
+from gan_jax.surgery.plan import Plan, PlanEntry
 
 # What keeps the function by itself, given the roles that the families name; anything else is a reason.
 EXACT = {
@@ -49,34 +49,34 @@ def with_notes(plan: Plan) -> Plan:
 
 def _sentence(plan: Plan, root: str) -> str:
     entries = [entry for entry in plan.entries if entry.target.startswith(f"{root}/")]
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for entry in entries:
-        for reason in _reasons(entry, _silent(entries)):
-            found.setdefault(reason, []).append(entry.target)
+        for reason in _reasons(entry, _zero_outputs(entries)):
+            reasons.setdefault(reason, []).append(entry.target)
     origins = {path.split("/")[0] for entry in entries for path in entry.sources}
     if left := [path for path in plan.unused if path.split("/")[0] in origins]:
-        found["source leaves dropped, exact where they did nothing"] = left
-    if found:
-        return f"{root}: not preserved: " + "; ".join(f"{reason} ({_some(paths)})" for reason, paths in found.items())
+        reasons["source leaves dropped, exact where they did nothing"] = left
+    if reasons:
+        return f"{root}: not preserved: " + "; ".join(f"{reason} ({_some(paths)})" for reason, paths in reasons.items())
     names = {"colour" if name in ("colour_in", "colour_spectral") else name for e in entries for name, _ in e.steps}
     conditions = [text for name, text in CONDITIONS.items() if name in names]
     conditions += dict.fromkeys(args["condition"] for e in entries for _, args in e.steps if "condition" in args)
     return f"{root}: function preserved" + "".join(f", {text}" for text in conditions)
 
 
-def _silent(entries: list[Entry]) -> tuple[str, ...]:
-    """Modules whose output counts nothing, so that what is fresh within them does no harm."""
+def _zero_outputs(entries: list[PlanEntry]) -> tuple[str, ...]:
+    """Modules with zero output, whose fresh values change nothing."""
     residuals = [e.target.removesuffix("conv1/kernel") for e in entries if e.op in ("zero", "ballast")]
     gains = [e.target.removesuffix("gain") for e in entries if e.op == "zero"]
     return tuple(prefix.split("/", 2)[-1] for prefix in (*residuals, *gains) if prefix.endswith("/"))
 
 
-def _reasons(entry: Entry, silent: tuple[str, ...]) -> Iterator[str]:
+def _reasons(entry: PlanEntry, zero_outputs: tuple[str, ...]) -> Iterator[str]:
     _, kind, path = entry.target.split("/", 2)
     if kind == "spectral":
         return  # follows its kernel
     for name, args in entry.steps:
-        if name == "init" and (path.startswith(silent) or args.get("unheard")):
+        if name == "init" and (path.startswith(zero_outputs) or args.get("unheard")):
             continue
         if "reason" in args:  # of the rule that knows what the network does with the leaf
             yield args["reason"]

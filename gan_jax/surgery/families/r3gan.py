@@ -34,7 +34,7 @@ from gan_jax.trees import Flat, Rule
 
 TO_RGB, FROM_RGB, STEM = "params/to_rgb/kernel", "params/from_rgb/kernel", "params/stem/kernel"
 HEAD, EMBED = "params/head/kernel", "params/embed/embedding"
-ON_TOP = {"by": ("widen", {"inputs": [2]})}  # what else a transition reads is not heard, what else it writes is fresh
+ON_TOP = {"by": ("widen", {"inputs": [2]})}  # a transition reads other inputs with zero; its other outputs are fresh
 
 
 def generator(case: Case) -> list[Rule]:
@@ -47,7 +47,7 @@ def generator(case: Case) -> list[Rule]:
         sizes = {name: [c.z_dim, g_embed(c) if c.num_classes else 0] for name, c in (("old", was), ("new", config))}
         rules.append(parts(case, STEM, axis=0, **sizes, factors=[1.0, 1.0], loud=[False, False]))
     if config.num_classes and not was.num_classes:
-        rules.append(case.made(EMBED, "init", unheard=True))
+        rules.append(case.create(EMBED, "init", unheard=True))
     return rules
 
 
@@ -58,23 +58,23 @@ def discriminator(case: Case) -> list[Rule]:
     config, was = case.config, case.old_config
     rules = _grown(case, FROM_RGB, ("in", 2))
     if config.num_classes and not was.num_classes:
-        rules.append(case.made(EMBED, "one_hot", index=0))
+        rules.append(case.create(EMBED, "one_hot", index=0))
     elif was.num_classes and not config.num_classes:
         rules.append(_without_labels(case))
     return rules
 
 
 def _grown(case: Case, head: str, colour: tuple[str, int]) -> list[Rule]:
-    """What lies within, and the head next to the image, whose colours are read or written along an axis."""
-    carried = _carried(case)
-    rules = _inner(case, carried)
-    if carried:
-        first, *rest = carried
+    """Rules for the inner layers, and for the head next to the image, whose colours are read or written along an axis."""
+    image_path = _image_path(case)
+    rules = _inner(case, image_path)
+    if image_path:
+        first, *rest = image_path
         role = {**case.role(first, head), "colour": colour, "channels": case.config.channels}
         plain = {"reads": "plain", "writes": "plain", "channels": case.config.channels, "value": 1.0}
         rules.append(case.move(first, "fit_carry", [head], **role, **ON_TOP))
-        rules += [case.made(re.escape(path), "identity") for path in rest]
-        rules.append(case.made(re.escape(head), "carry_centre", **plain))
+        rules += [case.create(re.escape(path), "identity") for path in rest]
+        rules.append(case.create(re.escape(head), "carry_centre", **plain))
     if folded := _transitions(case.old_config, case.old, case.config.resolution):
         chain = [*folded, head] if head == TO_RGB else [head, *reversed(folded)]
         role = {**case.role(head, folded[0]), "colour": colour}
@@ -82,7 +82,7 @@ def _grown(case: Case, head: str, colour: tuple[str, int]) -> list[Rule]:
     return rules
 
 
-def _inner(case: Case, carried: Sequence[str]) -> list[Rule]:
+def _inner(case: Case, image_path: Sequence[str]) -> list[Rule]:
     """New blocks, which add nothing, and transitions where widths have become unequal."""
     for path in case.leaves:
         if path.endswith("/conv1/kernel") and path in case.old:
@@ -91,24 +91,24 @@ def _inner(case: Case, carried: Sequence[str]) -> list[Rule]:
     fresh = "|".join(block for block in fresh if f"params/{block}/conv2/kernel" not in case.old)
     rules = []
     if fresh:
-        rules.append(case.made(f"params/({fresh})/conv2/kernel", "zero"))
-        rules.append(case.made(f"params/({fresh})/.*", "init", unheard=True))
+        rules.append(case.create(f"params/({fresh})/conv2/kernel", "zero"))
+        rules.append(case.create(f"params/({fresh})/.*", "init", unheard=True))
     for path in _transitions(case.config, case.leaves, 4):
-        if path not in case.old and path not in carried:
-            rules.append(case.made(re.escape(path), "identity", **_passed(case, path)))
+        if path not in case.old and path not in image_path:
+            rules.append(case.create(re.escape(path), "identity", **_passed(case, path)))
     return rules
 
 
-def _carried(case: Case) -> list[str]:
+def _image_path(case: Case) -> list[str]:
     """The new transitions above the old image, upwards: the image passes through them."""
-    channels, found = case.config.channels, _transitions(case.config, case.leaves, case.old_config.resolution)
+    channels, transitions = case.config.channels, _transitions(case.config, case.leaves, case.old_config.resolution)
     for r, stage in stages(case.config).items():
-        if found and r > case.old_config.resolution and stage.width < channels:
+        if transitions and r > case.old_config.resolution and stage.width < channels:
             raise PlanError(
                 f"{case.root}: the {channels} channels of an image pass through the transitions above "
                 f"{case.old_config.resolution} px, and {r} px is {stage.width} wide; make it wider"
             )
-    return found
+    return transitions
 
 
 def _transitions(config: R3GANConfig, leaves: Flat, resolution: int) -> list[str]:

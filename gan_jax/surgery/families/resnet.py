@@ -1,8 +1,8 @@
 """The ResNet pair: how it grows and shrinks, beyond what follows from its layout.
 
-Width: new units are fresh on their inputs and silent on their outputs into old units. In D, where kernels are divided
+Width: new units have fresh inputs, and old units read them with zero. In D, where kernels are divided
 by their largest singular value, new units are also orthogonal to the old ones (`ops.spectral`); G may instead be
-widened by copies. Resolution: a new block passes its input on (identity skip) and adds nothing (silent residual), so
+widened by copies. Resolution: a new block passes its input on (identity skip) and adds nothing (a residual of zeros), so
 that `G32(z) = repeat(G16(z))` and `D32(x) = D16(mean(x))`. Depth: a new residual adds nothing. Kernels grow by zeros.
 Colour: grey heads are repeated, colour readers get chroma. Classes: a projection term starts with the gain zero.
 
@@ -25,31 +25,31 @@ from gan_jax.trees import Rule
 
 
 def generator(case: Case) -> list[Rule]:
-    """New blocks and residuals, silent."""
+    """New blocks and residuals, with zero output."""
     if not (fresh := _new_blocks(case)):
         return []
     block = f"params/({fresh})"
     return [
-        case.made(f"{block}/conv1/(kernel|bias)", "zero"),
-        case.made(f"{block}/skip/kernel", "identity"),
-        case.made(f"{block}/skip/bias", "zero"),
-        case.made(f"(params|batch_stats)/({fresh})/.*", "init"),
+        case.create(f"{block}/conv1/(kernel|bias)", "zero"),
+        case.create(f"{block}/skip/kernel", "identity"),
+        case.create(f"{block}/skip/bias", "zero"),
+        case.create(f"(params|batch_stats)/({fresh})/.*", "init"),
     ]
 
 
 def discriminator(case: Case) -> list[Rule]:
-    """New blocks and residuals, silent although no kernel can be zero, and the gain of the projection term."""
+    """New blocks and residuals, with zero output although no kernel can be zero, and the gain of the projection term."""
     rules = []
     if fresh := _new_blocks(case):
         block = f"params/({fresh})"
         rules += [
-            case.made(f"{block}/conv0/kernel", "mute"),
-            case.made(f"{block}/conv1/kernel", "ballast"),
-            case.made(f"{block}/skip/kernel", "identity"),
-            case.made(f"{block}/\\w+/bias", "zero"),
-            case.made(f"spectral/({fresh})/skip/u", "one_hot", index=0),
-            case.made(f"spectral/({fresh})/conv1/u", "one_hot", index=-1),
-            case.made(f"spectral/({fresh})/conv0/u", "init"),
+            case.create(f"{block}/conv0/kernel", "mute"),
+            case.create(f"{block}/conv1/kernel", "ballast"),
+            case.create(f"{block}/skip/kernel", "identity"),
+            case.create(f"{block}/\\w+/bias", "zero"),
+            case.create(f"spectral/({fresh})/skip/u", "one_hot", index=0),
+            case.create(f"spectral/({fresh})/conv1/u", "one_hot", index=-1),
+            case.create(f"spectral/({fresh})/conv0/u", "init"),
         ]
     return [*rules, *projection(case)]
 
@@ -60,9 +60,9 @@ def projection(case: Case) -> list[Rule]:
     if gain not in case.leaves or not case.old:
         return []
     if table not in case.old:
-        return [case.made(gain, "zero"), case.made(f"({table}|{vector})", "init")]
+        return [case.create(gain, "zero"), case.create(f"({table}|{vector})", "init")]
     if gain not in case.old:  # from before there was one
-        return [case.made(gain, "fill", value=1.0)]
+        return [case.create(gain, "fill", value=1.0)]
     role = vector_role(case, table, vector)
     sources = case.sources(vector, table) if "keep" in role else [vector, table]
     return [case.move(gain, "fit_gain", [gain, *sources], **role)]
@@ -134,8 +134,8 @@ def _discriminator_layout(config: ResNetConfig) -> Layout:
 
 def _new_blocks(case: Case) -> str:
     """An alternative for a regular expression, such as `b32|b16/more0`: residuals that only the target has."""
-    found = [re.fullmatch(r"params/(b\d+(?:/more\d+)?)/conv1/kernel", path) for path in case.leaves]
-    return "|".join(m[1] for m in found if m and m[0] not in case.old) if case.old else ""
+    matches = [re.fullmatch(r"params/(b\d+(?:/more\d+)?)/conv1/kernel", path) for path in case.leaves]
+    return "|".join(m[1] for m in matches if m and m[0] not in case.old) if case.old else ""
 
 
 __all__ = ["discriminator", "generator", "layouts", "roles"]

@@ -34,10 +34,14 @@ def make_rules(
         which = 0 if root in GENERATORS else 1
         origin = _origin(root, source, roots or {})
         layout, old_layout = (layouts(config)["gd"[which]] for config in configs)
-        below = lambda flat, top: {p.removeprefix(f"{top}/"): x for p, x in flat.items() if p.startswith(f"{top}/")}
-        case = Case(root, origin, *configs, layout, old_layout, below(target, root), below(source, origin), options)
+        leaves, old = _subtree(target, root), _subtree(source, origin)
+        case = Case(root, origin, *configs, layout, old_layout, leaves, old, options)
         rules += [*families[which](case), *derived(case)]
     return winning(first, rules, target)
+
+
+def _subtree(flat: Flat, root: str) -> Flat:
+    return {path.removeprefix(f"{root}/"): leaf for path, leaf in flat.items() if path.startswith(f"{root}/")}
 
 
 def winning(first: Sequence[Rule], rules: Sequence[Rule], paths: Iterable[str]) -> list[Rule]:

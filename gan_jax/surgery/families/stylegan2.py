@@ -1,7 +1,7 @@
 """The StyleGAN2 pair: how it grows and shrinks, beyond what follows from its layout.
 
 Weights are stored without the 1 / sqrt(fan-in) of their use, so what gets a new fan-in is multiplied by the root of the
-ratio; demodulated kernels are not, they have none. New channels are silent: read with zero by what was there, which the
+ratio; demodulated kernels are not, they have none. New channels are read with zero by the old ones, which the
 demodulation does not see either. Copies would change it, so G has none. New features at 4 px would change the mean that
 is the minibatch deviation: they are zero, and what reads the deviation is multiplied by the ratio of widths.
 
@@ -44,13 +44,13 @@ def generator(case: Case) -> list[Rule]:
     if fresh := [f"b{r}" for r in widths(config) if r not in widths(was)]:
         block = f"synthesis/({'|'.join(fresh)})"
         rules += [
-            case.made(f"params/{block}/to_rgb/(kernel|bias)", "zero"),
-            case.made(f"(params|constants)/{block}/.*", "init", unheard=True),
+            case.create(f"params/{block}/to_rgb/(kernel|bias)", "zero"),
+            case.create(f"(params|constants)/{block}/.*", "init", unheard=True),
         ]
     rules += new_layers(case)
     first = "params/mapping/fc0/kernel"
     if config.num_classes and not was.num_classes:
-        rules.append(case.made("params/mapping/embed/.*", "init", unheard=True))
+        rules.append(case.create("params/mapping/embed/.*", "init", unheard=True))
     for path in case.leaves:
         if path not in case.old:
             continue
@@ -76,14 +76,14 @@ def discriminator(case: Case) -> list[Rule]:
     rules = [*new_block(case), *old_block(case), *head(case), *new_layers(case)]
     old, new = widths(was)[4], widths(config)[4]
     deviation = [int(c.mbstd_group > 0) for c in (was, config)]
-    quiet = bool(deviation[1]) and new > old
+    zero_output = bool(deviation[1]) and new > old
     for path in case.leaves:
         if path not in case.old:
             continue
         if path == "params/b4/conv/kernel" and any(deviation):
             gain = math.sqrt((new + deviation[1]) / (old + deviation[0]))
-            about = {"condition": NEARLY} if quiet and deviation[0] else {}
-            sizes = {"old": [old, deviation[0]], "new": [new, deviation[1]], "loud": [quiet, False]}
+            about = {"condition": NEARLY} if zero_output and deviation[0] else {}
+            sizes = {"old": [old, deviation[0]], "new": [new, deviation[1]], "loud": [zero_output, False]}
             rules.append(parts(case, path, axis=2, **sizes, factors=[gain, gain * new / old], **about))
         elif path == "params/mapping/fc0/kernel":  # its input has another RMS, but the same fan-in for each value
             rules.append(parts(case, path, axis=0, old=[old], new=[new], factors=[1.0], loud=[True]))
@@ -91,17 +91,17 @@ def discriminator(case: Case) -> list[Rule]:
             classes = [was.num_classes, config.num_classes] if path.endswith("kernel") else [1, 1]
             rules.append(equalised(case, path, gain=classes, silent=True))
         elif re.fullmatch(r"params/b4/from_rgb/\w+|params/b8/(conv1|skip)/\w+", path):
-            rules.append(equalised(case, path, silent=quiet))
+            rules.append(equalised(case, path, silent=zero_output))
         elif path.endswith("/kernel"):
             rules.append(equalised(case, path))
     return rules
 
 
 def new_layers(case: Case) -> list[Rule]:
-    """Layers of the mapping that the old one lacks: fresh, which is heard."""
+    """Rules for layers of the mapping that the old one lacks: fresh, so that the function is not preserved."""
     present = [path for path in case.leaves if re.match(r"params/mapping/fc\d+/", path) and path not in case.old]
     known = any(path.startswith("params/mapping/fc") for path in case.old)
-    return [case.made(re.escape(path), "init") for path in present if known]
+    return [case.create(re.escape(path), "init") for path in present if known]
 
 
 def _joined(latents: list[int], labels: list[int]) -> dict[str, Any]:

@@ -41,31 +41,31 @@ def new_block(case: Case) -> list[Rule]:
         return []
     fresh = f"params/b({'|'.join(map(str, levels))})"
     if config.discriminator == "skip":
-        silent = case.made(f"params/b{levels[0]}/conv1/(kernel|bias)", "zero")
-        return [silent, case.made(f"{fresh}/.*", "init", unheard=True)]
+        zero_residual = case.create(f"params/b{levels[0]}/conv1/(kernel|bias)", "zero")
+        return [zero_residual, case.create(f"{fresh}/.*", "init", unheard=True)]
     channels, width = config.channels, widths(config)
     if any(width[r] < 2 * channels for r in levels) or config.discriminator != was.discriminator:
-        return [case.made(f"{fresh}/.*", "init")]  # no way through for the image
+        return [case.create(f"{fresh}/.*", "init")]  # no way through for the image
     half = HALF if config.discriminator == "residual" else 1.0  # of what a block's last layer writes
     image = {"writes": "pairs", "channels": channels}
     conv = lambda r, name: f"params/b{r}/{name}/kernel"
     root = lambda r: math.sqrt(9 * width[r]) / CARRIED
     top, old, first = levels[-1], f"params/b{was.resolution}/from_rgb", levels[0]
     role = {**case.role(conv(first, "conv1"), f"{old}/kernel"), "colour": ("in", 2), "channels": channels}
-    rules = [case.made(conv(top, "from_rgb"), "carry_centre", reads="plain", value=math.sqrt(channels), **image)]
+    rules = [case.create(conv(top, "from_rgb"), "carry_centre", reads="plain", value=math.sqrt(channels), **image)]
     for r in levels:
         behind = 1.0 if r == top else half
-        rules.append(case.made(conv(r, "conv0"), "carry_centre", reads="pairs", value=root(r) / behind, **image))
+        rules.append(case.create(conv(r, "conv0"), "carry_centre", reads="pairs", value=root(r) / behind, **image))
     for r in levels[1:]:
-        rules.append(case.made(conv(r, "conv1"), "carry_centre", reads="pairs", value=root(r), **image))
+        rules.append(case.create(conv(r, "conv1"), "carry_centre", reads="pairs", value=root(r), **image))
     value = root(first) / math.sqrt(was.channels) / half
     bias = f"params/b{first}/conv1/bias"
     return [
         *rules,
         case.move(conv(first, "conv1"), "fit_carry", [f"{old}/kernel"], **role, by=("carry_head", {"value": value})),
         case.move(bias, "fit_equalised", [f"{old}/bias"], **case.role(bias, f"{old}/bias"), gain=[half**2, 1.0]),
-        case.made(f"{fresh}/(from_rgb|conv0|conv1)/bias", "zero"),
-        case.made(f"{fresh}/skip/kernel", "zero"),
+        case.create(f"{fresh}/(from_rgb|conv0|conv1)/bias", "zero"),
+        case.create(f"{fresh}/skip/kernel", "zero"),
     ]
 
 
@@ -93,7 +93,7 @@ def head(case: Case) -> list[Rule]:
     labels, had = bool(case.config.num_classes), bool(case.old_config.num_classes)
     old, new = widths(case.old_config)[4], widths(case.config)[4]
     if not labels:
-        return [case.made("params/b4/out/(kernel|bias)", "init")] if had else []
+        return [case.create("params/b4/out/(kernel|bias)", "init")] if had else []
     first, then = fan_in(case, kernel)
     if not had:
         last = f"params/mapping/fc{case.config.d_mapping_layers - 1}"
@@ -101,9 +101,9 @@ def head(case: Case) -> list[Rule]:
         return [
             equalised(case, kernel, gain=[first, then * new], **ratio),  # logits are divided by sqrt(new)
             equalised(case, bias, gain=[1, new], **ratio),
-            case.made(f"{last}/kernel", "mute"),
-            case.made(f"{last}/bias", "one_hot", index=-1, value=1 / MAPPING_BIAS),
-            case.made("params/mapping/.*", "init", unheard=True),
+            case.create(f"{last}/kernel", "mute"),
+            case.create(f"{last}/bias", "one_hot", index=-1, value=1 / MAPPING_BIAS),
+            case.create("params/mapping/.*", "init", unheard=True),
         ]
     return [
         equalised(case, kernel, gain=[first * old, then * new], silent=True),

@@ -33,7 +33,7 @@ class Op:
       apply: `(sources, fresh, args) -> array` of that shape.
       sources: how many source leaves it reads; 0 = none.
       many: whether it reads any more that are named.
-      looks: whether the sources after the first are only looked at: they choose, and bring no values.
+      scored: whether the sources after the first only score what is kept of the first, and give no values.
       fresh: whether it reads the target's fresh value (or its dtype).
       constant: whether of that it needs the dtype only.
       keeps: whether source values arrive as they are, as a function of them, or not at all.
@@ -46,7 +46,7 @@ class Op:
     apply: Callable[[Sequence[Any], Any, Args], Any]
     sources: int = 1
     many: bool = False
-    looks: bool = False
+    scored: bool = False
     fresh: bool = False
     constant: bool = False
     keeps: Literal["copied", "adapted", "fresh"] = "copied"
@@ -89,18 +89,18 @@ def values_kept(steps: Sequence[Step], shapes: Sequence[Shape]) -> tuple[int, in
         op = lookup(name)
         if op.keeps == "fresh":
             return 0, 0
-        before, made = sum(map(math.prod, shapes[:1] if op.looks else shapes)), op.shape(shapes, args)
+        before, shape = sum(map(math.prod, shapes[:1] if op.scored else shapes)), op.shape(shapes, args)
         if name == "nested":
             parts = [values_kept(part["steps"], [shapes[i] for i in part["sources"]]) for part in args["inputs"]]
             op, adapted = lookup(args["op"]), any(computed for _, computed in parts)
-            count = 1 if op.looks else len(parts)
+            count = 1 if op.scored else len(parts)
             before = sum(map(math.prod, _input_shapes(shapes, args)[:count]))
             kept = sum(map(sum, parts[:count]))
         kept = before if kept is None else kept
         everything = op.keeps == "adapted" or (op.fills and kept == before)
-        kept = math.prod(made) if everything else min(kept, math.prod(made))
+        kept = math.prod(shape) if everything else min(kept, math.prod(shape))
         adapted = adapted or op.keeps == "adapted"
-        shapes = [made]
+        shapes = [shape]
     return (0, kept or 0) if adapted else (kept or 0, 0)
 
 
@@ -197,7 +197,7 @@ OPS: dict[str, Op] = {
         spectral.colour,
         keeps="adapted",
     ),
-    "mute": Op("the target's shape, fresh but for a silent last output", leaf.kernel_shape, spectral.mute, **_NEW),
+    "mute": Op("the target's shape, fresh but for a last output of zeros", leaf.kernel_shape, spectral.mute, **_NEW),
     "ballast": Op("the target's shape, zero but for one weight", leaf.kernel_shape, spectral.ballast, **_CONSTANT),
     "one_hot": Op(
         "the target's shape, a unit vector, or rows of them", leaf.given_shape, spectral.one_hot, **_CONSTANT
@@ -212,7 +212,7 @@ OPS: dict[str, Op] = {
         width.important,
         sources=2,
         many=True,
-        looks=True,
+        scored=True,
         moments="important",
     ),
     "regain": Op(
@@ -245,7 +245,7 @@ OPS: dict[str, Op] = {
         select.strongest_shape,
         select.strongest,
         many=True,
-        looks=True,
+        scored=True,
         moments="strongest",
     ),
     "concatenate": Op(

@@ -81,7 +81,7 @@ def fold_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     reader, layers, axis = list(shapes[0]), shapes[1:], args["axis"]
     chain = [*(n for layer in layers for n in layer), reader[axis]]
     if any(len(layer) != 2 for layer in layers) or any(a != b for a, b in zip(chain[1::2], chain[2::2])):
-        raise OpError(f"fold_dense wants what reads a layer, then layers one after the other, not {list(shapes)}")
+        raise OpError(f"fold_dense needs what reads a layer, then layers one after the other, not {list(shapes)}")
     reader[axis] = chain[0]
     return tuple(reader)
 
@@ -91,6 +91,6 @@ def fold_dense(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     x, axis = wide(sources[0]), args["axis"]
     xp = xp_of(*sources)
     for layer in reversed(sources[1:]):
-        made = xp.tensordot(wide(layer), x, axes=((1,), (axis,))) * np.asarray(args["value"], x.dtype)
-        x = xp.moveaxis(made, 0, axis)
+        product = xp.tensordot(wide(layer), x, axes=((1,), (axis,))) * np.asarray(args["value"], x.dtype)
+        x = xp.moveaxis(product, 0, axis)
     return x.astype(sources[0].dtype)

@@ -32,9 +32,9 @@ def equalise(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 def parts_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target, axis = tuple(shapes[0]), tuple(args["shape"]), args["axis"]
-    told = [len(args[key]) for key in ("old", "new", "factors", "loud")]
-    if len(set(told)) != 1 or len(source) != len(target) or not 0 <= axis < len(source) - 1:
-        raise OpError(f"parts wants old, new, factors and loud for each part of an axis that is read, not {dict(args)}")
+    counts = [len(args[key]) for key in ("old", "new", "factors", "loud")]
+    if len(set(counts)) != 1 or len(source) != len(target) or not 0 <= axis < len(source) - 1:
+        raise OpError(f"parts needs old, new, factors and loud for each part of an axis that is read, not {dict(args)}")
     if sum(args["old"]) != source[axis] or sum(args["new"]) != target[axis]:
         raise OpError(f"parts {args['old']} -> {args['new']} are not axis {axis} of {list(source)} -> {list(target)}")
     if any(s != t for i, (s, t) in enumerate(zip(source[:-1], target)) if i != axis) or source[-1] > target[-1]:
@@ -47,7 +47,7 @@ def parts_shape(shapes: Sequence[Shape], args: Args) -> Shape:
 def parts(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """A kernel that reads several things side by side along `axis`, each with its number of channels and its factor.
 
-    Old outputs read new channels with zero, or, where a part is `loud`, with fresh values: for channels that are silent
+    Old outputs read new channels with zero, or, where a part is `loud`, with fresh values: for channels that are zero
     themselves. New outputs are fresh.
     """
     x, axis, outputs = wide(sources[0]), args["axis"], sources[0].shape[-1]
@@ -104,7 +104,7 @@ def carry_head(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 def fold_rgb_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     if len(shapes) < 2 or any(len(s) != 4 for s in shapes) or any(a[3] != b[2] for a, b in zip(shapes, shapes[1:])):
-        raise OpError(f"fold_rgb wants the kernels of a head and of layers that follow it, not {list(shapes)}")
+        raise OpError(f"fold_rgb needs the kernels of a head and of layers that follow it, not {list(shapes)}")
     return (1, 1, shapes[0][2], shapes[-1][3])
 
 

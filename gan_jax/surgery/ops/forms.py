@@ -26,7 +26,7 @@ SLOPE = 0.6  # mean of a leaky ReLU's slopes
 
 def modulated_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     if len(shapes) != 2 or len(shapes[0]) != 4 or tuple(shapes[1]) != (shapes[0][2],):
-        raise OpError(f"modulated wants a kernel [k, k, I, O] and styles [I], not {list(shapes)}")
+        raise OpError(f"modulated needs a kernel [k, k, I, O] and styles [I], not {list(shapes)}")
     return tuple(shapes[0])
 
 
@@ -60,7 +60,7 @@ def spread_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     (weights, maps), side = map(tuple, shapes), args["side"]
     channels = weights[{"first": -1, "last": 0}[side]]
     if len(weights) != 2 or maps[:2] != (SIDE, SIDE) or math.prod(maps) != SIDE**2 * channels:
-        raise OpError(f"spread wants a kernel and the maps [4, 4, .., C] of its channels, not {list(shapes)}")
+        raise OpError(f"spread needs a kernel and the maps [4, 4, .., C] of its channels, not {list(shapes)}")
     return (weights[0], SIDE**2 * channels) if side == "first" else (SIDE**2 * channels, weights[1])
 
 
@@ -75,7 +75,7 @@ def spread(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 def rank_one_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     shape, axis = tuple(shapes[0]), {"first": 1, "last": 0}[args["side"]]
     if len(shape) != 2 or shape[axis] % SIDE**2:
-        raise OpError(f"rank_one wants a dense layer with 4 x 4 positions along axis {axis}, not {list(shape)}")
+        raise OpError(f"rank_one needs a dense layer with 4 x 4 positions along axis {axis}, not {list(shape)}")
     channels = shape[axis] // SIDE**2
     if args["part"] == "maps":
         return (SIDE, SIDE, channels) if args["side"] == "first" else (SIDE, SIDE, 1, channels)
@@ -109,7 +109,7 @@ def residual_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     for block in blocks:
         fits = len(block) == 3 and all(len(shape) == 4 for shape in block)
         if not fits or block[0][3] != block[1][3] or block[1][3] != block[2][2] or block[0][3] % block[1][2]:
-            raise OpError(f"fold_residual wants a 1x1, a grouped and a 1x1 kernel for each block, not {list(shapes)}")
+            raise OpError(f"fold_residual needs a 1x1, a grouped and a 1x1 kernel for each block, not {list(shapes)}")
     return (*shapes[1][:2], shapes[0][2], shapes[2][3])
 
 
@@ -119,12 +119,12 @@ def fold_residual(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     middle = tuple(k // 2 for k in out.shape[:2])
     out[middle] = np.eye(*out.shape[2:])
     for i in range(0, len(sources), 3):
-        one, grouped, last = map(wide, sources[i : i + 3])
+        first, grouped, last = map(wide, sources[i : i + 3])
         size, hidden = grouped.shape[2:]
         groups = hidden // size
-        xp = xp_of(one)
-        inner = one[0, 0].reshape(-1, groups, size)
+        xp = xp_of(first)
+        inner = first[0, 0].reshape(-1, groups, size)
         within = grouped.reshape(*grouped.shape[:2], size, groups, size)
-        both = xp.einsum("cgi,hwigj->hwcgj", inner, within).reshape(*grouped.shape[:2], one.shape[2], hidden)
-        out = out + np.array(SLOPE**2, one.dtype) * (both @ last[0, 0])
+        both = xp.einsum("cgi,hwigj->hwcgj", inner, within).reshape(*grouped.shape[:2], first.shape[2], hidden)
+        out = out + np.array(SLOPE**2, first.dtype) * (both @ last[0, 0])
     return out.astype(sources[0].dtype)

@@ -73,8 +73,8 @@ def constant_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target = tuple(shapes[0]), tuple(args["shape"])
     batched = len(source) == len(target) == 4 and source[0] == target[0] == 1
     if not (batched or len(source) == len(target) == 3) or source[-1] != target[-1]:
-        wanted = "[h, w, C] or [1, h, w, C] with the same C"
-        raise OpError(f"resize_constant needs {wanted}, not {list(source)} -> {list(target)}")
+        forms = "[h, w, C] or [1, h, w, C] with the same C"
+        raise OpError(f"resize_constant needs {forms}, not {list(source)} -> {list(target)}")
     resize_matrix(1, 1, args.get("method", "linear"))
     return target
 
@@ -90,13 +90,13 @@ def resize_constant(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 def positions_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target, prefix = tuple(shapes[0]), tuple(args["shape"]), args.get("prefix", 0)
     if not 2 <= len(source) == len(target) <= 3 or source[:-2] not in ((), (1,)) or source[-1] != target[-1]:
-        wanted = "[n, d] or [1, n, d] with the same d"
-        raise OpError(f"resize_positions needs {wanted}, not {list(source)} -> {list(target)}")
+        forms = "[n, d] or [1, n, d] with the same d"
+        raise OpError(f"resize_positions needs {forms}, not {list(source)} -> {list(target)}")
     grids = args.get("grid", [[source[-2] - prefix], [target[-2] - prefix]])
-    held = [math.prod(grid) + prefix for grid in grids]
-    if held != [source[-2], target[-2]] or len(grids[0]) != len(grids[1]):
+    positions = [math.prod(grid) + prefix for grid in grids]
+    if positions != [source[-2], target[-2]] or len(grids[0]) != len(grids[1]):
         raise OpError(
-            f"grids {grids[0]} -> {grids[1]} and {prefix} rows before them hold {held[0]} -> {held[1]} positions, "
+            f"grids {grids[0]} -> {grids[1]} and {prefix} rows before them hold {positions[0]} -> {positions[1]} positions, "
             f"but the tables have {source[-2]} -> {target[-2]}"
         )
     resize_matrix(1, 1, args.get("method", "cubic"))

@@ -24,9 +24,7 @@ def carry_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target, axis = tuple(shapes[0]), tuple(args["shape"]), args["axis"]
     needed = [2 * n if i == axis else n for i, n in enumerate(source)]
     if axis not in (2, 3) or len(source) != 4 or len(target) != 4 or any(n > t for n, t in zip(needed, target)):
-        raise OpError(
-            f"carry makes pairs of axis {axis} of {list(source)}, which wants room for {needed} in {list(target)}"
-        )
+        raise OpError(f"carry makes pairs of axis {axis} of {list(source)}, which needs {needed} in {list(target)}")
     return target
 
 
@@ -71,7 +69,7 @@ def fold_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     kernels = [i for i in range(len(shapes)) if i == 0 or i % 3 == (0 if args["side"] == "out" else 1)]
     if not whole or any(len(shapes[i]) != 4 for i in kernels):
         raise OpError(
-            f"fold_head wants the kernels of a head and of layers, with scale and variance, not {list(shapes)}"
+            f"fold_head needs the kernels of a head and of layers, with scale and variance, not {list(shapes)}"
         )
     head, last = shapes[0], shapes[kernels[-1]]
     return (*head[:3], last[3])
@@ -104,7 +102,7 @@ def fold_head(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 def linear_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     if any(len(s) < 2 or math.prod(s[:-2]) != 1 for s in shapes) or any(a[-1] != b[-2] for a, b in pairwise(shapes)):
         raise OpError(
-            f"fold_linear wants kernels [1, 1, I, O] or [I, O], each reading what the one before it writes, not {list(shapes)}"
+            f"fold_linear needs kernels [1, 1, I, O] or [I, O], each reading what the one before it writes, not {list(shapes)}"
         )
     return (*shapes[0][:-1], shapes[-1][-1])
 

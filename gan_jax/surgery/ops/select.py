@@ -22,12 +22,12 @@ def unfolded(shape: Shape, args: Args) -> Shape:
     return view
 
 
-def folded(made: Shape, args: Args) -> Shape:
+def folded(shape: Shape, args: Args) -> Shape:
     """The shape of the result whose parts are `made`."""
     if "view" not in args:
-        return made
-    if made != tuple(args["view"][1]) or np.prod(made) != np.prod(args["shape"]):
-        raise OpError(f"this makes {list(made)}, not view {list(args['view'][1])} of {list(args['shape'])}")
+        return shape
+    if shape != tuple(args["view"][1]) or np.prod(shape) != np.prod(args["shape"]):
+        raise OpError(f"this makes {list(shape)}, not view {list(args['view'][1])} of {list(args['shape'])}")
     return tuple(args["shape"])
 
 
@@ -61,18 +61,18 @@ def gather(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def permute_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    made = gather_shape(shapes, args)
+    shape = gather_shape(shapes, args)
     size = unfolded(shapes[0], args)[args["axis"]]
     if sorted(args["index"]) != list(range(size)):
         raise OpError(f"{list(args['index'])} is no permutation: each of 0 to {size - 1} once; use gather for a choice")
-    return made
+    return shape
 
 
 # -- by strength ---------------------------------------------------------------------------------
 
 
 def check_keep(keep: int, axis: int, shape: Sequence[int]) -> None:
-    """Raises OpError unless so many channels can stay."""
+    """Raises OpError unless an axis has as many channels as are to stay."""
     size = shape[axis]
     if not 0 < keep <= size:
         raise OpError(f"keep {keep} of the {size} channels along axis {axis} of {list(shape)}; use 1 to {size}")
@@ -86,11 +86,11 @@ def keep_best(x: Any, scores: Any, keep: int, axis: int) -> Any:
 
 
 def strongest_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    made = list(unfolded(shapes[0], args))
+    shape = list(unfolded(shapes[0], args))
     for choice in args["axes"]:
-        axis, keep = _axis(choice["axis"], tuple(made)), choice["keep"]
-        size = made[axis]
-        check_keep(keep, axis, made)
+        axis, keep = _axis(choice["axis"], tuple(shape)), choice["keep"]
+        size = shape[axis]
+        check_keep(keep, axis, shape)
         if not choice["scores"]:
             raise OpError(f"axis {axis} has no scores; name [source, axis] pairs that number the same channels")
         for source, where in choice["scores"]:
@@ -101,8 +101,8 @@ def strongest_shape(shapes: Sequence[Shape], args: Args) -> Shape:
                 raise OpError(
                     f"axis {where} of source {source} {list(scorer)} does not number the {size} channels of axis {axis}"
                 )
-        made[axis] = keep
-    return folded(tuple(made), args)
+        shape[axis] = keep
+    return folded(tuple(shape), args)
 
 
 def strongest(sources: Sequence[Any], fresh: Any, args: Args) -> Any:

@@ -10,21 +10,21 @@ from gan_jax.surgery.ops.arrays import Args, Shape
 
 
 def simplify(steps: list[Step], shapes: tuple[Shape, ...]) -> list[Step]:
-    """The same operations with neighbours joined where one does the work of both; nothing left is a copy."""
-    done: list[Step] = []
+    """Merges neighbouring operations where one does the work of both; no step that remains is a copy."""
+    result: list[Step] = []
     for step in steps:
-        done.append(step)
-        while done:
-            shape = shape_of_steps(done[:-1], shapes) if len(done) > 1 else shapes[0] if shapes else ()
-            if _idle(done[-1], shape):
-                done.pop()
+        result.append(step)
+        while result:
+            shape = shape_of_steps(result[:-1], shapes) if len(result) > 1 else shapes[0] if shapes else ()
+            if _idle(result[-1], shape):
+                result.pop()
                 break
-            before = shape_of_steps(done[:-2], shapes) if len(done) > 2 else shapes[0] if shapes else ()
-            joined = _join(done[-2], done[-1], before) if len(done) > 1 else None
-            if joined is None:
+            before = shape_of_steps(result[:-2], shapes) if len(result) > 2 else shapes[0] if shapes else ()
+            merged = _merge(result[-2], result[-1], before) if len(result) > 1 else None
+            if merged is None:
                 break
-            done[-2:] = [joined]
-    return done or [("copy", {})]
+            result[-2:] = [merged]
+    return result or [("copy", {})]
 
 
 def _idle(step: Step, shape: Shape) -> bool:
@@ -37,42 +37,42 @@ def _idle(step: Step, shape: Shape) -> bool:
     return name == "copy" or (name == "transpose" and list(args["axes"]) == list(range(len(shape))))
 
 
-def _join(one: Step, two: Step, shape: Shape) -> Step | None:
+def _merge(first: Step, second: Step, shape: Shape) -> Step | None:
     """One step for two, on a leaf of this shape; None = there is none."""
-    joiner = JOINERS.get((one[0], two[0]))
-    if joiner is None or "view" in one[1] or "view" in two[1]:
+    joiner = JOINERS.get((first[0], second[0]))
+    if joiner is None or "view" in first[1] or "view" in second[1]:
         return None
-    return joiner(one[1], two[1], shape)
+    return joiner(first[1], second[1], shape)
 
 
-def _slices(one: Args, two: Args, shape: Shape) -> Step:
+def _slices(first: Args, second: Args, shape: Shape) -> Step:
     zeros = [0] * len(shape)
-    starts = [a + b for a, b in zip(one.get("starts", zeros), two.get("starts", zeros))]
-    return "slice", {"shape": list(two["shape"]), **({"starts": starts} if any(starts) else {})}
+    starts = [a + b for a, b in zip(first.get("starts", zeros), second.get("starts", zeros))]
+    return "slice", {"shape": list(second["shape"]), **({"starts": starts} if any(starts) else {})}
 
 
 def _gathers(name: str) -> Callable[[Args, Args, Shape], Step | None]:
-    def join(one: Args, two: Args, shape: Shape) -> Step | None:
-        if one["axis"] != two["axis"] or -1 in one["index"] or -1 in two["index"]:
-            return None  # a mean is one more row, not one of them
-        return name, {"axis": one["axis"], "index": [one["index"][i] for i in two["index"]]}
+    def merge(first: Args, second: Args, shape: Shape) -> Step | None:
+        if first["axis"] != second["axis"] or -1 in first["index"] or -1 in second["index"]:
+            return None  # a mean is a further row, and not one of these
+        return name, {"axis": first["axis"], "index": [first["index"][i] for i in second["index"]]}
 
-    return join
+    return merge
 
 
-def _cut_again(one: Args, two: Args, shape: Shape) -> Step | None:
+def _cut_again(first: Args, second: Args, shape: Shape) -> Step | None:
     """A larger leaf of which only old values are kept."""
-    if one.get("centre") or two.get("starts") or any(n > s for n, s in zip(two["shape"], shape)):
+    if first.get("centre") or second.get("starts") or any(n > s for n, s in zip(second["shape"], shape)):
         return None
-    return "slice", {"shape": list(two["shape"])}
+    return "slice", {"shape": list(second["shape"])}
 
 
-def _pads(one: Args, two: Args, shape: Shape) -> Step | None:
-    return None if one.get("centre") or two.get("centre") else ("pad", dict(two))
+def _pads(first: Args, second: Args, shape: Shape) -> Step | None:
+    return None if first.get("centre") or second.get("centre") else ("pad", dict(second))
 
 
-def _transposes(one: Args, two: Args, shape: Shape) -> Step:
-    return "transpose", {"axes": [one["axes"][i] for i in two["axes"]]}
+def _transposes(first: Args, second: Args, shape: Shape) -> Step:
+    return "transpose", {"axes": [first["axes"][i] for i in second["axes"]]}
 
 
 JOINERS: dict[tuple[str, str], Callable[[Args, Args, Shape], Any]] = {
@@ -84,5 +84,5 @@ JOINERS: dict[tuple[str, str], Callable[[Args, Args, Shape], Any]] = {
     ("pad", "slice"): _cut_again,
     ("pad", "pad"): _pads,
     ("transpose", "transpose"): _transposes,
-    ("reshape", "reshape"): lambda one, two, shape: ("reshape", dict(two)),
+    ("reshape", "reshape"): lambda first, second, shape: ("reshape", dict(second)),
 }

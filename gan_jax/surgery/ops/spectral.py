@@ -9,8 +9,9 @@ that is zero, or small, cannot be had at all, since the division brings any kern
   Where the old outputs already fill the space of old inputs, new outputs read new inputs only.
 - `colour`: grey to colour. The old weight, spread over three channels, has the singular value s / sqrt(3), and would
   be divided by it. Two chroma directions, which see nothing of a grey image, carry s instead.
-- `mute` and `ballast`: a block whose residual adds nothing. The last hidden unit is silent, and the only non-zero
-  weight reads it: it holds the singular value at 1 while the other weights grow from zero as in any network.
+- `mute` and `ballast`: a block with zero output. `mute` sets the last hidden unit to zero, and the only non-zero weight
+  of the `ballast` reads this unit. That weight keeps the singular value at 1 (norm padding), while the other weights
+  grow from zero as in any network.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def colour_shape(shapes: Sequence[Shape], args: Args) -> Shape:
     source, target = tuple(shapes[0]), tuple(args["shape"])
     fits = len(source) == len(target) == 4 and source[:3] == (1, 1, 1) and target[:2] == (1, 1)
     if not fits or target[2] not in (3, 4) or target[3] < max(3, source[3]):
-        wanted = "[1, 1, 1, O] -> [1, 1, 3 or 4, O'] with O' >= O and O' >= 3"
-        raise OpError(f"colour_spectral needs {wanted}, not {list(source)} -> {list(target)}")
+        forms = "[1, 1, 1, O] -> [1, 1, 3 or 4, O'] with O' >= O and O' >= 3"
+        raise OpError(f"colour_spectral needs {forms}, not {list(source)} -> {list(target)}")
     return target
 
 
@@ -87,12 +88,12 @@ def colour(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 
 
 def mute(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """The fresh kernel with its last output zero: after a ReLU that unit stays silent."""
+    """The fresh kernel with its last output zero: after a ReLU that unit stays zero."""
     return paste(fresh, (..., -1), 0)
 
 
 def ballast(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
-    """Zero, but for a 1 from the last input to the last output in the middle of the kernel."""
+    """A kernel of zeros, but for a 1 from the last input to the last output in its middle (norm padding)."""
     shape = tuple(args["shape"])
     middle = tuple(k // 2 for k in shape[:-2])
     return paste(zeros(fresh, shape), (*middle, -1, -1), 1)
@@ -109,8 +110,8 @@ def shift(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     Sources: bias `[O]`, kernel `[h, w, I, O]`, singular vector `[O]`; the layer is one with `refine`.
     """
     bias, kernel, vector = map(wide, sources)
-    made = kernel[..., : args["channels"], :].sum(axis=(0, 1, 2)) / stretch(kernel, vector, refine=True)
-    return (bias + np.array(args["factor"], bias.dtype) * made).astype(sources[0].dtype)
+    response = kernel[..., : args["channels"], :].sum(axis=(0, 1, 2)) / stretch(kernel, vector, refine=True)
+    return (bias + np.array(args["factor"], bias.dtype) * response).astype(sources[0].dtype)
 
 
 def top(sources: Sequence[Any], fresh: Any, args: Args) -> Any:

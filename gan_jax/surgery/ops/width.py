@@ -8,7 +8,7 @@ other, which Adam makes equal again. Nothing is exact where a kernel is divided 
 
 Importance: a channel counts as much as the channels that read it, weighted with how it is read and how large it is
 written, from the output backwards. A channel from which no path of non-zero weights leads out counts exactly nothing
-and goes first: so narrowing undoes silent widening, although new channels are read by other new ones.
+and goes first: so narrowing undoes function-preserving widening, although new channels are read by other new ones.
 """
 
 from __future__ import annotations
@@ -85,25 +85,25 @@ def important(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     taking them by their place makes them keep the same channels. Equally important ones go to the lower index.
     """
     out = sources[0].reshape(unfolded(sources[0].shape, args))
-    told = sorted((about[0], i) for i, about in enumerate(args["layout"]) if about is not None)
-    texts = [args["layout"][i][1] for _, i in told]
-    names, found = _READING.get()
-    key = (tuple(names.get(id(sources[i])) for _, i in told), tuple(texts), args["sweeps"])
-    scores = found.get(key) or importance([sources[i] for _, i in told], texts, args["sweeps"])
+    scored = sorted((about[0], i) for i, about in enumerate(args["layout"]) if about is not None)
+    texts = [args["layout"][i][1] for _, i in scored]
+    names, cache = _READING.get()
+    key = (tuple(names.get(id(sources[i])) for _, i in scored), tuple(texts), args["sweeps"])
+    scores = cache.get(key) or importance([sources[i] for _, i in scored], texts, args["sweeps"])
     if None not in key[0]:
-        found[key] = scores
+        cache[key] = scores
     for choice in args["axes"]:
         out = keep_best(out, scores[choice["group"]], choice["keep"], choice["axis"])
     return out.reshape(folded(out.shape, args))
 
 
 @contextlib.contextmanager
-def reading(arrays: Sequence[Any], names: Sequence[str], found: dict[Any, Any]) -> Iterator[None]:
-    """Within it, these arrays are the leaves of these names, and the importance of their channels is kept in `found`.
+def reading(arrays: Sequence[Any], names: Sequence[str], cache: dict[Any, Any]) -> Iterator[None]:
+    """Within it, these arrays are the leaves of these names, and the importance of their channels is kept in `cache`.
 
     Every narrowed leaf of a network asks for it, of all leaves: a transplant works it out once.
     """
-    token = _READING.set(({id(x): name for x, name in zip(arrays, names)}, found))
+    token = _READING.set(({id(x): name for x, name in zip(arrays, names)}, cache))
     try:
         yield
     finally:
@@ -140,15 +140,15 @@ def importance(arrays: Sequence[Any], texts: Sequence[str], sweeps: int) -> dict
     groups = dict.fromkeys(group for group, *_ in reads)
     scores: dict[str, Any] = {}
     for _ in range(sweeps):
-        found: dict[str, Any] = {}
+        sums: dict[str, Any] = {}
         for group, scale, ahead, weights in reads:
             if any(name not in scores for name in ahead):
                 continue
             for name in reversed(ahead):
                 weights = weights @ scores[name]
             value = weights * xp.sqrt(size[group, scale])
-            found[group] = found.get(group, 0.0) + value
-        scores = {group: value / xp.maximum(value.sum(), 1e-30) for group, value in found.items()}
+            sums[group] = sums.get(group, 0.0) + value
+        scores = {group: value / xp.maximum(value.sum(), 1e-30) for group, value in sums.items()}
     if missing := [group for group in groups if group not in scores]:
         raise OpError(f"no output reads {missing[0]!r}, so that the importance of its channels is unknown")
     return scores
