@@ -89,7 +89,7 @@ def fused(net: Net, fusion: Fusion) -> Net:
 
     def synthesise(part: Callable[..., Any]) -> Callable[..., Any]:
         def run(variables: Variables, styles: Styled, *args: Any, **options: Any) -> Any:
-            at_points = changes(variables, styles.beside[BRANCH], {})
+            at_points = changes(variables, styles.extra_collections[BRANCH], {})
             return part(plain(variables), styles.ws, *args, changes=at_points, **options)
 
         return run
