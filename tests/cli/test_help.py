@@ -174,7 +174,7 @@ def test_usual_options_exist(listed):
         (("transfer", "--stylegan2"), "there is no option --stylegan2; did you mean --net stylegan2?"),
         (("train", "--loss.name", "hing"), "--loss.name is 'hing'; did you mean hinge?"),
         (("sample", "x", "--n", "many"), "--n is 'many'; use a whole number"),
-        (("sample", "x", "--n"), "--n wants a value: --n INT"),
+        (("sample", "x", "--n"), "--n needs a value: --n INT"),
         (("sample", "x", "-n", 4), "there is no option -n; did you mean --n?"),
         (("sample", "x", "--psi", 0.5), "here it is --truncation"),
         (("inspect", "x", "--json", "True"), "--json takes no value; say --json or --no-json"),
