@@ -21,22 +21,22 @@ FEATURES, CLASSES, RESOLUTION = 2048, 1008, 299
 
 
 def apply_inception_v3(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features and logits of images.
+    """Computes features and logits of images.
 
     Args:
       params: as `inception_v3_specs` lists them, or folded.
       x: [N, H, W, 3] float32, `(pixel - 128) / 128`; 299 px in every protocol, from 75 px possible.
 
     Returns:
-      Features [N, 2048], and logits [N, 1008] without the bias of the last layer: that is what the Inception Score of
-      StyleGAN and torch-fidelity is taken of.
+      Features [N, 2048], and logits [N, 1008] without the bias of the last layer, as the Inception Score of StyleGAN
+      and torch-fidelity uses them.
     """
     features = run_steps(params, STEPS, x).mean((1, 2))
     return features, jnp.dot(features, params["fc"]["kernel"], precision=PRECISION)
 
 
 def inception_v3_specs() -> dict[str, Any]:
-    """The leaves of the network, 23,850,960 values of them trained."""
+    """Returns the leaves of the network, 23,850,960 values of them trained."""
     return leaf_specs(STEPS) | {"fc": dense_specs(FEATURES, CLASSES)}
 
 
