@@ -67,7 +67,10 @@ def ada(pipe: str, p: jax.Array | float, keys: jax.Array, images: jax.Array, dra
 def _transform(names: tuple[str, ...], on: dict[str, jax.Array], draws: Draws, image: jax.Array) -> jax.Array:
     """Applies all parts of a pipeline to one image `[H, W, C]`."""
     height, width, channels = image.shape
-    some = lambda part: jnp.concatenate([on[name] for name in part if name in names]).any()
+
+    def some(part: tuple[str, ...]) -> jax.Array:
+        return jnp.concatenate([on[name] for name in part if name in names]).any()
+
     if set(names) & {*BLIT, *GEOMETRIC}:
         matrix = geometry_matrix(names, on, draws.uniform, draws.normal, (height, width))
         image = jnp.where(some((*BLIT, *GEOMETRIC)), warp(matrix, image), image)

@@ -75,10 +75,14 @@ def percentile_draws(percentile: float, pixels: jax.Array | None = None) -> Draw
     """
     if not 0 < percentile < 1:
         raise ValueError(f"percentile is {percentile}; use one between 0 and 1, both excluded")
-    erfinv = lambda x: statistics.NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
+
+    def erfinv(x: float) -> float:
+        return statistics.NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
 
     def draw(keys: jax.Array, shape: Shape) -> Draws:
-        full = lambda sizes, value: {name: jnp.full((len(keys), n), value) for name, n in sizes.items()}
+        def full(sizes: dict[str, int], value: float) -> dict[str, jax.Array]:
+            return {name: jnp.full((len(keys), n), value) for name, n in sizes.items()}
+
         return Draws(
             gates=full(GATES, 0.0),
             uniform=full(UNIFORM, percentile) | full({"rotate_again": 1}, 0.5),

@@ -44,7 +44,10 @@ def add_noise(sigma: jax.Array, pixels: jax.Array, image: jax.Array) -> jax.Arra
 
 def cut_out(centre: jax.Array, image: jax.Array) -> jax.Array:
     """Sets a square of half the size to zero (mid-grey), centred at `centre [2]` (x, y, of the size); it may leave the frame."""
-    inside = lambda n, c: jnp.abs((np.arange(n, dtype=np.float32) + 0.5) / n - c) < HOLE / 2
+
+    def inside(n: int, c: jax.Array) -> jax.Array:
+        return jnp.abs((np.arange(n, dtype=np.float32) + 0.5) / n - c) < HOLE / 2
+
     hole = inside(image.shape[0], centre[1])[:, None] & inside(image.shape[1], centre[0])[None, :]
     return jnp.where(hole[..., None], 0, image)
 

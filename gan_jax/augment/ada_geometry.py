@@ -79,7 +79,10 @@ def _margins(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax
     signs = np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]], np.float32)
     corners = np.concatenate([half[:, None] * signs, np.ones((1, 4), np.float32)])
     reached = _product(matrix, jnp.asarray(corners))[:2]
-    pixels = lambda reach: jnp.ceil(jnp.clip(reach + 2 * BORDER - half, 0, 2 * half)).astype(jnp.int32)
+
+    def pixels(reach: jax.Array) -> jax.Array:
+        return jnp.ceil(jnp.clip(reach + 2 * BORDER - half, 0, 2 * half)).astype(jnp.int32)
+
     return pixels(-reached.min(1)), pixels(reached.max(1))
 
 
@@ -104,7 +107,10 @@ def _downsampled(x: jax.Array) -> jax.Array:
 
 def _positions(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
     """Computes the canvas rows and columns, each `[N]`, of the samples at twice the resolution."""
-    centred = lambda n: (np.arange(2 * (n + 2 * BORDER)) - (2 * (n + 2 * BORDER) - 1) / 2 + 0.5) / 2
+
+    def centred(n: int) -> np.ndarray:
+        return (np.arange(2 * (n + 2 * BORDER)) - (2 * (n + 2 * BORDER) - 1) / 2 + 0.5) / 2
+
     y, x = np.meshgrid(centred(height), centred(width), indexing="ij")
     grid = np.stack([x.ravel(), y.ravel(), np.ones(x.size)]).astype(np.float32)
     moved = 2 * _product(matrix, jnp.asarray(grid)) - 0.5

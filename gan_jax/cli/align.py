@@ -79,7 +79,10 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
             f"{args.first} holds {', '.join(a.variables)}, {args.second} holds {', '.join(b.variables)}: both must hold "
             "a generator, or for --by weights a discriminator"
         )
-    by_weights = lambda root, net: match_weights(net_layouts[net], a.variables[root], b.variables[root], seed=args.seed)
+
+    def by_weights(root: str, net: str) -> Any:
+        return match_weights(net_layouts[net], a.variables[root], b.variables[root], seed=args.seed)
+
     if args.by == "weights":
         matches = {net: by_weights(root, net) for root, net in roots.items()}
     else:

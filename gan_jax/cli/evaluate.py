@@ -70,5 +70,8 @@ def main(argv: Sequence[str]) -> int:
 def table(numbers: Mapping[str, Any]) -> str:
     """Formats names and values in aligned lines."""
     width = max(map(len, numbers), default=0)
-    show = lambda value: f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    def show(value: Any) -> str:
+        return f"{value:.4f}" if isinstance(value, float) else str(value)
+
     return "\n".join(f"{name:<{width}}  {show(value)}" for name, value in numbers.items())

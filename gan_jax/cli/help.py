@@ -99,25 +99,25 @@ def rest_of(text: str, width: int) -> str:
     return "\n\n".join(fill(" ".join(part.split()), width) for part in text.split("\n\n"))
 
 
-def row(left: str, text: str, width: int, gutter: int = GUTTER) -> list[str]:
+def row(name: str, text: str, width: int, gutter: int = GUTTER) -> list[str]:
     """Formats `  name   text` with the text wrapped in its own column; below the name if that is long."""
     gutter = min(gutter, width // 2)
     lines = textwrap.wrap(text, width - gutter, **WRAP) or [""]
-    first = [] if len(left) < gutter - 1 else textwrap.wrap(left, width, subsequent_indent="      ", **WRAP)
+    first = [] if len(name) < gutter - 1 else textwrap.wrap(name, width, subsequent_indent="      ", **WRAP)
     if first:
         return [*first, *((" " * gutter + line).rstrip() for line in lines)]
-    return [f"{left:<{gutter}}{lines[0]}".rstrip(), *(" " * gutter + line for line in lines[1:])]
+    return [f"{name:<{gutter}}{lines[0]}".rstrip(), *(" " * gutter + line for line in lines[1:])]
 
 
 def _row(option: Option, width: int) -> list[str]:
     if option.positional:
         return row(f"  {option.name}", option.help, width)
-    left = f"  --{option.name}" + (f" {_short(option)}" if not option.flag else "")
+    name = f"  --{option.name}" + (f" {_short(option)}" if not option.flag else "")
     text = f"{option.help} " if option.help else ""
     choices = f"{', '.join(option.choices)} " if option.choices and len(option.metavar) > len(_short(option)) else ""
     if choices:
         text = f"{text.rstrip()}; one of {choices}" if text else f"one of {choices}"
-    return row(left, f"{text}({_default(option)})", width)
+    return row(name, f"{text}({_default(option)})", width)
 
 
 def _short(option: Option) -> str:

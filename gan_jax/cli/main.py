@@ -9,7 +9,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gan_jax.cli.errors import EXIT_CODES, handle
 
@@ -49,9 +49,10 @@ def overview() -> str:
     from gan_jax.cli.help import columns, fill, row
 
     width = columns()
-    lines = lambda rows, gutter: "\n".join(
-        line for left, text in rows for line in row(f"  {left}", text, width, gutter)
-    )
+
+    def lines(rows: Iterable[tuple[str, str]], gutter: int) -> str:
+        return "\n".join(line for name, text in rows for line in row(f"  {name}", text, width, gutter))
+
     verbs = [f"{title}:\n" + lines(group.items(), 18) for title, group in GROUPS.items()]
     blocks = [
         "usage: gan-jax VERB [options]        gan-jax VERB --help for its options",

@@ -28,7 +28,7 @@ def spatial_kernels(params: Tree) -> list[str]:
     ]
 
 
-def first_aligner(leaf: Any, count: int) -> Any:
+def init_aligner(leaf: Any, count: int) -> Any:
     """Returns the initial L `[K, C, C]`, zeros in the leaf's dtype, for K donors' kernels like `leaf [h, w, I, C]`."""
     return xp_of(leaf).zeros((count, leaf.shape[-1], leaf.shape[-1]), leaf.dtype)
 

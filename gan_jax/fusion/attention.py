@@ -25,7 +25,7 @@ TEMPERATURE, DESCRIPTORS = "temperature", "descriptors"
 
 
 @dataclasses.dataclass(frozen=True)
-class Slots:
+class QueryKeyAttention:
     """The slots of the softmax that a query attends to: the donors, or the source and the donors.
 
     Attributes:
@@ -92,7 +92,7 @@ class Slots:
         """Returns the divisor of the scores: the temperature times sqrt(d), `[]`."""
         return gate[TEMPERATURE] * jnp.sqrt(jnp.float32(self.width))
 
-    def opened(self, gate: Tree, attention: Shares) -> Shares:
+    def gated(self, gate: Tree, attention: Shares) -> Shares:
         """Multiplies attention `[S, ...]` by the gates: the donors' mixing weights `[K, ...]`, by group."""
         open_, donors = flatten(gate["open"]), {group: a[-self.count :] for group, a in attention.items()}
         return {group: open_[group][None] * a if open_[group].ndim else open_[group] * a for group, a in donors.items()}
@@ -107,12 +107,12 @@ class Slots:
 
 
 @dataclasses.dataclass(frozen=True)
-class Attention(Slots):
+class Attention(QueryKeyAttention):
     """Static attention: a free query for each group."""
 
     def shares(self, gate: Tree) -> Shares:
         """Computes the donors' mixing weights by group: `gate_l a_i`."""
-        return self.opened(gate, self.attention(gate))
+        return self.gated(gate, self.attention(gate))
 
     def attention(self, gate: Tree) -> Shares:
         """Computes `a` by group, `[S]` or `[S, C]`, which sums to 1 over slots."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from gan_jax.fusion.attention import Slots
+from gan_jax.fusion.attention import QueryKeyAttention
 from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes, fused, mix
 from gan_jax.nets import Net, Pair, build
 from gan_jax.nets.build import Variables
@@ -33,7 +33,7 @@ MOMENTUM = 0.1  # of the running mean, as published
 
 
 @dataclasses.dataclass(frozen=True)
-class Conditional(Slots):
+class Conditional(QueryKeyAttention):
     """A gate whose mixing weights depend on `s [B, M]`; its `shares` are their running mean.
 
     Attributes:
@@ -43,7 +43,7 @@ class Conditional(Slots):
     inputs: int = dataclasses.field(kw_only=True)
 
     def init(self, key: jax.Array, sizes: Sizes) -> Tree:
-        """Makes the tree of `Slots.init`, and `mean/GROUP [S]`.
+        """Makes the tree of `QueryKeyAttention.init`, and `mean/GROUP [S]`.
 
         Raises:
           ValueError: mixing weights per channel, which only static attention has.
@@ -66,10 +66,10 @@ class Conditional(Slots):
 
     def shares(self, gate: Tree) -> Shares:
         """Computes `gate_l` times the donors' part of the running mean of `a`: `[K]`."""
-        return self.opened(gate, flatten(gate[MEAN]))
+        return self.gated(gate, flatten(gate[MEAN]))
 
     def trains(self, path: str) -> bool:
-        """Whether a leaf is trained: as in `Slots`, but not the running mean."""
+        """Whether a leaf is trained: as in `QueryKeyAttention`, but not the running mean."""
         return super().trains(path) and not path.startswith(f"{MEAN}/")
 
 
@@ -147,12 +147,12 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
             if per == "batch":
                 mean = {group: a.mean(0) for group, a in attention.items()}
                 mean = jax.lax.pmean(mean, axes) if axes else mean
-                return function(mixed(variables, gate.opened(tree, mean)), x, labels, train, keys, **options)
+                return function(mixed(variables, gate.gated(tree, mean)), x, labels, train, keys, **options)
 
             def single(x: jax.Array, labels: Any, keys: Any, a: Shares, options: Any) -> Any:
                 lead = lambda leaf: None if leaf is None else leaf[None]
                 more = {name: lead(value) for name, value in options.items()}
-                weights = mixed(variables, gate.opened(tree, a))
+                weights = mixed(variables, gate.gated(tree, a))
                 return function(weights, x[None], lead(labels), train, lead(keys), **more)
 
             out, collections, *intermediates = jax.vmap(single, axis_name=EXAMPLES)(x, labels, keys, attention, options)

@@ -37,7 +37,7 @@ REDUCTION = 4  # of channels in the bottlenecks of AFF
 TINY = 1e-8  # added to mean squares
 
 
-class Way(NamedTuple):
+class FusionLayer(NamedTuple):
     """A fusion layer.
 
     Attributes:
@@ -122,4 +122,7 @@ def _moved(h: jax.Array, gate: jax.Array, by: jax.Array) -> jax.Array:
     return h + (gate * by).astype(h.dtype)
 
 
-WAYS: dict[str, Way] = {"attention": Way(init_attention, attend), "aff": Way(init_aff, fuse_two)}
+WAYS: dict[str, FusionLayer] = {
+    "attention": FusionLayer(init_attention, attend),
+    "aff": FusionLayer(init_aff, fuse_two),
+}

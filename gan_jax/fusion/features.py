@@ -94,7 +94,9 @@ def fused(net: Net, fusion: Fusion) -> Net:
 
         return run
 
-    wrap = lambda name, part: synthesise(part) if name == "synthesise" else styled(part)
+    def wrap(name: str, part: Callable[..., Any]) -> Callable[..., Any]:
+        return synthesise(part) if name == "synthesise" else styled(part)
+
     return Net(
         net.init,
         apply,
@@ -118,5 +120,8 @@ def attention_maps(
       labels: `[N]`, for conditional generators.
     """
     shares = fused(net, fusion).parts[SHARES](g, z, labels)
-    maps = lambda a: a if a.ndim == 4 else a.reshape(len(a), 1, -1, a.shape[-1])
+
+    def maps(a: jax.Array) -> jax.Array:
+        return a if a.ndim == 4 else a.reshape(len(a), 1, -1, a.shape[-1])
+
     return {point: maps(shares[point]) for point in fusion.points}

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import jax
 
-from gan_jax.fusion.aligner import aligned, einsum, first_aligner, spatial_kernels
+from gan_jax.fusion.aligner import aligned, einsum, init_aligner, spatial_kernels
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
 from gan_jax.surgery.ops.arrays import xp_of
@@ -102,7 +102,7 @@ class Mixture:
         }
         if self.aligner:
             paths = spatial_kernels(params)
-            stacked |= {f"{ALIGN}/{path}": first_aligner(leaves[path], self.gate.count) for path in paths}
+            stacked |= {f"{ALIGN}/{path}": init_aligner(leaves[path], self.gate.count) for path in paths}
         branch = unflatten(stacked) | {GATE: self.gate.init(key, self.sizes(params))}
         return {**params, BRANCH: branch}
 
@@ -180,7 +180,10 @@ def mix_parts(leaf: Any, donors: Any, shares: Any, axis_name: str) -> Any:
     if not cut:
         return mix(leaf, donors, shares)
     axis, size = cut[0], donors.shape[1 + cut[0]]
-    part = lambda x, axis: jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(axis_name) * size, size, axis)
+
+    def part(x: Any, axis: int) -> Any:
+        return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(axis_name) * size, size, axis)
+
     weights = part(shares, 1) if shares.ndim > 1 and axis == leaf.ndim - 1 else shares
     return jax.lax.all_gather(mix(part(leaf, axis), donors, weights), axis_name, axis=axis, tiled=True)
 

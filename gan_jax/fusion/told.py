@@ -28,7 +28,10 @@ def measure_attention(pair: Pair, fusion: Fusion, g: Variables) -> dict[str, Any
     gates = {point: float(g["params"][BRANCH][WAYS_OF][name_of(point)]["gate"]) for point in fusion.points}
     maps = {point: maps[point] for point in fusion.points}  # from the latents on, where `jit` sorts by name
     shares = {point: np.asarray(a, np.float64).mean((0, 1)) for point, a in maps.items()}
-    rounded = lambda values: np.round(np.asarray(values, np.float64), 6).tolist()
+
+    def rounded(values: Any) -> list[Any]:
+        return np.round(np.asarray(values, np.float64), 6).tolist()
+
     return {
         "shares": {point: rounded(row) for point, row in shares.items()},
         "gates": gates,

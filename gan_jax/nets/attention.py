@@ -24,7 +24,10 @@ class Attention(nn.Module):
         n, h, w, c = x.shape
         options = {"spectral": self.spectral, "init_kernel": self.init_kernel, "dtype": self.dtype}
         conv = lambda name, features: Conv(features=features, size=1, bias=False, refine=True, name=name, **options)
-        pooled = lambda y: y.reshape(n, h // 2, 2, w // 2, 2, -1).max((2, 4)).reshape(n, h * w // 4, -1)
+
+        def pooled(y: jax.Array) -> jax.Array:
+            return y.reshape(n, h // 2, 2, w // 2, 2, -1).max((2, 4)).reshape(n, h * w // 4, -1)
+
         key_size, value_size = attention_widths(c)
         query = conv("theta", key_size)(x, train).reshape(n, h * w, -1)
         key = pooled(conv("phi", key_size)(x, train))

@@ -73,9 +73,7 @@ def chunk(config: BigGANConfig) -> int:
             f"block; use a multiple of {slots}, or net.hierarchical False"
         )
     if config.hierarchical and config.num_classes and not config.shared_dim:
-        raise ConfigError(
-            "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False beside it"
-        )
+        raise ConfigError("net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False too")
     return config.z_dim // slots if config.hierarchical else 0
 
 
@@ -110,7 +108,7 @@ class ModulatedNorm(nn.Module):
 
 
 class GBlock(nn.Module):
-    """norm-relu-up-conv-norm-relu-conv beside up-conv1x1, perhaps attention: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
+    """norm-relu-up-conv-norm-relu-conv plus up-conv1x1, perhaps attention: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
 
     features: int
     attends: bool
@@ -122,7 +120,10 @@ class GBlock(nn.Module):
         c = self.config
         options = {"spectral": c.g_spectral, "init_kernel": INITS[c.init], "dtype": c.dtype}
         conv = lambda name, size=3: Conv(features=self.features, size=size, refine=True, name=name, **options)
-        norm = lambda name, h: nn.relu(ModulatedNorm(c, self.axis_name, name=name)(h, y, labels, train))
+
+        def norm(name: str, h: jax.Array) -> jax.Array:
+            return nn.relu(ModulatedNorm(c, self.axis_name, name=name)(h, y, labels, train))
+
         h = conv("conv0")(upsample_nearest(norm("norm0", x)), train)
         h = conv("conv1")(norm("norm1", h), train)
         h += upsample_nearest(conv("skip", 1)(x, train))  # a 1x1 convolution commutes with repetition

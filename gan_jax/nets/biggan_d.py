@@ -61,7 +61,7 @@ def stages(config: BigGANConfig) -> list[Stage]:
 
 
 class DBlock(nn.Module):
-    """relu-conv-relu-conv-pool beside pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
+    """relu-conv-relu-conv-pool plus pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
 
     stage: Stage
     config: BigGANConfig

@@ -62,7 +62,10 @@ def windows(x: jax.Array, size: int, stride: int = 1, pad: int = 0, groups: int 
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     n, h, width, c = x.shape
     rows, columns = (h - size) // stride + 1, (width - size) // stride + 1
-    part = lambda a, b: x[:, a : a + stride * rows : stride, b : b + stride * columns : stride][:, :rows, :columns]
+
+    def part(a: int, b: int) -> jax.Array:
+        return x[:, a : a + stride * rows : stride, b : b + stride * columns : stride][:, :rows, :columns]
+
     taps = jnp.stack([part(a, b) for a in range(size) for b in range(size)], axis=3)  # [N, H', W', size^2, C]
     taps = taps.reshape(n * rows * columns, size**2, groups, c // groups).transpose(2, 0, 1, 3)
     return taps.reshape(groups, n * rows * columns, -1)

@@ -123,7 +123,7 @@ class Columns(_Weighted):
 class Norm(nn.Module):
     """Batch norm over all devices of `axis_name`, with per-class scale and bias where `num_classes` > 0.
 
-    Input `[N, H, W, C]`. Statistics are at least float32 whatever the compute dtype, biased, and averaged with
+    Input `[N, H, W, C]`. Statistics are at least float32 for every compute dtype, biased, and averaged with
     `MOMENTUM` into collection `batch_stats`.
     """
 

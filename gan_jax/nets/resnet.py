@@ -47,7 +47,7 @@ class GResidual(nn.Module):
 
 
 class GBlock(nn.Module):
-    """norm-relu-up-conv-norm-relu-conv beside up-conv1x1: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
+    """norm-relu-up-conv-norm-relu-conv plus up-conv1x1: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
 
     features: int
     num_classes: int
@@ -114,7 +114,7 @@ class DResidual(nn.Module):
 
 
 class DBlock(nn.Module):
-    """relu-conv-relu-conv-pool beside pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
+    """relu-conv-relu-conv-pool plus pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
 
     hidden: int
     features: int

@@ -61,7 +61,7 @@ class Generator(nn.Module):
 
 
 class DBlock(nn.Module):
-    """relu-conv-relu-conv beside a shortcut, both halved by means where the stage goes down: `[N, r, r, I]` -> features."""
+    """relu-conv-relu-conv plus a shortcut, both halved by means if the stage goes down: `[N, r, r, I]` -> features."""
 
     stage: Stage
     config: SNGANConfig

@@ -86,7 +86,10 @@ def draw_masks(key: jax.Array, donors: Sequence[Tree], density: float) -> list[T
 
     def draw(i: int) -> Any:
         donor_key = jax.random.fold_in(key, i)
-        leaf = lambda path: jax.random.fold_in(donor_key, zlib.crc32(path.encode()))
+
+        def leaf(path: str) -> jax.Array:
+            return jax.random.fold_in(donor_key, zlib.crc32(path.encode()))
+
         return lambda path, x: jax.random.bernoulli(leaf(path), density, x.shape)
 
     return [map_with_path(draw(i), donor) for i, donor in enumerate(donors)]

@@ -24,7 +24,10 @@ SHRINK = 0.9  # of off-diagonals, as in the paper
 
 def gram(inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Computes the mean of x xᵀ over rows: `[groups, rows, K]` -> `[groups, K, K]` for each kernel."""
-    product = lambda x: jnp.einsum("grk,grl->gkl", x, x, precision="highest") / x.shape[1]
+
+    def product(x: jax.Array) -> jax.Array:
+        return jnp.einsum("grk,grl->gkl", x, x, precision="highest") / x.shape[1]
+
     return {path: product(x) for path, x in inputs.items()}
 
 

@@ -67,7 +67,10 @@ def merge_streamed(
 
     def leaf(path: str) -> Any:
         root, collection, tail = path.split("/", 2)
-        leaf_tree = lambda source: unflatten({tail: source.take(path)})
+
+        def leaf_tree(source: Source) -> Any:
+            return unflatten({tail: source.take(path)})
+
         if collection == "params":
             elected = {} if root not in majority else {"majority": majority[root]}
             trees = [leaf_tree(source) for source in sources]
@@ -95,7 +98,10 @@ def _checked(like: Source, sources: Sequence[Source]) -> Flat:
     Raises:
       MergeError: with the source, and the leaf or the option that differs.
     """
-    merged_specs = lambda source: {p: x for p, x in flatten(source.specs).items() if p.partition("/")[0] in ROOTS}
+
+    def merged_specs(source: Source) -> Flat:
+        return {p: x for p, x in flatten(source.specs).items() if p.partition("/")[0] in ROOTS}
+
     leaves = merged_specs(like)
     if not leaves:
         raise MergeError(f"{like.name} holds neither {' nor '.join(ROOTS)}: there is nothing to merge")
@@ -105,7 +111,10 @@ def _checked(like: Source, sources: Sequence[Source]) -> Flat:
         check_fit(merged_specs(source), leaves, source.name, like.name)
         if changed := differences(like.net, source.net):
             raise MergeError(f"{like.name} and {source.name} are of two architectures: {'; '.join(changed)}")
-    dtype_of = lambda x: jax.dtypes.canonicalize_dtype(x.dtype) if is_float(x) else x.dtype
+
+    def dtype_of(x: Any) -> Any:
+        return jax.dtypes.canonicalize_dtype(x.dtype) if is_float(x) else x.dtype
+
     return {path: jax.ShapeDtypeStruct(x.shape, dtype_of(x)) for path, x in leaves.items()}
 
 

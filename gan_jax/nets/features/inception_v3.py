@@ -95,7 +95,10 @@ def _d(block: str) -> Parallel:
 def _e(block: str, pool: Pool) -> Parallel:
     """Mixed 7b and 7c, at 8 px."""
     conv = partial(_conv, block)
-    fork = lambda name, a, b: Parallel(((conv(f"{name}{a}", 384, (1, 3)),), (conv(f"{name}{b}", 384, (3, 1)),)))
+
+    def fork(name: str, a: str, b: str) -> Parallel:
+        return Parallel(((conv(f"{name}{a}", 384, (1, 3)),), (conv(f"{name}{b}", 384, (3, 1)),)))
+
     return Parallel((
         (conv("branch1x1", 320),),
         (conv("branch3x3_1", 384), fork("branch3x3_", "2a", "2b")),

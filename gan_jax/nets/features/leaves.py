@@ -63,7 +63,10 @@ def fold(params: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
     leaves = flatten(params)
     for conv, _ in convs(steps, 0):
         if conv.eps is not None:
-            take = lambda name, path=conv.path: np.asarray(leaves.pop(f"{path}/{name}"), np.float64)
+
+            def take(name: str, path: str = conv.path) -> np.ndarray:
+                return np.asarray(leaves.pop(f"{path}/{name}"), np.float64)
+
             gain = take("scale") / np.sqrt(take("var") + conv.eps)
             leaves[f"{conv.path}/bias"] = jnp.asarray(take("bias") - take("mean") * gain, jnp.float32)
             leaves[f"{conv.path}/kernel"] = jnp.asarray(take("kernel") * gain, jnp.float32)

@@ -95,7 +95,9 @@ def fronted(net: Net, front: Front | None) -> Net:
 
         return run
 
-    wrap = lambda name, part: synthesise(part) if name == "synthesise" else styled(name, part)
+    def wrap(name: str, part: Callable[..., Any]) -> Callable[..., Any]:
+        return synthesise(part) if name == "synthesise" else styled(name, part)
+
     return dataclasses.replace(
         net,
         apply=apply,
