@@ -107,7 +107,7 @@ def plain_target(variables: Variables) -> Variables:
 
 
 def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], per: Per) -> Net:
-    """Makes the G whose `apply` and `look` mix weights per example or per batch, on the parameters of `fused`.
+    """Makes the G whose `apply` and `look` mix weights per example or batch; parameters as in `fused`.
 
     Its other functions and parts use the running mean of the mixing weights.
 
