@@ -34,7 +34,7 @@ class Net:
         which also takes `mixing [N]`); others ignore them.
       statistics: `(variables, x, labels=None) -> batch_stats` of exactly this batch.
       activations: `(variables, x, labels=None, train=False) -> {module path: output}`, such as `b8/conv0: [N, 8, 8, C]`.
-      look: `apply` with intermediates in one pass: its arguments -> `(output, collections, {module path: output})`.
+      look: the arguments of `apply` -> `(output, collections, {module path: output})`, in one pass.
       parts: parts by name, `(variables, ...) -> output`: StyleGAN2's "map", "styles" and "synthesise".
     """
 
