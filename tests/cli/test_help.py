@@ -271,7 +271,9 @@ def test_a_message_names_the_options_of_the_verb(monkeypatch):
 
     drop = Option("transfer.unused", Literal["error", "drop"], "error", "")
     crop, dtype = Option("crop", bool, False, ""), Option("net.dtype", Literal["float32"], "float32", "")
-    monkeypatch.setattr(arguments, "parsed_options", {name: option for option in (drop, crop, dtype) for name in option.names})
+    monkeypatch.setattr(
+        arguments, "parsed_options", {name: option for option in (drop, crop, dtype) for name in option.names}
+    )
     assert errors.as_typed("allow it with unused='drop'") == "allow it with --transfer.unused drop"
     assert errors.as_typed("say crop=True or crop=False") == "say --crop or --no-crop"
     kept = "convert with dtype='cast', or missing='init'"  # no option takes that here
