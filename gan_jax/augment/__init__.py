@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what D sees: pure functions `(keys [B], images) -> images`."""
+"""Differentiable augmentation of D's images: pure functions `(keys [B], images) -> images`."""
 
 from gan_jax.augment.ada import PIPES, ada, adapt
 from gan_jax.augment.diffaugment import AUGMENTATIONS, diff_augment

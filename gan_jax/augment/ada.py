@@ -1,7 +1,7 @@
 """Adaptive discriminator augmentation (Karras et al., 2020): the pipelines, and the rule for their strength.
 
-Real and generated images are transformed alike before D sees them, gradients through. Every transform is applied
-to each image by itself with probability `p`, which follows from how sure D is of real images.
+Real and generated images get the same transforms before D, which are differentiable. Every transform is applied to each
+image independently with probability `p`, which adapts to D's confidence on real images.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ PIPES["bgcfn"] = (*PIPES["bgcf"], "noise")
 PIPES["bgcfnc"] = (*PIPES["bgcfn"], "cutout")
 
 PIPES["r3gan"] = (*PIPES["bgc"], "cutout")
-SHARES: dict[str, dict[str, float]] = {"r3gan": dict.fromkeys(COLOUR, 0.5)}  # of p, for some transforms of a pipeline
+SHARES: dict[str, dict[str, float]] = {
+    "r3gan": dict.fromkeys(COLOUR, 0.5)
+}  # factors of p, for some transforms of a pipeline
 
 INTERVAL = 4  # minibatches between changes of p
 
@@ -37,15 +39,15 @@ INTERVAL = 4  # minibatches between changes of p
 def ada(pipe: str, p: jax.Array | float, keys: jax.Array, images: jax.Array, draw: Drawing = random_draws) -> jax.Array:
     """Transforms images `[B, H, W, C]` float in [-1, 1] -> the same shape, not clipped.
 
-    Colour transforms are of the first three channels; a fourth, alpha, keeps its values there and is moved, filtered
-    and cut with the others. An image that no transform of a part fell to leaves that part as it came, to the bit.
+    Colour transforms change the first three channels; a fourth, alpha, is only moved, filtered and cut with the others. A
+    part of the pipeline leaves an image exactly unchanged if none of its transforms is applied to it.
 
     Args:
-      pipe: a name of `PIPES`.
+      pipe: name of a pipeline, of `PIPES`.
       p: `[]` probability of each transform, in [0, 1].
       keys: `[B]` typed PRNG keys, one for each image.
       images: 1 (grey), 3 (RGB) or 4 (RGBA) channels.
-      draw: makes the draws of keys; `percentile_draws` is for comparisons.
+      draw: makes the draws from keys; `percentile_draws` is for comparisons.
 
     Raises:
       ValueError: an unknown pipe, or another number of channels.
@@ -53,7 +55,7 @@ def ada(pipe: str, p: jax.Array | float, keys: jax.Array, images: jax.Array, dra
     if pipe not in PIPES:
         raise ValueError(f"no ADA pipeline is called {pipe!r}; use one of {', '.join(PIPES)}")
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"ADA wants images [B, H, W, C] of 1, 3 or 4 channels, not of shape {images.shape}")
+        raise ValueError(f"ADA needs images [B, H, W, C] of 1, 3 or 4 channels, not of shape {images.shape}")
     names, p, shares = PIPES[pipe], jnp.asarray(p, jnp.float32), SHARES.get(pipe, {})
     draws = draw(keys, images.shape[1:] if "noise" in names else None)
     chance = probabilities(p)
@@ -63,9 +65,12 @@ def ada(pipe: str, p: jax.Array | float, keys: jax.Array, images: jax.Array, dra
 
 
 def _transform(names: tuple[str, ...], on: dict[str, jax.Array], draws: Draws, image: jax.Array) -> jax.Array:
-    """All parts of a pipeline on one image `[H, W, C]`."""
+    """Applies all parts of a pipeline to one image `[H, W, C]`."""
     height, width, channels = image.shape
-    some = lambda part: jnp.concatenate([on[name] for name in part if name in names]).any()
+
+    def some(part: tuple[str, ...]) -> jax.Array:
+        return jnp.concatenate([on[name] for name in part if name in names]).any()
+
     if set(names) & {*BLIT, *GEOMETRIC}:
         matrix = geometry_matrix(names, on, draws.uniform, draws.normal, (height, width))
         image = jnp.where(some((*BLIT, *GEOMETRIC)), warp(matrix, image), image)
@@ -83,13 +88,13 @@ def _transform(names: tuple[str, ...], on: dict[str, jax.Array], draws: Draws, i
 
 
 def adapt(p: jax.Array, signs: jax.Array, images: int, target: float = 0.6, kimg: float = 500.0) -> jax.Array:
-    """The next strength `p []`, in [0, 1]: more where D is surer of real images than `target`, less where it is not.
+    """Computes the next strength `p []` in [0, 1]: higher if D is more confident on real images than `target`, else lower.
 
     Args:
-      p: `[]` as it was.
+      p: `[]` the current strength.
       signs: signs of D's logits of real images since the last change, any shape; their mean is r_t.
-      images: how many images were shown since then, `INTERVAL` minibatches.
-      target: r_t that is aimed at.
+      images: number of images since then, `INTERVAL` minibatches.
+      target: the desired r_t.
       kimg: thousand images in which p can go from 0 to 1.
     """
     return jnp.clip(p + jnp.sign(signs.mean() - target) * (images / (kimg * 1000)), 0, 1)

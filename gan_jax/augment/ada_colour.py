@@ -1,4 +1,4 @@
-"""Colour part of ADA: one 4x4 matrix for an image, of brightness, contrast, luma flip, hue and saturation."""
+"""Colour part of ADA: one 4x4 matrix per image for brightness, contrast, luma flip, hue and saturation."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from gan_jax.augment.ada_draws import angle
 
 COLOUR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
 
-BRIGHTNESS = 0.2  # standard deviation of what is added
+BRIGHTNESS = 0.2  # standard deviation of the offset
 CONTRAST = 0.5  # standard deviation of log2 of the factor
 SATURATION = 1.0  # the same
 
 Scalars = dict[str, jax.Array]
 
 _LUMA = np.array([1, 1, 1, 0], np.float32) / np.sqrt(np.float32(3))
-_GREY = np.outer(_LUMA, _LUMA)  # keeps what is along the axis of greys
+_GREY = np.outer(_LUMA, _LUMA)  # projection onto the axis of greys
 _TURN = np.zeros((4, 4), np.float32)  # the cross product with the axis
 _TURN[:3, :3] = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], np.float32) / np.sqrt(np.float32(3))
 
 
 def colour_matrix(on: Scalars, uniform: Scalars, normal: Scalars, channels: int) -> jax.Array:
-    """`[4, 4]` map of (R, G, B, 1). Hue and saturation are of colours only: one channel has none.
+    """Computes the `[4, 4]` map of (R, G, B, 1); grey images have no hue and saturation.
 
     Args:
       on: name -> `[1]` bool, whether the transform is applied.
       uniform, normal: name -> `[1]` draws.
-      channels: of the image.
+      channels: number of channels of the image.
     """
     eye, grey, turn = jnp.eye(4), jnp.asarray(_GREY), jnp.asarray(_TURN)
     theta = angle(uniform["hue"][0])
@@ -49,10 +49,10 @@ def colour_matrix(on: Scalars, uniform: Scalars, normal: Scalars, channels: int)
 
 
 def recolour(matrix: jax.Array, image: jax.Array) -> jax.Array:
-    """Applies `matrix [4, 4]` to `[H, W, C]`: grey by the mean of its rows, RGB; a fourth channel is left alone."""
+    """Applies `matrix [4, 4]` to `[H, W, C]`: grey by the mean of its rows, or RGB; a fourth channel is not changed."""
     if image.shape[-1] == 1:
         row = matrix[:3].mean(0)
         return image * row[:3].sum() + row[3]
     x = [image[..., i] for i in range(3)]  # three products and sums in place of a product of matrices 3 wide
-    new = [sum((matrix[i, j] * x[j] for j in range(3)), start=matrix[i, 3]) for i in range(3)]
-    return jnp.stack([*new, *(image[..., i] for i in range(3, image.shape[-1]))], -1)
+    colours = [sum((matrix[i, j] * x[j] for j in range(3)), start=matrix[i, 3]) for i in range(3)]
+    return jnp.stack([*colours, *(image[..., i] for i in range(3, image.shape[-1]))], -1)

@@ -1,8 +1,8 @@
-"""What ADA draws for each image: which transforms it gets, and how strong they are.
+"""Random draws of ADA for each image: gates of the transforms, and their strengths.
 
-A drawing function is `(keys [B], (H, W, C) or None) -> Draws`; the shape is that of the noise, where there is some.
-Training uses `random_draws`; `percentile_draws` puts every draw where the published implementation puts it for its
-own tests, so that numbers can be compared.
+A drawing function is `(keys [B], (H, W, C) or None) -> Draws`; the shape is that of the noise, or None without noise.
+Training uses `random_draws`; `percentile_draws` gives every draw the value of the published implementation's own tests, so
+that numbers can be compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 UNIFORM = {"xflip": 1, "rotate90": 1, "xint": 2, "rotate": 1, "rotate_again": 1, "lumaflip": 1, "hue": 1, "cutout": 2}
 NORMAL = {"scale": 1, "aniso": 1, "xfrac": 2, "brightness": 1, "contrast": 1, "saturation": 1, "bands": 4, "noise": 1}
-GATES = {name: 4 if name == "bands" else 1 for name in (*UNIFORM, *NORMAL)}  # each band of the filter has its own
+GATES = {name: 4 if name == "bands" else 1 for name in (*UNIFORM, *NORMAL)}  # each band of the filter has a gate
 
 TINY = 2.0**-24  # a uniform draw of exactly 0 would be a normal one of minus infinity
 
@@ -30,7 +30,7 @@ class Draws(NamedTuple):
       gates: name of a transform -> `[B, n]` uniform in [0, 1).
       uniform: name -> `[B, n]` uniform in [0, 1).
       normal: name -> `[B, n]` standard normal.
-      pixels: `[B, H, W, C]` standard normal, or None where there is no noise.
+      pixels: `[B, H, W, C]` standard normal, or None without noise.
     """
 
     gates: dict[str, jax.Array]
@@ -44,7 +44,7 @@ Drawing = Callable[[jax.Array, Shape], Draws]
 
 
 def random_draws(keys: jax.Array, shape: Shape) -> Draws:
-    """Independent draws for each key `[B]`, the same whatever the batch is cut into; no noise where `shape` is None.
+    """Makes independent draws for each key `[B]`, equal for every split of the batch; no noise if `shape` is None.
 
     All draws are one vector of uniform bits: a program with many generators compiles slowly.
     """
@@ -61,24 +61,28 @@ def random_draws(keys: jax.Array, shape: Shape) -> Draws:
 
 
 def percentile_draws(percentile: float, pixels: jax.Array | None = None) -> Drawing:
-    """Every transform applied, every draw at one percentile in (0, 1), by the published convention for tests.
+    """Makes draws that apply every transform at one percentile in (0, 1), by the published convention for tests.
 
     Normal draws are `erfinv(2 percentile - 1)`, without the square root of two that a true percentile has; the size
-    of the noise, a half-normal, is `erfinv(percentile)`; the second rotation stays at none, or the two would add up.
+    of the noise, a half-normal, is `erfinv(percentile)`; the second rotation is zero, or the two would add up.
 
     Args:
-      percentile: of uniform and normal draws.
-      pixels: `[B, H, W, C]` noise, which has no percentile; None = the random one of the keys.
+      percentile: percentile of uniform and normal draws.
+      pixels: `[B, H, W, C]` noise, which has no percentile; None = random noise from the keys.
 
     Raises:
       ValueError: the percentile is not in (0, 1), where normal draws are finite.
     """
     if not 0 < percentile < 1:
         raise ValueError(f"percentile is {percentile}; use one between 0 and 1, both excluded")
-    erfinv = lambda x: statistics.NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
+
+    def erfinv(x: float) -> float:
+        return statistics.NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
 
     def draw(keys: jax.Array, shape: Shape) -> Draws:
-        full = lambda sizes, value: {name: jnp.full((len(keys), n), value) for name, n in sizes.items()}
+        def full(sizes: dict[str, int], value: float) -> dict[str, jax.Array]:
+            return {name: jnp.full((len(keys), n), value) for name, n in sizes.items()}
+
         return Draws(
             gates=full(GATES, 0.0),
             uniform=full(UNIFORM, percentile) | full({"rotate_again": 1}, 0.5),
@@ -90,18 +94,18 @@ def percentile_draws(percentile: float, pixels: jax.Array | None = None) -> Draw
 
 
 def probabilities(p: jax.Array) -> dict[str, jax.Array]:
-    """How likely each transform is at strength `p []`; of two rotations, one at least is applied with probability p."""
+    """Returns each transform's probability at strength `p []`; at least one of two rotations has probability p."""
     rotation = 1 - jnp.sqrt(jnp.clip(1 - p, 0, 1))
     return {name: rotation if name in ("rotate", "rotate_again") else p for name in GATES}
 
 
 def angle(u: jax.Array) -> jax.Array:
-    """A uniform draw as an angle of the full circle, from -pi to pi."""
+    """Maps a uniform draw to an angle from -pi to pi."""
     return (2 * u - 1) * math.pi
 
 
 def _named(columns: jax.Array, sizes: dict[str, int]) -> dict[str, jax.Array]:
-    """Columns `[B, sum]` by their names."""
+    """Splits columns `[B, sum]` by name."""
     out, first = {}, 0
     for name, n in sizes.items():
         out[name], first = columns[:, first : first + n], first + n

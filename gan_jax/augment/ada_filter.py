@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 GAIN = 1.0  # standard deviation of log2 of a band's gain
-POWER = np.array([10, 1, 1, 1], np.float32) / 13  # of the bands in natural images, lowest first
+POWER = np.array([10, 1, 1, 1], np.float32) / 13  # power of the bands in natural images, lowest first
 NOISE = 0.1  # standard deviation of the noise's own standard deviation
-HOLE = 0.5  # side of the hole, of the size
+HOLE = 0.5  # side of the hole, as a fraction of the size
 
 _SYM2 = np.array([-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025])
 
 
 def band_gains(on: jax.Array, normal: jax.Array) -> jax.Array:
-    """Gains `[4]` of the bands for gates and draws `[4]`; each band's change keeps the expected power of an image."""
+    """Computes the bands' gains `[4]` from gates and draws `[4]`; each change keeps the expected power of an image."""
     gains = jnp.ones(4)
     for i in range(4):
         gain = jnp.where(on[i], jnp.exp2(normal[i] * GAIN), 1.0)
@@ -29,7 +29,7 @@ def band_gains(on: jax.Array, normal: jax.Array) -> jax.Array:
 def filter_bands(gains: jax.Array, image: jax.Array) -> jax.Array:
     """Scales the bands of `[H, W, C]`, along rows and along columns, reflected at the edges.
 
-    The filter of an image is a matrix by its side: the bank is fixed, and products of matrices are fast in every loop.
+    The filter of an image is a matrix per axis: the bank is fixed, and matrix products are fast inside loops.
     """
     for axis, form in ((0, "ij,jwc->iwc"), (1, "ij,hjc->hic")):
         matrix = jnp.einsum("b,bij->ij", gains, band_matrices(image.shape[axis]), precision="highest")
@@ -38,20 +38,23 @@ def filter_bands(gains: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def add_noise(sigma: jax.Array, pixels: jax.Array, image: jax.Array) -> jax.Array:
-    """White noise `pixels [H, W, C]` of standard deviation `sigma []`."""
+    """Adds white noise `pixels [H, W, C]` of standard deviation `sigma []`."""
     return image + sigma * pixels
 
 
 def cut_out(centre: jax.Array, image: jax.Array) -> jax.Array:
     """Sets a square of half the size to zero (mid-grey), centred at `centre [2]` (x, y, of the size); it may leave the frame."""
-    inside = lambda n, c: jnp.abs((np.arange(n, dtype=np.float32) + 0.5) / n - c) < HOLE / 2
+
+    def inside(n: int, c: jax.Array) -> jax.Array:
+        return jnp.abs((np.arange(n, dtype=np.float32) + 0.5) / n - c) < HOLE / 2
+
     hole = inside(image.shape[0], centre[1])[:, None] & inside(image.shape[1], centre[0])[None, :]
     return jnp.where(hole[..., None], 0, image)
 
 
 @functools.cache
 def filter_bank() -> np.ndarray:
-    """`[4, 43]` taps, lowest band first; the sum of the bands is the identity. Symmetric wavelet products of sym2."""
+    """Computes `[4, 43]` taps, lowest band first, whose sum is the identity: symmetric wavelet products of sym2."""
     signs = (-1.0) ** np.arange(len(_SYM2))
     low, high = (np.convolve(taps, taps[::-1]) / 2 for taps in (_SYM2, _SYM2 * signs))
     bank = np.eye(4, 1)
@@ -66,7 +69,7 @@ def filter_bank() -> np.ndarray:
 
 @functools.cache
 def band_matrices(n: int) -> np.ndarray:
-    """`[4, n, n]`: the bank as matrices over a line of `n` px that is reflected at its ends."""
+    """Computes the bank as matrices `[4, n, n]` over a line of `n` px that is reflected at its ends."""
     bank = filter_bank()
     reach = bank.shape[1] // 2
     source = np.pad(np.arange(n), reach, mode="reflect")

@@ -1,10 +1,10 @@
-"""Geometric part of ADA (Karras et al., 2020, appendix B): one affine map for an image, executed without aliasing.
+"""Geometric part of ADA (Karras et al., 2020, appendix B): one affine map per image, without aliasing.
 
 The image is reflected at its edges, upsampled 2x with the sym6 wavelet, sampled bilinearly on a grid that is moved,
-and downsampled with the mirrored wavelet. All functions are of one image `[H, W, C]`; `ada.py` maps them.
+and downsampled with the mirrored wavelet. All functions take one image `[H, W, C]`; `ada.py` maps them.
 
-The published code pads by what the batch's largest transform needs. Here shapes are static: the canvas has the
-largest margin there can be, H-1 and W-1, and what lies outside the margin of the image's own transform is zero.
+The published code pads as much as the batch's largest transform needs. Here shapes are static: the canvas has the largest
+possible margin, H-1 and W-1, and pixels outside the margin of the image's own transform are zero.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gan_jax.augment.ada_resample import contract, spread
 BLIT = ("xflip", "rotate90", "xint")
 GEOMETRIC = ("scale", "rotate", "aniso", "rotate_again", "xfrac")
 
-SHIFT = 0.125  # standard deviation or reach of translations, of the size
+SHIFT = 0.125  # standard deviation or reach of translations, as a fraction of the size
 SCALE = 0.2  # standard deviation of log2 of scales
 
 _SYM6 = (0.015404109327, 0.003490712084, -0.117990111148, -0.048311742586, 0.491055941927, 0.787641141030,
@@ -35,13 +35,13 @@ Scalars = dict[str, jax.Array]
 
 
 def geometry_matrix(names: tuple[str, ...], on: Scalars, uniform: Scalars, normal: Scalars, size: tuple) -> jax.Array:
-    """`[3, 3]` map from output to input positions, px from the image's centre, x first; `size` is (H, W).
+    """Computes the `[3, 3]` map from output to input positions, px from the image's centre, x first.
 
     Args:
-      names: which of `BLIT` and `GEOMETRIC` there are.
+      names: the transforms, of `BLIT` and `GEOMETRIC`.
       on: name -> `[1]` bool, whether the transform is applied.
       uniform, normal: name -> `[n]` draws.
-      size: of the image.
+      size: (H, W) of the image.
     """
     height, width = size
     shift = (2 * uniform["xint"] - 1) * SHIFT
@@ -64,27 +64,30 @@ def geometry_matrix(names: tuple[str, ...], on: Scalars, uniform: Scalars, norma
 
 
 def warp(matrix: jax.Array, image: jax.Array) -> jax.Array:
-    """The image `[H, W, C]` seen through `matrix [3, 3]`, reflected at its edges."""
+    """Warps the image `[H, W, C]` by `matrix [3, 3]`, reflected at its edges."""
     height, width, channels = image.shape
     before, after = _margins(matrix, height, width)
     canvas = _upsampled(_upsampled(image, before[1], after[1]).swapaxes(0, 1), before[0], after[0]).swapaxes(0, 1)
-    seen = _bilinear(canvas, *_positions(matrix, height, width))
-    seen = seen.reshape(2 * (height + 2 * BORDER), 2 * (width + 2 * BORDER), channels)
-    return _downsampled(_downsampled(seen).swapaxes(0, 1)).swapaxes(0, 1)
+    samples = _bilinear(canvas, *_positions(matrix, height, width))
+    samples = samples.reshape(2 * (height + 2 * BORDER), 2 * (width + 2 * BORDER), channels)
+    return _downsampled(_downsampled(samples).swapaxes(0, 1)).swapaxes(0, 1)
 
 
 def _margins(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-    """Whole px that the image needs before and after itself, each `[2]`, x first."""
+    """Computes the integer margins in px that the image needs before and after itself, each `[2]`, x first."""
     half = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
     signs = np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]], np.float32)
     corners = np.concatenate([half[:, None] * signs, np.ones((1, 4), np.float32)])
     reached = _product(matrix, jnp.asarray(corners))[:2]
-    whole = lambda reach: jnp.ceil(jnp.clip(reach + 2 * BORDER - half, 0, 2 * half)).astype(jnp.int32)
-    return whole(-reached.min(1)), whole(reached.max(1))
+
+    def pixels(reach: jax.Array) -> jax.Array:
+        return jnp.ceil(jnp.clip(reach + 2 * BORDER - half, 0, 2 * half)).astype(jnp.int32)
+
+    return pixels(-reached.min(1)), pixels(reached.max(1))
 
 
 def _upsampled(x: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
-    """Reflects rows `[n, m, C]` to 3n-2 of them, clears those outside the margins, doubles: `[6n-4, m, C]`."""
+    """Reflects rows `[n, m, C]` to 3n-2, clears those outside the margins, and upsamples: `[6n-4, m, C]`."""
     n = len(x)
 
     def clear(rows: jax.Array, factor: int) -> jax.Array:
@@ -93,7 +96,7 @@ def _upsampled(x: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
         return jnp.where(inside[:, None, None], rows, 0)
 
     x = clear(jnp.pad(x, ((n - 1, n - 1), (0, 0), (0, 0)), mode="reflect"), 1)
-    # Twice the taps: zeros that are put between samples take half the mean.
+    # Twice the taps: zeros between samples halve the mean.
     return clear(spread(x, _DOUBLED, 2 * BORDER - 1, len(x), 2 * len(x)), 2)
 
 
@@ -103,8 +106,11 @@ def _downsampled(x: jax.Array) -> jax.Array:
 
 
 def _positions(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-    """Rows and columns of the canvas, each `[N]`, that the samples at twice the resolution come from."""
-    centred = lambda n: (np.arange(2 * (n + 2 * BORDER)) - (2 * (n + 2 * BORDER) - 1) / 2 + 0.5) / 2
+    """Computes the canvas rows and columns, each `[N]`, of the samples at twice the resolution."""
+
+    def centred(n: int) -> np.ndarray:
+        return (np.arange(2 * (n + 2 * BORDER)) - (2 * (n + 2 * BORDER) - 1) / 2 + 0.5) / 2
+
     y, x = np.meshgrid(centred(height), centred(width), indexing="ij")
     grid = np.stack([x.ravel(), y.ravel(), np.ones(x.size)]).astype(np.float32)
     moved = 2 * _product(matrix, jnp.asarray(grid)) - 0.5
@@ -112,21 +118,21 @@ def _positions(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, j
 
 
 def _bilinear(canvas: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Values `[N, C]` between the pixels of `canvas [H, W, C]`, which is zero outside."""
+    """Interpolates values `[N, C]` between the pixels of `canvas [H, W, C]`, which is zero outside."""
     height, width, channels = canvas.shape
     top, left = jnp.floor(rows), jnp.floor(columns)
     down, right = (rows - top)[:, None], (columns - left)[:, None]
-    # Four neighbours at once: the gradient of a gather is a scatter, whose time is that of its indices.
-    canvas = jnp.pad(canvas, ((2, 2), (2, 2), (0, 0)))  # so that whatever lies outside has zeros for neighbours
+    # Four neighbours at once: the gradient of a gather is a scatter, whose time grows with its indices.
+    canvas = jnp.pad(canvas, ((2, 2), (2, 2), (0, 0)))  # so that positions outside have zeros for neighbours
     at = jnp.stack([jnp.clip(top + 2, 0, height + 2), jnp.clip(left + 2, 0, width + 2)], -1).astype(jnp.int32)
-    whole = jax.lax.GatherDimensionNumbers(offset_dims=(1, 2, 3), collapsed_slice_dims=(), start_index_map=(0, 1))
-    near = jax.lax.gather(canvas, at, whole, (2, 2, channels), mode="promise_in_bounds")
+    numbers = jax.lax.GatherDimensionNumbers(offset_dims=(1, 2, 3), collapsed_slice_dims=(), start_index_map=(0, 1))
+    near = jax.lax.gather(canvas, at, numbers, (2, 2, channels), mode="promise_in_bounds")
     upper, lower = ((1 - right) * near[:, y, 0] + right * near[:, y, 1] for y in (0, 1))
     return (1 - down) * upper + down * lower
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision="highest")  # positions want all 24 bits on every platform
+    return jnp.matmul(a, b, precision="highest")  # positions need all 24 bits on every platform
 
 
 def _translate(x: jax.Array, y: jax.Array) -> jax.Array:

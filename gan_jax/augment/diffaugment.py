@@ -1,6 +1,6 @@
-"""DiffAugment (Zhao et al., 2020): the same random transform on real and generated images, gradients through.
+"""DiffAugment (Zhao et al., 2020): the same random, differentiable transforms on real and generated images.
 
-Every image has its own key, so a batch looks the same however it is spread over devices. Shifts and holes are
+Every image has its own key, so the result is independent of how a batch is split over devices. Shifts and holes are
 matrix products and masks: no gather, whose gradient would be a scatter.
 """
 
@@ -27,9 +27,9 @@ def diff_augment(policy: Sequence[str], keys: jax.Array, images: jax.Array) -> j
 
 
 def color(keys: jax.Array, images: jax.Array) -> jax.Array:
-    """Brightness + U(-.5, .5); saturation x U(0, 2) about the channel mean; contrast x U(.5, 1.5) about the image mean.
+    """Changes brightness by U(-.5, .5), saturation by a factor of U(0, 2), and contrast by a factor of U(.5, 1.5).
 
-    An alpha channel, the fourth, is left alone.
+    Saturation is relative to the channel mean, contrast to the image mean. A fourth channel, alpha, is not changed.
     """
     u = _uniform(keys, 3)[:, :, None, None, None]
     colour, alpha = (images[..., :3], images[..., 3:]) if images.shape[-1] == 4 else (images, None)
@@ -42,7 +42,7 @@ def color(keys: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def translation(keys: jax.Array, images: jax.Array) -> jax.Array:
-    """Whole-pixel shifts of up to an eighth of the size, zeros (mid-grey) moving in."""
+    """Shifts images by whole pixels, up to an eighth of the size; zeros (mid-grey) fill the border."""
     u = _uniform(keys, 2)
     for axis, draw, form in ((1, u[:, 0], "bij,bjwc->biwc"), (2, u[:, 1], "bij,bhjc->bhic")):
         size = images.shape[axis]

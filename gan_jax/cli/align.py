@@ -1,4 +1,4 @@
-"""`gan-jax align`: weights in the order and on the scales of other weights, computing what they did."""
+"""`gan-jax align`: brings weights into the channel order and scales of others, without a change of their function."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 class Align:
     """Bring the channels of SECOND into the order and on the scales of FIRST, so that the two can be averaged.
 
-    SECOND computes what it did. Both must be of one architecture; the manifest keeps the plan of what went where.
+    The function of SECOND does not change. Both must be of one architecture; the manifest records the plan.
     """
 
-    first: Annotated[Positional[str], arg(metavar="FIRST")]  # weights folder, run folder or embedded:NAME; it stays
+    first: Annotated[
+        Positional[str], arg(metavar="FIRST")
+    ]  # weights folder, run folder or embedded:NAME; it is not changed
     second: Annotated[Positional[str], arg(metavar="SECOND")]  # of the same architecture
     out: Path  # folder to write SECOND to, aligned
-    by: Literal["weights", "activations"] = "weights"  # what must be alike: weights, or outputs on the same inputs
-    n: int = 256  # latents for activations; D sees the images that both generators make of them
-    seed: int = 0  # of the search, and of the latents
-    overwrite: bool = False  # allow weights that are in --out to be replaced
+    by: Literal["weights", "activations"] = "weights"  # what is matched: weights, or outputs on the same inputs
+    n: int = 256  # latents for activations; D reads the images that both generators make of them
+    seed: int = 0  # seed of the search, and of the latents
+    overwrite: bool = False  # replace weights in --out
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax align runs/a runs/b --out b-aligned",
@@ -61,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def align_weights(a: Any, b: Any, args: Align) -> list[str]:
-    """Writes the aligned weights; returns what was found, a line for each network."""
+    """Writes the aligned weights; returns a line for each network: its similarity before and after."""
     from gan_jax.interop.finite import OVERFLOW, check_finite
     from gan_jax.surgery import Report, transplant
     from gan_jax.surgery.align import in_scales_of, match_weights, plan_permute
@@ -70,28 +72,31 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     from gan_jax.tasks.model import names_of, save
     from gan_jax.trees import digest, flatten
 
-    found = layouts(b.config)
+    net_layouts = layouts(b.config)
     roots = {root: net for root, net in (("g_ema", "g"), ("d", "d")) if root in a.variables and root in b.variables}
     if not roots or (args.by == "activations" and "g_ema" not in roots):
         raise ConfigError(
             f"{args.first} holds {', '.join(a.variables)}, {args.second} holds {', '.join(b.variables)}: both must hold "
             "a generator, or for --by weights a discriminator"
         )
-    by_weights = lambda root, net: match_weights(found[net], a.variables[root], b.variables[root], seed=args.seed)
+
+    def by_weights(root: str, net: str) -> Any:
+        return match_weights(net_layouts[net], a.variables[root], b.variables[root], seed=args.seed)
+
     if args.by == "weights":
         matches = {net: by_weights(root, net) for root, net in roots.items()}
     else:
-        matches = match_by_activations(a, b, found, roots, args)
+        matches = match_by_activations(a, b, net_layouts, roots, args)
     tree = {root: b.variables[root] for root in roots}
-    plan = plan_permute(found, tree, {net: match.orders for net, match in matches.items()})
+    plan = plan_permute(net_layouts, tree, {net: match.orders for net, match in matches.items()})
     moved, report = transplant(plan, tree, tree)
-    aligned = {root: in_scales_of(found[net], moved[root], a.variables[root]) for root, net in roots.items()}
+    aligned = {root: in_scales_of(net_layouts[net], moved[root], a.variables[root]) for root, net in roots.items()}
     rescaled_name = f"{args.second}, brought to the scales of {args.first},"
     check_finite(aligned, rescaled_name, ConfigError, reason=OVERFLOW)
     now = {path: digest(leaf) for path, leaf in flatten(aligned).items()}
     rows = [row if row.digest == now[row.target] else rescaled(row, now[row.target]) for row in report.rows]
     step = transplant_step(plan, Report(tuple(rows)), {"name": args.second, "digest": manifest_digest(b.manifest)})
-    what = "cosine of weights" if args.by == "weights" else "correlation of channels"
+    measure = "cosine of weights" if args.by == "weights" else "correlation of channels"
     about = {
         "licence": b.manifest.get("licence"),
         "history": [*history_of(b.manifest), step],
@@ -99,16 +104,16 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
         **names_of(b.manifest),
     }
     save(args.out, b.config, aligned, about)
-    return [f"{net}: {what} {match.before:.3f} -> {match.after:.3f}" for net, match in matches.items()]
+    return [f"{net}: {measure} {match.before:.3f} -> {match.after:.3f}" for net, match in matches.items()]
 
 
 def rescaled(row: LeafReport, digest: str) -> LeafReport:
-    """The record of a leaf that was brought to another scale after its channels were ordered."""
+    """Returns the row of a leaf that was rescaled after its channels were permuted."""
     return dataclasses.replace(row, op="rescale" if row.op == "copy" else f"{row.op}+rescale", digest=digest)
 
 
-def match_by_activations(a: Any, b: Any, found: Any, roots: dict[str, str], args: Align) -> dict[str, Any]:
-    """Orders from outputs: G's on the same latents, D's on the images that both generators make of them."""
+def match_by_activations(a: Any, b: Any, net_layouts: Any, roots: dict[str, str], args: Align) -> dict[str, Any]:
+    """Matches channels by outputs: G's on the same latents, D's on the images that both generators make of them."""
     import jax
     import jax.numpy as jnp
 
@@ -120,14 +125,14 @@ def match_by_activations(a: Any, b: Any, found: Any, roots: dict[str, str], args
     z, labels = probes(a.config, root_key(args.seed), args.n)
     generate = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])
     images = jnp.concatenate([generate(model.variables["g_ema"])[i::2] for i, model in enumerate((a, b))])
-    # the images of one latent are of one class in both, so that every other label stays right
-    whole = whole_groups(pair, len(images))
-    images, shown = images[:whole], None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])[:whole]
+    # both generators' images of a latent have one class, so every other label is correct
+    count = whole_groups(pair, len(images))
+    images, d_labels = images[:count], None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])[:count]
     activations = {
         "g": jax.jit(lambda v: pair.g.activations(v, z, labels)),
-        "d": jax.jit(lambda v: pair.d.activations(v, images, shown)),
+        "d": jax.jit(lambda v: pair.d.activations(v, images, d_labels)),
     }
     return {
-        net: match_activations(found[net], *(activations[net](model.variables[root]) for model in (a, b)))
+        net: match_activations(net_layouts[net], *(activations[net](model.variables[root]) for model in (a, b)))
         for root, net in roots.items()
     }

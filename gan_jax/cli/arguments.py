@@ -1,9 +1,9 @@
-"""From a command line to a Config: a file gives the defaults, options change single fields.
+"""Parsing of a command line into a Config: a file gives the defaults, options change single fields.
 
     gan-jax train experiments/x/config.py --net dcgan --optim.lr 1e-3
 
 The file is an experiment (a Python file with `config()`), a `config.json` that a run wrote, or a run folder. It comes
-first because it decides which options there are and what their defaults are.
+first because it decides which options exist and what their defaults are.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ T = TypeVar("T")
 
 
 def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = None) -> T:
-    """Parses options into a dataclass, or a union of them of which the first word chooses one.
+    """Parses options into a dataclass, or into the member of a union that the first word names.
 
     Raises:
-      CommandLineError: a word that is not understood; the message says which, and what would be right.
+      CommandLineError: a word that is not understood; the message names it and a correct one.
       SystemExit: 0 after a page of help.
-      Listed: the options were asked for, by `list_options`.
+      Listed: `list_options` requested the options.
     """
     commands = commands_of(cls)
     if commands:
@@ -41,21 +41,21 @@ def parse(cls: type[T], argv: Sequence[str], *, verb: str, default: T | None = N
     options = options_of(cls, default)
     if LIST in argv:
         raise Listed({verb: options_of(cls, default, every=True)})
-    if asked := [word for word in argv if word in HELP]:
+    if help_words := [word for word in argv if word in HELP]:
         from gan_jax.cli.help import page
 
-        print(page(verb, cls, options, whole=ALL in asked))
+        print(page(verb, cls, options, every=ALL in help_words))
         raise SystemExit(0)
     check_words(argv, options, options_of(cls, default, every=True))
-    seen.clear()
-    seen.update({name: option for option in options for name in option.names})
+    parsed_options.clear()
+    parsed_options.update({name: option for option in options for name in option.names})
     return _tyro(cls, _chain_words(argv, getattr(default, "config", None)), verb, default)
 
 
 def _parse_command(cls: Any, commands: dict[str, type], argv: Sequence[str], verb: str) -> Any:
     first = argv[0] if argv else None
     if LIST in argv:
-        raise Listed({f"{verb} {name}": options_of(one) for name, one in commands.items()})
+        raise Listed({f"{verb} {name}": options_of(command) for name, command in commands.items()})
     if first in HELP:
         from gan_jax.cli.help import commands_page
 
@@ -67,25 +67,25 @@ def _parse_command(cls: Any, commands: dict[str, type], argv: Sequence[str], ver
 
 
 def _tyro(cls: Any, argv: Sequence[str], verb: str, default: Any) -> Any:
-    """What tyro makes of the words; what it says against them becomes one sentence."""
+    """Parses the words by tyro; its error box becomes one sentence."""
     import contextlib
     import io
 
     import tyro
 
-    given: dict[str, Any] = {} if default is None else {"default": default}
-    said = io.StringIO()
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(cls, args=list(argv), prog=f"gan-jax {verb}", **given)
+        with contextlib.redirect_stderr(stderr):
+            return tyro.cli(cls, args=list(argv), prog=f"gan-jax {verb}", **options)
     except SystemExit as error:
         if error.code in (0, None):
             raise
-        raise CommandLineError(f"{plain(said.getvalue())}\ngan-jax {verb} --help shows the options") from None
+        raise CommandLineError(f"{plain(stderr.getvalue())}\ngan-jax {verb} --help shows the options") from None
 
 
 def plain(text: str) -> str:
-    """The words of tyro's box: what is wrong, without its frame, its title and what it says of help."""
+    """Extracts the error text from tyro's box: without frame, title and hints about help."""
     rows = [line.strip(FRAME).strip() for line in text.splitlines()[1:]]
     rows = [line for line in rows if line.strip("+-")]
     stop = next((i for i, line in enumerate(rows) if line.startswith(("For full helptext", "Argument helptext"))), None)
@@ -96,7 +96,7 @@ def plain(text: str) -> str:
 
 
 def list_options(verb: str) -> dict[str, list[Option]]:
-    """The options of a verb, under its name, or of its second words: `{"data info": [..], ..}`."""
+    """Returns the options of a verb under its name, or of each second word: `{"data info": [..], ..}`."""
     import importlib
 
     from gan_jax.cli.main import module_of
@@ -109,7 +109,7 @@ def list_options(verb: str) -> dict[str, list[Option]]:
 
 
 class Listed(BaseException):
-    """The options that a verb takes, instead of its work."""
+    """Raised with a verb's options, in place of running it."""
 
     def __init__(self, options: dict[str, list[Option]]):
         super().__init__()
@@ -119,7 +119,7 @@ class Listed(BaseException):
 LIST, ALL = "--list-options", "--help-all"
 HELP = ("-h", "--help", ALL)
 FRAME = " |╭╮╰╯─│┌┐└┘"
-seen: dict[str, Option] = {}  # names of the options of the verb that was parsed last, for messages that name them
+parsed_options: dict[str, Option] = {}  # name -> option of the verb that was parsed last, for error messages
 
 
 def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> T:
@@ -128,8 +128,8 @@ def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> 
     Args:
       cls: `start` is the positional file, `net` and `method` choose members of the unions, `config` the rest.
       argv: the words after the verb.
-      verb: for the help.
-      base: the configuration where no file is named.
+      verb: its name, for help.
+      base: the configuration if no file is named.
     """
     argv = join_methods(argv)
     start = Path(argv[0]) if argv and not argv[0].startswith("-") else None
@@ -144,17 +144,17 @@ def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> 
 
 
 def read_config(path: Path) -> Config:
-    """The Config of an experiment (.py with `config()`), of a run's config.json, or of a folder with one of these.
+    """Reads the Config of an experiment (.py with `config()`), of a run's config.json, or of a folder with one of these.
 
     Raises:
-      ConfigError: there is none, or it cannot be used; the message names the file.
+      ConfigError: there is no such file, or it is invalid; the message names the file.
     """
-    found = config_file(path)
-    return load_experiment(found, Config) if found.suffix == ".py" else _read_json(found)
+    file = config_file(path)
+    return load_experiment(file, Config) if file.suffix == ".py" else _read_json(file)
 
 
 def config_file(path: Path) -> Path:
-    """The file that a path stands for: itself, or a folder's config.json (a run) or config.py (an experiment)."""
+    """Returns the configuration file of a path: itself, or a folder's config.json (a run) or config.py (an experiment)."""
     if path.is_dir():
         for name in ("config.json", "config.py"):
             if (path / name).is_file():
@@ -169,9 +169,9 @@ def config_file(path: Path) -> Path:
 
 
 def switch(config: Config, *, net: str | None = None, method: str | None = None) -> Config:
-    """The same configuration with another kind of network or transfer method.
+    """Switches a configuration to another kind of network or transfer method.
 
-    Fields that both kinds have keep their values where they were set; the others take their defaults.
+    Fields that both kinds have keep their values if these were set; all others take their defaults.
     """
     if net in NETS:
         config = dataclasses.replace(config, net=_convert(config.net, NETS[net]))
@@ -182,11 +182,11 @@ def switch(config: Config, *, net: str | None = None, method: str | None = None)
     return config
 
 
-JOINED = "+"  # between the methods of a chain, in one word
+JOINED = "+"  # joins the methods of a chain into one word
 
 
 def join_methods(argv: Sequence[str]) -> list[str]:
-    """The words with `--method lora ewc` as `--method lora+ewc`; other words stay as they are."""
+    """Joins the values of --method: `--method lora ewc` becomes `--method lora+ewc`; other words are not changed."""
     words = list(argv)
     for i, word in enumerate(words):
         if word == "--method":
@@ -196,7 +196,7 @@ def join_methods(argv: Sequence[str]) -> list[str]:
 
 
 def _chained(old: Any, names: Sequence[str]) -> ChainConfig:
-    """A chain of methods by name, its source and policies those of the configuration before."""
+    """Makes a chain of methods by name, with the source and policies of the configuration `old`."""
     for name in names:
         if name not in METHOD_NAMES:
             raise ConfigError(f"--method {name} is no method{did_you_mean(name, METHOD_NAMES)}")
@@ -206,7 +206,7 @@ def _chained(old: Any, names: Sequence[str]) -> ChainConfig:
 
 
 def _chain_words(argv: Sequence[str], config: Any) -> list[str]:
-    """The words as the parser has them: an option `transfer.lora.rank` is one of the chain's method that is called so."""
+    """Rewrites options of a chain's methods for the parser: `transfer.lora.rank` as `transfer.methods.0.rank`."""
     if not isinstance(config, Config) or not isinstance(config.transfer, ChainConfig):
         return list(argv)
     places = {kind_of(method).replace("_", "-"): str(i) for i, method in enumerate(config.transfer.methods)}
@@ -221,14 +221,14 @@ def _chain_words(argv: Sequence[str], config: Any) -> list[str]:
 
 
 def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
-    """Where a run goes: `out`; else the run that `start` names; else `runs/` and a name made of what is run."""
+    """Returns the folder of a run: `out`; else the run that `start` names; else `runs/` and a name from the configuration."""
     if out is not None:
         return out
     if start is not None:
-        found = config_file(start).resolve()
-        if found.suffix == ".json":
+        file = config_file(start).resolve()
+        if file.suffix == ".json":
             return start if start.is_dir() else start.parent
-        return Path("runs") / (found.parent.name if found.stem == "config" else found.stem)
+        return Path("runs") / (file.parent.name if file.stem == "config" else file.stem)
     source = "".join(c if c.isalnum() or c in "-_" else "-" for c in config.data.source)
     method: Any = config.transfer
     name = JOINED.join(map(kind_of, method.methods)) if isinstance(method, ChainConfig) else kind_of(method)
@@ -236,7 +236,7 @@ def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
 
 
 def peek(argv: Sequence[str], flag: str) -> str | None:
-    """The value of a flag that must be known before parsing; tyro checks it afterwards."""
+    """Reads a flag's value before parsing; tyro checks it afterwards."""
     for i, word in enumerate(argv):
         if word == flag and i + 1 < len(argv):
             return argv[i + 1]
@@ -246,16 +246,16 @@ def peek(argv: Sequence[str], flag: str) -> str | None:
 
 
 def given_options(argv: Sequence[str]) -> frozenset[str]:
-    """The options that were typed, dotted: `--net.z-dim=8` as `net.z_dim`, `--data.no-mirror` as `data.mirror`."""
+    """Returns the typed options by dotted name: `--net.z-dim=8` as `net.z_dim`, `--data.no-mirror` as `data.mirror`."""
     words = [word[2:].partition("=")[0].replace("-", "_") for word in argv if word.startswith("--") and len(word) > 2]
     return frozenset(re.sub(r"(^|\.)no_(?=[a-z_]+$)", r"\1", word) for word in words) | frozenset(words)
 
 
 def load_experiment(path: Path, cls: type[T]) -> T:
-    """What config() of a Python file returns: a `Config`, or whatever dataclass a verb wants.
+    """Calls config() of a Python file: a `Config`, or another dataclass of a verb.
 
     Raises:
-      ConfigError: there is no such file or function, or it returns something else.
+      ConfigError: there is no such file or function, or its value has another type.
     """
     path = config_file(path)
     if path.suffix != ".py":
@@ -263,8 +263,8 @@ def load_experiment(path: Path, cls: type[T]) -> T:
     spec = importlib.util.spec_from_file_location(f"_experiment_{path.parent.name}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses of the file look their module up
-    sys.path.insert(0, str(path.resolve().parent))  # an experiment may import files beside it
+    sys.modules[spec.name] = module  # dataclasses of the file look up their module
+    sys.path.insert(0, str(path.resolve().parent))  # an experiment may import files of its folder
     try:
         spec.loader.exec_module(module)
         make = getattr(module, "config", None)
@@ -276,7 +276,7 @@ def load_experiment(path: Path, cls: type[T]) -> T:
         config = make()
     except ExperimentError:
         raise
-    except Exception as error:  # noqa: BLE001  whatever is wrong in a user's file is said with its line
+    except Exception as error:  # noqa: BLE001  any error in a user's file is reported with its line
         raise ExperimentError(mistake(path, error)) from error
     finally:
         sys.path.remove(str(path.resolve().parent))
@@ -284,49 +284,49 @@ def load_experiment(path: Path, cls: type[T]) -> T:
         raise ConfigError(
             f"config() in {path} must return a {cls.__module__}.{cls.__qualname__}, not {type(config).__name__}"
         )
-    if isinstance(config, Config) and (found := list(value_problems(config))):
-        raise ExperimentError(f"config() in {path} cannot be used:\n" + "\n".join(f"  - {text}" for text in found))
+    if isinstance(config, Config) and (problems := list(value_problems(config))):
+        raise ExperimentError(f"config() in {path} cannot be used:\n" + "\n".join(f"  - {text}" for text in problems))
     return config
 
 
 class ExperimentError(ConfigError):
-    """A Python file of the user that cannot be used; the message says in which line, and why."""
+    """A Python file of the user is invalid; the message says in which line, and why."""
 
 
 def mistake(path: Path, error: Exception) -> str:
-    """What is wrong in an experiment: file and line, the line itself, and the error in one sentence."""
+    """Describes an experiment's error: file and line number, the line itself, and the error in one sentence."""
     folder = path.resolve().parent
-    said = f"{type(error).__name__}: {error}"
+    reason = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError) and error.filename:
         file, line, text = error.filename, error.lineno, (error.text or "").strip()
-        said = f"{type(error).__name__}: {error.msg}"
+        reason = f"{type(error).__name__}: {error.msg}"
     else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _beside(frame.filename, folder)]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _in_folder(frame.filename, folder)]
         file, line, text = (
             (frames[-1].filename, frames[-1].lineno, frames[-1].line) if frames else (str(path), None, "")
         )
-    if isinstance(error, ConfigError):  # ours, in our words
-        said = str(error)
-    shown = f"{path}" if Path(file).resolve() == path.resolve() else file
+    if isinstance(error, ConfigError):  # its message needs no type
+        reason = str(error)
+    name = f"{path}" if Path(file).resolve() == path.resolve() else file
     hint = _argument_hint(error) if isinstance(error, TypeError) else ""
-    return f"{shown}{f', line {line}' if line else ''}: {said}{hint}{f'{chr(10)}    {text}' if text else ''}"
+    return f"{name}{f', line {line}' if line else ''}: {reason}{hint}{f'{chr(10)}    {text}' if text else ''}"
 
 
-def _beside(file: str, folder: Path) -> bool:
-    """Whether a frame is of the user's files: the experiment, or what it imports from its folder."""
+def _in_folder(file: str, folder: Path) -> bool:
+    """Whether a frame belongs to the user's files: the experiment, or modules in its folder."""
     return Path(file).resolve().is_relative_to(folder)
 
 
 def _argument_hint(error: TypeError) -> str:
-    """`(did you mean 'lr'?)` of `OptimConfig.__init__() got an unexpected keyword argument 'lrr'`."""
+    """Returns `(did you mean 'lr'?)` for `OptimConfig.__init__() got an unexpected keyword argument 'lrr'`."""
     import gan_jax.config
 
-    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    cls = getattr(gan_jax.config, found[1], None) if found else None
-    if found is None or not dataclasses.is_dataclass(cls):
+    match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    cls = getattr(gan_jax.config, match[1], None) if match else None
+    if match is None or not dataclasses.is_dataclass(cls):
         return ""
     names = [field.name for field in dataclasses.fields(cls)]
-    return did_you_mean(found[2], names) or f"; its fields are {', '.join(names)}"
+    return did_you_mean(match[2], names) or f"; its fields are {', '.join(names)}"
 
 
 def _convert(old: Any, cls: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""`gan-jax bench-transfer`: many methods, targets, shots and seeds under one protocol, and their tables."""
+"""`gan-jax bench-transfer`: runs methods, targets, shots and seeds under one protocol, and writes their tables."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from gan_jax.config import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class BenchTransfer:
-    """Runs the cells of a benchmark that are missing, then writes its tables, curves, grids and page.
+    """Run the missing trials of a benchmark, then write its tables, curves, grids and page.
 
-    FILE is a Python file with config() -> gan_jax.transfer.benchmark.BenchmarkConfig. Each finished cell is a line of
-    cells.jsonl in the folder, so the same command goes on after an interruption; a changed configuration of a method runs
-    the cells of that method anew. A method that refuses the networks, or breaks on its way, is a line too.
+    FILE is a Python file with config() -> gan_jax.transfer.benchmark.BenchmarkConfig. Each finished trial is a line of
+    cells.jsonl in the folder, so the same command continues after an interruption; after a change of a method's
+    configuration its trials run again. A method that refuses the networks, or fails, is a line too.
     """
 
     start: Annotated[Positional[Path], arg(metavar="FILE")]
-    out: Path | None = None  # folder of cells, tables and page; None = runs/ and the name of FILE's folder
+    out: Path | None = None  # folder of trials, tables and page; None = runs/ and the name of FILE's folder
     sources: str | None = None  # only these, with commas between; None = all of FILE
     targets: str | None = None  # the same
     methods: str | None = None  # the same
     shots: str | None = None  # the same
     seeds: str | None = None  # the same
-    # members of a population in one program, or one after the other through one; None = the fastest on this platform
+    # replicas of a trial as a population in one program, or in series; None = the fastest on this platform
     way: Literal["serial", "population"] | None = None
-    again: bool = False  # try cells that failed once more
-    report_only: bool = False  # run nothing; tables and page of what there is
+    again: bool = False  # run failed trials again
+    report_only: bool = False  # run nothing; write tables and page of the existing trials
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax bench-transfer experiments/bench_fashion/config.py --out runs/bench",
@@ -48,10 +48,10 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.report.table import print_table
     from gan_jax.transfer.benchmark import BenchmarkConfig, restrict, run_benchmark
 
-    whole = load_experiment(args.start, BenchmarkConfig)
+    benchmark = load_experiment(args.start, BenchmarkConfig)
     out = args.out or Path("runs") / args.start.resolve().parent.name
     config = restrict(
-        whole,
+        benchmark,
         sources=_words(args.sources),
         targets=_words(args.targets),
         methods=_words(args.methods),
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     if not args.report_only:
         note = lambda text: print(text, file=sys.stderr, flush=True)
         stopped = run_benchmark(config, out, way=args.way, again=args.again, note=note)
-    for title, table in write_benchmark(whole, out, command=f"gan-jax bench-transfer {args.start} --out {out}"):
+    for title, table in write_benchmark(benchmark, out, command=f"gan-jax bench-transfer {args.start} --out {out}"):
         print_table(table, title)
     print(f"page: {out / 'index.html'}")
     return 75 if stopped else 0

@@ -1,8 +1,8 @@
-"""A folder of images in place of FILE: `gan-jax transfer folder:photos`. What is not given is chosen, and said.
+"""A folder of images in place of FILE: `gan-jax transfer folder:photos`. Options left out are chosen, and printed.
 
-    words of the command line -> what they name -> (data survey, source) -> `transfer.choices` -> configuration and lines
+    words of the command line -> data and source named -> (data survey, source) -> `transfer.choices` -> configuration, notes
 
-Where FILE is an experiment or a run, or nothing of the data is given, everything stays as it was.
+If FILE is an experiment or a run, or no data are named, the configuration is not changed.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from gan_jax.cli.arguments import given_options, join_methods, parse, parse_run,
 from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, ScratchConfig, has_field
 
 T = TypeVar("T")
-NONE = "none"  # as --transfer.source: fresh weights
+NONE = "none"  # the value of --transfer.source for fresh weights
 HELP = ("-h", "--help", "--help-all", "--list-options")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Data:
-    """The options of the data alone, which must be known before the others can be."""
+    """The data options alone, which are parsed before the others."""
 
     data: DataConfig = DataConfig()
 
 
 class Chosen(NamedTuple):
-    """Parsed words, or their configuration, and the lines of what was chosen; none where nothing was."""
+    """Parsed words, or their configuration, and lines about what was chosen; empty if nothing was."""
 
     args: Any
     lines: tuple[str, ...]
 
 
 def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Config, fresh: bool = False) -> Chosen:
-    """Parses a dataclass as `parse_run` does; where the words name data and no FILE, chooses what they leave open.
+    """Parses a dataclass as `parse_run` does; if the words name data but no FILE, chooses the options left out.
 
     Args:
-      cls: as `parse_run` takes it.
+      cls: as in `parse_run`.
       argv: the words after the verb.
       verb: for messages.
-      base: the configuration where no file is named.
-      fresh: whether networks begin from fresh weights where no source is named, as of `train`, whose --data.source in
-        place of FILE leaves all else as it was; or a source is looked for.
+      base: the configuration if no file is named.
+      fresh: without a named source: True = networks start from fresh weights, and `--data.source` alone changes nothing
+        else (`train`); False = a source is searched for.
 
     Raises:
-      ConfigError: data named twice, a source that is not there, options that do not fit the data.
+      ConfigError: data named twice, a missing source, options that do not fit the data.
     """
     first = argv[0] if argv and not argv[0].startswith("-") else None
     spec = None if first is None else data_spec(first)
@@ -72,9 +72,9 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
 
 
 def with_colour(config: Config, argv: Sequence[str]) -> Chosen:
-    """A configuration without a FILE whose data are named by --data.source: it trains in colour what is in colour.
+    """Sets colour channels for colour images named by --data.source without a FILE.
 
-    Everything else stays as it was asked for.
+    Everything else stays as configured.
     """
     kind = config.data.source.partition(":")[0]
     named = peek(argv, "--data.source") is not None and (not argv or argv[0].startswith("-"))
@@ -84,14 +84,14 @@ def with_colour(config: Config, argv: Sequence[str]) -> Chosen:
     from gan_jax.transfer.choices import choose_colour
 
     data = config.data
-    found = choose_colour(config, given_options(argv), survey(data.source, data.classes, data.bad))
-    return Chosen(found.config, found.lines)
+    coloured = choose_colour(config, given_options(argv), survey(data.source, data.classes, data.bad))
+    return Chosen(coloured.config, coloured.lines)
 
 
 def with_stages(config: Config, argv: Sequence[str], start: Path | None) -> Chosen:
-    """A configuration whose stages leave something of a short --train.kimg to the run proper, and a line that says so.
+    """Shortens the method's stages so that a short --train.kimg leaves images for the main training; a line says so.
 
-    Lengths of stages that were typed stay, as those of an experiment or a run (`start`) do.
+    Typed lengths of stages stay, and so do those of an experiment or a run (`start`).
     """
     if start is not None:
         return Chosen(config, ())
@@ -106,7 +106,7 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
     if named == NONE:
         if method not in (None, "scratch"):
             raise ConfigError(
-                f"--transfer.source none is training from fresh weights, and --method {method} wants a source"
+                f"--transfer.source none is training from fresh weights, and --method {method} needs a source"
             )
         words, method = _without(words, "--transfer.source"), "scratch"
     fresh = method == "scratch" or (fresh and named is None and method is None)
@@ -114,56 +114,55 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
         base = dataclasses.replace(base, transfer=ScratchConfig())
     elif isinstance(base.transfer, ScratchConfig):
         base = dataclasses.replace(base, transfer=FinetuneConfig())
-    given = given_options(words)
-    if peek(words, "--net") is not None or not any(name.startswith("net.") for name in given):
-        parse_run(cls, words, verb=verb, base=base)  # mistakes in the words are said before anything is looked at
+    typed_names = given_options(words)
+    if peek(words, "--net") is not None or not any(name.startswith("net.") for name in typed_names):
+        parse_run(cls, words, verb=verb, base=base)  # errors in the words are raised before data are read
     from gan_jax.data import survey
 
     data: DataConfig = parse(_Data, _only(words, "--data."), verb=verb).data
-    seen = survey(data.source, data.classes, data.bad, whole=None)  # what is counted here is what trains
+    images = survey(data.source, data.classes, data.bad, whole=None)  # the images counted here are those of training
     source = None
     if not fresh:
-        wanted = () if peek(words, "--net") is not None else net_fields(given)
-        source = _source(named or peek(words, "--donors"), data, peek(words, "--out"), wanted)
+        fields = () if peek(words, "--net") is not None else net_fields(typed_names)
+        source = _source(named or peek(words, "--donors"), data, peek(words, "--out"), fields)
         transfer: Any = dataclasses.replace(base.transfer, source=source.name)  # type: ignore[call-arg]
         base = dataclasses.replace(base, net=source.net, transfer=transfer)
     args: Any = parse_run(cls, words, verb=verb, base=base)
     from gan_jax.transfer.choices import choose
 
-    kept = (
-        {"train.kimg"} if hasattr(args.config.transfer, "donors") else set()
-    )  # whose stages have lengths of their own
-    chosen = choose(args.config, given | kept, seen, source, machine())
+    # Methods with donors have stages, whose lengths are part of train.kimg.
+    fixed = {"train.kimg"} if hasattr(args.config.transfer, "donors") else set()
+    chosen = choose(args.config, typed_names | fixed, images, source, machine())
     return Chosen(dataclasses.replace(args, config=chosen.config), chosen.lines)
 
 
-def net_fields(given: Collection[str]) -> tuple[str, ...]:
-    """The fields of networks among dotted option names: `net.num_classes` as `num_classes`."""
-    return tuple(sorted(name.removeprefix("net.") for name in given if name.startswith("net.")))
+def net_fields(names: Collection[str]) -> tuple[str, ...]:
+    """Returns the fields of networks among dotted option names: `net.num_classes` as `num_classes`."""
+    return tuple(sorted(name.removeprefix("net.") for name in names if name.startswith("net.")))
 
 
-def _source(named: str | None, data: DataConfig, out: str | None, wanted: Sequence[str] = ()) -> Any:
-    """The source that is named; else the best of those on this machine whose networks have the fields that are given."""
+def _source(named: str | None, data: DataConfig, out: str | None, fields: Sequence[str] = ()) -> Any:
+    """Opens the named source; without a name, picks the best on this machine whose networks have these fields."""
     from gan_jax.transfer.candidates import candidates, look_at, pick
 
     if named is not None:
         return look_at(named)
-    found = candidates(leave_out=None if out is None else Path(out))
-    suited = [name for name in found if all(has_field(look_at(name).net, field) for field in wanted)]
+    names = candidates(leave_out=None if out is None else Path(out))
+    suited = [name for name in names if all(has_field(look_at(name).net, field) for field in fields)]
     options = ""
-    if suited and len(suited) < len(found):
-        others = ", ".join(name for name in found if name not in suited)
-        options = f"--net.{' or --net.'.join(wanted).replace('_', '-')}"
-        print(f"left aside, since their networks have no {options}: {others}")
-        found = suited
-    if len(found) > 1:
-        print(f"comparing {len(found)} sources on this machine: {', '.join(found)}", flush=True)
-    here = machine().features
-    return pick(found, data, here[0] if here else "fashion-v1", wanted=options)
+    if suited and len(suited) < len(names):
+        rejected = ", ".join(name for name in names if name not in suited)
+        options = f"--net.{' or --net.'.join(fields).replace('_', '-')}"
+        print(f"left aside, since their networks have no {options}: {rejected}")
+        names = suited
+    if len(names) > 1:
+        print(f"comparing {len(names)} sources on this machine: {', '.join(names)}", flush=True)
+    installed = machine().features
+    return pick(names, data, installed[0] if installed else "fashion-v1", wanted=options)
 
 
 def machine() -> Any:
-    """What this machine has."""
+    """Describes this machine: feature networks, accelerator, cores."""
     from gan_jax.metrics.cache import is_there
     from gan_jax.train.compile import use_all_cores
     from gan_jax.transfer.choices import PHOTOGRAPHS, Machine
@@ -176,7 +175,7 @@ def machine() -> Any:
 
 
 def data_spec(word: str) -> str | None:
-    """The data that a word names: `folder:photos`, a folder of images, a zip or npz file; None where it names something else."""
+    """Returns the data set that a word names (`folder:photos`, a folder of images, a zip or npz file); None = no data."""
     from gan_jax.data import DataError
     from gan_jax.data.sources import split_spec
 
@@ -192,22 +191,22 @@ def data_spec(word: str) -> str | None:
 
 
 def _holds_images(path: Path, most: int = 10_000) -> bool:
-    """Whether a folder has a file that is named as an image, within so many files."""
+    """Whether one of a folder's first `most` files has the name of an image."""
     from gan_jax.data.files import EXTENSIONS
 
-    looked = 0
+    count = 0
     for _, folders, files in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]
         if any(name.lower().endswith(tuple(EXTENSIONS)) for name in files):
             return True
-        looked += len(files)
-        if looked > most:
+        count += len(files)
+        if count > most:
             return False
     return False
 
 
 def _without(words: Sequence[str], flag: str) -> list[str]:
-    """The words without an option and its value."""
+    """Removes an option and its value from the words."""
     out: list[str] = []
     skip = False
     for word in words:
@@ -221,17 +220,17 @@ def _without(words: Sequence[str], flag: str) -> list[str]:
 
 
 def _only(words: Sequence[str], start: str) -> list[str]:
-    """The options that begin so, with their values."""
+    """Selects the options that begin with `start`, with their values."""
     out: list[str] = []
-    taken = False
+    selected = False
     for word in words:
-        taken = word.startswith(start) if word.startswith("--") else taken
-        if taken:
+        selected = word.startswith(start) if word.startswith("--") else selected
+        if selected:
             out.append(word)
     return out
 
 
 def _same_place(a: str, b: str) -> bool:
-    """Whether two specs name one folder or file, one of them from here."""
+    """Whether two specs name the same folder or file, by resolved paths."""
     (kind, _, path), (other, _, there) = a.partition(":"), b.partition(":")
     return kind == other and (path == there or os.path.realpath(path) == os.path.realpath(there))

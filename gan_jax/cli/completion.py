@@ -3,8 +3,8 @@
     eval "$(gan-jax --completion bash)"      in ~/.bashrc, or
     gan-jax --completion bash > ~/.local/share/bash-completion/completions/gan-jax
 
-Completion by the parser's own library knows one program of one parser; the verbs here are read when they are chosen. So
-the script is made of the list of options, and calls nothing when it completes.
+The parser's library completes one program with one parser, but verbs here are imported on use. So the script is generated
+from the list of options, and runs no program when it completes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SHELLS = ("bash", "zsh")
 
 
 def script(words: Sequence[str]) -> str:
-    """The script for a shell.
+    """Returns the completion script of a shell.
 
     Raises:
-      CommandLineError: another shell, or none.
+      CommandLineError: an unknown shell, or none.
     """
     if len(words) != 1 or words[0] not in SHELLS:
         raise CommandLineError(f"say which shell: {' or '.join(f'gan-jax --completion {shell}' for shell in SHELLS)}")

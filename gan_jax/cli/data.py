@@ -1,4 +1,4 @@
-"""`gan-jax data`: prepare data sets, or say what is in one."""
+"""`gan-jax data`: prepares data sets, or describes one."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gan_jax.files import claim_output
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """Say what is in a data set, which files cannot be read and why, and what training does with it.
+    """Describe a data set: its images, unreadable files with reasons, and what training does with it.
 
-    --fit, --channels, --bad and --classes are those of `gan-jax train --data.fit ...`; --data.fit is understood, too.
+    --fit, --channels, --bad and --classes are those of `gan-jax train --data.fit ...`; --data.fit works, too.
     """
 
     # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH, npz:PATH or idx:PATH[:SPLIT]
     spec: Annotated[Positional[str], arg(metavar="SPEC")]
-    resolution: int | None = None  # height and width to look at them in, px; None = as they are
-    fit: Literal["crop", "pad", "stretch"] = "crop"  # what is done to images that are not square
-    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = as they are
-    bad: Literal["skip", "fail"] = "skip"  # files that cannot be read: named and left out, or an error that names all
+    resolution: int | None = None  # height and width to read them in, px; None = unchanged
+    fit: Literal["crop", "pad", "stretch"] = "crop"  # treatment of images that are not square
+    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = unchanged
+    bad: Literal["skip", "fail"] = "skip"  # unreadable files: listed and skipped, or an error that lists all
     classes: tuple[int | str, ...] | None = None  # only these, by name or label; None = all
     json: bool = False  # print JSON
     grid: Path | None = None  # also write the first 64 images to this PNG, enlarged to at least 64 px each
@@ -50,16 +50,16 @@ class Prepare:
     """
 
     spec: Annotated[Positional[tuple[str, ...]], arg(metavar="SPEC")]  # what to read, as for `gan-jax data info`
-    name: str  # of the data set: small letters, digits and underscores
-    out: Path  # folder that keeps TFDS data sets; the set goes to OUT/NAME/VERSION
-    version: str = "1.0.0"  # of the data set
-    resolution: int | None = None  # height and width to resize to, px; None = as they are
-    # make images square in this way; None = crop where there is a resolution, else as they are
+    name: str  # name of the data set: small letters, digits and underscores
+    out: Path  # folder of TFDS data sets; the set goes to OUT/NAME/VERSION
+    version: str = "1.0.0"  # version of the data set
+    resolution: int | None = None  # height and width to resize to, px; None = unchanged
+    # how to make images square; None = crop if there is a resolution, else unchanged
     fit: Literal["crop", "pad", "stretch"] | None = None
-    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = as they are
-    bad: Literal["skip", "fail"] = "skip"  # files that cannot be read: named and left out, or an error that names all
+    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = unchanged
+    bad: Literal["skip", "fail"] = "skip"  # unreadable files: listed and skipped, or an error that lists all
     crop: bool = False  # the same as --fit crop
-    description: str = ""  # a sentence to keep with the set
+    description: str = ""  # a sentence stored with the set
     overwrite: bool = False  # replace a set of the same name and version
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -72,15 +72,14 @@ Command = Annotated[Info, subcommand("info")] | Annotated[Prepare, subcommand("p
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    argv = [
-        re.sub(r"^--data\.(?=(fit|channels|bad|classes)(=|$))", "--", word) for word in argv
-    ]  # as train spells them
+    # Also in the spelling of `train`.
+    argv = [re.sub(r"^--data\.(?=(fit|channels|bad|classes)(=|$))", "--", word) for word in argv]
     command: Any = parse(Command, argv, verb="data")  # type: ignore[arg-type]
     return info(command) if isinstance(command, Info) else prepare(command)
 
 
 def info(args: Info) -> int:
-    """Prints what a data set holds."""
+    """Prints a description of a data set."""
     from gan_jax.data import inspect_source, load
 
     if args.grid is not None:
@@ -96,8 +95,8 @@ def info(args: Info) -> int:
                 args.spec, resolution=args.resolution or 64, channels=args.channels or facts["channels"], **options
             )
         args.grid.parent.mkdir(parents=True, exist_ok=True)
-        shown = images.images[:64]
-        print(f"wrote {write_png(args.grid, make_grid(shown, scale=readable_scale(shown)))}")
+        first = images.images[:64]
+        print(f"wrote {write_png(args.grid, make_grid(first, scale=readable_scale(first)))}")
     return 0
 
 
@@ -126,7 +125,7 @@ def prepare(args: Prepare) -> int:
 
 
 def splits(specs: Sequence[str]) -> dict[str, str]:
-    """`train=folder:a test=folder:b` as a mapping; a single spec without a name is the split train."""
+    """Parses `train=folder:a test=folder:b` into a mapping; a single spec without a name is the split train."""
     if len(specs) == 1 and not re.match(r"\w+=", specs[0]):
         return {"train": specs[0]}
     named = [spec.partition("=") for spec in specs]
@@ -138,7 +137,7 @@ def splits(specs: Sequence[str]) -> dict[str, str]:
 
 
 def facts_text(facts: dict[str, Any]) -> str:
-    """Facts, one a line; sizes, classes and files below their titles."""
+    """Formats facts in lines; sizes, classes and files below their titles."""
     lines = [f"name: {facts['name']}", f"images: {facts['images']:,}"]
     lines += _sizes(facts)
     for title in ("modes", "kinds"):
@@ -164,7 +163,7 @@ def facts_text(facts: dict[str, Any]) -> str:
 
 
 def _sizes(facts: dict[str, Any]) -> list[str]:
-    """The size that all have, or the range and the most common ones (width x height)."""
+    """Formats the common size of all images, or the range and the most common sizes (width x height)."""
     from gan_jax.data.fit import size_range
 
     sizes: Counter[tuple[int, int]] = Counter()
@@ -184,7 +183,7 @@ def _sizes(facts: dict[str, Any]) -> list[str]:
 
 
 def _classes(labels: list[dict[str, Any]]) -> list[str]:
-    """A line for every class: label, name where it is another one, images."""
+    """Formats a line for every class: label, name if it differs from the label, images."""
     if not labels:
         return ["classes: none"]
     named = any(entry["name"] != str(entry["label"]) for entry in labels)

@@ -1,4 +1,4 @@
-"""`gan-jax demo`: the whole job on data inside the package, with a report."""
+"""`gan-jax demo`: transplant, adaptation and evaluation on data of the package, with a report."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gan_jax.transfer.recipes import Target
 class Demo:
     """Transplant a pair pretrained on clothing into another architecture, adapt it to 100 images, measure, report.
 
-    Takes some minutes on two CPU cores; everything it needs is inside the package. Writes a table to the terminal and
-    grids, numbers and one self-contained page to the folder.
+    Takes some minutes on two CPU cores and needs no files but the package. Prints a table, and writes grids, numbers and one
+    self-contained page to the folder.
     """
 
     # what to adapt to: ankle boots, coats (classes that the pair never saw), or emoji in colour (far from them)
     target: Target = "boot"
     out: Path = Path("demo")  # folder for runs, pictures and report.html
-    seed: int = 0  # of weights, latents and the choice of the 100 images
-    kimg: float = 8.192  # real images shown to each run, thousands
+    seed: int = 0  # seed of weights, latents and the choice of the 100 images
+    kimg: float = 8.192  # real images in each run, thousands
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax demo --target emoji",

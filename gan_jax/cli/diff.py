@@ -1,4 +1,4 @@
-"""`gan-jax diff`: what differs between two weights, checkpoints or runs."""
+"""`gan-jax diff`: shows the differences between two weights, checkpoints or runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gan_jax.files import printable
 
 @dataclasses.dataclass(frozen=True)
 class Diff:
-    """Show what differs between two weights: leaves only in one, of another shape or dtype, of other values.
+    """Show the differences between two weights: leaves in one only, other shapes or dtypes, other values.
 
-    A and B: a weights folder, a run folder (its weights, or its newest checkpoint where training has not ended), a
-    checkpoint's folder (RUN/checkpoints/48000) or embedded:NAME. Leaves of equal digests are not read.
+    A and B: a weights folder, a run folder (its weights, or its newest checkpoint before training has ended), a
+    checkpoint's folder (RUN/checkpoints/48000) or embedded:NAME. Leaves with equal digests are not read.
 
-    Exit codes, as of diff(1): 0 nothing differs; 1 something does; 2 cannot compare.
+    Exit codes, as in diff(1): 0 nothing differs; 1 something does; 2 cannot compare.
     """
 
     a: Annotated[Positional[str], arg(metavar="A")]  # weights, run or checkpoint folder, or embedded:NAME
@@ -37,6 +37,6 @@ def main(argv: Sequence[str]) -> int:
     args = parse(Diff, argv, verb="diff")
     from gan_jax.transfer.source import diff
 
-    found = diff(args.a, args.b, args.match)
-    print(printable(found))
-    return 0 if found.equal else 1
+    difference = diff(args.a, args.b, args.match)
+    print(printable(difference))
+    return 0 if difference.equal else 1

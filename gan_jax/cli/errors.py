@@ -1,4 +1,4 @@
-"""Errors for people: one readable block for what a user can change, a traceback only for bugs."""
+"""Errors for users: one readable block for what a user can change, a traceback only for bugs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EXIT_CODES = {
     130: "stopped by Ctrl-C",
 }
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # what a disk says that takes no more
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}  # errors of a disk that takes no more data
 ARGUMENT = re.compile(r"\b(?P<name>[a-z][a-z_0-9]*)=(?P<value>'[^'\n]*'|\"[^\"\n]*\"|True|False|None)")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def handle(error: BaseException, *, verb: str, debug: bool) -> int:
-    """Prints what went wrong to stderr and returns the exit code; raises what is no error."""
+    """Prints an error to stderr and returns the exit code; re-raises exceptions that are no errors."""
     if isinstance(error, KeyboardInterrupt):
         print(f"\ngan-jax {verb}: stopped by Ctrl-C", file=sys.stderr)
         return 130
@@ -47,30 +47,30 @@ def handle(error: BaseException, *, verb: str, debug: bool) -> int:
 
 
 def is_readable(error: Exception) -> bool:
-    """Whether the message alone is enough: an error that this package raised on purpose, or a file's."""
+    """Whether the message alone is enough: for an error that this package raised on purpose, or a file error."""
     if type(error).__module__.split(".")[0] == "gan_jax":
         return True
     if isinstance(error, OSError):
         return error.filename is not None or error.errno in FULL
     if out_of_memory(error) or no_backend(error):
         return True
-    # A plain ValueError is ours if the line that raised it is; from inside JAX it is a bug, and wants its traceback.
+    # A plain ValueError raised in this package is meant for users; one from inside JAX is a bug and needs its traceback.
     return isinstance(error, (ValueError, ImportError, RuntimeError, ArithmeticError)) and _raised_here(error)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether this machine, or its device, has too little memory for what was asked."""
+    """Whether this machine, or its device, ran out of memory."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in _runtime_text(error)
 
 
 def no_backend(error: BaseException) -> bool:
-    """Whether JAX was told to use a device that is not there."""
+    """Whether JAX was told to use a missing device."""
     text = str(error) if isinstance(error, RuntimeError) else ""
     return text.startswith(("Unable to initialize backend", "Unknown backend", "No visible"))
 
 
 def exit_code(error: Exception) -> int:
-    """2 for what a user asked wrongly, 3 for a run that found a problem on its way."""
+    """Returns 2 for a user's mistake, 3 for a run that stopped on a problem."""
     if isinstance(error, OSError):
         return 3 if error.errno in FULL else 2
     if no_backend(error):
@@ -82,9 +82,9 @@ def exit_code(error: Exception) -> int:
 
 
 def message(error: Exception) -> str:
-    """The error's own words, its notes below; a file's error as `No such file or directory: x`.
+    """Formats an error's message with its notes; a file error as `No such file or directory: x`.
 
-    Nothing that a terminal would obey is left in it.
+    Terminal control sequences are removed.
     """
     text = str(error)
     if out_of_memory(error):
@@ -98,66 +98,66 @@ def message(error: Exception) -> str:
 
 
 def as_typed(text: str) -> str:
-    """A message with Python's arguments as options of the verb that runs: `unused='drop'` as `--unused drop`.
+    """Rewrites Python arguments in a message as options of the running verb: `unused='drop'` as `--unused drop`.
 
-    What the verb has no option for stays as it is.
+    Arguments without such an option are not changed.
     """
-    from gan_jax.cli.arguments import seen
+    from gan_jax.cli.arguments import parsed_options
     from gan_jax.cli.typos import value_problem
 
-    def option(found: re.Match[str]) -> str:
-        name, value = found["name"].replace("_", "-"), found["value"].strip("'\"")
+    def option(match: re.Match[str]) -> str:
+        name, value = match["name"].replace("_", "-"), match["value"].strip("'\"")
         places = [name, *(f"{part}.{name}" for part in ("transfer", "data", "net", "evaluate"))]
-        for typed in (place for place in places if place in seen):
-            known = seen[typed]
-            if known.flag and value in ("True", "False"):
-                return f"--{typed if value == 'True' else known.negative}"
-            if not known.flag and value_problem(known, value) is None:
+        for typed in (place for place in places if place in parsed_options):
+            entry = parsed_options[typed]
+            if entry.flag and value in ("True", "False"):
+                return f"--{typed if value == 'True' else entry.negative}"
+            if not entry.flag and value_problem(entry, value) is None:
                 return f"--{typed} {value}"
-        return found[0]
+        return match[0]
 
-    return ARGUMENT.sub(option, text) if seen else text
+    return ARGUMENT.sub(option, text) if parsed_options else text
 
 
 def _file(error: OSError) -> str:
-    """What is wrong with a file, and where."""
+    """Describes a file error, with the path."""
     if error.filename is None:
         return error.strerror or str(error)
     path = Path(os.fsdecode(error.filename))
     if isinstance(error, (NotADirectoryError, FileExistsError)):
         for folder in (*reversed(path.parents), path):
             if folder.is_file():
-                return f"{folder} is a file, and a folder is wanted there ({path}); name another place"
+                return f"{folder} is a file, and a folder is needed there ({path}); name another place"
     if isinstance(error, IsADirectoryError):
-        return f"{path} is a folder, and a file is wanted"
+        return f"{path} is a folder, and a file is needed"
     return f"{error.strerror}: {error.filename}"
 
 
 def _memory(text: str) -> str:
-    from gan_jax.cli.arguments import seen
+    from gan_jax.cli.arguments import parsed_options
 
     lower = {"train.batch": "", "evaluate.n-fake": "", "n": "", "net.channel-max": "", "net.resolution": ""}
-    ways = [f"lower --{name}" for name in lower if name in seen][:3]
-    ways += ["say --net.dtype bfloat16"] if "net.dtype" in seen else []
-    ways += (
+    remedies = [f"lower --{name}" for name in lower if name in parsed_options][:3]
+    remedies += ["say --net.dtype bfloat16"] if "net.dtype" in parsed_options else []
+    remedies += (
         ["keep the data off the device: --data.pipeline grain"]
-        if "data.pipeline" in seen and "net.dtype" in seen
+        if "data.pipeline" in parsed_options and "net.dtype" in parsed_options
         else []
     )
-    said = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    said = said.partition("RESOURCE_EXHAUSTED: ")[2] or said
-    advice = "; ".join(ways) or "close other programs, or use a machine with more"
-    return f"too little memory{f' ({said[:160]})' if said else ''}: {advice}"
+    first_line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    first_line = first_line.partition("RESOURCE_EXHAUSTED: ")[2] or first_line
+    advice = "; ".join(remedies) or "close other programs, or use a machine with more"
+    return f"too little memory{f' ({first_line[:160]})' if first_line else ''}: {advice}"
 
 
 def _backend(text: str) -> str:
-    asked = os.environ.get("JAX_PLATFORMS", "")
-    said = text.splitlines()[0]
-    if not asked:
-        return said
+    platform = os.environ.get("JAX_PLATFORMS", "")
+    first_line = text.splitlines()[0]
+    if not platform:
+        return first_line
     return (
-        f"JAX_PLATFORMS is {asked}, and JAX finds no such device here ({said[:120].rstrip('. ')}); unset it to use what there "
-        "is, say JAX_PLATFORMS=cpu, or install JAX for the device: pip install 'jax[cuda12]' or 'jax[tpu]'"
+        f"JAX_PLATFORMS is {platform}, and JAX finds no such device here ({first_line[:120].rstrip('. ')}); unset it to use "
+        "what there is, say JAX_PLATFORMS=cpu, or install JAX for the device: pip install 'jax[cuda12]' or 'jax[tpu]'"
     )
 
 
@@ -166,12 +166,12 @@ def _runtime_text(error: BaseException) -> str:
 
 
 def _device_error(error: Exception) -> Exception:
-    """What JAX says of a device that was asked for and is not there, where some inner part of it failed of that first."""
+    """Returns JAX's error about a missing device, if that is the cause of an error inside JAX."""
     if not os.environ.get("JAX_PLATFORMS") or "jax" not in sys.modules or is_readable(error):
         return error
     try:
         sys.modules["jax"].devices()
-    except Exception as cause:  # noqa: BLE001  without the plugin of a device, JAX ends in an assertion without a word
+    except Exception as cause:  # noqa: BLE001  without a device's plugin, JAX fails with an assertion without a message
         return cause if no_backend(cause) else RuntimeError("Unable to initialize backend: its plugin is not installed")
     return error
 

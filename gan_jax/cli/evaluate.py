@@ -1,4 +1,4 @@
-"""`gan-jax evaluate`: a generator against data, under one named protocol."""
+"""`gan-jax evaluate`: measures a generator against data under one named protocol."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from gan_jax.files import claim_output, printable
 class Evaluate:
     """Measure a generator against data under one named protocol.
 
-    For a run folder the defaults are what the run itself used: the reference is then the images of its data outside
-    the ones that it trained on.
+    For a run folder the defaults are the run's own: the reference is then the images of its data that it did not train on.
     """
 
     path: Annotated[Positional[str], arg(metavar="PATH")]  # run folder, weights folder or embedded:NAME
@@ -56,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
 
     if args.json is not None:
         claim_output(args.json, overwrite=args.overwrite, option="--json")  # before the work
-    if (said := unfinished(args.path)) is not None:
-        print(printable(f"gan-jax evaluate: {said}"), file=sys.stderr)
+    if (message := unfinished(args.path)) is not None:
+        print(printable(f"gan-jax evaluate: {message}"), file=sys.stderr)
     options = {} if args.lpips is None else {"lpips": args.lpips}
     numbers = evaluate_model(args.path, args.data, args.evaluate, **options)
     print(table(numbers))
@@ -69,7 +68,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def table(numbers: Mapping[str, Any]) -> str:
-    """Names and values, one a line, aligned."""
+    """Formats names and values in aligned lines."""
     width = max(map(len, numbers), default=0)
-    show = lambda value: f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    def show(value: Any) -> str:
+        return f"{value:.4f}" if isinstance(value, float) else str(value)
+
     return "\n".join(f"{name:<{width}}  {show(value)}" for name, value in numbers.items())

@@ -1,4 +1,4 @@
-"""`gan-jax export`: a trained pair as a file that other programs read, or its sampler as a program."""
+"""`gan-jax export`: writes a trained pair as a file for other programs, or its sampler as a program."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ ENDINGS = {NAMES: ".safetensors", "onnx": ".onnx"}
 class Export:
     """Write a pair for other programs: in the layout of a PyTorch repository, as safetensors, or as a program.
 
-    What was imported from a layout goes back into it to the bit. A program makes images from latents, with the
-    weights inside: StableHLO runs wherever there is JAX, ONNX wherever there is a runtime for it.
+    Weights imported from a layout are exported to it bit-exactly. A program makes images from latents and contains the
+    weights: StableHLO runs wherever JAX runs, ONNX wherever an ONNX runtime does.
     """
 
     path: Annotated[Positional[str], arg(metavar="MODEL")]  # run folder, weights folder or embedded:NAME
     # a layout such as stylegan2-ada, rosinality or dcgan; safetensors (our own names); stablehlo; onnx
     to: str
-    out: Path  # file to write; of a layout .pt, .safetensors or .npz
-    d: Path | None = None  # a file of its own for D, where the other program wants that; then --out holds G
-    images: Literal["uint8", "float32"] = "uint8"  # what a program gives: uint8, or floats of about [-1, 1]
-    batch: int | None = None  # images that a call of a program makes; None = as many as there are latents
-    platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")  # that a StableHLO program can run on
-    overwrite: bool = False  # replace files that are there
+    out: Path  # file to write; for a layout .pt, .safetensors or .npz
+    d: Path | None = None  # separate file for D, if the other program needs one; then --out holds G
+    images: Literal["uint8", "float32"] = "uint8"  # output of a program: uint8, or floats of about [-1, 1]
+    batch: int | None = None  # images per call of a program; None = as many as there are latents
+    platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")  # platforms of a StableHLO program
+    overwrite: bool = False  # replace existing files
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax export run --to safetensors --out generator.safetensors",
@@ -61,16 +61,16 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--batch is {args.batch}; use at least 1, or leave it out for batches of any size")
     if args.to in PROGRAMS:
         check_packages(args.to)
-    written = [("--out", args.out), ("--d", args.d)]
-    written += [("--out", facts_beside(args.out))] if args.to in PROGRAMS else []
-    for option, file in written:
+    outputs = [("--out", args.out), ("--d", args.d)]
+    outputs += [("--out", facts_beside(args.out))] if args.to in PROGRAMS else []
+    for option, file in outputs:
         if file is not None:
             claim_output(file, overwrite=args.overwrite, option=option)
     from gan_jax.surgery.provenance import history_of
     from gan_jax.transfer.models import load, unfinished
 
-    if (said := unfinished(args.path)) is not None:
-        print(printable(f"gan-jax export: {said}"), file=sys.stderr)
+    if (message := unfinished(args.path)) is not None:
+        print(printable(f"gan-jax export: {message}"), file=sys.stderr)
     model = load(args.path)
     about = {"history": history_of(model.manifest), "licence": model.manifest.get("licence")}
     files = write_program(args, model, about) if args.to in PROGRAMS else write_tensors(args, model, about)
@@ -79,26 +79,26 @@ def main(argv: Sequence[str]) -> int:
 
 
 def check_endings(args: Export) -> None:
-    """Refuses a file name that says another format than the one that is written into it."""
+    """Raises ConfigError for a file name with the ending of another format."""
     end = ENDINGS.get(args.to)
     if end is not None and args.out.suffix != end:
         raise ConfigError(f"--out {args.out}: --to {args.to} writes a file that ends with {end}")
-    others = {".onnx", ".safetensors", ".npz", ".pt", ".pth", ".ckpt", ".pkl", ".json"}
-    if args.to == "stablehlo" and args.out.suffix in others:
+    endings = {".onnx", ".safetensors", ".npz", ".pt", ".pth", ".ckpt", ".pkl", ".json"}
+    if args.to == "stablehlo" and args.out.suffix in endings:
         raise ConfigError(f"--out {args.out}: that is the ending of another format; use .hlo")
     if args.d is not None and args.d.absolute() == args.out.absolute():
         raise ConfigError(f"--d {args.d} is the file of --out; name another, or leave --d out for one file with both")
 
 
 def check_packages(to: str) -> None:
-    """Refuses a program that no installed package writes, before anything is loaded."""
+    """Raises an error if the package that writes a program is missing, before anything is loaded."""
     from gan_jax.extras import check
 
     check("onnx" if to == "onnx" else "flatbuffers", extra=to)
 
 
 def write_tensors(args: Export, model: Any, about: dict[str, Any]) -> list[Path]:
-    """The pair in a layout; returns the files."""
+    """Writes the pair in a layout; returns the files."""
     from gan_jax.interop.exporters import NATIVE, export_file
 
     layout = NATIVE if args.to == NAMES else args.to
@@ -106,7 +106,7 @@ def write_tensors(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
 
 
 def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]:
-    """The sampler as a program; returns it and the file of its facts."""
+    """Writes the sampler as a program; returns the files of the program and of its facts."""
     from gan_jax.interop.programs import NOT_FINITE, export_onnx, export_stablehlo
 
     if "g_ema" not in model.variables:
@@ -128,5 +128,5 @@ def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
 
 
 def facts_beside(path: Path) -> Path:
-    """Where the facts of a program lie."""
+    """Returns the path of a program's facts."""
     return path.with_name(path.name + ".json")

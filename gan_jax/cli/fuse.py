@@ -1,4 +1,4 @@
-"""`gan-jax fuse`: several pretrained pairs into one for new data."""
+"""`gan-jax fuse`: fuses several pretrained pairs into one, for new data."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from gan_jax.config import (
 
 @dataclasses.dataclass(frozen=True)
 class Fuse:
-    """Make one pair of several pretrained ones, for new data.
+    """Fuse several pretrained pairs into one, for new data.
 
-    The first donor is the target's start: the others are brought into its shape, the order of its channels and its
-    scales (printed), mixed with it by the method, baked into plain weights, and these are fine-tuned on --target. What
-    was learned is in prepared.json of the run, and drawn: shares by block and donor in fusion.png, over the stage in
-    shares.png, and for a G that attends to donors' features where in the image it does, in attention.png.
+    The first donor is the target's start. The others are transplanted into its shape and aligned with its channel order
+    and scales (printed), mixed with it by the method, and baked into plain weights, which are fine-tuned on --target. The
+    learned mixing weights are in prepared.json of the run, and in pictures: by block and donor in fusion.png, over the
+    stage in shares.png, and for a G that attends to donors' features by position in attention.png.
 
-    METHOD is gradient_fusion (shares learned by the target's gradient), attention_fusion, feature_fusion, merge
-    (--transfer.merge uniform, ties, fisher, ...), or another transfer method that takes donors. A shorter name that only
-    one begins with is enough: gradient.
+    METHOD is gradient_fusion (mixing weights learned by the target's gradient), attention_fusion, feature_fusion, merge
+    (--transfer.merge uniform, ties, fisher, ...), or another transfer method that takes donors. An unambiguous start of a
+    name is enough: gradient.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
@@ -47,7 +47,7 @@ class Fuse:
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # None = FILE's, gradient_fusion without FILE
-    plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
+    plan: Literal["summary", "full"] = "summary"  # how much of the plan to print
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax fuse --method merge --transfer.donors embedded:fashion16 runs/other --out runs/fused",
@@ -57,9 +57,11 @@ class Fuse:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
-    bare = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
-    if len(bare) > 1:
-        raise ConfigError(f"the pairs to fuse have an option: gan-jax fuse --donors {' '.join(bare)} --target DATA")
+    positional = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    if len(positional) > 1:
+        raise ConfigError(
+            f"the pairs to fuse have an option: gan-jax fuse --donors {' '.join(positional)} --target DATA"
+        )
     words = full_names(argv)
     base = Config(transfer=GradientFusionConfig())
     if words and data_spec(words[0]):
@@ -81,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def with_donors(config: Config, donors: Sequence[str], target: str | None) -> Config:
-    """The configuration with these pairs and this data.
+    """Sets the pairs and the data of a configuration.
 
     Raises:
       ConfigError: a method that takes no donors, or fewer than two pairs.
@@ -91,26 +93,26 @@ def with_donors(config: Config, donors: Sequence[str], target: str | None) -> Co
         takes = ", ".join(name for name, cls in METHOD_NAMES.items() if hasattr(cls(), "donors"))
         raise ConfigError(f"{kind_of(transfer)} takes no donors; --method is one of {takes}")
     if donors:
-        first, *others = donors
-        transfer = dataclasses.replace(transfer, source=first, donors=tuple(others))
+        first, *rest = donors
+        transfer = dataclasses.replace(transfer, source=first, donors=tuple(rest))
     if not transfer.donors:
-        raise ConfigError("a fusion wants two pairs or more: --donors A B, A the start of the target")
+        raise ConfigError("a fusion needs two pairs or more: --donors A B, A the start of the target")
     data = config.data if target is None else dataclasses.replace(config.data, source=target)
     return dataclasses.replace(config, transfer=transfer, data=data)
 
 
 def full_names(argv: Sequence[str]) -> list[str]:
-    """The arguments with `--method gradient` as `--method gradient_fusion`, where only one method begins so."""
+    """Completes the name after --method if only one method begins with it: `gradient` as `gradient_fusion`."""
     out = list(argv)
     for i, word in enumerate(out[:-1]):
         if word == "--method" and out[i + 1] not in METHOD_NAMES:
-            found = [name for name in METHOD_NAMES if name.startswith(out[i + 1])]
-            out[i + 1] = found[0] if len(found) == 1 else out[i + 1]
+            names = [name for name in METHOD_NAMES if name.startswith(out[i + 1])]
+            out[i + 1] = names[0] if len(names) == 1 else out[i + 1]
     return out
 
 
 def show(folder: Path, fusion: Any) -> list[str]:
-    """Draws what the stage measured into a folder; returns lines about it, and the names of the drawings."""
+    """Writes pictures of the stage's measurements into a folder; returns lines about them, with the files' names."""
     from gan_jax.report.curves import write_curves
     from gan_jax.report.fusion import (
         alignment_lines,

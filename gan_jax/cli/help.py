@@ -1,4 +1,4 @@
-"""Help pages: the usual options of a verb on one screen, all of them on request, wrapped at the terminal's width."""
+"""Help pages: a verb's usual options on one screen, all options on request, wrapped at the terminal's width."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ MOST = 25  # options on the first page
 GUTTER = 30  # columns for an option's name and value
 
 
-def page(verb: str, cls: type, options: Sequence[Option], *, whole: bool, name: str = "") -> str:
-    """The help of a verb.
+def page(verb: str, cls: type, options: Sequence[Option], *, every: bool, name: str = "") -> str:
+    """Formats the help of a verb.
 
     Args:
       verb: as it is typed, `train` or `data info`.
-      cls: whose docstring says what it does.
-      options: all that it takes.
-      whole: every option in groups, instead of the usual ones.
-      name: of the program; "" = gan-jax.
+      cls: its dataclass, whose docstring describes it.
+      options: all its options.
+      every: show every option in groups, instead of the usual ones.
+      name: name of the program; "" = gan-jax.
     """
     width, name = columns(), name or "gan-jax"
     words = [option for option in options if option.positional]
@@ -30,98 +30,98 @@ def page(verb: str, cls: type, options: Sequence[Option], *, whole: bool, name: 
     usage = " ".join([f"usage: {name} {verb}", *(_usage(word) for word in words), "[options]"])
     needed = [f"--{option.name} {option.metavar}" for option in named if option.default is REQUIRED]
     blocks = [fill(" ".join([usage, *needed]), width), fill(head, width)]
-    blocks += [rest_of(rest, width)] if rest and (whole or len(named) <= MOST) else []
+    blocks += [rest_of(rest, width)] if rest and (every or len(named) <= MOST) else []
     if words:
         blocks.append("\n".join(line for word in words for line in _row(word, width)))
-    shown = named if whole else usual(named)
-    title = "options:" if len(shown) == len(named) else f"the usual options ({len(shown)} of {len(named)}):"
-    if whole:
-        blocks += [section(group, chosen, width) for group, chosen in groups(shown).items()]
-    elif shown:
-        blocks.append("\n".join([title, *(line for option in shown for line in _row(option, width))]))
+    listed = named if every else usual(named)
+    title = "options:" if len(listed) == len(named) else f"the usual options ({len(listed)} of {len(named)}):"
+    if every:
+        blocks += [section(group, chosen, width) for group, chosen in groups(listed).items()]
+    elif listed:
+        blocks.append("\n".join([title, *(line for option in listed for line in _row(option, width))]))
     blocks.append("examples:\n" + "\n".join(f"  {example}" for example in examples_of(cls)))
-    if len(shown) < len(named):
+    if len(listed) < len(named):
         blocks.append(f"{name} {verb} --help-all shows all {len(named)} options.")
     return "\n\n".join(block for block in blocks if not block.endswith("examples:\n"))
 
 
 def commands_page(verb: str, commands: Mapping[str, type]) -> str:
-    """The help of a verb with second words."""
+    """Formats the help of a verb with second words."""
     width = columns()
     rows = [line for name, cls in commands.items() for line in row(f"  {name}", summary_of(cls)[0], width)]
-    shown = "\n".join(f"  {example}" for cls in commands.values() for example in examples_of(cls)[:1])
+    examples = "\n".join(f"  {example}" for cls in commands.values() for example in examples_of(cls)[:1])
     blocks = [f"usage: gan-jax {verb} {{{','.join(commands)}}} [options]", "\n".join(rows)]
-    blocks += ["examples:\n" + shown] if shown else []
+    blocks += ["examples:\n" + examples] if examples else []
     return "\n\n".join([*blocks, f"gan-jax {verb} {next(iter(commands))} --help for its options"])
 
 
 def examples_of(cls: type) -> tuple[str, ...]:
-    """The command lines that a verb's dataclass has as examples."""
+    """Returns the example command lines of a verb's dataclass."""
     return getattr(cls, "examples", ())
 
 
 def usual(options: Sequence[Option]) -> list[Option]:
-    """At most 25 options: all where there are no more; else the verb's own, then those of a run that are changed most."""
+    """Selects at most 25 options: all if they are no more; else the verb's own, then the most used ones of a run."""
     if len(options) <= MOST:
         return list(options)
-    own = [option for option in options if "." not in option.name]
+    first = [option for option in options if "." not in option.name]
     by_name = {option.name: option for option in options}
-    picked = [by_name[name] for name in USUAL if name in by_name and by_name[name] not in own]
-    return [*own, *picked][:MOST]
+    picked = [by_name[name] for name in USUAL if name in by_name and by_name[name] not in first]
+    return [*first, *picked][:MOST]
 
 
 def groups(options: Iterable[Option]) -> dict[str, list[Option]]:
-    """Options by the first part of their names, the verb's own first."""
-    found: dict[str, list[Option]] = {"": []}
+    """Groups options by the prefix of their names, the verb's own first."""
+    by_group: dict[str, list[Option]] = {"": []}
     for option in options:
-        found.setdefault(option.name.rpartition(".")[0], []).append(option)
-    return {group: chosen for group, chosen in found.items() if chosen}
+        by_group.setdefault(option.name.rpartition(".")[0], []).append(option)
+    return {group: chosen for group, chosen in by_group.items() if chosen}
 
 
 def section(group: str, options: Iterable[Option], width: int) -> str:
-    """A group of options under its name."""
+    """Formats a group of options under its name."""
     title = f"{group} options:" if group else "options:"
     return "\n".join([title, *(line for option in options for line in _row(option, width))])
 
 
 def columns() -> int:
-    """The terminal's width; 80 where nobody looks at one."""
+    """Returns the terminal's width; 80 without a terminal."""
     return max(40, shutil.get_terminal_size().columns)
 
 
 def fill(text: str, width: int) -> str:
-    """A paragraph, wrapped; its further lines are indented."""
+    """Wraps a paragraph; further lines of a usage are indented."""
     return textwrap.fill(text, width, subsequent_indent="  " if text.startswith("usage") else "", **WRAP)
 
 
 def rest_of(text: str, width: int) -> str:
-    """Paragraphs, each wrapped."""
+    """Wraps each paragraph of a text."""
     return "\n\n".join(fill(" ".join(part.split()), width) for part in text.split("\n\n"))
 
 
-def row(left: str, text: str, width: int, gutter: int = GUTTER) -> list[str]:
-    """`  name   text`, the text wrapped in its own column, below the name where that is long."""
+def row(name: str, text: str, width: int, gutter: int = GUTTER) -> list[str]:
+    """Formats `  name   text` with the text wrapped in its own column; below the name if that is long."""
     gutter = min(gutter, width // 2)
     lines = textwrap.wrap(text, width - gutter, **WRAP) or [""]
-    first = [] if len(left) < gutter - 1 else textwrap.wrap(left, width, subsequent_indent="      ", **WRAP)
+    first = [] if len(name) < gutter - 1 else textwrap.wrap(name, width, subsequent_indent="      ", **WRAP)
     if first:
         return [*first, *((" " * gutter + line).rstrip() for line in lines)]
-    return [f"{left:<{gutter}}{lines[0]}".rstrip(), *(" " * gutter + line for line in lines[1:])]
+    return [f"{name:<{gutter}}{lines[0]}".rstrip(), *(" " * gutter + line for line in lines[1:])]
 
 
 def _row(option: Option, width: int) -> list[str]:
     if option.positional:
         return row(f"  {option.name}", option.help, width)
-    left = f"  --{option.name}" + (f" {_short(option)}" if not option.flag else "")
-    said = f"{option.help} " if option.help else ""
+    name = f"  --{option.name}" + (f" {_short(option)}" if not option.flag else "")
+    text = f"{option.help} " if option.help else ""
     choices = f"{', '.join(option.choices)} " if option.choices and len(option.metavar) > len(_short(option)) else ""
     if choices:
-        said = f"{said.rstrip()}; one of {choices}" if said else f"one of {choices}"
-    return row(left, f"{said}({_default(option)})", width)
+        text = f"{text.rstrip()}; one of {choices}" if text else f"one of {choices}"
+    return row(name, f"{text}({_default(option)})", width)
 
 
 def _short(option: Option) -> str:
-    """The metavar where it is short; else a word that stands for it."""
+    """Returns the metavar, or a short placeholder if it is long."""
     if len(option.metavar) <= 24:
         return option.metavar
     return "[NAME ...]" if option.several else "NAME"
@@ -145,7 +145,7 @@ def _usage(word: Option) -> str:
 
 WRAP: dict[str, Any] = {"break_on_hyphens": False}
 
-USUAL = (  # of a run: what is changed most, in the order of the page
+USUAL = (  # the most used options of a run, in the order of the page
     "data.source",
     "data.classes",
     "data.shots",

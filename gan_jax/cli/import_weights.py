@@ -1,4 +1,4 @@
-"""`gan-jax import`: weights that another program wrote, as weights of ours."""
+"""`gan-jax import`: reads weights that another program wrote, and writes them as weights of this library."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from gan_jax.files import claim_output, printable, typed
 class Import:
     """Read weights that another program wrote, and write them as weights of this library.
 
-    Nothing in the file is run: a pickle can only become numbers, containers and records. Every tensor is accounted
-    for: used, ignored with a reason (optimisers, counters, other copies of G), or an error, until --ignore names it. What
-    is written can be sampled, and is a source for any transplant.
+    No code in the file is run: a pickle can only become numbers, containers and records. Every tensor is accounted for: it
+    is used, ignored with a reason (optimisers, counters, other copies of G), or an error, until --ignore names it. The
+    weights can be sampled, and can be the source of any transplant.
     """
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]  # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5
     out: Path  # folder to write to
-    d: Path | None = None  # D's own file, where FILE holds G alone
+    d: Path | None = None  # file of D, if FILE holds G alone
     layout: Annotated[str | None, arg(name="as")] = None  # such as stylegan2-ada; None = guessed from the tensors
-    ignore: UseAppendAction[tuple[str, ...]] = ()  # pattern over names of tensors to leave out, as in "netE.*"
+    ignore: UseAppendAction[tuple[str, ...]] = ()  # pattern over names of tensors to ignore, as in "netE.*"
     net: Path | None = None  # for our own leaf paths: weights, a run or an experiment with the same networks
-    licence: str | None = None  # of the weights, for the manifest
-    overwrite: bool = False  # allow weights that are in --out to be replaced
+    licence: str | None = None  # licence of the weights, for the manifest
+    overwrite: bool = False  # replace weights in --out
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax import generator.pth --out weights",
@@ -48,24 +48,24 @@ def main(argv: Sequence[str]) -> int:
 
     claim_output(args.out, overwrite=args.overwrite, ours=FILES)
     net = None if args.net is None else read_net(args.net)
-    found = import_file(args.file, args.layout, args.d, net, args.ignore)
-    save(args.out, found.config, found.variables, found.about(args.licence))
-    for path, file in zip((args.file, args.d), found.files.values()):
-        print(f"{path}: {file.format}, sha256 {file.sha256[:12]}, layout {found.layout}")
-    print(found.config)
-    for root, tree in found.variables.items():
+    imported = import_file(args.file, args.layout, args.d, net, args.ignore)
+    save(args.out, imported.config, imported.variables, imported.about(args.licence))
+    for path, file in zip((args.file, args.d), imported.files.values()):
+        print(f"{path}: {file.format}, sha256 {file.sha256[:12]}, layout {imported.layout}")
+    print(imported.config)
+    for root, tree in imported.variables.items():
         print(f"{root}: {count(tree['params']):,} parameters")
-    print(printable(found.account))
-    for text in found.notes:
+    print(printable(imported.account))
+    for text in imported.notes:
         print(printable(f"note: {text}"))
-    for path, words in found.computed.items():
+    for path, words in imported.computed.items():
         print(f"  {path}: not in the file; made: {words}")
     print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
     return 0
 
 
 def read_net(path: Path) -> NetConfig:
-    """The networks' configuration of a weights folder, a run, or an experiment."""
+    """Reads the networks' configuration of a weights folder, a run, or an experiment."""
     from gan_jax.interop.weights import MANIFEST, load_manifest
 
     if (path / MANIFEST).is_file():

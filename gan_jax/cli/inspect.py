@@ -1,4 +1,4 @@
-"""`gan-jax inspect`: the leaves and the provenance of weights, of a checkpoint, or of a run."""
+"""`gan-jax inspect`: lists the leaves and the provenance of weights, of a checkpoint, or of a run."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Manifest = dict[str, Any]
 class Inspect:
     """List the leaves (path, shape, digest, origin) and the provenance of weights, of a checkpoint or of a run.
 
-    Of a run folder: what its configuration changes from the defaults, versions, device, checkpoints, last metrics;
-    then the leaves of its weights, or, where training has not ended, of its newest checkpoint.
+    For a run folder: the differences of its configuration from the defaults, versions, device, checkpoints, last metrics;
+    then the leaves of its weights, or before training has ended, of its newest checkpoint.
     """
 
     path: Annotated[Positional[str], arg(metavar="PATH")]  # weights, run or checkpoint folder, or embedded:NAME
     match: str = "**"  # only leaves that this pattern covers, as in "g_ema/**/kernel"
-    checkpoint: int | None = None  # of a run: the leaves of the checkpoint of so many images
-    provenance: bool = False  # for every leaf, what each transplant and each training did to it
-    verify: bool = False  # read every value and compare with the digests
+    checkpoint: int | None = None  # checkpoint of a run, by its number of images
+    provenance: bool = False  # for every leaf, the changes by each transplant and training
+    verify: bool = False  # read every value and compare it with the digests
     json: bool = False  # print the whole manifest as JSON
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         source = open_source(args.path, args.checkpoint)
     except ConfigError:
-        if run is not None:  # what the run is can be said all the same
+        if run is not None:  # describe the run even without weights
             print(printable("\n".join(run_lines(run))))
         raise
     if args.json:
@@ -74,34 +74,34 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run_lines(run: Path) -> list[str]:
-    """What a run was and how far it got."""
+    """Describes a run: its configuration, versions, device, checkpoints and last metrics."""
     record = read_document(run / "config.json", ConfigError)
     lines = [f"run: {run}"]
     lines += [f"  {line}" for line in differences(Config(), read_config(run))] or ["  all defaults"]
     lines += [f"  {name}: {brief(record[name])}" for name in ("versions", "device") if name in record]
     from gan_jax.train import checkpoint_store as store
 
-    have, left = store.complete(run / "checkpoints"), store.unfinished(run / "checkpoints")
-    lines.append(f"  checkpoints: {', '.join(map(str, have)) or 'none'} (images)")
-    lines += [f"  unfinished save, never read: {name}" for name in left]
+    complete, unfinished = store.complete(run / "checkpoints"), store.unfinished(run / "checkpoints")
+    lines.append(f"  checkpoints: {', '.join(map(str, complete)) or 'none'} (images)")
+    lines += [f"  unfinished save, never read: {name}" for name in unfinished]
     if (run / "metrics.jsonl").is_file() and (rows := (run / "metrics.jsonl").read_text().splitlines()):
         lines.append(f"  last metrics: {rows[-1]}")
     return [*lines, ""]
 
 
 def facts(manifest: Manifest) -> list[str]:
-    """Everything in a manifest but its leaves, and its history in a line for each step."""
-    apart = ("leaves", "history", "plan", "report", "cursors")
-    lines = [f"  {key}: {brief(value)}" for key, value in manifest.items() if key not in apart]
+    """Lists the entries of a manifest except its leaves, and its history with a line for each step."""
+    excluded = ("leaves", "history", "plan", "report", "cursors")
+    lines = [f"  {key}: {brief(value)}" for key, value in manifest.items() if key not in excluded]
     steps = [line for i, step in enumerate(history_of(manifest), 1) for line in step_lines(i, step)]
     return [*lines, "  history, oldest first (each leaf's with --provenance):", *(f"  {line}" for line in steps)]
 
 
 def leaf_lines(manifest: Manifest, pattern: str) -> list[str]:
-    """A table of the leaves that a pattern covers, and their totals."""
+    """Formats a table of the leaves that a pattern covers, and their totals."""
     leaves: Mapping[str, Any] = manifest["leaves"]
-    shown = [path for path in leaves if match(pattern, path)]
-    if not shown:
+    paths = [path for path in leaves if match(pattern, path)]
+    if not paths:
         raise ConfigError(f"no leaf is covered by {pattern!r}{did_you_mean(pattern, leaves)}")
     history = history_of(manifest)
     origin = lambda path: brief_origin(origin_of(history, path))
@@ -109,21 +109,21 @@ def leaf_lines(manifest: Manifest, pattern: str) -> list[str]:
     size = lambda path: math.prod(leaves[path]["shape"])
     rows = [
         (p, spell(leaves[p]), f"{size(p):,}", (leaves[p]["digest"] or "-")[:12], *([origin(p)] if history else []))
-        for p in shown
+        for p in paths
     ]
-    total = f"{len(shown)} leaves, {sum(map(size, shown)):,} values"
-    rest = "" if len(shown) == len(leaves) else f" (of {len(leaves)} leaves)"
+    total = f"{len(paths)} leaves, {sum(map(size, paths)):,} values"
+    rest = "" if len(paths) == len(leaves) else f" (of {len(leaves)} leaves)"
     return [*align([head, *rows], right=(2,)), total + rest]
 
 
 def brief_origin(origin: Origin) -> str:
-    """The newest thing that was done to a leaf, without arguments and digests: `widen <- g_ema/params/stem/kernel`."""
+    """Describes the newest change of a leaf, without arguments and digests: `widen <- g_ema/params/stem/kernel`."""
     op, arrow, _ = origin.words.partition(" <- ")
     return f"{op.split('(')[0]}{arrow}{' + '.join(source.path for source in origin.sources)}" if arrow else op
 
 
 def brief(value: Any) -> str:
-    """A JSON value on one line: text as it is, but for control characters; fields as `name value`."""
+    """Formats a JSON value on one line: text without control characters; fields as `name value`."""
     return printable(_brief(value), keep="")
 
 

@@ -1,6 +1,6 @@
-"""`gan-jax`: finds the verb, runs it, turns errors into one readable block and an exit code.
+"""`gan-jax`: selects the verb, runs it, and turns errors into one readable block and an exit code.
 
-Nothing heavy is imported before a verb is chosen, so that `gan-jax --help` answers at once.
+Heavy packages are imported only after a verb is selected, so that `gan-jax --help` is fast.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gan_jax.cli.errors import EXIT_CODES, handle
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _unknown(verb)
     try:
         code = importlib.import_module(module_of(verb)).main(rest)
-        sys.stdout.flush()  # a closed pipe is found here, not after our handlers are gone
+        sys.stdout.flush()  # raises on a closed pipe here, where it is handled
         return code
     except SystemExit as error:  # tyro has printed its own block (2) or the help (0); a run may leave with its code
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 2
@@ -45,13 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def overview() -> str:
-    """What `gan-jax --help` prints."""
+    """Returns the text of `gan-jax --help`."""
     from gan_jax.cli.help import columns, fill, row
 
     width = columns()
-    lines = lambda rows, gutter: "\n".join(
-        line for left, text in rows for line in row(f"  {left}", text, width, gutter)
-    )
+
+    def lines(rows: Iterable[tuple[str, str]], gutter: int) -> str:
+        return "\n".join(line for name, text in rows for line in row(f"  {name}", text, width, gutter))
+
     verbs = [f"{title}:\n" + lines(group.items(), 18) for title, group in GROUPS.items()]
     blocks = [
         "usage: gan-jax VERB [options]        gan-jax VERB --help for its options",
@@ -68,7 +69,7 @@ def overview() -> str:
 
 
 def survive_any_terminal() -> None:
-    """A terminal that cannot show a character gets its number instead of an error."""
+    """Makes streams print an escape for a character that the terminal cannot encode, instead of an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -94,33 +95,33 @@ def _unknown(verb: str) -> int:
     return 2
 
 
-GROUPS: dict[str, dict[str, str]] = {  # a row is a verb: what it does; its file is the one of its name, with main(argv)
+GROUPS: dict[str, dict[str, str]] = {  # a row is a verb and its description; the module of that name has main(argv)
     "a generator for your images": {
-        "data": "prepare data sets, or say what is in one",
+        "data": "prepare data sets, or describe one",
         "transfer": "start from a pretrained pair and adapt it to new data",
-        "train": "train a GAN, or go on with a run that was stopped",
-        "fuse": "make one pair of several pretrained ones, for new data",
+        "train": "train a GAN, or continue a stopped run",
+        "fuse": "fuse several pretrained pairs into one, for new data",
         "report": "write one page of a run: pictures, curves, evaluations, nearest training images",
         "sample": "draw images from a run, a weights folder or an embedded pair",
-        "demo": "the whole job on data inside the package, with a report",
+        "demo": "transplant, adapt and evaluate on data of the package, with a report",
     },
     "what it is worth": {
         "evaluate": "measure a generator against data under one named protocol",
-        "rank-sources": "say which pretrained pair suits new data best, before training",
+        "rank-sources": "rank pretrained pairs as sources for new data, before training",
         "bench-transfer": "compare transfer methods over targets and seeds under one protocol",
     },
     "weights": {
         "import": "read weights that another program wrote",
         "export": "write a pair for another program, or its sampler as StableHLO or ONNX",
         "transplant": "move pretrained weights into another architecture, without training",
-        "plan": "show where every leaf of a transfer would come from",
+        "plan": "show the origin of every leaf of a transfer",
         "align": "bring weights into the channel order and scales of others, for averaging",
-        "merge": "make one of several weights in closed form, leaf by leaf, without training",
-        "weights": "list the feature networks that metrics know, or get the weights of one",
+        "merge": "merge several weights in closed form, leaf by leaf, without training",
+        "weights": "list feature networks and pretrained pairs, or get the weights of one",
     },
     "what is in a file or a run": {
         "inspect": "list the leaves and the provenance of weights or of a run",
-        "diff": "show what differs between two weights, checkpoints or runs",
+        "diff": "show the differences between two weights, checkpoints or runs",
     },
 }
 VERBS = {verb: text for group in GROUPS.values() for verb, text in group.items()}
@@ -137,7 +138,7 @@ EXAMPLES = (
     "gan-jax sample run --n 64 --out grid.png",
     "gan-jax demo --target emoji",
 )
-FOREIGN = {  # what other programs call a verb
+FOREIGN = {  # names of verbs in other programs
     "generate": "sample",
     "gen": "sample",
     "samples": "sample",
@@ -164,5 +165,5 @@ FOREIGN = {  # what other programs call a verb
 
 
 def module_of(verb: str) -> str:
-    """The module of a verb: `gan_jax.cli.rank_sources`; of one that is a word of Python's, `import_weights`."""
+    """Returns the module of a verb: `gan_jax.cli.rank_sources`; for `import`, a Python keyword, `import_weights`."""
     return f"gan_jax.cli.{'import_weights' if verb == 'import' else verb.replace('-', '_')}"

@@ -1,6 +1,6 @@
-"""The options of a verb as a list: names, values, defaults and what they mean, read off its dataclass.
+"""The options of a verb as a list: names, types, defaults and descriptions, read from its dataclass.
 
-Help, completion and the check of what was typed are made of this list; the parsing itself is tyro's, whose names these are.
+Help, completion and the check of typed words use this list. Parsing itself is tyro's, which uses the same names.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Option:
     """One option of a verb, or one of its positional words.
 
     Attributes:
-      name: without dashes, as `train.batch`; of a positional word its name in the usage line.
+      name: without dashes, as `train.batch`; for a positional word its name in the usage line.
       hint: type of the value, without annotations.
-      default: what it is where it is left out; `REQUIRED` where it must be given.
-      help: what it means.
+      default: value if it is left out; `REQUIRED` if it must be given.
+      help: its description.
       positional: whether it is given without a name.
-      kind: of networks, or name of the method, that it belongs to, where it is not that of the defaults.
+      kind: the kind of networks, or the method, that it belongs to, if not that of the defaults.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Option:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name that the command line takes for it."""
+        """All names of the option on the command line."""
         return () if self.positional else (self.name, self.negative) if self.flag else (self.name,)
 
     @property
     def optional(self) -> bool:
-        """Whether None can be given."""
+        """Whether None is a valid value."""
         return type(None) in _members(self.hint)
 
     @property
@@ -69,29 +69,29 @@ class Option:
 
     @property
     def values(self) -> tuple[type, ...]:
-        """The types that one value may have."""
-        found = [hint for hint in _members(self.hint) if hint is not type(None)]
+        """The types of a single value."""
+        types = [hint for hint in _members(self.hint) if hint is not type(None)]
         if self.several:
-            inner = typing.get_args(next(hint for hint in found if typing.get_origin(hint) in (tuple, list)))
-            found = [member for hint in inner if hint is not Ellipsis for member in _members(hint)]
-        return tuple(found)
+            inner = typing.get_args(next(hint for hint in types if typing.get_origin(hint) in (tuple, list)))
+            types = [member for hint in inner if hint is not Ellipsis for member in _members(hint)]
+        return tuple(types)
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values that it can have, where only some are allowed; without None."""
+        """The allowed values without None, if only some are allowed."""
         if any(typing.get_origin(hint) is not Literal for hint in self.values):
             return ()
         return tuple(str(value) for hint in self.values for value in typing.get_args(hint))
 
     @property
     def metavar(self) -> str:
-        """How its value is written in help: `INT`, `{a,b}`, `[STR ...]`."""
+        """The placeholder of its value in help: `INT`, `{a,b}`, `[STR ...]`."""
         if self.flag:
             return ""
-        one = "{" + ",".join(self.choices) + "}" if self.choices else ""
-        one = one or "|".join(dict.fromkeys(KINDS.get(hint, "STR") for hint in self.values))
-        one = f"[{one} ...]" if self.several else one
-        return f"{one}|None" if self.optional else one
+        text = "{" + ",".join(self.choices) + "}" if self.choices else ""
+        text = text or "|".join(dict.fromkeys(KINDS.get(hint, "STR") for hint in self.values))
+        text = f"[{text} ...]" if self.several else text
+        return f"{text}|None" if self.optional else text
 
 
 class _Required:
@@ -103,28 +103,28 @@ REQUIRED = _Required()
 
 
 def options_of(cls: Any, default: Any = None, *, every: bool = False) -> list[Option]:
-    """The options of a dataclass, in the order of its fields.
+    """Lists the options of a dataclass, in the order of its fields.
 
     Args:
-      cls: the dataclass; its fields may be dataclasses too, or unions of them whose member the default chooses.
+      cls: the dataclass; fields may be dataclasses, or unions of them whose member the default selects.
       default: an instance with the defaults; None = those of the class.
-      every: also what other members of such unions have, under their `kind`.
+      every: also list the options of other members of such unions, under their `kind`.
     """
     return list(_walk(cls, default, "", every))
 
 
 def commands_of(cls: Any) -> dict[str, type]:
-    """The second words of a verb, `{"info": Info, ..}`; none of a plain dataclass."""
-    found = {}
+    """Returns the second words of a verb, `{"info": Info, ..}`; none for a plain dataclass."""
+    commands = {}
     for member in typing.get_args(cls) if typing.get_origin(cls) in (Union, types.UnionType) else ():
-        inner, notes = _bare(member)
+        inner, notes = _unwrap(member)
         name = next((note.name for note in notes if getattr(note, "name", None)), inner.__name__.lower())
-        found[name] = inner
-    return found
+        commands[name] = inner
+    return commands
 
 
 def summary_of(cls: type) -> tuple[str, str]:
-    """The first paragraph of a class's docstring on one line, and the rest."""
+    """Splits a class's docstring into its first paragraph, on one line, and the rest."""
     head, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
     return " ".join(head.split()), rest
 
@@ -137,7 +137,7 @@ def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> 
     hints = typing.get_type_hints(cls, include_extras=True)
     comments = _comments(cls)
     for field in dataclasses.fields(cls):
-        hint, notes = _bare(hints[field.name])
+        hint, notes = _unwrap(hints[field.name])
         settings = next((note for note in notes if hasattr(note, "metavar")), None)
         value = _default(field, default)
         name = getattr(settings, "name", None)
@@ -147,17 +147,17 @@ def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> 
         if members:
             chosen = type(value) if type(value) in members else members[0]
             yield from _walk(chosen, value if type(value) is chosen else None, path, every, kind)
-            seen = {option.name for option in _walk(chosen, None, path, False)} if every else set()
+            names = {option.name for option in _walk(chosen, None, path, False)} if every else set()
             for other in members if every else ():
                 for option in _walk(other, None, path, False, kind_of(other)) if other is not chosen else ():
-                    if option.name not in seen:
-                        seen.add(option.name)
+                    if option.name not in names:
+                        names.add(option.name)
                         yield option
             continue
         if isinstance(value, tuple) and value and all(map(dataclasses.is_dataclass, value)):  # methods of a chain
             for part in value:
-                own = _walk(type(part), part, f"{prefix}.{kind_of(part).replace('_', '-')}", every, kind)
-                yield from (option for option in own if option.name.rpartition(".")[2] not in shared(cls))
+                part_options = _walk(type(part), part, f"{prefix}.{kind_of(part).replace('_', '-')}", every, kind)
+                yield from (option for option in part_options if option.name.rpartition(".")[2] not in shared(cls))
             continue
         positional = any(note is Positional for note in notes)
         if positional:
@@ -167,7 +167,7 @@ def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> 
 
 
 def shared(cls: type) -> set[str]:
-    """Names of a dataclass's own fields, which its parts do not have a second time."""
+    """Returns the option names of a dataclass's own fields, which are not repeated for its parts."""
     return {field.name.replace("_", "-") for field in dataclasses.fields(cls)}
 
 
@@ -183,8 +183,8 @@ def _default(field: Any, default: Any) -> Any:
     return REQUIRED if value is dataclasses.MISSING or value is tyro.MISSING else value
 
 
-def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without its annotations, and the annotations."""
+def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Splits a type from its annotations."""
     notes: tuple[Any, ...] = ()
     while hasattr(hint, "__metadata__"):
         notes += hint.__metadata__
@@ -194,17 +194,17 @@ def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def _members(hint: Any) -> tuple[Any, ...]:
     union = typing.get_origin(hint) in (Union, types.UnionType)
-    return tuple(_bare(member)[0] for member in typing.get_args(hint)) if union else (hint,)
+    return tuple(_unwrap(member)[0] for member in typing.get_args(hint)) if union else (hint,)
 
 
 @functools.cache
 def _comments(cls: type) -> dict[str, str]:
-    """What the comments of a dataclass's source say of each field: beside it, or on the lines right above it."""
-    found: dict[str, str] = {}
+    """Collects the comments of a dataclass's fields: at the end of the line, or on the lines right above."""
+    comments: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if dataclasses.is_dataclass(base):
-            found |= _comments_in(base)
-    return found
+            comments |= _comments_in(base)
+    return comments
 
 
 def _comments_in(cls: type) -> dict[str, str]:
@@ -216,16 +216,16 @@ def _comments_in(cls: type) -> dict[str, str]:
     lines = source.splitlines()
     notes = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
     alone = {line for line in notes if lines[line - 1].lstrip().startswith("#")}
-    found = {}
+    comments = {}
     body = ast.parse(source).body[0]
     for node in getattr(body, "body", ()):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
-        beside = [notes[line] for line in range(node.lineno, (node.end_lineno or node.lineno) + 1) if line in notes]
+        trailing = [notes[line] for line in range(node.lineno, (node.end_lineno or node.lineno) + 1) if line in notes]
         above: list[str] = []
         line = node.lineno - 1
         while line in alone:
             above.insert(0, notes[line])
             line -= 1
-        found[node.target.id] = " ".join(above or beside)
-    return found
+        comments[node.target.id] = " ".join(above or trailing)
+    return comments

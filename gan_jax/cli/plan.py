@@ -1,4 +1,4 @@
-"""`gan-jax plan`: where every leaf of a transfer would come from; computes shapes, reads no weights."""
+"""`gan-jax plan`: shows the origin of every leaf of a transfer, from shapes alone; reads no weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gan_jax.files import claim_output
 class ShowPlan:
     """Show where every leaf of a transfer would come from, and do nothing.
 
-    Takes what `gan-jax transfer` takes, and chooses as it does. The plan is made of shapes alone; leaves that are missing,
-    unused or of another shape are named, with the option that would allow them.
+    Takes the options of `gan-jax transfer`, and makes the same choices. The plan needs shapes alone. It names leaves that are
+    missing, unused or of another shape, with the option that would allow them.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
     # images, experiment, config.json or run folder; left out = the defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
-    plan: Literal["summary", "full"] = "full"  # how much of it is printed
+    plan: Literal["summary", "full"] = "full"  # how much of the plan to print
     json: Path | None = None  # also write the plan to this file
     overwrite: bool = False  # replace the file of --json
     net: NetName | None = None  # kind of the new networks; None = FILE's

@@ -1,4 +1,4 @@
-"""`gan-jax rank-sources`: which pretrained pair to start from, by recall; nothing is trained."""
+"""`gan-jax rank-sources`: ranks pretrained pairs as sources by recall, without training."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 class RankSources:
     """Rank pretrained pairs by how much of new data their samples reach (recall), before training.
 
-    The source of the highest recall is the best bet (Grigoryev et al., ICLR 2022); precision and FD, which are shown
-    beside it, are worse predictors: they praise a source that looks like the target, not one that reaches all of it.
-    Where no source reaches any of it, none is recommended.
+    The source with the highest recall is the best choice (Grigoryev et al., ICLR 2022). Precision and FD are shown too but
+    predict worse: they favour a source that looks like the target, not one that covers all of it. If no source covers any
+    of it, none is recommended.
     """
 
     # weights folders, run folders or embedded:NAME; a data set as first word is the target; none = the pairs of this machine
     sources: Positional[tuple[str, ...]] = ()
-    data: DataConfig = DataConfig()  # the target; of data.shots only these are looked at
+    data: DataConfig = DataConfig()  # the target; with data.shots only these images are used
     features: str = "fashion-v1"  # feature network, see gan-jax weights list
-    n: int = 2000  # samples of each source
-    k: int = 5  # neighbours of recall
-    seed: int = 0  # of the samples
+    n: int = 2000  # samples per source
+    k: int = 5  # neighbours for recall
+    seed: int = 0  # seed of the samples
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax rank-sources embedded:fashion16 runs/fast --data.source folder:photos",
@@ -52,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.transfer.models import unfinished
 
     sources = args.sources or tuple(candidates())
-    for said in filter(None, map(unfinished, sources)):
-        print(printable(f"gan-jax rank-sources: {said}"), file=sys.stderr)
+    for message in filter(None, map(unfinished, sources)):
+        print(printable(f"gan-jax rank-sources: {message}"), file=sys.stderr)
     ranking = rank_sources(sources, args.data, features=args.features, n=args.n, k=args.k, seed=args.seed)
     print_table(table(ranking), f"Sources for {args.data.source}")
     for note in ranking.notes:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def data_as_option(argv: Sequence[str]) -> list[str]:
-    """The words with data as first word made an option: `folder:photos A B` as `A B --data.source folder:photos`."""
+    """Turns data as first word into an option: `folder:photos A B` as `A B --data.source folder:photos`."""
     from gan_jax.cli.choosing import data_spec
     from gan_jax.data.sources import EMBEDDED
 
@@ -78,7 +78,7 @@ def data_as_option(argv: Sequence[str]) -> list[str]:
 
 
 def table(ranking: Ranking) -> Table:
-    """One row for each source, the best one first."""
+    """Makes a table with a row for each source, the best first."""
     from gan_jax.report.table import Column, Table
 
     columns = (
@@ -92,4 +92,4 @@ def table(ranking: Ranking) -> Table:
         f"By recall: the share of {ranking.n_target} target images within reach of {ranking.n_source} samples of a source "
         f"({ranking.k} neighbours, {ranking.features}). Precision and FD are worse predictors of what a source is worth."
     )
-    return Table(columns, [one._asdict() for one in ranking.scores], caption)
+    return Table(columns, [score._asdict() for score in ranking.scores], caption)

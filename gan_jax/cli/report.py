@@ -1,4 +1,4 @@
-"""`gan-jax report`: one HTML page of a run, or of several side by side."""
+"""`gan-jax report`: writes an HTML page of a run, or of several side by side."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from gan_jax.config import ConfigError
 class ReportArgs:
     """Write one HTML page of a run: pictures over time, curves, evaluations, nearest training images, diagnoses, cost.
 
-    Any run folder will do, finished or not, with or without evaluations: what is missing or damaged is a sentence of the
-    page. The file holds all that it shows and refers to nothing outside. Several folders give one page that compares them.
+    Any run folder works, finished or not, with or without evaluations; the page names missing and damaged parts. The file is
+    self-contained. Several folders give one page that compares them.
     """
 
     path: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN", help_behavior_hint="")]  # run folders
-    out: Path | None = None  # the page; None = report.html in the run folder, of several runs report.html here
-    n: int = 256  # generated images whose nearest training images are looked for
-    # of their distances; auto = the features that the run was evaluated with, else pixels
+    out: Path | None = None  # the page; None = report.html in the run folder, for several runs report.html here
+    n: int = 256  # generated images to find the nearest training images of
+    # space of the distances; auto = the features of the run's evaluation, else pixels
     space: Literal["auto", "pixels", "features"] = "auto"
-    flops: bool = False  # also count the operations of a training step, which takes as long as compiling it
-    quick: bool = False  # draw nothing and read no data: only what the run folder holds
+    flops: bool = False  # also count the operations of a training step, which needs its compilation
+    quick: bool = False  # generate no images and read no data: use only the run folder
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax report run",

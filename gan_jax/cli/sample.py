@@ -23,23 +23,22 @@ from gan_jax.trees import did_you_mean
 class Sample:
     """Draw images from a run, a checkpoint of one, a weights folder or an embedded pair.
 
-    Of a run that has not finished, the newest checkpoint is used, and that is said. Files that are there already are
-    never replaced or mixed with unless --overwrite says so.
+    For a run that has not finished, the newest checkpoint is used, and a message says so. Existing files are never replaced
+    or mixed with new ones without --overwrite.
     """
 
     path: Annotated[Positional[str], arg(metavar="PATH")]  # run, checkpoint or weights folder, or embedded:NAME
-    n: int = 64  # how many images
-    seed: int = 0  # of the latents; equal seeds, equal images
-    # classes of a conditional generator, by number or by name, dealt out in turn; None = all in turn
+    n: int = 64  # number of images
+    seed: int = 0  # seed of the latents; equal seeds give equal images
+    # classes of a conditional generator, by number or name, used in turn; None = all in turn
     labels: tuple[str, ...] | None = None
-    # fewer kinds of images, and better ones: StyleGAN2's psi; of others the threshold beyond which latents are drawn again
+    # less variety and better images: StyleGAN2's psi; for other networks the threshold above which latents are redrawn
     truncation: float | None = None
-    checkpoint: int | None = None  # of a run: the checkpoint of so many images
-    # NAME.png (.jpg, .webp, .bmp) = one grid; NAME.npz = arrays `images` [n, H, W, C] uint8, of a generator with classes
-    # `labels` and `class_names` too; a folder = one PNG each, 00012_boot.png
+    checkpoint: int | None = None  # checkpoint of a run, by its number of images
+    # NAME.png (.jpg, .webp, .bmp) = one grid; NAME.npz = arrays `images` [n, H, W, C] uint8, with classes also `labels` and
+    # `class_names`; a folder = one PNG each, 00012_boot.png
     out: Path = Path("samples.png")
-    # whole factor that pixels of a grid or of single files are enlarged by; None = images of a grid to at least 64 px,
-    # single files not
+    # integer factor by which pixels are enlarged; None = images of a grid to at least 64 px, single files not
     scale: int | None = None
     cols: int | None = None  # images in a row of the grid; None = as square as possible
     overwrite: bool = False  # replace what is at --out
@@ -73,17 +72,17 @@ def main(argv: Sequence[str]) -> int:
 
     from gan_jax.transfer.models import class_names, load, unfinished
 
-    if (said := unfinished(args.path, args.checkpoint)) is not None:
-        print(printable(f"gan-jax sample: {said}"), file=sys.stderr)
+    if (message := unfinished(args.path, args.checkpoint)) is not None:
+        print(printable(f"gan-jax sample: {message}"), file=sys.stderr)
     model = load(args.path, args.checkpoint)
     names = class_names(model)
     count = model.config.num_classes
     if args.labels is not None and not count:
         raise ConfigError(f"--labels was given, but the generator of {args.path} has no classes; leave it out")
-    wanted = range(count) if args.labels is None else [label_of(word, names, count) for word in args.labels]
-    if args.labels is not None and not wanted:
+    classes = range(count) if args.labels is None else [label_of(word, names, count) for word in args.labels]
+    if args.labels is not None and not classes:
         raise ConfigError("--labels is empty; name some classes, or leave it out for all")
-    labels = np.resize(np.asarray(wanted, np.int32), args.n) if count else None
+    labels = np.resize(np.asarray(classes, np.int32), args.n) if count else None
     images = np.asarray(model.sample(args.seed, args.n, labels=labels, truncation=args.truncation))
     write(args.out, images, labels, names, scale=args.scale, columns=args.cols, old=old)
     print(f"wrote {args.out}")
@@ -91,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def form(out: Path) -> str:
-    """`grid`, `arrays` or `files`: what an ending asks for."""
+    """Returns the form of an output path by its ending: `grid`, `arrays` or `files`."""
     ending = out.suffix.lower()
     if ending in GRIDS:
         return "grid"
@@ -101,17 +100,17 @@ def form(out: Path) -> str:
 
 
 def label_of(word: str, names: Sequence[str] | None, count: int) -> int:
-    """The class that a word names: by its name, or by its number where no class is called so.
+    """Returns the label of a class by name, or by number if no class has that name.
 
     Raises:
-      ConfigError: there is none; with the nearest name.
+      ConfigError: there is no such class; with the closest name.
     """
     if names is not None and word in names:
         return list(names).index(word)
     if word.isdecimal() and int(word) < count:
         return int(word)
-    known = f"0 to {count - 1}" + (f", or {', '.join(names[:20])}{', ..' if len(names) > 20 else ''}" if names else "")
-    raise ConfigError(f"--labels {word!r} is no class of this generator{did_you_mean(word, names or ())}; use {known}")
+    valid = f"0 to {count - 1}" + (f", or {', '.join(names[:20])}{', ..' if len(names) > 20 else ''}" if names else "")
+    raise ConfigError(f"--labels {word!r} is no class of this generator{did_you_mean(word, names or ())}; use {valid}")
 
 
 def write(
@@ -124,16 +123,16 @@ def write(
     columns: int | None = None,
     old: Sequence[Path] = (),
 ) -> None:
-    """Writes images in the form that the ending asks for.
+    """Writes images in the form of the path's ending.
 
     Args:
       out: file or folder.
       images: `[n, H, W, C]` uint8.
       labels: `[n]`, or None.
-      names: of the classes, by label.
-      scale: whole factor to enlarge by; None = images of a grid to at least 64 px, single files not.
-      columns: of a grid.
-      old: files of ours in the folder, which are removed.
+      names: names of the classes, by label.
+      scale: integer factor to enlarge by; None = images of a grid to at least 64 px, single files not.
+      columns: images in a row of a grid.
+      old: earlier samples in the folder, which are removed.
     """
     import numpy as np
 
@@ -160,8 +159,8 @@ def write(
         for path in old:
             path.unlink()
         for i, image in enumerate(images):
-            made = enlarge(image[None], image.shape[0] * scale)[0] if scale is not None and scale > 1 else image
-            write_png(out / f"{i:05d}{_suffix(labels, names, i)}.png", made)
+            enlarged = enlarge(image[None], image.shape[0] * scale)[0] if scale is not None and scale > 1 else image
+            write_png(out / f"{i:05d}{_suffix(labels, names, i)}.png", enlarged)
 
 
 def _picture(path: Path, grid: Any, kind: str) -> None:
@@ -176,7 +175,7 @@ def _picture(path: Path, grid: Any, kind: str) -> None:
 
 
 def _suffix(labels: Any, names: Sequence[str] | None, i: int) -> str:
-    """`_boot` of image i: the class, in letters that any file system takes."""
+    """Returns the name's suffix of image i, such as `_boot`: its class in characters of any file system."""
     if labels is None:
         return ""
     label = int(labels[i])

@@ -1,4 +1,4 @@
-"""`gan-jax train`: a run from a file and options, or the rest of one that was stopped."""
+"""`gan-jax train`: trains from a file and options, or continues a stopped run."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train a GAN into a run folder, or go on with the run that is there.
+    """Train a GAN into a run folder, or continue the run in it.
 
     --preset NAME starts from a paper's configuration: networks, loss, optimiser, augmentation, averages, batch, length.
 
     FILE is an experiment (a Python file with config()), a config.json that a run wrote, or a run folder; it gives
-    the defaults that --help shows and that options override. In a folder whose run has the same configuration the
-    run goes on, to the bit as if it had never stopped; with another one it is refused and the difference printed.
+    the defaults that --help shows and that options override. In a folder whose run has the same configuration, the run
+    continues bit-exactly; with another configuration the command fails and prints the difference.
 
     A run of several processes, on one machine or many that share the run folder: start the same command with
     --distributed in each, with JAX_COORDINATOR_ADDRESS=HOST:PORT (of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID
-    in its environment; under SLURM, Open MPI, Kubernetes or on a TPU pod these are found by themselves.
+    in its environment; SLURM, Open MPI, Kubernetes and TPU pods need no such variables.
 
-    Exit codes: 0 done; 2 cannot run as asked; 3 stopped on a problem that it found (values that are not finite, a
-    full disk, a damaged checkpoint); 75 stopped by SIGTERM and 130 by Ctrl-C after saving, the same command goes on from
-    there. Before the first step either ends at once and leaves nothing behind but what a method's stages made, once over.
+    Exit codes: 0 done; 2 cannot run as asked; 3 stopped on a problem during the run (values that are not finite, a full
+    disk, a damaged checkpoint); 75 stopped by SIGTERM and 130 by Ctrl-C after saving; the same command continues. Before
+    the first step both signals end the command at once; only results of finished stages of the method remain.
 
-    Of a run that is there, logging (--log), checkpoints, evaluations, diagnoses and --train.devices may be changed, and it
-    may be made longer (--train.kimg). For everything else --fork NEW begins a new run at its newest checkpoint.
+    In an existing run, logging (--log), checkpoints, evaluations, diagnoses and --train.devices may be changed, and it may
+    be made longer (--train.kimg). For all other changes, --fork NEW starts a new run from its newest checkpoint.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
@@ -47,15 +47,15 @@ class Train:
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     # a paper's configuration in place of FILE
     preset: Annotated[str | None, arg(metavar="NAME", help=f"one of {', '.join(PRESETS)}")] = None
-    # kind of networks; None = FILE's
-    net: NetName | None = None
+    net: NetName | None = None  # kind of networks; None = FILE's
     method: MethodName | None = None  # transfer method; None = FILE's
-    at: int | None = None  # go on from the checkpoint of so many images, newer ones are moved aside; None = the newest
-    fallback: bool = False  # where the newest checkpoint is damaged, go on from one before it
-    against: Path | None = (
-        None  # folder of another run, usually from scratch: warns where this one is worse; None = none
+    at: int | None = (
+        None  # continue from the checkpoint with this number of images, newer ones are moved aside; None = newest
     )
-    # begin a new run in this folder at the newest checkpoint of the run FILE, or at --at, with whatever options
+    fallback: bool = False  # if the newest checkpoint is damaged, continue from an earlier one
+    # folder of another run, usually from scratch: warns if this one is worse; None = none
+    against: Path | None = None
+    # start a new run in this folder from the newest checkpoint of the run FILE, or from --at, with any options
     fork: Annotated[Path | None, arg(metavar="NEW")] = None
     distributed: bool = False  # this process is one of several that train one run
 
@@ -93,10 +93,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def check_fork(args: Train) -> None:
-    """Whether it is said what to fork, and where to.
+    """Checks that a fork names its run and its folder.
 
     Raises:
-      ConfigError: it is not.
+      ConfigError: one of them is missing or named twice.
     """
     if args.start is None or config_file(args.start).suffix != ".json":
         raise ConfigError("--fork NEW begins at a run's checkpoint; name that run first: gan-jax train RUN --fork NEW")
@@ -105,7 +105,7 @@ def check_fork(args: Train) -> None:
 
 
 def start_run(config: Config, folder: Path, *rest: Any, **options: Any) -> int:
-    """Trains or resumes in a folder, shown on this terminal, as `shown_run` does; returns the exit code."""
+    """Trains or resumes in a folder by `shown_run`; returns the exit code."""
     return exit_code(shown_run(config, folder, *rest, **options))
 
 
@@ -119,19 +119,19 @@ def shown_run(
     fork: Path | None = None,
     notes: Sequence[str] = (),
 ) -> RunResult:
-    """Trains or resumes in a folder, shown on this terminal, and says how to go on.
+    """Trains or resumes in a folder with progress on this terminal, and prints the next command.
 
     Args:
-      config: of the run.
-      folder: of the run.
-      at, fallback, against, fork: as `transfer.run.run` takes them.
-      notes: lines about the choice of this configuration: shown first, and kept in the run's `notes.jsonl`.
+      config: configuration of the run.
+      folder: folder of the run.
+      at, fallback, against, fork: as in `transfer.run.run`.
+      notes: lines about the choice of this configuration, printed first and written to the run's `notes.jsonl`.
     """
     from gan_jax.transfer.run import run
 
     print(f"run folder: {folder}", flush=True)
-    given = {"against": against, "fork": fork, "notes": tuple(notes)}
-    options: dict[str, Any] = {"at": at, "fallback": fallback} | {k: v for k, v in given.items() if v}
+    optional = {"against": against, "fork": fork, "notes": tuple(notes)}
+    options: dict[str, Any] = {"at": at, "fallback": fallback} | {k: v for k, v in optional.items() if v}
     result = run(config, folder, **options)
     if result.stopped:
         print(f"stopped and saved; the same command goes on: gan-jax train {typed(folder)}")
@@ -141,5 +141,5 @@ def shown_run(
 
 
 def exit_code(result: RunResult) -> int:
-    """0 of a run that finished; else that of the signal which stopped it."""
+    """Returns 0 for a finished run; else the exit code of the signal that stopped it."""
     return 0 if not result.stopped else 130 if result.stopped_by == "Ctrl-C" else 75

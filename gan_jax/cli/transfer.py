@@ -1,4 +1,4 @@
-"""`gan-jax transfer`: the plan, then training from a pretrained pair."""
+"""`gan-jax transfer`: prints the plan, then trains from a pretrained pair."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Transfer:
     """Start from a pretrained pair and adapt it to new data.
 
     FILE is a folder, zip or npz of images (folder:PHOTOS), or an experiment or a run as for `gan-jax train`, whose help
-    says when a run goes on and what the exit codes mean.
+    says when a run continues and explains the exit codes.
 
-    With images, everything that is not given is chosen and said in a line: the source among the pairs on this machine (by
-    recall; --transfer.source NAME for another, none for fresh weights), networks, channels, size, method, length, features.
-    With an experiment or a run nothing is chosen. The plan (where every leaf comes from) is printed before training.
+    With images, options left out are chosen, and a line says so: the source among the pairs on this machine (by recall;
+    --transfer.source NAME for another, none for fresh weights), networks, channels, size, method, length, features. With an
+    experiment or a run nothing is chosen. The plan (the origin of every leaf) is printed before training.
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
@@ -33,8 +33,8 @@ class Transfer:
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's, or the source's
     method: MethodName | None = None  # transfer method; None = FILE's, chosen for images, finetune without FILE
-    plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
-    against: Path | None = None  # folder of a run from scratch: warns where this one is worse; None = none
+    plan: Literal["summary", "full"] = "summary"  # how much of the plan to print
+    against: Path | None = None  # folder of a run from scratch: warns if this one is worse; None = none
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax transfer folder:photos --out run",
@@ -57,21 +57,21 @@ def main(argv: Sequence[str]) -> int:
 
 
 def plan_text(plan: Any, how: str) -> str:
-    """A plan as a summary that says where the table is, or as the table."""
+    """Formats a plan as a summary with a hint at the table, or as the table."""
     return f"plan: {plan.summary}\n(the whole table: --plan full)" if how == "summary" else str(plan)
 
 
 def plan_of(config: Config) -> Any:
-    """The plan of a transfer; `str` of it is its table."""
+    """Makes the plan of a transfer; its `str` is the table."""
     from gan_jax.train.compile import use_all_cores
     from gan_jax.transfer.run import plan_transfer
 
-    use_all_cores()  # before JAX starts, which even shapes make it do
+    use_all_cores()  # before JAX starts, which even shape inference triggers
     return plan_transfer(config)
 
 
 def check_transfers(config: Config, *, verb: str) -> Config:
-    """Returns a configuration that transfers something, or raises ConfigError."""
+    """Returns the configuration; raises ConfigError if its method is scratch, which transfers nothing."""
     if isinstance(config.transfer, ScratchConfig):
         raise ConfigError(f"the method is scratch, which transfers nothing; gan-jax {verb} FILE --method finetune")
     return config

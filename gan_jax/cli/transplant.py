@@ -1,4 +1,4 @@
-"""`gan-jax transplant`: pretrained weights in another architecture, written as weights, without training."""
+"""`gan-jax transplant`: moves pretrained weights into another architecture, without training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from gan_jax.seeds import check_seed
 class Transplant:
     """Move pretrained weights into another architecture, without training.
 
-    The new networks are the source's but for the options that say otherwise; name the source first. Prints the plan
-    and, measured on probes, whether the function is preserved; writes weights.safetensors with a manifest that records
-    both, so that every leaf's origin can be asked for later: gan-jax inspect OUT --provenance
+    The new networks are the source's, changed by options; name the source first. Prints the plan and, measured on probes,
+    whether the function is preserved. Writes weights.safetensors with a manifest that records both; later,
+    gan-jax inspect OUT --provenance shows every leaf's origin.
     """
 
     source: Annotated[Positional[str], arg(metavar="SOURCE")]  # weights, run or checkpoint folder, or embedded:NAME
@@ -30,10 +30,10 @@ class Transplant:
     net_config: Annotated[AvoidSubcommands[NetConfig], arg(name="net")] = ResNetConfig()
     net: NetName | None = None  # kind of the new networks; None = the source's
     policies: Annotated[TransplantConfig, arg(name="")] = TransplantConfig()
-    checkpoint: int | None = None  # of a run: take the checkpoint of so many images
-    seed: int = 0  # of fresh values
-    probes: int = 8  # latents to measure the function with; 0 = do not measure
-    plan: Literal["summary", "full"] = "summary"  # how much of the plan is printed
+    checkpoint: int | None = None  # checkpoint of a run, by its number of images
+    seed: int = 0  # seed of fresh values
+    probes: int = 8  # latents on which the function is measured; 0 = do not measure
+    plan: Literal["summary", "full"] = "summary"  # how much of the plan to print
     overwrite: bool = False  # replace the weights at --out
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def source_net(source: str | None) -> NetConfig | None:
-    """The networks of a source, for defaults; None where it cannot be opened, which is said later."""
+    """Returns the networks of a source, for defaults; None if it cannot be opened, which is an error later."""
     from gan_jax.transfer.source import open_source
 
     try:
@@ -76,7 +76,7 @@ def source_net(source: str | None) -> NetConfig | None:
 
 
 def like(net: NetConfig | None, kind: type | None) -> NetConfig:
-    """The same size, channels, latents and widths in another kind of networks; None = the same kind."""
+    """Makes networks of another kind with the same size, channels, latents and widths; None = the same kind."""
     if net is None:
         return (kind or ResNetConfig)()
     if kind is None or type(net) is kind:

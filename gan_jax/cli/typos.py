@@ -1,4 +1,4 @@
-"""What was typed against what a verb takes: an unknown option or value is one sentence that names the right one."""
+"""Checks of typed options and values: an error is one sentence that names the closest valid ones."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ WORD = re.compile(r"--?[A-Za-z]")
 
 
 class CommandLineError(ConfigError):
-    """A command line that a verb does not understand; the message says which word, and what would be right."""
+    """An invalid command line; the message names the word and a correct one."""
 
 
 def check_words(argv: Sequence[str], options: Sequence[Option], every: Sequence[Option] = ()) -> None:
-    """Raises CommandLineError for the first option or value that cannot be right.
+    """Raises CommandLineError for the first invalid option or value.
 
     Args:
       argv: the words after the verb.
-      options: what the verb takes.
-      every: also what it takes with other networks or another method, to say so.
+      options: the verb's options.
+      every: also its options with other networks or another method, for the message.
     """
     known = {name: option for option in options for name in option.names}
     for i, word in enumerate(argv):
@@ -39,14 +39,14 @@ def check_words(argv: Sequence[str], options: Sequence[Option], every: Sequence[
                 raise CommandLineError(f"--{name} takes no value; say --{option.name} or --{option.negative}")
             continue
         if not values and not option.several:
-            raise CommandLineError(f"--{name} wants a value: --{name} {option.metavar}")
-        for one in values:
-            if problem := value_problem(option, one):
-                raise CommandLineError(f"--{name} is {one!r}; {problem}")
+            raise CommandLineError(f"--{name} needs a value: --{name} {option.metavar}")
+        for text in values:
+            if problem := value_problem(option, text):
+                raise CommandLineError(f"--{name} is {text!r}; {problem}")
 
 
 def unknown_option(word: str, name: str, known: Sequence[str] | dict[str, Option], every: Sequence[Option] = ()) -> str:
-    """The sentence about an option that does not exist: its name here, else the nearest ones."""
+    """Describes an unknown option: its name in gan-jax, else the closest names."""
     for option in every:
         if name in option.names and option.kind:
             part = name.partition(".")[0]
@@ -64,7 +64,7 @@ def unknown_option(word: str, name: str, known: Sequence[str] | dict[str, Option
     if not ends and (values := _values_named(name, known)):
         return f"there is no option {word}; did you mean {' or '.join(values[:3])}?"
     spelled = difflib.get_close_matches(name, names, n=3, cutoff=0.75)
-    tails = [one for tail in difflib.get_close_matches(name, list(last), n=2, cutoff=0.75) for one in last[tail]]
+    tails = [full for tail in difflib.get_close_matches(name, list(last), n=2, cutoff=0.75) for full in last[tail]]
     near = list(dict.fromkeys([*ends, *spelled, *tails]))[:3]
     if near:
         return f"there is no option {word}; did you mean {' or '.join('--' + other for other in near)}?"
@@ -72,17 +72,17 @@ def unknown_option(word: str, name: str, known: Sequence[str] | dict[str, Option
 
 
 def _values_named(name: str, known: Sequence[str] | dict[str, Option]) -> list[str]:
-    """Options with the value that a word names: `--data.fit crop` for `data.crop`; of its own section where it has one."""
+    """Finds options with a value of this name: `--data.fit crop` for `data.crop`; those of its section first."""
     if not isinstance(known, dict):
         return []
     section, dot, value = name.replace("-", "_").rpartition(".")
     options = {option.name: option for option in known.values() if value in option.choices}
-    inside = [one for one in options if dot and one.startswith(f"{section}.")]
-    return [f"--{one} {value}" for one in inside or options]
+    in_section = [option for option in options if dot and option.startswith(f"{section}.")]
+    return [f"--{option} {value}" for option in in_section or options]
 
 
 def value_problem(option: Option, value: str) -> str | None:
-    """What is wrong with a value, as the rest of a sentence; None where nothing is."""
+    """Describes an invalid value, as the end of a sentence; None if it is valid."""
     if value == "None" and option.optional:
         return None
     if option.choices:
@@ -103,12 +103,12 @@ def value_problem(option: Option, value: str) -> str | None:
             return None
         except ValueError:
             continue
-    wanted = " or ".join(dict.fromkeys(NOUNS.get(kind, "text") for kind in option.values))
-    return f"use {wanted}{', or None' if option.optional else ''}"
+    nouns = " or ".join(dict.fromkeys(NOUNS.get(kind, "text") for kind in option.values))
+    return f"use {nouns}{', or None' if option.optional else ''}"
 
 
 def unknown_command(verb: str, word: str | None, commands: Sequence[str]) -> str:
-    """The sentence about a second word that a verb does not know, or that is missing."""
+    """Describes an unknown or missing second word of a verb."""
     if word is None:
         return f"say what to do: {' or '.join(f'gan-jax {verb} {name}' for name in commands)}"
     near = difflib.get_close_matches(word, commands, n=1, cutoff=0.5)
@@ -141,17 +141,17 @@ def _number(word: str) -> bool:
 
 NOUNS = {int: "a whole number", float: "a number", bool: "True or False"}
 
-# What is different beside the name.
+# Differences other than the name.
 REMARKS = {
     "resume resume-from": "a run goes on by itself: gan-jax train RUN_FOLDER (--at says from which checkpoint)",
     "epochs num-epochs n-epochs epoch": "it counts thousands of images: epochs x images / 1000",
     "steps max-steps iterations iter n-iter niter num-steps": "it counts thousands of images: steps x batch / 1000",
     "fp16 bf16 amp mixed-precision": "the value is bfloat16",
-    "workers num-workers": "auto keeps small sets on the device, where no worker is wanted",
+    "workers num-workers": "auto keeps small sets on the device, which needs no worker",
     "wandb": "rows are in metrics.jsonl too",
 }
 
-# What other programs call an option -> what it is called here; the names that a verb has are shown.
+# An option's name in other programs -> its names here; those that a verb has are shown.
 FOREIGN: dict[str, tuple[str, ...]] = {
     "batch-size": ("train.batch", "batch"),
     "batchsize": ("train.batch", "batch"),

@@ -1,4 +1,4 @@
-"""What a person watches while a run goes on, under the name that experiments import it by."""
+"""Progress of a run on the terminal, re-exported under the name that experiments import."""
 
 from __future__ import annotations
 

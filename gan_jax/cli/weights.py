@@ -1,4 +1,4 @@
-"""`gan-jax weights`: which feature networks and pretrained pairs there are, and how they come to this machine."""
+"""`gan-jax weights`: lists feature networks and pretrained pairs, and gets their weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gan_jax.cli.arguments import parse
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """List feature networks and pretrained pairs: licence, size, sha256, where they are had, whether they are here."""
+    """List feature networks and pretrained pairs: licence, size, sha256, source, and whether they are in the cache."""
 
     json: bool = False  # print JSON
 
@@ -27,12 +27,12 @@ class List:
 class Get:
     """Put a feature network or a pretrained pair into the cache ($GAN_JAX_CACHE, else the platform's folder for caches).
 
-    They come from where they are published and are checked by their sha256. Nothing in the file is run.
+    They are downloaded from their publisher and checked by their sha256. No code in the file is run.
     """
 
-    name: Annotated[Positional[str], arg(metavar="NAME")]  # as `gan-jax weights list` names it
+    name: Annotated[Positional[str], arg(metavar="NAME")]  # name in `gan-jax weights list`
     source: Annotated[Path | None, arg(name="from")] = None  # the file or its package, already here; None = download
-    again: bool = False  # also where it is in the cache already
+    again: bool = False  # also if it is in the cache already
 
     examples: ClassVar[tuple[str, ...]] = ("gan-jax weights get alexnet",)
 
@@ -56,20 +56,20 @@ def show(args: List) -> int:
         print(f"{row['name']}: {row['what']}\n  {'here: ' + row['folder'] if row['here'] else 'not here'}")
         print(f"  kind     {row['kind']}")
         print(f"  file     {row['file']}, {row['size'] / 1e6:.1f} MB")
-        inside = f" (package {row['package']}, {row['download'] / 1e6:.1f} MB)" if row["package"] else ""
-        print(f"  sha256   {row['sha256']}\n  from     {row['url']}{inside}")
+        package = f" (package {row['package']}, {row['download'] / 1e6:.1f} MB)" if row["package"] else ""
+        print(f"  sha256   {row['sha256']}\n  from     {row['url']}{package}")
         print(f"  licence  {row['licence']}")
     return 0
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """The catalogue as JSON values, and what of it is in the cache."""
+    """Returns the catalogue as JSON values, with the state of the cache."""
     from gan_jax.interop.feature_weights import CATALOGUE, PAIR_CATALOGUE, in_cache, weights_folder
 
-    said = ("what", "licence", "file", "size", "sha256", "url", "package", "download")
+    fields = ("what", "licence", "file", "size", "sha256", "url", "package", "download")
     return [
         {"name": name, "kind": kind}
-        | {key: getattr(published, key) for key in said}
+        | {key: getattr(published, key) for key in fields}
         | {"here": in_cache(name), "folder": str(weights_folder(name))}
         for kind, table in (("pair", PAIR_CATALOGUE), ("feature network", CATALOGUE))
         for name, published in table.items()
@@ -80,12 +80,12 @@ def get(args: Get) -> int:
     """Puts the weights of one name into the cache."""
     from gan_jax.interop.feature_weights import CATALOGUE, PAIR_CATALOGUE, get_weights, in_cache
 
-    there = in_cache(args.name) and not args.again
+    cached = in_cache(args.name) and not args.again
     folder = get_weights(args.name, args.source, again=args.again, progress=_progress)
     published = (CATALOGUE | PAIR_CATALOGUE)[args.name]
-    if not there and args.source is None and sys.stderr.isatty():
+    if not cached and args.source is None and sys.stderr.isatty():
         print(file=sys.stderr)  # ends the line that counted
-    print(f"{'already in' if there else 'wrote'} {folder}\nlicence: {published.licence}")
+    print(f"{'already in' if cached else 'wrote'} {folder}\nlicence: {published.licence}")
     if args.name in PAIR_CATALOGUE:
         from gan_jax.interop.weights import load_manifest
 
@@ -98,6 +98,6 @@ def get(args: Get) -> int:
 
 
 def _progress(count: int) -> None:
-    """A line that counts on a terminal; elsewhere nothing."""
+    """Prints the downloaded size on a terminal, in place; elsewhere nothing."""
     if sys.stderr.isatty():
         print(f"\r{count / 1e6:.0f} MB", end="", file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""Several pretrained networks made one: mixtures whose shares are learned, and merges that are worked out."""
+"""Fusion of several pretrained networks into one: mixtures with learned mixing weights, and merges in closed form."""

@@ -1,10 +1,11 @@
-"""A trained map of a donor's output channels before it is mixed (the channel alignment of Zoo-Tuning; Shu et al., ICML 2021).
+"""Channel maps: a trained linear map of a donor's output channels (channel alignment of Zoo-Tuning; Shu et al., ICML 2021).
 
     A_i = 1 + L_i / C,    A_i W_i[..., p] = sum over o of W_i[..., o] A_i[o, p]
 
-It is of spatial kernels: leaves `.../kernel [h, w, I, O]` with h or w above 1. All convolutions here, transposed, modulated
-and grouped ones too, have their output channels last. L `[C, C]` begins at 0, so that A is the identity. It is divided by C
-because the steps of Adam have one size: a channel takes from all C others, and would else move C times as far as a share.
+Spatial kernels have one: leaves `.../kernel [h, w, I, O]` with h or w above 1. All convolutions here, also transposed,
+modulated and grouped ones, have their output channels last. L `[C, C]` starts at 0, so A starts as the identity. L is
+divided by C because Adam's steps have one size: a channel reads all C channels, so without the division it would move C
+times as far as a mixing weight.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gan_jax.trees import Tree, flatten
 
 
 def spatial_kernels(params: Tree) -> list[str]:
-    """Paths of the leaves that have an aligner."""
+    """Returns the paths of the leaves that have a channel map."""
     return [
         path
         for path, leaf in flatten(params).items()
@@ -27,17 +28,17 @@ def spatial_kernels(params: Tree) -> list[str]:
     ]
 
 
-def first_aligner(leaf: Any, count: int) -> Any:
-    """L `[K, C, C]` of K donors' kernels like `leaf [h, w, I, C]`, of its dtype."""
+def init_aligner(leaf: Any, count: int) -> Any:
+    """Returns the initial L `[K, C, C]`, zeros in the leaf's dtype, for K donors' kernels like `leaf [h, w, I, C]`."""
     return xp_of(leaf).zeros((count, leaf.shape[-1], leaf.shape[-1]), leaf.dtype)
 
 
 def aligned(donors: Any, aligner: Any) -> Any:
-    """`A_i W_i` of donors' kernels `[K, h, w, I, C]` and L `[K, C, C]`; with L of 0 the donors to the bit."""
+    """Computes `A_i W_i` of donors' kernels `[K, h, w, I, C]` and L `[K, C, C]`; where L is 0, exactly the donors."""
     return donors + einsum("k...o,kop->k...p", donors, aligner) / donors.shape[-1]
 
 
-def einsum(what: str, *arrays: Any) -> Any:
-    """On the host for NumPy arrays. Accelerators would round the factors to 10 bits."""
+def einsum(subscripts: str, *arrays: Any) -> Any:
+    """Computes an einsum at full precision (accelerators round factors to 10 bits); on the host for NumPy arrays."""
     xp = xp_of(*arrays)
-    return xp.einsum(what, *arrays, **({} if xp is np else {"precision": jax.lax.Precision.HIGHEST}))
+    return xp.einsum(subscripts, *arrays, **({} if xp is np else {"precision": jax.lax.Precision.HIGHEST}))

@@ -1,9 +1,9 @@
-"""What a fused generator carries: donors, what is learned at each point, and what a pass tells of it.
+"""Auxiliary parameters and collections of feature fusion: the donors, the fusion layers, and the attention statistics.
 
-In the parameters, below `fusion`: `ways/POINT/..` what `feature_attention` learns at a point (slashes of its path are
-dots), `donors/g1/..` the donors' variables, which no step changes. A pass in training mode leaves two collections:
-`shares/POINT [K + 1]`, means over examples and positions with the generator's own first, and `leaning/POINT []`, the
-mean of -log of its own share, which is 0 where donors can be dropped.
+Parameters below `fusion`: `ways/POINT/..` are the fusion layer of a point (`feature_attention`; slashes of the point's path
+are dots), `donors/g1/..` are the donors' variables, which are frozen. A pass in training mode returns two collections.
+`shares/POINT [K + 1]` are mean attention weights over examples and positions, the generator's own first. `leaning/POINT []`
+is the self-attention entropy loss, the mean of -log of the generator's own weight: 0 means that donors can be pruned.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from gan_jax.trees import Tree
 
 BRANCH, WAYS_OF, DONORS = "fusion", "ways", "donors"
 SHARES, LEANING = "shares", "leaning"  # collections
-TINY = 1e-6  # the least share whose logarithm is taken
+TINY = 1e-6  # lower bound of a weight under the logarithm
 
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """Where and how.
+    """Where feature fusion happens and by which layer.
 
     Attributes:
-      points: paths of the generator's modules -> channels of what they give.
-      kind: of `feature_attention.WAYS`.
-      width: of queries and keys.
+      points: paths of the generator's modules -> channels of their outputs.
+      kind: name of the fusion layer, of `feature_attention.WAYS`.
+      width: size of queries and keys.
     """
 
     points: Mapping[str, int]
@@ -39,10 +39,10 @@ class Fusion:
 
 
 def attach(fusion: Fusion, g: Variables, donors: Sequence[Variables], key: jax.Array) -> Variables:
-    """Variables of the fused generator that still computes what the plain one does.
+    """Adds donors and fusion layers to a generator's variables; its function stays the same.
 
     Raises:
-      ValueError: there are no donors, or more than the way takes.
+      ValueError: there are no donors, or more than the fusion layer takes.
     """
     if not donors:
         raise ValueError("there are no donors to fuse; give at least one")
@@ -51,53 +51,60 @@ def attach(fusion: Fusion, g: Variables, donors: Sequence[Variables], key: jax.A
         name_of(point): WAYS[fusion.kind].init(jax.random.fold_in(key, i), channels, n, fusion.width)
         for i, (point, channels) in enumerate(fusion.points.items())
     }
-    branch = {WAYS_OF: ways, DONORS: {f"g{i}": one for i, one in enumerate(donors, 1)}}
-    nobody = {name_of(point): jnp.zeros(n + 1) for point in fusion.points}
+    branch = {WAYS_OF: ways, DONORS: {f"g{i}": donor for i, donor in enumerate(donors, 1)}}
+    zeros = {name_of(point): jnp.zeros(n + 1) for point in fusion.points}
     return {
         **g,
         "params": {**g["params"], BRANCH: branch},
-        SHARES: nobody,
-        LEANING: {name: jnp.zeros(()) for name in nobody},
+        SHARES: zeros,
+        LEANING: {name: jnp.zeros(()) for name in zeros},
     }
 
 
 def plain(g: Variables) -> Variables:
-    """The generator's own variables, without what the fused one has more."""
-    own = {name: tree for name, tree in g.items() if name not in (SHARES, LEANING)}
-    return {**own, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
+    """Returns the generator's own variables: without donors, fusion layers and their collections."""
+    collections = {name: tree for name, tree in g.items() if name not in (SHARES, LEANING)}
+    return {**collections, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
 
 
 def without(g: Variables, dropped: Sequence[int]) -> Variables:
-    """The fused variables without some donors, counted from 0; what is left is in the old order. For `attention`."""
+    """Prunes donors, counted from 0, from variables with fusion layers of kind `attention`; the rest keep their order."""
     branch = g["params"][BRANCH]
     count = len(branch[DONORS])
-    left = [i for i in range(count) if i not in dropped]
-    rows, slots = jnp.asarray(left, jnp.int32), jnp.asarray([0, *(i + 1 for i in left)], jnp.int32)
-    cut = lambda way: {
-        **way,
-        "keys": way["keys"][slots],
-        "bias": way["bias"][slots],
-        "values": way["values"][rows],
-    }
-    ways = {name: cut(way) for name, way in branch[WAYS_OF].items()}
-    donors = {f"g{n}": branch[DONORS][f"g{i + 1}"] for n, i in enumerate(left, 1)}
+    remaining = [i for i in range(count) if i not in dropped]
+    rows, slots = jnp.asarray(remaining, jnp.int32), jnp.asarray([0, *(i + 1 for i in remaining)], jnp.int32)
+
+    def pruned(layer: Tree) -> Tree:
+        return {
+            **layer,
+            "keys": layer["keys"][slots],
+            "bias": layer["bias"][slots],
+            "values": layer["values"][rows],
+        }
+
+    ways = {name: pruned(layer) for name, layer in branch[WAYS_OF].items()}
+    donors = {f"g{n}": branch[DONORS][f"g{i + 1}"] for n, i in enumerate(remaining, 1)}
     shares = {name: share[slots] for name, share in g[SHARES].items()}
     return {**g, "params": {**g["params"], BRANCH: {WAYS_OF: ways, DONORS: donors}}, SHARES: shares}
 
 
 def trains(finetune: bool) -> Callable[[str], bool]:
-    """Which leaves of the fused generator's params train: the ways, and its own if asked; donors never."""
+    """Selects the leaves of `params` that train: fusion layers, and with `finetune` the generator's own; donors never."""
     return lambda path: path.startswith(f"{BRANCH}/{WAYS_OF}/") or (finetune and not path.startswith(f"{BRANCH}/"))
 
 
 def summary(shares: Mapping[str, jax.Array]) -> dict[str, Tree]:
-    """The collections that a pass in training mode leaves, of shares `{point: [N, ..., K + 1]}`."""
-    own = lambda a: -jnp.log(jnp.maximum(a[..., 0], TINY)).mean()
+    """Averages attention weights `{point: [N, ..., K + 1]}` into the two collections of a training pass."""
+
+    def self_attention_loss(a: jax.Array) -> jax.Array:
+        return -jnp.log(jnp.maximum(a[..., 0], TINY)).mean()
+
     return {
         SHARES: {name_of(point): a.reshape(-1, a.shape[-1]).mean(0) for point, a in shares.items()},
-        LEANING: {name_of(point): own(a) for point, a in shares.items()},
+        LEANING: {name_of(point): self_attention_loss(a) for point, a in shares.items()},
     }
 
 
 def name_of(point: str) -> str:
+    """Returns the key of a point in trees: its path with dots in place of slashes."""
     return point.replace("/", ".")

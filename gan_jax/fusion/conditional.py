@@ -1,12 +1,12 @@
-"""Shares by attention whose query is made of something: latents, styles, classes, or what the target's blocks give.
+"""Mixing weights by attention with conditional queries: of latents, styles, classes, or the target's block features.
 
     a_l(s) = softmax((Q_l s) . k_{l,i} / sqrt(d) / temperature),    s [B, M] of the examples
 
-Per example, every one has weights of its own: the network runs under `vmap`, its batch norms over the examples, its
-convolutions in groups (several times slower; exact). Per batch, the mean of the examples' shares makes one network for all
-of them, at the price of static shares (SMEAR; Muqeeth et al., 2023). Either way the running mean of the shares is kept,
-and is what `bake` collapses to (Zoo-Tuning Lite; Shu et al., ICML 2021). Where latents choose between networks, their mean
-is none of them; a plain network can be taught what the mixture makes instead (`transfer.fusing`).
+Per example: each example has its own weights. The network runs under `vmap`, its batch norms over the examples, its
+convolutions in groups; this is exact and several times slower. Per batch: the mean of the examples' mixing weights makes
+one network for the batch, at the cost of static mixing weights (SMEAR; Muqeeth et al., 2023). In both cases a running mean
+of the mixing weights is stored, and `bake` uses it (Zoo-Tuning Lite; Shu et al., ICML 2021). Where latents choose between
+networks, the mean equals none of them; then the mixture can be distilled into a plain network (`transfer.fusing`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from gan_jax.fusion.attention import Slots
+from gan_jax.fusion.attention import QueryKeyAttention
 from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes, fused, mix
 from gan_jax.nets import Net, Pair, build
 from gan_jax.nets.build import Variables
@@ -27,26 +27,26 @@ from gan_jax.trees import Tree, flatten, unflatten
 Query = Literal["latent", "style", "class", "features"]
 Per = Literal["example", "batch"]
 MEAN = "mean"
-EXAMPLES = "examples"  # the axis over which a batch is mapped
+EXAMPLES = "examples"  # name of the axis over which a batch is mapped
 STATISTICS = "donors_batch_stats"  # collection: donors' batch statistics, stacked
 MOMENTUM = 0.1  # of the running mean, as published
 
 
 @dataclasses.dataclass(frozen=True)
-class Conditional(Slots):
-    """A gate whose shares depend on `s [B, M]`; its `shares` are the running mean of them.
+class Conditional(QueryKeyAttention):
+    """A gate whose mixing weights depend on `s [B, M]`; its `shares` are their running mean.
 
     Attributes:
-      inputs: M.
+      inputs: M, the size of s.
     """
 
     inputs: int = dataclasses.field(kw_only=True)
 
     def init(self, key: jax.Array, sizes: Sizes) -> Tree:
-        """As of `Slots`, and `mean/GROUP [S]`.
+        """Makes the tree of `QueryKeyAttention.init`, and `mean/GROUP [S]`.
 
         Raises:
-          ValueError: channels with shares of their own, which only static attention has.
+          ValueError: mixing weights per channel, which only static attention has.
         """
         if any(channels is not None for channels in sizes.values()):
             raise ValueError(
@@ -56,28 +56,28 @@ class Conditional(Slots):
         return {**super().init(key, sizes), MEAN: unflatten(dict.fromkeys(sizes, even))}
 
     def query(self, key: jax.Array, channels: int | None) -> jax.Array:
-        """A map of s, `[M, d]`."""
+        """Draws a group's initial query: a linear map of s, `[M, d]`."""
         return jax.random.normal(key, (self.inputs, self.width)) / jnp.sqrt(float(self.inputs))
 
     def attention(self, gate: Tree, s: jax.Array) -> Shares:
-        """`a` by group, `[B, S]`, each summing to 1."""
+        """Computes `a` by group, `[B, S]`, whose rows sum to 1."""
         queries, keys, scale = flatten(gate["query"]), self.keys(gate), self.scale(gate)
         return {group: jax.nn.softmax(s @ queries[group] @ keys[group].T / scale, axis=-1) for group in queries}
 
     def shares(self, gate: Tree) -> Shares:
-        """`gate_l` times the running mean of `a`, the donors' part of it: `[K]`."""
-        return self.opened(gate, flatten(gate[MEAN]))
+        """Computes `gate_l` times the donors' part of the running mean of `a`: `[K]`."""
+        return self.gated(gate, flatten(gate[MEAN]))
 
     def trains(self, path: str) -> bool:
-        """All but the running mean, and what never does."""
+        """Whether a leaf is trained: as in `QueryKeyAttention`, but not the running mean."""
         return super().trains(path) and not path.startswith(f"{MEAN}/")
 
 
 def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.Array | None], jax.Array]:
-    """What queries are made of: `(the target's variables, z [B, z_dim], labels) -> s [B, M]`, without gradients.
+    """Returns the query's source: `(the target's variables, z [B, z_dim], labels) -> s [B, M]`, without gradients.
 
     Raises:
-      ValueError: styles of a generator that has none, classes of an unconditional one.
+      ValueError: `style` for a generator without styles, `class` for an unconditional one.
     """
     net, classes = pair.g, pair.config.num_classes
     if query == "style" and "map" not in net.parts:
@@ -92,12 +92,9 @@ def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.A
         if query == "style":
             return net.parts["map"](variables, z, labels).mean(1)
         if query == "features":
-            inside = net.activations(variables, z, labels)
-            pooled = [
-                inside[name].reshape(len(z), -1, inside[name].shape[-1]).mean(1)
-                for name in pair.g_blocks
-                if name in inside
-            ]
+            intermediates = net.activations(variables, z, labels)
+            maps = [intermediates[name] for name in pair.g_blocks if name in intermediates]
+            pooled = [h.reshape(len(z), -1, h.shape[-1]).mean(1) for h in maps]
             return jnp.concatenate([part.astype(jnp.float32) for part in pooled], -1)
         return z
 
@@ -105,20 +102,20 @@ def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.A
 
 
 def plain_target(variables: Variables) -> Variables:
-    """The target's own variables, as they are below a mixture."""
+    """Returns the target's own variables, without the mixture's branch."""
     return {**variables, "params": {name: tree for name, tree in variables["params"].items() if name != BRANCH}}
 
 
 def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], per: Per) -> Net:
-    """G with weights for the example, or for the batch, in `apply` and `look`; parameters as of `fused`.
+    """Makes the G whose `apply` and `look` mix weights per example or batch; parameters as in `fused`.
 
-    Its other functions and parts are of the mean.
+    Its other functions and parts use the running mean of the mixing weights.
 
     Args:
-      pair: of plain networks; its batch norms are synchronised over the axis that it was built for.
-      mixture: whose gate is `Conditional`.
-      source: of `source_of`, of the same pair.
-      per: whose weights.
+      pair: the plain networks; batch norms are synchronised over the axis that the pair was built for.
+      mixture: a mixture whose gate is `Conditional`.
+      source: the query's source, from `source_of` of the same pair.
+      per: whether an example or a batch has weights.
     """
     gate: Any = mixture.gate
     axes = () if pair.axis_name is None else (pair.axis_name,)
@@ -128,14 +125,14 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
         plain = {**variables, "params": mixture.bake(variables["params"], shares)}
         donors = flatten(plain.pop(STATISTICS, {}))
         if donors:
-            own, beside = flatten(variables["batch_stats"]), _groups_of(donors, mixture, variables["params"])
+            target, groups = flatten(variables["batch_stats"]), _groups_of(donors, mixture, variables["params"])
             plain["batch_stats"] = unflatten(
-                {path: mix(own[path], donors[path], shares[beside[path]]) for path in donors}
+                {path: mix(target[path], donors[path], shares[groups[path]]) for path in donors}
             )
         return plain
 
-    def of_all(function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` of a network with the weights of the examples that it is shown."""
+    def per_example_weights(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wraps a function of a network so that it runs with the weights of its examples."""
 
         def run(
             variables: Variables,
@@ -150,40 +147,42 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
             if per == "batch":
                 mean = {group: a.mean(0) for group, a in attention.items()}
                 mean = jax.lax.pmean(mean, axes) if axes else mean
-                return function(mixed(variables, gate.opened(tree, mean)), x, labels, train, keys, **options)
+                return function(mixed(variables, gate.gated(tree, mean)), x, labels, train, keys, **options)
 
-            def one(x: jax.Array, labels: Any, keys: Any, a: Shares, options: Any) -> Any:
+            def single(x: jax.Array, labels: Any, keys: Any, a: Shares, options: Any) -> Any:
                 lead = lambda leaf: None if leaf is None else leaf[None]
                 more = {name: lead(value) for name, value in options.items()}
-                weights = mixed(variables, gate.opened(tree, a))
+                weights = mixed(variables, gate.gated(tree, a))
                 return function(weights, x[None], lead(labels), train, lead(keys), **more)
 
-            out, collections, *inside = jax.vmap(one, axis_name=EXAMPLES)(x, labels, keys, attention, options)
-            joined = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # each example was a batch of one
-            out, inside = jax.tree_util.tree_map(joined, (out, inside))
-            return out, jax.tree_util.tree_map(lambda leaf: leaf.mean(0), collections), *inside
+            out, collections, *intermediates = jax.vmap(single, axis_name=EXAMPLES)(x, labels, keys, attention, options)
+            squeeze = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # each example was a batch of one
+            out, intermediates = jax.tree_util.tree_map(squeeze, (out, intermediates))
+            return out, jax.tree_util.tree_map(lambda leaf: leaf.mean(0), collections), *intermediates
 
         return run
 
-    return dataclasses.replace(fused(pair.g, mixture), apply=of_all(inner.apply), look=of_all(inner.look))
+    return dataclasses.replace(
+        fused(pair.g, mixture), apply=per_example_weights(inner.apply), look=per_example_weights(inner.look)
+    )
 
 
-def with_statistics(variables: Variables, own: Variables, donors: Sequence[Variables]) -> Variables:
-    """Variables by which, in evaluation mode, each example is normalised by the statistics of its own mixture.
+def with_statistics(variables: Variables, target: Variables, donors: Sequence[Variables]) -> Variables:
+    """Adds donors' batch statistics: in evaluation mode each example is normalised by the statistics of its own mixture.
 
-    Without these it is by the target's, and in training mode by those of all examples, whichever networks made them.
+    Without them evaluation uses the target's statistics. Training mode uses those of all examples in the batch.
 
     Args:
-      variables: of `conditional`.
-      own: the target's, with batch statistics of its weights as they are.
-      donors: theirs.
+      variables: variables of `conditional`.
+      target: the target's variables, with recalibrated batch statistics.
+      donors: the donors' variables, with recalibrated batch statistics.
     """
-    stacked = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *(one["batch_stats"] for one in donors))
-    return {**variables, "batch_stats": own["batch_stats"], STATISTICS: stacked}
+    stacked = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *(donor["batch_stats"] for donor in donors))
+    return {**variables, "batch_stats": target["batch_stats"], STATISTICS: stacked}
 
 
 def standing(net: Net) -> Net:
-    """The network whose `look` is in evaluation mode always."""
+    """Makes the network whose `look` always runs in evaluation mode."""
 
     def look(
         variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
@@ -194,20 +193,20 @@ def standing(net: Net) -> Net:
 
 
 def _groups_of(statistics: Iterable[str], mixture: Mixture, params: Tree) -> dict[str, str]:
-    """The group of the parameters that stand nearest to a statistic: of its module, or of one around it."""
+    """Maps each statistic to the group of the nearest parameters: in its module, or in an enclosing one."""
     paths = [path for path in flatten(params) if not path.startswith(f"{BRANCH}/")]
 
     def nearest(path: str) -> str:
         while path := path.rpartition("/")[0]:
-            if beside := [one for one in paths if one.startswith(f"{path}/")]:
-                return beside[0]
+            if siblings := [leaf for leaf in paths if leaf.startswith(f"{path}/")]:
+                return siblings[0]
         return paths[0]
 
     return {path: mixture.group(nearest(path)) for path in statistics}
 
 
 def remember(mixture: Mixture, params: Tree, s: jax.Array, sync: Callable[[Any], Any]) -> Tree:
-    """Parameters whose running means have moved towards the shares of these examples."""
+    """Moves the running means towards the mixing weights of these examples; returns the new parameters."""
     gate: Any = mixture.gate
     tree = params[BRANCH][GATE]
     now = sync({group: a.mean(0) for group, a in gate.attention(tree, s).items()})

@@ -1,4 +1,4 @@
-"""What tells generators apart by the images that they make of the same latents: numbers that keys of attention are made of."""
+"""Descriptors of generators: image statistics over the same latents, of which attention makes its keys."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 GRID = 4  # cells along a side
-LEAST = 1e-4  # of images in [-1, 1]: what differs by less is alike, such as a copy with its channels in another order
+LEAST = 1e-4  # of images in [-1, 1]: smaller differences count as equal, such as those of a copy with permuted channels
 
 
 def describe(images: jax.Array, grid: int = GRID) -> jax.Array:
-    """Means, then deviations, over examples and pixels of every cell of a grid, by channel: `[2 G G C]`.
+    """Computes means, then standard deviations, of every grid cell and channel over examples and pixels: `[2 G G C]`.
 
     Args:
       images: `[N, H, W, C]` float in [-1, 1].
-      grid: G, cells along a side; as many as there are pixels where that is fewer.
+      grid: G, cells along a side; at most the number of pixels.
     """
     height, width = (np.linspace(0, n, min(grid, n) + 1).astype(int) for n in images.shape[1:3])
     cells = [
@@ -28,9 +28,9 @@ def describe(images: jax.Array, grid: int = GRID) -> jax.Array:
 
 
 def standardised(rows: jax.Array) -> jax.Array:
-    """Descriptors `[N, M]` of N generators with each number's mean over them taken away, in units of its deviation.
+    """Standardises descriptors `[N, M]` over N generators: zero mean and unit deviation in each of the M numbers.
 
-    A number in which all are alike is 0 for all. One generator alone is left as it is.
+    A number in which all generators agree is 0 for all. A single generator's descriptor is returned unchanged.
     """
     if len(rows) < 2:
         return rows

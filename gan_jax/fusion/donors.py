@@ -1,4 +1,4 @@
-"""Donors brought into the order and on the scales of the network that they are mixed with. None changes its function."""
+"""Alignment of donors with the target: order of channels and free scales. No donor's function changes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ By = Literal["weights", "activations", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class Aligned:
-    """A donor, and how alike it is to the target.
+    """An aligned donor, and its similarity to the target.
 
     Attributes:
-      variables: computing what they did.
-      before, after: cosine of weights, or correlation of channels, as they came and as they are; None = not looked at.
+      variables: the donor's variables; its function is unchanged.
+      before, after: cosine of weights, or correlation of channels, before and after the alignment; None = not measured.
     """
 
     variables: Tree
@@ -37,15 +37,15 @@ def align_donor(
     activations: Callable[[Tree], dict[str, Any]] | None = None,
     seed: int = 0,
 ) -> Aligned:
-    """Channels of a donor in the order of the target's, and free scales as the target has them.
+    """Permutes a donor's channels into the target's order and gives it the target's free scales.
 
     Args:
-      layout: of both networks.
+      layout: layout of both networks.
       target, donor: variables of plain networks.
-      by: what has to be alike.
-      scales: whether free scales follow.
-      activations: `variables -> {module: outputs}` on inputs that are the same for both; for `by="activations"`.
-      seed: of the search by weights.
+      by: what is matched: weights, activations, or nothing.
+      scales: whether free scales are matched too.
+      activations: `variables -> {module: outputs}` on the same inputs for both networks; for `by="activations"`.
+      seed: seed of the search by weights.
 
     Raises:
       AlignError: the two differ in leaves or shapes; it names the leaf.
@@ -55,7 +55,7 @@ def align_donor(
         match = match_weights(layout, target, donor, seed=seed, from_inputs=True)
     elif by == "activations":
         if activations is None:
-            raise ValueError("aligning by activations wants them: pass `activations`")
+            raise ValueError("aligning by activations needs them: pass `activations`")
         match = match_activations(layout, activations(target), activations(donor))
     if match is not None:
         donor = permute(layout, donor, match.orders)

@@ -1,7 +1,7 @@
-"""Fusion in feature space: a generator that takes from donors' features at some of its modules, donors run frozen.
+"""Feature fusion: a generator that mixes frozen donors' features into its own at some of its modules.
 
 The donors have the generator's architecture and run on the same latents, labels, noise and mixed styles, in the same
-mode. What the fused generator carries for it: `carried`; what happens at a point: `feature_attention`.
+mode. Its auxiliary parameters are in `carried`, the fusion layers in `feature_attention`.
 """
 
 from __future__ import annotations
@@ -20,24 +20,27 @@ from gan_jax.nets.fronts import Styled
 
 
 def fused(net: Net, fusion: Fusion) -> Net:
-    """The generator that computes with everything that `attach` gave it. Its `init` is that of the plain one.
+    """Makes the fused generator, whose variables come from `carried.attach`; its `init` is that of the plain generator.
 
-    It has one more part, `shares`: `(variables, z, labels=None) -> {point: [N, ..., K + 1]}` in evaluation mode.
+    It has one more part, `shares`: `(variables, z, labels=None) -> {point: [N, ..., K + 1]}`, the attention weights in
+    evaluation mode.
     """
 
     def features(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> dict[str, jax.Array]:
         donors = variables["params"][BRANCH][DONORS]
-        seen = [net.look(donors[f"g{i}"], x, *args, **options)[2] for i in range(1, len(donors) + 1)]
-        return {point: jax.lax.stop_gradient(jnp.stack([one[point] for one in seen])) for point in fusion.points}
+        outputs = [net.look(donors[f"g{i}"], x, *args, **options)[2] for i in range(1, len(donors) + 1)]
+        return {
+            point: jax.lax.stop_gradient(jnp.stack([output[point] for output in outputs])) for point in fusion.points
+        }
 
     def changes(variables: Variables, donors: Mapping[str, jax.Array], shares: dict[str, jax.Array]) -> Changes:
-        """What happens at the points; the shares are put into the last argument when it does."""
+        """Makes the changes at the points; running them writes the attention weights into `shares`."""
 
         def at(point: str) -> Callable[[jax.Array], jax.Array]:
             def change(h: jax.Array) -> jax.Array:
-                way = variables["params"][BRANCH][WAYS_OF][name_of(point)]
-                new, shares[point] = WAYS[fusion.kind].fuse(way, h, donors[point])
-                return new
+                layer = variables["params"][BRANCH][WAYS_OF][name_of(point)]
+                fused_h, shares[point] = WAYS[fusion.kind].fuse(layer, h, donors[point])
+                return fused_h
 
             return change
 
@@ -61,20 +64,20 @@ def fused(net: Net, fusion: Fusion) -> Net:
         **options: Any,
     ) -> tuple[jax.Array, Variables, Sequence[Any]]:
         shares: dict[str, jax.Array] = {}
-        given = changes(variables, features(variables, x, labels, train, keys, **options), shares)
-        out, collections, *more = function(plain(variables), x, labels, train, keys, changes=given, **options)
-        told = summary(shares) if train else {name: variables[name] for name in (SHARES, LEANING) if name in variables}
-        return out, {**collections, **told}, more
+        at_points = changes(variables, features(variables, x, labels, train, keys, **options), shares)
+        out, collections, *more = function(plain(variables), x, labels, train, keys, changes=at_points, **options)
+        stats = summary(shares) if train else {name: variables[name] for name in (SHARES, LEANING) if name in variables}
+        return out, {**collections, **stats}, more
 
-    def told(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Any:
+    def attention_weights(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Any:
         shares: dict[str, jax.Array] = {}
-        given = changes(variables, features(variables, x, labels), shares)
-        net.apply(plain(variables), x, labels, changes=given)
+        at_points = changes(variables, features(variables, x, labels), shares)
+        net.apply(plain(variables), x, labels, changes=at_points)
         return shares
 
     def statistics(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Variables:
-        given = changes(variables, features(variables, x, labels, True), {})
-        return net.statistics(plain(variables), x, labels, changes=given)
+        at_points = changes(variables, features(variables, x, labels, True), {})
+        return net.statistics(plain(variables), x, labels, changes=at_points)
 
     def styled(part: Callable[..., Any]) -> Callable[..., Any]:
         def run(variables: Variables, x: jax.Array, labels: Any = None, keys: Any = None, **options: Any) -> Styled:
@@ -86,34 +89,39 @@ def fused(net: Net, fusion: Fusion) -> Net:
 
     def synthesise(part: Callable[..., Any]) -> Callable[..., Any]:
         def run(variables: Variables, styles: Styled, *args: Any, **options: Any) -> Any:
-            given = changes(variables, styles.beside[BRANCH], {})
-            return part(plain(variables), styles.ws, *args, changes=given, **options)
+            at_points = changes(variables, styles.extra_collections[BRANCH], {})
+            return part(plain(variables), styles.ws, *args, changes=at_points, **options)
 
         return run
 
-    wrap = lambda name, part: synthesise(part) if name == "synthesise" else styled(part)
+    def wrap(name: str, part: Callable[..., Any]) -> Callable[..., Any]:
+        return synthesise(part) if name == "synthesise" else styled(part)
+
     return Net(
         net.init,
         apply,
         statistics,
         lambda *args, **options: look(*args, **options)[2],
         look,
-        {name: wrap(name, part) for name, part in net.parts.items()} | {SHARES: told},
+        {name: wrap(name, part) for name, part in net.parts.items()} | {SHARES: attention_weights},
     )
 
 
 def attention_maps(
     net: Net, fusion: Fusion, g: Variables, z: jax.Array, labels: jax.Array | None = None
 ) -> dict[str, jax.Array]:
-    """Who is attended to: `{point: [N, H, W, K + 1]}` in evaluation mode, the generator's own share first.
+    """Computes attention maps `{point: [N, H, W, K + 1]}` in evaluation mode, the generator's own weight first.
 
     Args:
       net: the plain generator.
-      fusion: where and how.
-      g: variables of the fused one.
+      fusion: points and fusion layer.
+      g: variables of the fused generator.
       z: `[N, z_dim]` latents.
-      labels: `[N]`, where it is conditional.
+      labels: `[N]`, for conditional generators.
     """
     shares = fused(net, fusion).parts[SHARES](g, z, labels)
-    maps = lambda a: a if a.ndim == 4 else a.reshape(len(a), 1, -1, a.shape[-1])
+
+    def maps(a: jax.Array) -> jax.Array:
+        return a if a.ndim == 4 else a.reshape(len(a), 1, -1, a.shape[-1])
+
     return {point: maps(shares[point]) for point in fusion.points}

@@ -1,7 +1,7 @@
-"""Shares that are trained as they are: the gate of gradient-based fusion (AdaMerging's coefficients under a GAN's loss).
+"""Directly trained mixing weights: the gate of gradient-based fusion (AdaMerging's coefficients under a GAN's loss).
 
-`free`: any number. `box`: between 0 and 1, held there after every update. `simplex`: a softmax over the donors and the
-target, of logits. Where shares begin: all at `start`, or at 1 / (K + 1) each.
+Constraints: `free` allows any number; `box` clips to [0, 1] after every update; `simplex` is a softmax of trained logits
+over the donors and the target. All mixing weights start at `start`, by default 1 / (K + 1).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from gan_jax.fusion.mixture import Shares, Sizes
 from gan_jax.trees import Tree, flatten, unflatten
 
 Constraint = Literal["free", "box", "simplex"]
-FLOOR = 1e-4  # a share of 0 has no logit
+FLOOR = 1e-4  # a mixing weight of 0 has no logit
 
 
 @dataclasses.dataclass(frozen=True)
 class Coefficients:
-    """Trained shares.
+    """Trained mixing weights.
 
     Attributes:
-      count: of donors.
-      constraint: where shares may be.
-      start: of each donor's shares; None = 1 / (K + 1).
-      starts: group -> `[K]` of this group's, in place of `start`, such as those of `curvature.fisher_shares`.
+      count: K, the number of donors.
+      constraint: allowed values of the mixing weights.
+      start: initial mixing weight of each donor; None = 1 / (K + 1).
+      starts: group -> initial mixing weights `[K]`, in place of `start`, such as those of `curvature.fisher_shares`.
     """
 
     count: int
@@ -37,45 +37,45 @@ class Coefficients:
     starts: Mapping[str, Any] | None = None
 
     def init(self, key: jax.Array, sizes: Sizes) -> Tree:
-        """`{"alpha": {group: [K] or [K, C]}}`; of a simplex logits `[K + 1, ...]`, the target's first."""
+        """Makes `{"alpha": {group: [K] or [K, C]}}`; for a simplex logits `[K + 1, ...]`, the target's first."""
         return {"alpha": unflatten({group: self._first(group, channels) for group, channels in sizes.items()})}
 
     def _first(self, group: str, channels: int | None) -> jax.Array:
         each = 1 / (self.count + 1) if self.start is None else self.start
         shares = jnp.full((self.count,), each) if self.starts is None else jnp.asarray(self.starts[group], jnp.float32)
         if self.constraint == "simplex":
-            whole = jnp.concatenate([1 - shares.sum(keepdims=True), shares])
-            shares = jnp.log(jnp.maximum(whole, FLOOR))
+            probabilities = jnp.concatenate([1 - shares.sum(keepdims=True), shares])
+            shares = jnp.log(jnp.maximum(probabilities, FLOOR))
         return shares if channels is None else jnp.repeat(shares[:, None], channels, 1)
 
     def shares(self, gate: Tree) -> Shares:
-        """The donors' shares by group."""
+        """Computes the donors' mixing weights by group."""
         alpha = flatten(gate["alpha"])
         if self.constraint == "simplex":
             return {group: jax.nn.softmax(logits, axis=0)[1:] for group, logits in alpha.items()}
         return alpha
 
     def trains(self, path: str) -> bool:
-        """Everything is trained."""
+        """Whether a leaf is trained: always."""
         return True
 
     def clamp(self, path: str, leaf: jax.Array) -> jax.Array:
-        """Into the box."""
+        """Clips a leaf to [0, 1] for the constraint `box`."""
         return jnp.clip(leaf, 0.0, 1.0) if self.constraint == "box" else leaf
 
 
 def distance(shares: Shares, start: Shares) -> jax.Array:
-    """`sum (w - w_0)^2` over all shares, each group's channels as their mean: `[]`."""
+    """Computes `sum (w - w_0)^2` over groups and donors, `[]`; channels of a group count as their mean."""
     each = [jnp.square(shares[group] - start[group]).reshape(len(shares[group]), -1).mean(1).sum() for group in shares]
     return jnp.stack(each).sum()
 
 
 def entropy(shares: Shares) -> jax.Array:
-    """Mean over groups of the entropy of (target, donors), nats: `[]`. Shares are taken for probabilities."""
+    """Computes the entropy of (target, donors) in nats, mean over groups: `[]`. Mixing weights are read as probabilities."""
 
-    def one(w: jax.Array) -> jax.Array:
-        whole = jnp.concatenate([1 - w.sum(0, keepdims=True), w])
-        p = jnp.clip(whole, 1e-7, 1.0)
+    def group_entropy(w: jax.Array) -> jax.Array:
+        probabilities = jnp.concatenate([1 - w.sum(0, keepdims=True), w])
+        p = jnp.clip(probabilities, 1e-7, 1.0)
         return -(p * jnp.log(p)).sum(0).mean()
 
-    return jnp.stack([one(w) for w in shares.values()]).mean()
+    return jnp.stack([group_entropy(w) for w in shares.values()]).mean()

@@ -1,9 +1,9 @@
-"""A mixture in the space of weights: `theta_T + sum_i w_i (theta_i - theta_T)`, the shares w learned, all else frozen.
+"""Weight fusion: `theta_T + sum_i w_i (theta_i - theta_T)` with learned mixing weights w; all else is frozen.
 
-The target's own leaves stay as they are. Beside them, below `adapter/`, stand the donors, stacked on a leading axis
-(`donors/PATH [K, ...]`, not trained), and whatever a gate makes its shares of (`gate/...`, trained); with an aligner, maps
-of the donors' output channels too (`align/PATH [K, C, C]` of spatial kernels, trained: `fusion.aligner`). A mixture is an
-adapter: networks and steps do not know of it, and `bake` leaves a plain tree.
+The target's own leaves stay in place. The branch `adapter/` holds the donors, stacked on a leading axis
+(`donors/PATH [K, ...]`, frozen), and the parameters of the gate that computes the mixing weights (`gate/...`, trained).
+With channel maps it also holds these (`align/PATH [K, C, C]` of spatial kernels, trained: `fusion.aligner`). A mixture is an
+adapter: networks and steps do not know of it, and `bake` returns a plain tree.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import Any, Literal, Protocol
 
 import jax
 
-from gan_jax.fusion.aligner import aligned, einsum, first_aligner, spatial_kernels
+from gan_jax.fusion.aligner import aligned, einsum, init_aligner, spatial_kernels
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
 from gan_jax.surgery.ops.arrays import xp_of
 from gan_jax.trees import Tree, TreeError, flatten, unflatten
 
-BRANCH = "adapter"  # as of every adapter
+BRANCH = "adapter"  # that of every adapter
 DONORS, GATE, ALIGN = "donors", "gate", "align"  # below it
 
 Granularity = Literal["global", "block", "tensor", "channel"]
-Sizes = Mapping[str, int | None]  # group of leaves -> channels that have shares of their own; None = all have the same
+Sizes = Mapping[str, int | None]  # group of leaves -> channels with a mixing weight each; None = one for all channels
 Shares = dict[str, jax.Array]  # group -> [K] or [K, C]
 
 
 class Gate(Protocol):
-    """What the shares of K donors are made of, pure functions over a small tree."""
+    """Computes the mixing weights of K donors by pure functions over a small tree."""
 
     @property
     def count(self) -> int:
-        """K, without the target."""
+        """K, the number of donors; the target is not counted."""
         ...
 
     def init(self, key: jax.Array, sizes: Sizes) -> Tree:
-        """What is trained, and what it needs beside that."""
+        """Makes the gate's tree: its trained leaves and its constants."""
         ...
 
     def shares(self, gate: Tree) -> Shares:
-        """The donors' shares; the target has what they leave of 1."""
+        """Computes the donors' mixing weights; the target's is 1 minus their sum."""
         ...
 
     def trains(self, path: str) -> bool:
@@ -49,21 +49,21 @@ class Gate(Protocol):
         ...
 
     def clamp(self, path: str, leaf: jax.Array) -> jax.Array:
-        """A leaf below the gate after an update, where it may stand."""
+        """Projects a leaf below the gate, after an update, onto its allowed values."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Which leaves have shares in common, and what these are made of.
+    """A mixture: its gate, and the groups of leaves that share mixing weights.
 
     Attributes:
-      gate: makes the shares.
-      group: `path of a leaf -> the group that it has its shares with`.
-      channelwise: whether every channel (last axis) has shares of its own.
-      dtype: of the stacked donors; None = that of the target's leaves. They are mixed in the target's.
-      aligner: whether donors' spatial kernels have trained maps of their output channels.
-      axis_name: the mapped axis of devices where each has a part of the donors (`cut_axis`); None = all have them whole.
+      gate: computes the mixing weights.
+      group: `path of a leaf -> group of leaves with the same mixing weights`.
+      channelwise: whether every channel (last axis) has its own mixing weights.
+      dtype: dtype of the stacked donors; None = that of the target's leaves. They are mixed in the target's dtype.
+      aligner: whether donors' spatial kernels have trained channel maps.
+      axis_name: the mapped axis of devices that each hold a part of the donors (`cut_axis`); None = each holds all.
     """
 
     gate: Gate
@@ -74,46 +74,47 @@ class Mixture:
     axis_name: str | None = None
 
     def sizes(self, params: Tree) -> dict[str, int | None]:
-        """The groups of a plain tree of parameters."""
+        """Returns the groups of a plain tree of parameters, and their channels."""
         return {
             self.group(path): leaf.shape[-1] if self.channelwise and leaf.ndim else None
             for path, leaf in flatten(params).items()
         }
 
     def attach(self, params: Tree, key: jax.Array, donors: Sequence[Tree] | None = None) -> Tree:
-        """Parameters with the donors and the gate; without donors, with copies of the target in their place.
+        """Adds donors and gate to parameters; without donors, copies of the target take their place.
 
         Raises:
-          TreeError: a branch is there already; another number of donors than the gate's; a donor of other leaves.
+          TreeError: a branch exists already; the number of donors is not the gate's; a donor has other leaves.
         """
         if BRANCH in params:
             raise TreeError(
                 f"these parameters have a branch {BRANCH!r} already; bake it before fusing donors with them"
             )
-        leaves, given = flatten(params), [params] * self.gate.count if donors is None else list(donors)
-        if len(given) != self.gate.count:
-            raise TreeError(f"the gate shares among {self.gate.count} donors, but there are {len(given)}")
-        others = [flatten(one) for one in given]
-        for number, one in enumerate(others, 1):
-            check_alike(leaves, one, f"donor {number}")
+        leaves, trees = flatten(params), [params] * self.gate.count if donors is None else list(donors)
+        if len(trees) != self.gate.count:
+            raise TreeError(f"the gate shares among {self.gate.count} donors, but there are {len(trees)}")
+        flat_donors = [flatten(tree) for tree in trees]
+        for number, donor in enumerate(flat_donors, 1):
+            check_alike(leaves, donor, f"donor {number}")
         stacked = {
-            f"{DONORS}/{path}": self._stack(leaf, [one[path] for one in others]) for path, leaf in leaves.items()
+            f"{DONORS}/{path}": self._stack(leaf, [donor[path] for donor in flat_donors])
+            for path, leaf in leaves.items()
         }
         if self.aligner:
             paths = spatial_kernels(params)
-            stacked |= {f"{ALIGN}/{path}": first_aligner(leaves[path], self.gate.count) for path in paths}
+            stacked |= {f"{ALIGN}/{path}": init_aligner(leaves[path], self.gate.count) for path in paths}
         branch = unflatten(stacked) | {GATE: self.gate.init(key, self.sizes(params))}
         return {**params, BRANCH: branch}
 
     def bake(self, params: Tree, shares: Shares | None = None) -> Tree:
-        """The effective parameters, a plain tree.
+        """Mixes target and donors into plain parameters.
 
         Args:
-          params: of the fused network.
-          shares: in place of the gate's own.
+          params: parameters of the fused network.
+          shares: mixing weights in place of the gate's.
 
         Raises:
-          TreeError: there is nothing to fold in.
+          TreeError: the parameters have no branch.
         """
         if BRANCH not in params:
             raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
@@ -121,26 +122,26 @@ class Mixture:
         shares = self.shares(params) if shares is None else shares
         donors, maps = flatten(params[BRANCH][DONORS]), flatten(params[BRANCH].get(ALIGN, {}))
 
-        def one(path: str, leaf: Any) -> Any:
-            given = leaf, donors[path], shares[self.group(path)]
-            return mix(*given, maps.get(path)) if self.axis_name is None else mix_parts(*given, self.axis_name)
+        def mixed_leaf(path: str, leaf: Any) -> Any:
+            args = leaf, donors[path], shares[self.group(path)]
+            return mix(*args, maps.get(path)) if self.axis_name is None else mix_parts(*args, self.axis_name)
 
-        mixed = {path: one(path, leaf) for path, leaf in flatten(plain).items()}
+        mixed = {path: mixed_leaf(path, leaf) for path, leaf in flatten(plain).items()}
         return unflatten(mixed, like=plain)
 
     def shares(self, params: Tree) -> Shares:
-        """The donors' shares by group, `[K]` or `[K, C]`."""
+        """Computes the donors' mixing weights by group, `[K]` or `[K, C]`."""
         return self.gate.shares(params[BRANCH][GATE])
 
     def trains(self, path: str) -> bool:
-        """Whether a leaf of the fused network's `params` is trained: those of the gate and the aligner alone."""
+        """Whether a leaf of the fused network's `params` is trained: those of the gate and of channel maps only."""
         prefix = f"{BRANCH}/{GATE}/"
         if path.startswith(prefix):
             return self.gate.trains(path.removeprefix(prefix))
         return path.startswith(f"{BRANCH}/{ALIGN}/")
 
     def clamp(self, trained: Tree) -> Tree:
-        """Trained leaves after an update. It is done after the step: within the graph, a bound ends the gradient."""
+        """Projects trained leaves after an update; inside the graph, a bound would stop the gradient."""
         prefix = f"{BRANCH}/{GATE}/"
         return unflatten(
             {
@@ -151,43 +152,49 @@ class Mixture:
         )
 
     def _stack(self, leaf: jax.Array, donors: Sequence[jax.Array]) -> jax.Array:
+        """Stacks the donors' leaves on a leading axis: `[K, ...]`."""
         dtype = leaf.dtype if self.dtype is None else self.dtype
-        return xp_of(*donors).stack([one.astype(dtype) for one in donors])  # what is on the host stays there
+        return xp_of(*donors).stack([donor.astype(dtype) for donor in donors])  # host arrays stay on the host
 
 
 def mix(leaf: Any, donors: Any, shares: Any, aligner: Any = None) -> Any:
-    """`(1 - sum w) leaf + sum_i w_i donor_i`: leaf `[..., C]`, donors `[K, ..., C]`, shares `[K]` or `[K, C]`.
+    """Computes `(1 - sum w) leaf + sum_i w_i donor_i`: leaf `[..., C]`, donors `[K, ..., C]`, shares `[K]` or `[K, C]`.
 
-    With shares of 0 the leaf to the bit, with a share of 1 and else 0 that donor. NumPy arrays are mixed on the host. With
-    an aligner, `[K, C, C]`, donors' channels are mapped by it first.
+    With all mixing weights 0 the result is exactly the leaf; with a single one at 1 it is exactly that donor. NumPy arrays
+    are mixed on the host. An aligner `[K, C, C]` maps the donors' channels first.
     """
     donors, shares = donors.astype(leaf.dtype), xp_of(leaf).asarray(shares).astype(leaf.dtype)
     donors = donors if aligner is None else aligned(donors, aligner)
-    what, own = ("k,k...->...", 1 - shares.sum(0)) if shares.ndim == 1 else ("kc,k...c->...c", _along(shares, leaf))
-    return own * leaf + einsum(what, shares, donors)
+    subscripts, remainder = (
+        ("k,k...->...", 1 - shares.sum(0)) if shares.ndim == 1 else ("kc,k...c->...c", _along(shares, leaf))
+    )
+    return remainder * leaf + einsum(subscripts, shares, donors)
 
 
 def mix_parts(leaf: Any, donors: Any, shares: Any, axis_name: str) -> Any:
-    """`mix`, where donors may be a device's part along one axis of the leaf: parts are mixed, and what they make is gathered.
+    """Computes `mix` of donors cut over devices along one axis of the leaf: mixes the parts, then gathers the results.
 
-    So no device has a whole donor, or keeps one for the backward pass.
+    No device holds a whole donor, or stores one for the backward pass.
     """
     cut = [axis for axis, sizes in enumerate(zip(leaf.shape, donors.shape[1:], strict=True)) if len(set(sizes)) > 1]
     if not cut:
         return mix(leaf, donors, shares)
     axis, size = cut[0], donors.shape[1 + cut[0]]
-    part = lambda x, axis: jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(axis_name) * size, size, axis)
-    own = part(shares, 1) if shares.ndim > 1 and axis == leaf.ndim - 1 else shares
-    return jax.lax.all_gather(mix(part(leaf, axis), donors, own), axis_name, axis=axis, tiled=True)
+
+    def part(x: Any, axis: int) -> Any:
+        return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(axis_name) * size, size, axis)
+
+    weights = part(shares, 1) if shares.ndim > 1 and axis == leaf.ndim - 1 else shares
+    return jax.lax.all_gather(mix(part(leaf, axis), donors, weights), axis_name, axis=axis, tiled=True)
 
 
 def cut_axis(path: str, shape: Sequence[int], devices: int) -> int | None:
-    """Along which axis a leaf of a state is cut, so that devices share the donors: the longest that they divide.
+    """Returns the axis along which devices share a leaf of a state: the longest that they divide; None = it is not cut.
 
     Args:
-      path: of the leaf; all but donors stay whole.
-      shape: `[K, ...]`; never along K, of which a mixture needs all.
-      devices: how many.
+      path: path of the leaf; only donors are cut.
+      shape: `[K, ...]`; never cut along K, as a mixture needs all donors.
+      devices: number of devices.
     """
     if f"/{BRANCH}/{DONORS}/" not in f"/{path}":
         return None
@@ -196,12 +203,12 @@ def cut_axis(path: str, shape: Sequence[int], devices: int) -> int | None:
 
 
 def _along(shares: Any, leaf: Any) -> Any:
-    """What channels leave to the target, with the leaf's rank."""
+    """Computes the target's mixing weight by channel, with the leaf's rank."""
     return (1 - shares.sum(0)).reshape((1,) * (leaf.ndim - 1) + shares.shape[1:])
 
 
 def fused(net: Net, mixture: Mixture) -> Net:
-    """The network that computes with the mixture's weights; its parameters have the donors and the gate."""
+    """Makes the network that computes with the mixture's weights; its parameters hold the donors and the gate."""
 
     def plain(variables: Variables) -> Variables:
         return {**variables, "params": mixture.bake(variables["params"])}
@@ -214,10 +221,10 @@ def fused(net: Net, mixture: Mixture) -> Net:
 
 
 def grouping(granularity: Granularity, blocks: Sequence[str]) -> Callable[[str], str]:
-    """The group of a leaf: `all`; the block that it is in, or the layer outside of blocks; or its own path.
+    """Makes the function from a leaf's path to its group: `all`; its block, or its layer outside of blocks; or its own path.
 
     Args:
-      granularity: how fine; `tensor` and `channel` are groups of one leaf.
+      granularity: size of the groups; `tensor` and `channel` are groups of one leaf.
       blocks: names of a network's blocks, `b16` or `synthesis/b16`.
     """
     if granularity == "global":
@@ -226,25 +233,25 @@ def grouping(granularity: Granularity, blocks: Sequence[str]) -> Callable[[str],
         return lambda path: path
 
     def block(path: str) -> str:
-        around = [name for name in blocks if path.startswith(f"{name}/")]
-        return max(around, key=len) if around else path.partition("/")[0]
+        enclosing = [name for name in blocks if path.startswith(f"{name}/")]
+        return max(enclosing, key=len) if enclosing else path.partition("/")[0]
 
     return block
 
 
-def check_alike(leaves: Mapping[str, Any], others: Mapping[str, Any], name: str) -> None:
-    """Raises TreeError where a donor is not of the target's leaves and shapes, with the first that differs."""
+def check_alike(leaves: Mapping[str, Any], donor: Mapping[str, Any], name: str) -> None:
+    """Raises TreeError with the first leaf or shape in which a donor differs from the target."""
     for path, leaf in leaves.items():
-        if path not in others:
+        if path not in donor:
             raise TreeError(
                 f"{name} has no leaf {path} {tuple(leaf.shape)}; transplant it into the target's shape first"
             )
-        if tuple(others[path].shape) != tuple(leaf.shape):
+        if tuple(donor[path].shape) != tuple(leaf.shape):
             raise TreeError(
-                f"{name} has {path} {tuple(others[path].shape)}, but the target {tuple(leaf.shape)}; transplant it into "
+                f"{name} has {path} {tuple(donor[path].shape)}, but the target {tuple(leaf.shape)}; transplant it into "
                 "the target's shape first"
             )
-    if more := [path for path in others if path not in leaves]:
+    if more := [path for path in donor if path not in leaves]:
         raise TreeError(
             f"{name} has a leaf {more[0]} that the target lacks; transplant it into the target's shape first"
         )

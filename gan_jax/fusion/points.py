@@ -1,4 +1,4 @@
-"""At which modules of a generator features are fused or compared."""
+"""Choice of points: the modules of a generator whose features are fused or compared."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from gan_jax.nets.inside import Shapes, g_maps_by_block, shapes_inside
 from gan_jax.trees import did_you_mean
 
 
-def choose_points(pair: Pair, asked: Sequence[str] = ()) -> Shapes:
-    """Paths of G's modules and the shapes of what they give, from the latents to the image; by default one a block.
+def choose_points(pair: Pair, points: Sequence[str] = ()) -> Shapes:
+    """Returns paths of G's modules and their outputs' shapes, from the latents to the image; by default one per block.
+
+    Args:
+      pair: the pair of G.
+      points: paths of modules; empty = one per block.
 
     Raises:
-      ConfigError: there is no module of a path that is asked for, or it gives something without channels.
+      ConfigError: a path without a module, or whose output has no channels.
     """
-    if not asked:
+    if not points:
         return g_maps_by_block(pair)
-    inside = shapes_inside(pair, "g")
-    for path in asked:
-        if path not in inside:
+    modules = shapes_inside(pair, "g")
+    for path in points:
+        if path not in modules:
             raise ConfigError(
-                f"transfer.points: G has no module {path!r}{did_you_mean(path, inside)}; it has {', '.join(inside)}"
+                f"transfer.points: G has no module {path!r}{did_you_mean(path, modules)}; it has {', '.join(modules)}"
             )
-        if not inside[path]:
+        if not modules[path]:
             raise ConfigError(f"transfer.points: {path} gives one number, which has no channels; name another module")
-    return {path: inside[path] for path in asked}
+    return {path: modules[path] for path in points}

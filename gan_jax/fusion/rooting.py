@@ -1,4 +1,4 @@
-"""GAN Cocktail's game (Avrahami, Lischinski, Fried, ECCV 2022): against what a donor makes."""
+"""The task of GAN Cocktail's common root (Avrahami, Lischinski, Fried, ECCV 2022): a donor's images are the real ones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 
-DONOR = "donor"  # in what the stage keeps
+DONOR = "donor"  # key among the stage's constants
 
 
 def deal_generated(ctx: StepContext) -> StepContext:
-    """A context with images of the kept donor as real ones, of latents of their own and with the batch's labels.
+    """Replaces a context's real images with the frozen donor's, from separate latents and with the batch's labels.
 
-    The donor is as it is sampled: in evaluation mode, with values beyond [-1, 1] cut off.
+    The donor runs as in sampling: in evaluation mode, its images clipped to [-1, 1].
     """
     latents = ctx.keys(Purpose.DONOR_LATENTS)
     images = ctx.task.generate(ctx.constants[DONOR], ctx.batch, latents, False)[0]

@@ -1,17 +1,17 @@
-"""A generator that is taught: in a training pass its teachers make images of the same latents, and it is told how far off it is.
+"""Distillation: a student generator whose training pass compares its images with those of teachers on the same latents.
 
-The teachers are frozen, of any architecture that takes the same latents, and run with the same labels, noise and mixed
-styles, in training mode as the pupil does, but for a mixture of batch-normed networks (`conditional.standing`). In the
-parameters, below `teachers`: `g1/..` their variables, `lpips/..` a perceptual network's, none of which train. A training
-pass leaves the collection `distances`:
+The teachers are frozen, of any architecture that takes the same latents. They run with the same labels, noise and mixed
+styles, and in training mode like the student, except a mixture of batch-normed networks (`conditional.standing`).
+Parameters below `teachers`: `g1/..` the teachers' variables, `lpips/..` a perceptual network's; none of them train. A
+training pass returns the collection `distances`:
 
     l1          mean |x - t|
     features    mean over points and examples of  mean (h - h_t)^2 / mean h_t^2
     perceptual  LPIPS(x, t)
 
-of images x and t and features h and h_t of pupil and teacher. Each example has one teacher. Two teachers who answer the
-same latent differently teach a blur between them: with `by` latent, who answers is told by the latent itself, by the
-quantile of its first number, so that each teacher has a part of the latent space for good.
+of images x and t and features h and h_t of student and teacher. Each example has one teacher. If two teachers made
+different images of one latent, the student would learn a blur of both. So with `by` latent, the latent selects the
+teacher, by the quantile of its first number: each teacher has a fixed part of the latent space.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gan_jax.nets.derived import derived
 from gan_jax.trees import Tree
 
 BRANCH, DISTANCES, LPIPS = "teachers", "distances", "lpips"
-TEACHER = 3000  # what an example's key is folded with to draw its teacher
+TEACHER = 3000  # folded into an example's key to draw its teacher
 TINY = 1e-8
 
 Perceptual = Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (params, images, images) -> [N]
@@ -37,12 +37,12 @@ Perceptual = Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (params, image
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """What is taught and by whom.
+    """What a student learns from its teachers.
 
     Attributes:
-      shares: of the examples that each teacher has; they sum to 1.
-      points: paths of modules, of pupil and teachers, whose features are compared.
-      by: what says who teaches an example.
+      shares: fraction of the examples per teacher; they sum to 1.
+      points: paths of modules, in student and teachers, whose features are compared.
+      by: what selects an example's teacher.
       perceptual: a distance between images; None = none.
     """
 
@@ -52,38 +52,42 @@ class Lesson:
     perceptual: Perceptual | None = None
 
 
-def attach(lesson: Lesson, g: Variables, teachers: Sequence[Variables], lpips: Tree | None = None) -> Variables:
-    """Variables of the taught generator.
+def attach(distillation: Lesson, g: Variables, teachers: Sequence[Variables], lpips: Tree | None = None) -> Variables:
+    """Adds teachers to a student's variables.
 
     Raises:
-      ValueError: as many shares as teachers there must be.
+      ValueError: the numbers of shares and of teachers differ.
     """
-    if len(teachers) != len(lesson.shares):
-        raise ValueError(f"{len(teachers)} teachers have {len(lesson.shares)} shares; give one to each")
-    branch = {f"g{i}": one for i, one in enumerate(teachers, 1)} | ({} if lpips is None else {LPIPS: lpips})
-    return {**g, "params": {**g["params"], BRANCH: branch}, DISTANCES: dict.fromkeys(_named(lesson), jnp.zeros(()))}
+    if len(teachers) != len(distillation.shares):
+        raise ValueError(f"{len(teachers)} teachers have {len(distillation.shares)} shares; give one to each")
+    branch = {f"g{i}": teacher for i, teacher in enumerate(teachers, 1)} | ({} if lpips is None else {LPIPS: lpips})
+    return {
+        **g,
+        "params": {**g["params"], BRANCH: branch},
+        DISTANCES: dict.fromkeys(_names(distillation), jnp.zeros(())),
+    }
 
 
 def plain(g: Variables) -> Variables:
-    """The generator's own variables, without teachers."""
-    own = {name: tree for name, tree in g.items() if name != DISTANCES}
-    return {**own, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
+    """Returns the student's own variables, without teachers."""
+    collections = {name: tree for name, tree in g.items() if name != DISTANCES}
+    return {**collections, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
 
 
 def trains(path: str) -> bool:
-    """Whether a leaf of the taught generator's params trains: its own do."""
+    """Whether a leaf of the student's `params` trains: all but the teachers'."""
     return not path.startswith(f"{BRANCH}/")
 
 
-def taught(net: Net, lesson: Lesson, teacher: Net | None = None) -> Net:
-    """The generator that asks its teachers in training; otherwise it computes what the plain one does.
+def taught(net: Net, distillation: Lesson, teacher: Net | None = None) -> Net:
+    """Makes the student: it compares itself with its teachers in training; in evaluation it equals the plain generator.
 
     Args:
       net: the plain generator.
-      lesson: what is taught.
-      teacher: the network of the teachers' variables; None = the same.
+      distillation: what the student learns.
+      teacher: the network of the teachers' variables; None = `net`.
     """
-    ask, count = (teacher or net).look, len(lesson.shares)
+    teacher_look, count = (teacher or net).look, len(distillation.shares)
 
     def apply(
         variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
@@ -92,53 +96,57 @@ def taught(net: Net, lesson: Lesson, teacher: Net | None = None) -> Net:
             out, collections = net.apply(plain(variables), x, labels, **options)
             return out, {**collections, DISTANCES: variables[DISTANCES]}
         branch = variables["params"][BRANCH]
-        out, collections, inside = net.look(plain(variables), x, labels, True, keys, **options)
-        answers = [ask(branch[f"g{i}"], x, labels, True, keys, **options) for i in range(1, count + 1)]
-        who = choose(lesson, x, keys)
-        target = _of_each(who, [answer for answer, _, _ in answers])
-        told = {"l1": jnp.abs(out - target).mean()}
-        if lesson.points:
-            pairs = [(inside[path], _of_each(who, [seen[path] for *_, seen in answers])) for path in lesson.points]
-            told["features"] = jnp.stack([relative(h, t) for h, t in pairs]).mean()
-        if lesson.perceptual is not None:
-            told["perceptual"] = lesson.perceptual(jax.lax.stop_gradient(branch[LPIPS]), out, target).mean()
-        return out, {**collections, DISTANCES: told}
+        out, collections, intermediates = net.look(plain(variables), x, labels, True, keys, **options)
+        passes = [teacher_look(branch[f"g{i}"], x, labels, True, keys, **options) for i in range(1, count + 1)]
+        index = choose(distillation, x, keys)
+        target = _select(index, [images for images, _, _ in passes])
+        distances = {"l1": jnp.abs(out - target).mean()}
+        if distillation.points:
+            pairs = [
+                (intermediates[path], _select(index, [features[path] for *_, features in passes]))
+                for path in distillation.points
+            ]
+            distances["features"] = jnp.stack([relative(h, t) for h, t in pairs]).mean()
+        if distillation.perceptual is not None:
+            distances["perceptual"] = distillation.perceptual(jax.lax.stop_gradient(branch[LPIPS]), out, target).mean()
+        return out, {**collections, DISTANCES: distances}
 
     return dataclasses.replace(derived(net, plain, net.init), apply=apply)
 
 
-def choose(lesson: Lesson, z: jax.Array, keys: jax.Array | None) -> jax.Array:
-    """Which teacher each example has, `[N]` from 0.
+def choose(distillation: Lesson, z: jax.Array, keys: jax.Array | None) -> jax.Array:
+    """Selects each example's teacher: indices `[N]` from 0.
 
     Args:
-      lesson: says by what.
+      distillation: says by what the teacher is selected.
       z: `[N, z_dim]` latents.
-      keys: `[N]` of the examples, by which chance draws.
+      keys: `[N]` the examples' keys, for draws by chance.
     """
-    edges = jnp.asarray(np.cumsum(lesson.shares)[:-1], jnp.float32)
-    if lesson.by == "latent":
+    edges = jnp.asarray(np.cumsum(distillation.shares)[:-1], jnp.float32)
+    if distillation.by == "latent":
         at = jax.scipy.stats.norm.cdf(z[:, 0])
     else:
-        assert keys is not None, "chance wants a key for each example"
+        assert keys is not None, "chance needs a key for each example"
         at = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, TEACHER)))(keys)
     return (at[:, None] >= edges[None]).sum(1)
 
 
 def relative(h: jax.Array, target: jax.Array) -> jax.Array:
-    """The mean squared distance of features from a target's, over the target's mean square, mean over examples: `[]`."""
+    """Computes `mean (h - target)^2 / mean target^2` of each example's features, mean over examples: `[]`."""
     h, target = (x.astype(jnp.float32).reshape(len(x), -1) for x in (h, target))
-    # Each example's own, so that the value is the mean over devices of theirs.
+    # A ratio per example, so that the value is the mean of the devices' values.
     return (jnp.square(h - target).mean(1) / (jnp.square(target).mean(1) + TINY)).mean()
 
 
-def _of_each(who: jax.Array, answers: Sequence[jax.Array]) -> jax.Array:
-    """Each example's own teacher's answer `[N, ...]`, without a gradient."""
-    out = answers[0]
-    for i, answer in enumerate(answers[1:], 1):
-        out = jnp.where((who == i).reshape((-1,) + (1,) * (out.ndim - 1)), answer, out)
+def _select(index: jax.Array, outputs: Sequence[jax.Array]) -> jax.Array:
+    """Selects the output `[N, ...]` of each example's teacher, without a gradient."""
+    out = outputs[0]
+    for i, output in enumerate(outputs[1:], 1):
+        out = jnp.where((index == i).reshape((-1,) + (1,) * (out.ndim - 1)), output, out)
     return jax.lax.stop_gradient(out)
 
 
-def _named(lesson: Lesson) -> list[str]:
-    more = {"features": bool(lesson.points), "perceptual": lesson.perceptual is not None}
-    return ["l1", *(name for name, wanted in more.items() if wanted)]
+def _names(distillation: Lesson) -> list[str]:
+    """Returns the names of the distances."""
+    more = {"features": bool(distillation.points), "perceptual": distillation.perceptual is not None}
+    return ["l1", *(name for name, used in more.items() if used)]

@@ -1,4 +1,4 @@
-"""What the game pays: adversarial losses and penalties, per example; reduction is the caller's."""
+"""Adversarial losses and penalties, per example; the caller reduces them."""
 
 from gan_jax.losses.adversarial import LOSSES
 from gan_jax.losses.lecam import lecam

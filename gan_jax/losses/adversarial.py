@@ -1,7 +1,7 @@
 """Adversarial losses: `(logits_real [B], logits_fake [B]) -> (d [B], g [B])`, both minimised, per example.
 
-Logits are unbounded scores; above 0 means real. One signature serves both sides, since the relativistic G also
-looks at real logits. Only the side that is differentiated costs anything.
+Logits are unbounded scores; above 0 means real. One signature serves both sides, since the relativistic G
+loss also reads real logits. Only the differentiated side costs time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def hinge(logits_real: jax.Array, logits_fake: jax.Array) -> tuple[jax.Array, ja
 
 
 def wasserstein(logits_real: jax.Array, logits_fake: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """D: fake - real; G: -fake (Arjovsky et al., 2017). Wants a Lipschitz D: see `gradient_penalty`."""
+    """D: fake - real; G: -fake (Arjovsky et al., 2017). Needs a Lipschitz D: see `gradient_penalty`."""
     return logits_fake - logits_real, -logits_fake
 
 

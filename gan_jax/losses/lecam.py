@@ -1,4 +1,4 @@
-"""LeCam regularisation (Tseng et al., 2021): D's scores are held near the other side's average, where data are few."""
+"""LeCam regularisation (Tseng et al., 2021): D's logits are kept near the other side's average, for few data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def lecam(logits_real: jax.Array, logits_fake: jax.Array, anchor_real: jax.Array, anchor_fake: jax.Array) -> jax.Array:
-    """relu(real - anchor_fake)^2 + relu(anchor_real - fake)^2: `[B]`, for D.
+    """Computes relu(real - anchor_fake)^2 + relu(anchor_real - fake)^2: `[B]`, for D.
 
     Args:
       logits_real, logits_fake: `[B]`.

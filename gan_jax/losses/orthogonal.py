@@ -14,22 +14,22 @@ KERNELS = ("**/kernel", "kernel")  # convolutions and dense layers; tables of em
 
 
 def orthogonal_penalty(params: Any, patterns: tuple[str, ...] = KERNELS) -> jax.Array:
-    """Sum over the kernels of |W^T W * (1 - I)|^2, `[]`: how alike the filters are, whatever their lengths.
+    """Computes the sum over kernels of |W^T W * (1 - I)|^2, `[]`: the similarity of filters, without their lengths.
 
     W is a kernel as the matrix `[kh * kw * I, O]`, so that the products are those between its O filters. The loss takes
-    `beta` times this, 1e-4 in the paper. The published PyTorch implementation adds half of its gradient: with the same
-    number there, it is half as strong.
+    `beta` times this, 1e-4 in the paper. The published PyTorch implementation adds half of its gradient, so the same
+    number is half as strong there.
 
     Args:
       params: tree of parameters.
-      patterns: which leaves; each must have two axes or more.
+      patterns: patterns of the leaves; each leaf must have two axes or more.
 
     Raises:
       ValueError: a leaf that is no kernel, or none at all.
     """
     chosen = {path: leaf for path, leaf in flatten(params).items() if any(match(p, path) for p in patterns)}
     if not chosen:
-        raise ValueError(f"no leaf is covered by {', '.join(patterns)}; the penalty wants kernels")
+        raise ValueError(f"no leaf is covered by {', '.join(patterns)}; the penalty needs kernels")
     if flat := [path for path, leaf in chosen.items() if leaf.ndim < 2]:
         raise ValueError(f"leaf {flat[0]!r} has {chosen[flat[0]].ndim} axes; a kernel has two or more")
     return functools.reduce(jnp.add, map(_off_diagonal, chosen.values()))
@@ -41,6 +41,6 @@ def _off_diagonal(kernel: jax.Array) -> jax.Array:
     if w.shape[0] >= w.shape[1]:
         gram = w.T @ w
         return jnp.square(gram - jnp.diag(jnp.diag(gram))).sum()
-    # More filters than values in one, as in the first layer: |W^T W| = |W W^T|, which is the smaller matrix. Such filters
-    # cannot all be orthogonal, so that the difference is no small one of large numbers.
+    # More filters than values in a filter, as in the first layer: |W^T W| = |W W^T|, and the latter is smaller. Such filters
+    # cannot all be orthogonal, so the difference does not cancel.
     return jnp.square(w @ w.T).sum() - jnp.square(jnp.square(w).sum(0)).sum()

@@ -1,4 +1,4 @@
-"""Networks. The only room that knows Flax Linen; everyone else sees `init` and `apply` over dict trees."""
+"""Networks. Only this package uses Flax Linen; all others call `init` and `apply` over dict trees."""
 
 from gan_jax.nets.build import NamedNets, Net, Networks, Pair, build
 

@@ -1,11 +1,11 @@
 """The generator of BigGAN (Brock et al., 2019), in the form of its published PyTorch implementation.
 
-The latents may be cut into equal parts: the first makes the maps of 4 px, every block's norms read one more. With
-classes, what the norms read is the class embedding, which all share, then that part: `gain = 1 + W_g y`, `bias = W_b y`.
-All kernels are divided by their largest singular value, in evaluation by what one more power iteration from the stored
-vector finds. Without classes the norms read the part of the latents alone; without parts too they are plain batch norms.
+The latents may be cut into equal parts: the first makes the 4 px maps, and the norms of each block read one more part. With
+classes, the norms read y, the shared class embedding and then that part: `gain = 1 + W_g y`, `bias = W_b y`. Without
+classes they read the part of the latents alone; without either they are plain batch norms. All kernels are divided by their
+largest singular value; evaluation estimates it by one more power iteration from the stored vector.
 
-A block is named by what it writes; attention lies in the block that it follows.
+A block is named by the resolution that it writes; attention belongs to the block that it follows.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.conv import upsample_nearest
 from gan_jax.nets.layers import Conv, Dense, Embed, Initializer, Norm, at_least_float32, needed, standardised, xavier
 
-# resolution -> (multipliers of G's maps from 4 px upwards, of what D's blocks write from the image downwards); those of
-# 16 px by analogy
+# resolution -> (width multipliers of G's maps from 4 px upwards, of D's blocks from the image downwards); those of
+# 16 px are by analogy
 PUBLISHED: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {
     16: ((16, 16, 8), (4, 8, 16)),
     32: ((4, 4, 4, 4), (4, 4, 4, 4)),
@@ -40,10 +40,10 @@ INITS: dict[str, Initializer] = {
 
 
 def multipliers(config: BigGANConfig, net: int) -> tuple[int, ...]:
-    """Those of G (0) or D (1): as given, or the published ones."""
-    given = (config.g_multipliers, config.d_multipliers)[net]
-    if given is not None:
-        return given
+    """Returns the width multipliers of G (0) or D (1): those of the configuration, or the published ones."""
+    configured = (config.g_multipliers, config.d_multipliers)[net]
+    if configured is not None:
+        return configured
     if config.resolution not in PUBLISHED:
         raise ConfigError(
             f"no published BigGAN has {config.resolution} px; give net.g_multipliers and net.d_multipliers, or one of "
@@ -53,19 +53,19 @@ def multipliers(config: BigGANConfig, net: int) -> tuple[int, ...]:
 
 
 def widths(config: BigGANConfig) -> dict[int, int]:
-    """G's channels at every resolution from 4 px."""
+    """Returns G's channels at every resolution from 4 px."""
     sizes = [2**i for i in range(2, config.resolution.bit_length())]
     factors = multipliers(config, 0)
     if len(factors) != len(sizes):
         raise ConfigError(
-            f"net.g_multipliers {list(factors)} are {len(factors)} numbers; {config.resolution} px wants {len(sizes)}, "
+            f"net.g_multipliers {list(factors)} are {len(factors)} numbers; {config.resolution} px needs {len(sizes)}, "
             "from 4 px upwards"
         )
     return {r: factor * config.width for r, factor in zip(sizes, factors)}
 
 
 def chunk(config: BigGANConfig) -> int:
-    """Size of a part of the latents; 0 where they are not cut."""
+    """Returns the size of a part of the latents; 0 if they are not cut."""
     slots = len(widths(config))
     if config.hierarchical and config.z_dim % slots:
         raise ConfigError(
@@ -73,21 +73,19 @@ def chunk(config: BigGANConfig) -> int:
             f"block; use a multiple of {slots}, or net.hierarchical False"
         )
     if config.hierarchical and config.num_classes and not config.shared_dim:
-        raise ConfigError(
-            "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False beside it"
-        )
+        raise ConfigError("net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False too")
     return config.z_dim // slots if config.hierarchical else 0
 
 
 def modulation(config: BigGANConfig) -> tuple[int, int]:
-    """(class embedding, latents): how many values of each a norm in G's blocks reads."""
+    """Returns how many values of (class embedding, latents) a norm in G's blocks reads."""
     return (config.shared_dim if config.num_classes else 0), chunk(config)
 
 
 class ModulatedNorm(nn.Module):
-    """Batch norm with `gain = 1 + ..` and bias from the vectors `y [N, K]`, or from tables, or learned ones for all.
+    """Batch norm whose gain and bias come from vectors `y [N, K]`, from a table of classes, or are plain parameters.
 
-    Input `[N, H, W, C]`; `y` None = from a table of `num_classes` rows by `labels [N]`, or for all where there are none.
+    Input `[N, H, W, C]`. If `y` is None: a table of `num_classes` rows read by `labels [N]`, or without classes one row.
     """
 
     config: BigGANConfig
@@ -103,14 +101,14 @@ class ModulatedNorm(nn.Module):
         else:
             shape = (c.num_classes, features) if c.num_classes else (features,)
             index = needed(labels) if c.num_classes else None
-            # a gain of 1 for all at first, where a spectrally normalised layer could not be so silent
+            # all gains start at 1, which a spectrally normalised layer, never zero, could not do
             gain, bias = (self.param(name, nn.initializers.zeros, shape)[index] for name in ("gain", "bias"))
         scaled = standardised(self, x, train, self.axis_name) * (1 + gain)[:, None, None, :]
         return (scaled + bias[:, None, None, :]).astype(x.dtype)
 
 
 class GBlock(nn.Module):
-    """norm-relu-up-conv-norm-relu-conv beside up-conv1x1, perhaps attention: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
+    """norm-relu-up-conv-norm-relu-conv plus up-conv1x1, perhaps attention: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
 
     features: int
     attends: bool
@@ -122,7 +120,10 @@ class GBlock(nn.Module):
         c = self.config
         options = {"spectral": c.g_spectral, "init_kernel": INITS[c.init], "dtype": c.dtype}
         conv = lambda name, size=3: Conv(features=self.features, size=size, refine=True, name=name, **options)
-        norm = lambda name, h: nn.relu(ModulatedNorm(c, self.axis_name, name=name)(h, y, labels, train))
+
+        def norm(name: str, h: jax.Array) -> jax.Array:
+            return nn.relu(ModulatedNorm(c, self.axis_name, name=name)(h, y, labels, train))
+
         h = conv("conv0")(upsample_nearest(norm("norm0", x)), train)
         h = conv("conv1")(norm("norm1", h), train)
         h += upsample_nearest(conv("skip", 1)(x, train))  # a 1x1 convolution commutes with repetition
@@ -141,14 +142,14 @@ class Generator(nn.Module):
         options = {"spectral": c.g_spectral, "init_kernel": INITS[c.init], "refine": True}
         z = at_least_float32(z)
         parts = [z[:, i : i + part] for i in range(0, c.z_dim, part)] if part else [z] + [z[:, :0]] * (len(width) - 1)
-        told = z[:, :0]
+        embedded = z[:, :0]
         if c.num_classes and c.shared_dim:
             table = Embed(num_classes=c.num_classes, features=c.shared_dim, init_kernel=INITS[c.init], name="shared")
-            told = table(needed(labels))
+            embedded = table(needed(labels))
         h = Dense(features=16 * width[4], dtype=c.dtype, name="stem", **options)(parts[0], train)
         h = h.reshape(-1, 4, 4, width[4])
         for (r, features), latents in zip(list(width.items())[1:], parts[1:], strict=True):
-            y = jnp.concatenate([told, latents], axis=-1) if sum(modulation(c)) else None
+            y = jnp.concatenate([embedded, latents], axis=-1) if sum(modulation(c)) else None
             h = GBlock(features, r in c.attention, c, self.axis_name, name=f"b{r}")(h, y, labels, train)
         h = nn.relu(Norm(axis_name=self.axis_name, name="to_rgb_norm")(at_least_float32(h), train=train))
         return jnp.tanh(Conv(features=c.channels, name="to_rgb", **options)(h, train))
@@ -156,7 +157,7 @@ class Generator(nn.Module):
 
 def make(config: BigGANConfig, axis_name: str | None) -> Pair:
     """The pair of a configuration, batch statistics synchronised over the axis."""
-    from gan_jax.nets.biggan_d import Discriminator, stages  # which has its widths and initial values from this file
+    from gan_jax.nets.biggan_d import Discriminator, stages  # local, as it imports this file
 
     g, d = example_inputs(config)
     nets = make_net(Generator(config, axis_name), g), make_net(Discriminator(config), d)

@@ -15,29 +15,29 @@ from gan_jax.nets.layers import Columns, Conv, Dense, at_least_float32, needed
 
 
 class Stage(NamedTuple):
-    """A block of D: what it is called, the channels that it reads, has inside and writes, and what it does beside."""
+    """A block of D: its name, the channels of its input, hidden layer and output, and what else it does."""
 
     name: str
     reads: int
     hidden: int
     features: int
     down: bool
-    first: bool  # whether it reads the image, which no ReLU may cut
+    first: bool  # whether it reads the image, which must not pass a ReLU
     attends: bool
 
     @property
     def has_skip(self) -> bool:
-        """Whether its shortcut is a convolution; else it is the identity."""
+        """Whether the shortcut is a convolution; otherwise it is the identity."""
         return self.down or self.reads != self.features
 
 
 def stages(config: BigGANConfig) -> list[Stage]:
-    """The blocks of D, from the image downwards; further ones at the last size are called `b4_more0` and so on.
+    """Returns the blocks of D from the image downwards; extra blocks at the last size are named `b4_more0` and so on.
 
     Raises:
-      ConfigError: too few multipliers, a last size that halving does not reach, or attention after no block.
+      ConfigError: too few multipliers, a last size that halving does not reach, or attention after an unknown block.
     """
-    r, factors, found = config.resolution, multipliers(config, 1), []
+    r, factors, blocks = config.resolution, multipliers(config, 1), []
     last = config.d_size if config.d_size is not None else 8 if r == 32 else 4
     halvings = r.bit_length() - last.bit_length()
     if last < 1 or last << max(halvings, 0) != r or halvings > len(factors):
@@ -52,16 +52,16 @@ def stages(config: BigGANConfig) -> list[Stage]:
         r = r // 2 if down else r
         attends = r in config.attention if config.d_attention is None else name in config.d_attention
         hidden = features if config.d_wide else read
-        found.append(Stage(name, read, hidden, features, down, i == 0, attends))
+        blocks.append(Stage(name, read, hidden, features, down, i == 0, attends))
         read = features
-    names = [stage.name for stage in found]
+    names = [stage.name for stage in blocks]
     if unknown := [name for name in config.d_attention or () if name not in names]:
         raise ConfigError(f"net.d_attention {unknown[0]!r} is no block of D; they are {', '.join(names)}")
-    return found
+    return blocks
 
 
 class DBlock(nn.Module):
-    """relu-conv-relu-conv-pool beside pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
+    """relu-conv-relu-conv-pool plus pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
 
     stage: Stage
     config: BigGANConfig

@@ -1,4 +1,4 @@
-"""From a network's configuration to two pure functions over dict trees."""
+"""Networks as pure functions over dict trees, built from their configurations."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from gan_jax.nets.changes import Changes, changed
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
 
-Variables = dict[
-    str, Any
-]  # {"params": tree, "batch_stats": tree, "spectral": tree}: the latter two where there are any
+Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree, "spectral": tree}; the last two are optional
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """A network behind two pure functions.
+    """A network as pure functions of its variables.
 
-    `init(key) -> variables`; `apply(variables, x, labels=None, train=False, keys=None) -> (output, collections)`, where
-    `collections` are all but the parameters, updated where `train`; `keys [N]` are for networks that draw in training
-    (StyleGAN2's noise and style mixing, which takes `mixing [N]` too), others do without. `activations(variables, x, labels=None,
-    train=False) -> {module path: output}` is what every module inside gives, such as `b8/conv0: [N, 8, 8, C]`. `look`, with
-    the arguments of `apply`, gives both in one pass: `(output, collections, {module path: output})`.
+    All functions but `init`, and `parts`, also take `changes={module path: output -> output}`: the outputs of inner modules
+    are changed before the next modules read them (`nets.changes`).
 
-    All of them, and `parts`, take `changes={module path: output -> output}` too: what modules inside give is changed
-    before the next ones read it (`nets.changes`); an empty one changes nothing.
+    Attributes:
+      init: `(key) -> variables`.
+      apply: `(variables, x, labels=None, train=False, keys=None) -> (output, collections)`. The collections are all but
+        `params`, updated if `train`. `keys [N]` are for networks that draw in training (StyleGAN2's noise and style mixing,
+        which also takes `mixing [N]`); others ignore them.
+      statistics: `(variables, x, labels=None) -> batch_stats` of exactly this batch.
+      activations: `(variables, x, labels=None, train=False) -> {module path: output}`, such as `b8/conv0: [N, 8, 8, C]`.
+      look: the arguments of `apply` -> `(output, collections, {module path: output})`, in one pass.
+      parts: parts by name, `(variables, ...) -> output`: StyleGAN2's "map", "styles" and "synthesise".
     """
 
     init: Callable[[jax.Array], Variables]
     apply: Callable[..., tuple[jax.Array, Variables]]
-    statistics: Callable[..., Variables]  # (variables, x, labels=None) -> `batch_stats` of exactly this batch
+    statistics: Callable[..., Variables]
     activations: Callable[..., dict[str, jax.Array]]
     look: Callable[..., tuple[jax.Array, Variables, dict[str, jax.Array]]]
-    # parts by name, `(variables, ...) -> output`: StyleGAN2's "map", "styles" and "synthesise"
     parts: dict[str, Callable[..., jax.Array]] = dataclasses.field(default_factory=dict)
 
     def specs(self) -> Variables:
-        """The shapes and dtypes of the variables; no array is made."""
-        known, wide = self._specs, bool(jax.config.read("jax_enable_x64"))
-        if wide not in known:
-            known[wide] = jax.eval_shape(self.init, jax.random.key(0))
-        return jax.tree_util.tree_map(lambda leaf: leaf, known[wide])  # containers of the caller's own
+        """Returns the shapes and dtypes of the variables; no array is made."""
+        specs, wide = self._specs, bool(jax.config.read("jax_enable_x64"))
+        if wide not in specs:
+            specs[wide] = jax.eval_shape(self.init, jax.random.key(0))
+        return jax.tree_util.tree_map(lambda leaf: leaf, specs[wide])  # new containers for the caller
 
     @functools.cached_property
     def _specs(self) -> dict[bool, Variables]:
@@ -58,12 +59,12 @@ class Net:
 
 @dataclasses.dataclass(frozen=True)
 class NamedNets:
-    """Networks by name, of a task that is no pair.
+    """Networks by name, for tasks other than a pair's.
 
     Attributes:
       nets: the networks.
-      generators, discriminators: the names of those that generate and of those that judge.
-      config: of the networks, whatever it is.
+      generators, discriminators: names of the generators and of the discriminators.
+      config: configuration of the networks, of any type.
     """
 
     nets: dict[str, Net]
@@ -72,7 +73,7 @@ class NamedNets:
     config: Any = None
 
     def with_nets(self, **nets: Net) -> NamedNets:
-        """The same with other networks under some names."""
+        """Returns a copy with some networks replaced."""
         return dataclasses.replace(self, nets={**self.nets, **nets})
 
 
@@ -84,10 +85,10 @@ class Pair:
     d: Net
     config: NetConfig
     d_blocks: tuple[str, ...]  # names of D's layers from the image upwards, for freezing
-    g_blocks: tuple[str, ...]  # names of G's layers from the latents upwards, all but the last, which makes the image
-    d_head: tuple[str, ...]  # names of the layers that make D's logits of what its blocks give
+    g_blocks: tuple[str, ...]  # names of G's layers from the latents upwards, without the last, which makes the image
+    d_head: tuple[str, ...]  # names of the layers from D's blocks to its logits
     examples_mix: bool = False  # whether examples influence each other inside D (batch norm, minibatch stddev)
-    d_group: int = 1  # examples that D compares with each other, in evaluation too; 1 = it judges each by itself
+    d_group: int = 1  # examples that D compares with each other, in evaluation too; 1 = D scores each example alone
     axis_name: Any = None  # mapped axis, or axes, over which batch statistics are synchronised
 
     @property
@@ -99,7 +100,7 @@ class Pair:
     discriminators: ClassVar[tuple[str, ...]] = ("d",)
 
     def with_nets(self, **nets: Net) -> Pair:
-        """The same with other networks under some names."""
+        """Returns a copy with some networks replaced."""
         return dataclasses.replace(self, **nets)
 
 
@@ -107,7 +108,7 @@ Networks = Pair | NamedNets
 
 
 def build(config: NetConfig, axis_name: Any = None) -> Pair:
-    """Makes the pair of a configuration.
+    """Builds the pair of a configuration.
 
     Args:
       config: one of the classes in `NETS`.
@@ -117,49 +118,49 @@ def build(config: NetConfig, axis_name: Any = None) -> Pair:
     wide = bool(jax.config.read("jax_enable_x64"))
     try:
         return _built(make, config, axis_name, wide)
-    except TypeError:  # a list where a tuple belongs: nothing to remember the pair by
+    except TypeError:  # a list in place of a tuple cannot be a cache key
         return _built.__wrapped__(make, config, axis_name, wide)
 
 
 def family_maker(config: NetConfig) -> Callable[..., Pair]:
-    """`make(config, axis_name) -> Pair` of the file that a family's row in `NETS` names; imported when first asked for.
+    """Returns `make(config, axis_name) -> Pair` of a family's module, which is imported on first use.
 
     Raises:
-      ConfigError: no such family, or a row without a file.
+      ConfigError: an unknown family, or one without a module.
     """
     name = kind_of(config)
     if NETS.get(name) is not type(config):
         raise ConfigError(f"no network for {name}; the known ones are {', '.join(NETS)}")
-    where = f"gan_jax.nets.{name}"
+    module_name = f"gan_jax.nets.{name}"
     try:
-        module = importlib.import_module(where)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != where:
+        if error.name != module_name:
             raise
-        raise ConfigError(f"the family {name} has a row in NETS, but there is no module {where}") from None
+        raise ConfigError(f"the family {name} has a row in NETS, but there is no module {module_name}") from None
     if not hasattr(module, "make"):
-        raise ConfigError(f"the family {name} has a row in NETS, but {where} has no make(config, axis_name)")
+        raise ConfigError(f"the family {name} has a row in NETS, but {module_name} has no make(config, axis_name)")
     return module.make
 
 
 @functools.lru_cache(maxsize=32)
 def _built(make: Callable[..., Pair], config: NetConfig, axis_name: Any, wide: bool) -> Pair:
-    """A pair is pure, and JAX traces a function once for as long as it is the same: so are the pairs of one configuration.
+    """Builds a pair once per configuration: JAX reuses the trace of a function only if it is the same object.
 
-    Example inputs are kept with it: they outlive the trace in which it may be asked for, and are `wide` as floats are then.
+    The pair holds its example inputs. They are concrete even if it is first built under a trace, and float64 if `wide`.
     """
     with jax.ensure_compile_time_eval():
         return dataclasses.replace(make(config, axis_name), axis_name=axis_name)
 
 
 def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False, **parts: str) -> Net:
-    """Wraps a Linen module whose call takes `(x, labels, train)`.
+    """Wraps a Linen module, whose call takes `(x, labels, train)`, as a `Net`.
 
     Args:
       module: the network.
       example: shapes-only inputs for `init`.
-      draws: whether the call takes `keys [N]` too, for what it draws in training.
-      parts: name -> the module's method, for `Net.parts`.
+      draws: whether the call also takes `keys [N]`, for its draws in training.
+      parts: name -> method of the module, for `Net.parts`.
     """
 
     def init(key: jax.Array) -> Variables:
@@ -209,8 +210,8 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
             )
         updated = dict(updated)
         outputs = {path.rpartition("/__call__")[0]: y for path, y in flatten(updated.pop("intermediates")).items()}
-        inside = {path: y for path, y in outputs.items() if path}  # the network's own output has no name
-        return out, collections | updated, inside
+        intermediates = {path: y for path, y in outputs.items() if path}  # the network's own output has no name
+        return out, collections | updated, intermediates
 
     def activations(
         variables: Variables,
@@ -232,12 +233,12 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
 
 
 def example_inputs(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """What G and what D are called with for their shapes: `((latents [2, z_dim], labels), (images [2, r, r, C], labels))`."""
+    """Returns example inputs of G and D: `((latents [2, z_dim], labels), (images [2, r, r, C], labels))`."""
     labels = jnp.zeros((2,), jnp.int32) if config.num_classes else None
     r = config.resolution
     return (jnp.zeros((2, config.z_dim)), labels), (jnp.zeros((2, r, r, config.channels)), labels)
 
 
 def projection_head(config: Any) -> tuple[str, ...]:
-    """The layers that make the logits of a D that projects on classes, where there are any."""
+    """Returns the names of D's last layers, with the projection on classes if there are classes."""
     return ("head", "embed") if config.num_classes else ("head",)

@@ -1,7 +1,7 @@
 """DCGAN (Radford et al., 2016) with 4x4 kernels, the layout of the common ports; layers named by resolution.
 
-No layer has a residual branch that could start silent, so there is no exact way to make this family deeper at a
-resolution: another depth here means another resolution.
+No layer has a residual branch that could start at zero, so a layer cannot be added at a resolution without a change of the
+function: the depth follows from the resolution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INIT = nn.initializers.normal(0.02)
 
 
 def widths(config: DCGANConfig) -> dict[int, int]:
-    """Channels of the feature maps from 4 px up to half the image size."""
+    """Returns the channels of the feature maps from 4 px up to half the image size."""
     sizes = [2**i for i in range(2, config.resolution.bit_length() - 1)]
     return {r: min(config.channel_base // r, config.channel_max) for r in sizes}
 

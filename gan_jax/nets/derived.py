@@ -1,4 +1,4 @@
-"""A network that is another one, once its variables have been changed: what adapters and mixtures of weights are."""
+"""Networks derived from another by a function of their variables, such as adapters and mixtures of weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gan_jax.nets.build import Net, Variables
 
 
 def derived(net: Net, plain: Callable[[Variables], Variables], init: Callable[[jax.Array], Variables]) -> Net:
-    """The network whose variables `init(key)` makes, and which computes what `net` does of `plain(variables)`."""
+    """Makes the network that computes `net` on `plain(variables)`; `init(key)` makes its variables."""
 
     def through(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda variables, *args, **options: function(plain(variables), *args, **options)

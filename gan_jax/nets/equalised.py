@@ -1,7 +1,7 @@
 """Layers with an equalised learning rate (Karras et al., 2018): weights are stored N(0, 1) and scaled when used.
 
-The stored weight times `lr_mul / sqrt(fan_in)` is what multiplies; Adam, which moves all stored weights at one speed,
-so moves all layers at one relative speed. Leaky ReLU of slope 0.2 is followed by sqrt(2), which keeps the variance.
+The effective weight is the stored one times `lr_mul / sqrt(fan_in)`. Adam moves all stored weights at one speed, and so all
+layers at one relative speed. A leaky ReLU of slope 0.2 is followed by a gain of sqrt(2), which keeps the variance.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ NORMAL = nn.initializers.normal(1.0)
 
 
 def lrelu(x: jax.Array, gain: float = 1.0, clamp: float | None = None) -> jax.Array:
-    """Leaky ReLU times sqrt(2) times `gain`, cut at +- `clamp * gain`: a guard for half precision."""
+    """Applies leaky ReLU times sqrt(2) times `gain`, clipped at +- `clamp * gain` as a guard for half precision."""
     x = nn.leaky_relu(x, 0.2) * jnp.asarray(math.sqrt(2) * gain, x.dtype)
     return x if clamp is None else jnp.clip(x, -clamp * gain, clamp * gain)
 
 
 def unit_rms(x: jax.Array) -> jax.Array:
-    """Rows of root mean square 1: `[N, C]` -> `[N, C]`."""
+    """Scales rows to root mean square 1: `[N, C]` -> `[N, C]`."""
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-8)
 
 

@@ -1,8 +1,8 @@
-"""What every kernel of a network multiplies: the rows of its inputs, such as the patches that a convolution reads.
+"""Inputs of every kernel of a network, as matrix rows: for a convolution, the patches that it reads.
 
 A layer's output, before bias and activation, is these rows times its kernel as a matrix, up to a factor for each output
-channel (spectral norm, an equalised learning rate). Where the layer does more behind the kernel, as a demodulation or a
-filter does, the output is that before it. Style modulation is before the kernel, and in the rows.
+channel (spectral norm, an equalised learning rate). If a demodulation or a filter follows the kernel, the output is meant
+before it. Style modulation precedes the kernel, so the rows include it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.layers import at_least_float32
 from gan_jax.nets.resample import TAPS, blur, downsample
 
-Outputs = dict[str, jax.Array]  # module path -> what it gave
+Outputs = dict[str, jax.Array]  # module path -> output
 
 
 def kernel_inputs(
     net: Net, variables: Variables, x: jax.Array, labels: jax.Array | None = None, train: bool = False
 ) -> dict[str, jax.Array]:
-    """Path of a kernel below `params` -> its inputs `[groups, rows, K]`, at least float32.
+    """Collects kernel inputs: path of a kernel below `params` -> `[groups, rows, K]`, at least float32.
 
-    `K` are the values that an output reads, in the order of the kernel `[.., I, O]` as the matrix `[K, O]`; of a
-    convolution in groups, whose outputs fall into as many runs, those of each. Rows are examples times positions, so
-    that patches of large maps take much memory: give few examples at a time. Tables of classes are not listed.
+    `K` are the values that an output reads, in the order of the kernel `[.., I, O]` as the matrix `[K, O]`. A grouped
+    convolution has K values for each group. Rows are examples times positions, so patches of large maps take much memory:
+    pass few examples at a time. Tables of classes are left out.
 
     Args:
-      net: network.
-      variables: of it.
+      net: the network.
+      variables: its variables.
       x, labels: its input.
-      train: mode of the pass; collections that it would update are dropped.
+      train: mode of the pass; updated collections are dropped.
     """
-    found: dict[str, jax.Array] = {}
+    inputs: dict[str, jax.Array] = {}
     outputs: Outputs = {}
 
     def record(call: Callable[..., Any], args: Any, options: Any, context: Any) -> Any:
@@ -48,28 +48,31 @@ def kernel_inputs(
         if context.method_name == "__call__" and type(module) in ROWS and not module.is_initializing():
             rows = at_least_float32(ROWS[type(module)](module, args[0], path, outputs))
             name = f"{path}/kernel"
-            found[name] = jnp.concatenate([found[name], rows], axis=1) if name in found else rows
+            inputs[name] = jnp.concatenate([inputs[name], rows], axis=1) if name in inputs else rows
             outputs[path] = y
         return y
 
     with nn.intercept_methods(record):
         net.apply(variables, x, labels, train)
-    return found
+    return inputs
 
 
 def windows(x: jax.Array, size: int, stride: int = 1, pad: int = 0, groups: int = 1) -> jax.Array:
-    """Patches that a convolution reads, in the order of its kernel: `[N, H, W, C]` -> `[groups, N H' W', size^2 C/groups]`."""
+    """Extracts a convolution's patches in kernel order: `[N, H, W, C]` -> `[groups, N H' W', size^2 C/groups]`."""
     x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     n, h, width, c = x.shape
     rows, columns = (h - size) // stride + 1, (width - size) // stride + 1
-    part = lambda a, b: x[:, a : a + stride * rows : stride, b : b + stride * columns : stride][:, :rows, :columns]
+
+    def part(a: int, b: int) -> jax.Array:
+        return x[:, a : a + stride * rows : stride, b : b + stride * columns : stride][:, :rows, :columns]
+
     taps = jnp.stack([part(a, b) for a in range(size) for b in range(size)], axis=3)  # [N, H', W', size^2, C]
     taps = taps.reshape(n * rows * columns, size**2, groups, c // groups).transpose(2, 0, 1, 3)
     return taps.reshape(groups, n * rows * columns, -1)
 
 
 def transposed_windows(x: jax.Array, size: int) -> jax.Array:
-    """Patches that a transposed convolution of stride 2 reads: those of the image with zeros between, turned about."""
+    """Extracts the patches that a transposed convolution of stride 2 reads: those of the zero-filled image, flipped."""
     n, h, width, c = x.shape
     spread = jnp.zeros((n, 2 * h - 1, 2 * width - 1, c), x.dtype).at[:, ::2, ::2].set(x)
     rows = windows(spread, size, pad=2)
@@ -103,7 +106,7 @@ def _head(module: Any, x: jax.Array, path: str, outputs: Outputs) -> jax.Array:
     return jnp.einsum("nhwc,hwc->nc", x, module.variables["params"]["basis"][:, :, 0])[None]
 
 
-# Class of a module that owns a kernel -> `(module, its input, its path, outputs of modules before) -> rows`.
+# Class of a module with a kernel -> `(module, its input, its path, outputs of earlier modules) -> rows`.
 ROWS: dict[type, Callable[[Any, jax.Array, str, Outputs], jax.Array]] = {
     layers.Dense: lambda module, x, path, outputs: _flat(x),
     layers.Conv: lambda module, x, path, outputs: windows(x, module.size, pad=module.size // 2, groups=module.groups),

@@ -1,4 +1,4 @@
-"""Layers shared by the families: convolution and dense with spectral norm, and synchronised batch norm."""
+"""Layers shared by the families: convolutions and dense layers with spectral norm, and synchronised batch norm."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def xavier(gain: float = 1.0) -> Initializer:
 class _Weighted(nn.Module):
     """A kernel, optionally divided by its largest singular value (Miyato et al., 2018).
 
-    One power iteration per training call; the left-over vector `u [O]` is the only state, in collection `spectral`.
-    The kernel is read as the matrix `[kh * kw * I, O]`. The layer computes in `dtype`; None = that of its parameters.
-    With `refine` an evaluation too divides by what a power iteration from the stored vector finds, and forgets it.
-    With `stored` the vector `v [kh * kw * I]` of the other side is state too, and an evaluation takes both as they are.
+    A training call runs one power iteration; its vector `u [O]` is the only state, in collection `spectral`. The kernel is
+    read as the matrix `[kh * kw * I, O]`. The layer computes in `dtype`; None = that of its parameters.
+    With `refine`, evaluation also runs a power iteration from the stored vector, and discards its result.
+    With `stored`, the left vector `v [kh * kw * I]` is state too, and evaluation uses both vectors unchanged.
     """
 
     spectral: bool = False
@@ -46,14 +46,14 @@ class _Weighted(nn.Module):
         v = _unit(fixed @ u.value)
         right = _unit(v @ fixed) if train or self.refine else u.value
         if self.stored:
-            left = self.variable("spectral", "v", lambda: v)
+            v_state = self.variable("spectral", "v", lambda: v)
             if train and not self.is_initializing():
-                left.value = v
-            v = left.value
+                v_state.value = v
+            v = v_state.value
         if train and not self.is_initializing():
             u.value = right
         sigma = v @ (matrix @ right)
-        if self.stored:  # vectors that are no pair may make it negative
+        if self.stored:  # stored vectors that do not match may make sigma negative
             return (kernel / jnp.where(jnp.abs(sigma) < 1e-12, 1e-12, sigma)).astype(dtype)
         return (kernel / jnp.maximum(sigma, 1e-12)).astype(dtype)
 
@@ -94,7 +94,7 @@ class Dense(_Weighted):
 class Embed(_Weighted):
     """Labels `[N] int32` -> rows `[N, features]` of a table `[num_classes, features]`, times a learned `gain []`.
 
-    Under spectral norm no table is small, whatever its weights: only the gain can be, which growth starts at zero.
+    A table under spectral norm cannot be zero, but its gain can: growth starts it at zero.
     """
 
     num_classes: int = 1
@@ -108,7 +108,7 @@ class Embed(_Weighted):
 
 
 class Columns(_Weighted):
-    """As `Embed`, of a kernel `[features, num_classes]`: the singular vector lies on the side of the classes."""
+    """`Embed` with a kernel `[features, num_classes]`, whose singular vector is on the side of the classes."""
 
     num_classes: int = 1
     features: int = 1
@@ -123,7 +123,7 @@ class Columns(_Weighted):
 class Norm(nn.Module):
     """Batch norm over all devices of `axis_name`, with per-class scale and bias where `num_classes` > 0.
 
-    Input `[N, H, W, C]`. Statistics are at least float32 whatever the compute dtype, biased, and averaged with
+    Input `[N, H, W, C]`. Statistics are at least float32 for every compute dtype, biased, and averaged with
     `MOMENTUM` into collection `batch_stats`.
     """
 
@@ -144,26 +144,25 @@ class Norm(nn.Module):
 def standardised(
     module: nn.Module, x: jax.Array, train: bool, axis_name: str | None, epsilon: float = 1e-5
 ) -> jax.Array:
-    """`[N, H, W, C]` with mean 0 and variance 1 in each channel, at least float32: the core of a module that is a norm.
+    """Normalises `[N, H, W, C]` to mean 0 and variance 1 in each channel, at least float32; for use inside a norm module.
 
-    The statistics are the batch's over all devices of `axis_name` in training, and are averaged with `MOMENTUM` into the
-    module's collection `batch_stats`, which an evaluation takes.
+    Training uses the batch's statistics over all devices of `axis_name`, and averages them with `MOMENTUM` into the
+    module's collection `batch_stats`, which evaluation uses.
 
-    They are taken in two passes, the second about the mean that the first one found: a mean far beyond the deviation
-    costs no digits. That centre is a constant to the gradient, since the result does not depend on it.
+    The statistics take two passes, the second around the mean of the first, so that a mean much larger than the deviation
+    costs no precision. This centre is a constant to the gradient, since the result does not depend on it.
     """
     features, wide = x.shape[-1], at_least_float32(x)
     mean = module.variable("batch_stats", "mean", jnp.zeros, (features,))
     var = module.variable("batch_stats", "var", jnp.ones, (features,))
     spread = lambda row: row[None, None, None, :]
     if train:
-        one = axis_name is None or module.is_initializing()
-        over = lambda values: values if one else jax.lax.pmean(values, axis_name)
+        local = axis_name is None or module.is_initializing()
+        over = lambda values: values if local else jax.lax.pmean(values, axis_name)
         centre = jax.lax.stop_gradient(over(wide.mean((0, 1, 2))))
         wide -= spread(centre)
-        rest, square = over(
-            (wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2)))
-        )  # the rest is what a sum rounded off
+        # The rest is the rounding error of the first mean.
+        rest, square = over((wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))))
         v = jnp.maximum(square - jnp.square(rest), 0.0)
         wide -= spread(rest)
         if not module.is_initializing():
@@ -175,12 +174,12 @@ def standardised(
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """Widens half precision; float64 stays what it is."""
+    """Casts half precision to float32; wider dtypes stay."""
     return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def needed(labels: jax.Array | None) -> jax.Array:
-    """The labels, or an error that says who wants them."""
+    """Returns the labels; raises ValueError if there are none."""
     if labels is None:
         raise ValueError("a conditional network needs labels [N] int32, one for each example; it was given none")
     return labels

@@ -1,8 +1,8 @@
-"""Fully connected pair: images of any size as one long row of numbers, or points.
+"""Fully connected pair: images of any size as flat vectors, or points.
 
-Layers are named `fc0`, `fc1`, .. from the input on, as they have no resolution; a deeper net has its new ones last, so
-that growing never renames. Labels enter G as numbers beside the latents, 1 for the class and 0 for the others, which
-is the same as a row for each class that is added to what the first layer makes of z. D projects on the class.
+Layers are named `fc0`, `fc1`, .. from the input on, as they have no resolution. A deeper net has its new layers last, so
+that growth never renames. Labels enter G as a one-hot vector next to the latents: equivalently, a row per class is added to
+the first layer's output. D projects on the class.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gan_jax.nets.layers import Dense, Embed, Initializer, at_least_float32, nee
 
 
 def he(slope: float) -> Initializer:
-    """Keeps the size of activations through leaky ReLUs of this slope (He et al., 2015)."""
+    """Makes an initialiser that keeps the variance through leaky ReLUs of this slope (He et al., 2015)."""
     return nn.initializers.variance_scaling(2 / (1 + slope**2), "fan_in", "normal")
 
 
@@ -56,19 +56,21 @@ class Discriminator(nn.Module):
         return logits
 
 
-def hidden(h: jax.Array, widths: Sequence[int], slope: float, dtype: str, beside: jax.Array | None = None) -> jax.Array:
-    """The layers `fc0`, `fc1`, .. of the module that calls: `[N, I]` -> `[N, widths[-1]]`.
+def hidden(
+    h: jax.Array, widths: Sequence[int], slope: float, dtype: str, embedded: jax.Array | None = None
+) -> jax.Array:
+    """Applies the layers `fc0`, `fc1`, .. inside the calling module: `[N, I]` -> `[N, widths[-1]]`.
 
     Args:
       h: input.
-      widths: of the layers.
-      slope: of the leaky ReLU behind each.
-      dtype: to compute in.
-      beside: rows `[N, widths[0]]` that are added in the first layer; None = none.
+      widths: widths of the layers.
+      slope: slope of the leaky ReLU after each layer.
+      dtype: compute dtype.
+      embedded: rows `[N, widths[0]]` added to the first layer's output; None = none.
     """
     for i, width in enumerate(widths):
         h = Dense(features=width, init_kernel=he(slope), dtype=dtype, name=f"fc{i}")(h)
-        h = h + beside.astype(h.dtype) if i == 0 and beside is not None else h
+        h = h + embedded.astype(h.dtype) if i == 0 and embedded is not None else h
         h = nn.leaky_relu(h, slope)
     return h
 

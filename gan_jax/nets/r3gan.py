@@ -2,10 +2,10 @@
 
 G and D mirror each other. A stage is a resolution: residual blocks `res0`, `res1`, .. and, towards the neighbouring
 resolution, a `transition` (a 1x1 convolution, where the widths differ, and a FIR filter). The shortcuts are identities
-and a fresh block's last convolution is zero, so that a new block leaves the function as it was.
+and a new block's last convolution is zero, so that a new block does not change the function.
 
-The published filter `[1, 2, 1]` is given per output pixel; convolved with the box of two that the reference resamples
-by, it is `[1, 3, 3, 1]`, StyleGAN2's filter in StyleGAN2's alignment.
+The published filter `[1, 2, 1]` is given per output pixel. Convolved with the reference's resampling box of two, it is
+`[1, 3, 3, 1]`: StyleGAN2's filter in StyleGAN2's alignment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GAIN = math.sqrt(2 / 1.04)  # of initial weights before a leaky ReLU of slope 0.
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What is at a resolution: channels, groups of the 3x3 convolutions, residual blocks."""
+    """The layers at a resolution: channels, groups of the 3x3 convolutions, number of residual blocks."""
 
     width: int
     cardinality: int
@@ -35,23 +35,23 @@ class Stage:
 
 
 def stages(config: R3GANConfig) -> dict[int, Stage]:
-    """The stage at every resolution from 4 px; the last value of each list holds above it."""
+    """Returns the stage at every resolution from 4 px; the last value of each list also applies above."""
     sizes = [2**i for i in range(2, config.resolution.bit_length())]
     lists = (config.widths, config.cardinality, config.blocks)
     return {r: Stage(*(values[min(i, len(values) - 1)] for values in lists)) for i, r in enumerate(sizes)}
 
 
 def dtype_at(config: R3GANConfig, r: int) -> str:
-    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below and at 4 px.
+    """Returns the compute dtype at a resolution: the configuration's at the highest resolutions, else float32.
 
-    What is no lower precision than float32 holds everywhere.
+    At 4 px it is float32. A configured dtype of at least float32 is used everywhere.
     """
     lower = jnp.dtype(config.dtype).itemsize < 4
     return "float32" if lower and r <= max(4, config.resolution >> config.low_precision) else config.dtype
 
 
 def fan_in(gain: float = 1.0) -> Initializer:
-    """Normal with standard deviation `gain / sqrt(fan_in)`."""
+    """Makes a normal initialiser with standard deviation `gain / sqrt(fan_in)`."""
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
@@ -122,12 +122,12 @@ class Generator(nn.Module):
 
 
 def g_embed(config: R3GANConfig) -> int:
-    """Size of G's class embedding."""
+    """Returns the size of G's class embedding."""
     return config.z_dim if config.g_embed is None else config.g_embed
 
 
 def transition(x: jax.Array, features: int, dtype: str) -> jax.Array:
-    """A 1x1 convolution where the width changes: `[N, H, W, C]` -> `[N, H, W, features]`; for use inside a module."""
+    """Applies a 1x1 convolution where the width changes: `[N, H, W, C]` -> `[N, H, W, features]`; for use inside a module."""
     if x.shape[-1] == features:
         return x
     return Conv(features=features, size=1, bias=False, init_kernel=fan_in(), dtype=dtype, name="transition")(x)
@@ -135,7 +135,7 @@ def transition(x: jax.Array, features: int, dtype: str) -> jax.Array:
 
 def make(config: R3GANConfig, axis_name: str | None) -> Pair:
     """The pair of a configuration, batch statistics synchronised over the axis."""
-    from gan_jax.nets.r3gan_d import Discriminator  # whose blocks are those of this file
+    from gan_jax.nets.r3gan_d import Discriminator  # local, as it imports this file
 
     g, d = example_inputs(config)
     blocks = tuple(f"b{r}" for r in reversed(stages(config)))

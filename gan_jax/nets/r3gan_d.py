@@ -63,5 +63,5 @@ class Discriminator(nn.Module):
 
 
 def d_embed(config: R3GANConfig) -> int:
-    """Size of D's class embedding."""
+    """Returns the size of D's class embedding."""
     return config.widths[0] if config.d_embed is None else config.d_embed

@@ -1,4 +1,4 @@
-"""Resampling with a symmetric FIR filter, by slices and adds: no zero is inserted, no kernel is convolved per channel.
+"""Resampling with a symmetric FIR filter by slices and adds, without inserted zeros or depthwise convolutions.
 
 `[1, 3, 3, 1]` is StyleGAN2's filter, and R3GAN's too, which calls it `[1, 2, 1]` (convolved with a box of two). Every
 function is linear and acts on `[N, H, W, C]` axis by axis. Conventions (padding, alignment) are those of the StyleGAN2-ADA code.
@@ -19,14 +19,14 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def blur(x: jax.Array, taps: Taps, pad: tuple[int, int], gain: float = 1.0) -> jax.Array:
-    """The filter, times `gain`, at stride 1 after zero padding `pad` on both axes: `H + sum(pad) - len(taps) + 1`."""
+    """Applies the filter, times `gain`, at stride 1 after zero padding `pad` on both axes: `H + sum(pad) - len(taps) + 1`."""
     for axis in (1, 2):
         x = _filter(x, axis, [t * math.sqrt(gain) / sum(taps) for t in taps], pad, 1)
     return x
 
 
 def upsample(x: jax.Array, taps: Taps = TAPS) -> jax.Array:
-    """Doubles the size: `[N, H, W, C]` -> `[N, 2H, 2W, C]`; a constant image stays what it is."""
+    """Doubles the size: `[N, H, W, C]` -> `[N, 2H, 2W, C]`; a constant image stays constant."""
     n = len(taps)
     weights = [2 * t / sum(taps) for t in taps]
     before = (n + 1) // 2  # zeros before the first sample: (n + 1) // 2, after the last one: (n - 2) // 2
@@ -51,16 +51,16 @@ def downsample(x: jax.Array, taps: Taps = TAPS) -> jax.Array:
 
 
 def conv_up3(x: jax.Array, w: jax.Array, taps: Taps = TAPS) -> jax.Array:
-    """3x3 convolution at twice the size, then the filter: `[N, H, W, I]` -> `[N, 2H, 2W, O]`.
+    """Applies a 3x3 convolution at twice the size, then the filter: `[N, H, W, I]` -> `[N, 2H, 2W, O]`.
 
     The transposed convolution `y[o] = sum_i x[i] w[o - 2i]` (a true convolution of the zero-filled image, as in
-    StyleGAN2) reads every input once with each weight: 9 products a pixel, where the filled image would cost 36.
+    StyleGAN2) multiplies every input once with each weight: 9 products per pixel, where the zero-filled image would cost 36.
     """
     return blur(_transposed3(x, w), taps, (1, 0), gain=4.0)
 
 
 def conv_down3(x: jax.Array, w: jax.Array, taps: Taps = TAPS) -> jax.Array:
-    """The filter, then a 3x3 correlation of stride 2: `[N, H, W, I]` -> `[N, H/2, W/2, O]`."""
+    """Applies the filter, then a 3x3 correlation of stride 2: `[N, H, W, I]` -> `[N, H/2, W/2, O]`."""
     x = blur(x, taps, (2, 2))
     if not is_closed():
         return jax.lax.conv_general_dilated(x, w, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -75,7 +75,7 @@ def conv_down3(x: jax.Array, w: jax.Array, taps: Taps = TAPS) -> jax.Array:
 
 
 def _transposed3(x: jax.Array, w: jax.Array) -> jax.Array:
-    """The transposed convolution alone: `[N, H, W, I]` -> `[N, 2H + 2, 2W + 2, O]`, the last row and column zero."""
+    """Applies the transposed convolution alone: `[N, H, W, I]` -> `[N, 2H + 2, 2W + 2, O]`, the last row and column zero."""
     if not is_closed():
         numbers = ("NHWC", "HWIO", "NHWC")
         y = jax.lax.conv_general_dilated(
@@ -104,7 +104,7 @@ def _filter(x: jax.Array, axis: int, weights: Sequence[float], pad: tuple[int, i
 
 
 def _sum_of_shifts(x: jax.Array, axis: int, terms: Sequence[tuple[float, int]], size: int) -> jax.Array:
-    """`out[m] = sum of weight * x[m + shift]`, zero outside."""
+    """Computes `out[m] = sum of weight * x[m + shift]`, with zeros outside."""
     low, high = -min(0, *(s for _, s in terms), 0), max(0, *(s for _, s in terms), 0)
     widths = [(0, 0)] * x.ndim
     widths[axis] = (low, high)

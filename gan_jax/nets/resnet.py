@@ -1,14 +1,15 @@
-"""The ResNet pair of SNGAN (Miyato et al., 2018), with blocks named by resolution so that growing never renames.
+"""The ResNet pair of SNGAN (Miyato et al., 2018), with blocks named by resolution so that growth never renames.
 
 Two departures make growth exact: the image enters D through a linear 1x1 `from_rgb`, which commutes with pooling,
 and leaves G through a 1x1 `to_rgb`, which commutes with nearest up-sampling. A new block with an identity skip
-and a silent residual then leaves the function as it was, at the new resolution. Where `depth` is more than 1, every
-block has further residuals `more0`, `more1`, ..: without resampling, their skip the identity itself.
+and a zero-output residual then computes the same function at the new resolution. Where `depth` is more than 1, every block
+has further residuals `more0`, `more1`, .., without resampling and with identity skips.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,7 +24,7 @@ RESIDUAL = xavier(2**0.5)  # gain of the residual branch; skips use 1
 
 
 def widths(config: ResNetConfig) -> dict[int, int]:
-    """Channels at every resolution from 4 px: `min(channel_base / r, channel_max)`, whatever the final size."""
+    """Returns the channels at every resolution from 4 px: `min(channel_base / r, channel_max)`, for every final size."""
     sizes = [2**i for i in range(2, config.resolution.bit_length())]
     return {r: min(config.channel_base // r, config.channel_max) for r in sizes}
 
@@ -46,7 +47,7 @@ class GResidual(nn.Module):
 
 
 class GBlock(nn.Module):
-    """norm-relu-up-conv-norm-relu-conv beside up-conv1x1: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
+    """norm-relu-up-conv-norm-relu-conv plus up-conv1x1: `[N, r/2, r/2, I]` -> `[N, r, r, features]`."""
 
     features: int
     num_classes: int
@@ -59,9 +60,8 @@ class GBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, labels: jax.Array | None, train: bool) -> jax.Array:
         norm = lambda name: Norm(self.num_classes, self.axis_name, name=name)
-        conv = lambda name: Conv(
-            features=self.features, size=self.kernel, init_kernel=RESIDUAL, dtype=self.dtype, name=name
-        )
+        options = {"size": self.kernel, "init_kernel": RESIDUAL, "dtype": self.dtype}
+        conv = lambda name: Conv(features=self.features, name=name, **options)
         h = self.upsample(nn.relu(norm("norm0")(x, labels, train)))
         h = conv("conv0")(h)
         h = conv("conv1")(nn.relu(norm("norm1")(h, labels, train)))
@@ -114,7 +114,7 @@ class DResidual(nn.Module):
 
 
 class DBlock(nn.Module):
-    """relu-conv-relu-conv-pool beside pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
+    """relu-conv-relu-conv-pool plus pool-conv1x1: `[N, r, r, I]` -> `[N, r/2, r/2, features]`, or r if not `down`."""
 
     hidden: int
     features: int
@@ -125,9 +125,10 @@ class DBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        conv = lambda name, features, size=self.kernel, **options: Conv(
-            features=features, size=size, spectral=True, dtype=self.dtype, name=name, **options
-        )
+
+        def conv(name: str, features: int, size: int = self.kernel, **options: Any) -> Conv:
+            return Conv(features=features, size=size, spectral=True, dtype=self.dtype, name=name, **options)
+
         for i in range(self.depth - 1):
             x = DResidual(self.dtype, self.kernel, name=f"more{i}")(x, train)
         h = conv("conv0", self.hidden, init_kernel=RESIDUAL)(nn.relu(x), train)

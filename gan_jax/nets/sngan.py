@@ -1,9 +1,9 @@
 """SNGAN as its published code builds it (Miyato et al., 2018), the layout of pretrained files.
 
-Beside our own `resnet`, which grows: the image enters D through a 3x3 convolution of its first block and leaves G
-through one, so that no block can be put before them exactly; D ends where its blocks end, not at 4 px; G may begin with
-maps of any size, and may double sizes by interpolation. In the code of mimicry D's first ReLU overwrites what it reads,
-so that the shortcut gets that too (`cut_skips`), which networks trained there rely on.
+Our own `resnet` is made to grow; this family differs. The image enters D through a 3x3 convolution of its first block, and
+leaves G through one, so no block can be put before them exactly. D ends where its blocks end, not at 4 px. G may start with
+maps of any size, and may upsample by interpolation. In the code of mimicry, D's first ReLU works in place, so its shortcut
+reads the ReLU's output too (`cut_skips`); networks trained there rely on it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ UPSAMPLE = {"bilinear": upsample_linear, "nearest": upsample_nearest}
 
 
 def widths(config: SNGANConfig) -> dict[int, int]:
-    """Channels of G's maps by their size, from the smallest."""
+    """Returns the channels of G's maps by size, from the smallest."""
     first = config.resolution >> (len(config.g_widths) - 1)
     return {first << i: width for i, width in enumerate(config.g_widths)}
 
 
 def stages(config: SNGANConfig) -> list[Stage]:
-    """The blocks of D, from the image downwards; further ones at the last size are called `b8_more0` and so on."""
-    r, read, found = config.resolution, config.channels, []
+    """Returns the blocks of D from the image downwards; extra blocks at the last size are named `b8_more0` and so on."""
+    r, read, blocks = config.resolution, config.channels, []
     for i, features in enumerate((*config.d_widths, *config.d_rest)):
         down, rest = i < len(config.d_widths), i - len(config.d_widths)
         name = f"b{r}" if rest <= 0 else f"b{r}_more{rest - 1}"
-        found.append(Stage(name, read, features if i == 0 else read, features, down, i == 0, False))
+        blocks.append(Stage(name, read, features if i == 0 else read, features, down, i == 0, False))
         r, read = r // 2 if down else r, features
-    return found
+    return blocks
 
 
 class Generator(nn.Module):
@@ -61,7 +61,7 @@ class Generator(nn.Module):
 
 
 class DBlock(nn.Module):
-    """relu-conv-relu-conv beside a shortcut, both halved by means where the stage goes down: `[N, r, r, I]` -> features."""
+    """relu-conv-relu-conv plus a shortcut, both halved by means if the stage goes down: `[N, r, r, I]` -> features."""
 
     stage: Stage
     config: SNGANConfig
@@ -99,7 +99,7 @@ class Discriminator(nn.Module):
 
 
 def estimate(config: SNGANConfig) -> dict[str, Any]:
-    """How a layer of D finds its largest singular value."""
+    """Returns the options by which D's layers estimate their largest singular value."""
     return {"spectral": True, "refine": config.estimate == "refined", "stored": config.estimate == "stored"}
 
 

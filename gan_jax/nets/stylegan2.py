@@ -1,8 +1,8 @@
 """The generator of StyleGAN2 (Karras et al., 2020), and of its ADA version: mapping and skip synthesis.
 
-Blocks and their leaves are named by resolution. The style scales the activations before the convolution and the
-demodulation scales them after it, so that all examples share one kernel: the same numbers as a kernel for each
-example, and a plain convolution on every accelerator.
+Blocks and their leaves are named by resolution. The style scales the activations before the convolution, and the
+demodulation scales them after it. So all examples share one kernel: the result equals that of a kernel per example, by a
+plain convolution on every accelerator.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from gan_jax.nets.equalised import NORMAL, Dense, lrelu, unit_rms
 from gan_jax.nets.layers import at_least_float32, needed
 from gan_jax.nets.resample import conv_up3, upsample
 
-MINED = "mined"  # collection of what a miner adds to the constant, for each image: synthesis/b4/const [N, 4, 4, C]
+MINED = "mined"  # collection: a miner's offsets of the constant, per image: synthesis/b4/const [N, 4, 4, C]
 W_AVG_BETA = 0.995  # of the moving average of w, for each update; the value of the ADA code
 
 
 def widths(config: StyleGAN2Config) -> dict[int, int]:
-    """Channels at every resolution from 4 px: `min(channel_base / r, channel_max)`."""
+    """Returns the channels at every resolution from 4 px: `min(channel_base / r, channel_max)`."""
     sizes = [2**i for i in range(2, config.resolution.bit_length())]
     return {r: min(config.channel_base // r, config.channel_max) for r in sizes}
 
 
 def num_ws(config: StyleGAN2Config) -> int:
-    """How many style vectors an image takes: one for each convolution, one for the last to_rgb."""
+    """Returns the number of style vectors of an image: one for each convolution, one for the last to_rgb."""
     return 2 * len(widths(config))
 
 
 def dtype_at(config: StyleGAN2Config, r: int) -> str:
-    """The compute dtype at a resolution: that of the configuration at the highest ones, float32 below and at 4 px.
+    """Returns the compute dtype at a resolution: the configuration's at the highest resolutions, else float32.
 
-    What is no lower precision than float32 holds everywhere.
+    At 4 px it is float32. A configured dtype of at least float32 is used everywhere.
     """
     lower = jnp.dtype(config.dtype).itemsize < 4
     return "float32" if lower and r <= max(4, config.resolution >> config.low_precision) else config.dtype
@@ -84,7 +84,7 @@ class StyledConv(nn.Module):
     def __call__(self, x: jax.Array, w: jax.Array, noise: jax.Array | None) -> jax.Array:
         styles = Dense(x.shape[-1], bias_init=1.0, name="affine")(w)
         kernel = self.param("kernel", NORMAL, (3, 3, x.shape[-1], self.features))
-        if self.dtype == "bfloat16":  # any scale per filter and per image is undone by the demodulation
+        if self.dtype == "bfloat16":  # the demodulation cancels any scale per filter and per image
             peak = jnp.abs(kernel).max((0, 1, 2), keepdims=True) * math.sqrt(kernel[..., 0].size)
             kernel, styles = kernel / peak, styles / jnp.abs(styles).max(-1, keepdims=True)
         demodulation = jax.lax.rsqrt(jnp.square(styles) @ jnp.square(kernel).sum((0, 1)) + 1e-8)
@@ -120,7 +120,7 @@ class ToRGB(nn.Module):
 
 
 class Block(nn.Module):
-    """All layers of a resolution: features and image so far -> features and image at this size."""
+    """All layers of a resolution: features and image of the previous one -> features and image at this one."""
 
     config: StyleGAN2Config
     r: int
@@ -145,7 +145,7 @@ class Block(nn.Module):
 class Synthesis(nn.Module):
     """Styles `[N, num_ws, w_dim]` -> images `[N, r, r, channels]` float32, unbounded: about [-1, 1].
 
-    Noise: `keys [N]` draw it for each example; `fixed` uses the stored noise; neither is none at all.
+    Noise: with `keys [N]` it is drawn for each example; with `fixed` the stored noise is used; with neither it is zero.
     """
 
     config: StyleGAN2Config
@@ -180,9 +180,9 @@ class Generator(nn.Module):
         keys: jax.Array | None = None,
         mixing: jax.Array | None = None,
     ) -> jax.Array:
-        """With `train` and `keys [N]`: noise drawn for each example, and styles mixed as often as configured.
+        """Generates images; with `train` and `keys [N]` it draws noise and mixes styles with the configured probability.
 
-        `mixing [N]` bool: where False, that image's styles are all its own latent's.
+        `mixing [N]` bool: where False, the image's styles are not mixed.
         """
         keys = keys if train else None
         return self.synthesis(self.styles(z, labels, keys, train, mixing), keys)
@@ -195,7 +195,7 @@ class Generator(nn.Module):
         train: bool = False,
         mixing: jax.Array | None = None,
     ) -> jax.Array:
-        """`ws [N, num_ws, w_dim]` as training has them: mixed where there are `keys [N]`; `train` moves the average w."""
+        """Computes `ws [N, num_ws, w_dim]` as in training: mixed if there are `keys [N]`; `train` updates the average w."""
         ws = broadcast(self.mapping(z, labels, train), num_ws(self.config))
         if keys is None or not self.config.style_mixing:
             return ws
@@ -208,24 +208,24 @@ class Generator(nn.Module):
     def map(
         self, z: jax.Array, labels: jax.Array | None = None, psi: float = 1.0, cutoff: int | None = None
     ) -> jax.Array:
-        """`ws [N, num_ws, w_dim]`, the first `cutoff` drawn towards the average w by the truncation `psi`."""
+        """Computes `ws [N, num_ws, w_dim]`, the first `cutoff` truncated towards the average w by `psi`."""
         ws = broadcast(self.mapping(z, labels), num_ws(self.config))
         average = self.variables["moving"]["mapping"]["w_avg"][None, None]
         near = average + psi * (ws - average)
         return near if cutoff is None else jnp.concatenate([near[:, :cutoff], ws[:, cutoff:]], axis=1)
 
     def synthesise(self, ws: jax.Array, keys: jax.Array | None = None, fixed: bool = True) -> jax.Array:
-        """Images from styles; see `Synthesis`."""
+        """Generates images from styles; see `Synthesis`."""
         return self.synthesis(ws, keys, fixed)
 
 
 def broadcast(w: jax.Array, n: int) -> jax.Array:
-    """`[N, w_dim]` -> `[N, n, w_dim]`."""
+    """Repeats w for n layers: `[N, w_dim]` -> `[N, n, w_dim]`."""
     return jnp.broadcast_to(w[:, None], (w.shape[0], n, w.shape[1]))
 
 
 def _mixed(ws: jax.Array, other: jax.Array, key: jax.Array, share: float) -> jax.Array:
-    """`[num_ws, w_dim]` with the other's styles from a random layer on, in this share of the cases."""
+    """Mixes styles `[num_ws, w_dim]`: with probability `share`, the other's from a random layer on."""
     chance, where = jax.random.split(key)
     n = ws.shape[0]
     cut = jnp.where(jax.random.uniform(chance) < share, jax.random.randint(where, (), 1, n), n)
@@ -233,7 +233,7 @@ def _mixed(ws: jax.Array, other: jax.Array, key: jax.Array, share: float) -> jax
 
 
 def _noise(keys: jax.Array | None, layer: int, r: int, fixed: bool) -> jax.Array | None:
-    """`[N, r, r]` drawn, `[1, r, r]` of zeros, or None for what is stored."""
+    """Returns drawn noise `[N, r, r]`, zeros `[1, r, r]`, or None for the stored noise."""
     if keys is not None:
         return jax.vmap(lambda key: jax.random.normal(_key(key, layer), (r, r)))(keys)
     return None if fixed else jnp.zeros((1, r, r))
@@ -245,7 +245,7 @@ def _key(key: jax.Array, layer: int) -> jax.Array:
 
 def make(config: StyleGAN2Config, axis_name: str | None) -> Pair:
     """The pair of a configuration, batch statistics synchronised over the axis."""
-    from gan_jax.nets.stylegan2_d import Discriminator  # whose mapping network is the one of this file
+    from gan_jax.nets.stylegan2_d import Discriminator  # local, as it imports this file
 
     g, d = example_inputs(config)
     generator = make_net(

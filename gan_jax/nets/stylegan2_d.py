@@ -18,7 +18,7 @@ HALF = math.sqrt(0.5)
 
 
 class Block(nn.Module):
-    """Features (None at first) and image at a resolution -> features at half of it."""
+    """Features (None in the first block) and image at a resolution -> features at half of it."""
 
     config: StyleGAN2Config
     r: int
@@ -75,21 +75,21 @@ class Discriminator(nn.Module):
         out = Epilogue(c, self.axis_name, name="b4")(x, images if skip else None)
         if not c.num_classes:
             return out[:, 0]
-        wanted = Mapping(width[4], c.d_mapping_layers, c.num_classes, w_avg=False, name="mapping")(None, labels)
-        return (out * wanted).sum(-1) / math.sqrt(width[4])
+        embedded = Mapping(width[4], c.d_mapping_layers, c.num_classes, w_avg=False, name="mapping")(None, labels)
+        return (out * embedded).sum(-1) / math.sqrt(width[4])
 
 
 def minibatch_stddev(x: jax.Array, group: int, axis_name: str | None = None) -> jax.Array:
-    """`[N, H, W, C]` -> `[N, H, W, 1]`: the spread of each feature within the example's group, averaged over features.
+    """`[N, H, W, C]` -> `[N, H, W, 1]`: the deviation of each feature within the example's group, averaged over features.
 
-    Of N examples in n = N / group groups, i and i + n are together, as in the ADA code. Over a mapped axis the groups
-    are those of the whole batch.
+    With N examples in n = N / group groups, examples i and i + n are in one group, as in the ADA code. Over a mapped axis
+    the groups are those of the global batch.
     """
-    whole = x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
-    size = min(group, whole.shape[0])
-    if whole.shape[0] % size:
-        raise ValueError(f"a batch of {whole.shape[0]} does not fall into groups of {size}; change train.batch")
-    grouped = whole.reshape(size, -1, *whole.shape[1:])
+    batch = x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
+    size = min(group, batch.shape[0])
+    if batch.shape[0] % size:
+        raise ValueError(f"a batch of {batch.shape[0]} does not fall into groups of {size}; change train.batch")
+    grouped = batch.reshape(size, -1, *batch.shape[1:])
     spread = jnp.sqrt(jnp.square(grouped - grouped.mean(0, keepdims=True)).mean(0) + 1e-8)
     value = jnp.tile(spread.mean((1, 2, 3)), size)
     if axis_name is not None:

@@ -1,10 +1,10 @@
-"""The papers' configurations by name, whole: networks, loss, optimiser, augmentation, averages, batch and length.
+"""Presets: the papers' full configurations by name, with networks, loss, optimiser, augmentation, averages and length.
 
     gan-jax train --preset stylegan2-ada-cifar --data.source folder:photos
     gan_jax.presets.preset("r3gan-cifar10")
 
-What a preset leaves at its default is of the machine (`train.steps_per_dispatch`), of the user (checkpoints, evaluations)
-or of the data; `data.source` names the set of the paper, `folder:data/..` where it must be got first.
+Fields at their defaults depend on the machine (`train.steps_per_dispatch`), the user (checkpoints, evaluations) or the data.
+`data.source` names the data set of the paper; `folder:data/..` means that it must be downloaded first.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PRESETS: dict[str, Callable[[], Config]] = {
 
 
 def preset(name: str) -> Config:
-    """The configuration of a name.
+    """Returns the configuration of a preset.
 
     Raises:
-      ConfigError: there is no such preset; the message has the nearest name and all of them.
+      ConfigError: there is no such preset; the message has the closest name and all names.
     """
     if name not in PRESETS:
         raise ConfigError(

@@ -1,9 +1,9 @@
 """BigGAN (Brock et al., ICLR 2019): the configurations of the BigGAN-PyTorch implementation.
 
-On ImageNet D has the paper's two updates for each of G, where the scripts of that implementation have one.
-Hinge loss, Adam with betas 0 and 0.999. An update of G counts batch x D steps images here, since each of D's updates
-sees other ones; half-lives and lengths follow from that. The moving average of G forgets its first weights long before
-the end, so that it need not begin late (after 20 thousand updates there).
+On ImageNet D has two updates for each of G, as in the paper; the scripts of that implementation have one. Hinge loss, Adam
+with betas 0 and 0.999. An update of G counts batch x D steps images here, since each update of D reads other images;
+half-lives and lengths follow from that. The moving average of G starts at once; there it starts after 20 thousand updates.
+Its first weights have no effect at the end.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ EMA = 0.9999  # decay per update of G
 def _config(
     name: str, source: str, *, batch: int, d_steps: int, lr: float, d_lr: float | None, eps: float, updates: int
 ) -> Config:
-    shown = batch * d_steps / 1000  # thousand images in an update of G
+    kimg_per_update = batch * d_steps / 1000  # thousand images in an update of G
     return Config(
         data=DataConfig(source=source),
         net=NETS[name],
         loss=LossConfig("hinge"),
         optim=OptimConfig(lr=lr, d_lr=d_lr, b1=0.0, b2=0.999, eps=eps),
-        ema=EMAConfig(half_life_kimg=shown * math.log(0.5) / math.log(EMA), rampup=None),
-        train=TrainConfig(kimg=updates * shown, batch=batch, d_steps=d_steps),
+        ema=EMAConfig(half_life_kimg=kimg_per_update * math.log(0.5) / math.log(EMA), rampup=None),
+        train=TrainConfig(kimg=updates * kimg_per_update, batch=batch, d_steps=d_steps),
     )
 
 

@@ -1,8 +1,8 @@
 """R3GAN (Huang et al., NeurIPS 2024): the configurations of the official implementation.
 
-Relativistic pairing loss, R1 and R2 in every update, Adam with beta 1 of 0; G's average starts with no half-life. Along
-half a cosine, over the length of the run: the step size 2e-4 -> 5e-5, beta 2 .9 -> .99, gamma to a tenth, the average's
-half-life and ADA's strength up from 0. A run is as long as its schedules, 20 million images, or 200 for ImageNet.
+Relativistic pairing loss, R1 and R2 in every update, Adam with beta 1 of 0. Half a cosine over the length of the run anneals
+the step size 2e-4 -> 5e-5, beta 2 .9 -> .99, gamma to a tenth, and the half-life of G's average and ADA's strength up from
+0. A run is as long as its schedules: 20 million images, or 200 million for ImageNet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SNGAN (Miyato et al., 2018): the configuration of the mimicry implementation.
 
 Hinge loss, 5 updates of D for each of G, Adam with betas 0 and 0.9, a step size that falls linearly to 0 over 100
-thousand updates of G. What is sampled is G itself: there is no moving average.
+thousand updates of G. Samples come from G itself, without a moving average.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gan_jax.config import Config, DataConfig, EMAConfig, LossConfig, OptimConfi
 
 
 def cifar() -> Config:
-    """The pair for CIFAR-10 and other sets of 32 px."""
+    """Makes the configuration for CIFAR-10 and other sets of 32 px."""
     batch, d_steps, updates = 64, 5, 100_000
     return Config(
         data=DataConfig(source="tfds:cifar10:train"),

@@ -28,7 +28,7 @@ FMAPS = 32768  # channel_base of a factor of 1
 
 
 def auto(resolution: int, gpus: int = 1) -> Config:
-    """The "auto" configuration, which follows from the resolution, px, and the number of GPUs that it is for."""
+    """Makes the "auto" configuration from the resolution in px and the number of GPUs."""
     batch = max(min(gpus * min(4096 // resolution, 32), 64), gpus)
     return _config(
         resolution, batch, group=min(batch // gpus, 4), fmaps=1.0 if resolution >= 512 else 0.5,
@@ -38,15 +38,15 @@ def auto(resolution: int, gpus: int = 1) -> Config:
 
 
 def cifar() -> Config:
-    """For CIFAR-10: the plain discriminator, neither path lengths nor style mixing, 100 million images."""
-    made = _config(32, 64, group=32, fmaps=1.0, lr=0.0025, gamma=0.01, ema=500.0, mapping=2, rampup=0.05)
-    net: Any = made.net
+    """Makes the configuration for CIFAR-10: plain discriminator, no path lengths, no style mixing, 100 million images."""
+    base = _config(32, 64, group=32, fmaps=1.0, lr=0.0025, gamma=0.01, ema=500.0, mapping=2, rampup=0.05)
+    net: Any = base.net
     return dataclasses.replace(
-        made,
+        base,
         data=DataConfig(source="tfds:cifar10:train"),
         net=dataclasses.replace(net, style_mixing=0.0, discriminator="orig"),
-        loss=dataclasses.replace(made.loss, path_length=0.0),
-        train=dataclasses.replace(made.train, kimg=100_000.0),
+        loss=dataclasses.replace(base.loss, path_length=0.0),
+        train=dataclasses.replace(base.train, kimg=100_000.0),
     )
 
 

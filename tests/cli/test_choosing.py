@@ -103,7 +103,7 @@ def test_the_source_and_the_networks_that_are_named_are_taken():
 def test_fresh_weights_are_asked_for(words):
     args, lines = parse("folder:photos", *words)
     assert args.config.transfer == ScratchConfig() and any("fresh weights" in line for line in lines)
-    with pytest.raises(ConfigError, match="--method ewc wants a source"):
+    with pytest.raises(ConfigError, match="--method ewc needs a source"):
         parse("folder:photos", "--transfer.source", "none", "--method", "ewc")
 
 

@@ -66,7 +66,7 @@ def test_two_pairs_become_one(cli, pairs, tmp_path, method):
 
 def test_what_cannot_be_fused_is_said(cli, pairs):
     assert cli("fuse", "--donors", str(pairs / "a")) == 2
-    assert "wants two pairs or more: --donors A B" in cli.err
+    assert "needs two pairs or more: --donors A B" in cli.err
     assert cli("fuse", "--method", "freeze_d", "--donors", "a", "b") == 2
     assert "takes no donors; --method is one of minegan" in cli.err
 

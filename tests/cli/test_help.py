@@ -174,7 +174,7 @@ def test_usual_options_exist(listed):
         (("transfer", "--stylegan2"), "there is no option --stylegan2; did you mean --net stylegan2?"),
         (("train", "--loss.name", "hing"), "--loss.name is 'hing'; did you mean hinge?"),
         (("sample", "x", "--n", "many"), "--n is 'many'; use a whole number"),
-        (("sample", "x", "--n"), "--n wants a value: --n INT"),
+        (("sample", "x", "--n"), "--n needs a value: --n INT"),
         (("sample", "x", "-n", 4), "there is no option -n; did you mean --n?"),
         (("sample", "x", "--psi", 0.5), "here it is --truncation"),
         (("inspect", "x", "--json", "True"), "--json takes no value; say --json or --no-json"),
@@ -271,7 +271,9 @@ def test_a_message_names_the_options_of_the_verb(monkeypatch):
 
     drop = Option("transfer.unused", Literal["error", "drop"], "error", "")
     crop, dtype = Option("crop", bool, False, ""), Option("net.dtype", Literal["float32"], "float32", "")
-    monkeypatch.setattr(arguments, "seen", {name: option for option in (drop, crop, dtype) for name in option.names})
+    monkeypatch.setattr(
+        arguments, "parsed_options", {name: option for option in (drop, crop, dtype) for name in option.names}
+    )
     assert errors.as_typed("allow it with unused='drop'") == "allow it with --transfer.unused drop"
     assert errors.as_typed("say crop=True or crop=False") == "say --crop or --no-crop"
     kept = "convert with dtype='cast', or missing='init'"  # no option takes that here

@@ -157,8 +157,8 @@ def test_a_closed_pipe_is_silent():
     ("error", "code", "text"),
     [
         (MemoryError("Unable to allocate 8 TiB"), 3, "too little memory (Unable to allocate 8 TiB)"),
-        (NotADirectoryError(20, "Not a directory", f"{__file__}/run"), 2, "is a file, and a folder is wanted there"),
-        (IsADirectoryError(21, "Is a directory", "x"), 2, "x is a folder, and a file is wanted"),
+        (NotADirectoryError(20, "Not a directory", f"{__file__}/run"), 2, "is a file, and a folder is needed there"),
+        (IsADirectoryError(21, "Is a directory", "x"), 2, "x is a folder, and a file is needed"),
         (PermissionError(13, "Permission denied", "x"), 2, "Permission denied: x"),
         (OSError(122, "Disk quota exceeded"), 3, "Disk quota exceeded"),
         (OSError(27, "File too large"), 3, "File too large"),

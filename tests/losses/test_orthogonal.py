@@ -73,7 +73,7 @@ def test_half_precision_is_summed_in_float32():
 
 
 def test_what_is_no_kernel_is_named():
-    with pytest.raises(ValueError, match="no leaf is covered by .*kernel; the penalty wants kernels"):
+    with pytest.raises(ValueError, match="no leaf is covered by .*kernel; the penalty needs kernels"):
         orthogonal_penalty({"scale": jnp.ones(3)})
     with pytest.raises(ValueError, match="leaf 'scale' has 1 axes"):
         orthogonal_penalty({"scale": jnp.ones(3)}, patterns=("scale",))

@@ -112,7 +112,7 @@ def test_a_fresh_norm_of_tables_multiplies_by_one():
         ({"z_dim": 13}, "net.z_dim 13 does not fall into 3 equal parts.*multiple of 3, or net.hierarchical False"),
         ({"shared_dim": 0}, "net.shared_dim 0 puts a table of classes into each norm; set net.hierarchical False"),
         ({"resolution": 1024}, "no published BigGAN has 1024 px; give net.g_multipliers and net.d_multipliers"),
-        ({"g_multipliers": (1, 1)}, r"net.g_multipliers \[1, 1\] are 2 numbers; 16 px wants 3, from 4 px upwards"),
+        ({"g_multipliers": (1, 1)}, r"net.g_multipliers \[1, 1\] are 2 numbers; 16 px needs 3, from 4 px upwards"),
         (
             {"d_multipliers": (1,)},
             r"net.d_multipliers \[1\] are 1 blocks, which do not lead from 16 px to net.d_size 4",

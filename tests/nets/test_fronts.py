@@ -127,6 +127,6 @@ def test_the_mined_constant_costs_no_grouped_convolution(styled):
 
 
 def test_weights_with_an_unknown_front_are_refused():
-    with pytest.raises(ConfigError, match="want a 'mirror' before G; the known ones are miner"):
+    with pytest.raises(ConfigError, match="need a 'mirror' before G; the known ones are miner"):
         with_front(build(TINY), {"kind": "mirror"})
     assert with_front(build(TINY), None).g.parts.keys() == build(TINY).g.parts.keys()

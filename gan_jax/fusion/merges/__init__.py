@@ -1,12 +1,12 @@
 """Merges in closed form: several trees of one shape into one. Nothing is trained.
 
-All are pure functions of donors, which are trees such as the `params` of networks of one configuration (aligned with each
-other and in one scale: `surgery.align`), and go leaf by leaf. `MERGES` has them by name behind one call:
+Each merge is a pure function of donors and works leaf by leaf. Donors are trees such as the `params` of networks of one
+configuration, aligned with each other and in one scale (`surgery.align`). `MERGES` lists the merges by name:
 
     merged = merge("ties", donors, base=base, density=0.2)
 
-What a merge needs beside its donors is in its row, `NEEDS` says what that is. All but "greedy_soup", which asks a score on
-the way, work under `jit`. What goes beside parameters, such as running statistics, is `averages.merge_collections`'s.
+A row names the arguments that a merge needs, and `NEEDS` describes them. All but "greedy_soup", which evaluates a score,
+work under `jit`. `averages.merge_collections` merges the other collections, such as running statistics.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ NEEDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Merge:
-    """A row.
+    """A row of `MERGES`.
 
     Attributes:
-      function: takes `donors` and, by name, what is needed and what may be chosen.
-      needs: what must be given; of `NEEDS`.
-      count: how many donors there must be; None = any number.
-      symmetric: whether donors and what belongs to each may be relabelled.
-      leafwise: whether a leaf is made of the same leaf of the others alone, so that a part of the trees gives that part.
-      votes: of merges that elect signs, what parts have to add up before they are merged: `majority` is its sign.
+      function: takes `donors` and, by name, the needed arguments and the options.
+      needs: names of the needed arguments; of `NEEDS`.
+      count: required number of donors; None = any number.
+      symmetric: whether donors, with their arguments, may be reordered.
+      leafwise: whether a merged leaf depends on the donors' same leaf only, so that parts of trees can be merged.
+      votes: for merges that elect signs, the votes of a part of a tree; `majority` is the sign of the parts' sum.
     """
 
     function: Callable[..., Tree]
@@ -61,45 +61,47 @@ class Merge:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What may be chosen, with the defaults."""
-        taken = inspect.signature(self.function).parameters
-        return {name: p.default for name, p in taken.items() if name not in ("donors", *self.needs)}
+        """Returns the options with their defaults."""
+        parameters = inspect.signature(self.function).parameters
+        return {name: p.default for name, p in parameters.items() if name not in ("donors", *self.needs)}
 
 
-def merge(kind: str, donors: Sequence[Tree], *, base: Tree | None = None, **given: Any) -> Tree:
-    """The donors merged into one tree, in the dtypes of the base (where a merge has one, else of the first donor).
+def merge(kind: str, donors: Sequence[Tree], *, base: Tree | None = None, **options: Any) -> Tree:
+    """Merges donors into one tree, in the dtypes of the base (of the first donor for merges without a base).
 
     Args:
-      kind: of `MERGES`.
+      kind: name of a merge, of `MERGES`.
       donors: trees of one shape.
-      base: of the same shape; left aside by merges that have none.
-      given: what the row needs, and of its options what is not as by default.
+      base: a tree of the same shape; ignored by merges without a base.
+      options: the arguments that the row needs, and options that differ from their defaults.
 
     Raises:
-      MergeError: an unknown kind or option, something needed that is missing, or donors that do not fit.
+      MergeError: an unknown kind or option, a missing argument, or donors that do not fit.
     """
     if kind not in MERGES:
         raise MergeError(f"no merge {kind!r}{did_you_mean(kind, MERGES)}; there are {', '.join(MERGES)}")
     row = MERGES[kind]
-    given = {name: value for name, value in {"base": base, **given}.items() if value is not None}
+    values = {name: value for name, value in {"base": base, **options}.items() if value is not None}
     if "base" not in row.needs:
-        given.pop("base", None)
-    if missing := [name for name in row.needs if name not in given]:
+        values.pop("base", None)
+    if missing := [name for name in row.needs if name not in values]:
         raise MergeError(f"merge {kind!r} needs {missing[0]!r}: {NEEDS[missing[0]]}")
-    if unknown := [name for name in given if name not in row.needs and name not in row.options]:
+    if unknown := [name for name in values if name not in row.needs and name not in row.options]:
         known = [*row.needs, *row.options]
-        taken = ", ".join(known) or "no options"
-        raise MergeError(f"merge {kind!r} takes no {unknown[0]!r}{did_you_mean(unknown[0], known)}; it takes {taken}")
-    for name, value in given.items():
+        accepted = ", ".join(known) or "no options"
+        raise MergeError(
+            f"merge {kind!r} takes no {unknown[0]!r}{did_you_mean(unknown[0], known)}; it takes {accepted}"
+        )
+    for name, value in values.items():
         if name in row.options and not np.isfinite(_numbers(value)).all():
             raise MergeError(f"merge {kind!r}: {name} is {value}; give finite numbers")
     if row.count is not None and len(donors) != row.count:
         raise MergeError(f"merge {kind!r} is of {row.count} donors, but there are {len(donors)}")
-    return row.function(donors=donors, **given)
+    return row.function(donors=donors, **values)
 
 
 def _numbers(value: Any) -> np.ndarray:
-    """The numbers in an option; of what is no number, or learned and traced, none."""
+    """Returns the numbers in an option; none if it is no number, or traced."""
     try:
         return np.asarray(value, np.float64) if isinstance(value, float | int | Sequence | np.ndarray) else np.zeros(0)
     except (TypeError, ValueError):

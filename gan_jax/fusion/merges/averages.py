@@ -1,4 +1,4 @@
-"""Weighted averages of networks (model soups, Wortsman et al., 2022), and what to do with what is no parameter."""
+"""Weighted averages of networks (model soups, Wortsman et al., 2022), and merged collections other than parameters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ AVERAGED = ("batch_stats", "moving")  # collections of running statistics
 
 
 def average(donors: Sequence[Tree], weights: Weights = None, *, normalize: bool = True) -> Tree:
-    """`sum_i w_i donor_i` of each leaf.
+    """Computes `sum_i w_i donor_i` of each leaf.
 
     Args:
       donors: trees of one shape.
       weights: one for each donor, may be traced; None = 1/N.
-      normalize: divide them by their sum. Without it they are taken as they are, negative ones too.
+      normalize: divide them by their sum; False = use them unchanged, also negative ones.
     """
     w = coefficients(weights, len(donors), normalize=normalize and weights is not None, missing=1 / max(len(donors), 1))
     return each_leaf(lambda path, xs, _: weighted_sum(w, xs), donors)
@@ -26,17 +26,17 @@ def average(donors: Sequence[Tree], weights: Weights = None, *, normalize: bool 
 def merge_collections(
     donors: Sequence[Mapping[str, Tree]], base: Mapping[str, Tree] | None = None, weights: Weights = None
 ) -> dict[str, Any]:
-    """What goes beside merged parameters: every collection of a network's variables but `params`.
+    """Merges every collection of the networks' variables except `params`.
 
-    It is where re-estimation starts, not its result. Statistics of batches and the average w are averaged, although a
-    merged network has others: run it on data before it is evaluated. All else is the base's (the first donor's): the
-    vectors of spectral norms are known up to the sign only, so that a mean of two could vanish
-    (`surgery.align.scales.singular_vectors` finds those of the merged kernels), and a mean of stored noise is weaker noise.
+    The result is a starting point for re-estimation. Batch statistics and the average w are averaged, but those of the
+    merged network differ: recalibrate them on data before evaluation. All other collections are the base's (the first
+    donor's). Spectral norm vectors are known up to their sign only, so a mean of two could vanish
+    (`surgery.align.scales.singular_vectors` computes those of the merged kernels). A mean of stored noise is weaker noise.
 
     Args:
-      donors: whole variables, `{"params": .., "batch_stats": ..}`.
-      base: whole variables too; None = the first donor.
-      weights: of the donors, normalised; None = 1/N.
+      donors: full variables, `{"params": .., "batch_stats": ..}`.
+      base: full variables too; None = the first donor.
+      weights: one for each donor, normalised; None = 1/N.
 
     Raises:
       MergeError: a donor lacks a collection.

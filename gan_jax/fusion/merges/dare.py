@@ -1,7 +1,7 @@
-"""DARE (Yu et al., ICML 2024): task vectors of which few values are left, so that those of several donors seldom meet.
+"""DARE (Yu et al., ICML 2024): task vectors with most values dropped at random, so that those of donors rarely collide.
 
-Leaves are thinned one by one. mergekit scales what is left back to the leaf's sum of magnitudes, here it is divided by
-the probability to be kept, as the paper does: the same on average.
+Each leaf is masked on its own. Remaining values are divided by the probability to keep them, as in the paper. mergekit
+rescales them to the leaf's sum of magnitudes instead, which is the same on average.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def dare(
     normalize: bool = False,
     majority: Any = None,
 ) -> Tree:
-    """Keeps each value of tau with the probability `density` and divides it by that, so that its mean stays.
+    """Merges task vectors after dropout: keeps each value with probability `density` and divides it by `density`.
 
     Args:
       base: tree.
@@ -40,10 +40,10 @@ def dare(
       key: typed PRNG key that masks are drawn from (`draw_masks`).
       masks: trees of bool in its place, one for each donor.
       density: probability to keep; p of the paper is `1 - density`.
-      combine: "linear" adds what is left, "ties" elects signs first and takes those that agree.
-      lam: of the sum.
+      combine: "linear" adds the remaining values; "ties" elects signs first and adds values that agree.
+      lam: factor of the sum.
       normalize: divide by the weights' sum (of those that agree).
-      majority: as of `ties`.
+      majority: as in `ties`.
 
     Raises:
       MergeError: neither key nor masks, or both; masks that do not fit; a density that is not in (0, 1].
@@ -55,13 +55,14 @@ def dare(
 def dare_votes(
     base: Tree, donors: Sequence[Tree], weights: Weights = None, *, key: jax.Array, density: float = 0.1
 ) -> jax.Array:
-    """`task_vectors.votes` of what is left."""
+    """Computes `task_vectors.votes` of the remaining values."""
     return votes(_thinned(base, donors, key, None, density), weights, len(donors))
 
 
 def _thinned(
     base: Tree, donors: Sequence[Tree], key: jax.Array | None, masks: Sequence[Tree] | None, density: float
 ) -> Vectors:
+    """Computes the task vectors after dropout."""
     check_density(density)
     vectors = vectors_of(base, donors)
     if (key is None) == (masks is None):
@@ -71,21 +72,24 @@ def _thinned(
     assert masks is not None
     if len(masks) != len(donors):
         raise MergeError(f"{len(masks)} masks for {len(donors)} donors; give one for each")
-    kept = [flatten(mask) for mask in masks]
-    for i, mask in enumerate(kept):
+    flat_masks = [flatten(mask) for mask in masks]
+    for i, mask in enumerate(flat_masks):
         check_fit(mask, flatten(base), f"the mask of donor {i}", "the base", floats=True)
     return {
-        path: [jnp.where(jnp.asarray(kept[i][path], bool), tau / density, 0.0) for i, tau in enumerate(taus)]
+        path: [jnp.where(jnp.asarray(flat_masks[i][path], bool), tau / density, 0.0) for i, tau in enumerate(taus)]
         for path, taus in vectors.items()
     }
 
 
 def draw_masks(key: jax.Array, donors: Sequence[Tree], density: float) -> list[Tree]:
-    """Trees of bool, True with the probability `density`; each leaf's draws depend on key, donor and path only."""
+    """Draws a tree of bool per donor, True with probability `density`; draws depend on key, donor and path only."""
 
     def draw(i: int) -> Any:
-        own = jax.random.fold_in(key, i)
-        leaf = lambda path: jax.random.fold_in(own, zlib.crc32(path.encode()))
+        donor_key = jax.random.fold_in(key, i)
+
+        def leaf(path: str) -> jax.Array:
+            return jax.random.fold_in(donor_key, zlib.crc32(path.encode()))
+
         return lambda path, x: jax.random.bernoulli(leaf(path), density, x.shape)
 
     return [map_with_path(draw(i), donor) for i, donor in enumerate(donors)]

@@ -1,6 +1,6 @@
-"""Merges that weigh each value of a donor by how much it matters there, by diagonal Fisher information.
+"""Merges that weigh each value of a donor by its diagonal Fisher information.
 
-`transfer.fisher.fisher` computes such trees: the mean of squared gradients, each of one example. Here they are arguments.
+`transfer.fisher.fisher` computes such trees: the mean of squared gradients of single examples. Here they are arguments.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def fisher_merge(
     floor: float = FLOOR,
     normalize: bool = False,
 ) -> Tree:
-    """`sum_i w_i F_i donor_i / sum_i w_i F_i` (Matena & Raffel, NeurIPS 2022).
+    """Computes `sum_i w_i F_i donor_i / sum_i w_i F_i` (Matena & Raffel, NeurIPS 2022).
 
     Args:
       donors: trees of one shape.
       fishers: a tree for each donor, of its shape.
-      weights: one for each donor; None = 1/N. Their scale does not count.
-      floor: least information of any value, above zero. Values below it in all donors are averaged.
-      normalize: divide each donor's information by its mean over all leaves before. Losses of different donors have
-        different sizes, and so the floor has a meaning.
+      weights: one for each donor; None = 1/N. Only their ratios matter.
+      floor: lower bound of the information, above zero. Values below it in all donors are averaged.
+      normalize: first divide each donor's information by its mean over all leaves. This compares donors whose losses
+        have different sizes, and relates the floor to the mean.
 
     Raises:
       MergeError: information that does not fit the donors, or a floor of zero.
@@ -69,19 +69,19 @@ def gradient_matching(
     base_fisher: Tree | None = None,
     floor: float = FLOOR,
 ) -> Tree:
-    """`base + sum_i a_i (H_0 + H_i) / H (donor_i - base)` with `H = H_0 + sum_j a_j H_j` (Daheim et al., ICLR 2024).
+    """Computes `base + sum_i a_i (H_0 + H_i) / H (donor_i - base)` with `H = H_0 + sum_j a_j H_j` (Daheim et al., ICLR 2024).
 
-    The minimum of `H_0 (x - base)^2 / 2 + sum_i a_i l_i(x)`, where donor i is that of the first term plus its own loss
-    l_i, whose curvature H_i does not change. Special cases: `H_i = 0` is task arithmetic with the weights a, `H_0 = 0` is
+    This minimises `H_0 (x - base)^2 / 2 + sum_i a_i l_i(x)`, where donor i minimises the first term plus its own loss l_i of
+    constant curvature H_i. Special cases: `H_i = 0` is task arithmetic with the weights a, `H_0 = 0` is
     the Fisher merge, and equal information everywhere with weights that sum to 1 is the weighted average.
 
     Args:
       base: tree.
       donors: trees of its shape, each fine-tuned from the base.
       fishers: H_i, a tree for each donor, of its shape.
-      weights: a, one for each donor, taken as they are; None = 1/N. The paper's sum of all losses is 1 for each.
+      weights: a, one for each donor, not normalised; None = 1/N. The paper's sum of all losses has a = 1 for each.
       base_fisher: H_0; None = zero.
-      floor: least value of H_0, its prior; zero is allowed, and where H is zero then the step is task arithmetic's.
+      floor: lower bound of H_0, as a prior. Zero is allowed; where H is zero the step is task arithmetic's.
 
     Raises:
       MergeError: information that does not fit the donors or the base, or a floor below zero.
@@ -94,19 +94,19 @@ def gradient_matching(
         check_fit(prior, flatten(base), "the Fisher information of the base", "the base", floats=True)
     w = coefficients(weights, len(donors), normalize=False, missing=1 / max(len(donors), 1))
 
-    def step(path: str, xs: list[jax.Array], own: jax.Array | None) -> jax.Array:
-        assert own is not None
-        f = [jnp.asarray(of[path], own.dtype) for of in information]
-        f0 = jnp.maximum(jnp.zeros_like(own) if prior is None else jnp.asarray(prior[path], own.dtype), floor)
+    def step(path: str, xs: list[jax.Array], origin: jax.Array | None) -> jax.Array:
+        assert origin is not None
+        f = [jnp.asarray(of[path], origin.dtype) for of in information]
+        f0 = jnp.maximum(jnp.zeros_like(origin) if prior is None else jnp.asarray(prior[path], origin.dtype), floor)
         total = f0 + weighted_sum(w, f)
         ratio = [jnp.where(total == 0, 1.0, (f0 + g) / jnp.where(total == 0, 1.0, total)) for g in f]
-        return own + weighted_sum(w, [r * (x - own) for r, x in zip(ratio, xs)])
+        return origin + weighted_sum(w, [r * (x - origin) for r, x in zip(ratio, xs)])
 
     return each_leaf(step, donors, base)
 
 
 def _of_donors(donors: Sequence[Tree], fishers: Sequence[Tree], normalize: bool) -> list[Flat]:
-    """The information of each donor by path, which fits it."""
+    """Flattens each donor's information, and checks that it fits the donor."""
     if len(fishers) != len(donors):
         raise MergeError(f"{len(fishers)} trees of Fisher information for {len(donors)} donors; give one for each")
     out = []

@@ -1,7 +1,7 @@
-"""What all merges share: trees that fit each other, leaf by leaf, in at least float32, and dtypes that are kept.
+"""Shared parts of merges: checks that trees fit, arithmetic leaf by leaf in at least float32, and restored dtypes.
 
 Donors are trees of one shape, such as the `params` of networks of one configuration, aligned with each other. Leaves
-that are not of floats are not merged: they are the base's, or the first donor's where there is no base.
+that are not floats are not merged: they are the base's, or the first donor's if there is no base.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def each_leaf(
     donors: Sequence[Tree],
     base: Tree | None = None,
 ) -> Tree:
-    """A tree of `function(path, the donors' leaves, the base's leaf)`, on leaves of floats, in at least float32."""
+    """Maps `function(path, the donors' leaves, the base's leaf)` over float leaves, in at least float32; returns the tree."""
     leaves = float_leaves(donors, base)
-    return rebuild({path: function(path, *of) for path, of in leaves.items()}, donors[0] if base is None else base)
+    return rebuild({path: function(path, *args) for path, args in leaves.items()}, donors[0] if base is None else base)
 
 
 def float_leaves(
     donors: Sequence[Tree], base: Tree | None = None
 ) -> dict[str, tuple[list[jax.Array], jax.Array | None]]:
-    """Path -> the donors' leaves and the base's, of floats, as at least float32.
+    """Returns path -> the donors' float leaves and the base's, as at least float32.
 
     Raises:
-      MergeError: there is no donor, or one does not have the leaves and shapes of the base (of the first donor).
+      MergeError: there is no donor, or a donor's leaves or shapes differ from the base's (the first donor's).
     """
     if not donors:
         raise MergeError("no donors to merge; give at least one tree")
@@ -48,28 +48,28 @@ def float_leaves(
     out = {}
     for path, leaf in (flat[0] if like is None else like).items():
         if is_float(leaf):
-            of = [donor[path] for donor in flat]
-            double = any(x.dtype == np.float64 for x in (leaf, *of))
+            donor_leaves = [donor[path] for donor in flat]
+            double = any(x.dtype == np.float64 for x in (leaf, *donor_leaves))
             dtype = jax.dtypes.canonicalize_dtype(np.float64 if double else np.float32)
-            wide = [jnp.asarray(x, dtype) for x in of]
+            wide = [jnp.asarray(x, dtype) for x in donor_leaves]
             out[path] = (wide, None if like is None else jnp.asarray(leaf, dtype))
     return out
 
 
 def check_fit(flat: Flat, like: Flat, who: str, whom: str, *, floats: bool = False) -> None:
-    """Asks whether leaves have the paths and shapes of others.
+    """Checks that leaves have the paths and shapes of a reference.
 
     Args:
-      flat, like: leaves by path.
-      who, whom: what they are called in an error.
-      floats: ask only for the leaves of `like` that are of floats; others may be there or not.
+      flat, like: leaves by path, and those of the reference.
+      who, whom: their names in an error message.
+      floats: require only the float leaves of `like`; its other leaves are optional.
 
     Raises:
-      MergeError: names the first leaf that differs.
+      MergeError: with the first leaf that differs.
     """
     advice = "; transplant all of them into one configuration first"
-    wanted = {path: leaf for path, leaf in like.items() if not floats or is_float(leaf)}
-    for path, leaf in wanted.items():
+    required = {path: leaf for path, leaf in like.items() if not floats or is_float(leaf)}
+    for path, leaf in required.items():
         if path not in flat:
             raise MergeError(f"{who} lacks the leaf {path!r} of {whom}{did_you_mean(path, flat)}{advice}")
         if tuple(flat[path].shape) != tuple(leaf.shape) or (not floats and is_float(flat[path]) != is_float(leaf)):
@@ -79,28 +79,28 @@ def check_fit(flat: Flat, like: Flat, who: str, whom: str, *, floats: bool = Fal
 
 
 def rebuild(values: Mapping[str, jax.Array], like: Tree) -> Tree:
-    """The tree `like` with these leaves in place of its own, in its own dtypes."""
-    own = flatten(like)
-    kept = {path: x.astype(jax.dtypes.canonicalize_dtype(own[path].dtype)) for path, x in values.items()}
-    return unflatten(own | kept, like=like)
+    """Replaces leaves of the tree `like` by these values, in the tree's dtypes."""
+    leaves = flatten(like)
+    cast = {path: x.astype(jax.dtypes.canonicalize_dtype(leaves[path].dtype)) for path, x in values.items()}
+    return unflatten(leaves | cast, like=like)
 
 
 def is_float(leaf: Any) -> bool:
-    """Whether a leaf is of floats of any width."""
+    """Whether a leaf has a float dtype of any width."""
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def coefficients(weights: Weights, count: int, *, normalize: bool, missing: float = 1.0) -> list[Any]:
-    """A coefficient for each donor.
+    """Returns a coefficient for each donor.
 
     Args:
-      weights: one for each, which may be traced; None = `missing` for all.
-      count: of donors.
+      weights: one for each donor, may be traced; None = `missing` for all.
+      count: number of donors.
       normalize: divide by their sum.
-      missing: the weight of all where none are given.
+      missing: the weight of each donor if `weights` is None.
 
     Raises:
-      MergeError: another number of weights, or a sum of zero that was to become one.
+      MergeError: the number of weights is not `count`, or weights with sum zero are to be normalised.
     """
     if isinstance(weights, jax.Array):
         if weights.shape != (count,):
@@ -116,6 +116,6 @@ def coefficients(weights: Weights, count: int, *, normalize: bool, missing: floa
 
 
 def weighted_sum(weights: Sequence[Any], xs: Sequence[jax.Array]) -> jax.Array:
-    """`sum_i w_i x_i` in the dtype of x."""
+    """Computes `sum_i w_i x_i` in the dtype of x."""
     terms = [x * jnp.asarray(w, x.dtype) for w, x in zip(weights, xs, strict=True)]
     return sum(terms[1:], terms[0])

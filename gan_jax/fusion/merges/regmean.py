@@ -1,10 +1,10 @@
-"""RegMean (Jin et al., ICLR 2023): the linear layers that do, on each donor's inputs, most nearly what the donor did.
+"""RegMean (Jin et al., ICLR 2023): linear layers whose outputs on each donor's inputs are closest to the donor's.
 
-Per layer it is least squares: `W = (sum_i G_i)^-1 sum_i G_i W_i`, where `G_i` is the mean of x xᵀ over what the layer
-of donor i reads (`nets.inputs.kernel_inputs`): a position's patch, for a convolution. Other leaves are averaged.
+Per layer this is least squares: `W = (sum_i G_i)^-1 sum_i G_i W_i`, where `G_i` is the mean of x xᵀ over the inputs of
+donor i's layer (`nets.inputs.kernel_inputs`); for a convolution x is a patch. Other leaves are averaged.
 
-Factors for each output channel are not seen: kernels under spectral norm, or before a demodulation, are best merged in
-one scale (`surgery.align.scales`).
+Gram matrices do not include factors per output channel. So kernels with spectral norm, or before a demodulation, should
+be in one scale before they are merged (`surgery.align.scales`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from gan_jax.fusion.merges.leaves import MergeError, Weights, coefficients, each
 from gan_jax.trees import Tree, did_you_mean, flatten
 
 Grams = Mapping[str, Any]  # path of a kernel below `params` -> [groups, K, K]
-SHRINK = 0.9  # of off-diagonals, of the paper
+SHRINK = 0.9  # of off-diagonals, as in the paper
 
 
 def gram(inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """The mean of x xᵀ over rows: `[groups, rows, K]` -> `[groups, K, K]` for each kernel."""
-    product = lambda x: jnp.einsum("grk,grl->gkl", x, x, precision="highest") / x.shape[1]
+    """Computes the mean of x xᵀ over rows: `[groups, rows, K]` -> `[groups, K, K]` for each kernel."""
+
+    def product(x: jax.Array) -> jax.Array:
+        return jnp.einsum("grk,grl->gkl", x, x, precision="highest") / x.shape[1]
+
     return {path: product(x) for path, x in inputs.items()}
 
 
 def mean_gram(batches: Iterable[Mapping[str, jax.Array]]) -> dict[str, jax.Array]:
-    """The mean of the Gram matrices of batches of one size, each of which may be made when it is asked for.
+    """Averages the Gram matrices of batches of one size; `batches` may be lazy.
 
     Raises:
       MergeError: there is no batch.
@@ -52,14 +55,14 @@ def regmean(
     shrink: float = SHRINK,
     ridge: float = 1e-6,
 ) -> Tree:
-    """Kernels by least squares on the donors' own inputs, all else by their average.
+    """Merges kernels by least squares on the donors' inputs, and averages all other leaves.
 
     Args:
       donors: `params` of networks of one shape.
-      grams: for each donor, of its kernels `[.., K.., O]`; those without are averaged.
+      grams: Gram matrices of each donor's kernels `[.., K.., O]`; kernels without one are averaged.
       weights: one for each donor; None = 1/N.
-      shrink: what off-diagonals are multiplied by; 0 weighs each input by itself, 1 takes Gram matrices as they are.
-      ridge: what is added to the diagonal of every donor's, as a part of the mean diagonal of all: inputs that are zero
+      shrink: factor of the off-diagonals; 0 treats inputs as independent, 1 leaves Gram matrices unchanged.
+      ridge: added to every donor's diagonal, as a fraction of the mean diagonal of all; weights of inputs that are zero
         in all donors are averaged.
 
     Raises:
@@ -68,28 +71,31 @@ def regmean(
     if len(grams) != len(donors):
         raise MergeError(f"Gram matrices of {len(grams)} donors for {len(donors)} donors; give those of each")
     w = coefficients(weights, len(donors), normalize=True)
-    for i, those in enumerate(grams):
-        _check_names(those, grams[0], i, donors)
+    for i, matrices in enumerate(grams):
+        _check_names(matrices, grams[0], i, donors)
 
     def solve(path: str, xs: list[jax.Array], _: Any) -> jax.Array:
         if path not in grams[0]:
             return weighted_sum(w, xs)
-        shape, of = xs[0].shape, [_fitting(g, path, i, xs[0]) for i, g in enumerate(grams)]
-        groups, k, _ = of[0].shape
+        shape, matrices = xs[0].shape, [_fitting(g, path, i, xs[0]) for i, g in enumerate(grams)]
+        groups, k, _ = matrices[0].shape
         kernels = [x.reshape(k, groups, -1).swapaxes(0, 1) for x in xs]  # [groups, K, O / groups]
-        size = jnp.trace(weighted_sum(w, of), axis1=1, axis2=2) / k
-        extra = jnp.where(size > 0, ridge * size, 1.0)[:, None, None]
-        one = jnp.eye(k, dtype=xs[0].dtype)[None]
-        of = [jnp.asarray(v, g.dtype) * (g * (shrink + (1 - shrink) * one) + extra * one) for v, g in zip(w, of)]
-        right = sum(jnp.einsum("gkl,glo->gko", g, x, precision="highest") for g, x in zip(of, kernels))
-        factor = jax.scipy.linalg.cho_factor(sum(of[1:], of[0]))
+        size = jnp.trace(weighted_sum(w, matrices), axis1=1, axis2=2) / k
+        ridges = jnp.where(size > 0, ridge * size, 1.0)[:, None, None]
+        identity = jnp.eye(k, dtype=xs[0].dtype)[None]
+        matrices = [
+            jnp.asarray(v, g.dtype) * (g * (shrink + (1 - shrink) * identity) + ridges * identity)
+            for v, g in zip(w, matrices)
+        ]
+        right = sum(jnp.einsum("gkl,glo->gko", g, x, precision="highest") for g, x in zip(matrices, kernels))
+        factor = jax.scipy.linalg.cho_factor(sum(matrices[1:], matrices[0]))
         return jax.scipy.linalg.cho_solve(factor, right).swapaxes(0, 1).reshape(shape)
 
     return each_leaf(solve, donors)
 
 
 def _check_names(grams: Grams, first: Grams, i: int, donors: Sequence[Tree]) -> None:
-    """Gram matrices are for leaves that exist, and for the same ones of all donors."""
+    """Checks that Gram matrices belong to existing leaves, the same ones in all donors."""
     leaves = flatten(donors[0])
     if strange := [path for path in grams if path not in leaves]:
         raise MergeError(
@@ -106,12 +112,12 @@ def _check_names(grams: Grams, first: Grams, i: int, donors: Sequence[Tree]) -> 
 
 
 def _fitting(grams: Grams, path: str, i: int, kernel: jax.Array) -> jax.Array:
-    """The Gram matrices `[groups, K, K]` of a kernel `[.., O]`, which must fit it."""
-    found = jnp.asarray(grams[path], kernel.dtype)
+    """Returns the Gram matrices `[groups, K, K]` of a kernel `[.., O]`, after a check of their shape."""
+    matrices = jnp.asarray(grams[path], kernel.dtype)
     k, outputs = kernel.size // kernel.shape[-1], kernel.shape[-1]
-    if found.ndim != 3 or found.shape[1:] != (k, k) or outputs % found.shape[0]:
+    if matrices.ndim != 3 or matrices.shape[1:] != (k, k) or outputs % matrices.shape[0]:
         raise MergeError(
-            f"the Gram matrix of donor {i} for {path!r} is {list(found.shape)}, for a kernel {list(kernel.shape)} it must "
+            f"the Gram matrix of donor {i} for {path!r} is {list(matrices.shape)}, for a kernel {list(kernel.shape)} it must "
             f"be [groups, {k}, {k}]"
         )
-    return found
+    return matrices

@@ -1,4 +1,4 @@
-"""Greedy soup (Wortsman et al., ICML 2022): an average to which a donor is added only if it does not get worse."""
+"""Greedy soup (Wortsman et al., ICML 2022): an average that a donor joins only if the score does not get worse."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from gan_jax.trees import Tree
 
 
 class Soup(NamedTuple):
-    """What was cooked."""
+    """A merged tree and the donors in it."""
 
-    tree: Tree  # the uniform average of those kept
-    kept: tuple[int, ...]  # donors, in the order in which they were added
+    tree: Tree  # the uniform average of the selected donors
+    selected: tuple[int, ...]  # indices of the selected donors, in the order of selection
     score: float  # of the average
-    scores: tuple[float, ...]  # of each donor by itself
+    scores: tuple[float, ...]  # of each donor alone
 
 
 def greedy_soup(donors: Sequence[Tree], score: Callable[[Tree], float]) -> Soup:
-    """Donors from the best to the worst; each stays in the uniform average if that scores no worse with it.
+    """Adds donors to a uniform average, from the best to the worst; each stays if the score does not get worse.
 
-    The score is no better than its noise: use one with fixed draws, on data that is not what is reported on. It is asked
-    for `2 N - 1` times.
+    A noisy score selects by chance: use fixed draws, and data other than the reported. The score is computed `2 N - 1`
+    times.
 
     Args:
       donors: trees of one shape.
-      score: of a tree; lower is better. One that is not finite is worse than all others.
+      score: score of a tree; lower is better. Scores that are not finite rank last.
 
     Raises:
       MergeError: no donor, donors that do not fit each other, or none with a finite score.
     """
-    float_leaves(donors)  # whether they fit, before scores are waited for
+    float_leaves(donors)  # a check, before the slow scores
     alone = tuple(float(score(average([donor]))) for donor in donors)
     order = sorted((i for i, s in enumerate(alone) if math.isfinite(s)), key=lambda i: alone[i])
     if not order:
         raise MergeError(f"no donor has a finite score; they are {list(alone)}")
-    kept, tree, best = [order[0]], average([donors[order[0]]]), alone[order[0]]
+    selected, tree, best = [order[0]], average([donors[order[0]]]), alone[order[0]]
     for i in order[1:]:
-        more = average([donors[j] for j in (*kept, i)])
-        if (found := float(score(more))) <= best:
-            kept, tree, best = [*kept, i], more, found
-    return Soup(tree, tuple(kept), best, alone)
+        larger = average([donors[j] for j in (*selected, i)])
+        if (candidate := float(score(larger))) <= best:
+            selected, tree, best = [*selected, i], larger, candidate
+    return Soup(tree, tuple(selected), best, alone)

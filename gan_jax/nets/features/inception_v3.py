@@ -21,22 +21,22 @@ FEATURES, CLASSES, RESOLUTION = 2048, 1008, 299
 
 
 def apply_inception_v3(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features and logits of images.
+    """Computes features and logits of images.
 
     Args:
       params: as `inception_v3_specs` lists them, or folded.
       x: [N, H, W, 3] float32, `(pixel - 128) / 128`; 299 px in every protocol, from 75 px possible.
 
     Returns:
-      Features [N, 2048], and logits [N, 1008] without the bias of the last layer: that is what the Inception Score of
-      StyleGAN and torch-fidelity is taken of.
+      Features [N, 2048], and logits [N, 1008] without the bias of the last layer, as the Inception Score of StyleGAN
+      and torch-fidelity uses them.
     """
     features = run_steps(params, STEPS, x).mean((1, 2))
     return features, jnp.dot(features, params["fc"]["kernel"], precision=PRECISION)
 
 
 def inception_v3_specs() -> dict[str, Any]:
-    """The leaves of the network, 23,850,960 values of them trained."""
+    """Returns the leaves of the network, 23,850,960 values of them trained."""
     return leaf_specs(STEPS) | {"fc": dense_specs(FEATURES, CLASSES)}
 
 
@@ -95,7 +95,10 @@ def _d(block: str) -> Parallel:
 def _e(block: str, pool: Pool) -> Parallel:
     """Mixed 7b and 7c, at 8 px."""
     conv = partial(_conv, block)
-    fork = lambda name, a, b: Parallel(((conv(f"{name}{a}", 384, (1, 3)),), (conv(f"{name}{b}", 384, (3, 1)),)))
+
+    def fork(name: str, a: str, b: str) -> Parallel:
+        return Parallel(((conv(f"{name}{a}", 384, (1, 3)),), (conv(f"{name}{b}", 384, (3, 1)),)))
+
     return Parallel((
         (conv("branch1x1", 320),),
         (conv("branch3x3_1", 384), fork("branch3x3_", "2a", "2b")),

@@ -1,4 +1,4 @@
-"""What leaves a network of `steps` has: those of the reference, batch statistics included; and without these."""
+"""Leaves of a network of `steps`: as in the reference, with batch statistics, or folded without them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gan_jax.trees import flatten, unflatten
 
 
 def convs(steps: Steps, channels: int) -> Iterator[tuple[Conv, int]]:
-    """Every convolution with the number of channels that it reads, in the order of the table."""
+    """Yields every convolution with its number of input channels, in the order of the table."""
     for step in steps:
         match step:
             case Conv():
@@ -29,7 +29,7 @@ def convs(steps: Steps, channels: int) -> Iterator[tuple[Conv, int]]:
 
 
 def width_of(steps: Steps, channels: int) -> int:
-    """Channels that come out of steps which read `channels`."""
+    """Returns the number of output channels of steps that read `channels`."""
     for step in steps:
         if isinstance(step, Conv) and step.features is not None:
             channels = step.features
@@ -39,7 +39,7 @@ def width_of(steps: Steps, channels: int) -> int:
 
 
 def leaf_specs(steps: Steps, channels: int = 3) -> dict[str, Any]:
-    """The leaves of a network that reads `channels`, as a tree of ShapeDtypeStructs."""
+    """Returns the leaves of a network that reads `channels`, as a tree of ShapeDtypeStructs."""
     layers = {conv.path: _leaves(conv, width) for conv, width in convs(steps, channels)}
     return unflatten({f"{path}/{name}": leaf for path, layer in layers.items() for name, leaf in layer.items()})
 
@@ -53,17 +53,20 @@ def _leaves(conv: Conv, channels: int) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def dense_specs(rows: int, columns: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """The leaves of a fully connected layer."""
+    """Returns the leaves of a fully connected layer."""
     return {"kernel": jax.ShapeDtypeStruct((rows, columns), jnp.float32),
             "bias": jax.ShapeDtypeStruct((columns,), jnp.float32)}  # fmt: skip
 
 
 def fold(params: Mapping[str, Any], steps: Steps) -> dict[str, Any]:
-    """The same function with batch statistics taken into kernels and biases (in float64): fewer passes over maps."""
+    """Folds batch statistics into kernels and biases, in float64: the same function with fewer passes over maps."""
     leaves = flatten(params)
     for conv, _ in convs(steps, 0):
         if conv.eps is not None:
-            take = lambda name, path=conv.path: np.asarray(leaves.pop(f"{path}/{name}"), np.float64)
+
+            def take(name: str, path: str = conv.path) -> np.ndarray:
+                return np.asarray(leaves.pop(f"{path}/{name}"), np.float64)
+
             gain = take("scale") / np.sqrt(take("var") + conv.eps)
             leaves[f"{conv.path}/bias"] = jnp.asarray(take("bias") - take("mean") * gain, jnp.float32)
             leaves[f"{conv.path}/kernel"] = jnp.asarray(take("kernel") * gain, jnp.float32)

@@ -18,14 +18,14 @@ STEPS: Steps = (
 
 
 def apply_lenet(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features [N, 84] and logits [N, 10] of `x [N, 32, 32, 1]` in 0 .. 1, ink 1; of larger images with a mean over maps."""
+    """Features [N, 84] and logits [N, 10] of `x [N, 32, 32, 1]` in 0 .. 1, ink 1; larger images give a mean over maps."""
     maps = run_steps(params, STEPS, x).mean((1, 2))
     features = jax.nn.relu(_dense(params["f6"], maps))
     return features, _dense(params["f7"], features)
 
 
 def lenet_specs() -> dict[str, Any]:
-    """The leaves, 61,706 values."""
+    """Returns the leaves, 61,706 values."""
     return leaf_specs(STEPS, 1) | {"f6": dense_specs(120, FEATURES), "f7": dense_specs(FEATURES, CLASSES)}
 
 

@@ -18,7 +18,7 @@ from gan_jax.nets.features.windows import PRECISION
 FEATURES, CLASSES = 1280, 1000
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in 0 .. 1
 
-# Widening inside a block, channels that come out, how many blocks, stride of the first, size of the depthwise kernel
+# Expansion inside a block, output channels, number of blocks, stride of the first, size of the depthwise kernel
 MOBILENET_V2 = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 32, 3, 2, 3), (6, 64, 4, 2, 3), (6, 96, 3, 1, 3),
                 (6, 160, 3, 2, 3), (6, 320, 1, 1, 3))  # fmt: skip
 EFFICIENTNET_LITE0 = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5),
@@ -26,22 +26,22 @@ EFFICIENTNET_LITE0 = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 
 
 
 def apply_mobilenet_v2(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features [N, 1280] and logits [N, 1000] of `x [N, H, W, 3]`: pixels in 0 .. 1 less `MEAN`, over `STD`."""
+    """Computes features [N, 1280] and logits [N, 1000] of `x [N, H, W, 3]`: pixels in 0 .. 1 less `MEAN`, over `STD`."""
     return _classify(params, run_steps(params, MOBILENET_V2_STEPS, x))
 
 
 def apply_efficientnet_lite0(params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features [N, 1280] and logits [N, 1000] of `x [N, H, W, 3]`, `(pixel - 127) / 128`."""
+    """Computes features [N, 1280] and logits [N, 1000] of `x [N, H, W, 3]`, `(pixel - 127) / 128`."""
     return _classify(params, run_steps(params, EFFICIENTNET_LITE0_STEPS, x))
 
 
 def mobilenet_v2_specs() -> dict[str, Any]:
-    """The leaves of MobileNetV2, 3,504,872 values of them trained."""
+    """Returns the leaves of MobileNetV2, 3,504,872 values of them trained."""
     return leaf_specs(MOBILENET_V2_STEPS) | {"classifier": dense_specs(FEATURES, CLASSES)}
 
 
 def efficientnet_lite0_specs() -> dict[str, Any]:
-    """The leaves of EfficientNet-Lite0, 4,652,008 values of them trained."""
+    """Returns the leaves of EfficientNet-Lite0, 4,652,008 values of them trained."""
     return leaf_specs(EFFICIENTNET_LITE0_STEPS) | {"classifier": dense_specs(FEATURES, CLASSES)}
 
 

@@ -1,4 +1,4 @@
-"""LPIPS: how different two images look (Zhang et al. 2018, arXiv:1801.03924, version 0.1), over AlexNet or VGG16.
+"""LPIPS: a perceptual distance of two images (Zhang et al. 2018, arXiv:1801.03924, version 0.1), over AlexNet or VGG16.
 
     LPIPS(a, b) = sum over layers l of the mean over pixels of  sum_c w_l[c] (a_l[c] / |a_l| - b_l[c] / |b_l|)^2
 
@@ -22,7 +22,7 @@ TINY = 1e-10  # added to lengths, as the reference does
 
 
 def perceptual_layers(params: Any, stages: tuple[Steps, ...], images: jax.Array) -> list[jax.Array]:
-    """The activations that are compared, one `[N, H_l, W_l, C_l]` for each layer.
+    """Computes the compared activations, one `[N, H_l, W_l, C_l]` for each layer.
 
     Args:
       params: as `perceptual_specs` lists them.
@@ -38,20 +38,20 @@ def perceptual_layers(params: Any, stages: tuple[Steps, ...], images: jax.Array)
 
 
 def lpips(params: Any, stages: tuple[Steps, ...], a: jax.Array, b: jax.Array) -> jax.Array:
-    """LPIPS `[N]` of pairs of images.
+    """Computes LPIPS `[N]` of pairs of images.
 
     Args:
       params: as `perceptual_specs` lists them.
       stages: `ALEXNET` or `VGG16`.
       a: [N, H, W, 3] float32 in [-1, 1].
-      b: the others, of the same shape.
+      b: the images to compare with, of the same shape.
     """
     parts = zip(unit_maps(params, stages, a), unit_maps(params, stages, b))
-    return sum(jnp.square(one - other).sum(-1).mean((1, 2)) for one, other in parts)  # type: ignore[return-value]
+    return sum(jnp.square(x - y).sum(-1).mean((1, 2)) for x, y in parts)  # type: ignore[return-value]
 
 
 def unit_maps(params: Any, stages: tuple[Steps, ...], images: jax.Array) -> list[jax.Array]:
-    """Maps whose mean squared distance over pixels, summed over layers, is LPIPS: unit length, times the root of w."""
+    """Computes unit-length activations times the root of w: their mean squared distance, summed over layers, is LPIPS."""
     maps = []
     for index, x in enumerate(perceptual_layers(params, stages, images)):
         root = jnp.sqrt(params[f"head{index}"]["weight"])[None, None, None]
@@ -60,20 +60,20 @@ def unit_maps(params: Any, stages: tuple[Steps, ...], images: jax.Array) -> list
 
 
 def _length(x: jax.Array) -> jax.Array:
-    """Over channels `[N, H, W, 1]`; of a pixel that is 0 in all of them the gradient is 0, not the root's infinity."""
+    """Computes lengths over channels, `[N, H, W, 1]`; where all channels are 0 the gradient is 0, not infinite."""
     squared = jnp.square(x).sum(-1, keepdims=True)
     some = squared > 0
     return jnp.where(some, jnp.sqrt(jnp.where(some, squared, 1.0)), 0.0)
 
 
 def embed(params: Any, stages: tuple[Steps, ...], images: jax.Array) -> jax.Array:
-    """Vectors [N, D] whose squared Euclidean distance is LPIPS: many pairs of few images cost one pass each."""
+    """Computes vectors [N, D] whose squared Euclidean distance is LPIPS: many pairs of few images cost one pass per image."""
     parts = [x / (x.shape[1] * x.shape[2]) ** 0.5 for x in unit_maps(params, stages, images)]
     return jnp.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def perceptual_specs(stages: tuple[Steps, ...]) -> dict[str, Any]:
-    """The leaves of a network with its heads."""
+    """Returns the leaves of a network with its heads."""
     specs, width = {}, 3
     for index, steps in enumerate(stages):
         specs |= leaf_specs(steps, width)

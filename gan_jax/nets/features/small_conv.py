@@ -16,7 +16,7 @@ Params = dict[str, dict[str, jax.Array]]
 
 
 def init_small_conv(key: jax.Array, channels: int, num_classes: int) -> Params:
-    """Fresh parameters: He-normal kernels, zero biases, identity feature units.
+    """Initialises parameters: He-normal kernels, zero biases, identity feature units.
 
     Args:
       key: random key.
@@ -37,7 +37,7 @@ def init_small_conv(key: jax.Array, channels: int, num_classes: int) -> Params:
 
 
 def apply_small_conv(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Features and logits of images.
+    """Computes features and logits of images.
 
     Args:
       params: as `init_small_conv` gives them.

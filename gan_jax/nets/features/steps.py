@@ -1,7 +1,6 @@
-"""Convolutional networks as data: a list of steps, which `run_steps` runs and `leaves.py` lists the leaves of.
+"""Convolutional networks as data: lists of steps, run by `run_steps`; `leaves.py` lists their leaves.
 
-A network that was trained elsewhere is a table of layers; written as a table it can be compared with the paper line
-by line. NHWC, HWIO.
+A published network is a table of layers, and written as a table it can be compared with the paper line by line. NHWC, HWIO.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ class Conv:
     """A convolution, its normalisation and its activation.
 
     Attributes:
-      path: of its leaves.
-      features: channels that come out; None = as many as come in, one kernel for each (depthwise).
+      path: path of its leaves.
+      features: output channels; None = as many as input channels, one kernel for each (depthwise).
       size: of the kernel, height and width.
       stride: of both axes.
       padding: pixels around (height, width), or "SAME" as TensorFlow has it, more at the end than at the beginning.
-      eps: of batch normalisation with the statistics of training; None = a bias instead.
-      activation: what follows.
+      eps: epsilon of batch normalisation with stored statistics; None = a bias instead.
+      activation: the activation after it; None = none.
     """
 
     path: str
@@ -67,7 +66,7 @@ class Residual:
 
 
 def run_steps(params: Mapping[str, Any], steps: Steps, x: jax.Array) -> jax.Array:
-    """Images or maps through the steps.
+    """Runs images or maps through the steps.
 
     Args:
       params: a tree as `leaves.leaf_specs` describes it, or as `fold` leaves it.

@@ -1,4 +1,4 @@
-"""Convolutions with strides and pools of feature networks, in the form that each platform runs fast.
+"""Strided convolutions and pooling of feature networks, in a fast form for each platform.
 
 XLA on CPU walks windows and grouped convolutions element by element; sums and maxima of shifted slices, which fuse
 into one loop, are many times faster there. Other platforms get their libraries' own forms.
@@ -20,12 +20,12 @@ PRECISION = jax.lax.Precision.HIGHEST  # GPUs and TPUs would round to 10 bits: a
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """Correlation: `x [N, H, W, I]`, `kernel [kh, kw, I, O]` or, depthwise, `[kh, kw, 1, I]`."""
+    """Computes the correlation of `x [N, H, W, I]`, `kernel [kh, kw, I, O]` or, depthwise, `[kh, kw, 1, I]`."""
     depthwise = kernel.shape[2] == 1 and x.shape[-1] != 1
     if depthwise and is_closed():
         return _depthwise(x, kernel, stride, padding)
     if stride == 1 and is_closed():
-        return conv(x, kernel, padding)  # its gradient is fast in loops, too: a perceptual loss is taken there
+        return conv(x, kernel, padding)  # its gradient is fast in loops, too, as perceptual losses need
     if kernel.shape[:2] == (1, 1) and stride == 1 and not depthwise:
         return jnp.einsum("nhwi,io->nhwo", x, kernel[0, 0], precision=PRECISION)
     return jax.lax.conv_general_dilated(
@@ -49,9 +49,9 @@ def max_pool(x: jax.Array, size: int, stride: int, padding: int = 0) -> jax.Arra
 
 
 def mean_pool(x: jax.Array, size: int, stride: int, padding: int = 0) -> jax.Array:
-    """The mean of `size` x `size` windows over what lies in the image.
+    """Computes the mean of `size` x `size` windows over the pixels inside the image.
 
-    How many pixels that is, is known from the shape: a divisor made by pooling ones would be folded by XLA for minutes.
+    Their number follows from the shape: XLA would take minutes to fold a divisor made by pooling ones.
     """
     if is_closed():
         total = _separably(jnp.add, jnp.pad(x, _pads(padding)) if padding else x, size, stride)
@@ -63,20 +63,20 @@ def mean_pool(x: jax.Array, size: int, stride: int, padding: int = 0) -> jax.Arr
 
 
 def _counts(length: int, size: int, stride: int, padding: int) -> np.ndarray:
-    """How many positions of each window lie inside an axis."""
+    """Counts the positions of each window inside an axis."""
     starts = np.arange(0, length + 2 * padding - size + 1, stride) - padding
     return np.minimum(starts + size, length) - np.maximum(starts, 0)
 
 
 def _separably(combine: Callable[..., jax.Array], x: jax.Array, size: int, stride: int) -> jax.Array:
-    """Windows of one axis, then of the other."""
+    """Combines windows along one axis, then along the other."""
     for axis in (1, 2):
         x = reduce(combine, _shifted(x, axis, size, stride))
     return x
 
 
 def _shifted(x: jax.Array, axis: int, size: int, stride: int) -> Sequence[jax.Array]:
-    """For each position within a window, the values at that position of all windows along an axis."""
+    """Returns for each position within a window the values of all windows along an axis."""
     span = (x.shape[axis] - size) // stride * stride + 1
     return [jax.lax.slice_in_dim(x, start, start + span, stride, axis) for start in range(size)]
 

@@ -1,4 +1,4 @@
-"""Fronts: what is learned before a generator and goes along in its weights, and the table of them."""
+"""Fronts: learned latent transforms before a generator, stored in its weights, and the table of their kinds."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from gan_jax.nets.fronts.front import BRANCH, Branches, Front, Styled, fronted
 from gan_jax.nets.fronts.miner import miner
 
 
-def with_front(pair: Pair, said: Mapping[str, Any] | None) -> Pair:
-    """The pair whose generator takes its latents through the front that weights say they have.
+def with_front(pair: Pair, spec: Mapping[str, Any] | None) -> Pair:
+    """Makes the pair whose generator reads its latents through the front of its weights.
 
     Args:
-      pair: plain.
-      said: `front` of a manifest, such as `{"kind": "miner", "moment": "prior"}`; None = there is none.
+      pair: the plain pair.
+      spec: `front` of a manifest, such as `{"kind": "miner", "moment": "prior"}`; None = no front.
 
     Raises:
-      ConfigError: a front that is unknown here.
+      ConfigError: the front's kind is unknown.
     """
-    if said is None:
+    if spec is None:
         return pair
-    kind, options = said.get("kind"), {name: value for name, value in said.items() if name != "kind"}
+    kind, options = spec.get("kind"), {name: value for name, value in spec.items() if name != "kind"}
     if kind not in FRONTS:
-        raise ConfigError(f"front: these weights want a {kind!r} before G; the known ones are {', '.join(FRONTS)}")
+        raise ConfigError(f"front: these weights need a {kind!r} before G; the known ones are {', '.join(FRONTS)}")
     return dataclasses.replace(pair, g=fronted(pair.g, FRONTS[kind](**options)))
 
 
-FRONTS: dict[str, Callable[..., Front]] = {"miner": miner}  # kind -> front, of what a manifest says beside the kind
+FRONTS: dict[str, Callable[..., Front]] = {"miner": miner}  # kind -> front of the other entries of a manifest's `front`
 
 __all__ = ["BRANCH", "FRONTS", "Branches", "Front", "Styled", "fronted", "miner", "with_front"]

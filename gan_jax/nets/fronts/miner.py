@@ -1,18 +1,18 @@
-"""The miner of MineGAN (Wang et al., CVPR 2020): a small network that says where in a generator's latent space to look.
+"""The miner of MineGAN (Wang et al., CVPR 2020): a small network that selects a region of a generator's latent space.
 
-`u ~ N(0, I)` becomes `z` by Linear-ReLU-Linear. It begins as the identity, to the bit: the first layer has the rows I
-and -I, the second takes what they give apart again, since u = relu(u) - relu(-u); hidden units beyond are random in the
-first layer and zero in the second. (The original begins anywhere, so that G's images are others at first.)
+`u ~ N(0, I)` becomes `z` by Linear-ReLU-Linear. The miner starts as the exact identity: the first layer has the rows I and
+-I, and the second recombines them, since u = relu(u) - relu(-u). Further hidden units are random in the first layer and
+zero in the second. (The original starts at random, so that G's images change at once.)
 
-Nothing holds mined latents where G was trained. With moment "prior" each keeps the length of the draw that it was mined
-from, `z |u| / |z|`: lengths are then distributed as the prior's, whatever the miner, and so is their second moment; an
-example does not depend on the others of its batch; and where z is u the factor is exactly 1. StyleGAN2, which reads the
-direction of a latent alone, is the same with and without.
+Mined latents may leave the distribution that G was trained on. With moment "prior" each latent keeps the length of its
+draw, `z |u| / |z|`. Lengths, and so their second moment, then follow the prior for every miner; an example does not depend
+on the rest of its batch; and where z is u the factor is exactly 1. StyleGAN2 reads only the direction of a latent, so there
+the moment changes nothing.
 
-The semantic miner of StyleGAN2's version (MineGAN++) changes the constant that synthesis begins with, for each image:
-4 x 4 x 8 values from u, then 1x1 convolutions 8 -> 32 -> 128 -> channels, the last zero at first. The original feeds it
-with a constant, so that all images share what it gives; here it reads the latent of its image, which stays a continuous
-function of one latent.
+The semantic miner of StyleGAN2's version (MineGAN++) changes the constant input of synthesis for each image: 4 x 4 x 8
+values from u, then 1x1 convolutions 8 -> 32 -> 128 -> channels, the last of which starts at zero. The original feeds it a
+constant, so all images share its output. Here it reads the latent of its image, and an image stays a continuous function of
+one latent.
 """
 
 from __future__ import annotations
@@ -29,54 +29,57 @@ from gan_jax.nets.fronts.front import Branches, Front
 from gan_jax.nets.stylegan2 import MINED
 from gan_jax.trees import Tree
 
-NAME = "miner"  # of the branch
+NAME = "miner"  # name of the branch
 SEMANTIC = (8, 32, 128)  # channels before those of the constant
-TINY = 1e-12  # beside squared lengths, which are about z_dim
+TINY = 1e-12  # added to squared lengths, which are about z_dim
 Moment = Literal["none", "prior"]
 
 
 def miner(moment: Moment = "prior", semantic: bool = False) -> Front:
-    """The front of a branch `miner` that `init_miner` made."""
-    said: dict[str, Any] = {"kind": NAME, "moment": moment, "semantic": semantic}
+    """Makes the front of a branch `miner` with the parameters of `init_miner`."""
+    spec: dict[str, Any] = {"kind": NAME, "moment": moment, "semantic": semantic}
 
-    def beside(branches: Branches, u: jax.Array) -> Variables:
+    def extra_collections(branches: Branches, u: jax.Array) -> Variables:
         return {MINED: {"synthesis": {"b4": {"const": mine_constant(branches[NAME]["semantic"], u)}}}}
 
-    return Front(lambda branches, u: mine(branches[NAME], u, moment), beside if semantic else None, said)
+    return Front(lambda branches, u: mine(branches[NAME], u, moment), extra_collections if semantic else None, spec)
 
 
 def init_miner(key: jax.Array, z_dim: int, width: int, channels: int | None = None) -> Tree:
-    """Parameters of a miner that changes nothing yet.
+    """Initialises a miner as the identity.
 
     Args:
       key: typed PRNG key.
-      z_dim: of the generator.
-      width: of the hidden layer, at least `2 z_dim`.
-      channels: of the constant, for a semantic miner too; None = none.
+      z_dim: size of the generator's latents.
+      width: width of the hidden layer, at least `2 z_dim`.
+      channels: channels of the generator's constant, for a semantic miner as well; None = no semantic miner.
     """
     if width < 2 * z_dim:
         raise ValueError(f"a miner of {width} hidden units cannot begin as the identity of {z_dim} numbers: twice that")
-    one, more = jnp.eye(z_dim), width - 2 * z_dim
+    identity, more = jnp.eye(z_dim), width - 2 * z_dim
     keys = jax.random.split(key, 2)
-    first = jnp.concatenate([one, -one, math.sqrt(2 / z_dim) * jax.random.normal(keys[0], (z_dim, more))], axis=1)
+    first = jnp.concatenate(
+        [identity, -identity, math.sqrt(2 / z_dim) * jax.random.normal(keys[0], (z_dim, more))], axis=1
+    )
     params: dict[str, Any] = {
         "fc0": {"kernel": first, "bias": jnp.zeros(width)},
-        "fc1": {"kernel": jnp.concatenate([one, -one, jnp.zeros((more, z_dim))]), "bias": jnp.zeros(z_dim)},
+        "fc1": {"kernel": jnp.concatenate([identity, -identity, jnp.zeros((more, z_dim))]), "bias": jnp.zeros(z_dim)},
     }
     return params if channels is None else {**params, "semantic": _init_semantic(keys[1], z_dim, channels)}
 
 
 def mine(params: Tree, u: jax.Array, moment: Moment = "prior") -> jax.Array:
-    """Latents `[N, z_dim]` -> mined latents `[N, z_dim]`, float32."""
+    """Maps latents `[N, z_dim]` to mined latents `[N, z_dim]`, float32."""
     z = _dense(params["fc1"], jax.nn.relu(_dense(params["fc0"], u)))
     if moment == "none":
         return z
-    before, after = jnp.square(jnp.stack([u, z])).sum(-1) + TINY  # in one sum, so that equal rows give equal numbers
+    # In one sum, so that equal rows give exactly equal lengths.
+    before, after = jnp.square(jnp.stack([u, z])).sum(-1) + TINY
     return z * jnp.sqrt(before / after)[:, None]
 
 
 def mine_constant(params: Tree, u: jax.Array) -> jax.Array:
-    """Latents `[N, z_dim]` -> what is added to the constant, `[N, 4, 4, channels]`."""
+    """Maps latents `[N, z_dim]` to offsets of the constant, `[N, 4, 4, channels]`."""
     h = _dense(params["fc"], u).reshape(-1, 4, 4, SEMANTIC[0])
     for i in range(len(SEMANTIC)):
         h = (
@@ -97,5 +100,5 @@ def _init_semantic(key: jax.Array, z_dim: int, channels: int) -> Tree:
 
 
 def _dense(layer: Tree, x: jax.Array) -> jax.Array:
-    # At full precision: a matrix product of fewer bits, as accelerators do them, would not be the identity.
+    # At full precision: with the fewer bits of accelerators the product would not be the identity.
     return jnp.matmul(x, layer["kernel"], precision=jax.lax.Precision.HIGHEST) + layer["bias"][None]
