@@ -1,4 +1,4 @@
-"""Mode collapse: generated images that grow alike, by their features."""
+"""Mode collapse: generated images become similar to each other, measured by their features."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LITTLE = 0.02  # coverage of the best evaluation below which its fall says nothi
 
 
 def measure(fake: Any, real: Any) -> dict[str, float]:
-    """How far generated images lie from each other, as a share of the reference's: `spread`.
+    """The `spread`: the distance between generated images over the distance between images of the reference.
 
-    The root of the mean squared distance of pairs, which is that of twice the trace of the covariance: no pair is
-    computed.
+    The distance is the root of the mean squared distance of pairs. It equals the root of twice the trace of the
+    covariance, so that no pair is computed.
 
     Args:
       fake: features [N, D] of generated images.
@@ -29,7 +29,7 @@ def measure(fake: Any, real: Any) -> dict[str, float]:
 
 
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
-    """Of the last row, against the ones before."""
+    """The checks of the last row, compared with the rows before it."""
     first: Any = rows[0]
     now: Any = rows[-1]
     todo = "use an earlier checkpoint, a smaller optim.lr, or a method that keeps the source (l2_sp, ewc, cdc)"
