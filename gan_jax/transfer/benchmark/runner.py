@@ -146,8 +146,12 @@ def run_group(
             continue
         end, samples = measures.end(evaluator, state.ema["g"], replica.config)
         _save_samples(out / SAMPLES / f"{group[i].name}.npy", samples)
-        seconds = {"prepare": replica.prepare_s, "train": result.train_s[k], "evaluate": spent[k],
-                   "compile": result.compile_s / len(ready)}  # fmt: skip
+        seconds = {
+            "prepare": replica.prepare_s,
+            "train": result.train_s[k],
+            "evaluate": spent[k],
+            "compile": result.compile_s / len(ready),
+        }
         rows[i] = identify(config, group[i]) | {
             **protocol_facts(evaluator.protocol),
             "train_hash": replica.dataset.train_hash,

@@ -76,15 +76,21 @@ def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
     if "d_held_out" in row:
         train, held_out = row["d_train"], row["d_held_out"]
         yield Check(
-            "discriminator overfitting", "share of training minus share of held-out images that D takes for real",
-            train - held_out, limits.d_gap, False,
+            "discriminator overfitting",
+            "share of training minus share of held-out images that D takes for real",
+            train - held_out,
+            limits.d_gap,
+            False,
             f"D tells training images ({train:.2f} taken for real) from held-out ones ({held_out:.2f}) apart: it overfits; "
             "use augment.policy, augment.ada, --method freeze_d or fewer images shown (train.kimg)",
-        )  # fmt: skip
+        )
     if "r_t" in row:
         yield Check(
-            "discriminator too sure", "r_t, mean sign of D on training images",
-            row["r_t"], limits.d_sign, False,
+            "discriminator too sure",
+            "r_t, mean sign of D on training images",
+            row["r_t"],
+            limits.d_sign,
+            False,
             f"D takes {row['d_train']:.0%} of the training images for real (r_t {row['r_t']:.2f}, healthy is about 0.6), so "
             "that G learns little from it; use augment.policy or augment.ada, loss.r1_gamma or a smaller optim.d_lr",
-        )  # fmt: skip
+        )

@@ -50,9 +50,12 @@ def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
     row: Any = rows[-1]
     if "memory" in row:
         yield Check(
-            "memorisation", "distance to the nearest training image over that of new real images",
-            row["memory"], limits.memory, True,
+            "memorisation",
+            "distance to the nearest training image over that of new real images",
+            row["memory"],
+            limits.memory,
+            True,
             f"generated images lie {row['memory']:.2f} times as far from the nearest training image as new real images do: "
             "G copies its training images; use more of them (data.shots), data.mirror, an earlier checkpoint, or a method "
             "that trains less (freeze_g, scale_shift, fsgan, lora)",
-        )  # fmt: skip
+        )

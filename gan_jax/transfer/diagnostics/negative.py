@@ -59,7 +59,11 @@ def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
     row: Any = rows[-1]
     if AGAINST in row:
         yield Check(
-            "negative transfer", "KID over that of the other run after as many images", row[AGAINST], limits.worse, False,
+            "negative transfer",
+            "KID over that of the other run after as many images",
+            row[AGAINST],
+            limits.worse,
+            False,
             f"KID is {row[AGAINST]:.2f} times that of the other run after as many images: this source does not help; choose one "
             "of higher recall (gan-jax rank-sources), train more of the networks (finetune), or train from scratch",
-        )  # fmt: skip
+        )

@@ -25,8 +25,11 @@ def make(config: AdaFMConfig, pair: Pair) -> Method:
       ConfigError: no convolution of G would be modulated, or no block of D would be left to train.
     """
     fresh = latent_side(pair, config.fresh_blocks, "transfer.fresh_blocks")
-    pretrained = lambda path: not any(match(pattern, f"g/params/{path}") for pattern in fresh)
-    modulated = kernels(pair.g, lambda path, spec: len(spec.shape) == 4 and pretrained(path))
+
+    def is_pretrained(path: str) -> bool:
+        return not any(match(pattern, f"g/params/{path}") for pattern in fresh)
+
+    modulated = kernels(pair.g, lambda path, spec: len(spec.shape) == 4 and is_pretrained(path))
     if not modulated:
         raise ConfigError(
             f"{type(pair.config).__name__} has no convolution in G to modulate; use lora, scale_shift or finetune"

@@ -58,11 +58,15 @@ def make(config: AdAMConfig, pair: Pair) -> Method:
     like = jax.tree_util.tree_map(lambda spec: jax.ShapeDtypeStruct(spec.shape[-1:], spec.dtype), like)
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
-        gates = lambda network: lambda path: bool(grafts[network].trains(path))
         probe = context.train(
-            nets, config.probe_kimg, name="probe",
-            trains={"g": gates("g"), "d": lambda path: in_head(pair, path) or gates("d")(path)},
-        )  # fmt: skip
+            nets,
+            config.probe_kimg,
+            name="probe",
+            trains={
+                "g": lambda path: bool(grafts["g"].trains(path)),
+                "d": lambda path: in_head(pair, path) or bool(grafts["d"].trains(path)),
+            },
+        )
         probed: dict[Network, Variables] = {"g": probe.ema["g"], "d": probe.nets["d"]}
         plain = {n: {**probed[n], "params": grafts[n].plain(probed[n]["params"])} for n in NETWORKS}
         fishers = lambda ctx: {n: _gate_fisher(ctx, n, paths[n]) for n in NETWORKS}
@@ -96,9 +100,12 @@ def _gate_fisher(ctx: StepContext, network: Network, paths: list[str]) -> PerFil
     g, d = ctx.constants["g"], ctx.constants["d"]
     leaves = flatten(ctx.constants[network]["params"])
     gates = {path: jnp.zeros(leaves[path].shape[-2:], leaves[path].dtype) for path in paths}
-    gated = lambda kernel, gate: kernel * (1 + gate.reshape((1,) * (kernel.ndim - 2) + gate.shape))
-    change = lambda leaves, gates: {path: gated(leaves[path], gate) for path, gate in gates.items()}
-    fishers = game_fisher(ctx, network, g, d, gates, change)
+
+    def gated(leaves: dict[str, jax.Array], gates: Tree) -> dict[str, jax.Array]:
+        wide = {path: gate.reshape((1,) * (leaves[path].ndim - 2) + gate.shape) for path, gate in gates.items()}
+        return {path: leaves[path] * (1 + gate) for path, gate in wide.items()}
+
+    fishers = game_fisher(ctx, network, g, d, gates, gated)
     return {path: entries.mean(0) for path, entries in fishers.items()}
 
 

@@ -54,9 +54,11 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
             "False"
         )
     attention: dict[str, Any] = {
-        "width": config.attention_width, "gate": config.gate, "temperature": config.temperature,
+        "width": config.attention_width,
+        "gate": config.gate,
+        "temperature": config.temperature,
         "with_source": config.with_source,
-    }  # fmt: skip
+    }
     try:
         source = None if config.query == "free" else source_of(config.query, pair)
     except ValueError as error:

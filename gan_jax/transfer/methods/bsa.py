@@ -57,9 +57,11 @@ def make(config: BSAConfig, pair: Pair) -> Method:
     scales, adapter = scales_and_shifts(pair)
     graft = Graft(adapter, branches={"latents": lambda key, params: {"z": _latents(config, key, pair.config.z_dim)}})
     plain = Method(
-        starts=tuple(networks_of(config.networks)), frozen=("g/params/**", "d/params/**"), trained=scales,
+        starts=tuple(networks_of(config.networks)),
+        frozen=("g/params/**", "d/params/**"),
+        trained=scales,
         grafts={"g": graft},
-    )  # fmt: skip
+    )
     is_trained = plain.trains("g")
 
     def trained_scales(g: Variables) -> Tree:

@@ -47,12 +47,14 @@ def make(config: CocktailConfig, pair: Pair) -> Method:
             donor, rows = context.open_donor(name), []
             copies = [jax.tree_util.tree_map(jnp.array, net) for net in (g, d)]  # a stage donates its input buffers
             state = context.replace(key=jax.random.fold_in(context.key, i)).train(
-                {"g": copies[0], "d": copies[1]}, config.root_kimg, name=f"rooting donor {i} of {len(config.donors)}",
+                {"g": copies[0], "d": copies[1]},
+                config.root_kimg,
+                name=f"rooting donor {i} of {len(config.donors)}",
                 trains={"g": every_leaf, "d": every_leaf},
                 extension=Extension(transform=deal_generated),
                 constants={DONOR: donor.nets["g"]},
                 row=lambda at, metrics, rows=rows: rows.append({"images": at, **metrics}),
-            )  # fmt: skip
+            )
             pairs.append((state.nets["g"], state.nets["d"]))
             records.append({"donor": name, "rooted": rows})
             histories.append(donor.history)

@@ -30,7 +30,7 @@ def make(config: DistillationConfig, pair: Pair) -> Method:
     check_lesson(config, pair)
     points, shares = tuple(choose_points(pair, config.points)), teacher_shares(config)
     if config.distil_kimg == 0:
-        raise ConfigError("transfer.distil_kimg is 0, so that nothing is learned of the donors; use 0.5 or more")
+        raise ConfigError("transfer.distil_kimg is 0, so that nothing is learned from the donors; use 0.5 or more")
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         g, d = nets["g"], nets["d"]
@@ -59,7 +59,7 @@ def teacher_shares(config: DistillationConfig) -> tuple[float, ...]:
     if len(shares) != count:
         raise ConfigError(
             f"transfer.shares are {len(shares)}, but there are {count} teachers, transfer.source and {count - 1} donors; "
-            "give one to each, 0 to one that is not to teach"
+            "give one for each, 0 for a source that is no teacher"
         )
     if min(shares) < 0 or sum(shares) <= 0:
         raise ConfigError(

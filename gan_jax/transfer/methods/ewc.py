@@ -37,7 +37,7 @@ def make(config: EWCConfig, pair: Pair) -> Method:
     """
     if config.networks != "both":
         raise ConfigError(
-            f"transfer.networks is {config.networks}, but ewc asks the source's D what matters in the source's G; use both"
+            f"transfer.networks is {config.networks}, but ewc measures importance in the source's G with the source's D; use both"
         )
 
     def constants(nets: Networks) -> dict[str, Tree]:

@@ -29,7 +29,7 @@ def make(config: FeatureDistillationConfig, pair: Pair) -> Method:
       ConfigError: D would be fresh.
     """
     if config.networks == "g":
-        raise ConfigError("transfer.networks g leaves a fresh D, whose features are worth nothing; use both or d")
+        raise ConfigError("transfer.networks g leaves a fresh D, which has no features to preserve; use both or d")
 
     def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
         strength = config.strength

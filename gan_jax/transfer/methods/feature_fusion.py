@@ -50,13 +50,14 @@ def make(config: FeatureFusionConfig, pair: Pair) -> Method:
         g, d = nets["g"], nets["d"]
         donors, rows = donors_as_they_are(context, config.donors), []
         state = context.train(
-            {"g": attach(fusion, g, donors.g, context.key), "d": d}, config.fuse_kimg,
+            {"g": attach(fusion, g, donors.g, context.key), "d": d},
+            config.fuse_kimg,
             name="attending to donors",
             trains={"g": trains(config.finetune), "d": every_leaf},
             wrap=wrap,
             extension=attention_extension(config),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
-        )  # fmt: skip
+        )
         attention = measure_attention(pair, fusion, state.nets["g"])
         counts = [max(row[i] for row in attention["counts"].values()) for i in range(len(donors.g))]
         dropped = [i for i, most in enumerate(counts) if most < config.drop]
@@ -68,9 +69,18 @@ def make(config: FeatureFusionConfig, pair: Pair) -> Method:
         shares = {"g": {point: row[1:] for point, row in attention["shares"].items()}}
         stats = {name: value for name, value in attention.items() if name != "shares"}
         return fused_pair(
-            context, {"g": g, "d": d}, constants, donors, shares, words, images=int(state.images) + images, learned=rows,
-            dropped=[config.donors[i] for i in dropped], taught=distil_rows, **stats,
-        )  # fmt: skip
+            context,
+            {"g": g, "d": d},
+            constants,
+            donors,
+            shares,
+            words,
+            images=int(state.images) + images,
+            learned=rows,
+            dropped=[config.donors[i] for i in dropped],
+            taught=distil_rows,
+            **stats,
+        )
 
     return Method(starts=("g", "d"), prepare=prepare, changes_source=True)
 

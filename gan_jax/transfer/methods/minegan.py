@@ -60,7 +60,7 @@ def make(config: MineGANConfig, pair: Pair) -> Method:
             extension=mining(len(sources), config.selection_rate, _warmup(context.config)),
             constants=donor_constants([start.nets["g"] for start in starts]),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
-        )  # fmt: skip
+        )
         images, record = int(state.images), {"mined": rows}
         if not starts:
             return PreparedState(state.nets, constants, images, record=record)

@@ -29,7 +29,7 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
-from gan_jax.train.state import Variables
+from gan_jax.train.state import GanState, Variables
 from gan_jax.transfer.graft import GRAFT
 from gan_jax.trees import Tree
 
@@ -61,7 +61,10 @@ def mining(count: int, rate: float, warmup_steps: int) -> Extension:
 
     if count == 1:
         return Extension(weight=weight)
-    metrics = lambda state: {f"p{i}": share for i, share in enumerate(shares(state.nets["g"], rate))}
+
+    def metrics(state: GanState) -> dict[str, jax.Array]:
+        return {f"p{i}": share for i, share in enumerate(shares(state.nets["g"], rate))}
+
     return Extension(regularisers=(donors_loss("d"), donors_loss("g")), weight=weight, metrics=metrics)
 
 

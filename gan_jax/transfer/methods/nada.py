@@ -67,9 +67,12 @@ def make(config: NADAConfig, pair: Pair) -> Method:
         z = draw_latents(jax.random.split(key, config.layer_batch), pair.config.z_dim)
         ws = pair.g.parts["map"](g, z)
         old = pair.g.parts["synthesise"](constants["g"], ws)
-        mean = lambda ws: loss(constants["encoder"], pair.g.parts["synthesise"](g, ws), old).mean()
-        moved = jnp.abs(config.layer_lr * jax.grad(mean)(ws)).mean((0, 2))[: len(layers)]  # the last is to_rgb's alone
-        return jnp.zeros(len(layers), bool).at[jax.lax.top_k(moved, config.layers)[1]].set(True)
+
+        def mean_loss(ws: jax.Array) -> jax.Array:
+            return loss(constants["encoder"], pair.g.parts["synthesise"](g, ws), old).mean()
+
+        moves = jnp.abs(config.layer_lr * jax.grad(mean_loss)(ws)).mean((0, 2))[: len(layers)]  # the last is to_rgb's
+        return jnp.zeros(len(layers), bool).at[jax.lax.top_k(moves, config.layers)[1]].set(True)
 
     def constants(nets: Networks) -> dict[str, Any]:
         source = {"g": jax.tree_util.tree_map(jnp.asarray, nets["g"]), "encoder": encoder.params}
@@ -90,18 +93,22 @@ def make(config: NADAConfig, pair: Pair) -> Method:
             return after
         mask, counts = chosen_layers(ctx.extras, ctx.constants, ctx.update_count), ctx.extras[COUNTS]
         pace = corrected(ctx.constants["betas"], counts + 1, ctx.update_count + 1)
-        at = lambda values, path: values[layer_of(path, layers)]
-        weights = map_with_path(
-            lambda path, new, old: jnp.where(at(mask, path), old + at(pace, path) * (new - old), old),
-            after[0],
-            before[0],
-        )
-        hold = lambda path, new, old: new if LAYER.search(path) is None else jnp.where(at(mask, path), new, old)
-        return weights, map_with_path(hold, after[1], before[1])
+
+        def step(path: str, new: jax.Array, old: jax.Array) -> jax.Array:
+            layer = layer_of(path, layers)
+            return jnp.where(mask[layer], old + pace[layer] * (new - old), old)
+
+        def hold(path: str, new: jax.Array, old: jax.Array) -> jax.Array:
+            return new if LAYER.search(path) is None else jnp.where(mask[layer_of(path, layers)], new, old)
+
+        return map_with_path(step, after[0], before[0]), map_with_path(hold, after[1], before[1])
 
     def post_step(before: GanState, state: GanState, ctx: StepContext) -> GanState:
         mask = chosen_layers(before.extras, before.constants, before.step)
-        hold = lambda path, new, old: new if not trains(path) else jnp.where(mask[layer_of(path, layers)], new, old)
+
+        def hold(path: str, new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(mask[layer_of(path, layers)], new, old) if trains(path) else new
+
         average = map_with_path(hold, state.ema["g"]["params"], before.ema["g"]["params"])
         extras = {
             CHOSEN: choose(state.nets["g"], state.constants, before.step + 1),

@@ -57,12 +57,14 @@ def make(config: RICKConfig, pair: Pair) -> Method:
     groups: dict[Network, Groups] = {network: filter_groups(pair, network, ENDS) for network in NETWORKS}
 
     def init_extras(nets: Networks) -> Extras:
+        def full(value: Any, dtype: Any) -> dict[str, PerFilter]:
+            return {n: {path: jnp.full(shape, value, dtype) for path, shape in shapes[n].items()} for n in NETWORKS}
+
         leaves = {n: flatten(nets[n]["params"]) for n in NETWORKS}
-        sizes = {
+        shapes = {
             n: {path: leaves[n][path].shape[-1:] for paths in groups[n].values() for path in paths} for n in NETWORKS
         }
-        fill = lambda value, dtype: {n: {p: jnp.full(s, value, dtype) for p, s in sizes[n].items()} for n in NETWORKS}
-        return {FROZEN: fill(True, bool), PRUNED: fill(False, bool), FISHER: fill(0, jnp.float32)}
+        return {FROZEN: full(True, bool), PRUNED: full(False, bool), FISHER: full(0, jnp.float32)}
 
     def post_step(before: GanState, state: GanState, ctx: StepContext) -> GanState:
         masks = _masks(state.extras, "g", state.nets["g"]["params"])
@@ -125,9 +127,12 @@ def _importance(ctx: StepContext, network: Network, g: Variables, d: Variables, 
     biases = {path: bias_of(path, leaves) for path in paths}
     params = {path: leaves[path] for path in (*paths, *filter(None, biases.values()))}
     fishers = game_fisher(ctx, network, g, d, params, lambda leaves, params: params)
-    rows = lambda path: fishers[path].reshape(-1, fishers[path].shape[-1])
-    parts = lambda path: [rows(path), *(rows(bias) for bias in [biases[path]] if bias)]
-    return {path: jnp.concatenate(parts(path)).mean(0) for path in paths}
+
+    def entries(path: str) -> jax.Array:
+        parts = [path, *filter(None, [biases[path]])]
+        return jnp.concatenate([fishers[part].reshape(-1, fishers[part].shape[-1]) for part in parts])
+
+    return {path: entries(path).mean(0) for path in paths}
 
 
 def _update_masks(config: RICKConfig, state: GanState, groups: dict[Network, Groups]) -> GanState:
@@ -141,11 +146,13 @@ def _update_masks(config: RICKConfig, state: GanState, groups: dict[Network, Gro
     def zero(masks: PerFilter, tree: Tree) -> Tree:
         return _where(masks, jax.tree_util.tree_map(jnp.zeros_like, tree), tree)
 
-    of_g, of_d = (_with_biases(pruned[n], state.nets[n]["params"]) for n in NETWORKS)
-    without = lambda masks, variables: {**variables, "params": zero(masks, variables["params"])}
+    def without(masks: PerFilter, variables: Variables) -> Variables:
+        return {**variables, "params": zero(masks, variables["params"])}
+
+    masks = {n: _with_biases(pruned[n], state.nets[n]["params"]) for n in NETWORKS}
     return state.replace(
-        nets={"g": without(of_g, state.nets["g"]), "d": without(of_d, state.nets["d"])},
-        ema={"g": without(of_g, state.ema["g"])},
-        opt={"g": zero(of_g, state.opt["g"]), "d": zero(of_d, state.opt["d"])},
+        nets={n: without(masks[n], state.nets[n]) for n in NETWORKS},
+        ema={"g": without(masks["g"], state.ema["g"])},
+        opt={n: zero(masks[n], state.opt[n]) for n in NETWORKS},
         extras={**state.extras, FROZEN: frozen, PRUNED: pruned},
-    )  # fmt: skip
+    )

@@ -64,7 +64,11 @@ def _between(config: RSSAConfig, paths: tuple[str, ...], ctx: StepContext) -> tu
 
 def nearby(config: RSSAConfig, ctx: StepContext) -> tuple[jax.Array, jax.Array | None]:
     """Latents `[B, z_dim]` around the first latent of each group, and the group's label `[B]`, that of its first."""
-    first = lambda x: jnp.repeat(in_groups(x, config.group)[:, 0], config.group, axis=0)
+
+    def first(x: jax.Array) -> jax.Array:
+        """`[B, ...]` with each sample replaced by the first of its group."""
+        return jnp.repeat(in_groups(x, config.group)[:, 0], config.group, axis=0)
+
     z_dim = ctx.constants["anchors"].shape[1]
     centres = first(draw_latents(ctx.keys(Purpose.PAIRED_LATENTS), z_dim))
     around = draw_latents(ctx.keys(Purpose.PAIRED_NOISE), z_dim)

@@ -217,7 +217,7 @@ def test_maps_are_kept_small():
         (feature_fusion, {"lpips": "vgg16"}, "lpips vgg16 wants images of at least [0-9]+ px, not 4"),
         (distillation, {"shares": (1.0, 1.0)}, "shares are 2, but there are 3 teachers"),
         (distillation, {"shares": (0.0, 0.0, 0.0)}, "use 0 or more, and not 0 for all"),
-        (distillation, {"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is learned of the donors"),
+        (distillation, {"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is learned from the donors"),
     ],
 )
 def test_what_cannot_be_is_an_error(method, options, message):
