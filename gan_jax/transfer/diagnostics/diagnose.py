@@ -125,8 +125,8 @@ def _some(images: Images, n: int) -> Images:
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
     """All checks of the last row of a run's evaluations, compared with rows of the same protocol."""
     rows = [row for row in rows if row.get("protocol") == rows[-1].get("protocol")]
-    for module in (discriminator, collapse, memory, negative):
-        yield from module.checks(rows, limits)
+    for checks_of in (discriminator.checks, collapse.checks, memory.checks, negative.checks):
+        yield from checks_of(rows, limits)
 
 
 def new_warnings(rows: Sequence[Row], limits: DiagnoseConfig) -> list[Check]:
