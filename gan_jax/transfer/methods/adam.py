@@ -48,7 +48,7 @@ def make(config: AdAMConfig, pair: Pair) -> Method:
     """
     if config.networks != "both":
         raise ConfigError(
-            f"transfer.networks is {config.networks}, but adam decides what to keep of the source in both; use both"
+            f"transfer.networks is {config.networks}, but adam decides which filters of both to keep; use both"
         )
     specs = {"g": pair.g.specs()["params"], "d": pair.d.specs()["params"]}
     groups = {network: filter_groups(pair, network) for network in NETWORKS}

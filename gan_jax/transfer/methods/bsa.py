@@ -106,7 +106,7 @@ def make(config: BSAConfig, pair: Pair) -> Method:
 def _latents(config: BSAConfig, key: jax.Array, z_dim: int) -> jax.Array:
     if config.images is None:
         raise ConfigError(
-            "transfer.images is None, and no run has filled it in; say how many training images there are"
+            "transfer.images is None, and no run has filled it in; set it to the number of training images"
         )
     return jax.random.normal(key, (config.images, z_dim))
 

@@ -46,7 +46,7 @@ def make(config: MergeConfig, pair: Pair) -> Method:
     check_donors(config)
     if config.merge == "best" and config.d == "mix":
         raise ConfigError(
-            "transfer.merge best merges nothing, so that there is no D to mix alike; use transfer.d base or best"
+            "transfer.merge best merges nothing, so that D cannot be mixed either; use transfer.d base or best"
         )
     counted = MERGES[config.merge].count if config.merge != "best" else None
     if counted is not None and 1 + len(config.donors) != counted:

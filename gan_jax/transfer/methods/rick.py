@@ -47,7 +47,7 @@ def make(config: RICKConfig, pair: Pair) -> Method:
     """
     if config.networks != "both":
         raise ConfigError(
-            f"transfer.networks is {config.networks}, but rick removes what the source knows from both; use both"
+            f"transfer.networks is {config.networks}, but rick freezes and prunes filters of both; use both"
         )
     if config.batches > config.every:
         raise ConfigError(
