@@ -7,8 +7,8 @@ import pytest
 from gan_jax.cli.arguments import load_experiment
 from gan_jax.cli.main import main
 from gan_jax.config import Config
-from gan_jax.transfer.benchmark import BenchmarkConfig, cells
-from gan_jax.transfer.benchmark.config import cell_config
+from gan_jax.transfer.benchmark import BenchmarkConfig, trials
+from gan_jax.transfer.benchmark.config import trial_config
 from tests.conftest import REPO
 
 FOLDER = REPO / "experiments" / "transfer_benchmark"
@@ -16,11 +16,11 @@ FOLDER = REPO / "experiments" / "transfer_benchmark"
 
 @pytest.mark.parametrize("name", ["config", "mnist", "cifar", "digiface", "emoji"])
 def test_experiments_can_run(name):
-    """Every cell's configuration; near and far, or near alone, stand in the file."""
+    """Every trial's configuration; near and far, or near alone, stand in the file."""
     bench = load_experiment(FOLDER / f"{name}.py", BenchmarkConfig).validate()
-    for cell in cells(bench):
-        if cell.seed == bench.seeds[0]:
-            cell_config(bench, cell).validate()
+    for trial in trials(bench):
+        if trial.seed == bench.seeds[0]:
+            trial_config(bench, trial).validate()
     assert {target.relation for target in bench.targets.values()} == ({"near"} if name == "emoji" else {"near", "far"})
     assert "scratch" in bench.methods and bench.base.evaluate.every_kimg * 5 == pytest.approx(bench.base.train.kimg)
 

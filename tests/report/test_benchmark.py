@@ -13,8 +13,8 @@ from gan_jax.report.benchmark import tables
 from gan_jax.report.benchmark.blocks import blocks
 from gan_jax.report.table import markdown_table
 from gan_jax.report.table_files import csv_table, latex_table
-from gan_jax.transfer.benchmark import BenchmarkConfig, Target, cells, current
-from gan_jax.transfer.benchmark.records import append_cell, identify
+from gan_jax.transfer.benchmark import BenchmarkConfig, Target, current, trials
+from gan_jax.transfer.benchmark.records import append_trial, identify
 
 BENCH = BenchmarkConfig(
     title="x",
@@ -27,23 +27,23 @@ BENCH = BenchmarkConfig(
 KIDS = {"scratch": [[4.0, 3.0], [4.0, 2.0], [4.0, 1.0]], "finetune": [[2.5, 1.5], [2.5, 1.5], [2.5, 1.5]]}
 
 
-def line(cell) -> dict:
-    if cell.method == "refused":
-        return identify(BENCH, cell) | {"failed": "not with this network"}
+def line(trial) -> dict:
+    if trial.method == "refused":
+        return identify(BENCH, trial) | {"failed": "not with this network"}
     rows = [{"images": 100 * (i + 1), "seconds": 2.0 * (i + 1), "kid": kid}
-            for i, kid in enumerate(KIDS[cell.method][cell.seed])]  # fmt: skip
-    return identify(BENCH, cell) | {
+            for i, kid in enumerate(KIDS[trial.method][trial.seed])]  # fmt: skip
+    return identify(BENCH, trial) | {
         "protocol": "fashion-v1-r9-f9-0a", "measured": "fashion-v1", "relative_only": True, "train_hash": "a",
         "reference_hash": "b", "images": 200, "steps": 10, "evaluations": rows, "end": {"kid": rows[-1]["kid"]},
         "trained": {"g": 5, "d": 7}, "parameters": {"g": 5, "d": 9}, "seconds": {"train": 4.0, "prepare": 1.0},
-        "flops_per_step": 2e9 if cell.method == "finetune" else 3e9,
+        "flops_per_step": 2e9 if trial.method == "finetune" else 3e9,
     }  # fmt: skip
 
 
 @pytest.fixture
 def block(tmp_path):
-    for cell in cells(BENCH):
-        append_cell(tmp_path, json.loads(json.dumps(line(cell))))
+    for trial in trials(BENCH):
+        append_trial(tmp_path, json.loads(json.dumps(line(trial))))
     (found,) = blocks(BENCH, current(tmp_path, BENCH))
     return found
 

@@ -140,13 +140,13 @@ def end_state(case: str) -> dict[str, np.ndarray]:
 
 
 def _population_member(config: Config) -> dict[str, np.ndarray]:
-    from gan_jax.transfer.benchmark.game import make_game
+    from gan_jax.transfer.benchmark.game import make_setup
     from gan_jax.transfer.benchmark.ways import train_population
     from gan_jax.transfer.dataset import load_dataset
 
-    game, dataset = make_game(config, 24), load_dataset(config)
-    members = [game.member(config, dataset) for _ in range(2)]
-    return leaves(train_population(game, members, lambda *_: None, lambda: False).states[1])
+    setup, dataset = make_setup(config, 24), load_dataset(config)
+    members = [setup.replica(config, dataset) for _ in range(2)]
+    return leaves(train_population(setup, members, lambda *_: None, lambda: False).states[1])
 
 
 def leaves(state: Any) -> dict[str, np.ndarray]:

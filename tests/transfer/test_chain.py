@@ -109,15 +109,15 @@ def test_a_chain_is_resumed_to_the_bit(sources, tmp_path):
 
 
 def test_a_chain_of_the_table_is_a_run_and_a_member_of_a_population(sources, tmp_path):
-    from gan_jax.transfer.benchmark.game import make_game
+    from gan_jax.transfer.benchmark.game import make_setup
     from gan_jax.transfer.benchmark.ways import train_population
     from gan_jax.transfer.dataset import load_dataset
 
     transfer = ChainConfig(methods=(LoRAConfig(rank=2), L2SPConfig(strength=0.1)))
     config = config_of(sources, transfer)
     alone = run(config, tmp_path / "alone", quiet=True).state
-    game, dataset = make_game(config, 24), load_dataset(config)
-    trained = train_population(game, [game.member(config, dataset)], lambda *_: None, lambda: False)
+    setup, dataset = make_setup(config, 24), load_dataset(config)
+    trained = train_population(setup, [setup.replica(config, dataset)], lambda *_: None, lambda: False)
     want, got = values(alone.ema["g"]), values(trained.states[0].ema["g"])
     assert set(alone.constants) == {"lora", "l2_sp"} and want.keys() == got.keys()
     for path, leaf in want.items():

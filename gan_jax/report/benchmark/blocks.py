@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from gan_jax.transfer.benchmark import BenchmarkConfig, CellId
+from gan_jax.transfer.benchmark import BenchmarkConfig, TrialId
 from gan_jax.transfer.cells import Cell
 
 Row = dict[str, Any]
@@ -52,7 +52,7 @@ class Block:
         ]  # fmt: skip
 
 
-def blocks(config: BenchmarkConfig, lines: dict[CellId, Row]) -> list[Block]:
+def blocks(config: BenchmarkConfig, lines: dict[TrialId, Row]) -> list[Block]:
     """All blocks with a finished or failed cell, in the order of the configuration."""
     out = []
     for source in config.sources:

@@ -13,7 +13,7 @@ from gan_jax.report.curves import Chart
 from gan_jax.report.seeds import make_chart
 from gan_jax.report.table import Table
 from gan_jax.transfer.benchmark import BenchmarkConfig
-from gan_jax.transfer.benchmark.config import CellId
+from gan_jax.transfer.benchmark.config import TrialId
 from gan_jax.transfer.benchmark.records import identity
 
 SHOWN = 10  # images in a row of the page
@@ -41,7 +41,7 @@ def strips(block: Block, samples: Path) -> list[PictureRow]:
     if (real := samples / f"real-{block.target}.npy").exists():
         out.append(PictureRow(f"{block.title}: real", np.load(real, allow_pickle=False)[:SHOWN], "not trained on"))
     for name, rows in block.rows.items():
-        cell: CellId = identity(rows[0])
+        cell: TrialId = identity(rows[0])
         if (path := samples / f"{cell.name}.npy").exists():
             images = np.load(path, allow_pickle=False)[:SHOWN]
             out.append(PictureRow(f"{block.title}: {name}", images, f"seed {cell.seed}"))

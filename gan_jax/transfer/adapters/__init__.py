@@ -1,4 +1,4 @@
-"""Frozen weights and a small trainable delta: the light ways of adapting a network, as data that any network takes."""
+"""Adapters, small trainable deltas of frozen weights, as data that fit any network."""
 
 from gan_jax.transfer.adapters.adapter import BRANCH, KERNELS, Adapter, adapted, attach, bake, count_trained
 from gan_jax.transfer.adapters.low_rank import lora, singular_values

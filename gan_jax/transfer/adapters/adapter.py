@@ -1,8 +1,8 @@
-"""Adapters: from frozen weights and a small trainable delta to effective weights.
+"""Adapters: effective weights from frozen weights and a small trainable delta.
 
-Networks never learn that an adapter exists. An adapted network is a `Net` whose parameters have one more branch,
-`adapter/PATH/NAME`, for the arrays that belong to the leaf at PATH; freezing, moments, averages and checkpoints treat
-these as any other leaves. `bake` folds them into the weights, and what remains is a plain network.
+The code of a network does not know about adapters. An adapted network is a `Net` whose parameters have one more branch,
+`adapter/PATH/NAME`, for the arrays of the leaf at PATH; freezing, moments, averages and checkpoints treat them as other
+leaves. `bake` folds them into the weights of a plain network.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from gan_jax.nets.derived import derived
 from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
 
 BRANCH = "adapter"
-Arrays = Mapping[str, jax.Array]  # those of one leaf, by name
+Arrays = Mapping[str, jax.Array]  # an adapter's arrays of one leaf, by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-    """What is done to every adapted leaf.
+    """How each adapted leaf is changed by arrays of its own.
 
     Attributes:
-      patterns: over the paths of a network's `params`: which leaves are adapted.
+      patterns: of the paths in a network's `params` whose leaves are adapted.
       init: `(key, leaf) -> arrays`, with which `apply` changes nothing.
       apply: `(leaf, arrays) -> leaf` of the same shape.
-      fixed: names of arrays that are worked out from the frozen leaf once and not trained.
+      fixed: names of arrays that are computed from the frozen leaf once and not trained.
     """
 
     patterns: tuple[str, ...]
@@ -50,7 +50,7 @@ class Adapter:
         return [path for path in leaves if any(match(pattern, path) for pattern in self.patterns)]
 
     def trains(self, path: str) -> bool:
-        """Whether the leaf at a path of an adapted network's `params` is trained: its own arrays, the fixed ones not."""
+        """Whether the leaf at a path of an adapted network's `params` is trained: the adapter's arrays, except `fixed`."""
         return path.startswith(f"{BRANCH}/") and path.rpartition("/")[2] not in self.fixed
 
 
@@ -58,9 +58,9 @@ def attach(adapter: Adapter, params: Tree, key: jax.Array) -> Tree:
     """Parameters with the adapter's branch, which changes nothing yet.
 
     Args:
-      adapter: says which leaves.
+      adapter: chooses the leaves.
       params: of a plain network.
-      key: typed PRNG key; each leaf's draws depend on the key and on its path only.
+      key: typed PRNG key; the draws of a leaf depend on the key and on its path only.
 
     Raises:
       TreeError: a pattern covers no leaf, or there is a branch already (bake it first).
@@ -70,15 +70,15 @@ def attach(adapter: Adapter, params: Tree, key: jax.Array) -> Tree:
     leaves = flatten(params)
     keys = {path: jax.random.fold_in(key, zlib.crc32(path.encode())) for path in adapter.chooses(params)}
     arrays = {path: adapter.init(key, leaves[path]) for path, key in keys.items()}
-    branch = {f"{path}/{name}": array for path, of in arrays.items() for name, array in of.items()}
+    branch = {f"{path}/{name}": array for path, of_leaf in arrays.items() for name, array in of_leaf.items()}
     return {**params, BRANCH: unflatten(branch)}
 
 
 def bake(adapter: Adapter, params: Tree) -> Tree:
-    """The effective parameters of the plain network, without the branch.
+    """The effective parameters of the plain network, without the adapter's branch.
 
     Raises:
-      TreeError: there is no branch to fold in.
+      TreeError: there is no such branch.
     """
     if BRANCH not in params:
         raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
@@ -88,7 +88,8 @@ def bake(adapter: Adapter, params: Tree) -> Tree:
         leaf, _, name = path.rpartition("/")
         arrays.setdefault(leaf, {})[name] = array
     leaves = flatten(plain)
-    return unflatten(leaves | {path: adapter.apply(leaves[path], of) for path, of in arrays.items()}, like=plain)
+    effective = {path: adapter.apply(leaves[path], of_leaf) for path, of_leaf in arrays.items()}
+    return unflatten(leaves | effective, like=plain)
 
 
 def adapted(net: Net, adapter: Adapter) -> Net:
@@ -105,7 +106,7 @@ def adapted(net: Net, adapter: Adapter) -> Net:
 
 
 def count_trained(adapter: Adapter, params: Tree) -> int:
-    """How many values the adapter trains."""
+    """The number of values that the adapter trains."""
     return sum(leaf.size for path, leaf in flatten(params).items() if adapter.trains(path))
 
 

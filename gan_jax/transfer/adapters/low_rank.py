@@ -13,11 +13,11 @@ from gan_jax.transfer.adapters.adapter import KERNELS, Adapter, Arrays
 def lora(patterns: Sequence[str] = KERNELS, rank: int = 4, alpha: float | None = None) -> Adapter:
     """Low-rank update (Hu et al., ICLR 2022): `W + (alpha / rank) A B`, `a [.. * in, rank]` normal, `b [rank, out]` zero.
 
-    It is added before demodulation and before spectral normalisation, which see the sum.
+    It is added before demodulation and before spectral normalisation, which act on the sum.
 
     Args:
-      patterns: which leaves.
-      rank: of the update; a kernel with fewer rows or columns takes as many as it has.
+      patterns: of the adapted leaves.
+      rank: of the update; in a kernel with fewer rows or columns, their number.
       alpha: scale of the update; None = the rank, so that its factor is 1.
 
     Raises:
@@ -61,5 +61,5 @@ def _matrix(kernel: jax.Array) -> jax.Array:
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    # Accelerators would round the factors to 10 bits, and a small delta is what all of this is about.
+    # By default accelerators round the factors to 10 bits, too few for a small delta.
     return jnp.dot(a, b, precision=jax.lax.Precision.HIGHEST)

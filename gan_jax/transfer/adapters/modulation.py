@@ -1,4 +1,4 @@
-"""Adapters that multiply a kernel `[.., in, out]` by something small: AdaFM, kernel modulation, scale of filters."""
+"""Adapters that multiply a kernel `[.., in, out]` by a small array: AdaFM, kernel modulation, scale of filters."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def kml(patterns: Sequence[str] = KERNELS, scale: float = 1e-7) -> Adapter:
     """Kernel modulation of AdAM (Zhao et al., NeurIPS 2022): `W * (1 + u v)`, `u [in]` and `v [out]`.
 
     Args:
-      patterns: which leaves.
-      scale: standard deviation of the two vectors at the start. They must not both be zero, or no gradient reaches
-        them; with the published 1e-7 the factor rounds to 1 in float32.
+      patterns: of the adapted leaves.
+      scale: standard deviation of the two vectors at the start. If both were zero, they would have no gradient; with
+        the published 1e-7 the factor rounds to 1 in float32.
     """
 
     def init(key: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
@@ -45,11 +45,11 @@ def kml(patterns: Sequence[str] = KERNELS, scale: float = 1e-7) -> Adapter:
 
 
 def kml_where(patterns: Sequence[str] = KERNELS, scale: float = 1e-7) -> Adapter:
-    """Kernel modulation of some filters, the others as they are (AdAM's second stage): `where(mask, W * (1 + u v), W)`.
+    """Kernel modulation of some filters only (AdAM's second stage): `where(mask, W * (1 + u v), W)`.
 
-    `mask [out]` is fixed; True everywhere at the start. No gradient reaches W where it is True, nor `u` and `v` where
-    it is False, so that W may be trained too: an optimiser whose moments start at zero leaves the kept filters equal to
-    the bit.
+    `mask [out]` is fixed; True everywhere at the start. W has no gradient where it is True, `u` and `v` have none where
+    it is False, so that W may be trained too: an optimiser whose moments start at zero leaves the modulated filters
+    bit-exact.
     """
     gates = kml(patterns, scale)
 
@@ -57,14 +57,14 @@ def kml_where(patterns: Sequence[str] = KERNELS, scale: float = 1e-7) -> Adapter
         return {**gates.init(key, kernel), "mask": jnp.ones(kernel.shape[-1:], bool)}
 
     def apply(kernel: jax.Array, arrays: Arrays) -> jax.Array:
-        kept = gates.apply(jax.lax.stop_gradient(kernel), arrays)
-        return jnp.where(_over(arrays["mask"], kernel), kept, kernel)
+        gated = gates.apply(jax.lax.stop_gradient(kernel), arrays)
+        return jnp.where(_over(arrays["mask"], kernel), gated, kernel)
 
     return dataclasses.replace(gates, init=init, apply=apply, fixed=("mask",))
 
 
 def filter_scale(patterns: Sequence[str] = KERNELS) -> Adapter:
-    """One factor for each output channel, `[out]`: what scale and shift is where there is no norm to scale."""
+    """A factor for each output channel, `[out]`: scale and shift in networks without norms."""
 
     def init(key: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
         return {"scale": jnp.ones(kernel.shape[-1:], kernel.dtype)}
@@ -73,5 +73,5 @@ def filter_scale(patterns: Sequence[str] = KERNELS) -> Adapter:
 
 
 def _over(factor: jax.Array, kernel: jax.Array) -> jax.Array:
-    """With leading axes of size 1, as many as the kernel has more."""
+    """The factor with leading axes of size 1, up to the kernel's number of axes."""
     return factor.reshape((1,) * (kernel.ndim - factor.ndim) + factor.shape)

@@ -1,4 +1,4 @@
-"""What the members of a population share: one method on one pair, one game, and how a member's run begins."""
+"""The setup of a population: one method on one pair for all replicas, and the start of each replica."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from gan_jax.trees import count, partition
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
+class Replica:
     """One run of a population, ready to train.
 
     Attributes:
       config: of this run by itself.
       dataset: its images.
       feed: its batches.
-      state: its start, preparation included.
+      state: its start, after the method's preparation.
       prepare_s: seconds that the start took, compilation included.
     """
 
@@ -44,25 +44,32 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
-class Game:
-    """What is compiled once for all members. `config` is any member's: seed and learning rate are not read from it."""
+class Setup:
+    """What all replicas of a population share, and is compiled once.
+
+    Attributes:
+      config: of any replica; its seed is not read, its learning rate is compiled in.
+      plain_pair: the networks without what the method adds.
+      method: of all replicas.
+      scaled: whether replicas may have other learning rates, as factors in their states.
+    """
 
     config: Config
-    bare: Pair
+    plain_pair: Pair
     method: Method
-    scaled: bool  # whether members may have other learning rates, as factors in their states
+    scaled: bool
 
     @property
     def pair(self) -> Pair:
         """The networks as they train."""
-        return self.method.wrap(self.bare)
+        return self.method.wrap(self.plain_pair)
 
     def trainer(self, feed: Feed) -> Trainer:
-        """What the members share, on one member's data."""
+        """The trainer of a replica, on its data."""
         return make_trainer(self.config, self.method, feed)
 
-    def member(self, config: Config, dataset: Dataset) -> Member:
-        """A run at its start: what `run` would make of this configuration.
+    def replica(self, config: Config, dataset: Dataset) -> Replica:
+        """A replica at its start, equal to the start of `run` with this configuration.
 
         Raises:
           ConfigError, PlanError, NonFiniteError: the method refuses, or its preparation breaks.
@@ -70,7 +77,7 @@ class Game:
         began = time.monotonic()
         feed = make_feed(config, dataset)
         key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
-        start, trainer = make_start(config, self.bare, self.method), self.trainer(feed)
+        start, trainer = make_start(config, self.plain_pair, self.method), self.trainer(feed)
         prepared = make_prepared(make_trainer(config, self.method, feed), start, self.method, key)
         begin = lambda nets, constants, key: trainer.init(nets, key, constants)
         state = jax.jit(begin)(prepared.nets, prepared.constants, key)
@@ -78,10 +85,10 @@ class Game:
         if self.scaled:
             extras[LR_SCALE] = jnp.float32(config.optim.lr / self.config.optim.lr)
         state = state.replace(images=state.images + prepared.images, extras=extras)
-        return Member(config, dataset, feed, jax.block_until_ready(state), time.monotonic() - began)
+        return Replica(config, dataset, feed, jax.block_until_ready(state), time.monotonic() - began)
 
     def cost(self) -> dict[str, Any]:
-        """Trained and all parameters by network, and floating-point operations of a step."""
+        """The numbers of trained and of all parameters by network, and the floating-point operations of a step."""
         specs: dict[str, Any] = {name: net.specs()["params"] for name, net in self.pair.nets.items()}
         trained = {name: count(partition(tree, self.method.trains(name))[0]) for name, tree in specs.items()}
         return {
@@ -91,16 +98,16 @@ class Game:
         }
 
 
-def make_game(config: Config, shots: int, scaled: bool = False) -> Game:
-    """The game of a group.
+def make_setup(config: Config, shots: int, scaled: bool = False) -> Setup:
+    """Makes the setup of a population.
 
     Args:
-      config: of any member, paths filled in; its learning rate is compiled in.
-      shots: training images of each member.
-      scaled: whether other members have other ones.
+      config: of any replica, with expanded paths; its learning rate is compiled in.
+      shots: training images of each replica.
+      scaled: whether other replicas have other learning rates.
 
     Raises:
       ConfigError: a configuration that cannot run, or a network that the method refuses.
     """
-    bare = build(config.validate().net)
-    return Game(config, bare, make_method(counted(config.transfer, shots), bare), scaled)
+    plain_pair = build(config.validate().net)
+    return Setup(config, plain_pair, make_method(counted(config.transfer, shots), plain_pair), scaled)

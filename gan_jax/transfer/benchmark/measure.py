@@ -1,4 +1,4 @@
-"""What a benchmark measures, by one evaluator for all cells of a target: features of the reference are taken once."""
+"""The metrics of a benchmark, with one evaluator for all trials of a target: reference features are computed once."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator, lpips_protocol, make_evaluator
 
-SHOWN = 64  # samples of a cell that are kept for its grid
+GRID_SAMPLES = 64  # samples of a trial that are kept for its grid
 
 
 @dataclasses.dataclass
 class Measures:
-    """Data sets and evaluators of a benchmark, each made when it is first asked for."""
+    """Data sets and evaluators of a benchmark, each made at its first use."""
 
     lpips: str | None
     datasets: dict[tuple[DataConfig, NetConfig], Dataset] = dataclasses.field(default_factory=dict)
@@ -36,35 +36,35 @@ class Measures:
     perceptual: Perceptual | None = None
 
     def __post_init__(self) -> None:
-        """Raises MetricError where the weights of LPIPS are not there: before hours of training, not after."""
+        """Loads LPIPS before hours of training, and raises MetricError where its weights are missing."""
         self.perceptual = load_perceptual(self.lpips) if self.lpips else None
 
     def dataset(self, config: Config) -> Dataset:
-        """Images of a cell."""
+        """Images of a trial."""
         key = config.data, config.net
         if key not in self.datasets:
             self.datasets[key] = load_dataset(config)
             if not isinstance(self.datasets[key].train, Images):
-                raise ConfigError("a benchmark wants few shots in memory; use data.pipeline device")
+                raise ConfigError("a benchmark needs few shots in memory; use data.pipeline device")
         return self.datasets[key]
 
     def evaluator(self, config: Config, pair: Pair | None = None) -> Evaluator:
-        """The evaluator of a cell's reference, of the plain pair or of another that shares its configuration."""
+        """The evaluator with a trial's reference, for the plain pair or for another pair of the same configuration."""
         dataset = self.dataset(config)
         key = config.evaluate, dataset.reference_hash
         if key not in self.evaluators:
-            made = make_evaluator(config.evaluate, build(config.net), dataset)
-            assert made is not None  # BenchmarkConfig.validate wants a feature network
-            self.evaluators[key] = made
-        plain = self.evaluators[key]
+            evaluator = make_evaluator(config.evaluate, build(config.net), dataset)
+            assert evaluator is not None  # BenchmarkConfig.validate requires a feature network
+            self.evaluators[key] = evaluator
+        evaluator = self.evaluators[key]
         if pair is None:
-            return plain
+            return evaluator
         return dataclasses.replace(
-            plain, pair=pair, sampler=make_sampler(pair), restate=make_restatistics(pair, STATS_BATCH)
+            evaluator, pair=pair, sampler=make_sampler(pair), restate=make_restatistics(pair, STATS_BATCH)
         )
 
     def end(self, evaluator: Evaluator, g_ema: Variables, config: Config) -> tuple[dict[str, Any], np.ndarray]:
-        """All measures of a finished cell, with the ids of their protocols; and samples `[64, H, W, C]`."""
+        """All final metrics of a finished trial, with the ids of their protocols, and samples `[64, H, W, C]`."""
         dataset, images = self.dataset(config), evaluator.sample(g_ema)
         train = dataset.train
         assert isinstance(train, Images)
@@ -74,12 +74,12 @@ class Measures:
         memory = memorisation(fake.values, extract(evaluator.net, train.images).values, held_out)
         numbers |= {"memorisation": memory.ratio, "closer": memory.closer}
         if self.perceptual is not None:
-            stated = lpips_protocol(evaluator.protocol, self.perceptual, train.images, dataset.train_hash)
-            numbers |= evaluate_intra_cluster(self.perceptual, images, train.images, stated)
-            numbers["lpips_protocol"] = stated.id
-        return numbers, images[:SHOWN]
+            protocol = lpips_protocol(evaluator.protocol, self.perceptual, train.images, dataset.train_hash)
+            numbers |= evaluate_intra_cluster(self.perceptual, images, train.images, protocol)
+            numbers["lpips_protocol"] = protocol.id
+        return numbers, images[:GRID_SAMPLES]
 
 
 def protocol_facts(protocol: Protocol) -> dict[str, Any]:
-    """How a line says what its numbers were measured under."""
+    """The fields of a line that name the protocol of its numbers."""
     return {"protocol": protocol.id, "measured": protocol.label, "relative_only": protocol.relative_only}

@@ -1,7 +1,7 @@
-"""Ways to train the members of a population: one after the other, or all in one program. Both compile once.
+"""Execution strategies of a population: its replicas one after the other, or all in one program. Both compile once.
 
-Seconds are of training alone: compilation and evaluations are timed by themselves. What `run` would compute for each
-member by itself is what it computes here.
+Seconds are those of training alone; compilation and evaluations are timed separately. Each replica computes what `run`
+computes with its configuration.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import numpy as np
 from gan_jax.train.compile import Program, choose_devices
 from gan_jax.train.fit import Hooks, NonFiniteError, Phases, dispatch_images, is_due
 from gan_jax.train.state import GanState
-from gan_jax.transfer.benchmark.game import Game, Member
+from gan_jax.transfer.benchmark.game import Replica, Setup
 
-WayName = Literal["serial", "population"]
-Evaluate = Callable[[int, int, float, Any, dict[str, float]], None]  # (member, images, seconds, g_ema, losses)
+Strategy = Literal["serial", "population"]
+Evaluate = Callable[[int, int, float, Any, dict[str, float]], None]  # (replica, images, seconds, g_ema, losses)
 
 
 class Stopped(Exception):
-    """Somebody asked for the end; what is not finished is not kept."""
+    """Training was stopped from outside; unfinished trials are discarded."""
 
 
 @dataclasses.dataclass
-class Trained:
-    """What became of each member.
+class PopulationResult:
+    """The result of training a population.
 
     Attributes:
-      states: at the end; None where it broke, and on the host.
-      failures: sentences of those that broke.
-      train_s: seconds of training by member; of a population, its share.
-      compile_s: seconds of compilation, for all.
-      devices: how many devices a member's step uses.
+      states: by replica, at the end, on the host; None where it failed.
+      failures: replica -> its error as a sentence.
+      train_s: seconds of training by replica; in one program, an equal share of the time.
+      compile_s: seconds of compilation, for all replicas.
+      devices: number of devices that a replica's step uses.
     """
 
     states: list[GanState | None]
@@ -48,54 +48,59 @@ class Trained:
     devices: int
 
 
-def train_serial(game: Game, members: Sequence[Member], evaluate: Evaluate, stop: Callable[[], bool]) -> Trained:
-    """One member after the other through one program, each over all devices that divide the batch."""
-    first = members[0]
-    trainer = game.trainer(first.feed)
+def train_serial(
+    setup: Setup, replicas: Sequence[Replica], evaluate: Evaluate, stop: Callable[[], bool]
+) -> PopulationResult:
+    """One replica after the other through one program, each over all devices that divide the batch."""
+    first = replicas[0]
+    trainer = setup.trainer(first.feed)
     place = lambda program: (program.put(first.state), program.put_data(first.feed.resident))
     programs, compile_s = _compiled(trainer.compile(), place)
-    out = Trained([], {}, [], compile_s, len(choose_devices(game.config.train.devices, game.config.train.batch)))
-    for i, member in enumerate(members):
+    devices = choose_devices(setup.config.train.devices, setup.config.train.batch)
+    result = PopulationResult([], {}, [], compile_s, len(devices))
+    for i, replica in enumerate(replicas):
         clock, losses = _Clock(), {}
 
-        def seen(images: int, state: GanState, i: int = i, clock: _Clock = clock, losses: Any = losses) -> float:
+        def measure(images: int, state: GanState, i: int = i, clock: _Clock = clock, losses: Any = losses) -> float:
             with clock.paused():
                 evaluate(i, images, clock.seconds, jax.device_get(state.ema["g"]), losses)
             return 0.0
 
-        hooks = Hooks(row=lambda _, metrics, kept=losses: kept.update(metrics), evaluate=seen, stop=stop)
+        hooks = Hooks(row=lambda _, metrics, losses=losses: losses.update(metrics), evaluate=measure, stop=stop)
         try:
-            state, stopped = game.trainer(member.feed).fit(member.state, hooks, programs)
+            state, stopped = setup.trainer(replica.feed).fit(replica.state, hooks, programs)
         except NonFiniteError as error:
-            out.failures[i] = str(error)
+            result.failures[i] = str(error)
             state, stopped = None, False
         if stopped:
             raise Stopped
-        out.states.append(None if state is None else jax.device_get(_without_key(state)))
-        out.train_s.append(clock.seconds)
-    return out
+        result.states.append(None if state is None else jax.device_get(_with_key_data(state)))
+        result.train_s.append(clock.seconds)
+    return result
 
 
-def train_population(game: Game, members: Sequence[Member], evaluate: Evaluate, stop: Callable[[], bool]) -> Trained:
-    """All members in one program, spread over the devices."""
-    config, train = game.config, game.config.train
-    devices = jax.devices()[: len(members)]
-    filled = [*members, *[members[-1]] * (-len(members) % len(devices))]  # a device's share must be whole
-    trainer = game.trainer(members[0].feed)
-    programs, out_s = _compiled(trainer.compile_population(devices), lambda program: _placed(program, filled))
-    placed, data = _placed(next(iter(programs.values())), filled)
+def train_population(
+    setup: Setup, replicas: Sequence[Replica], evaluate: Evaluate, stop: Callable[[], bool]
+) -> PopulationResult:
+    """All replicas in one program, spread over the devices."""
+    config, train = setup.config, setup.config.train
+    devices = jax.devices()[: len(replicas)]
+    padded = [*replicas, *[replicas[-1]] * (-len(replicas) % len(devices))]  # to the same number on each device
+    trainer = setup.trainer(replicas[0].feed)
+    programs, compile_s = _compiled(trainer.compile_population(devices), lambda program: _placed(program, padded))
+    state, data = _placed(next(iter(programs.values())), padded)
     span = dispatch_images(config)
     total = -(-int(round(train.kimg * 1000)) // span) * span
-    images, clock = int(members[0].state.images), _Clock()
-    names = {phases: trainer.guard_names(members[0].state, phases) for phases in programs}
+    images, clock = int(replicas[0].state.images), _Clock()
+    names = {phases: trainer.guard_names(replicas[0].state, phases) for phases in programs}
     failures: dict[int, str] = {}
     while images < total:
         phases = trainer.task.active(images)
-        placed, metrics = programs[phases].run(placed, data)
-        host = jax.device_get(metrics)
+        state, metrics = programs[phases].run(state, data)
+        metrics = jax.device_get(metrics)
         images += span
-        finite = host.pop("finite")  # [members, steps, leaves]
-        for i in range(len(members)):
+        finite = metrics.pop("finite")  # [replicas, steps, leaves]
+        for i in range(len(replicas)):
             if i not in failures and not finite[i].all():
                 failures[i] = (
                     f"values that are not finite by {images} images, first in {_first(finite[i], names[phases])}"
@@ -104,32 +109,32 @@ def train_population(game: Game, members: Sequence[Member], evaluate: Evaluate, 
             raise Stopped
         if images >= total or is_due(config, config.evaluate.every_kimg, images):
             with clock.paused():
-                averages, seconds = jax.device_get(placed.ema["g"]), clock.seconds / len(members)
-                for i in range(len(members)):
+                averages, seconds = jax.device_get(state.ema["g"]), clock.seconds / len(replicas)
+                for i in range(len(replicas)):
                     if i not in failures:
-                        losses = {name: float(values[i]) for name, values in host.items()}
+                        losses = {name: float(values[i]) for name, values in metrics.items()}
                         evaluate(i, images, seconds, _pick(averages, i), losses)
-    states = jax.device_get(_without_key(placed))
-    ends = [None if i in failures else _pick(states, i) for i in range(len(members))]
-    return Trained(ends, failures, [clock.seconds / len(members)] * len(members), out_s, 1)
+    states = jax.device_get(_with_key_data(state))
+    ends = [None if i in failures else _pick(states, i) for i in range(len(replicas))]
+    return PopulationResult(ends, failures, [clock.seconds / len(replicas)] * len(replicas), compile_s, 1)
 
 
-def _placed(program: Program, members: Sequence[Member]) -> tuple[Any, Any]:
-    """States and data of all members, on a leading axis."""
-    states = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *(member.state for member in members))
-    feeds = [member.feed.resident or {} for member in members]
+def _placed(program: Program, replicas: Sequence[Replica]) -> tuple[Any, Any]:
+    """States and data of all replicas, on a leading axis."""
+    states = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *(replica.state for replica in replicas))
+    feeds = [replica.feed.resident or {} for replica in replicas]
     return program.put(states), program.put_data({name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
 
 
 def _compiled(
     programs: dict[Phases, Program], place: Callable[[Program], tuple[Any, Any]]
 ) -> tuple[dict[Phases, Program], float]:
-    """The same programs, compiled ahead, and the seconds that it took."""
-    began, out = time.monotonic(), {}
+    """The programs compiled ahead of time, and the seconds of compilation."""
+    began, compiled = time.monotonic(), {}
     for phases, program in programs.items():
         run: Any = program.run
-        out[phases] = dataclasses.replace(program, run=run.lower(*place(program)).compile())
-    return out, time.monotonic() - began
+        compiled[phases] = dataclasses.replace(program, run=run.lower(*place(program)).compile())
+    return compiled, time.monotonic() - began
 
 
 def _first(finite: np.ndarray, names: list[str]) -> str:
@@ -140,20 +145,20 @@ def _pick(tree: Any, i: int) -> Any:
     return jax.tree_util.tree_map(lambda leaf: leaf[i], tree)
 
 
-def _without_key(state: Any) -> Any:
-    """Keys do not go to the host as arrays."""
+def _with_key_data(state: Any) -> Any:
+    """The state with its key as uint32 data: typed keys cannot be copied to the host as arrays."""
     return dataclasses.replace(state, key=jax.random.key_data(state.key))
 
 
 class _Clock:
-    """Seconds since it was made, without its pauses."""
+    """Measures the seconds since its creation, without pauses."""
 
     def __init__(self) -> None:
-        self.began, self.away = time.monotonic(), 0.0
+        self.began, self.paused_s = time.monotonic(), 0.0
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self.began - self.away
+        return time.monotonic() - self.began - self.paused_s
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -161,12 +166,12 @@ class _Clock:
         try:
             yield
         finally:
-            self.away += time.monotonic() - now
+            self.paused_s += time.monotonic() - now
 
 
-WAYS: dict[WayName, Callable[..., Trained]] = {"serial": train_serial, "population": train_population}
+STRATEGIES: dict[Strategy, Callable[..., PopulationResult]] = {"serial": train_serial, "population": train_population}
 
 
-def choose_way() -> WayName:
-    """What is fastest on this platform, as `benchmarks/population.py` measures it."""
+def choose_strategy() -> Strategy:
+    """The fastest strategy on this platform, as measured by `benchmarks/population.py`."""
     return "population"

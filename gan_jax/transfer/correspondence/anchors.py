@@ -1,4 +1,4 @@
-"""Relaxed realism's latents (Ojha et al., CVPR 2021): near a few anchors in some steps, anywhere in the others."""
+"""Latents of relaxed realism (Ojha et al., CVPR 2021): near a few anchors in some steps, normal draws in the others."""
 
 from __future__ import annotations
 
@@ -21,33 +21,37 @@ Prepare = Callable[[PrepareContext, Networks, dict[str, Any]], PreparedState]
 
 
 def at_anchors(config: CDCConfig, ctx: StepContext) -> jax.Array:
-    """Whether a step is one near anchors, `[]`: the first and every `anchor_every`-th after it."""
+    """Whether a step's latents are near anchors, `[]`: in the first step and every `anchor_every`-th after it."""
     return jnp.asarray(ctx.step) % config.anchor_every == 0
 
 
-def keep_anchors(config: CDCConfig, z_dim: int) -> tuple[Constants, Prepare]:
-    """`constants` and `prepare` of a method: the start of G, and anchors `[anchors, z_dim]` that each run draws once."""
+def anchor_constants(config: CDCConfig, z_dim: int) -> tuple[Constants, Prepare]:
+    """`constants` and `prepare` of a method: the start of G, and anchors `[anchors, z_dim]`, drawn once in each run."""
 
     def constants(nets: Networks) -> dict[str, Any]:
         return {"g": nets["g"], "anchors": jnp.zeros((config.anchors, z_dim))}
 
-    def prepare(context: PrepareContext, nets: Networks, kept: dict[str, Any]) -> PreparedState:
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         anchors = jax.random.normal(jax.random.fold_in(context.key, int(Purpose.ANCHOR)), (config.anchors, z_dim))
-        return PreparedState(nets, {**kept, "anchors": anchors})
+        return PreparedState(nets, {**constants, "anchors": anchors})
 
     return constants, prepare
 
 
-def deal_anchors(config: CDCConfig) -> Callable[[StepContext], StepContext]:
-    """Gives each update its latents: an anchor and noise, styles never mixed; or what is drawn anyway, mixed as ever."""
+def anchor_latents(config: CDCConfig) -> Callable[[StepContext], StepContext]:
+    """Makes the transform that sets the latents of an update.
 
-    def deal(ctx: StepContext) -> StepContext:
+    Near anchors they are an anchor plus noise, and styles are not mixed; otherwise they are the usual draws, with the
+    usual style mixing.
+    """
+
+    def set_latents(ctx: StepContext) -> StepContext:
         anchors, near = ctx.constants["anchors"], at_anchors(config, ctx)
-        which = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(anchors)))(ctx.keys(Purpose.ANCHOR))
-        around = draw_latents(ctx.keys(Purpose.ANCHOR_NOISE), anchors.shape[1])
-        free = draw_latents(ctx.latent_keys, anchors.shape[1])
-        z = jnp.where(near, anchors[which] + config.anchor_noise * around, free)
+        index = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(anchors)))(ctx.keys(Purpose.ANCHOR))
+        noise = draw_latents(ctx.keys(Purpose.ANCHOR_NOISE), anchors.shape[1])
+        usual = draw_latents(ctx.latent_keys, anchors.shape[1])
+        z = jnp.where(near, anchors[index] + config.anchor_noise * noise, usual)
         mixing = jnp.broadcast_to(~near, ctx.index.shape)
         return dataclasses.replace(ctx, batch={**ctx.batch, "z": z, "mixing": mixing})
 
-    return deal
+    return set_latents

@@ -1,4 +1,4 @@
-"""Which layers of a family's networks are looked at, by module path and by the shape of what they give."""
+"""The layers of a network whose features are compared: module path -> shape of the output."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from gan_jax.trees import match
 
 
 def g_layers(pair: Pair) -> Shapes:
-    """The layers of G whose features stand for an image: its blocks, or the convolutions in those of a StyleGAN2.
+    """The layers of G whose features represent an image: its blocks, or the convolutions in the blocks of a StyleGAN2.
 
-    The first of them is left out where there are others: it knows least of the image.
+    The first layer is left out where there are others: it depends least on the image.
+
+    Raises:
+      ConfigError: G has no such layer.
     """
     shapes, styled = shapes_inside(pair, "g"), "mapping" in pair.g_blocks
     blocks = [f"{name}/conv?" if styled else name for name in pair.g_blocks if name != "mapping"]
-    found = {path: shape for name in blocks[1:] or blocks for path, shape in shapes.items() if match(name, path)}
-    if not found:
-        raise ConfigError(f"G gives nothing at {', '.join(blocks)} to compare samples by; it has {', '.join(shapes)}")
-    return found
+    layers = {path: shape for name in blocks[1:] or blocks for path, shape in shapes.items() if match(name, path)}
+    if not layers:
+        raise ConfigError(f"G has no outputs at {', '.join(blocks)} to compare samples by; it has {', '.join(shapes)}")
+    return layers
 
 
 def g_maps(pair: Pair, smallest: int = 8) -> tuple[str, ...]:
-    """Those of them that are maps of a quarter of the image or larger, from `smallest` px.
+    """The paths of `g_layers` whose outputs are maps of a quarter of the image or larger, at least `smallest` px.
 
     Raises:
       ConfigError: there are none, as in a network of fully connected layers.
@@ -35,18 +38,24 @@ def g_maps(pair: Pair, smallest: int = 8) -> tuple[str, ...]:
         path for path, s in layers.items() if len(s) == 3 and min(s[:2]) >= least and s[0] % 4 == s[1] % 4 == 0
     )
     if not maps:
-        given = ", ".join(f"{path} {list(shape)}" for path, shape in layers.items())
+        shapes = ", ".join(f"{path} {list(shape)}" for path, shape in layers.items())
         raise ConfigError(
-            f"correlations within feature maps want a G with maps of {least} px or more, and its layers give {given}; "
-            "use cdc or dcl, which take features of G of any shape (cdc wants a map in D)"
+            f"correlations within feature maps need a G with maps of {least} px or more, but its layers have {shapes}; "
+            "use cdc or dcl, which take features of G of any shape (cdc needs a map in D)"
         )
     return maps
 
 
 def d_layers(pair: Pair) -> Shapes:
-    """The blocks of D from the image upwards, without the linear layer before them and without a last one's logits."""
+    """The blocks of D from the image upwards, without the linear layer before them and without a last block of logits.
+
+    Raises:
+      ConfigError: D has no such block.
+    """
     shapes = shapes_inside(pair, "d")
-    found = {name: shapes[name] for name in pair.d_blocks if math.prod(shapes.get(name, ())) > 1 and name != "from_rgb"}
-    if not found:
-        raise ConfigError(f"D gives nothing at {', '.join(pair.d_blocks)} to look at; it has {', '.join(shapes)}")
-    return found
+    blocks = {
+        name: shapes[name] for name in pair.d_blocks if math.prod(shapes.get(name, ())) > 1 and name != "from_rgb"
+    }
+    if not blocks:
+        raise ConfigError(f"D has no outputs at {', '.join(pair.d_blocks)} to compare; it has {', '.join(shapes)}")
+    return blocks

@@ -1,4 +1,4 @@
-"""What the source's generator and its adapted copy make of the same latents."""
+"""Features of the source's generator and of its adapted copy, on the same latents."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gan_jax.train.draws import Purpose
 from gan_jax.train.state import Variables
 
 
-def wants_source(config: FinetuneConfig, name: str) -> None:
-    """Checks that there is something to keep.
+def check_source(config: FinetuneConfig, name: str) -> None:
+    """Checks that G starts from the source, whose behaviour a method preserves.
 
     Raises:
       ConfigError: G does not start from the source.
@@ -26,24 +26,24 @@ def wants_source(config: FinetuneConfig, name: str) -> None:
 def paired_features(
     ctx: StepContext, paths: Iterable[str], z: jax.Array | None = None, labels: jax.Array | None = None
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Features `{path: [B, ...]}` of G now and as it was, of the same latents, noise and labels, in evaluation mode.
+    """Features `{path: [B, ...]}` of G now and of its start, on the same latents, noise and labels, in evaluation mode.
 
     Evaluation mode has no style mixing and no drawn noise, and batch norm takes its running averages: an example's
     features depend on its own latent alone.
 
     Args:
-      ctx: with the start of G as `kept["g"]`.
+      ctx: with the start of G as `constants["g"]`.
       paths: of modules of G.
-      z: `[B, z_dim]` latents; None = drawn, apart from the game's.
-      labels: `[B]` of them; None = the batch's.
+      z: `[B, z_dim]` latents; None = drawn, other ones than those of the adversarial loss.
+      labels: `[B]` of the latents; None = the batch's.
     """
-    given: dict[str, Any] = {"z": z, "label": labels}
+    options: dict[str, Any] = {"z": z, "label": labels}
     batch: Batch = {name: x for name, x in ctx.batch.items() if name not in ("z", "mixing")}
-    batch |= {name: x for name, x in given.items() if x is not None}
+    batch |= {name: x for name, x in options.items() if x is not None}
     paths, keys = tuple(paths), ctx.keys(Purpose.PAIRED_LATENTS)
 
-    def inside(g: Variables) -> dict[str, jax.Array]:
-        found = ctx.task.g_intermediates(g, batch, keys)
-        return {path: found[path] for path in paths}
+    def features(g: Variables) -> dict[str, jax.Array]:
+        intermediates = ctx.task.g_intermediates(g, batch, keys)
+        return {path: intermediates[path] for path in paths}
 
-    return inside(ctx.g), jax.lax.stop_gradient(inside(ctx.constants["g"]))
+    return features(ctx.g), jax.lax.stop_gradient(features(ctx.constants["g"]))

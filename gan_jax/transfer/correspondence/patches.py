@@ -1,4 +1,4 @@
-"""Relaxed realism's judge (Ojha et al., CVPR 2021): whole images near anchors, patches everywhere else."""
+"""Relaxed realism in D (Ojha et al., CVPR 2021): logits of whole images near anchors, logits of patches elsewhere."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BRANCH = "patch"
 
 @dataclasses.dataclass(frozen=True)
 class Patches:
-    """A second head of D: a 3x3 convolution from one of its maps to a logit for each place.
+    """A second head of D: a 3x3 convolution from one of its maps to a logit at each position.
 
     Attributes:
-      path: the module of D that gives the map.
-      features: of the map.
+      path: the module of D whose output is the map.
+      features: number of channels of the map.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Patches:
 
     @property
     def graft(self) -> Graft:
-        """What D carries."""
+        """The head as further parameters of D."""
 
         def head(key: jax.Array, params: Tree) -> Tree:
             return {"kernel": xavier()(key, (3, 3, self.features, 1)), "bias": jnp.zeros((1,))}
@@ -42,14 +42,14 @@ class Patches:
         return Graft(branches={BRANCH: head})
 
     def logits(self, config: CDCConfig, ctx: StepContext, output: DOutput) -> jax.Array:
-        """Logits `[B, h, w]` of the adversarial loss: the image's own near anchors, else those of its patches."""
+        """Logits `[B, h, w]` of the adversarial loss: that of the whole image near anchors, else those of its patches."""
         head = ctx.d["params"][GRAFT][BRANCH]
         patches = conv(at_least_float32(output.intermediates[self.path]), head["kernel"])[..., 0] + head["bias"][0]
         return jnp.where(at_anchors(config, ctx), output.logits[:, None, None], patches)
 
 
 def find_patches(pair: Pair, patch_px: int | None) -> Patches:
-    """The head on D's first map of `patch_px`, from the image; None = a quarter of the image.
+    """The head on D's first map of `patch_px`, counted from the image; None = a quarter of the image.
 
     Raises:
       ConfigError: D has no map of that size.
@@ -60,8 +60,10 @@ def find_patches(pair: Pair, patch_px: int | None) -> Patches:
         if shape[0] == size:
             return Patches(path, shape[-1])
     if not maps:
-        raise ConfigError("patches are judged at a feature map of D, and this D has none; use dcl, which wants no maps")
-    has = ", ".join(f"{shape[0]} px ({path})" for path, shape in maps.items())
+        raise ConfigError(
+            "logits of patches need a feature map of D, but this D has none; use dcl, which needs no maps"
+        )
+    sizes = ", ".join(f"{shape[0]} px ({path})" for path, shape in maps.items())
     raise ConfigError(
-        f"patches are judged at a map of D of {size} px, but its maps are: {has}; change transfer.patch_px"
+        f"logits of patches need a map of D of {size} px, but its maps are: {sizes}; change transfer.patch_px"
     )

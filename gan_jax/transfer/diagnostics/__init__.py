@@ -1,4 +1,4 @@
-"""What goes wrong in transfers, as numbers: a file for each failure, with what to do, and which source to start from."""
+"""Diagnostics: checks for the failures of transfers with advice for each, and the ranking of sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a diagnosis comes to: a number, the value from which on it warns, and what to do then."""
+"""A check of a diagnosis: a number, its limit, and advice."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Row = Mapping[str, Any]  # of evaluations.jsonl
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One number that was looked at.
+    """A number that was compared with its limit.
 
     Attributes:
-      name: of the failure that it would be.
-      what: the number is.
-      value: what was found.
-      limit: from where on it warns.
+      name: of the failure that the number shows.
+      what: what the number is, in words.
+      value: the number.
+      limit: beyond which the check warns.
       below: whether it warns below the limit, and not above.
-      advice: a sentence with the numbers, and what to do.
+      advice: a sentence with the numbers and what to do.
     """
 
     name: str
@@ -36,5 +36,5 @@ class Check:
 
     @property
     def note(self) -> str:
-        """The warning as a run says it."""
+        """The log message of the warning."""
         return f"{self.name}: {self.advice}"

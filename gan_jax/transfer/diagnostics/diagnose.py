@@ -1,4 +1,4 @@
-"""All that a run looks out for: numbers at each evaluation, and what they come to."""
+"""The diagnosis of a run: numbers at each evaluation, and the checks on them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,13 +22,13 @@ from gan_jax.transfer.evaluation import Evaluator
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """Of one run; its numbers cost a few percent of what the evaluation does.
+    """Measures what checks need at each evaluation of a run; it takes a few percent of the evaluation's time.
 
     Attributes:
       config: of the run.
-      dataset: its images.
-      evaluator: whose reference and features are used.
-      against: evaluations of another run, usually one from scratch.
+      dataset: of the run.
+      evaluator: of the run; its reference and features are used.
+      against: evaluations of another run to compare with, usually a run from scratch.
     """
 
     config: Config
@@ -55,44 +54,45 @@ class Diagnosis:
             held_out = self.evaluator.reference.values if self._held_out is not None else None
             out |= memory.measure(fake.values, self._train_features, held_out)
         out |= negative.measure(images, numbers, self.against)
-        return out | self._judged(d, samples)
+        return out | self._measure_d(d, samples)
 
-    def _judged(self, d: Variables, samples: np.ndarray) -> dict[str, float]:
+    def _measure_d(self, d: Variables, samples: np.ndarray) -> dict[str, float]:
+        """The numbers of `discriminator.measure`; none where D compares images and there is only one of a set."""
         n, classes = self.config.diagnose.images, self.config.net.num_classes
         labels = lambda images: images.labels if classes else None
         held_out = self._held_out
         sets = [self._train.images[:n], samples[:n], *([] if held_out is None else [held_out.images[:n]])]
-        group = min(self.evaluator.pair.d_group, *map(len, sets))  # fewer of one set: D compares as few of the others
+        group = min(self.evaluator.pair.d_group, *map(len, sets))  # all sets are compared in groups of the same size
         if group == 1 < self.evaluator.pair.d_group:
-            return {}  # it compares images, and one has none beside it
-        train = self._judge(d, sets[0], labels(self._train), group)
-        made = self._judge(d, sets[1], np.arange(n) % classes if classes else None, group)
-        rest = None if held_out is None else self._judge(d, sets[2], labels(held_out), group)
-        return discriminator.measure(self.config.loss.name, train, rest, made)
+            return {}
+        train = self._logits_fn(d, sets[0], labels(self._train), group)
+        fake = self._logits_fn(d, sets[1], np.arange(n) % classes if classes else None, group)
+        unseen = None if held_out is None else self._logits_fn(d, sets[2], labels(held_out), group)
+        return discriminator.measure(self.config.loss.name, train, unseen, fake)
 
     @cached_property
-    def _judge(self) -> discriminator.Judge:
-        return discriminator.make_judge(self.evaluator.pair)
+    def _logits_fn(self) -> discriminator.LogitsFn:
+        return discriminator.make_logits_fn(self.evaluator.pair)
 
     @cached_property
     def _held_out(self) -> Images | None:
-        """Real images outside the training set."""
+        """Real images outside the training set; None where the reference is the training images."""
         if not self.dataset.held_out:
-            return None  # the reference is of the training images
+            return None
         return _some(self.dataset.reference, self.config.diagnose.images)
 
     @cached_property
     def _train(self) -> Images:
-        """Training images that D is asked about."""
+        """Training images for which D's logits are measured."""
         train, n = self.dataset.train, self.config.diagnose.images
         if isinstance(train, Images):
             return _some(train, n)
-        chosen = np.linspace(0, len(train) - 1, min(n, len(train))).round().astype(int)
-        return train.take(chosen).load(Shape(self.config.net.resolution, self.config.net.channels))
+        index = np.linspace(0, len(train) - 1, min(n, len(train))).round().astype(int)
+        return train.take(index).load(Shape(self.config.net.resolution, self.config.net.channels))
 
     @cached_property
     def _train_features(self) -> np.ndarray | None:
-        """Of all training images, where these are few enough to be copied."""
+        """Features of all training images; None where there are too many to be memorised."""
         train = self.dataset.train
         if not isinstance(train, Images) or len(train) > memory.MOST:
             return None
@@ -102,10 +102,10 @@ class Diagnosis:
 def make_diagnosis(
     config: Config, dataset: Dataset, evaluator: Evaluator | None, against: str | Path | None
 ) -> Diagnosis | None:
-    """What a run looks out for; None where it evaluates nothing.
+    """Makes the diagnosis of a run; None where the run has no evaluations.
 
     Raises:
-      ConfigError: a run to compare with, but nothing to compare, or nothing comparable.
+      ConfigError: a run to compare with, but no evaluations of this run, or none of the other run's that are comparable.
     """
     if evaluator is None:
         if against is not None:
@@ -118,19 +118,22 @@ def make_diagnosis(
 
 
 def _some(images: Images, n: int) -> Images:
-    """Evenly spread over the set: neighbours in a data set are often alike."""
+    """At most `n` images, evenly spread over the set: neighbours in a data set are often similar."""
     return images.take(np.linspace(0, len(images) - 1, min(n, len(images))).round().astype(int))
 
 
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
-    """Everything that the last row of a run's evaluations was looked at for, beside rows of the same protocol."""
+    """All checks of the last row of a run's evaluations, compared with rows of the same protocol."""
     rows = [row for row in rows if row.get("protocol") == rows[-1].get("protocol")]
-    for room in (discriminator, collapse, memory, negative):
-        yield from room.checks(rows, limits)
+    for checks_of in (discriminator.checks, collapse.checks, memory.checks, negative.checks):
+        yield from checks_of(rows, limits)
 
 
 def new_warnings(rows: Sequence[Row], limits: DiagnoseConfig) -> list[Check]:
-    """What the last row warns of and the one before did not: each is said once, also by a run that was resumed."""
-    of: Any = lambda rows: [check for check in checks(rows, limits) if check.warns] if rows else []
-    before = {check.name for check in of(rows[:-1])}
-    return [check for check in of(rows) if check.name not in before]
+    """The warnings of the last row that the row before did not have: each is logged once, also in a resumed run."""
+
+    def warnings(rows: Sequence[Row]) -> list[Check]:
+        return [check for check in checks(rows, limits) if check.warns] if rows else []
+
+    before = {check.name for check in warnings(rows[:-1])}
+    return [check for check in warnings(rows) if check.name not in before]

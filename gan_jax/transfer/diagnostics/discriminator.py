@@ -1,8 +1,8 @@
 """Discriminator overfitting: D on images that it was trained on, against D on real images that it never saw.
 
 ADA (Karras et al., 2020) has two heuristics: r_v = (E D(train) - E D(held out)) / (E D(train) - E D(generated)) and
-r_t = E sign D(train). Both go from 0 (no overfitting) to 1. r_v moves with the tails of the logits, so what warns is
-the difference of two shares, and r_v stands beside it. Here D sees images as they are, without augmentation.
+r_t = E sign D(train). Both go from 0 (no overfitting) to 1. r_v moves with the tails of the logits, so the warning is
+about the difference of two shares, and r_v is logged with it. Here D sees images without augmentation.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ from gan_jax.transfer.diagnostics.check import Check, Row
 
 BOUNDED = ("non_saturating", "hinge")  # losses whose D has its boundary at 0
 
-Judge = Callable[..., np.ndarray]
+LogitsFn = Callable[..., np.ndarray]
 
 
-def make_judge(pair: Pair) -> Judge:
-    """Makes `judge(d_vars, images uint8 [N, H, W, C], labels [N] or None, at_most=None) -> logits [N]`.
+def make_logits_fn(pair: Pair) -> LogitsFn:
+    """Makes `logits_fn(d_vars, images uint8 [N, H, W, C], labels [N] or None, at_most=None) -> logits [N]`.
 
     In evaluation mode, in whole groups of different images where D compares images (`nets.grouped`).
     """
-    ask = jax.jit(lambda d_vars, images, labels: pair.d.apply(d_vars, to_float(images), labels)[0])
+    apply = jax.jit(lambda d_vars, images, labels: pair.d.apply(d_vars, to_float(images), labels)[0])
 
-    def judge(
+    def logits_fn(
         d_vars: Variables, images: np.ndarray, labels: np.ndarray | None, at_most: int | None = None
     ) -> np.ndarray:
-        return judge_in_groups(ask, d_vars, images, labels, group=pair.d_group, at_most=at_most)
+        return judge_in_groups(apply, d_vars, images, labels, group=pair.d_group, at_most=at_most)
 
-    return judge
+    return logits_fn
 
 
 def measure(loss: str, train: np.ndarray, held_out: np.ndarray | None, fake: np.ndarray) -> dict[str, float]:
-    """What D makes of three sets, from its logits.
+    """D's answers on three sets as numbers, from its logits.
 
     Args:
-      loss: adversarial loss; where its D has no boundary at 0, that is half-way between training and generated images.
+      loss: adversarial loss; where its D has no boundary at 0, the boundary is half-way between the means of training
+        and generated images.
       train: `[N]` logits of training images.
       held_out: `[M]` of real images that were not trained on; None = there are none.
       fake: `[K]` of generated images.
 
     Returns:
-      d_train, d_held_out and d_fake: the shares that D takes for real; r_v, where it is defined; r_t, where 0 means
-      anything.
+      d_train, d_held_out and d_fake: the shares that D takes for real; r_v, where it is defined; r_t, where the boundary
+      is at 0.
     """
     train, fake = np.asarray(train, np.float64), np.asarray(fake, np.float64)
     bounded = loss in BOUNDED
@@ -70,20 +71,26 @@ def measure(loss: str, train: np.ndarray, held_out: np.ndarray | None, fake: np.
 
 
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
-    """Of the last row."""
+    """The checks of the last row."""
     row: Any = rows[-1]
     if "d_held_out" in row:
         train, held_out = row["d_train"], row["d_held_out"]
         yield Check(
-            "discriminator overfitting", "share of training minus share of held-out images that D takes for real",
-            train - held_out, limits.d_gap, False,
+            "discriminator overfitting",
+            "share of training minus share of held-out images that D takes for real",
+            train - held_out,
+            limits.d_gap,
+            False,
             f"D tells training images ({train:.2f} taken for real) from held-out ones ({held_out:.2f}) apart: it overfits; "
             "use augment.policy, augment.ada, --method freeze_d or fewer images shown (train.kimg)",
-        )  # fmt: skip
+        )
     if "r_t" in row:
         yield Check(
-            "discriminator too sure", "r_t, mean sign of D on training images",
-            row["r_t"], limits.d_sign, False,
+            "discriminator too sure",
+            "r_t, mean sign of D on training images",
+            row["r_t"],
+            limits.d_sign,
+            False,
             f"D takes {row['d_train']:.0%} of the training images for real (r_t {row['r_t']:.2f}, healthy is about 0.6), so "
             "that G learns little from it; use augment.policy or augment.ada, loss.r1_gamma or a smaller optim.d_lr",
-        )  # fmt: skip
+        )

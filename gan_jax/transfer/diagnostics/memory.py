@@ -1,4 +1,4 @@
-"""Memorisation: how close generated images come to the training images, against how close new real ones do."""
+"""Memorisation: the distance of generated images to the training images, compared with that of new real images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gan_jax.config import DiagnoseConfig
 from gan_jax.metrics import Memorisation, memorisation
 from gan_jax.transfer.diagnostics.check import Check, Row
 
-MOST = 2000  # training images; a larger set is not what a few-shot run copies, and the search would cost
+MOST = 2000  # training images; a run does not memorise a larger set, and the search would take long
 
 
 def measure(fake: Any, train: Any, held_out: Any) -> dict[str, float]:
-    """`memory`, `memory_closer`, and `occupied`: the share of training images that are nearest to a generated one.
+    """`memory`, `memory_closer`, and `occupied`: the share of training images that are nearest to a generated image.
 
     Args:
       fake: features [N, D] of generated images.
@@ -24,19 +24,19 @@ def measure(fake: Any, train: Any, held_out: Any) -> dict[str, float]:
         themselves.
 
     Returns:
-      nothing where there are too few images, or most of them are equal.
+      An empty dict where there are too few images, or most of them are equal.
     """
     if len(train) < 2:
         return {}
-    usual = memorisation_of(fake, train, held_out)
-    if usual is None:
+    result = memorisation_of(fake, train, held_out)
+    if result is None:
         return {}
-    occupied = len(np.unique(usual.indices)) / min(len(train), len(fake))
-    return {"memory": usual.ratio, "memory_closer": usual.closer, "occupied": occupied}
+    occupied = len(np.unique(result.indices)) / min(len(train), len(fake))
+    return {"memory": result.ratio, "memory_closer": result.closer, "occupied": occupied}
 
 
 def memorisation_of(fake: Any, train: Any, held_out: Any) -> Memorisation | None:
-    """The metric; None where the distances to compare with are 0 for the most part."""
+    """The memorisation metric; None where most distances to compare with are 0."""
     from gan_jax.metrics import MetricError
 
     try:
@@ -46,13 +46,16 @@ def memorisation_of(fake: Any, train: Any, held_out: Any) -> Memorisation | None
 
 
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
-    """Of the last row."""
+    """The checks of the last row."""
     row: Any = rows[-1]
     if "memory" in row:
         yield Check(
-            "memorisation", "distance to the nearest training image over that of new real images",
-            row["memory"], limits.memory, True,
+            "memorisation",
+            "distance to the nearest training image over that of new real images",
+            row["memory"],
+            limits.memory,
+            True,
             f"generated images lie {row['memory']:.2f} times as far from the nearest training image as new real images do: "
             "G copies its training images; use more of them (data.shots), data.mirror, an earlier checkpoint, or a method "
             "that trains less (freeze_g, scale_shift, fsgan, lora)",
-        )  # fmt: skip
+        )

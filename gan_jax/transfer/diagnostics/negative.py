@@ -1,4 +1,4 @@
-"""Negative transfer: worse than another run, usually one from scratch, after as many images."""
+"""Negative transfer: a run is worse than another run, usually from scratch, after the same number of images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ AGAINST = "kid_against"
 
 
 def read_against(folder: str | Path, protocol: str, name: str = "evaluations.jsonl") -> list[dict[str, Any]]:
-    """The evaluations of another run that may be compared with.
+    """Reads the evaluations of another run to compare with.
 
     Raises:
-      ConfigError: it has none, or was measured under another protocol.
+      ConfigError: there are none, or they were measured under another protocol.
     """
     rows = read_rows(Path(folder) / name)
     if not rows:
@@ -29,25 +29,25 @@ def read_against(folder: str | Path, protocol: str, name: str = "evaluations.jso
             field_of(row, field, kind, f"{Path(folder) / name}, row {number},", ConfigError)
         if type(row.get(METRIC, 0.0)) not in (int, float):  # null where it was not finite
             del row[METRIC]
-    if others := sorted({row["protocol"] for row in rows} - {protocol}):
+    if protocols := sorted({row["protocol"] for row in rows} - {protocol}):
         raise ConfigError(
-            f"--against {folder} was measured under {escaped(others[0], 200)}, and this run under {protocol}: give both the same "
-            "data.source, data.classes, data.shots, data.subset_seed and evaluate"
+            f"--against {folder} was measured under {escaped(protocols[0], 200)}, and this run under {protocol}: give both "
+            "the same data.source, data.classes, data.shots, data.subset_seed and evaluate"
         )
     return rows
 
 
 def value_at(rows: Sequence[Row], images: int, metric: str = METRIC) -> float | None:
-    """A metric after so many images: of the evaluation there, or on the line between its neighbours; None outside."""
-    known = sorted((row["images"], row[metric]) for row in rows if metric in row)
-    for (a, at_a), (b, at_b) in zip(known, known[1:] or known, strict=False):
+    """A metric after `images` images, linearly interpolated between evaluations; None outside of their range."""
+    points = sorted((row["images"], row[metric]) for row in rows if metric in row)
+    for (a, at_a), (b, at_b) in zip(points, points[1:] or points, strict=False):
         if a <= images <= b:
             return at_a if a == b else at_a + (at_b - at_a) * (images - a) / (b - a)
     return None
 
 
 def measure(images: int, numbers: Row, against: Sequence[Row]) -> dict[str, float]:
-    """`kid_against`: KID over that of another run after as many images; nothing where either is not above 0."""
+    """`kid_against`: KID over that of another run after as many images; empty where either is not above 0."""
     other = value_at(against, images)
     if other is None or other <= 0 or numbers.get(METRIC, 0) <= 0:
         return {}
@@ -55,11 +55,15 @@ def measure(images: int, numbers: Row, against: Sequence[Row]) -> dict[str, floa
 
 
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
-    """Of the last row, where there was a run to compare with."""
+    """The checks of the last row, where there is a run to compare with."""
     row: Any = rows[-1]
     if AGAINST in row:
         yield Check(
-            "negative transfer", "KID over that of the other run after as many images", row[AGAINST], limits.worse, False,
+            "negative transfer",
+            "KID over that of the other run after as many images",
+            row[AGAINST],
+            limits.worse,
+            False,
             f"KID is {row[AGAINST]:.2f} times that of the other run after as many images: this source does not help; choose one "
             "of higher recall (gan-jax rank-sources), train more of the networks (finetune), or train from scratch",
-        )  # fmt: skip
+        )

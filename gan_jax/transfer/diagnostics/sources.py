@@ -1,9 +1,9 @@
-"""Which pretrained pair to start from, before anything is trained.
+"""Ranking of sources: the choice of a pretrained pair before anything is trained.
 
-Grigoryev, Voynov and Babenko (ICLR 2022) compared pairs on many targets: the best predictor of the result is the
-recall of the source's samples against the target's data, the share of target images that lie where the source can
-reach. Precision and the Frechet distance are worse predictors: they praise samples that look like the target, while
-what a pretrained G brings is modes.
+Grigoryev, Voynov and Babenko (ICLR 2022) compared pairs on many targets: the best predictor of the result is the recall
+of the source's samples against the target's data, the share of target images that the source covers. Precision and the
+Frechet distance are worse predictors: they favour samples that look like the target, but the value of a pretrained G is
+its modes.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from gan_jax.tasks.model import Model
 from gan_jax.transfer.dataset import reading
 from gan_jax.transfer.models import load as load_model
 
-MOST_TARGETS = 5000  # target images that are looked at
-LITTLE = 0.05  # recall under which a source's samples and the target have next to nothing in common; a rule of thumb
+MOST_TARGETS = 5000  # target images that are used
+LITTLE = 0.05  # recall below which a source's samples have almost nothing in common with the target; a rule of thumb
 
 
 class SourceScore(NamedTuple):
-    """One source against the target."""
+    """The metrics of a source's samples against the target."""
 
     source: str
-    recall: float  # what sources are ranked by
+    recall: float  # sources are ranked by it
     coverage: float
     precision: float
     kid: float
-    fd: float  # of few images biased upwards, the same for all sources
+    fd: float  # biased upwards for few images, equally for all sources
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Sources, the best one first.
+    """Ranked sources, the best first.
 
     Attributes:
-      scores: by falling recall, equal ones by rising KID.
-      features: the network.
-      n_target, n_source: images of the target and of each source.
-      k: neighbours.
-      notes: what makes a score say little, with its source.
+      scores: by falling recall, sources of equal recall by rising KID.
+      features: name of the feature network.
+      n_target, n_source: numbers of images of the target and of each source.
+      k: number of neighbours.
+      notes: reasons why a score is not reliable, with the name of its source.
     """
 
     scores: tuple[SourceScore, ...]
@@ -64,36 +64,37 @@ def score(name: str, target: np.ndarray, samples: np.ndarray, k: int = 5, seed: 
 
 
 def _score(name: str, target: np.ndarray, samples: np.ndarray, k: int, seed: int) -> tuple[SourceScore, list[str]]:
-    """A score, and what makes it say little: images that are there too often."""
-    found, *empty = prdc_and_empty(target, samples, k)
+    """A score, and notes why it is not reliable: too many copies of an image."""
+    neighbours, *empty = prdc_and_empty(target, samples, k)
     parts = zip(empty, (len(target), len(samples)), ("target", "generated"), strict=True)
     notes = [f"{name}: {empty_balls(count, n, part, k)}" for count, n, part in parts if count]
     distance = frechet_distance(summarise(target), summarise(samples), allow_singular=True)
     size = min(len(target), len(samples), 1000)
     kernel_distance = kid(target, samples, subset_size=size, seed=seed).mean
-    return SourceScore(name, found.recall, found.coverage, found.precision, kernel_distance, distance), notes
+    prdc = neighbours.recall, neighbours.coverage, neighbours.precision
+    return SourceScore(name, *prdc, kernel_distance, distance), notes
 
 
 def rank(scores: Sequence[SourceScore]) -> tuple[SourceScore, ...]:
-    """By recall, the highest first."""
-    return tuple(sorted(scores, key=lambda one: (-one.recall, one.kid)))
+    """The scores by falling recall, sources of equal recall by rising KID."""
+    return tuple(sorted(scores, key=lambda score: (-score.recall, score.kid)))
 
 
 def advice(ranking: Ranking) -> str:
-    """What to start from: the source of the highest recall, unless no source reaches the target."""
-    best, *others = ranking.scores
+    """The recommended source as a sentence: that of the highest recall, unless no source covers the target."""
+    best, *worse = ranking.scores
     if best.recall < LITTLE:
         return (
             f"none recommended: {out_of_reach(ranking)}. Look for a source of images that are more like them, or compare "
             f"training from fresh weights (--transfer.source none) with the least bad source, {best.source} (KID {best.kid:.3f})"
         )
-    tied = [other.source for other in others if other.recall == best.recall]
+    tied = [score.source for score in worse if score.recall == best.recall]
     by_kid = f"; {', '.join(tied)} of the same recall and a higher KID" if tied else ""
     return f"recommended: {best.source} (recall {best.recall:.3f} on {ranking.features}{by_kid})"
 
 
 def out_of_reach(ranking: Ranking) -> str:
-    """That samples of no source lie near the target, with the number."""
+    """The statement that no source's samples are near the target, with the best recall."""
     best = ranking.scores[0]
     return f"no source resembles these {ranking.n_target} images (recall {best.recall:.3f} at best, {ranking.features})"
 
@@ -112,16 +113,16 @@ def rank_sources(
 
     Args:
       sources: weights folders, run folders, `embedded:NAME` or pairs of the cache.
-      data: the target; of `shots`, only these are looked at, as a run would see them.
+      data: the target; with `shots` only the training images of such a run are used.
       features: feature network, named in the result.
       n: samples of each source, at its own resolution and in its own colours.
       k: neighbours of recall.
       seed: of the samples.
-      most: target images that are looked at.
+      most: number of target images that are used at most.
 
     Raises:
-      ConfigError: no source, one without a generator or without weights yet, or fewer target images or samples than
-        neighbours want.
+      ConfigError: no source, a source without a generator or without weights yet, or too few target images or samples
+        for `k` neighbours.
     """
     if not sources:
         raise ConfigError("name at least one source: a weights folder, a run folder, embedded:fashion16 or digiface64")
@@ -132,18 +133,18 @@ def rank_sources(
     models = {name: _model(name) for name in sources}
     target = _target(list(models.values()), data, most)
     if len(target) <= k:
-        remedy = f"use --k {len(target) - 1}" if len(target) > 1 else "recall wants at least 2 images"
+        remedy = f"use --k {len(target) - 1}" if len(target) > 1 else "recall needs at least 2 images"
         raise ConfigError(f"the target has {len(target)} images, too few for {k} neighbours; {remedy}")
     net = load_features(features)
     real = extract(net, target).values
     key = root_key(seed)
-    made = lambda model: extract(net, model.sample(key, n)).values
-    scores, notes = zip(*(_score(name, real, made(model), k, seed) for name, model in models.items()))
-    return Ranking(rank(scores), net.name, len(target), n, k, tuple(note for some in notes for note in some))
+    features_of = lambda model: extract(net, model.sample(key, n)).values
+    scores, notes = zip(*(_score(name, real, features_of(model), k, seed) for name, model in models.items()))
+    return Ranking(rank(scores), net.name, len(target), n, k, tuple(note for of_source in notes for note in of_source))
 
 
 def _model(name: str) -> Model:
-    """A source whose generator can be sampled."""
+    """Loads a source, and checks that it has a generator to sample."""
     try:
         model = load_model(name)
     except FileNotFoundError as error:  # a run without weights yet

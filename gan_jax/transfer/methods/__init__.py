@@ -1,6 +1,6 @@
-"""Published transfer methods, one file each, found by the name that `METHOD_NAMES` gives a configuration.
+"""Published transfer methods, one module each, with the name that `METHOD_NAMES` gives its configuration.
 
-A file has a function `make(config, pair) -> Method`, and is imported when it is first asked for.
+A module has a function `make(config, pair) -> Method`, and is imported at its first use.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MakeMethod = Callable[[Any, Any], Method]  # (its configuration, the plain netwo
 
 
 def make_method(config: Any, nets: Networks) -> Method:
-    """The method that a configuration asks for.
+    """Makes the method of a configuration.
 
     Args:
-      config: one of the classes of `METHOD_NAMES`.
+      config: of one of the classes in `METHOD_NAMES`.
       nets: the plain networks, a pair for most methods.
 
     Raises:
-      ConfigError: no such method; a choice that it cannot have; a network that is fresh and would be frozen.
+      ConfigError: no such method; an option that the method does not have; a fresh network that would be frozen.
     """
     name = kind_of(config)
     if METHOD_NAMES.get(name) is not type(config):
@@ -54,7 +54,7 @@ def _implementation(name: str) -> MakeMethod:
 
 
 def _freezes(method: Method, nets: Networks, network: str) -> bool:
-    """Whether a method keeps leaves of a network as they are, in a game that the network plays."""
+    """Whether a method freezes leaves of a network that its losses use."""
     if network in nets.discriminators and not method.extension.adversarial:
         return False
     prefix = f"{network}/params/"

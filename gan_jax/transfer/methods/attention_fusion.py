@@ -1,17 +1,17 @@
-"""Attention-based fusion in the space of weights: a learned query decides how much of each donor a block takes.
+"""Attention-based fusion in the space of weights: a learned query sets the mixing weight of each donor in a block.
 
-What the shares are made of: `fusion.attention`. Gates are shut at first, so that the stage begins as the source to the
-bit; the softmax's temperature falls over the stage, so that shares stay alike until D has said something. A free query
-collapses into plain weights exactly. One that is made of latents, styles, classes or features (`fusion.conditional`) has
-shares for every example while it learns. It collapses to their running mean; with `collapse` distil that is where a plain
-G begins, which is taught for `distil_kimg` to make what the frozen mixture makes of the same latents, by the distance
-between images. Then everything is fine-tuned.
+The mixing weights are defined in `fusion.attention`. Gates are zero at first, so that the stage begins exactly as the
+source; the softmax's temperature falls over the stage, so that mixing weights stay almost equal until D has learned. A
+free query collapses into plain weights exactly. A query that is computed from latents, styles, classes or features
+(`fusion.conditional`) has mixing weights for every example while it learns. It collapses to their running mean. With
+`collapse` distil a plain G, the student, begins at this mean and is distilled for `distil_kimg` from the frozen mixture,
+by the distance between images of the same latents. Then everything is fine-tuned.
 
 A softmax over one donor is 1 whatever the query. `with_source` makes the source a slot of it: with `gate` 1, a low
 temperature and `granularity` global a latent decides whether the source or a donor makes its image. `aligner` is A of the
-formula in `fusion.aligner`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps baked.
-With `keys` descriptor a donor's key is a trained map of what its images are like (`fusion.descriptors`), so that donors
-that are alike have shares that are alike.
+formula in `fusion.aligner`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps are baked.
+With `keys` descriptor a donor's key is a trained map of a description of its images (`fusion.descriptors`), so that
+similar donors have similar mixing weights.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
     """Queries, keys and gates are learned for `fuse_kimg`, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `fusion`; a temperature that is not above 0; a width below 1; a query of what these networks lack;
-        channels with shares of their own that depend on examples; a lesson where no latent has weights of
-        its own, or of no images; an aligner without kernels for it.
+      ConfigError: as `fusion`; a temperature that is not above 0; a width below 1; a query that these networks cannot
+        compute; mixing weights of channels that depend on examples; distillation where mixing weights do not depend on
+        latents, or with no images; an aligner without kernels for it.
     """
     _check(config)
     if config.aligner and not spatial_kernels(pair.g.specs()["params"]):
@@ -53,10 +53,12 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
             f"transfer.aligner maps the output channels of kernels above 1x1, but {type(pair.config).__name__} has none; use "
             "False"
         )
-    base: dict[str, Any] = {
-        "width": config.attention_width, "gate": config.gate, "temperature": config.temperature,
+    attention: dict[str, Any] = {
+        "width": config.attention_width,
+        "gate": config.gate,
+        "temperature": config.temperature,
         "with_source": config.with_source,
-    }  # fmt: skip
+    }
     try:
         source = None if config.query == "free" else source_of(config.query, pair)
     except ValueError as error:
@@ -69,8 +71,8 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
         donors: Donors,
         network: Network,
     ) -> Gate:
-        count, options = len(donors.names), dict(base)
-        if config.keys == "descriptor":  # of Gs, for Ds too
+        count, options = len(donors.names), dict(attention)
+        if config.keys == "descriptor":  # of Gs, also for Ds
             options["descriptors"] = descriptors(pair, [start["g"], *donors.g])[0 if config.with_source else 1 :]
         if source is None or network == "d":
             return Attention(count, **options)
@@ -78,20 +80,18 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
         return Conditional(count, inputs=inputs, **options)
 
     def post_step(mixture: Mixture, before: GanState, state: GanState, ctx: StepContext) -> GanState:
-        now = cooled(
-            config.temperature, config.temperature_end, state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
-        )
+        progress = state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
+        temperature = cooled(config.temperature, config.temperature_end, progress)
         if source is not None:
             z = draw_latents(ctx.latent_keys, pair.config.z_dim)
-            s = source(plain_target(state.nets["g"]), z, ctx.batch.get("label"))
-            means = remember(mixture, state.nets["g"]["params"], s, ctx.sync)[BRANCH][GATE][MEAN]
+            inputs = source(plain_target(state.nets["g"]), z, ctx.batch.get("label"))
+            means = remember(mixture, state.nets["g"]["params"], inputs, ctx.sync)[BRANCH][GATE][MEAN]
 
         def updated(name: str, variables: Variables) -> Variables:
             if BRANCH not in variables["params"]:
                 return variables
-            return _with_gate(
-                variables, {TEMPERATURE: now} | ({MEAN: means} if source is not None and name == "g" else {})
-            )
+            changes = {MEAN: means} if source is not None and name == "g" else {}
+            return _with_gate(variables, {TEMPERATURE: temperature, **changes})
 
         nets = {name: updated(name, variables) for name, variables in state.nets.items()}
         return state.replace(nets=nets, ema={"g": updated("g", state.ema["g"])})
@@ -100,9 +100,9 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
     if source is None:
         return fusion(config, pair, fusing)
     net = lambda pair, mixture: conditional(pair, mixture, source, config.per)
-    taught = DistillationConfig(distil_kimg=config.distil_kimg, distil_lr=config.distil_lr)
-    lesson = taught if config.collapse == "distil" else None
-    return fusion(config, pair, dataclasses.replace(fusing, net=net, distillation=lesson))
+    settings = DistillationConfig(distil_kimg=config.distil_kimg, distil_lr=config.distil_lr)
+    distillation = settings if config.collapse == "distil" else None
+    return fusion(config, pair, dataclasses.replace(fusing, net=net, distillation=distillation))
 
 
 def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
@@ -119,7 +119,7 @@ def _with_gate(variables: Variables, changes: dict[str, Any]) -> Variables:
 def _check(config: AttentionFusionConfig) -> None:
     if config.aligner and config.shard_donors:
         raise ConfigError(
-            "transfer.aligner maps all output channels of a donor, of which with transfer.shard_donors no device has all; "
+            "transfer.aligner maps all output channels of a donor, but with transfer.shard_donors no device has all of them; "
             "use one of the two"
         )
     if min(config.temperature, config.temperature_end) <= 0:
@@ -138,15 +138,15 @@ def _check(config: AttentionFusionConfig) -> None:
         if config.query == "free":
             raise ConfigError(
                 "transfer.collapse is distil, but a free query collapses into plain weights exactly, so that there is nothing "
-                "to teach; use mean, or a transfer.query of latents, styles, classes or features"
+                "to distil; use mean, or a transfer.query of latents, styles, classes or features"
             )
         if config.per == "batch":
             raise ConfigError(
-                "transfer.collapse is distil, but with transfer.per batch one network makes all of a batch, so that a latent "
-                "alone does not say what; use per example, or collapse mean"
+                "transfer.collapse is distil, but with transfer.per batch one network makes all images of a batch, so that an "
+                "image does not depend on its latent alone; use per example, or collapse mean"
             )
         if config.distil_kimg <= 0:
             raise ConfigError(
-                f"transfer.distil_kimg is {config.distil_kimg:g}, so that nothing is taught; use 0.5 or more, or "
+                f"transfer.distil_kimg is {config.distil_kimg:g}, so that nothing is distilled; use 0.5 or more, or "
                 "transfer.collapse mean"
             )

@@ -5,11 +5,11 @@
     + earth_mover * two_way_nearest({z_i}, normals)   so that normal latents work afterwards
     + scale * sum over leaves of mean (scale or shift - its start)^2
 
-The normals are `normals` times as many as the latents, drawn anew in every step, and all latents are compared with them,
-not those of the batch alone: the term costs `normals * n^2 * z_dim` multiplications for n images. Latents begin as
-normal draws. What scales and shifts are is as in `scale_shift`; all else is frozen. G computes in training mode, as in
-every other method: batch norms take statistics of the batch of reconstructions. That every term is a mean over what it
-compares, latents over their dimension too, is how the published weights are read here; the paper was not at hand.
+The normals are `normals` times as many as the latents, drawn again in every step. All latents are compared with them, not
+only those of the batch: the term costs `normals * n^2 * z_dim` multiplications for n images. Latents begin as normal
+draws. Scales and shifts are those of `scale_shift`; all other leaves are frozen. G computes in training mode, as in every
+other method: batch norms take statistics of the batch of reconstructions. Here every loss term is a mean over what it
+compares, for latents also over their dimension; this is how we read the published weights without the paper at hand.
 
 The paper's Adam begins at a rate of 0.03, a fifth of it every 3000 of 10 000 iterations, batches of 25 (SNGAN) or 5
 (BigGAN), and far less for the class layers of a conditional G; here all leaves have the rate of the run. The paper samples
@@ -35,33 +35,37 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
-from gan_jax.train.state import Networks
+from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.graft import GRAFT, Graft
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.scales import scales_and_shifts
-from gan_jax.trees import flatten, partition
+from gan_jax.trees import Tree, flatten, partition
 
 
 def make(config: BSAConfig, pair: Pair) -> Method:
-    """G's scales and shifts and the latents `g/params/graft/latents/z [images, z_dim]`; D is left alone.
+    """G's scales and shifts and the latents `g/params/graft/latents/z [images, z_dim]` are trained; D is frozen.
 
     Raises:
-      ConfigError: images too small for the network of features; later, a feed that does not say which image is which.
+      ConfigError: images too small for the feature network; later, a feed without the index of each image.
     """
     if config.features is not None and pair.config.resolution < (least := NETWORKS[config.features].least):
         raise ConfigError(
-            f"transfer.features {config.features} wants images of at least {least} px, not {pair.config.resolution}; "
+            f"transfer.features {config.features} needs images of at least {least} px, not {pair.config.resolution}; "
             "use another network, or None for pixels alone"
         )
     scales, adapter = scales_and_shifts(pair)
     graft = Graft(adapter, branches={"latents": lambda key, params: {"z": _latents(config, key, pair.config.z_dim)}})
     plain = Method(
-        starts=tuple(networks_of(config.networks)), frozen=("g/params/**", "d/params/**"), trained=scales,
+        starts=tuple(networks_of(config.networks)),
+        frozen=("g/params/**", "d/params/**"),
+        trained=scales,
         grafts={"g": graft},
-    )  # fmt: skip
-    of_run = plain.trains("g")
-    moved = lambda g: partition(g["params"], lambda path: of_run(path) and not path.startswith(f"{GRAFT}/"))[0]
+    )
+    is_trained = plain.trains("g")
+
+    def trained_scales(g: Variables) -> Tree:
+        return partition(g["params"], lambda path: is_trained(path) and not path.startswith(f"{GRAFT}/"))[0]
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         data = context.feed.resident
@@ -75,26 +79,25 @@ def make(config: BSAConfig, pair: Pair) -> Method:
         return PreparedState(nets, constants | weights)
 
     def distance(ctx: StepContext) -> jax.Array:
-        layers = lambda images: perceptual_layers(
-            ctx.constants["features"],
-            PERCEPTUAL[config.features or ""],
-            jnp.broadcast_to(images, (*images.shape[:3], 3)),
-        )
+        def layers(images: jax.Array) -> list[jax.Array]:
+            colour = jnp.broadcast_to(images, (*images.shape[:3], 3))
+            return perceptual_layers(ctx.constants["features"], PERCEPTUAL[config.features or ""], colour)
+
         return sum(jnp.abs(x - y).mean() for x, y in zip(layers(ctx.real), layers(ctx.fake), strict=True))  # type: ignore[return-value]
 
     terms = {
         "l1": (1.0, lambda ctx: jnp.abs(ctx.real - ctx.fake).mean()),
         "perceptual": (config.perceptual if config.features else 0.0, distance),
         "earth_mover": (config.earth_mover, lambda ctx: two_way_nearest(_z(ctx), _normals(ctx, config.normals))),
-        "moved": (config.scale, lambda ctx: _moved(moved(ctx.g), ctx.constants["scales"])),
+        "moved": (config.scale, lambda ctx: _squared_move(trained_scales(ctx.g), ctx.constants["scales"])),
     }
     return dataclasses.replace(
         plain,
-        constants=lambda nets: {"scales": moved(nets["g"])} | _room(config.features),
+        constants=lambda nets: {"scales": trained_scales(nets["g"])} | _zero_features(config.features),
         prepare=prepare,
         extension=Extension(
             adversarial=False,
-            transform=lambda ctx: _deal(ctx, config.noise),
+            transform=lambda ctx: _with_latents(ctx, config.noise),
             regularisers=tuple(_weighted(name, weight, value) for name, (weight, value) in terms.items() if weight),
         ),
     )
@@ -103,13 +106,13 @@ def make(config: BSAConfig, pair: Pair) -> Method:
 def _latents(config: BSAConfig, key: jax.Array, z_dim: int) -> jax.Array:
     if config.images is None:
         raise ConfigError(
-            "transfer.images is None, and no run has filled it in; say how many training images there are"
+            "transfer.images is None, and no run has filled it in; set it to the number of training images"
         )
     return jax.random.normal(key, (config.images, z_dim))
 
 
-def _room(network: str | None) -> dict[str, Any]:
-    """Zeros where the weights of the features will be: a resumed run has its own and asks the cache for none."""
+def _zero_features(network: str | None) -> dict[str, Any]:
+    """Zeros in place of the feature network's weights: a resumed run restores its own and does not read the cache."""
     if network is None:
         return {}
     specs = NETWORKS[network].specs()
@@ -120,15 +123,15 @@ def _z(ctx: StepContext) -> jax.Array:
     return ctx.g["params"][GRAFT]["latents"]["z"]
 
 
-def _deal(ctx: StepContext, noise: float) -> StepContext:
-    """The batch with the latents of its images; no style of another latent is mixed in."""
+def _with_latents(ctx: StepContext, noise: float) -> StepContext:
+    """The context with the latents of its images, plus noise; no style of another latent is mixed in."""
     if "index" not in ctx.batch:
         raise ConfigError(
             "bsa learns a latent for each image, and this feed does not say which; use data.pipeline device"
         )
-    own = _z(ctx)[ctx.batch["index"]]
-    own += noise * draw_latents(ctx.keys(Purpose.ANCHOR_NOISE), own.shape[1])
-    return dataclasses.replace(ctx, batch={**ctx.batch, "z": own, "mixing": jnp.zeros(len(own), bool)})
+    z = _z(ctx)[ctx.batch["index"]]
+    z += noise * draw_latents(ctx.keys(Purpose.ANCHOR_NOISE), z.shape[1])
+    return dataclasses.replace(ctx, batch={**ctx.batch, "z": z, "mixing": jnp.zeros(len(z), bool)})
 
 
 def _normals(ctx: StepContext, times: int) -> jax.Array:
@@ -136,10 +139,10 @@ def _normals(ctx: StepContext, times: int) -> jax.Array:
     return draw_latents(ctx.keys(Purpose.COMPARED_LATENTS, jnp.arange(n * times)), z_dim)
 
 
-def _moved(now: Any, start: Any) -> jax.Array:
-    """The mean squared move of each leaf, added over leaves."""
-    flat = flatten(start)
-    return sum((jnp.square(leaf - flat[path]).mean() for path, leaf in flatten(now).items()), jnp.zeros(()))
+def _squared_move(params: Tree, start: Tree) -> jax.Array:
+    """The sum over leaves of the mean squared difference from the start: `[]`."""
+    starts = flatten(start)
+    return sum((jnp.square(leaf - starts[path]).mean() for path, leaf in flatten(params).items()), jnp.zeros(()))
 
 
 def _weighted(name: str, weight: float, value: Any) -> Regulariser:

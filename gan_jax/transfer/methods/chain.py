@@ -1,4 +1,4 @@
-"""Several methods at once: what a chain is made of is in `transfer.chain`."""
+"""A chain of several methods; the rules of combining are in `transfer.chain`."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """GAN Cocktail (Avrahami, Lischinski, Fried, ECCV 2022): donors rooted in one of them, averaged, fine-tuned.
 
-Networks that were trained apart cannot be averaged; those that were fine-tuned from one root can. The root is `source`,
-G and D. For each donor a copy of it plays the game against images that this donor's G makes, without real data, for
-`root_kimg`; then the root and all copies are averaged, every leaf and running value alike. The run proper fine-tunes the
-average on the target; the paper makes it class-conditional on the donor and goes on with generated images.
+Networks that were trained apart cannot be averaged; networks that were fine-tuned from one root can. The root is
+`source`, G and D. For each donor a copy of the root is trained for `root_kimg` on images that this donor's G makes,
+without real data; then the root and all copies are averaged, every leaf alike. Main training fine-tunes the average on
+the target; the paper makes it class-conditional on the donor and goes on with generated images.
 
-Running values are measured anew on the averaged weights, where the paper averages them: the mean of batch statistics is
-not the statistics of the mean.
+Running statistics are recalibrated on the averaged weights, where the paper averages them: the mean of batch statistics
+is not the statistics of the mean.
 """
 
 from __future__ import annotations
@@ -42,28 +42,31 @@ def make(config: CocktailConfig, pair: Pair) -> Method:
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         g, d = nets["g"], nets["d"]
-        made, rows, histories, images = [(g, d)], [], [], 0
+        pairs, records, histories, images = [(g, d)], [], [], 0
         for i, name in enumerate(config.donors, 1):
-            donor, seen = context.open_donor(name), []
-            copies = [jax.tree_util.tree_map(jnp.array, one) for one in (g, d)]  # a stage takes what it is given apart
+            donor, rows = context.open_donor(name), []
+            copies = [jax.tree_util.tree_map(jnp.array, net) for net in (g, d)]  # a stage donates its input buffers
             state = context.replace(key=jax.random.fold_in(context.key, i)).train(
-                {"g": copies[0], "d": copies[1]}, config.root_kimg, name=f"rooting donor {i} of {len(config.donors)}",
+                {"g": copies[0], "d": copies[1]},
+                config.root_kimg,
+                name=f"rooting donor {i} of {len(config.donors)}",
                 trains={"g": every_leaf, "d": every_leaf},
                 extension=Extension(transform=deal_generated),
                 constants={DONOR: donor.nets["g"]},
-                row=lambda at, metrics, seen=seen: seen.append({"images": at, **metrics}),
-            )  # fmt: skip
-            made.append((state.nets["g"], state.nets["d"]))
-            rows.append({"donor": name, "rooted": seen})
+                row=lambda at, metrics, rows=rows: rows.append({"images": at, **metrics}),
+            )
+            pairs.append((state.nets["g"], state.nets["d"]))
+            records.append({"donor": name, "rooted": rows})
             histories.append(donor.history)
             images += int(state.images)
-        count = len(made)
+        count = len(pairs)
         g, d = (
-            settled(pair, network, average([one[k] for one in made]), context.key) for k, network in enumerate(NETWORKS)
+            settled(pair, network, average(list(copies)), context.key)
+            for network, copies in zip(NETWORKS, zip(*pairs), strict=True)
         )
         shares = {network: {"all": [1 / count] * (count - 1)} for network in ("g", "d")}
         words = f"the average of {config.source} and of copies of it that learned {', '.join(config.donors)}"
-        donors = Donors(tuple(config.donors), [], [], {"by": "none", "donors": rows}, histories)
+        donors = Donors(tuple(config.donors), [], [], {"by": "none", "donors": records}, histories)
         return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, f"G and D are {words}", images=images)
 
     return Method(starts=("g", "d"), prepare=prepare, changes_source=True)

@@ -1,9 +1,9 @@
-"""DCL, dual contrastive learning (Zhao et al., CVPR 2022): each sample is to be told from others by its source's features.
+"""DCL, dual contrastive learning (Zhao et al., CVPR 2022): samples keep what distinguishes them in the source.
 
-In G's ctx, the features of a sample in G now are to be nearest, within its group, to those that the source's G had of the
-same latent. In D's, the features that D has of a generated image are to be nearer to those that it has of the source's
-image of the same latent than to those of the group's real images, which keeps D from copying what few images there are.
-There is no official code; features of all blocks count alike.
+In G's update, the features of a sample in G should be nearest, within its group, to those of the same latent in the
+source's G. In D's update, D's features of a generated image should be nearer to its features of the source's image of the
+same latent than to its features of the group's real images, so that D does not copy the few images there are. There is
+no official code; features of all blocks have the same weight.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.transfer.correspondence import d_layers, g_layers, paired_features, wants_source
+from gan_jax.transfer.correspondence import check_source, d_layers, g_layers, paired_features
 from gan_jax.transfer.method import Method, networks_of
 
 
 def make(config: DCLConfig, pair: Pair) -> Method:
-    """Everything is trained; each network pays for a contrast in its own features.
+    """Everything is trained; each network has a contrastive loss in its own features.
 
     Raises:
       ConfigError: G is not the source's.
     """
-    wants_source(config, "dcl")
+    check_source(config, "dcl")
     of_g, of_d = tuple(g_layers(pair)), tuple(d_layers(pair))
     return Method(
         starts=tuple(networks_of(config.networks)),
@@ -47,9 +47,9 @@ def make(config: DCLConfig, pair: Pair) -> Method:
 
 def _in_g(config: DCLConfig, paths: tuple[str, ...], ctx: StepContext) -> tuple[jax.Array, Extras]:
     now, old = paired_features(ctx, paths)
-    rows = [similarities(now[path], old[path], config.group) for path in paths]
-    parts = [contrast(diagonal(one), off_diagonal(one), config.temperature) for one in rows]
-    return config.g_strength * jnp.stack(parts).mean(), {}
+    cosines = [similarities(now[path], old[path], config.group) for path in paths]
+    losses = [contrast(diagonal(cosine), off_diagonal(cosine), config.temperature) for cosine in cosines]
+    return config.g_strength * jnp.stack(losses).mean(), {}
 
 
 def _in_d(config: DCLConfig, ctx: StepContext) -> tuple[jax.Array, Extras]:
@@ -58,9 +58,9 @@ def _in_d(config: DCLConfig, ctx: StepContext) -> tuple[jax.Array, Extras]:
     # The same latents, noise and augmentation as those of the generated images.
     image = ctx.task.generate(ctx.constants["g"], ctx.batch, ctx.latent_keys, True)[0]
     source = ctx.discriminate_one(ctx.augmented(jax.lax.stop_gradient(image), Purpose.AUGMENT_FAKE)).intermediates
-    parts = []
+    losses = []
     for path in ctx.capture:
         positive = diagonal(similarities(fake[path], source[path], config.group))
         negatives = similarities(fake[path], real[path], config.group)
-        parts.append(contrast(positive, negatives, config.temperature))
-    return config.d_strength * jnp.stack(parts).mean(), {}
+        losses.append(contrast(positive, negatives, config.temperature))
+    return config.d_strength * jnp.stack(losses).mean(), {}

@@ -1,12 +1,12 @@
-"""Elastic weight consolidation for few shots (Li, Zhang, Lu, Shechtman, NeurIPS 2020): G pays where it matters.
+"""Elastic weight consolidation for few shots (Li, Zhang, Lu, Shechtman, NeurIPS 2020): a penalty by importance on G.
 
 The penalty is `strength * sum F (theta - theta_source)^2` over G's parameters. F is the Fisher information of the
 source: the mean over generated images of the squared gradient of log D(G(z)), D's log-likelihood that the image is
-real, with D = sigmoid(logit) whatever loss the game is played with. It is estimated once, before training.
+real, with D = sigmoid(logit) whatever the adversarial loss is. It is estimated once, before training.
 
 No official code exists. The one public implementation squares the gradient of a batch's mean loss, which is smaller
-by about the size of the batch; strengths are not comparable with those. They depend on the networks too, so sweep
-them, or let `balance` choose.
+by about the size of the batch; its strengths are not comparable with ours. Strengths also depend on the networks, so
+sweep them, or let `balance` choose.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from gan_jax.transfer.methods.l2_sp import squared_distance
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree
 
-MOVE = 0.01  # share of each weight that the cost of a balanced strength is that of
+MOVE = 0.01  # the relative move of every weight at which a balanced strength makes the penalty `balance`
 
 
 def make(config: EWCConfig, pair: Pair) -> Method:
-    """Both networks start from the source, everything is trained, G is held by importance.
+    """Both networks start from the source, everything is trained, G with a penalty by importance.
 
     Raises:
       ConfigError: one of the networks would be fresh.
     """
     if config.networks != "both":
         raise ConfigError(
-            f"transfer.networks is {config.networks}, but ewc asks the source's D what matters in the source's G; use both"
+            f"transfer.networks is {config.networks}, but ewc measures importance in the source's G with the source's D; use both"
         )
 
     def constants(nets: Networks) -> dict[str, Tree]:
@@ -48,26 +48,28 @@ def make(config: EWCConfig, pair: Pair) -> Method:
             "strength": jnp.full((), config.strength, jnp.float32),
         }
 
-    def prepare(context: PrepareContext, nets: Networks, kept: dict[str, Tree]) -> PreparedState:
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Tree]) -> PreparedState:
         g, d = nets["g"], nets["d"]
-        found = g_information(context, g, d, config.samples)
-        strength = kept["strength"] if config.balance is None else balanced(config.balance, found, g["params"])
-        return PreparedState(nets, {**kept, "fisher": found, "strength": strength})
+        information = g_information(context, g, d, config.samples)
+        strength = (
+            constants["strength"] if config.balance is None else balanced(config.balance, information, g["params"])
+        )
+        return PreparedState(nets, {**constants, "fisher": information, "strength": strength})
 
     term = Regulariser("ewc", "g", _value)
     return Method(starts=("g", "d"), constants=constants, prepare=prepare, extension=Extension(regularisers=(term,)))
 
 
 def balanced(cost: float, information: Tree, params: Tree) -> jax.Array:
-    """The strength at which a move of 1 % of every weight costs so much: `cost / sum F (0.01 theta)^2`, `[]`.
+    """The strength at which a move of 1 % of every weight has the penalty `cost`: `cost / sum F (0.01 theta)^2`, `[]`.
 
     Raises:
-      ConfigError: nothing matters, so no strength does.
+      ConfigError: Fisher information of 0, for which no strength exists.
     """
     unit = squared_distance(jax.tree_util.tree_map(lambda p: MOVE * p, params), _zeros(params), information)
     if not jnp.isfinite(unit) or unit <= 0:
         raise ConfigError(
-            f"transfer.balance wants Fisher information above 0, but a move of 1 % of all weights has {float(unit):g}: "
+            f"transfer.balance needs Fisher information above 0, but a move of 1 % of all weights has {float(unit):g}: "
             "the source's D is sure of every generated image, or does not depend on them; use another source, or "
             "transfer.balance None"
         )
@@ -79,5 +81,5 @@ def _zeros(tree: Tree) -> Tree:
 
 
 def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
-    kept = ctx.constants
-    return kept["strength"] * squared_distance(ctx.g["params"], kept["start"], kept["fisher"]), {}
+    constants = ctx.constants
+    return constants["strength"] * squared_distance(ctx.g["params"], constants["start"], constants["fisher"]), {}

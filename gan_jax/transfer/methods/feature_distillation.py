@@ -1,9 +1,9 @@
 """Feature distillation (a baseline of Freeze-D's paper; Mo, Cho, Shin, 2020): D's features stay near the source's.
 
-D pays `strength * mean over blocks of mean |phi(D(x)) - phi(D_source(x))|^2`, half of it on real images and half on
-generated ones, as D sees them. Blocks are those of `Pair.d_blocks`, outputs those of the game's own pass. The
-source's D makes its pass in training mode too (statistics of the batch, a power iteration) from the collections that it
-came with, so that at the start the term is 0.
+D's loss term is `strength * mean over blocks of mean |phi(D(x)) - phi(D_source(x))|^2`, half of it on real and half on
+generated images, as D sees them. Blocks are those of `Pair.d_blocks`; D's features are those of the step's own forward
+pass. The source's D is applied in training mode too (statistics of the batch, a power iteration), with the collections of
+the source, so that the term is 0 at the start.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from gan_jax.trees import Tree
 
 
 def make(config: FeatureDistillationConfig, pair: Pair) -> Method:
-    """Everything is trained; D is held to what the source's D sees.
+    """Everything is trained; a loss term keeps D's features near those of the source's D.
 
     Raises:
       ConfigError: D would be fresh.
     """
     if config.networks == "g":
-        raise ConfigError("transfer.networks g leaves a fresh D, whose features are worth nothing; use both or d")
+        raise ConfigError("transfer.networks g leaves a fresh D, which has no features to preserve; use both or d")
 
     def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
         strength = config.strength
@@ -45,12 +45,12 @@ def make(config: FeatureDistillationConfig, pair: Pair) -> Method:
 
 
 def distance(ctx: StepContext) -> jax.Array:
-    """The mean over sides and blocks of the mean squared difference of D's features from those of the kept D: `[]`."""
+    """The mean over sides and blocks of the mean squared difference of D's features from those of its start: `[]`."""
     assert ctx.intermediates is not None
-    *then, _ = ctx.with_nets(d=ctx.constants["d"]).discriminate(ctx.x_real, ctx.x_fake)
+    *outputs, _ = ctx.with_nets(d=ctx.constants["d"]).discriminate(ctx.x_real, ctx.x_fake)
     pairs = [
         (now[block], old.intermediates[block])
-        for now, old in zip(ctx.intermediates, then, strict=True)
+        for now, old in zip(ctx.intermediates, outputs, strict=True)
         for block in now
     ]
     return jnp.stack([jnp.square(now - old).mean() for now, old in pairs]).mean()

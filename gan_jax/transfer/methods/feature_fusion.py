@@ -1,14 +1,14 @@
-"""Attention-based fusion in feature space (AF-F): a G that takes from frozen donors what it attends to, then distilled.
+"""Attention-based fusion in feature space (AF-F): a G that attends to features of frozen donors, then is distilled.
 
-In the first stage (`fuse_kimg`) the source's G attends to donors at `points`, one in each block by default, and its
-attention, its own leaves (with `finetune`) and D are trained by the target's game. What is attended, and AFF: in
-`fusion.feature_attention`. As in Knowledge Flow (Liu et al., ICLR 2019) G pays `wean x -log(its own share)`, a mean over
-positions and points, at a weight that grows from 0 after the part `wean_from` of the stage: it learns what donors know
-while it has them, and then to do without.
+In the first stage (`fuse_kimg`) the source's G attends to donors at `points`, by default one in each block. Its
+attention, its own leaves (with `finetune`) and D are trained by the adversarial loss on the target. Attention and AFF are
+defined in `fusion.feature_attention`. As in Knowledge Flow (Liu et al., ICLR 2019) G has a loss term
+`wean x -log(weight of its own features)`, a mean over positions and points. The term's weight grows from 0 after the
+part `wean_from` of the stage: G uses the donors first, and then learns to do without them.
 
-In the second (`distil_kimg`) a plain G, which begins with the fused one's own leaves, learns to make what the fused one
-makes. Donors that count less than `drop` everywhere have no part in it; where none counts the plain G is taken as it is.
-The run proper fine-tunes a plain pair.
+In the second stage (`distil_kimg`) a plain G, the student, begins with the fused G's own leaves and is distilled from the
+fused G. Donors that count less than `drop` at every point are pruned first; where none is left the plain G is taken as it
+is. Main training fine-tunes a plain pair.
 """
 
 from __future__ import annotations
@@ -50,33 +50,43 @@ def make(config: FeatureFusionConfig, pair: Pair) -> Method:
         g, d = nets["g"], nets["d"]
         donors, rows = donors_as_they_are(context, config.donors), []
         state = context.train(
-            {"g": attach(fusion, g, donors.g, context.key), "d": d}, config.fuse_kimg,
+            {"g": attach(fusion, g, donors.g, context.key), "d": d},
+            config.fuse_kimg,
             name="attending to donors",
             trains={"g": trains(config.finetune), "d": every_leaf},
             wrap=wrap,
-            extension=attending(config),
+            extension=attention_extension(config),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
-        )  # fmt: skip
-        told = measure_attention(pair, fusion, state.nets["g"])
-        counts = [max(row[i] for row in told["counts"].values()) for i in range(len(donors.g))]
+        )
+        attention = measure_attention(pair, fusion, state.nets["g"])
+        counts = [max(row[i] for row in attention["counts"].values()) for i in range(len(donors.g))]
         dropped = [i for i, most in enumerate(counts) if most < config.drop]
-        g, d, images, lessons = _distilled(context, config, fusion, state, dropped)
+        g, d, images, distil_rows = _distilled(context, config, fusion, state, dropped)
         words = "G took from donors, on average over points " + ", ".join(
-            f"{sum(row[i] for row in told['counts'].values()) / len(shapes):.3f} of {name}"
+            f"{sum(row[i] for row in attention['counts'].values()) / len(shapes):.3f} of {name}"
             for i, name in enumerate(config.donors)
         )
-        shares = {"g": {point: row[1:] for point, row in told["shares"].items()}}
-        found = {name: value for name, value in told.items() if name != "shares"}
+        shares = {"g": {point: row[1:] for point, row in attention["shares"].items()}}
+        stats = {name: value for name, value in attention.items() if name != "shares"}
         return fused_pair(
-            context, {"g": g, "d": d}, constants, donors, shares, words, images=int(state.images) + images, learned=rows,
-            dropped=[config.donors[i] for i in dropped], taught=lessons, **found,
-        )  # fmt: skip
+            context,
+            {"g": g, "d": d},
+            constants,
+            donors,
+            shares,
+            words,
+            images=int(state.images) + images,
+            learned=rows,
+            dropped=[config.donors[i] for i in dropped],
+            taught=distil_rows,
+            **stats,
+        )
 
     return Method(starts=("g", "d"), prepare=prepare, changes_source=True)
 
 
-def attending(config: FeatureFusionConfig) -> Extension:
-    """What the first stage adds to the game: what leaning on donors costs, and the shares in the rows of the log."""
+def attention_extension(config: FeatureFusionConfig) -> Extension:
+    """The extension of the first stage: the loss term for the use of donors, and mixing weights and gates as metrics."""
     begin, end = config.wean_from * config.fuse_kimg * 1000, config.fuse_kimg * 1000
 
     def wean(ctx: StepContext) -> tuple[jax.Array, Extras]:
@@ -84,20 +94,20 @@ def attending(config: FeatureFusionConfig) -> Extension:
         part = jnp.clip((jnp.asarray(ctx.images, jnp.float32) - begin) / (end - begin), 0, 1)
         return config.wean * part * jnp.stack(list(ctx.g_collections[LEANING].values())).mean(), {}
 
-    def shows(state: GanState) -> dict[str, jax.Array]:
+    def metrics(state: GanState) -> dict[str, jax.Array]:
         shares, ways = state.nets["g"][SHARES], state.nets["g"]["params"][BRANCH][WAYS_OF]
         mean = jnp.stack(list(shares.values())).mean(0)
         each = {f"share{i}/{name}": share[i] for name, share in shares.items() for i in range(1, len(share))}
         gates = {f"gate/{name}": way["gate"] for name, way in ways.items()}
         return {f"share{i}": mean[i] for i in range(1, len(mean))} | each | gates
 
-    return Extension(regularisers=(Regulariser("wean", "g", wean),) if config.wean else (), metrics=shows)
+    return Extension(regularisers=(Regulariser("wean", "g", wean),) if config.wean else (), metrics=metrics)
 
 
 def _distilled(
     context: PrepareContext, config: FeatureFusionConfig, fusion: Fusion, state: GanState, dropped: list[int]
 ) -> tuple[Variables, Variables, int, Rows]:
-    """`(g, d, images, rows)` of the plain pair."""
+    """`(g, d, images, metrics rows)` of the plain pair after the second stage."""
     if config.distil_kimg == 0 or len(dropped) == len(config.donors):
         return plain(state.nets["g"]), state.nets["d"], 0, []
     teacher = without(state.nets["g"], dropped) if dropped else state.nets["g"]
@@ -120,5 +130,5 @@ def _check(config: FeatureFusionConfig, pair: Pair) -> None:
         raise ConfigError(f"transfer.wean_from is {config.wean_from:g}; use a part of the stage in [0, 1)")
     if config.shares or config.by != "latent":
         raise ConfigError(
-            "transfer.shares and transfer.by divide examples between teachers, but feature_fusion has one"
+            "transfer.shares and transfer.by divide examples between teachers, but feature_fusion has one teacher"
         )

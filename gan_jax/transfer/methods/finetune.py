@@ -12,5 +12,5 @@ from gan_jax.transfer.method import Method, networks_of
 
 
 def make(config: FinetuneConfig, pair: Pair) -> Method:
-    """The chosen networks start from the source, everything is trained."""
+    """The networks of `config.networks` start from the source, everything is trained."""
     return Method(starts=tuple(networks_of(config.networks)))

@@ -9,7 +9,7 @@ from gan_jax.transfer.method import Method, networks_of
 
 
 def make(config: FreezeDConfig, pair: Pair) -> Method:
-    """D's first layer, such as `from_rgb`, and the `blocks` blocks next to the image keep their weights.
+    """D's first layer, such as `from_rgb`, and the `blocks` blocks next to the image are frozen.
 
     Raises:
       ConfigError: no block of D would be left to train.

@@ -1,6 +1,6 @@
-"""Freeze-G: fine-tuning with G's latent-side layers frozen, which decide about shape and pose, not about texture.
+"""Freeze-G: fine-tuning with G's latent-side layers frozen, which control shape and pose, not texture.
 
-Published as code beside Freeze-D, without a paper. In StyleGAN2 the first of these layers is the mapping network.
+Published as code with Freeze-D, without a paper. In StyleGAN2 the first of these layers is the mapping network.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gan_jax.transfer.method import Method, networks_of
 
 
 def make(config: FreezeGConfig, pair: Pair) -> Method:
-    """The first `blocks` layers of G (`pair.g_blocks`) keep their weights; D is trained whole.
+    """The first `blocks` layers of G (`pair.g_blocks`) are frozen; all of D is trained.
 
     Raises:
       ConfigError: no block of G would be left to train.

@@ -1,11 +1,10 @@
 """FSGAN (Robb, Chu, Kumar, Huang, 2020): of every kernel of G and of D only the singular values are trained.
 
-A kernel is read as the matrix `[h * w * in, out]`, and decomposed once, when the run begins: `W = U diag(s) V`. What is
-trained is a factor for each singular value, from 1; `U diag(s)` and `V` go along in the state and in checkpoints, twice
-the size of the kernels. Everything else stays: biases, norms, tables of classes, D's head but for its singular values.
+A kernel is read as the matrix `[h * w * in, out]`, and decomposed once, when the run begins: `W = U diag(s) V`. A factor
+of each singular value is trained, from 1; `U diag(s)` and `V` are in the state and in checkpoints, twice the size of the
+kernels. All other leaves are frozen: biases, norms, tables of classes, D's head except its singular values.
 
-In the official code a condition that is always true puts the factors into every kind of layer, which is what the paper
-describes.
+In the official code a condition that is always true puts the factors into every kind of layer, as the paper describes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from gan_jax.transfer.method import Method, networks_of
 
 
 def make(config: FSGANConfig, pair: Pair) -> Method:
-    """Both networks under factors of singular values."""
+    """Both networks with trained factors of their kernels' singular values; all other leaves are frozen."""
     adapters: dict[Network, Adapter] = {
         "g": singular_values(kernels(pair.g)),
         "d": singular_values(kernels(pair.d)),

@@ -1,12 +1,12 @@
-"""Gradient-based fusion: shares of donors in the target's weights are learned by the target's own adversarial loss.
+"""Gradient-based fusion: donors' mixing weights are learned with the target's own adversarial loss.
 
 `theta_l = theta_l^T + sum_i w_{l,i} (theta_l^i - theta_l^T)`: AdaMerging's coefficients (Yang et al., ICLR 2024) under a
-GAN's loss in place of an entropy, with donors that were aligned first. Shares are of the whole network, a block, a leaf
-or a channel; any numbers, between 0 and 1, or parts of 1. They begin even, at `start`, or where Fisher merging
-(Matena and Raffel, 2022) or gradient matching (Daheim et al., ICLR 2024) would put them. After the stage they are baked
-into plain weights, which are fine-tuned.
+GAN's loss in place of an entropy, with donors that were aligned first. There is a mixing weight for each network, block,
+leaf or channel: any number, a number between 0 and 1, or parts that sum to 1. Mixing weights begin equal, at `start`, or
+at those of Fisher merging (Matena and Raffel, 2022) or gradient matching (Daheim et al., ICLR 2024). After the stage they
+are baked into plain weights, which are fine-tuned.
 
-Few images decide few numbers: with 100 or fewer use `global` or `block`.
+Few images can set few numbers: with 100 or fewer use `global` or `block`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from gan_jax.transfer.fusing import Fusing, fusion
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
+from gan_jax.trees import Tree
 
 RULES = {"fisher": fisher_shares, "gradient_matching": matching_shares}
 
 
 def make(config: GradientFusionConfig, pair: Pair) -> Method:
-    """Shares are learned for `fuse_kimg`, then everything is fine-tuned.
+    """Mixing weights are learned for `fuse_kimg`, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `fusion`; shares that begin outside of where they may be.
+      ConfigError: as `fusion`; mixing weights that begin outside of their constraint.
     """
     count = len(config.donors)
     _check(config)
@@ -46,13 +47,13 @@ def make(config: GradientFusionConfig, pair: Pair) -> Method:
     ) -> Coefficients:
         starts = None
         if config.init != "start" and network == "g":
-            informed = lambda params: (
-                params, g_information(context, {**start["g"], "params": params}, start["d"], config.fisher_samples)
-            )  # fmt: skip
-            rule = RULES[config.init]
-            starts = group_shares(
-                rule, group, informed(start["g"]["params"]), [informed(one["params"]) for one in donors.g]
-            )
+
+            def with_information(params: Tree) -> tuple[Tree, Tree]:
+                g = {**start["g"], "params": params}
+                return params, g_information(context, g, start["d"], config.fisher_samples)
+
+            target, *informed = map(with_information, (variables["params"] for variables in (start["g"], *donors.g)))
+            starts = group_shares(RULES[config.init], group, target, informed)
         return Coefficients(count, config.constraint, config.start, starts)
 
     def terms(mixture: Mixture, first: Shares) -> Sequence[Regulariser]:
@@ -61,8 +62,8 @@ def make(config: GradientFusionConfig, pair: Pair) -> Method:
 
         def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
             shares = mixture.shares(ctx.g["params"])
-            cost = entropy(shares) if config.regularise == "entropy" else distance(shares, first)
-            return config.strength * cost, {}
+            loss = entropy(shares) if config.regularise == "entropy" else distance(shares, first)
+            return config.strength * loss, {}
 
         return (Regulariser("shares", "g", value),)
 

@@ -1,9 +1,9 @@
 """Kernel modulation (KML of AdAM; Zhao et al., NeurIPS 2022) by itself: `W * (1 + u v)` on every kernel, `u [in]`, `v [out]`.
 
-Of an adapted network only the gates are trained, which begin with factors of 1e-7, as published: 1 to the bit. A
-mapping network has no gates and stays as it is. AdAM decides kernel by kernel whether to modulate or to train; here all
-are modulated. In the official code gates of convolutions are reshaped transposed, and those of dense layers are no
-identity at first unless there are 512 outputs; its offset of biases is left out.
+Only the gates of an adapted network are trained. They begin with vectors of scale 1e-7, as published, so that the factor
+is exactly 1. A mapping network has no gates and stays as it is. AdAM decides for each filter whether to modulate or to
+train it; here all are modulated. In the official code gates of convolutions are reshaped transposed, and gates of dense
+layers are the identity at first with 512 outputs only; its offset of biases is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gan_jax.transfer.method import Method, networks_of
 
 
 def make(config: KMLConfig, pair: Pair) -> Method:
-    """G's kernels under gates; D is fine-tuned, or under gates too with its head trained whole."""
+    """G's kernels are gated; D is fine-tuned, or gated too, with its whole head trained."""
     gated = kernels(pair.g, lambda path, _: not path.startswith("mapping/"))
     adapters: dict[Network, adapt.Adapter] = {"g": adapt.kml(gated)}
     if config.d_adapted:

@@ -1,7 +1,6 @@
-"""L2-SP (Li, Grandvalet, Davoine, ICML 2018; a baseline of Freeze-D's paper): pay for leaving the starting point.
+"""L2-SP (Li, Grandvalet, Davoine, ICML 2018; a baseline of Freeze-D's paper): a penalty on the distance from the start.
 
-The penalty is `strength * sum (theta - theta_start)^2`. Leaves that the source lacks start fresh, and pay for leaving
-that.
+The penalty is `strength * sum (theta - theta_start)^2`. For leaves that the source lacks the start is their fresh value.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from gan_jax.trees import Tree
 
 
 def make(config: L2SPConfig, pair: Pair) -> Method:
-    """Everything is trained; each network that starts from the source is held to it by its strength."""
+    """Everything is trained; each network that starts from the source has a penalty with its own strength."""
     d_strength = config.strength if config.d_strength is None else config.d_strength
     strengths: dict[Network, float] = {"g": config.strength, "d": d_strength}
-    held: list[Network] = [name for name in strengths if name in networks_of(config.networks) and strengths[name] > 0]
+    names: list[Network] = [name for name in strengths if name in networks_of(config.networks) and strengths[name] > 0]
 
     def constants(nets: Networks) -> dict[str, Tree]:
-        return {name: nets[name]["params"] for name in held}
+        return {name: nets[name]["params"] for name in names}
 
-    terms = tuple(Regulariser(f"l2_sp_{name}", name, _distance(name, strengths[name])) for name in held)
+    terms = tuple(Regulariser(f"l2_sp_{name}", name, _penalty(name, strengths[name])) for name in names)
     return Method(
         starts=tuple(networks_of(config.networks)), constants=constants, extension=Extension(regularisers=terms)
     )
 
 
-def _distance(network: Network, strength: float) -> Callable[[StepContext], tuple[jax.Array, Extras]]:
+def _penalty(network: Network, strength: float) -> Callable[[StepContext], tuple[jax.Array, Extras]]:
     def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
         params = ctx.nets[network]["params"]
         return strength * squared_distance(params, ctx.constants[network]), {}

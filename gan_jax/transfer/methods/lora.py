@@ -1,9 +1,9 @@
 """Low-rank additions (LoRA; Hu et al., ICLR 2022) to the kernels of a GAN, convolutions read as `[h * w * in, out]`.
 
-Of an adapted network only the additions are trained: its biases, norms and tables stay. They are merged into the kernels
-before modulation, demodulation and spectral normalisation, which see the sum; demodulation takes the length of a merged
-filter away, so that `alpha` sets the share of the addition and not its size. CoLoR-GAN, which brought LoRA to few-shot
-GANs, begins with rank 1 and alpha 1.
+Only the additions of an adapted network are trained; its biases, norms and tables are frozen. Additions are merged into
+the kernels before modulation, demodulation and spectral normalisation, which act on the sum; demodulation divides by the
+length of a merged filter, so that `alpha` sets the share of the addition and not its size. CoLoR-GAN, which brought LoRA
+to few-shot GANs, begins with rank 1 and alpha 1.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from gan_jax.transfer.method import Method, networks_of
 
 
 def make(config: LoRAConfig, nets: Networks) -> Method:
-    """Generators' kernels under additions of `rank`; D is fine-tuned, or under additions too with its head trained whole.
+    """Generators' kernels have additions of `rank`; D is fine-tuned, or has additions too, with its whole head trained.
 
     Raises:
-      ConfigError: an adapted D of networks that do not say what its head is.
+      ConfigError: an adapted D in networks that are not a `Pair`, so that its head is not known.
     """
-    make = lambda paths: lora(paths, config.rank, config.alpha)
-    adapters: dict[Network, Adapter] = {name: make(kernels(nets.nets[name])) for name in nets.generators}
+    low_rank = lambda paths: lora(paths, config.rank, config.alpha)
+    adapters: dict[Network, Adapter] = {name: low_rank(kernels(nets.nets[name])) for name in nets.generators}
     if not isinstance(nets, Pair):
         if config.d_adapted:
-            raise ConfigError("transfer.d_adapted trains the head of D whole, which only a pair says; leave it off")
+            raise ConfigError("transfer.d_adapted trains the whole head of D, which only a pair defines; leave it off")
         return frozen_under(adapters, starts=tuple(nets.nets))
     if config.d_adapted:
-        adapters["d"] = make(body(nets))
+        adapters["d"] = low_rank(body(nets))
     return frozen_under(adapters, starts=networks_of(config.networks), trained=head(nets))

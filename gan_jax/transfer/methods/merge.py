@@ -1,9 +1,9 @@
 """Merges in closed form, as the start of fine-tuning: the baselines of fusions that are learned.
 
-What each merge is: `fusion.merges`. The source and the donors are merged alike, but for task vectors (task arithmetic,
-TIES, DARE, gradient matching), which are the donors' over a `base`, the source where none is named. What a merge needs is
-worked out on the target: Fisher information under the source's D, Gram matrices on latents, for the greedy soup a kernel
-distance to the training images. `best` merges nothing and takes the single network of the least such distance.
+The merges are defined in `fusion.merges`. The source and the donors are merged alike, except for task vectors (task
+arithmetic, TIES, DARE, gradient matching): these are the donors' differences from a `base`, by default the source. What a
+merge needs is computed on the target: Fisher information under the source's D, Gram matrices on latents, for the greedy
+soup a kernel distance to the training images. `best` merges nothing: it takes the network of the least such distance.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def make(config: MergeConfig, pair: Pair) -> Method:
     """Networks are merged, or one is chosen, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `donors.check_donors`; another number of donors than the merge is of; a D to be mixed
-        where nothing is merged.
+      ConfigError: as `donors.check_donors`; a number of donors that the merge cannot take; a D to be mixed where
+        nothing is merged.
     """
     check_donors(config)
     if config.merge == "best" and config.d == "mix":
         raise ConfigError(
-            "transfer.merge best merges nothing, so that there is no D to mix alike; use transfer.d base or best"
+            "transfer.merge best merges nothing, so that D cannot be mixed either; use transfer.d base or best"
         )
     counted = MERGES[config.merge].count if config.merge != "best" else None
     if counted is not None and 1 + len(config.donors) != counted:
@@ -57,31 +57,31 @@ def make(config: MergeConfig, pair: Pair) -> Method:
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         g, d = nets["g"], nets["d"]
-        bare = build(context.config.net)
+        plain_pair = build(context.config.net)
         # What is not mixed stays as it was trained: on other scales it would learn at another pace.
-        how = config if config.merge != "best" else dataclasses.replace(config, align="none", scales=False)
-        donors = open_donors(context, how, bare, g, d)
+        aligned = config if config.merge != "best" else dataclasses.replace(config, align="none", scales=False)
+        donors = open_donors(context, aligned, plain_pair, g, d)
         names = [config.source, *donors.names]
         if config.d == "best":
             d, losses = best_discriminator(context, [d, *donors.d], g)
             donors.record["d"] = dict(zip(names, losses, strict=True))
-        found: dict[str, Any] = {"kind": config.merge}
+        record: dict[str, Any] = {"kind": config.merge}
         if config.merge == "best":
-            score = make_distance(context, bare, config.samples)
-            scores = [score(one) for one in (g, *donors.g)]
+            score = make_distance(context, plain_pair, config.samples)
+            scores = [score(variables) for variables in (g, *donors.g)]
             chosen = int(np.argmin(scores))
             g, words = (g, *donors.g)[chosen], f"G is that of {names[chosen]}, the nearest to the training images"
             shares = {"g": {"all": [float(i + 1 == chosen) for i in range(len(donors.names))]}}
-            found |= {"distances": dict(zip(names, scores, strict=True)), "chosen": names[chosen]}
+            record |= {"distances": dict(zip(names, scores, strict=True)), "chosen": names[chosen]}
         else:
-            g = {**g, "params": _merge(context, config, bare, "g", g, d, donors, config.merge)}
+            g = {**g, "params": _merge(context, config, plain_pair, "g", g, d, donors, config.merge)}
             words, shares = f"G is the {config.merge} merge of {', '.join(names)}", {"g": {}}
         if config.d == "mix":
             kind = OF_D.get(config.merge, config.merge)
-            d = {**d, "params": _merge(context, config, bare, "d", g, d, donors, kind)}
-            d, shares = settled(bare, "d", d, context.key), shares | {"d": {}}
-        g = settled(bare, "g", g, context.key)
-        return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, words, **found)
+            d = {**d, "params": _merge(context, config, plain_pair, "d", g, d, donors, kind)}
+            d, shares = settled(plain_pair, "d", d, context.key), shares | {"d": {}}
+        g = settled(plain_pair, "g", g, context.key)
+        return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, words, **record)
 
     return Method(starts=tuple(networks_of(config.networks)), prepare=prepare, changes_source=True)
 
@@ -96,41 +96,41 @@ def _merge(
     donors: Donors,
     kind: str,
 ) -> Tree:
-    """The parameters of one network."""
-    own, others = (g, donors.g) if network == "g" else (d, donors.d)
+    """The merged parameters of one network."""
+    target, donated = (g, donors.g) if network == "g" else (d, donors.d)
     needs = MERGES[kind].needs
-    over = kind in OVER_A_BASE
-    whole = [*others] if over else [own, *others]
-    given: dict[str, Any] = {}
-    base = own["params"]
-    if over and config.base is not None:
+    over_a_base = kind in OVER_A_BASE
+    merged = [*donated] if over_a_base else [target, *donated]
+    options: dict[str, Any] = {}
+    base = target["params"]
+    if over_a_base and config.base is not None:
         ancestor = context.open_donor(config.base, (network,)).nets[network]
-        # As the donors: what is left of a difference between orders and scales would pass for something learned.
+        # Aligned as the donors are: otherwise a difference of orders and scales would pass for something learned.
         base = aligner(config, pair, g, d)(network, ancestor).variables["params"]
-        whole = [own, *others]
-    informed = lambda one: g_information(context, one, d, config.samples)
+        merged = [target, *donated]
+    information = lambda variables: g_information(context, variables, d, config.samples)
     if "fishers" in needs:
-        given["fishers"] = [informed(one) for one in whole]
+        options["fishers"] = [information(variables) for variables in merged]
     if kind == "fisher":
-        given["normalize"] = True  # D is sure of one donor's images and not of another's: their scales differ
+        options["normalize"] = True  # D is sure of one donor's images and not of another's: their scales differ
     if kind == "gradient_matching":
-        given["base_fisher"] = informed({**own, "params": base})
+        options["base_fisher"] = information({**target, "params": base})
     if "grams" in needs:
-        given["grams"] = [_grams(pair, one, config.samples) for one in whole]
+        options["grams"] = [_grams(pair, variables, config.samples) for variables in merged]
     if "key" in needs:
-        given["key"] = jax.random.fold_in(context.key, 1)
+        options["key"] = jax.random.fold_in(context.key, 1)
     if "score" in needs:
         score = make_distance(context, pair, config.samples)
-        given["score"] = lambda params: score(settled(pair, "g", {**own, "params": params}, context.key))
+        options["score"] = lambda params: score(settled(pair, "g", {**target, "params": params}, context.key))
     if "mid" in needs:
-        given |= {"mid": position(config.mid_px), "width": config.transition}
+        options |= {"mid": position(config.mid_px), "width": config.transition}
     chosen = {"weights": config.weights, "density": config.density, "lam": config.lam}
-    given |= {name: value for name, value in chosen.items() if value is not None and name in MERGES[kind].options}
-    return merge(kind, [one["params"] for one in whole], base=base, **given)
+    options |= {name: value for name, value in chosen.items() if value is not None and name in MERGES[kind].options}
+    return merge(kind, [variables["params"] for variables in merged], base=base, **options)
 
 
 def _grams(pair: Pair, g: Variables, samples: int) -> dict[str, jax.Array]:
-    """Gram matrices of what G's kernels read, on latents."""
-    one = jax.jit(lambda key: gram(kernel_inputs(pair.g, g, *probes(pair.config, key, ROWS))))
+    """The mean Gram matrices `{path of a kernel: [in, in]}` of the inputs of G's kernels, on `samples` latents."""
+    batch_gram = jax.jit(lambda key: gram(kernel_inputs(pair.g, g, *probes(pair.config, key, ROWS))))
     keys: Any = jax.random.split(jax.random.key(0), max(samples // ROWS, 1))
-    return mean_gram(one(key) for key in keys)
+    return mean_gram(batch_gram(key) for key in keys)

@@ -2,16 +2,15 @@
 
 A miner before G, `u ~ N(0, I) -> z`, is trained against D while G is frozen (`mine_kimg`); then miner, G and D train
 together, or, with `finetune` off, miner and D go on. The first stage has optimisers of its own and a constant learning
-rate; its images count towards `train.kimg`. D has to be warm before it can say where to mine: the miner stays as it is
-for the first `d_warmup_kimg` of the stage.
+rate; its images count towards `train.kimg`. D has to be warm before it can guide the miner: the miner stays as it is for
+the first `d_warmup_kimg` of the stage.
 
-With `donors` the first stage is a game with several frozen generators (`minegan_donors`), and the one that it selects
-goes on with its miner. With `semantic` (StyleGAN2) the constant that synthesis begins with is mined too.
+With `donors` the first stage trains against several frozen generators (`minegan_donors`); the one that it selects goes on
+with its miner. With `semantic` (StyleGAN2) the constant that synthesis begins with is mined too.
 
-What the miner is, how it begins and what `moment` does: `nets.fronts.miner`. It stays before G in what the run leaves:
-weights keep it beside G's leaves, and whatever samples them takes latents through it. Classes of a conditional
-generator are left as they are (the paper also mines a mixture of class embeddings), and StyleGAN2's styles are not
-mixed behind a miner.
+The miner, its start and `moment` are described in `nets.fronts.miner`. The weights that the run writes hold the miner
+beside G's leaves, and sampling takes latents through it. Classes of a conditional generator are left as they are (the
+paper also mines a mixture of class embeddings), and StyleGAN2's styles are not mixed behind a miner.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from gan_jax.surgery.provenance import chosen_history
 from gan_jax.train.state import Networks
 from gan_jax.transfer.graft import GRAFT, Graft
 from gan_jax.transfer.method import Method, networks_of
-from gan_jax.transfer.methods.minegan_donors import beside, choose, kept_donors, mining
+from gan_jax.transfer.methods.minegan_donors import add_donors, choose, donor_constants, mining
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.trees import Tree
 
 
 def make(config: MineGANConfig, pair: Pair) -> Method:
-    """G behind a miner, which a stage of its own trains first.
+    """G behind a miner that is trained first, in a stage of its own.
 
     Raises:
       ConfigError: no G to mine; a miner too narrow to begin as the identity; a semantic miner of another family; a
@@ -42,7 +41,7 @@ def make(config: MineGANConfig, pair: Pair) -> Method:
     """
     _check(config, pair)
     channels = widths(pair.config)[4] if config.semantic and isinstance(pair.config, StyleGAN2Config) else None
-    own = tuple(f"g/params/{name}/**" for name in pair.g.specs()["params"])  # G's leaves, and not the miner's
+    g_leaves = tuple(f"g/params/{name}/**" for name in pair.g.specs()["params"])  # without the miner's
     sources = [config.source, *config.donors]
 
     def init(key: jax.Array, params: Tree) -> Tree:
@@ -54,27 +53,27 @@ def make(config: MineGANConfig, pair: Pair) -> Method:
         key = jax.random.fold_in(context.key, len(starts))
         rows: list[dict[str, float]] = []
         state = context.train(
-            {"g": beside(g, [init(jax.random.fold_in(key, i), {}) for i in range(len(starts))]), "d": d},
+            {"g": add_donors(g, [init(jax.random.fold_in(key, i), {}) for i in range(len(starts))]), "d": d},
             config.mine_kimg,
             name="mining",
             trains={"g": lambda path: path.startswith(f"{GRAFT}/"), "d": every_leaf},
             extension=mining(len(sources), config.selection_rate, _warmup(context.config)),
-            constants=kept_donors([start.nets["g"] for start in starts]),
+            constants=donor_constants([start.nets["g"] for start in starts]),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
-        )  # fmt: skip
-        images, found = int(state.images), {"mined": rows}
+        )
+        images, record = int(state.images), {"mined": rows}
         if not starts:
-            return PreparedState(state.nets, constants, images, record=found)
+            return PreparedState(state.nets, constants, images, record=record)
         g, p, k = choose(state.nets["g"], state.constants, config.selection_rate)
         listed = ", ".join(f"{share:.3f} of {name}" for share, name in zip(p, sources))
         words = f"G of {sources[k]} was chosen by mining: p is {listed}"
         history = chosen_history(context.start.history, starts[k - 1].history if k else None, words)
-        found |= {"sources": sources, "p": p, "chosen": sources[k]}
-        return PreparedState({"g": g, "d": state.nets["d"]}, constants, images, history, found, (words,))
+        record |= {"sources": sources, "p": p, "chosen": sources[k]}
+        return PreparedState({"g": g, "d": state.nets["d"]}, constants, images, history, record, (words,))
 
     return Method(
         starts=tuple(networks_of(config.networks)),
-        frozen=() if config.finetune else own,
+        frozen=() if config.finetune else g_leaves,
         grafts={"g": Graft(branches={NAME: init}, front=miner(config.moment, config.semantic))},
         prepare=prepare if config.mine_kimg > 0 else None,
         changes_source=bool(config.donors),

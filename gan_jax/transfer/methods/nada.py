@@ -1,15 +1,15 @@
 """StyleGAN-NADA (Gal et al., SIGGRAPH 2022): G moves along the direction between two texts, without D, without images.
 
 The source's G and its copy make images of the same latents and the same noise. With unit embeddings E and the direction
-T from the source's text to the target's, the copy pays 1 - cos(E(copy) - E(source), T), mean over images.
+T from the source's text to the target's, the loss of the copy is 1 - cos(E(copy) - E(source), T), mean over images.
 
-A difference shorter than FLOOR is divided by FLOOR: at the start both images are equal, where a cosine has no value. The
-official code draws noise for each network by itself and meets the point by chance only.
+A difference shorter than FLOOR is divided by FLOOR: at the start both images are equal, and the cosine is not defined.
+The official code draws noise for each network separately, so that it meets this point by chance only.
 
-Before each step the layers are chosen that matter: one step of SGD on the styles of a few latents, and the `layers`
-convolutions whose styles move most, by the mean absolute move, are all that trains then. The others are equal to the
-bit in weights, average and moments; each layer's bias correction counts its own updates, as an Adam that skips leaves
-does. The mapping, to_rgb and the strengths of the noise never train.
+Before each step some layers are chosen to train: one step of SGD on the styles of a few latents selects the `layers`
+convolutions whose styles move most, by the mean absolute move. The other layers are bit-exact in weights, average and
+moments; each layer's bias correction counts its own updates, as in an Adam that skips leaves. The mapping network, to_rgb
+and the strengths of the noise never train.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from gan_jax.transfer.styled import LAYER, corrected, layer_of, style_layers
 from gan_jax.trees import Tree, map_with_path
 
 FLOOR = 0.05  # of unit embeddings; those of different images are about ten times as far apart
-CHOSEN, COUNTS = "nada_chosen", "nada_counts"  # in extras, `[layers]`: what trains next, how often each has
+CHOSEN, COUNTS = "nada_chosen", "nada_counts"  # in extras, `[layers]`: whether each trains next, its number of updates
 NEVER = ("mapping/**", "**/to_rgb/**", "**/noise_strength")
 
 
 def make(config: NADAConfig, pair: Pair) -> Method:
-    """G starts from the source; the encoder is what `transfer.clip` names.
+    """G starts from the source and is trained on embeddings of the encoder that `transfer.clip` names.
 
     Raises:
       ConfigError: no encoder, texts without a direction, or a choice of layers of a generator that has no styles.
@@ -47,7 +47,7 @@ def make(config: NADAConfig, pair: Pair) -> Method:
     if config.networks == "d":
         raise ConfigError("transfer.networks is d, but nada moves the source's G, and has no D; use g")
     encoder = load_encoder(config.clip)
-    way = jnp.asarray(text_direction(encoder, config.source_text, config.target_text))
+    direction = jnp.asarray(text_direction(encoder, config.source_text, config.target_text))
     if pair.config.channels == 4:
         raise ConfigError("net.channels is 4, but an encoder of images sees no alpha; use 3")
     starts = tuple(networks_of(config.networks))
@@ -55,52 +55,60 @@ def make(config: NADAConfig, pair: Pair) -> Method:
     adaptive = 0 < config.layers < len(layers)
 
     def loss(params: Tree, images: jax.Array, old: jax.Array) -> jax.Array:
-        return directional(embed_images(encoder, params, images), embed_images(encoder, params, old), way)
+        return directional(embed_images(encoder, params, images), embed_images(encoder, params, old), direction)
 
     def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
         old = ctx.task.generate(ctx.constants["g"], ctx.batch, ctx.latent_keys, True)[0]
         return loss(ctx.constants["encoder"], ctx.fake, old).mean(), {}
 
-    def choose(g: Variables, kept: dict[str, Any], done: jax.Array) -> jax.Array:
-        """Which layers train, `[layers]` bool: by styles of the same latents on every device."""
-        key = jax.random.fold_in(jax.random.wrap_key_data(kept["key"]), done)
+    def choose(g: Variables, constants: dict[str, Any], step: jax.Array) -> jax.Array:
+        """Which layers train, `[layers]` bool, by styles of the same latents on every device."""
+        key = jax.random.fold_in(jax.random.wrap_key_data(constants["key"]), step)
         z = draw_latents(jax.random.split(key, config.layer_batch), pair.config.z_dim)
         ws = pair.g.parts["map"](g, z)
-        old = pair.g.parts["synthesise"](kept["g"], ws)
-        mean = lambda ws: loss(kept["encoder"], pair.g.parts["synthesise"](g, ws), old).mean()
-        moved = jnp.abs(config.layer_lr * jax.grad(mean)(ws)).mean((0, 2))[: len(layers)]  # the last is to_rgb's alone
-        return jnp.zeros(len(layers), bool).at[jax.lax.top_k(moved, config.layers)[1]].set(True)
+        old = pair.g.parts["synthesise"](constants["g"], ws)
+
+        def mean_loss(ws: jax.Array) -> jax.Array:
+            return loss(constants["encoder"], pair.g.parts["synthesise"](g, ws), old).mean()
+
+        moves = jnp.abs(config.layer_lr * jax.grad(mean_loss)(ws)).mean((0, 2))[: len(layers)]  # the last is to_rgb's
+        return jnp.zeros(len(layers), bool).at[jax.lax.top_k(moves, config.layers)[1]].set(True)
 
     def constants(nets: Networks) -> dict[str, Any]:
-        kept = {"g": jax.tree_util.tree_map(jnp.asarray, nets["g"]), "encoder": encoder.params}
+        source = {"g": jax.tree_util.tree_map(jnp.asarray, nets["g"]), "encoder": encoder.params}
         choice = {"key": jnp.zeros(2, jnp.uint32), "betas": jnp.zeros(2), "first": jnp.zeros(len(layers), bool)}
-        return kept | (choice if adaptive else {})
+        return source | (choice if adaptive else {})
 
-    def prepare(context: PrepareContext, nets: Networks, kept: dict[str, Any]) -> PreparedState:
-        optim = context.config.optim
-        kept = {**kept, "key": jax.random.key_data(context.key), "betas": jnp.array([optim.b1, optim.b2])}
-        return PreparedState(nets, {**kept, "first": jax.jit(choose)(nets["g"], kept, jnp.zeros((), jnp.int32))})
+    def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
+        betas = jnp.array([context.config.optim.b1, context.config.optim.b2])
+        constants = {**constants, "key": jax.random.key_data(context.key), "betas": betas}
+        first = jax.jit(choose)(nets["g"], constants, jnp.zeros((), jnp.int32))
+        return PreparedState(nets, {**constants, "first": first})
 
-    def now(extras: Extras, kept: dict[str, Any], step: jax.Array) -> jax.Array:
-        return jnp.where(step == 0, kept["first"], extras[CHOSEN])
+    def chosen_layers(extras: Extras, constants: dict[str, Any], step: jax.Array) -> jax.Array:
+        return jnp.where(step == 0, constants["first"], extras[CHOSEN])
 
     def hold_layers(ctx: StepContext, network: Network, before: Any, after: Any) -> Any:
         if network == "d":
             return after
-        mask, counts = now(ctx.extras, ctx.constants, ctx.update_count), ctx.extras[COUNTS]
+        mask, counts = chosen_layers(ctx.extras, ctx.constants, ctx.update_count), ctx.extras[COUNTS]
         pace = corrected(ctx.constants["betas"], counts + 1, ctx.update_count + 1)
-        at = lambda values, path: values[layer_of(path, layers)]
-        weights = map_with_path(
-            lambda path, new, old: jnp.where(at(mask, path), old + at(pace, path) * (new - old), old),
-            after[0],
-            before[0],
-        )
-        hold = lambda path, new, old: new if LAYER.search(path) is None else jnp.where(at(mask, path), new, old)
-        return weights, map_with_path(hold, after[1], before[1])
+
+        def step(path: str, new: jax.Array, old: jax.Array) -> jax.Array:
+            layer = layer_of(path, layers)
+            return jnp.where(mask[layer], old + pace[layer] * (new - old), old)
+
+        def hold(path: str, new: jax.Array, old: jax.Array) -> jax.Array:
+            return new if LAYER.search(path) is None else jnp.where(mask[layer_of(path, layers)], new, old)
+
+        return map_with_path(step, after[0], before[0]), map_with_path(hold, after[1], before[1])
 
     def post_step(before: GanState, state: GanState, ctx: StepContext) -> GanState:
-        mask = now(before.extras, before.constants, before.step)
-        hold = lambda path, new, old: new if not trains(path) else jnp.where(mask[layer_of(path, layers)], new, old)
+        mask = chosen_layers(before.extras, before.constants, before.step)
+
+        def hold(path: str, new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(mask[layer_of(path, layers)], new, old) if trains(path) else new
+
         average = map_with_path(hold, state.ema["g"]["params"], before.ema["g"]["params"])
         extras = {
             CHOSEN: choose(state.nets["g"], state.constants, before.step + 1),
@@ -122,7 +130,7 @@ def make(config: NADAConfig, pair: Pair) -> Method:
     return method
 
 
-def directional(new: jax.Array, old: jax.Array, way: jax.Array) -> jax.Array:
-    """`1 - cos(new - old, way)` `[N]` of embeddings `[N, D]` and a unit vector `[D]`; see FLOOR."""
-    moved = new - old
-    return 1 - moved @ way * jax.lax.rsqrt(jnp.maximum(jnp.square(moved).sum(-1), FLOOR**2))
+def directional(new: jax.Array, old: jax.Array, direction: jax.Array) -> jax.Array:
+    """`1 - cos(new - old, direction)` `[N]` of embeddings `[N, D]` and a unit vector `[D]`; see FLOOR."""
+    move = new - old
+    return 1 - move @ direction * jax.lax.rsqrt(jnp.maximum(jnp.square(move).sum(-1), FLOOR**2))

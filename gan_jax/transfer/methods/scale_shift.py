@@ -1,8 +1,8 @@
-"""Scale and shift, adversarially: of G only what its norms scale and shift by is trained, against D.
+"""Scale and shift, adversarially: only the scales and shifts of G's norms are trained, against D.
 
-The baseline of Freeze-D's code, and what BSA (Noguchi & Harada, ICCV 2019) trains, with the game in place of its
-reconstruction. Running statistics of norms go on as always. A generator without norms gets a factor for each filter
-beside its biases; see `scales.py` for StyleGAN2.
+The baseline of Freeze-D's code; BSA (Noguchi & Harada, ICCV 2019) trains the same leaves, with reconstruction in place of
+the adversarial loss. Running statistics of norms are updated as always. A generator without norms gets a factor for each
+filter in addition to its biases; see `scales.py` for StyleGAN2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gan_jax.transfer.scales import scales_and_shifts
 
 
 def make(config: ScaleShiftConfig, pair: Pair) -> Method:
-    """G's scales and shifts; D is fine-tuned, or its head alone."""
+    """G's scales and shifts are trained; D is fine-tuned, or its head alone."""
     scales, adapter = scales_and_shifts(pair)
     return Method(
         starts=tuple(networks_of(config.networks)),

@@ -1,4 +1,4 @@
-"""A benchmark of a tiny pair on random images, whose cells take a second."""
+"""A benchmark of a tiny pair on random images, whose trials take a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A member of a population is the run that it would be by itself."""
+"""A replica of a population is the run that it would be by itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.config import EvalConfig
-from gan_jax.transfer.benchmark.config import cell_config, cells
-from gan_jax.transfer.benchmark.game import make_game
+from gan_jax.transfer.benchmark.config import trial_config, trials
+from gan_jax.transfer.benchmark.game import make_setup
 from gan_jax.transfer.benchmark.measure import Measures
-from gan_jax.transfer.benchmark.ways import WAYS, Stopped
+from gan_jax.transfer.benchmark.ways import STRATEGIES, Stopped
 from gan_jax.transfer.run import run
 from gan_jax.trees import flatten
 from tests.transfer.benchmark.benches import make_bench
@@ -27,22 +27,22 @@ def bench(tmp_path):
     return make_bench(tmp_path, lrs=RATES)
 
 
-def members_of(bench, method):
-    configs = [cell_config(bench, cell) for cell in cells(bench) if cell.method == method]
-    measures, game = Measures(None), make_game(configs[0], 6, scaled=True)
-    return configs, game, [game.member(one, measures.dataset(one)) for one in configs]
+def replicas_of(bench, method):
+    configs = [trial_config(bench, trial) for trial in trials(bench) if trial.method == method]
+    measures, setup = Measures(None), make_setup(configs[0], 6, scaled=True)
+    return configs, setup, [setup.replica(one, measures.dataset(one)) for one in configs]
 
 
 def nothing(*_):
     pass
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", STRATEGIES)
 def test_members_are_runs(way, bench, tmp_path):
-    """Three members, so that one of two devices has one more: other weights, images and learning rates each."""
-    configs, game, members = members_of(bench, "freeze_d")
+    """Three replicas, so that one of two devices has one more: other weights, images and learning rates each."""
+    configs, setup, replicas = replicas_of(bench, "freeze_d")
     seen = []
-    trained = WAYS[way](game, members[:3], lambda i, images, *_: seen.append((i, images)), lambda: False)
+    trained = STRATEGIES[way](setup, replicas[:3], lambda i, images, *_: seen.append((i, images)), lambda: False)
     assert sorted(seen) == [(i, images) for i in range(3) for images in (32, 64)]
     for i in (0, 2):
         alone = run(dataclasses.replace(configs[i], evaluate=UNSEEN), tmp_path / f"alone{i}").state
@@ -56,23 +56,25 @@ def test_members_are_runs(way, bench, tmp_path):
 
 
 def test_populations_see_their_own_images(bench):
-    _, _, members = members_of(bench, "scratch")
-    assert (members[0].feed.resident["image"] != members[1].feed.resident["image"]).any()
+    _, _, replicas = replicas_of(bench, "scratch")
+    assert (replicas[0].feed.resident["image"] != replicas[1].feed.resident["image"]).any()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", STRATEGIES)
 def test_a_member_that_breaks_leaves_the_others(way, bench):
-    _, game, members = members_of(bench, "scratch")
-    d = members[0].state.nets["d"]
+    _, setup, replicas = replicas_of(bench, "scratch")
+    d = replicas[0].state.nets["d"]
     broken = jax.tree_util.tree_map(lambda x: x * np.nan, d["params"])
-    state = members[0].state.with_nets(d={**d, "params": broken})
-    trained = WAYS[way](game, [dataclasses.replace(members[0], state=state), members[1]], nothing, lambda: False)
+    state = replicas[0].state.with_nets(d={**d, "params": broken})
+    trained = STRATEGIES[way](
+        setup, [dataclasses.replace(replicas[0], state=state), replicas[1]], nothing, lambda: False
+    )
     assert list(trained.failures) == [0] and "not finite" in trained.failures[0]
     assert trained.states[0] is None and np.isfinite(trained.states[1].nets["g"]["params"]["fc0"]["kernel"]).all()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", STRATEGIES)
 def test_stopped(way, bench):
-    _, game, members = members_of(bench, "scratch")
+    _, setup, replicas = replicas_of(bench, "scratch")
     with pytest.raises(Stopped):
-        WAYS[way](game, members[:2], nothing, lambda: True)
+        STRATEGIES[way](setup, replicas[:2], nothing, lambda: True)

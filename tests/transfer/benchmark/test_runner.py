@@ -11,7 +11,7 @@ import pytest
 from gan_jax.config import ConfigError, FreezeDConfig
 from gan_jax.report.benchmark import write_benchmark
 from gan_jax.transfer.benchmark import current, finished, run_benchmark
-from gan_jax.transfer.benchmark.records import CELLS, append_cell
+from gan_jax.transfer.benchmark.records import TRIALS, append_trial
 from tests.transfer.benchmark.benches import make_bench
 
 
@@ -55,12 +55,12 @@ def test_lines_failures_and_report(bench, tmp_path):
 
 
 def test_a_torn_line_is_no_line(bench, tmp_path):
-    cell = {"source": None, "target": "noise", "method": "scratch", "shots": 6, "lr": 0.001, "seed": 0, "config": "x"}
-    append_cell(tmp_path, cell)
-    with (tmp_path / CELLS).open("a") as file:
+    trial = {"source": None, "target": "noise", "method": "scratch", "shots": 6, "lr": 0.001, "seed": 0, "config": "x"}
+    append_trial(tmp_path, trial)
+    with (tmp_path / TRIALS).open("a") as file:
         file.write('{"source": null, "tar')
-    append_cell(tmp_path, cell | {"seed": 1})
-    rows = [json.loads(line) for line in (tmp_path / CELLS).read_text().splitlines()]
+    append_trial(tmp_path, trial | {"seed": 1})
+    rows = [json.loads(line) for line in (tmp_path / TRIALS).read_text().splitlines()]
     assert [row["seed"] for row in rows] == [0, 1]
     assert not current(tmp_path, bench)  # of another configuration
 

@@ -67,7 +67,7 @@ def test_what_cannot_be_ranked_is_said(tmp_path):
     with pytest.raises(ConfigError, match="target has 3 images, too few for 5 neighbours; use --k 2"):
         rank_sources([untrained(tmp_path)], DataConfig(shots=3), n=50)
     with pytest.raises(
-        ConfigError, match="target has 1 images, too few for 5 neighbours; recall wants at least 2 images"
+        ConfigError, match="target has 1 images, too few for 5 neighbours; recall needs at least 2 images"
     ):
         rank_sources([untrained(tmp_path)], DataConfig(shots=1), n=50)
     with pytest.raises(ConfigError, match="--k is 0; use at least 1 neighbour"):

@@ -72,7 +72,7 @@ def test_a_balanced_strength_makes_a_move_of_one_percent_cost_what_is_asked(tree
     strength = balanced(0.3, weights, params)
     moved = jax.tree.map(lambda p: 1.01 * p, params)
     assert_allclose(float(strength) * squared_distance(moved, params, weights), 0.3, rtol=1e-6)
-    with pytest.raises(ConfigError, match=r"transfer.balance wants Fisher information above 0.*another source"):
+    with pytest.raises(ConfigError, match=r"transfer.balance needs Fisher information above 0.*another source"):
         balanced(0.3, jax.tree.map(jnp.zeros_like, weights), params)
 
 

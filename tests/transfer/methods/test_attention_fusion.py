@@ -127,10 +127,10 @@ def attention_shares(params):
     ("options", "message"),
     [
         ({"query": "free"}, "a free query collapses into plain weights exactly"),
-        ({"per": "batch"}, "one network makes all of a batch"),
+        ({"per": "batch"}, "one network makes all images of a batch"),
         ({"aligner": True}, "MLPConfig has none; use False"),
         ({"aligner": True, "shard_donors": True, "per": "batch", "collapse": "mean"}, "use one of the two"),
-        ({"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is taught"),
+        ({"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is distilled"),
     ],
 )
 def test_what_cannot_be_is_an_error(options, message):

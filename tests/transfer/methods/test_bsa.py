@@ -146,7 +146,7 @@ def test_what_cannot_be_is_said_before_training(tmp_path, monkeypatch):
         ask.begin(ask.make_config(BSAConfig(images=23)))
     with pytest.raises(ConfigError, match="transfer.images is None"):
         ask.begin(ask.make_config(BSAConfig()))
-    with pytest.raises(ConfigError, match="alexnet wants images of at least 31 px, not 16"):
+    with pytest.raises(ConfigError, match="alexnet needs images of at least 31 px, not 16"):
         make_method(BSAConfig(features="alexnet"), build(CONFIG.net))
     stream = SimpleNamespace(feed=Feed(draw=lambda *_: {}), config=CONFIG)
     with pytest.raises(ConfigError, match="a stream does not say which; use data.pipeline device"):

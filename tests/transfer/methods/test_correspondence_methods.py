@@ -77,9 +77,9 @@ def test_resumes(name, tmp_path):
 
 
 def test_what_cannot_be():
-    with pytest.raises(ConfigError, match="feature maps want a G with maps.*use cdc or dcl"):
+    with pytest.raises(ConfigError, match="feature maps need a G with maps.*use cdc or dcl"):
         make_method(RSSAConfig(), build(MLP))
-    with pytest.raises(ConfigError, match="patches are judged at a map of D of 5 px.*change transfer.patch_px"):
+    with pytest.raises(ConfigError, match="logits of patches need a map of D of 5 px.*change transfer.patch_px"):
         make_method(CDCConfig(patch_px=5), build(NET))
     for transfer in (CDCConfig(networks="d"), DCLConfig(networks="d")):
         with pytest.raises(ConfigError, match="transfer.networks is d"):

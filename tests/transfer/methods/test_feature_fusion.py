@@ -21,7 +21,7 @@ from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.distillation import make as distillation
-from gan_jax.transfer.methods.feature_fusion import attending
+from gan_jax.transfer.methods.feature_fusion import attention_extension
 from gan_jax.transfer.methods.feature_fusion import make as feature_fusion
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.transfer.start import Start, make_prepared
@@ -173,7 +173,7 @@ def test_every_compiler_attends_alike(toy):
         return made
 
     config = ask.make_config(dataclasses.replace(BASE, wean=1.0, wean_from=0.0))
-    stage = Stage(attach, lambda net: fused(net, fusion), carried.trains(True), attending(config.transfer))
+    stage = Stage(attach, lambda net: fused(net, fusion), carried.trains(True), attention_extension(config.transfer))
     ask.assert_same_everywhere(config, stage, runs=[("jit", 2)], atol=5e-6)
     state = ask.begin(config, stage).state
     frozen = {path for path in flatten(state.nets["g"]["params"]) if path.startswith("fusion/donors/")}
@@ -217,7 +217,7 @@ def test_maps_are_kept_small():
         (feature_fusion, {"lpips": "vgg16"}, "lpips vgg16 needs images of at least [0-9]+ px, not 4"),
         (distillation, {"shares": (1.0, 1.0)}, "shares are 2, but there are 3 teachers"),
         (distillation, {"shares": (0.0, 0.0, 0.0)}, "use 0 or more, and not 0 for all"),
-        (distillation, {"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is learned of the donors"),
+        (distillation, {"distil_kimg": 0.0}, "distil_kimg is 0, so that nothing is learned from the donors"),
     ],
 )
 def test_what_cannot_be_is_an_error(method, options, message):

@@ -44,7 +44,7 @@ def stage(pair, others=2, rate=RATE):
     return Method(
         frozen=tuple(f"g/params/{name}/**" for name in pair.g.specs()["params"]),
         grafts={"g": Graft(branches=branches, front=miner())},
-        constants=lambda nets: donors.kept_donors([pair.g.init(jax.random.key(10 + i)) for i in range(others)]),
+        constants=lambda nets: donors.donor_constants([pair.g.init(jax.random.key(10 + i)) for i in range(others)]),
         extension=donors.mining(others + 1, rate, 0),
     )
 
@@ -114,4 +114,4 @@ def test_one_donor_is_the_plain_game():
     alone = donors.mining(1, RATE, 0)
     assert alone.regularisers == () and alone.weight(cast(Any, None), "g") == 1
     g = {"params": {"graft": {NAME: {}}}}
-    assert donors.beside(g, []) is g
+    assert donors.add_donors(g, []) is g
