@@ -23,6 +23,8 @@ ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augm
 ALIASES = {
     "documents": "trees",
     "files": "extras",
+    "random_streams": "trees",
+    "reserved": "trees",
     "seeds": "trees",
 }  # files that are one room with another
 

@@ -17,6 +17,7 @@ import jax
 from gan_jax.fusion.aligner import aligned, einsum, first_aligner, spatial_kernels
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
+from gan_jax.random_streams import BRANCH_KEY
 from gan_jax.surgery.ops.arrays import xp_of
 from gan_jax.trees import Tree, TreeError, flatten, unflatten
 
@@ -208,7 +209,7 @@ def fused(net: Net, mixture: Mixture) -> Net:
 
     def init(key: jax.Array) -> Variables:
         variables = net.init(key)
-        return {**variables, "params": mixture.attach(variables["params"], jax.random.fold_in(key, 1))}
+        return {**variables, "params": mixture.attach(variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
     return derived(net, plain, init)
 

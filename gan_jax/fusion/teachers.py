@@ -26,10 +26,10 @@ import numpy as np
 
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
+from gan_jax.random_streams import TEACHER_KEY
 from gan_jax.trees import Tree
 
 BRANCH, DISTANCES, LPIPS = "teachers", "distances", "lpips"
-TEACHER = 3000  # what an example's key is folded with to draw its teacher
 TINY = 1e-8
 
 Perceptual = Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (params, images, images) -> [N]
@@ -120,7 +120,7 @@ def choose(lesson: Lesson, z: jax.Array, keys: jax.Array | None) -> jax.Array:
         at = jax.scipy.stats.norm.cdf(z[:, 0])
     else:
         assert keys is not None, "chance wants a key for each example"
-        at = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, TEACHER)))(keys)
+        at = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, TEACHER_KEY)))(keys)
     return (at[:, None] >= edges[None]).sum(1)
 
 

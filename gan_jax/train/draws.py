@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-import enum
-
 import jax
 import jax.numpy as jnp
 
+from gan_jax.random_streams import Purpose
 from gan_jax.train.state import GanState
-
-
-class Purpose(enum.IntEnum):
-    """What a draw is for. A number is folded into keys, so it keeps its meaning for good."""
-
-    DATA = 0
-    D_LATENTS = 1  # of what D is shown in its own updates
-    G_LATENTS = 2
-    AUGMENT_REAL = 3
-    AUGMENT_FAKE = 4
-    MIX = 5  # WGAN-GP's points between real and generated images
-    VARY_REAL = 6  # consistency: the transforms T
-    VARY_FAKE = 7
-    NEAR = 8  # consistency: the noise on latents
-    PATH_LATENTS = 9
-    PATH_NOISE = 10
-    PAIRED_LATENTS = 11  # of what a source and its adapted copy are both asked for
-    PAIRED_NOISE = 12
-    ANCHOR = 13  # which of a method's fixed latents, and the noise around it
-    ANCHOR_NOISE = 14
-    CHOICE = 15  # which of several layers a method looks at
-    PROBE_LATENTS = 16  # of what a method estimates importance on
-    COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
-    DONOR_LATENTS = 18  # of what a donor makes to be taken for real images
 
 
 def example_index(per_device: int, axis_name: str | None) -> jax.Array:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from gan_jax.config import ConfigError
+from gan_jax.random_streams import CHAIN_KEY
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.regularisers import Extras, Regulariser
@@ -144,9 +145,6 @@ def _prepare(
             (*total.notes, *own.notes),
         )
     return total
-
-
-CHAIN_KEY = 2**30  # what a preparation's key is folded with for the methods behind the first
 
 
 def _joined_extension(named: dict[str, Method]) -> Extension:

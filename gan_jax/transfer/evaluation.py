@@ -26,13 +26,12 @@ from gan_jax.metrics import (
     unmeasurable,
 )
 from gan_jax.nets import Pair
+from gan_jax.random_streams import SAMPLE_KEY, STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import make_restatistics, make_sampler
 from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.models import load
-
-STATS_KEY, SAMPLE_KEY = 0, 1  # what the evaluation's key is folded with
 
 
 @dataclasses.dataclass(frozen=True)

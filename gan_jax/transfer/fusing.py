@@ -20,6 +20,7 @@ from gan_jax.fusion.conditional import standing, with_statistics
 from gan_jax.fusion.mixture import BRANCH, DONORS, Gate, Mixture, Shares, cut_axis, fused, grouping
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Net, Pair, build
+from gan_jax.random_streams import MIXTURE_KEYS
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
@@ -90,7 +91,7 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             gate = fusing.gate(context, group, {"g": g, "d": d}, donors, network)
             dtype = jnp.dtype(config.donor_dtype)
             mixture = Mixture(gate, group, config.granularity == "channel", dtype, fusing.aligner)
-            key = jax.random.fold_in(context.key, len(mixtures))
+            key = jax.random.fold_in(context.key, MIXTURE_KEYS[network])
             start[network] = {**start[network], "params": mixture.attach(start[network]["params"], key, given)}
             mixtures[network] = mixture
         state, rows = _learn(context, config, start, mixtures, fusing)

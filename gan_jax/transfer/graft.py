@@ -15,6 +15,7 @@ import jax
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.fronts import BRANCH as FRONT_BRANCH
 from gan_jax.nets.fronts import Branches, Front, fronted
+from gan_jax.random_streams import BRANCH_KEY
 from gan_jax.transfer.adapters import BRANCH, Adapter, adapted, attach, bake
 from gan_jax.trees import Tree
 
@@ -72,6 +73,6 @@ def grafted(net: Net, graft: Graft) -> Net:
 
     def init(key: jax.Array) -> Variables:
         variables = net.init(key)
-        return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, 1))}
+        return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
     return dataclasses.replace(fronted(inner, graft.as_front), init=init)

@@ -16,6 +16,7 @@ from gan_jax.interop.source import Source
 from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
 from gan_jax.nets.fronts import with_front
+from gan_jax.random_streams import STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
@@ -106,7 +107,7 @@ def _method(config: Config, run: Path) -> Method:
 
 def _standing(config: Config, model: Model) -> dict[str, Any]:
     """G with batch statistics of its average weights, as the run's evaluation and its weights have them."""
-    from gan_jax.transfer.evaluation import STATS_BATCH, STATS_KEY
+    from gan_jax.transfer.evaluation import STATS_BATCH
 
     g_ema = model.variables["g_ema"]
     if config.evaluate.features is None or config.evaluate.stats_batches == 0 or "batch_stats" not in g_ema:

@@ -10,6 +10,7 @@ import jax
 
 from gan_jax.config import Config, OptimConfig, ScratchConfig
 from gan_jax.nets import Pair
+from gan_jax.random_streams import STAGE_KEY
 from gan_jax.tasks import task_of
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Feed
@@ -20,8 +21,6 @@ from gan_jax.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from gan_jax.transfer.start import Start
-
-STAGE_KEY = 2**31 - 2  # what the run's key is folded with, so that a stage draws other images and latents than the run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from gan_jax.files import replace
 from gan_jax.interop.weights import MANIFEST
 from gan_jax.metrics import extract
 from gan_jax.nets import Pair
+from gan_jax.random_streams import GRID_STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import HistoryError, Step, check_history, train_step
@@ -162,7 +163,9 @@ class Recorder:
         self.note.images, samples = images, None
         with paused(self.callbacks, "drawing samples"):
             with self._survived(f"the sample grid at {images:,} images failed"):
-                standing = self.restate(state.ema["g"], jax.random.fold_in(self.fixed, 1), self.stats_batches)
+                standing = self.restate(
+                    state.ema["g"], jax.random.fold_in(self.fixed, GRID_STATS_KEY), self.stats_batches
+                )
                 samples = self.sampler(standing, self.fixed, GRID_IMAGES)
             if samples is not None:
                 self.callbacks.grid(images, samples)

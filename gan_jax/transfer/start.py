@@ -12,6 +12,7 @@ import jax
 from gan_jax.config import Config, ConfigError, ScratchConfig, TransplantConfig
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
+from gan_jax.random_streams import READY_KEY
 from gan_jax.surgery import Difference, Plan
 from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families import new_norms
@@ -26,9 +27,6 @@ from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.source import open_source
 from gan_jax.transfer.weights import fill, plan_weights
 from gan_jax.trees import flatten, match
-
-RUN_KEY = 2  # what the seed's key is folded with; 0 and 1 are those of fresh variables
-READY_KEY = 2**31 - 1  # what the run's key is folded with; lower numbers are its steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.features.perceptual import lpips
+from gan_jax.random_streams import DISTIL_KEY
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
@@ -24,7 +25,6 @@ from gan_jax.transfer.donors import check_donors
 from gan_jax.transfer.preparation import PrepareContext, no_leaf
 
 Rows = list[dict[str, Any]]
-LATER = 1  # what the preparation's key is folded with for a second stage
 
 
 def teach(
@@ -87,7 +87,7 @@ def distil(
       fused: variables of the fused one.
       net: plain pair -> its network.
     """
-    later = context.replace(key=jax.random.fold_in(context.key, LATER))
+    later = context.replace(key=jax.random.fold_in(context.key, DISTIL_KEY))
     return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
 
 

@@ -6,7 +6,6 @@ the probability to be kept, as the paper does: the same on average.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 
 from gan_jax.fusion.merges.leaves import MergeError, Weights, check_fit
 from gan_jax.fusion.merges.task_vectors import Vectors, add, check_density, vectors_of, votes
+from gan_jax.random_streams import path_key
 from gan_jax.trees import Tree, flatten, map_with_path
 
 
@@ -85,7 +85,7 @@ def draw_masks(key: jax.Array, donors: Sequence[Tree], density: float) -> list[T
 
     def draw(i: int) -> Any:
         own = jax.random.fold_in(key, i)
-        leaf = lambda path: jax.random.fold_in(own, zlib.crc32(path.encode()))
+        leaf = lambda path: path_key(own, path)
         return lambda path, x: jax.random.bernoulli(leaf(path), density, x.shape)
 
     return [map_with_path(draw(i), donor) for i, donor in enumerate(donors)]

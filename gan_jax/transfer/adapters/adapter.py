@@ -8,13 +8,13 @@ these as any other leaves. `bake` folds them into the weights, and what remains 
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
+from gan_jax.random_streams import BRANCH_KEY, path_key
 from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
 
 BRANCH = "adapter"
@@ -68,7 +68,7 @@ def attach(adapter: Adapter, params: Tree, key: jax.Array) -> Tree:
     if BRANCH in params:
         raise TreeError(f"these parameters have a branch {BRANCH!r} already; bake it before attaching another adapter")
     leaves = flatten(params)
-    keys = {path: jax.random.fold_in(key, zlib.crc32(path.encode())) for path in adapter.chooses(params)}
+    keys = {path: path_key(key, path) for path in adapter.chooses(params)}
     arrays = {path: adapter.init(key, leaves[path]) for path, key in keys.items()}
     branch = {f"{path}/{name}": array for path, of in arrays.items() for name, array in of.items()}
     return {**params, BRANCH: unflatten(branch)}
@@ -99,7 +99,7 @@ def adapted(net: Net, adapter: Adapter) -> Net:
 
     def init(key: jax.Array) -> Variables:
         variables = net.init(key)
-        return {**variables, "params": attach(adapter, variables["params"], jax.random.fold_in(key, 1))}
+        return {**variables, "params": attach(adapter, variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
     return derived(net, plain, init)
 

@@ -30,9 +30,9 @@ from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
 from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.features.perceptual import perceptual_layers
+from gan_jax.random_streams import Purpose
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.train.state import Networks

@@ -25,8 +25,8 @@ import numpy as np
 from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
 from gan_jax.nets.fronts.miner import NAME
+from gan_jax.random_streams import Purpose
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import Variables

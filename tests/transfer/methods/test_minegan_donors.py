@@ -14,8 +14,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from gan_jax.config import MineGANConfig, MLPConfig
 from gan_jax.nets.build import build
 from gan_jax.nets.fronts.miner import NAME, init_miner, miner
+from gan_jax.random_streams import Purpose
 from gan_jax.tasks.image import draw_latents
-from gan_jax.train.draws import Purpose, example_keys
+from gan_jax.train.draws import example_keys
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
