@@ -16,10 +16,9 @@ import jax.numpy as jnp
 
 from gan_jax.fusion.feature_attention import WAYS, Kind
 from gan_jax.nets.build import Variables
+from gan_jax.reserved import DONORS, FUSION, LEANING, SHARES, WAYS_OF
 from gan_jax.trees import Tree
 
-BRANCH, WAYS_OF, DONORS = "fusion", "ways", "donors"
-SHARES, LEANING = "shares", "leaning"  # collections
 TINY = 1e-6  # the least share whose logarithm is taken
 
 
@@ -55,7 +54,7 @@ def attach(fusion: Fusion, g: Variables, donors: Sequence[Variables], key: jax.A
     nobody = {name_of(point): jnp.zeros(n + 1) for point in fusion.points}
     return {
         **g,
-        "params": {**g["params"], BRANCH: branch},
+        "params": {**g["params"], FUSION: branch},
         SHARES: nobody,
         LEANING: {name: jnp.zeros(()) for name in nobody},
     }
@@ -64,12 +63,12 @@ def attach(fusion: Fusion, g: Variables, donors: Sequence[Variables], key: jax.A
 def plain(g: Variables) -> Variables:
     """The generator's own variables, without what the fused one has more."""
     own = {name: tree for name, tree in g.items() if name not in (SHARES, LEANING)}
-    return {**own, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
+    return {**own, "params": {name: tree for name, tree in g["params"].items() if name != FUSION}}
 
 
 def without(g: Variables, dropped: Sequence[int]) -> Variables:
     """The fused variables without some donors, counted from 0; what is left is in the old order. For `attention`."""
-    branch = g["params"][BRANCH]
+    branch = g["params"][FUSION]
     count = len(branch[DONORS])
     left = [i for i in range(count) if i not in dropped]
     rows, slots = jnp.asarray(left, jnp.int32), jnp.asarray([0, *(i + 1 for i in left)], jnp.int32)
@@ -82,12 +81,12 @@ def without(g: Variables, dropped: Sequence[int]) -> Variables:
     ways = {name: cut(way) for name, way in branch[WAYS_OF].items()}
     donors = {f"g{n}": branch[DONORS][f"g{i + 1}"] for n, i in enumerate(left, 1)}
     shares = {name: share[slots] for name, share in g[SHARES].items()}
-    return {**g, "params": {**g["params"], BRANCH: {WAYS_OF: ways, DONORS: donors}}, SHARES: shares}
+    return {**g, "params": {**g["params"], FUSION: {WAYS_OF: ways, DONORS: donors}}, SHARES: shares}
 
 
 def trains(finetune: bool) -> Callable[[str], bool]:
     """Which leaves of the fused generator's params train: the ways, and its own if asked; donors never."""
-    return lambda path: path.startswith(f"{BRANCH}/{WAYS_OF}/") or (finetune and not path.startswith(f"{BRANCH}/"))
+    return lambda path: path.startswith(f"{FUSION}/{WAYS_OF}/") or (finetune and not path.startswith(f"{FUSION}/"))
 
 
 def summary(shares: Mapping[str, jax.Array]) -> dict[str, Tree]:

@@ -27,9 +27,10 @@ import numpy as np
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
 from gan_jax.random_streams import TEACHER_KEY
+from gan_jax.reserved import DISTANCES, TEACHERS
 from gan_jax.trees import Tree
 
-BRANCH, DISTANCES, LPIPS = "teachers", "distances", "lpips"
+LPIPS = "lpips"  # below a branch: a perceptual network
 TINY = 1e-8
 
 Perceptual = Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (params, images, images) -> [N]
@@ -61,18 +62,18 @@ def attach(lesson: Lesson, g: Variables, teachers: Sequence[Variables], lpips: T
     if len(teachers) != len(lesson.shares):
         raise ValueError(f"{len(teachers)} teachers have {len(lesson.shares)} shares; give one to each")
     branch = {f"g{i}": one for i, one in enumerate(teachers, 1)} | ({} if lpips is None else {LPIPS: lpips})
-    return {**g, "params": {**g["params"], BRANCH: branch}, DISTANCES: dict.fromkeys(_named(lesson), jnp.zeros(()))}
+    return {**g, "params": {**g["params"], TEACHERS: branch}, DISTANCES: dict.fromkeys(_named(lesson), jnp.zeros(()))}
 
 
 def plain(g: Variables) -> Variables:
     """The generator's own variables, without teachers."""
     own = {name: tree for name, tree in g.items() if name != DISTANCES}
-    return {**own, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
+    return {**own, "params": {name: tree for name, tree in g["params"].items() if name != TEACHERS}}
 
 
 def trains(path: str) -> bool:
     """Whether a leaf of the taught generator's params trains: its own do."""
-    return not path.startswith(f"{BRANCH}/")
+    return not path.startswith(f"{TEACHERS}/")
 
 
 def taught(net: Net, lesson: Lesson, teacher: Net | None = None) -> Net:
@@ -91,7 +92,7 @@ def taught(net: Net, lesson: Lesson, teacher: Net | None = None) -> Net:
         if not train:
             out, collections = net.apply(plain(variables), x, labels, **options)
             return out, {**collections, DISTANCES: variables[DISTANCES]}
-        branch = variables["params"][BRANCH]
+        branch = variables["params"][TEACHERS]
         out, collections, inside = net.look(plain(variables), x, labels, True, keys, **options)
         answers = [ask(branch[f"g{i}"], x, labels, True, keys, **options) for i in range(1, count + 1)]
         who = choose(lesson, x, keys)

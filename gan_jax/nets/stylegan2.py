@@ -20,8 +20,8 @@ from gan_jax.nets.equalised import NORMAL, Dense, lrelu, unit_rms
 from gan_jax.nets.layers import at_least_float32, needed
 from gan_jax.nets.resample import conv_up3, upsample
 from gan_jax.random_streams import MIXING_KEY, NOISE_KEY, SECOND_LATENT_KEY
+from gan_jax.reserved import MINED
 
-MINED = "mined"  # collection of what a miner adds to the constant, for each image: synthesis/b4/const [N, 4, 4, C]
 W_AVG_BETA = 0.995  # of the moving average of w, for each update; the value of the ADA code
 
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.conditional import standing, with_statistics
-from gan_jax.fusion.mixture import BRANCH, DONORS, Gate, Mixture, Shares, cut_axis, fused, grouping
+from gan_jax.fusion.mixture import Gate, Mixture, Shares, cut_axis, fused, grouping
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Net, Pair, build
 from gan_jax.random_streams import MIXTURE_KEYS
+from gan_jax.reserved import ADAPTER, DONORS
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
@@ -103,8 +104,8 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         teacher, images = learned["g"], int(state.images)
         for name, mixture in mixtures.items():
             params = learned[name]["params"]  # and donors as they were before they were cut
-            branch = {**params[BRANCH], DONORS: start[name]["params"][BRANCH][DONORS]}
-            plain = {**learned[name], "params": mixture.bake({**params, BRANCH: branch})}
+            branch = {**params[ADAPTER], DONORS: start[name]["params"][ADAPTER][DONORS]}
+            plain = {**learned[name], "params": mixture.bake({**params, ADAPTER: branch})}
             learned[name] = settled(bare, name, plain, context.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
         more: dict[str, Any] = {"learned": rows}

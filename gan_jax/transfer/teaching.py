@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, DistillationConfig, OptimConfig
-from gan_jax.fusion.teachers import DISTANCES, Lesson, attach, plain, taught, trains
+from gan_jax.fusion.teachers import Lesson, attach, plain, taught, trains
 from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
 from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.features.perceptual import lpips
 from gan_jax.random_streams import DISTIL_KEY
+from gan_jax.reserved import DISTANCES
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser

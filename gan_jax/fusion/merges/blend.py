@@ -14,10 +14,11 @@ from typing import Any
 import jax
 
 from gan_jax.fusion.merges.leaves import MergeError, each_leaf, weighted_sum
+from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree, flatten
 
 COLLECTIONS = ("params", "batch_stats", "moving", "spectral", "constants")
-LATENT = ("mapping", "embed", "shared", "graft")  # what makes or reads codes, and has no place in the image
+LATENT = ("mapping", "embed", "shared", GRAFT)  # what makes or reads codes, and has no place in the image
 # Sub-levels of what is in a block, G's from the latents and D's from the image, whose order D's paths mirror.
 SECOND = {"g": r"conv1|norm1|to_rgb|attention|more\d+|res[1-9]\d*", "d": r"conv0|conv|from_rgb|more\d+|res0"}
 

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.nets.build import Net, Variables
+from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree
 
-BRANCH = "graft"  # below `params`
 Branches = Mapping[str, Tree]  # those of one network, by name
 
 
@@ -54,7 +54,7 @@ def fronted(net: Net, front: Front | None) -> Net:
 
     def prepared(variables: Variables, x: jax.Array) -> tuple[Variables, jax.Array, Variables]:
         params = dict(variables["params"])
-        branches, own = params.pop(BRANCH, {}), {**variables, "params": params}
+        branches, own = params.pop(GRAFT, {}), {**variables, "params": params}
         if front is None:
             return own, x, {}
         beside = {} if front.beside is None else front.beside(branches, x)
@@ -90,7 +90,7 @@ def fronted(net: Net, front: Front | None) -> Net:
     def synthesise(part: Callable[..., Any]) -> Callable[..., Any]:
         def run(variables: Variables, styles: Any, *args: Any, **options: Any) -> Any:
             ws, beside = styles if isinstance(styles, Styled) else (styles, {})
-            params = {name: tree for name, tree in variables["params"].items() if name != BRANCH}
+            params = {name: tree for name, tree in variables["params"].items() if name != GRAFT}
             return part({**variables, "params": params, **beside}, ws, *args, **options)
 
         return run

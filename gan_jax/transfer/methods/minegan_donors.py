@@ -24,16 +24,13 @@ import numpy as np
 
 from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
-from gan_jax.nets.fronts.miner import NAME
 from gan_jax.random_streams import Purpose
+from gan_jax.reserved import GRAFT, LOGITS, MINER, OTHERS
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import Variables
-from gan_jax.transfer.graft import GRAFT
 from gan_jax.trees import Tree
-
-OTHERS, LOGITS = "others", "logits"
 
 
 def mining(count: int, rate: float, warmup_steps: int) -> Extension:
@@ -86,8 +83,8 @@ def kept_donors(others: Sequence[Variables]) -> dict[str, Any]:
 def donor(g: Variables, kept: dict[str, Any], i: int) -> Variables:
     """The variables of a donor, behind its miner and without what only the stage has."""
     branches = g["params"][GRAFT]
-    own, mine = (kept[f"g{i}"], branches[OTHERS][f"g{i}"]) if i else (g, branches[NAME])
-    return {**own, "params": {**own["params"], GRAFT: {NAME: mine}}}
+    own, mine = (kept[f"g{i}"], branches[OTHERS][f"g{i}"]) if i else (g, branches[MINER])
+    return {**own, "params": {**own["params"], GRAFT: {MINER: mine}}}
 
 
 def choose(g: Variables, kept: dict[str, Any], rate: float) -> tuple[Variables, list[float], int]:
