@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from gan_jax.cli import module_of
 from gan_jax.cli.errors import EXIT_CODES, handle
 
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == "--completion":
         from gan_jax.cli.completion import script
 
-        return _printed(lambda: script(rest), verb="--completion", debug=debug)
+        return _printed(lambda: script(rest, VERBS), verb="--completion", debug=debug)
     if verb not in VERBS:
         return _unknown(verb)
     try:
@@ -161,8 +162,3 @@ FOREIGN = {  # what other programs call a verb
     "version": "--version",
     "completion": "--completion",
 }
-
-
-def module_of(verb: str) -> str:
-    """The module of a verb: `gan_jax.cli.rank_sources`; of one that is a word of Python's, `import_weights`."""
-    return f"gan_jax.cli.{'import_weights' if verb == 'import' else verb.replace('-', '_')}"

@@ -28,7 +28,7 @@ from gan_jax.metrics import (
 from gan_jax.nets import Pair
 from gan_jax.random_streams import SAMPLE_KEY, STATS_KEY
 from gan_jax.seeds import root_key
-from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.models import load
@@ -93,7 +93,6 @@ FASHION = (
 )  # what fashion-v1 was trained on; the others know photographs
 MOST_CLUSTERS = 1000  # training images that intra-cluster LPIPS is taken around
 NEIGHBOURS, SPLITS = Protocol.prdc_k, Protocol.is_splits  # fewer where there are not so many images
-STATS_BATCH = 128  # latents in each batch that statistics are re-estimated on
 
 
 def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluator | None:

@@ -20,7 +20,7 @@ from gan_jax.random_streams import STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
-from gan_jax.tasks.sample import make_restatistics
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics
 from gan_jax.train import checkpoint_store as store
 from gan_jax.transfer.dataset import counted
 from gan_jax.transfer.folder import CONFIG, with_class_names
@@ -107,8 +107,6 @@ def _method(config: Config, run: Path) -> Method:
 
 def _standing(config: Config, model: Model) -> dict[str, Any]:
     """G with batch statistics of its average weights, as the run's evaluation and its weights have them."""
-    from gan_jax.transfer.evaluation import STATS_BATCH
-
     g_ema = model.variables["g_ema"]
     if config.evaluate.features is None or config.evaluate.stats_batches == 0 or "batch_stats" not in g_ema:
         return g_ema

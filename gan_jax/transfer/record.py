@@ -21,14 +21,14 @@ from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import HistoryError, Step, check_history, train_step
 from gan_jax.tasks.model import WEIGHTS, save
-from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 from gan_jax.train.checkpoint import Checkpointer
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.transfer.callbacks import Callbacks, Notes, paused
 from gan_jax.transfer.diagnostics import Diagnosis, new_warnings
-from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
+from gan_jax.transfer.evaluation import Evaluator
 from gan_jax.transfer.folder import (
     CHECKPOINTS,
     EVALUATIONS,

@@ -155,8 +155,7 @@ def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:
 
     from gan_jax.random_streams import GRID_STATS_KEY
     from gan_jax.seeds import root_key
-    from gan_jax.tasks.sample import make_restatistics, make_sampler
-    from gan_jax.transfer.evaluation import STATS_BATCH
+    from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 
     key = root_key(int(run.said("train.seed", 0)))
     batches = int(run.said("evaluate.stats_batches", 0))

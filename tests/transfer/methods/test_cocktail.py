@@ -22,8 +22,7 @@ from gan_jax.train.extension import Extension
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cocktail import make as cocktail
-from gan_jax.transfer.preparation import PrepareContext
-from gan_jax.transfer.start import Start
+from gan_jax.transfer.preparation import PrepareContext, Start
 from tests.train.toy import NET, build_toy
 from tests.transfer.methods import conformance as ask
 

@@ -23,8 +23,8 @@ from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.distillation import make as distillation
 from gan_jax.transfer.methods.feature_fusion import attending
 from gan_jax.transfer.methods.feature_fusion import make as feature_fusion
-from gan_jax.transfer.preparation import PrepareContext
-from gan_jax.transfer.start import Start, make_prepared
+from gan_jax.transfer.preparation import PrepareContext, Start
+from gan_jax.transfer.start import make_prepared
 from gan_jax.transfer.teaching import teach
 from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten

@@ -23,7 +23,7 @@ from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
 from gan_jax.transfer.methods.minegan import make as minegan
-from gan_jax.transfer.start import Start
+from gan_jax.transfer.preparation import Start
 from tests.train.games import PLAIN_SGD, gradients
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
