@@ -58,6 +58,7 @@ def chain(*methods: Method) -> Method:
         constants=lambda nets: {name: method.constants(nets) for name, method in named.items()},
         prepare=functools.partial(_prepare, named) if any(m.prepare for m in methods) else None,
         extension=_joined_extension(named),
+        changes_source=any(method.changes_source for method in methods),
         parts=tuple(methods),
     )
 

@@ -24,11 +24,12 @@ from gan_jax.random_streams import MIXTURE_KEYS
 from gan_jax.reserved import ADAPTER, DONORS
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
-from gan_jax.train.regularisers import Extras, Network, Regulariser
+from gan_jax.train.regularisers import Network, Regulariser
 from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, settled
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.methods.preserve import preserved
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.transfer.teaching import distil
 from gan_jax.trees import Tree
@@ -122,23 +123,14 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         constants = {"fused": learned["g"]} if config.preserve else constants
         return fused_pair(context, learned, constants, donors, listed, words, images=images, **more)
 
+    terms = (preserved(config.preserve, config.give_way, "fused"),) if config.preserve else ()
     return Method(
         starts=tuple(networks_of(config.networks)),
         changes_source=True,
         constants=lambda nets: {"fused": nets["g"]} if config.preserve else {},
         prepare=prepare,
-        extension=Extension(regularisers=(_preserved(config),) if config.preserve else ()),
+        extension=Extension(regularisers=terms),
     )
-
-
-def _preserved(config: Any) -> Regulariser:
-    """L1 between what G makes of the latents now and what it made when it was fused; mean over values."""
-
-    def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
-        before, _ = ctx.task.generate(ctx.constants["fused"], ctx.batch, ctx.latent_keys, True)
-        return config.preserve * jnp.abs(ctx.fake - before).mean(), {}
-
-    return Regulariser("preserved", "g", value, yields=config.give_way)
 
 
 def _learn(
