@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gan_jax.documents import VERSION
+
 if TYPE_CHECKING:
     from gan_jax.config import *  # noqa: F403  every configuration, by its own name
     from gan_jax.config import Config, TransplantConfig
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from gan_jax.transfer.source import diff, open_source, provenance
     from gan_jax.transfer.weights import transplant, transplant_weights
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Callbacks",
     "Config",

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+VERSION = "0.1.0"  # of gan_jax, as records have it
 DEPTH = 100  # levels of lists and mappings; what we write has about ten
 SHOWN = 80  # characters of a wrong value in a message
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augm
 ALIASES = {
     "documents": "trees",
     "files": "extras",
+    "random_streams": "trees",
+    "reserved": "trees",
     "seeds": "trees",
 }  # files that are one room with another
 
@@ -93,6 +95,63 @@ def test_the_import_test_sees_a_wrong_import(tmp_path):
     path.write_text("def f():\n    from gan_jax.cli import main\nimport gan_jax.train as t\n")
     assert list(imports(path)) == [(2, "gan_jax.cli.main"), (3, "gan_jax.train")]
     assert list(imports(path, at_import=True)) == [(3, "gan_jax.train")]
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__")
+
+
+def import_graph(files: Mapping[str, Path], *, at_import: bool) -> dict[str, set[str]]:
+    """Module -> the modules that it imports; `from a import b` is of the module `a.b` where there is one."""
+    graph = {}
+    for module, path in files.items():
+        names = [name for _, name in imports(path, at_import=at_import)]
+        found = {name if name in files else name.rpartition(".")[0] for name in names}
+        graph[module] = (found & {*files}) - {module}
+    return graph
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The sets of modules that all import one another, directly or through others."""
+
+    def reached(start: str) -> set[str]:
+        seen, left = set(), [start]
+        while left:
+            new = graph[left.pop()] - seen
+            seen |= new
+            left += new
+        return seen
+
+    reach = {module: reached(module) for module in graph}
+    rings = {frozenset(other for other in reach[module] if module in reach[other]) for module in graph}
+    return [set(ring) for ring in sorted(rings, key=sorted) if ring]
+
+
+def test_no_modules_import_each_other():
+    found = circles(import_graph({module_name(path): path for path in FILES}, at_import=True))
+    assert not found, f"modules that import each other: {found}; move what both need below them, or join them"
+
+
+def test_circles_through_functions_and_types_stay_in_a_folder():
+    """Modules of one concept may know each other inside functions, and as types; others may not."""
+    files = {module_name(path): path for path in FILES}
+    found = circles(import_graph(files, at_import=False))
+    wide = [ring for ring in found if len({files[module].parent for module in ring}) > 1]
+    assert not wide, f"modules of several folders that import each other: {wide}"
+
+
+def test_the_test_of_circles_sees_them(tmp_path):
+    texts = {
+        "gan_jax.a": "from gan_jax.b import x",
+        "gan_jax.b": "import gan_jax.c",
+        "gan_jax.c": "def f():\n    from gan_jax import a",
+        "gan_jax.d": "from gan_jax import a",
+    }
+    files = {name: tmp_path / f"{name}.py" for name in texts}
+    for name, path in files.items():
+        path.write_text(texts[name])
+    assert circles(import_graph(files, at_import=True)) == []
+    assert circles(import_graph(files, at_import=False)) == [{"gan_jax.a", "gan_jax.b", "gan_jax.c"}]
 
 
 def test_no_name_of_data_hides_a_module():

@@ -9,11 +9,12 @@ from gan_jax.config import METHOD_NAMES, MethodConfig
 from gan_jax.transfer.recipes import short as base
 
 __all__ = ["base", "methods"]
+LEFT_OUT = ("nada", "preserve")  # adapts to a text; is a term for what follows a fusion
 
 
 def methods() -> dict[str, MethodConfig]:
-    """Every method of one source, but for adaptation to a text, with what this scale asks for."""
-    single = {name: cls for name, cls in METHOD_NAMES.items() if not (name == "nada" or cls.fuses or cls.several)}
+    """Every method of one source, but for those left out, with what this scale asks for."""
+    single = {name: cls for name, cls in METHOD_NAMES.items() if not (name in LEFT_OUT or cls.fuses or cls.several)}
     configs: dict[str, Any] = {name: cls() for name, cls in single.items()}
     return {name: dataclasses.replace(config, **SCALE.get(name, {})) for name, config in configs.items()}
 

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax.random_streams import ADA_NOISE_KEY
+
 UNIFORM = {"xflip": 1, "rotate90": 1, "xint": 2, "rotate": 1, "rotate_again": 1, "lumaflip": 1, "hue": 1, "cutout": 2}
 NORMAL = {"scale": 1, "aniso": 1, "xfrac": 2, "brightness": 1, "contrast": 1, "saturation": 1, "bands": 4, "noise": 1}
 GATES = {name: 4 if name == "bands" else 1 for name in (*UNIFORM, *NORMAL)}  # each band of the filter has a gate
@@ -51,7 +53,7 @@ def random_draws(keys: jax.Array, shape: Shape) -> Draws:
     sizes = [sum(table.values()) for table in (GATES, UNIFORM, NORMAL)]
     u = jax.vmap(lambda key: jax.random.uniform(key, (sum(sizes),), minval=TINY))(keys)
     gates, uniform, normal = jnp.split(u, np.cumsum(sizes)[:2], axis=1)
-    noise = lambda key: jax.random.normal(jax.random.fold_in(key, 1), shape or ())
+    noise = lambda key: jax.random.normal(jax.random.fold_in(key, ADA_NOISE_KEY), shape or ())
     return Draws(
         gates=_named(gates, GATES),
         uniform=_named(uniform, UNIFORM),

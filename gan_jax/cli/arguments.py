@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gan_jax.cli import module_of
 from gan_jax.cli.options import Option, commands_of, options_of
 from gan_jax.cli.typos import CommandLineError, check_words, unknown_command
 from gan_jax.config import METHOD_NAMES, NETS, ChainConfig, Config, ConfigError, kind_of, read_record
@@ -98,8 +99,6 @@ def plain(text: str) -> str:
 def list_options(verb: str) -> dict[str, list[Option]]:
     """Returns the options of a verb under its name, or of each second word: `{"data info": [..], ..}`."""
     import importlib
-
-    from gan_jax.cli.main import module_of
 
     try:
         importlib.import_module(module_of(verb)).main([LIST])

@@ -9,7 +9,7 @@ from the list of options, and runs no program when it completes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gan_jax.cli.options import Option
 from gan_jax.cli.typos import CommandLineError
@@ -17,8 +17,12 @@ from gan_jax.cli.typos import CommandLineError
 SHELLS = ("bash", "zsh")
 
 
-def script(words: Sequence[str]) -> str:
+def script(words: Sequence[str], verbs: Collection[str]) -> str:
     """Returns the completion script of a shell.
+
+    Args:
+      words: the shell's name.
+      verbs: all of them.
 
     Raises:
       CommandLineError: an unknown shell, or none.
@@ -26,10 +30,9 @@ def script(words: Sequence[str]) -> str:
     if len(words) != 1 or words[0] not in SHELLS:
         raise CommandLineError(f"say which shell: {' or '.join(f'gan-jax --completion {shell}' for shell in SHELLS)}")
     from gan_jax.cli.arguments import list_options
-    from gan_jax.cli.main import VERBS
 
-    listed = {name: options for verb in VERBS for name, options in list_options(verb).items()}
-    body = _script(list(VERBS), listed)
+    listed = {name: options for verb in verbs for name, options in list_options(verb).items()}
+    body = _script(list(verbs), listed)
     return body if words[0] == "bash" else f"#compdef gan-jax\nautoload -U +X bashcompinit && bashcompinit\n{body}"
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+from gan_jax.cli import module_of
 from gan_jax.cli.errors import EXIT_CODES, handle
 
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == "--completion":
         from gan_jax.cli.completion import script
 
-        return _printed(lambda: script(rest), verb="--completion", debug=debug)
+        return _printed(lambda: script(rest, VERBS), verb="--completion", debug=debug)
     if verb not in VERBS:
         return _unknown(verb)
     try:
@@ -162,8 +163,3 @@ FOREIGN = {  # names of verbs in other programs
     "version": "--version",
     "completion": "--completion",
 }
-
-
-def module_of(verb: str) -> str:
-    """Returns the module of a verb: `gan_jax.cli.rank_sources`; for `import`, a Python keyword, `import_weights`."""
-    return f"gan_jax.cli.{'import_weights' if verb == 'import' else verb.replace('-', '_')}"

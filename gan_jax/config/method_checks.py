@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gan_jax.config.methods import FinetuneConfig
+from gan_jax.config.methods import ChainConfig, FinetuneConfig, ScratchConfig
+from gan_jax.config.serial import kind_of
 from gan_jax.config.stages import dispatches, leaves_nothing, stages_of
 
 if TYPE_CHECKING:
@@ -23,6 +25,21 @@ def method_problems(config: Config) -> Iterator[str]:
         yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
     yield from _stages(config)
     yield from transfer.problems(config)
+    if isinstance(transfer, ChainConfig):
+        yield from _of_chain(config, transfer)
+
+
+def _of_chain(config: Config, chain: ChainConfig) -> Iterator[str]:
+    """What is wrong with a chain, and with each of its methods by itself."""
+    if not chain.methods:
+        yield "transfer.methods is empty: name at least one method, --method lora ewc"
+    for method in chain.methods:
+        if isinstance(method, (ScratchConfig, ChainConfig)) or not isinstance(method, FinetuneConfig):
+            yield f"transfer.methods holds {kind_of(method)}, which cannot be one of several methods; leave it out"
+            return
+    for part in chain.parts:
+        own = dataclasses.replace(config, transfer=part)
+        yield from (f"{text} (of {kind_of(part)})" for text in method_problems(own))
 
 
 def _stages(config: Config) -> Iterator[str]:

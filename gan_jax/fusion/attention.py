@@ -12,13 +12,13 @@ softmax itself, so that a query weighs it against the donors.
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.fusion.mixture import Shares, Sizes
+from gan_jax.random_streams import path_key
 from gan_jax.trees import Tree, flatten, unflatten
 
 TEMPERATURE, DESCRIPTORS = "temperature", "descriptors"
@@ -69,7 +69,7 @@ class QueryKeyAttention:
             rows = leaves[DESCRIPTORS].shape[1]
             size = float(rows) ** -0.5
         for group, channels in sizes.items():
-            keys = jax.random.split(jax.random.fold_in(key, zlib.crc32(group.encode())))
+            keys = jax.random.split(path_key(key, group))
             leaves[f"query/{group}"] = self.query(keys[0], channels)
             leaves[f"key/{group}"] = jax.random.normal(keys[1], (rows, self.width)) * size
             leaves[f"open/{group}"] = jnp.full(() if channels is None else (channels,), self.gate, jnp.float32)

@@ -16,10 +16,9 @@ import jax.numpy as jnp
 
 from gan_jax.fusion.feature_attention import WAYS, Kind
 from gan_jax.nets.build import Variables
+from gan_jax.reserved import DONORS, FUSION, LEANING, SHARES, WAYS_OF
 from gan_jax.trees import Tree
 
-BRANCH, WAYS_OF, DONORS = "fusion", "ways", "donors"
-SHARES, LEANING = "shares", "leaning"  # collections
 TINY = 1e-6  # lower bound of a weight under the logarithm
 
 
@@ -55,7 +54,7 @@ def attach(fusion: Fusion, g: Variables, donors: Sequence[Variables], key: jax.A
     zeros = {name_of(point): jnp.zeros(n + 1) for point in fusion.points}
     return {
         **g,
-        "params": {**g["params"], BRANCH: branch},
+        "params": {**g["params"], FUSION: branch},
         SHARES: zeros,
         LEANING: {name: jnp.zeros(()) for name in zeros},
     }
@@ -64,12 +63,12 @@ def attach(fusion: Fusion, g: Variables, donors: Sequence[Variables], key: jax.A
 def plain(g: Variables) -> Variables:
     """Returns the generator's own variables: without donors, fusion layers and their collections."""
     collections = {name: tree for name, tree in g.items() if name not in (SHARES, LEANING)}
-    return {**collections, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
+    return {**collections, "params": {name: tree for name, tree in g["params"].items() if name != FUSION}}
 
 
 def without(g: Variables, dropped: Sequence[int]) -> Variables:
     """Prunes donors, counted from 0, from variables with fusion layers of kind `attention`; the rest keep their order."""
-    branch = g["params"][BRANCH]
+    branch = g["params"][FUSION]
     count = len(branch[DONORS])
     remaining = [i for i in range(count) if i not in dropped]
     rows, slots = jnp.asarray(remaining, jnp.int32), jnp.asarray([0, *(i + 1 for i in remaining)], jnp.int32)
@@ -85,12 +84,12 @@ def without(g: Variables, dropped: Sequence[int]) -> Variables:
     ways = {name: pruned(layer) for name, layer in branch[WAYS_OF].items()}
     donors = {f"g{n}": branch[DONORS][f"g{i + 1}"] for n, i in enumerate(remaining, 1)}
     shares = {name: share[slots] for name, share in g[SHARES].items()}
-    return {**g, "params": {**g["params"], BRANCH: {WAYS_OF: ways, DONORS: donors}}, SHARES: shares}
+    return {**g, "params": {**g["params"], FUSION: {WAYS_OF: ways, DONORS: donors}}, SHARES: shares}
 
 
 def trains(finetune: bool) -> Callable[[str], bool]:
     """Selects the leaves of `params` that train: fusion layers, and with `finetune` the generator's own; donors never."""
-    return lambda path: path.startswith(f"{BRANCH}/{WAYS_OF}/") or (finetune and not path.startswith(f"{BRANCH}/"))
+    return lambda path: path.startswith(f"{FUSION}/{WAYS_OF}/") or (finetune and not path.startswith(f"{FUSION}/"))
 
 
 def summary(shares: Mapping[str, jax.Array]) -> dict[str, Tree]:

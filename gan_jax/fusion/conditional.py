@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.fusion.attention import QueryKeyAttention
-from gan_jax.fusion.mixture import BRANCH, GATE, Mixture, Shares, Sizes, fused, mix
+from gan_jax.fusion.mixture import Mixture, Shares, Sizes, fused, mix
 from gan_jax.nets import Net, Pair, build
 from gan_jax.nets.build import Variables
+from gan_jax.reserved import ADAPTER, GATE
 from gan_jax.trees import Tree, flatten, unflatten
 
 Query = Literal["latent", "style", "class", "features"]
@@ -103,7 +104,7 @@ def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.A
 
 def plain_target(variables: Variables) -> Variables:
     """Returns the target's own variables, without the mixture's branch."""
-    return {**variables, "params": {name: tree for name, tree in variables["params"].items() if name != BRANCH}}
+    return {**variables, "params": {name: tree for name, tree in variables["params"].items() if name != ADAPTER}}
 
 
 def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], per: Per) -> Net:
@@ -142,7 +143,7 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
             keys: Any = None,
             **options: Any,
         ) -> Any:
-            tree = variables["params"][BRANCH][GATE]
+            tree = variables["params"][ADAPTER][GATE]
             attention = gate.attention(tree, source(plain_target(variables), x, labels))
             if per == "batch":
                 mean = {group: a.mean(0) for group, a in attention.items()}
@@ -194,7 +195,7 @@ def standing(net: Net) -> Net:
 
 def _groups_of(statistics: Iterable[str], mixture: Mixture, params: Tree) -> dict[str, str]:
     """Maps each statistic to the group of the nearest parameters: in its module, or in an enclosing one."""
-    paths = [path for path in flatten(params) if not path.startswith(f"{BRANCH}/")]
+    paths = [path for path in flatten(params) if not path.startswith(f"{ADAPTER}/")]
 
     def nearest(path: str) -> str:
         while path := path.rpartition("/")[0]:
@@ -208,8 +209,8 @@ def _groups_of(statistics: Iterable[str], mixture: Mixture, params: Tree) -> dic
 def remember(mixture: Mixture, params: Tree, s: jax.Array, sync: Callable[[Any], Any]) -> Tree:
     """Moves the running means towards the mixing weights of these examples; returns the new parameters."""
     gate: Any = mixture.gate
-    tree = params[BRANCH][GATE]
+    tree = params[ADAPTER][GATE]
     now = sync({group: a.mean(0) for group, a in gate.attention(tree, s).items()})
     before = flatten(tree[MEAN])
     moved = unflatten({group: before[group] + MOMENTUM * (now[group] - before[group]) for group in before})
-    return {**params, BRANCH: {**params[BRANCH], GATE: {**tree, MEAN: moved}}}
+    return {**params, ADAPTER: {**params[ADAPTER], GATE: {**tree, MEAN: moved}}}

@@ -12,11 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.fusion.carried import BRANCH, DONORS, LEANING, SHARES, WAYS_OF, Fusion, name_of, plain, summary
+from gan_jax.fusion.carried import Fusion, name_of, plain, summary
 from gan_jax.fusion.feature_attention import WAYS
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.changes import Changes
 from gan_jax.nets.fronts import Styled
+from gan_jax.reserved import DONORS, FUSION, LEANING, SHARES, WAYS_OF
 
 
 def fused(net: Net, fusion: Fusion) -> Net:
@@ -27,7 +28,7 @@ def fused(net: Net, fusion: Fusion) -> Net:
     """
 
     def features(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> dict[str, jax.Array]:
-        donors = variables["params"][BRANCH][DONORS]
+        donors = variables["params"][FUSION][DONORS]
         outputs = [net.look(donors[f"g{i}"], x, *args, **options)[2] for i in range(1, len(donors) + 1)]
         return {
             point: jax.lax.stop_gradient(jnp.stack([output[point] for output in outputs])) for point in fusion.points
@@ -38,7 +39,7 @@ def fused(net: Net, fusion: Fusion) -> Net:
 
         def at(point: str) -> Callable[[jax.Array], jax.Array]:
             def change(h: jax.Array) -> jax.Array:
-                layer = variables["params"][BRANCH][WAYS_OF][name_of(point)]
+                layer = variables["params"][FUSION][WAYS_OF][name_of(point)]
                 fused_h, shares[point] = WAYS[fusion.kind].fuse(layer, h, donors[point])
                 return fused_h
 
@@ -83,13 +84,13 @@ def fused(net: Net, fusion: Fusion) -> Net:
         def run(variables: Variables, x: jax.Array, labels: Any = None, keys: Any = None, **options: Any) -> Styled:
             donors = features(variables, x, labels, keys is not None, keys)
             args = () if keys is None else (keys,)
-            return Styled(part(plain(variables), x, labels, *args, **options), {BRANCH: donors})
+            return Styled(part(plain(variables), x, labels, *args, **options), {FUSION: donors})
 
         return run
 
     def synthesise(part: Callable[..., Any]) -> Callable[..., Any]:
         def run(variables: Variables, styles: Styled, *args: Any, **options: Any) -> Any:
-            at_points = changes(variables, styles.extra_collections[BRANCH], {})
+            at_points = changes(variables, styles.extra_collections[FUSION], {})
             return part(plain(variables), styles.ws, *args, changes=at_points, **options)
 
         return run

@@ -17,11 +17,10 @@ import jax
 from gan_jax.fusion.aligner import aligned, einsum, init_aligner, spatial_kernels
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
+from gan_jax.random_streams import BRANCH_KEY
+from gan_jax.reserved import ADAPTER, ALIGN, DONORS, GATE
 from gan_jax.surgery.ops.arrays import xp_of
 from gan_jax.trees import Tree, TreeError, flatten, unflatten
-
-BRANCH = "adapter"  # that of every adapter
-DONORS, GATE, ALIGN = "donors", "gate", "align"  # below it
 
 Granularity = Literal["global", "block", "tensor", "channel"]
 Sizes = Mapping[str, int | None]  # group of leaves -> channels with a mixing weight each; None = one for all channels
@@ -86,9 +85,9 @@ class Mixture:
         Raises:
           TreeError: a branch exists already; the number of donors is not the gate's; a donor has other leaves.
         """
-        if BRANCH in params:
+        if ADAPTER in params:
             raise TreeError(
-                f"these parameters have a branch {BRANCH!r} already; bake it before fusing donors with them"
+                f"these parameters have a branch {ADAPTER!r} already; bake it before fusing donors with them"
             )
         leaves, trees = flatten(params), [params] * self.gate.count if donors is None else list(donors)
         if len(trees) != self.gate.count:
@@ -104,7 +103,7 @@ class Mixture:
             paths = spatial_kernels(params)
             stacked |= {f"{ALIGN}/{path}": init_aligner(leaves[path], self.gate.count) for path in paths}
         branch = unflatten(stacked) | {GATE: self.gate.init(key, self.sizes(params))}
-        return {**params, BRANCH: branch}
+        return {**params, ADAPTER: branch}
 
     def bake(self, params: Tree, shares: Shares | None = None) -> Tree:
         """Mixes target and donors into plain parameters.
@@ -116,11 +115,11 @@ class Mixture:
         Raises:
           TreeError: the parameters have no branch.
         """
-        if BRANCH not in params:
-            raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
-        plain = {name: tree for name, tree in params.items() if name != BRANCH}
+        if ADAPTER not in params:
+            raise TreeError(f"these parameters have no branch {ADAPTER!r}: there is nothing to bake")
+        plain = {name: tree for name, tree in params.items() if name != ADAPTER}
         shares = self.shares(params) if shares is None else shares
-        donors, maps = flatten(params[BRANCH][DONORS]), flatten(params[BRANCH].get(ALIGN, {}))
+        donors, maps = flatten(params[ADAPTER][DONORS]), flatten(params[ADAPTER].get(ALIGN, {}))
 
         def mixed_leaf(path: str, leaf: Any) -> Any:
             args = leaf, donors[path], shares[self.group(path)]
@@ -131,18 +130,18 @@ class Mixture:
 
     def shares(self, params: Tree) -> Shares:
         """Computes the donors' mixing weights by group, `[K]` or `[K, C]`."""
-        return self.gate.shares(params[BRANCH][GATE])
+        return self.gate.shares(params[ADAPTER][GATE])
 
     def trains(self, path: str) -> bool:
         """Whether a leaf of the fused network's `params` is trained: those of the gate and of channel maps only."""
-        prefix = f"{BRANCH}/{GATE}/"
+        prefix = f"{ADAPTER}/{GATE}/"
         if path.startswith(prefix):
             return self.gate.trains(path.removeprefix(prefix))
-        return path.startswith(f"{BRANCH}/{ALIGN}/")
+        return path.startswith(f"{ADAPTER}/{ALIGN}/")
 
     def clamp(self, trained: Tree) -> Tree:
         """Projects trained leaves after an update; inside the graph, a bound would stop the gradient."""
-        prefix = f"{BRANCH}/{GATE}/"
+        prefix = f"{ADAPTER}/{GATE}/"
         return unflatten(
             {
                 path: self.gate.clamp(path.removeprefix(prefix), leaf) if path.startswith(prefix) else leaf
@@ -196,7 +195,7 @@ def cut_axis(path: str, shape: Sequence[int], devices: int) -> int | None:
       shape: `[K, ...]`; never cut along K, as a mixture needs all donors.
       devices: number of devices.
     """
-    if f"/{BRANCH}/{DONORS}/" not in f"/{path}":
+    if f"/{ADAPTER}/{DONORS}/" not in f"/{path}":
         return None
     fits = [axis for axis, size in enumerate(shape) if axis and size and size % devices == 0]
     return max(fits, key=lambda axis: shape[axis]) if fits else None
@@ -215,7 +214,7 @@ def fused(net: Net, mixture: Mixture) -> Net:
 
     def init(key: jax.Array) -> Variables:
         variables = net.init(key)
-        return {**variables, "params": mixture.attach(variables["params"], jax.random.fold_in(key, 1))}
+        return {**variables, "params": mixture.attach(variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
     return derived(net, plain, init)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from gan_jax.random_streams import Purpose
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 
 DONOR = "donor"  # key among the stage's constants
 

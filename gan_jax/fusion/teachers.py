@@ -26,10 +26,11 @@ import numpy as np
 
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
+from gan_jax.random_streams import TEACHER_KEY
+from gan_jax.reserved import DISTANCES, TEACHERS
 from gan_jax.trees import Tree
 
-BRANCH, DISTANCES, LPIPS = "teachers", "distances", "lpips"
-TEACHER = 3000  # folded into an example's key to draw its teacher
+LPIPS = "lpips"  # below a branch: a perceptual network
 TINY = 1e-8
 
 Perceptual = Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (params, images, images) -> [N]
@@ -63,7 +64,7 @@ def attach(distillation: Lesson, g: Variables, teachers: Sequence[Variables], lp
     branch = {f"g{i}": teacher for i, teacher in enumerate(teachers, 1)} | ({} if lpips is None else {LPIPS: lpips})
     return {
         **g,
-        "params": {**g["params"], BRANCH: branch},
+        "params": {**g["params"], TEACHERS: branch},
         DISTANCES: dict.fromkeys(_names(distillation), jnp.zeros(())),
     }
 
@@ -71,12 +72,12 @@ def attach(distillation: Lesson, g: Variables, teachers: Sequence[Variables], lp
 def plain(g: Variables) -> Variables:
     """Returns the student's own variables, without teachers."""
     collections = {name: tree for name, tree in g.items() if name != DISTANCES}
-    return {**collections, "params": {name: tree for name, tree in g["params"].items() if name != BRANCH}}
+    return {**collections, "params": {name: tree for name, tree in g["params"].items() if name != TEACHERS}}
 
 
 def trains(path: str) -> bool:
     """Whether a leaf of the student's `params` trains: all but the teachers'."""
-    return not path.startswith(f"{BRANCH}/")
+    return not path.startswith(f"{TEACHERS}/")
 
 
 def taught(net: Net, distillation: Lesson, teacher: Net | None = None) -> Net:
@@ -95,7 +96,7 @@ def taught(net: Net, distillation: Lesson, teacher: Net | None = None) -> Net:
         if not train:
             out, collections = net.apply(plain(variables), x, labels, **options)
             return out, {**collections, DISTANCES: variables[DISTANCES]}
-        branch = variables["params"][BRANCH]
+        branch = variables["params"][TEACHERS]
         out, collections, intermediates = net.look(plain(variables), x, labels, True, keys, **options)
         passes = [teacher_look(branch[f"g{i}"], x, labels, True, keys, **options) for i in range(1, count + 1)]
         index = choose(distillation, x, keys)
@@ -127,7 +128,7 @@ def choose(distillation: Lesson, z: jax.Array, keys: jax.Array | None) -> jax.Ar
         at = jax.scipy.stats.norm.cdf(z[:, 0])
     else:
         assert keys is not None, "chance needs a key for each example"
-        at = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, TEACHER)))(keys)
+        at = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, TEACHER_KEY)))(keys)
     return (at[:, None] >= edges[None]).sum(1)
 
 

@@ -17,7 +17,7 @@ from gan_jax.interop.finite import check_finite
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
 from gan_jax.interop.save import native
-from gan_jax.nets.fronts import BRANCH
+from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree, did_you_mean, flatten, shape_of
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
@@ -84,7 +84,7 @@ def tensors_of(
     Raises:
       ExportError, ForeignLayoutError: as `export_file`.
     """
-    if auxiliary := [path for path in flatten(dict(variables)) if f"/params/{BRANCH}/" in path]:
+    if auxiliary := [path for path in flatten(dict(variables)) if f"/params/{GRAFT}/" in path]:
         raise ExportError(
             f"these weights carry {auxiliary[0]!r} and more before G, which no layout has a place for: G alone would make "
             "other images. Export the sampler as a program, which takes it along (--to stablehlo or onnx), or copy the folder"

@@ -10,7 +10,8 @@ from typing import Any
 from gan_jax.config import ConfigError, NetConfig, net_from_dict
 from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
-from gan_jax.nets.fronts import BRANCH, with_front
+from gan_jax.nets.fronts import with_front
+from gan_jax.reserved import GRAFT
 from gan_jax.trees import did_you_mean, flatten
 
 NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a manifest's leaves -> network of the pair
@@ -39,7 +40,7 @@ def fitting_net(manifest: Mapping[str, Any], where: str, *, whole: bool = True) 
         want = {f"{root}/{path}": shape for path, shape in specs[NETWORKS[root]].items()}
         have = {path: tuple(leaf["shape"]) for path, leaf in leaves.items() if path.startswith(f"{root}/")}
         if manifest.get("front") is not None:  # whose own leaves lie in a branch
-            have = {path: shape for path, shape in have.items() if not path.startswith(f"{root}/params/{BRANCH}/")}
+            have = {path: shape for path, shape in have.items() if not path.startswith(f"{root}/params/{GRAFT}/")}
         if not whole:
             want = {path: shape for path, shape in want.items() if path in have}
             have = {path: shape for path, shape in have.items() if path in want}

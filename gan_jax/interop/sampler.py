@@ -13,7 +13,8 @@ from gan_jax.config import NetConfig
 from gan_jax.data.convert import to_uint8
 from gan_jax.nets import build
 from gan_jax.nets.conv import single_operations
-from gan_jax.nets.fronts import BRANCH, with_front
+from gan_jax.nets.fronts import with_front
+from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree
 
 Images = Literal["uint8", "float32"]
@@ -63,7 +64,7 @@ def sampler_of(
     Raises:
       ValueError: the weights have a front that nothing is said of.
     """
-    if BRANCH in variables["params"] and front is None:
+    if GRAFT in variables["params"] and front is None:
         raise ValueError("these weights have a front before G; pass on what their manifest says of it: front=..")
     pair = with_front(build(config), front)
     variables = jax.tree_util.tree_map(jnp.asarray, variables)

@@ -19,8 +19,9 @@ from gan_jax.nets.conv import conv
 from gan_jax.nets.equalised import NORMAL, Dense, lrelu, unit_rms
 from gan_jax.nets.layers import at_least_float32, needed
 from gan_jax.nets.resample import conv_up3, upsample
+from gan_jax.random_streams import MIXING_KEY, NOISE_KEY, SECOND_LATENT_KEY
+from gan_jax.reserved import MINED
 
-MINED = "mined"  # collection: a miner's offsets of the constant, per image: synthesis/b4/const [N, 4, 4, C]
 W_AVG_BETA = 0.995  # of the moving average of w, for each update; the value of the ADA code
 
 
@@ -199,10 +200,10 @@ class Generator(nn.Module):
         ws = broadcast(self.mapping(z, labels, train), num_ws(self.config))
         if keys is None or not self.config.style_mixing:
             return ws
-        other = self.mapping(jax.vmap(lambda k: jax.random.normal(_key(k, -1), z.shape[1:], z.dtype))(keys), labels)
-        mixed = jax.vmap(lambda a, b, k: _mixed(a, b, _key(k, -2), self.config.style_mixing))(
-            ws, broadcast(other, ws.shape[1]), keys
-        )
+        second = lambda key: jax.random.normal(jax.random.fold_in(key, SECOND_LATENT_KEY), z.shape[1:], z.dtype)
+        other = broadcast(self.mapping(jax.vmap(second)(keys), labels), ws.shape[1])
+        mix = lambda a, b, key: _mixed(a, b, jax.random.fold_in(key, MIXING_KEY), self.config.style_mixing)
+        mixed = jax.vmap(mix)(ws, other, keys)
         return mixed if mixing is None else jnp.where(mixing[:, None, None], mixed, ws)
 
     def map(
@@ -235,12 +236,8 @@ def _mixed(ws: jax.Array, other: jax.Array, key: jax.Array, share: float) -> jax
 def _noise(keys: jax.Array | None, layer: int, r: int, fixed: bool) -> jax.Array | None:
     """Returns drawn noise `[N, r, r]`, zeros `[1, r, r]`, or None for the stored noise."""
     if keys is not None:
-        return jax.vmap(lambda key: jax.random.normal(_key(key, layer), (r, r)))(keys)
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, NOISE_KEY + layer), (r, r)))(keys)
     return None if fixed else jnp.zeros((1, r, r))
-
-
-def _key(key: jax.Array, layer: int) -> jax.Array:
-    return jax.random.fold_in(key, 1000 + layer)  # the latents are drawn with the key itself
 
 
 def make(config: StyleGAN2Config, axis_name: str | None) -> Pair:

@@ -15,6 +15,7 @@ from gan_jax.config import BigGANConfig, R3GANConfig, StyleGAN2Config
 from gan_jax.nets.biggan import chunk, widths
 from gan_jax.nets.grouped import up_to_groups
 from gan_jax.nets.resample import downsample, upsample
+from gan_jax.random_streams import UNIFORM_PROBES_KEY
 
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
 
@@ -164,7 +165,7 @@ def measure_pair(
     if "d" in old_variables and "d" in new_variables:
         old_d, new_d = compiled(old, old.d), compiled(new, new.d)
         shape = (n, was.resolution, was.resolution, was.channels)
-        noise = jax.random.uniform(jax.random.fold_in(key, 1), shape, minval=-1.0)
+        noise = jax.random.uniform(jax.random.fold_in(key, UNIFORM_PROBES_KEY), shape, minval=-1.0)
         old_logits = lambda x: old_d(old_variables["d"], probe_old(x))
         differences["d"] = measure(old_logits, lambda x: new_d(new_variables["d"], probe_new(x)), [*images, noise])
     return differences

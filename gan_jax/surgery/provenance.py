@@ -27,9 +27,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from gan_jax import __version__
 from gan_jax.config import kind_in
-from gan_jax.documents import shown
+from gan_jax.documents import VERSION, shown
 from gan_jax.surgery.measure import Difference
 from gan_jax.surgery.ops import OPS
 from gan_jax.surgery.plan import Plan
@@ -60,7 +59,7 @@ class Origin:
 
 def versions(packages: Sequence[str] = PACKAGES, *, python: bool = True) -> dict[str, str]:
     """Versions of this library, of the installed packages that numbers depend on, and of Python."""
-    installed = ({"python": platform.python_version()} if python else {}) | {"gan_jax": __version__}
+    installed = ({"python": platform.python_version()} if python else {}) | {"gan_jax": VERSION}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)

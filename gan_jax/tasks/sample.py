@@ -14,6 +14,7 @@ from gan_jax.tasks.image import draw_latents
 from gan_jax.train.state import Variables
 
 CHUNK = 128  # images in one call of the compiled generator
+STATS_BATCH = 128  # latents in each batch that a run's statistics are re-estimated on
 
 Sampler = Callable[..., np.ndarray]
 

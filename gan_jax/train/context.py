@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import LossConfig
-from gan_jax.train.draws import Purpose
+from gan_jax.random_streams import Purpose
 from gan_jax.train.state import Networks, Variables
 
 if TYPE_CHECKING:

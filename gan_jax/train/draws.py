@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-import enum
-
 import jax
 import jax.numpy as jnp
 
+from gan_jax.random_streams import Purpose
 from gan_jax.train.state import GanState
-
-
-class Purpose(enum.IntEnum):
-    """The purpose of a draw. Its number is folded into keys, so it must never change."""
-
-    DATA = 0
-    D_LATENTS = 1  # of D's fakes
-    G_LATENTS = 2
-    AUGMENT_REAL = 3
-    AUGMENT_FAKE = 4
-    MIX = 5  # WGAN-GP: interpolation of real and generated images
-    VARY_REAL = 6  # consistency: transforms T
-    VARY_FAKE = 7
-    NEAR = 8  # consistency: noise on latents
-    PATH_LATENTS = 9
-    PATH_NOISE = 10
-    PAIRED_LATENTS = 11  # shared by a source and its adapted copy
-    PAIRED_NOISE = 12
-    ANCHOR = 13  # choice among a method's fixed latents, and noise around it
-    ANCHOR_NOISE = 14
-    CHOICE = 15  # choice among layers
-    PROBE_LATENTS = 16  # of estimates of importance
-    COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
-    DONOR_LATENTS = 18  # of a donor's images that serve as real ones
 
 
 def example_index(per_device: int, axis_name: str | None) -> jax.Array:

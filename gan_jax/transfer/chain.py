@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from gan_jax.config import ConfigError
+from gan_jax.random_streams import CHAIN_KEY
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.regularisers import Extras, Regulariser
@@ -57,6 +58,7 @@ def chain(*methods: Method) -> Method:
         constants=lambda nets: {name: method.constants(nets) for name, method in named.items()},
         prepare=functools.partial(_prepare, named) if any(m.prepare for m in methods) else None,
         extension=_joined_extension(named),
+        changes_source=any(method.changes_source for method in methods),
         parts=tuple(methods),
     )
 
@@ -144,9 +146,6 @@ def _prepare(
             (*total.notes, *result.notes),
         )
     return total
-
-
-CHAIN_KEY = 2**30  # a preparation's key is folded with it for methods after the first
 
 
 def _joined_extension(named: dict[str, Method]) -> Extension:

@@ -26,13 +26,12 @@ from gan_jax.metrics import (
     unmeasurable,
 )
 from gan_jax.nets import Pair
+from gan_jax.random_streams import SAMPLE_KEY, STATS_KEY
 from gan_jax.seeds import root_key
-from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.models import load
-
-STATS_KEY, SAMPLE_KEY = 0, 1  # numbers that the evaluation's key is folded with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +93,6 @@ FASHION = (
 )  # training data of fashion-v1; other feature networks were trained on photographs
 MOST_CLUSTERS = 1000  # largest number of training images for intra-cluster LPIPS
 NEIGHBOURS, SPLITS = Protocol.prdc_k, Protocol.is_splits  # fewer where there are not so many images
-STATS_BATCH = 128  # latents in a batch for recalibrated statistics
 
 
 def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluator | None:

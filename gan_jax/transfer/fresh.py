@@ -8,17 +8,17 @@ from typing import Any
 import jax
 
 from gan_jax.nets import Pair
+from gan_jax.random_streams import NETWORK_KEYS
 from gan_jax.seeds import root_key
 from gan_jax.train.state import Variables
 from gan_jax.trees import flatten
 
-KEYS = {"g": 0, "d": 1}  # numbers that the seed's key is folded with
 NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a path -> the network that it belongs to
 
 
 def fresh_variables(pair: Pair, seed: int) -> dict[str, Variables]:
     """Draws fresh variables `{"g": variables, "d": variables}` from a seed."""
-    return {network: jax.jit(getattr(pair, network).init)(_key(seed, network)) for network in KEYS}
+    return {network: jax.jit(getattr(pair, network).init)(_key(seed, network)) for network in NETWORK_KEYS}
 
 
 def fresh_leaves(pair: Pair, seed: int, paths: Collection[str]) -> dict[str, Any]:
@@ -40,4 +40,4 @@ def _some(init: Any, tails: tuple[str, ...], key: jax.Array) -> list[jax.Array]:
 
 
 def _key(seed: int, network: str) -> jax.Array:
-    return jax.random.fold_in(root_key(seed), KEYS[network])
+    return jax.random.fold_in(root_key(seed), NETWORK_KEYS[network])

@@ -17,16 +17,19 @@ import numpy as np
 
 from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.conditional import standing, with_statistics
-from gan_jax.fusion.mixture import BRANCH, DONORS, Gate, Mixture, Shares, cut_axis, fused, grouping
+from gan_jax.fusion.mixture import Gate, Mixture, Shares, cut_axis, fused, grouping
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Net, Pair, build
+from gan_jax.random_streams import MIXTURE_KEYS
+from gan_jax.reserved import ADAPTER, DONORS
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
-from gan_jax.train.regularisers import Extras, Network, Regulariser
+from gan_jax.train.regularisers import Network, Regulariser
 from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, settled
 from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.methods.preserve import preserved
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.transfer.teaching import distil
 from gan_jax.trees import Tree
@@ -92,7 +95,7 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             gate = fusing.gate(context, group, {"g": g, "d": d}, donors, network)
             dtype = jnp.dtype(config.donor_dtype)
             mixture = Mixture(gate, group, config.granularity == "channel", dtype, fusing.aligner)
-            key = jax.random.fold_in(context.key, len(mixtures))
+            key = jax.random.fold_in(context.key, MIXTURE_KEYS[network])
             start[network] = {**start[network], "params": mixture.attach(start[network]["params"], key, trees)}
             mixtures[network] = mixture
         state, rows = _learn(context, config, start, mixtures, fusing)
@@ -104,8 +107,8 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         teacher, images = learned["g"], int(state.images)
         for name, mixture in mixtures.items():
             params = learned[name]["params"]  # and donors as they were before they were sharded
-            branch = {**params[BRANCH], DONORS: start[name]["params"][BRANCH][DONORS]}
-            plain = {**learned[name], "params": mixture.bake({**params, BRANCH: branch})}
+            branch = {**params[ADAPTER], DONORS: start[name]["params"][ADAPTER][DONORS]}
+            plain = {**learned[name], "params": mixture.bake({**params, ADAPTER: branch})}
             learned[name] = settled(plain_pair, name, plain, context.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
         more: dict[str, Any] = {"learned": rows}
@@ -122,23 +125,14 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
         constants = {"fused": learned["g"]} if config.preserve else constants
         return fused_pair(context, learned, constants, donors, listed, words, images=images, **more)
 
+    terms = (preserved(config.preserve, config.give_way, "fused"),) if config.preserve else ()
     return Method(
         starts=tuple(networks_of(config.networks)),
         changes_source=True,
         constants=lambda nets: {"fused": nets["g"]} if config.preserve else {},
         prepare=prepare,
-        extension=Extension(regularisers=(_preserved(config),) if config.preserve else ()),
+        extension=Extension(regularisers=terms),
     )
-
-
-def _preserved(config: Any) -> Regulariser:
-    """A loss term: L1 between G's images and those of the fused G for the same latents, mean over values."""
-
-    def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
-        before, _ = ctx.task.generate(ctx.constants["fused"], ctx.batch, ctx.latent_keys, True)
-        return config.preserve * jnp.abs(ctx.fake - before).mean(), {}
-
-    return Regulariser("preserved", "g", value, projected=config.give_way)
 
 
 def _learn(

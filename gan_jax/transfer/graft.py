@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 import jax
 
 from gan_jax.nets.build import Net, Variables
-from gan_jax.nets.fronts import BRANCH as FRONT_BRANCH
 from gan_jax.nets.fronts import Branches, Front, fronted
-from gan_jax.transfer.adapters import BRANCH, Adapter, adapted, attach, bake
+from gan_jax.random_streams import BRANCH_KEY
+from gan_jax.reserved import ADAPTER, GRAFT
+from gan_jax.transfer.adapters import Adapter, adapted, attach, bake
 from gan_jax.trees import Tree
-
-GRAFT = FRONT_BRANCH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Graft:
 
     def trains(self, path: str) -> bool | None:
         """Whether a leaf of `params` is trained; None for leaves of the network itself."""
-        if path.startswith(f"{BRANCH}/"):
+        if path.startswith(f"{ADAPTER}/"):
             return self.adapter is not None and self.adapter.trains(path)
         return True if path.startswith(f"{GRAFT}/") else None
 
@@ -72,6 +71,6 @@ def grafted(net: Net, graft: Graft) -> Net:
 
     def init(key: jax.Array) -> Variables:
         variables = net.init(key)
-        return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, 1))}
+        return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
     return dataclasses.replace(fronted(inner, graft.as_front), init=init)

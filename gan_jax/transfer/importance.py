@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from gan_jax.losses import LOSSES
 from gan_jax.nets import Pair
+from gan_jax.random_streams import Purpose
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Networks, Variables

@@ -16,10 +16,11 @@ from gan_jax.interop.source import Source
 from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
 from gan_jax.nets.fronts import with_front
+from gan_jax.random_streams import STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
-from gan_jax.tasks.sample import make_restatistics
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics
 from gan_jax.train import checkpoint_store as store
 from gan_jax.transfer.dataset import counted
 from gan_jax.transfer.folder import CONFIG, with_class_names
@@ -106,8 +107,6 @@ def _method(config: Config, run: Path) -> Method:
 
 def _recalibrated(config: Config, model: Model) -> dict[str, Any]:
     """G's moving average with recalibrated batch statistics, as in the run's evaluations and weights."""
-    from gan_jax.transfer.evaluation import STATS_BATCH, STATS_KEY
-
     g_ema = model.variables["g_ema"]
     if config.evaluate.features is None or config.evaluate.stats_batches == 0 or "batch_stats" not in g_ema:
         return g_ema

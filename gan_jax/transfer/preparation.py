@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 
 from gan_jax.config import Config, OptimConfig, ScratchConfig
 from gan_jax.nets import Pair
+from gan_jax.random_streams import STAGE_KEY
+from gan_jax.surgery import Difference, Plan
+from gan_jax.surgery.provenance import Step
 from gan_jax.tasks import task_of
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.feed import Feed
@@ -18,10 +21,15 @@ from gan_jax.train.state import GanState, Networks
 from gan_jax.train.step import Chosen
 from gan_jax.train.trainer import Trainer
 
-if TYPE_CHECKING:
-    from gan_jax.transfer.start import Start
 
-STAGE_KEY = 2**31 - 2  # the run's key is folded with it, so that a stage draws other images and latents than the run
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Variables before training, and how they came to be."""
+
+    nets: Networks
+    plan: Plan | None = None
+    differences: dict[str, Difference] | None = None  # of the function, measured on probes
+    history: tuple[Step, ...] = ()  # of the source, and the transplant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,4 +162,4 @@ def every_leaf(path: str) -> bool:
     return True
 
 
-__all__ = ["PrepareContext", "PreparedState", "every_leaf", "no_leaf"]
+__all__ = ["PrepareContext", "PreparedState", "Start", "every_leaf", "no_leaf"]

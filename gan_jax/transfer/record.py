@@ -16,18 +16,19 @@ from gan_jax.files import replace
 from gan_jax.interop.weights import MANIFEST
 from gan_jax.metrics import extract
 from gan_jax.nets import Pair
+from gan_jax.random_streams import GRID_STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import HistoryError, Step, check_history, train_step
 from gan_jax.tasks.model import WEIGHTS, save
-from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 from gan_jax.train.checkpoint import Checkpointer
 from gan_jax.train.checkpoint_rows import append_row, read_rows
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.transfer.callbacks import Callbacks, Notes, paused
 from gan_jax.transfer.diagnostics import Diagnosis, new_warnings
-from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator
+from gan_jax.transfer.evaluation import Evaluator
 from gan_jax.transfer.folder import (
     CHECKPOINTS,
     EVALUATIONS,
@@ -162,7 +163,9 @@ class Recorder:
         self.note.images, samples = images, None
         with paused(self.callbacks, "drawing samples"):
             with self._survived(f"the sample grid at {images:,} images failed"):
-                g_vars = self.restate(state.ema["g"], jax.random.fold_in(self.fixed, 1), self.stats_batches)
+                g_vars = self.restate(
+                    state.ema["g"], jax.random.fold_in(self.fixed, GRID_STATS_KEY), self.stats_batches
+                )
                 samples = self.sampler(g_vars, self.fixed, GRID_IMAGES)
             if samples is not None:
                 self.callbacks.grid(images, samples)

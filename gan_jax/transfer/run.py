@@ -19,6 +19,7 @@ import jax
 from gan_jax.config import Config, ConfigError
 from gan_jax.metrics import Protocol
 from gan_jax.nets import Pair, build
+from gan_jax.random_streams import RUN_KEY
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import versions
@@ -39,6 +40,7 @@ from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluato
 from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
 from gan_jax.transfer.fork import check_fork, copy_records, forked_state
 from gan_jax.transfer.methods import MakeMethod, make_method
+from gan_jax.transfer.preparation import Start
 from gan_jax.transfer.record import (
     STAGE_IMAGES,
     Recorder,
@@ -52,7 +54,7 @@ from gan_jax.transfer.record import (
 from gan_jax.transfer.resume import LENGTH, length_command, schedule_notes
 from gan_jax.transfer.seen_data import check_data, describe_data, read_data
 from gan_jax.transfer.signals import on_sigterm, stopping
-from gan_jax.transfer.start import RUN_KEY, Start, make_prepared, make_start, plan_transfer
+from gan_jax.transfer.start import make_prepared, make_start, plan_transfer
 from gan_jax.transfer.trainers import make_trainer
 from gan_jax.transfer.weights import transplant_weights
 

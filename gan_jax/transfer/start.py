@@ -12,33 +12,19 @@ import jax
 from gan_jax.config import Config, ConfigError, ScratchConfig, TransplantConfig
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
-from gan_jax.surgery import Difference, Plan
+from gan_jax.random_streams import READY_KEY
+from gan_jax.surgery import Plan
 from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families import new_norms
-from gan_jax.surgery.provenance import Step
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import Networks
 from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.fresh import fresh_variables
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import MakeMethod, make_method
-from gan_jax.transfer.preparation import PrepareContext, PreparedState
+from gan_jax.transfer.preparation import PrepareContext, PreparedState, Start
 from gan_jax.transfer.source import open_source
 from gan_jax.transfer.weights import fill, plan_weights
 from gan_jax.trees import flatten, match
-
-RUN_KEY = 2  # the seed's key is folded with it; 0 and 1 are for fresh variables
-READY_KEY = 2**31 - 1  # the run's key is folded with it; lower numbers are steps
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """Variables before training, and their provenance."""
-
-    nets: Networks
-    plan: Plan | None = None
-    differences: dict[str, Difference] | None = None  # of the networks' functions, measured on probes
-    history: tuple[Step, ...] = ()  # of the source, and the transplant
 
 
 def plan_transfer(config: Config, method: MakeMethod | None = None) -> Plan:

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, DistillationConfig, OptimConfig
-from gan_jax.fusion.teachers import DISTANCES, Lesson, attach, plain, taught, trains
+from gan_jax.fusion.teachers import Lesson, attach, plain, taught, trains
 from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
 from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.features.perceptual import lpips
+from gan_jax.random_streams import DISTIL_KEY
+from gan_jax.reserved import DISTANCES
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
@@ -24,7 +26,6 @@ from gan_jax.transfer.donors import check_donors
 from gan_jax.transfer.preparation import PrepareContext, no_leaf
 
 Rows = list[dict[str, Any]]
-LATER = 1  # the preparation's key is folded with it for a second stage
 
 
 def teach(
@@ -87,7 +88,7 @@ def distil(
       fused: variables of the fused G, the teacher.
       net: `plain pair -> Net`, the network of the teacher.
     """
-    later = context.replace(key=jax.random.fold_in(context.key, LATER))
+    later = context.replace(key=jax.random.fold_in(context.key, DISTIL_KEY))
     return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 import pytest
 
-from gan_jax.cli import errors
+from gan_jax.cli import errors, module_of
 from gan_jax.cli.arguments import list_options
 from gan_jax.cli.help import MOST, USUAL, examples_of, usual
-from gan_jax.cli.main import VERBS, module_of
+from gan_jax.cli.main import VERBS
 from gan_jax.cli.options import REQUIRED, Option, options_of
 from gan_jax.cli.typos import FOREIGN, value_problem
 from gan_jax.config import Config, StyleGAN2Config
@@ -211,7 +211,7 @@ def test_values(value, fine):
 def scripts():
     from gan_jax.cli.completion import script
 
-    return {shell: script([shell]) for shell in ("bash", "zsh")}
+    return {shell: script([shell], VERBS) for shell in ("bash", "zsh")}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

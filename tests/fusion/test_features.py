@@ -39,10 +39,10 @@ def made(name="plain", kind="attention", donors=2, gate=None):
     carried = jax.jit(lambda g, others: fusing.attach(fusion, g, others, jax.random.key(9)))(g, others)
     if gate is not None:
         draw = np.random.default_rng(0)
-        branch = carried["params"][fusing.BRANCH]
+        branch = carried["params"][fusing.FUSION]
         moved = jax.tree.map(lambda x: x + 0.2 * draw.standard_normal(x.shape, np.float32), branch[fusing.WAYS_OF])
         ways = {point: {**way, "gate": np.float32(gate)} for point, way in moved.items()}
-        carried = {**carried, "params": {**carried["params"], fusing.BRANCH: {**branch, fusing.WAYS_OF: ways}}}
+        carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.WAYS_OF: ways}}}
     return pair.g, fused_net(pair.g, fusion), g, carried, fusion
 
 
@@ -122,12 +122,12 @@ def test_a_donor_with_all_of_the_weight_is_copied():
     """One-hot at every point: the generator computes what the donor does with what follows the last point."""
     net, fused, g, carried, fusion = made("plain")
     z, _, _ = latents()
-    branch = carried["params"][fusing.BRANCH]
+    branch = carried["params"][fusing.FUSION]
     ways = {
         point: {**way, "gate": jnp.ones(()), "bias": jnp.array([0.0, 0.0, 60.0])}
         for point, way in branch[fusing.WAYS_OF].items()
     }
-    carried = {**carried, "params": {**carried["params"], fusing.BRANCH: {**branch, fusing.WAYS_OF: ways}}}
+    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.WAYS_OF: ways}}}
     want = compiled(net.apply)(branch[fusing.DONORS]["g2"], z)[0]
     assert abs(want - compiled(net.apply)(g, z)[0]).max() > 0.1
     assert_allclose(compiled(fused.apply)(carried, z)[0], want, rtol=1e-5, atol=1e-6)
@@ -136,11 +136,11 @@ def test_a_donor_with_all_of_the_weight_is_copied():
 def test_a_donor_without_weight_can_be_dropped():
     net, fused, _, carried, fusion = made("plain", gate=0.7)
     z, _, _ = latents()
-    branch = carried["params"][fusing.BRANCH]
+    branch = carried["params"][fusing.FUSION]
     ways = {p: {**way, "bias": jnp.array([0.3, -60.0, 0.0])} for p, way in branch[fusing.WAYS_OF].items()}
-    carried = {**carried, "params": {**carried["params"], fusing.BRANCH: {**branch, fusing.WAYS_OF: ways}}}
+    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.WAYS_OF: ways}}}
     fewer = fusing.without(carried, [0])
-    left = fewer["params"][fusing.BRANCH][fusing.DONORS]
+    left = fewer["params"][fusing.FUSION][fusing.DONORS]
     assert set(left) == {"g1"}
     jax.tree.map(assert_array_equal, left["g1"], branch[fusing.DONORS]["g2"])
     assert_allclose(compiled(fused.apply)(fewer, z)[0], compiled(fused.apply)(carried, z)[0], rtol=1e-5, atol=1e-6)

@@ -10,9 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MLPConfig
 from gan_jax.fusion import teachers as teaching
-from gan_jax.fusion.teachers import DISTANCES, Lesson, choose, taught
+from gan_jax.fusion.teachers import Lesson, choose, taught
 from gan_jax.nets import build
 from gan_jax.nets.inside import g_maps_by_block
+from gan_jax.reserved import DISTANCES
 from gan_jax.trees import flatten
 from tests.nets.families import FAMILIES, inputs, pair_of
 

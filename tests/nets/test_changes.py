@@ -9,9 +9,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MLPConfig, StyleGAN2Config
 from gan_jax.nets import build
-from gan_jax.nets.fronts import BRANCH, fronted
-from gan_jax.nets.fronts.miner import NAME, init_miner, miner
+from gan_jax.nets.fronts import fronted
+from gan_jax.nets.fronts.miner import init_miner, miner
 from gan_jax.nets.inside import g_maps_by_block, shapes_inside
+from gan_jax.reserved import GRAFT, MINER
 from gan_jax.trees import TreeError
 from tests.nets.families import FAMILIES, inputs, pair_of
 from tests.train.toy import build_styled
@@ -81,7 +82,7 @@ def test_styles_and_fronts_take_changes_along():
     assert_allclose(g.parts["synthesise"](variables, ws, changes=changes), want, atol=1e-6)
     assert (g.parts["synthesise"](variables, ws) != want).any()
     mined = fronted(g, miner("none"))
-    carried = {**variables, "params": {**variables["params"], BRANCH: {NAME: init_miner(jax.random.key(2), 4, 8)}}}
+    carried = {**variables, "params": {**variables["params"], GRAFT: {MINER: init_miner(jax.random.key(2), 4, 8)}}}
     assert_array_equal(mined.apply(carried, z, changes=changes)[0], want)
 
 

@@ -30,7 +30,8 @@ from gan_jax.train.context import LossOutput
 from gan_jax.train.feed import resident
 from gan_jax.train.task import Phase, Task
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.start import Start, make_prepared
+from gan_jax.transfer.preparation import Start
+from gan_jax.transfer.start import make_prepared
 from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from gan_jax.config import (
+    FUSIONS,
+    METHOD_NAMES,
     CDCConfig,
     ChainConfig,
     ConfigError,
@@ -21,6 +23,7 @@ from gan_jax.config import (
     LoRAConfig,
     MergeConfig,
     MLPConfig,
+    PreserveConfig,
     ResNetConfig,
     RSSAConfig,
 )
@@ -136,6 +139,32 @@ def test_what_follows_a_fusion_holds_to_the_fused_generator(sources, tmp_path):
     assert held.keys() == source.keys() and any((held[path] != source[path]).any() for path in source)
 
 
+@pytest.mark.parametrize("name", sorted(FUSIONS))
+def test_the_images_of_every_fusion_can_be_preserved(name):
+    method = made(METHOD_NAMES[name](donors=("x",)), PreserveConfig(strength=2.0))
+    (term,) = method.extension.regularisers
+    assert (term.name, term.network, term.projected) == ("preserved", "g", True) and method.changes_source
+
+
+def test_a_run_preserves_the_images_of_a_merge(sources, tmp_path):
+    merged = MergeConfig(donors=(str(sources / "second"),))
+    config = config_of(sources, ChainConfig(methods=(merged, PreserveConfig(strength=2.0, give_way=False))))
+    rows = []
+
+    class Rows(Stops):
+        def row(self, row):
+            rows.append(row)
+
+    state = run(config, tmp_path, Rows()).state
+    start, source = (
+        values(state.constants["preserve"]["g"]["params"]),
+        values(load(sources / "first").variables["g_ema"]["params"]),
+    )
+    assert start.keys() == source.keys() and any((start[path] != source[path]).any() for path in source)
+    assert rows[0]["preserved"] >= 0 and rows[-1]["preserved"] > 0
+    assert any((leaf != start[path]).any() for path, leaf in values(state.nets["g"]["params"]).items())
+
+
 def test_freeze_d_with_cdc_freezes_and_judges_patches():
     method = made(FreezeDConfig(blocks=1), CDCConfig(anchor_every=2), net=MAPS)
     trains = method.trains("d")
@@ -154,6 +183,11 @@ def test_freeze_d_with_cdc_freezes_and_judges_patches():
             (MergeConfig(donors=("x",)), GradientFusionConfig(donors=("x",))),
             NET,
             "both choose or make the G that training begins with",
+        ),
+        (
+            (GradientFusionConfig(donors=("x",), preserve=1.0), PreserveConfig()),
+            NET,
+            "both have a term preserved",
         ),
     ],
 )

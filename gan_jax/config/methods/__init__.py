@@ -34,6 +34,7 @@ METHOD_NAMES: dict[str, type[TransferConfig]] = {  # a row is a method: its name
     "l2_sp": L2SPConfig,
     "ewc": EWCConfig,
     "feature_distillation": FeatureDistillationConfig,
+    "preserve": PreserveConfig,
     "cdc": CDCConfig,
     "rssa": RSSAConfig,
     "dcl": DCLConfig,

@@ -35,6 +35,16 @@ class FeatureDistillationConfig(FinetuneConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class PreserveConfig(FinetuneConfig):
+    """Pay for the distance of images from those that G made of the same latents at the start."""
+
+    strength: float = 1.0  # times the mean absolute difference
+    give_way: bool = True  # whether that gives way to the target's gradient where the two conflict (PCGrad)
+
+    not_negative = ("strength",)
+
+
+@dataclasses.dataclass(frozen=True)
 class CDCConfig(FinetuneConfig):
     """Cross-domain correspondence: similarities between samples are kept; D sees whole images near anchors, else patches."""
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from gan_jax.config.methods.whole import FinetuneConfig, ScratchConfig, TransferConfig
+from gan_jax.config.methods.whole import FinetuneConfig, TransferConfig
 
 __all__ = ["ChainConfig"]
 
@@ -45,18 +44,3 @@ class ChainConfig(FinetuneConfig):
             return dataclasses.replace(method, images=images) if method.images is None else method
 
         return dataclasses.replace(self, methods=tuple(fill(method) for method in self.methods))
-
-    def problems(self, config: Any) -> Iterator[str]:
-        """Yields the problems of the chain, and those of each of its methods."""
-        from gan_jax.config.method_checks import method_problems
-        from gan_jax.config.serial import kind_of
-
-        if not self.methods:
-            yield "transfer.methods is empty: name at least one method, --method lora ewc"
-        for method in self.methods:
-            if isinstance(method, (ScratchConfig, ChainConfig)) or not isinstance(method, FinetuneConfig):
-                yield f"transfer.methods holds {kind_of(method)}, which cannot be one of several methods; leave it out"
-                return
-        for part in self.parts:
-            alone = dataclasses.replace(config, transfer=part)
-            yield from (f"{text} (of {kind_of(part)})" for text in method_problems(alone))

@@ -14,10 +14,11 @@ from typing import Any
 import jax
 
 from gan_jax.fusion.merges.leaves import MergeError, each_leaf, weighted_sum
+from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree, flatten
 
 COLLECTIONS = ("params", "batch_stats", "moving", "spectral", "constants")
-LATENT = ("mapping", "embed", "shared", "graft")  # layers that make or read codes; they have no position in the image
+LATENT = ("mapping", "embed", "shared", GRAFT)  # layers that make or read codes; they have no position in the image
 # Layers at the second level of a block. G is ordered from the latents and D from the image, so their names mirror.
 SECOND = {"g": r"conv1|norm1|to_rgb|attention|more\d+|res[1-9]\d*", "d": r"conv0|conv|from_rgb|more\d+|res0"}
 

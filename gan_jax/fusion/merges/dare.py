@@ -6,7 +6,6 @@ rescales them to the leaf's sum of magnitudes instead, which is the same on aver
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 
 from gan_jax.fusion.merges.leaves import MergeError, Weights, check_fit
 from gan_jax.fusion.merges.task_vectors import Vectors, add, check_density, vectors_of, votes
+from gan_jax.random_streams import path_key
 from gan_jax.trees import Tree, flatten, map_with_path
 
 
@@ -88,7 +88,7 @@ def draw_masks(key: jax.Array, donors: Sequence[Tree], density: float) -> list[T
         donor_key = jax.random.fold_in(key, i)
 
         def leaf(path: str) -> jax.Array:
-            return jax.random.fold_in(donor_key, zlib.crc32(path.encode()))
+            return path_key(donor_key, path)
 
         return lambda path, x: jax.random.bernoulli(leaf(path), density, x.shape)
 

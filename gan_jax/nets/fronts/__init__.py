@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_jax.config import ConfigError
 from gan_jax.nets.build import Pair
-from gan_jax.nets.fronts.front import BRANCH, Branches, Front, Styled, fronted
+from gan_jax.nets.fronts.front import Branches, Front, Styled, fronted
 from gan_jax.nets.fronts.miner import miner
 
 
@@ -32,4 +32,4 @@ def with_front(pair: Pair, spec: Mapping[str, Any] | None) -> Pair:
 
 FRONTS: dict[str, Callable[..., Front]] = {"miner": miner}  # kind -> front of the other entries of a manifest's `front`
 
-__all__ = ["BRANCH", "FRONTS", "Branches", "Front", "Styled", "fronted", "miner", "with_front"]
+__all__ = ["FRONTS", "Branches", "Front", "Styled", "fronted", "miner", "with_front"]

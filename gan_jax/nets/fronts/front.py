@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.nets.build import Net, Variables
+from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree
 
-BRANCH = "graft"  # below `params`
 Branches = Mapping[str, Tree]  # the branches of one network, by name
 
 
@@ -54,7 +54,7 @@ def fronted(net: Net, front: Front | None) -> Net:
 
     def prepared(variables: Variables, x: jax.Array) -> tuple[Variables, jax.Array, Variables]:
         params = dict(variables["params"])
-        branches, plain = params.pop(BRANCH, {}), {**variables, "params": params}
+        branches, plain = params.pop(GRAFT, {}), {**variables, "params": params}
         if front is None:
             return plain, x, {}
         extra = {} if front.extra_collections is None else front.extra_collections(branches, x)
@@ -90,7 +90,7 @@ def fronted(net: Net, front: Front | None) -> Net:
     def synthesise(part: Callable[..., Any]) -> Callable[..., Any]:
         def run(variables: Variables, styles: Any, *args: Any, **options: Any) -> Any:
             ws, extra = styles if isinstance(styles, Styled) else (styles, {})
-            params = {name: tree for name, tree in variables["params"].items() if name != BRANCH}
+            params = {name: tree for name, tree in variables["params"].items() if name != GRAFT}
             return part({**variables, "params": params, **extra}, ws, *args, **options)
 
         return run

@@ -26,10 +26,9 @@ import jax.numpy as jnp
 from gan_jax.nets.build import Variables
 from gan_jax.nets.conv import conv
 from gan_jax.nets.fronts.front import Branches, Front
-from gan_jax.nets.stylegan2 import MINED
+from gan_jax.reserved import MINED, MINER
 from gan_jax.trees import Tree
 
-NAME = "miner"  # name of the branch
 SEMANTIC = (8, 32, 128)  # channels before those of the constant
 TINY = 1e-12  # added to squared lengths, which are about z_dim
 Moment = Literal["none", "prior"]
@@ -37,12 +36,12 @@ Moment = Literal["none", "prior"]
 
 def miner(moment: Moment = "prior", semantic: bool = False) -> Front:
     """Makes the front of a branch `miner` with the parameters of `init_miner`."""
-    spec: dict[str, Any] = {"kind": NAME, "moment": moment, "semantic": semantic}
+    spec: dict[str, Any] = {"kind": MINER, "moment": moment, "semantic": semantic}
 
     def extra_collections(branches: Branches, u: jax.Array) -> Variables:
-        return {MINED: {"synthesis": {"b4": {"const": mine_constant(branches[NAME]["semantic"], u)}}}}
+        return {MINED: {"synthesis": {"b4": {"const": mine_constant(branches[MINER]["semantic"], u)}}}}
 
-    return Front(lambda branches, u: mine(branches[NAME], u, moment), extra_collections if semantic else None, spec)
+    return Front(lambda branches, u: mine(branches[MINER], u, moment), extra_collections if semantic else None, spec)
 
 
 def init_miner(key: jax.Array, z_dim: int, width: int, channels: int | None = None) -> Tree:

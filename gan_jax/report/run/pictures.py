@@ -153,13 +153,13 @@ def _draw(run: RunFolder, pair: Any, g_ema: Any, n: int) -> np.ndarray:
     """The latents of the run's own grids, with batch statistics as it makes them."""
     import jax
 
+    from gan_jax.random_streams import GRID_STATS_KEY
     from gan_jax.seeds import root_key
-    from gan_jax.tasks.sample import make_restatistics, make_sampler
-    from gan_jax.transfer.evaluation import STATS_BATCH
+    from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 
     key = root_key(int(run.option("train.seed", 0)))
     batches = int(run.option("evaluate.stats_batches", 0))
-    standing = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, 1), batches)
+    standing = make_restatistics(pair, STATS_BATCH)(g_ema, jax.random.fold_in(key, GRID_STATS_KEY), batches)
     images = np.asarray(make_sampler(pair)(standing, key, n))
     if not len(images):
         raise ValueError("no images were asked for")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from gan_jax.random_streams import path_number
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
 
 # -- shape effects -------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def noise(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     With `relative`, `std` is in units of the leaf's own standard deviation.
     """
     x = wide(sources[0])
-    draw = np.random.default_rng([args["seed"], zlib.crc32(args["salt"].encode())]).standard_normal(x.shape)
+    draw = np.random.default_rng([args["seed"], path_number(args["salt"])]).standard_normal(x.shape)
     size = x.std() if args.get("relative") else 1
     return (x + (draw * args["std"]).astype(x.dtype) * size).astype(sources[0].dtype)
 

@@ -14,13 +14,13 @@ and goes first: so narrowing undoes function-preserving widening, although new c
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal
 
 import numpy as np
 
+from gan_jax.random_streams import path_number
 from gan_jax.surgery.axes import parse
 from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
 from gan_jax.surgery.ops.select import check_keep, folded, keep_best, unfolded
@@ -32,7 +32,7 @@ _READING: ContextVar[tuple[dict[int, str], dict[Any, Any]]] = ContextVar("readin
 
 def seed_of(seed: int, name: str) -> int:
     """A seed of its own for a group or a leaf."""
-    return zlib.crc32(f"{seed}:{name}".encode())
+    return path_number(f"{seed}:{name}")
 
 
 def copies(old: int, new: int, seed: int) -> list[int]:

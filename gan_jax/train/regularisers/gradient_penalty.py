@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.losses import gradient_penalty, squared_gradient
+from gan_jax.random_streams import Purpose
 from gan_jax.train.context import Sample, StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.regularisers.regulariser import Extras, Regulariser
 
 

@@ -8,16 +8,16 @@ leaves. `bake` folds them into the weights of a plain network.
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.derived import derived
+from gan_jax.random_streams import BRANCH_KEY, path_key
+from gan_jax.reserved import ADAPTER
 from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
 
-BRANCH = "adapter"
 Arrays = Mapping[str, jax.Array]  # an adapter's arrays of one leaf, by name
 
 
@@ -51,7 +51,7 @@ class Adapter:
 
     def trains(self, path: str) -> bool:
         """Whether the leaf at a path of an adapted network's `params` is trained: the adapter's arrays, except `fixed`."""
-        return path.startswith(f"{BRANCH}/") and path.rpartition("/")[2] not in self.fixed
+        return path.startswith(f"{ADAPTER}/") and path.rpartition("/")[2] not in self.fixed
 
 
 def attach(adapter: Adapter, params: Tree, key: jax.Array) -> Tree:
@@ -65,13 +65,13 @@ def attach(adapter: Adapter, params: Tree, key: jax.Array) -> Tree:
     Raises:
       TreeError: a pattern covers no leaf, or there is a branch already (bake it first).
     """
-    if BRANCH in params:
-        raise TreeError(f"these parameters have a branch {BRANCH!r} already; bake it before attaching another adapter")
+    if ADAPTER in params:
+        raise TreeError(f"these parameters have a branch {ADAPTER!r} already; bake it before attaching another adapter")
     leaves = flatten(params)
-    keys = {path: jax.random.fold_in(key, zlib.crc32(path.encode())) for path in adapter.chooses(params)}
+    keys = {path: path_key(key, path) for path in adapter.chooses(params)}
     arrays = {path: adapter.init(key, leaves[path]) for path, key in keys.items()}
     branch = {f"{path}/{name}": array for path, of_leaf in arrays.items() for name, array in of_leaf.items()}
-    return {**params, BRANCH: unflatten(branch)}
+    return {**params, ADAPTER: unflatten(branch)}
 
 
 def bake(adapter: Adapter, params: Tree) -> Tree:
@@ -80,11 +80,11 @@ def bake(adapter: Adapter, params: Tree) -> Tree:
     Raises:
       TreeError: there is no such branch.
     """
-    if BRANCH not in params:
-        raise TreeError(f"these parameters have no branch {BRANCH!r}: there is nothing to bake")
-    plain = {name: tree for name, tree in params.items() if name != BRANCH}
+    if ADAPTER not in params:
+        raise TreeError(f"these parameters have no branch {ADAPTER!r}: there is nothing to bake")
+    plain = {name: tree for name, tree in params.items() if name != ADAPTER}
     arrays: dict[str, dict[str, jax.Array]] = {}
-    for path, array in flatten(params[BRANCH]).items():
+    for path, array in flatten(params[ADAPTER]).items():
         leaf, _, name = path.rpartition("/")
         arrays.setdefault(leaf, {})[name] = array
     leaves = flatten(plain)
@@ -100,7 +100,7 @@ def adapted(net: Net, adapter: Adapter) -> Net:
 
     def init(key: jax.Array) -> Variables:
         variables = net.init(key)
-        return {**variables, "params": attach(adapter, variables["params"], jax.random.fold_in(key, 1))}
+        return {**variables, "params": attach(adapter, variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
     return derived(net, plain, init)
 

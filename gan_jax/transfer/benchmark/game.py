@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gan_jax.config import Config
 from gan_jax.nets import Pair, build
+from gan_jax.random_streams import RUN_KEY
 from gan_jax.seeds import root_key
 from gan_jax.train.feed import Feed
 from gan_jax.train.optim import LR_SCALE
@@ -19,7 +20,7 @@ from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.dataset import Dataset, counted, make_feed
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.start import RUN_KEY, make_prepared, make_start
+from gan_jax.transfer.start import make_prepared, make_start
 from gan_jax.transfer.trainers import make_trainer, step_flops
 from gan_jax.trees import count, partition
 

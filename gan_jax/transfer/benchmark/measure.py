@@ -18,10 +18,10 @@ from gan_jax.metrics import (
     memorisation,
 )
 from gan_jax.nets import Pair, build
-from gan_jax.tasks.sample import make_restatistics, make_sampler
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
-from gan_jax.transfer.evaluation import STATS_BATCH, Evaluator, lpips_protocol, make_evaluator
+from gan_jax.transfer.evaluation import Evaluator, lpips_protocol, make_evaluator
 
 GRID_SAMPLES = 64  # samples of a trial that are kept for its grid
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import CDCConfig
+from gan_jax.random_streams import ANCHOR_KEY, Purpose
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.state import Networks
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 
@@ -32,7 +32,7 @@ def anchor_constants(config: CDCConfig, z_dim: int) -> tuple[Constants, Prepare]
         return {"g": nets["g"], "anchors": jnp.zeros((config.anchors, z_dim))}
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
-        anchors = jax.random.normal(jax.random.fold_in(context.key, int(Purpose.ANCHOR)), (config.anchors, z_dim))
+        anchors = jax.random.normal(jax.random.fold_in(context.key, ANCHOR_KEY), (config.anchors, z_dim))
         return PreparedState(nets, {**constants, "anchors": anchors})
 
     return constants, prepare

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 from gan_jax.config import ConfigError, FinetuneConfig
+from gan_jax.random_streams import Purpose
 from gan_jax.train.context import Batch, StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.state import Variables
 
 

@@ -11,13 +11,12 @@ from gan_jax.config import CDCConfig, ConfigError
 from gan_jax.nets import Pair
 from gan_jax.nets.conv import conv
 from gan_jax.nets.layers import at_least_float32, xavier
+from gan_jax.reserved import GRAFT, PATCH
 from gan_jax.train.context import DOutput, StepContext
 from gan_jax.transfer.correspondence.anchors import at_anchors
 from gan_jax.transfer.correspondence.layers import d_layers
-from gan_jax.transfer.graft import GRAFT, Graft
+from gan_jax.transfer.graft import Graft
 from gan_jax.trees import Tree
-
-BRANCH = "patch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +38,11 @@ class Patches:
         def head(key: jax.Array, params: Tree) -> Tree:
             return {"kernel": xavier()(key, (3, 3, self.features, 1)), "bias": jnp.zeros((1,))}
 
-        return Graft(branches={BRANCH: head})
+        return Graft(branches={PATCH: head})
 
     def logits(self, config: CDCConfig, ctx: StepContext, output: DOutput) -> jax.Array:
         """Logits `[B, h, w]` of the adversarial loss: that of the whole image near anchors, else those of its patches."""
-        head = ctx.d["params"][GRAFT][BRANCH]
+        head = ctx.d["params"][GRAFT][PATCH]
         patches = conv(at_least_float32(output.intermediates[self.path]), head["kernel"])[..., 0] + head["bias"][0]
         return jnp.where(at_anchors(config, ctx), output.logits[:, None, None], patches)
 

@@ -26,10 +26,11 @@ import jax.numpy as jnp
 
 from gan_jax.config import AdAMConfig, ConfigError
 from gan_jax.nets import Pair
+from gan_jax.reserved import ADAPTER
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks, Variables
-from gan_jax.transfer.adapters import BRANCH, kml_where
+from gan_jax.transfer.adapters import kml_where
 from gan_jax.transfer.filters import Groups, PerFilter, filter_groups, in_head, lowest
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.importance import estimate, game_fisher
@@ -112,5 +113,5 @@ def _gate_fisher(ctx: StepContext, network: Network, paths: list[str]) -> PerFil
 def _masked(variables: Variables, trained: PerFilter) -> Variables:
     """Variables whose adapter masks are False for the trained filters."""
     leaves = flatten(variables["params"])
-    masks = {f"{BRANCH}/{path}/mask": jnp.logical_not(low) for path, low in trained.items()}
+    masks = {f"{ADAPTER}/{path}/mask": jnp.logical_not(low) for path, low in trained.items()}
     return {**variables, "params": unflatten(leaves | masks, like=variables["params"])}

@@ -27,8 +27,9 @@ from gan_jax.config import AttentionFusionConfig, ConfigError, DistillationConfi
 from gan_jax.fusion.aligner import spatial_kernels
 from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
 from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, remember, source_of
-from gan_jax.fusion.mixture import BRANCH, GATE, Gate, Mixture
+from gan_jax.fusion.mixture import Gate, Mixture
 from gan_jax.nets import Pair
+from gan_jax.reserved import ADAPTER, GATE
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
@@ -85,10 +86,10 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
         if source is not None:
             z = draw_latents(ctx.latent_keys, pair.config.z_dim)
             inputs = source(plain_target(state.nets["g"]), z, ctx.batch.get("label"))
-            means = remember(mixture, state.nets["g"]["params"], inputs, ctx.sync)[BRANCH][GATE][MEAN]
+            means = remember(mixture, state.nets["g"]["params"], inputs, ctx.sync)[ADAPTER][GATE][MEAN]
 
         def updated(name: str, variables: Variables) -> Variables:
-            if BRANCH not in variables["params"]:
+            if ADAPTER not in variables["params"]:
                 return variables
             changes = {MEAN: means} if source is not None and name == "g" else {}
             return _with_gate(variables, {TEMPERATURE: temperature, **changes})
@@ -112,8 +113,8 @@ def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | No
 
 def _with_gate(variables: Variables, changes: dict[str, Any]) -> Variables:
     params = variables["params"]
-    gate = {**params[BRANCH][GATE], **changes}
-    return {**variables, "params": {**params, BRANCH: {**params[BRANCH], GATE: gate}}}
+    gate = {**params[ADAPTER][GATE], **changes}
+    return {**variables, "params": {**params, ADAPTER: {**params[ADAPTER], GATE: gate}}}
 
 
 def _check(config: AttentionFusionConfig) -> None:

@@ -30,13 +30,14 @@ from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
 from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
 from gan_jax.nets.features.perceptual import perceptual_layers
+from gan_jax.random_streams import Purpose
+from gan_jax.reserved import GRAFT, LATENTS
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.train.state import Networks, Variables
-from gan_jax.transfer.graft import GRAFT, Graft
+from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.scales import scales_and_shifts
@@ -55,7 +56,7 @@ def make(config: BSAConfig, pair: Pair) -> Method:
             "use another network, or None for pixels alone"
         )
     scales, adapter = scales_and_shifts(pair)
-    graft = Graft(adapter, branches={"latents": lambda key, params: {"z": _latents(config, key, pair.config.z_dim)}})
+    graft = Graft(adapter, branches={LATENTS: lambda key, params: {"z": _latents(config, key, pair.config.z_dim)}})
     plain = Method(
         starts=tuple(networks_of(config.networks)),
         frozen=("g/params/**", "d/params/**"),
@@ -120,7 +121,7 @@ def _zero_features(network: str | None) -> dict[str, Any]:
 
 
 def _z(ctx: StepContext) -> jax.Array:
-    return ctx.g["params"][GRAFT]["latents"]["z"]
+    return ctx.g["params"][GRAFT][LATENTS]["z"]
 
 
 def _with_latents(ctx: StepContext, noise: float) -> StepContext:

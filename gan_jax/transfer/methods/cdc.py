@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from gan_jax.config import CDCConfig
 from gan_jax.losses.correspondence import distance_consistency, off_diagonal, similarities
 from gan_jax.nets import Pair
+from gan_jax.random_streams import Purpose
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.transfer.correspondence import (

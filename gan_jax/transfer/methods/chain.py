@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gan_jax.config import ChainConfig
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks
 from gan_jax.transfer.chain import chain
 from gan_jax.transfer.method import Method
 
 
-def make(config: ChainConfig, pair: Pair) -> Method:
+def make(config: ChainConfig, nets: Networks) -> Method:
     """The methods of `transfer.methods` as one.
 
     Raises:
@@ -16,4 +16,4 @@ def make(config: ChainConfig, pair: Pair) -> Method:
     """
     from gan_jax.transfer.methods import make_method
 
-    return chain(*(make_method(part, pair) for part in config.parts))
+    return chain(*(make_method(part, nets) for part in config.parts))

@@ -20,6 +20,7 @@ from gan_jax.config import CocktailConfig, ConfigError
 from gan_jax.fusion.merges.averages import average
 from gan_jax.fusion.rooting import DONOR, deal_generated
 from gan_jax.nets import Pair
+from gan_jax.random_streams import COCKTAIL_KEY
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks
@@ -46,7 +47,7 @@ def make(config: CocktailConfig, pair: Pair) -> Method:
         for i, name in enumerate(config.donors, 1):
             donor, rows = context.open_donor(name), []
             copies = [jax.tree_util.tree_map(jnp.array, net) for net in (g, d)]  # a stage donates its input buffers
-            state = context.replace(key=jax.random.fold_in(context.key, i)).train(
+            state = context.replace(key=jax.random.fold_in(context.key, COCKTAIL_KEY + i)).train(
                 {"g": copies[0], "d": copies[1]},
                 config.root_kimg,
                 name=f"rooting donor {i} of {len(config.donors)}",

@@ -20,11 +20,12 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, FeatureFusionConfig
-from gan_jax.fusion.carried import BRANCH, LEANING, SHARES, WAYS_OF, Fusion, attach, plain, trains, without
+from gan_jax.fusion.carried import Fusion, attach, plain, trains, without
 from gan_jax.fusion.features import fused
 from gan_jax.fusion.points import choose_points
 from gan_jax.fusion.told import measure_attention
 from gan_jax.nets import Pair
+from gan_jax.reserved import FUSION, LEANING, SHARES, WAYS_OF
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
@@ -95,7 +96,7 @@ def attention_extension(config: FeatureFusionConfig) -> Extension:
         return config.wean * part * jnp.stack(list(ctx.g_collections[LEANING].values())).mean(), {}
 
     def metrics(state: GanState) -> dict[str, jax.Array]:
-        shares, ways = state.nets["g"][SHARES], state.nets["g"]["params"][BRANCH][WAYS_OF]
+        shares, ways = state.nets["g"][SHARES], state.nets["g"]["params"][FUSION][WAYS_OF]
         mean = jnp.stack(list(shares.values())).mean(0)
         each = {f"share{i}/{name}": share[i] for name, share in shares.items() for i in range(1, len(share))}
         gates = {f"gate/{name}": way["gate"] for name, way in ways.items()}

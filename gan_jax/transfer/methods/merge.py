@@ -20,6 +20,7 @@ from gan_jax.fusion.merges.blend import position
 from gan_jax.fusion.merges.regmean import gram, mean_gram
 from gan_jax.nets import Pair, build
 from gan_jax.nets.inputs import kernel_inputs
+from gan_jax.random_streams import MERGE_KEY
 from gan_jax.tasks.image import probes
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks, Variables
@@ -118,7 +119,7 @@ def _merge(
     if "grams" in needs:
         options["grams"] = [_grams(pair, variables, config.samples) for variables in merged]
     if "key" in needs:
-        options["key"] = jax.random.fold_in(context.key, 1)
+        options["key"] = jax.random.fold_in(context.key, MERGE_KEY)
     if "score" in needs:
         score = make_distance(context, pair, config.samples)
         options["score"] = lambda params: score(settled(pair, "g", {**target, "params": params}, context.key))

@@ -21,11 +21,12 @@ import jax
 
 from gan_jax.config import Config, ConfigError, MineGANConfig, StyleGAN2Config
 from gan_jax.nets import Pair
-from gan_jax.nets.fronts.miner import NAME, init_miner, miner
+from gan_jax.nets.fronts.miner import init_miner, miner
 from gan_jax.nets.stylegan2 import widths
+from gan_jax.reserved import GRAFT, MINER
 from gan_jax.surgery.provenance import chosen_history
 from gan_jax.train.state import Networks
-from gan_jax.transfer.graft import GRAFT, Graft
+from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.methods.minegan_donors import add_donors, choose, donor_constants, mining
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
@@ -74,7 +75,7 @@ def make(config: MineGANConfig, pair: Pair) -> Method:
     return Method(
         starts=tuple(networks_of(config.networks)),
         frozen=() if config.finetune else g_leaves,
-        grafts={"g": Graft(branches={NAME: init}, front=miner(config.moment, config.semantic))},
+        grafts={"g": Graft(branches={MINER: init}, front=miner(config.moment, config.semantic))},
         prepare=prepare if config.mine_kimg > 0 else None,
         changes_source=bool(config.donors),
     )

@@ -24,16 +24,13 @@ import numpy as np
 
 from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
-from gan_jax.nets.fronts.miner import NAME
+from gan_jax.random_streams import Purpose
+from gan_jax.reserved import GRAFT, LOGITS, MINER, OTHERS
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
 from gan_jax.train.state import GanState, Variables
-from gan_jax.transfer.graft import GRAFT
 from gan_jax.trees import Tree
-
-OTHERS, LOGITS = "others", "logits"
 
 
 def mining(count: int, rate: float, warmup_steps: int) -> Extension:
@@ -89,8 +86,8 @@ def donor_constants(donors: Sequence[Variables]) -> dict[str, Any]:
 def donor(g: Variables, constants: dict[str, Any], i: int) -> Variables:
     """The variables of donor `i` behind its miner, without what only the stage has."""
     branches = g["params"][GRAFT]
-    variables, miner = (constants[f"g{i}"], branches[OTHERS][f"g{i}"]) if i else (g, branches[NAME])
-    return {**variables, "params": {**variables["params"], GRAFT: {NAME: miner}}}
+    variables, miner = (constants[f"g{i}"], branches[OTHERS][f"g{i}"]) if i else (g, branches[MINER])
+    return {**variables, "params": {**variables["params"], GRAFT: {MINER: miner}}}
 
 
 def choose(g: Variables, constants: dict[str, Any], rate: float) -> tuple[Variables, list[float], int]:

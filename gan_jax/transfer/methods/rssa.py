@@ -24,9 +24,9 @@ from gan_jax.losses.correspondence import in_groups
 from gan_jax.losses.spatial import cross_correlation_distance, self_correlation_distance
 from gan_jax.nets import Pair
 from gan_jax.nets.conv import downsample_mean
+from gan_jax.random_streams import Purpose
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import StepContext
-from gan_jax.train.draws import Purpose
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.transfer.correspondence import check_source, g_layers, g_maps, paired_features
 from gan_jax.transfer.method import Method

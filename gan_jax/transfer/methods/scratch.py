@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gan_jax.config import ScratchConfig
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks
 from gan_jax.transfer.method import Method
 
 
-def make(config: ScratchConfig, pair: Pair) -> Method:
+def make(config: ScratchConfig, nets: Networks) -> Method:
     """Everything is fresh, everything is trained."""
     return Method()

@@ -18,8 +18,8 @@ from gan_jax.train.state import GanState
 from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.preparation import PreparedState
-from gan_jax.transfer.start import Start, make_prepared
+from gan_jax.transfer.preparation import PreparedState, Start
+from gan_jax.transfer.start import make_prepared
 from gan_jax.transfer.trainers import make_trainer
 from tests.train import games
 from tests.train.games import dispatches, host

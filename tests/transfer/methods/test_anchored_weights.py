@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.config import ConfigError, EWCConfig, FeatureDistillationConfig, L2SPConfig
+from gan_jax.config import ConfigError, EWCConfig, FeatureDistillationConfig, L2SPConfig, PreserveConfig
 from gan_jax.nets.build import build
 from gan_jax.train.anneal import cosine
 from gan_jax.train.context import DOutput
@@ -26,6 +26,7 @@ ALWAYS = lambda path: True  # noqa: E731
 L2_SP = ask.make_config(L2SPConfig(strength=0.5, d_strength=0.25))
 EWC = ask.make_config(EWCConfig(strength=3.0, samples=16))
 DISTILLATION = ask.make_config(FeatureDistillationConfig(strength=2.0))
+PRESERVE = ask.make_config(PreserveConfig(strength=0.5))
 DRAWS = np.random.default_rng(0)
 
 
@@ -34,7 +35,9 @@ def _toy(monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
-@pytest.mark.parametrize("config", [L2_SP, EWC, DISTILLATION], ids=["l2_sp", "ewc", "distillation"])
+@pytest.mark.parametrize(
+    "config", [L2_SP, EWC, DISTILLATION, PRESERVE], ids=["l2_sp", "ewc", "distillation", "preserve"]
+)
 def test_conformance(config):
     begun = ask.conform(config)
     ask.assert_identity(begun)
@@ -64,6 +67,19 @@ def test_squared_distance_and_its_gradient_by_hand(trees):
     ctx.constants = {"strength": jnp.asarray(7.0), "start": start, "fisher": weights}
     (term,) = make_method(EWC.transfer, build(NET)).extension.regularisers
     assert_allclose(term.value(ctx)[0], 7 * (flat(weights) * moved**2).sum(), rtol=1e-12)
+
+
+def test_preserved_images_by_hand():
+    images = {
+        "now": jnp.asarray(DRAWS.normal(size=(3, 2, 2, 1))),
+        "start": jnp.asarray(DRAWS.normal(size=(3, 2, 2, 1))),
+    }
+    task = types.SimpleNamespace(generate=lambda g, batch, keys, train: (images[g], {}))
+    ctx = types.SimpleNamespace(task=task, constants={"g": "start"}, batch={}, latent_keys=None, fake=images["now"])
+    (term,) = make_method(PRESERVE.transfer, build(NET)).extension.regularisers
+    assert_allclose(term.value(ctx)[0], 0.5 * np.abs(images["now"] - images["start"]).mean(), rtol=1e-6)
+    with pytest.raises(ConfigError, match="transfer.networks d leaves a fresh G"):
+        make_method(PreserveConfig(networks="d"), build(NET))
 
 
 def test_a_balanced_strength_makes_a_move_of_one_percent_cost_what_is_asked(trees):

@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import AttentionFusionConfig, ConfigError, ResNetConfig
 from gan_jax.fusion.attention import TEMPERATURE, Attention
-from gan_jax.fusion.mixture import ALIGN, BRANCH, DONORS, GATE
 from gan_jax.nets.build import build
+from gan_jax.reserved import ADAPTER, ALIGN, DONORS, GATE
 from gan_jax.transfer import fusing
 from gan_jax.transfer.methods.attention_fusion import make as attention_fusion
 from gan_jax.trees import flatten
@@ -49,7 +49,7 @@ def test_a_plain_generator_learns_what_the_mixture_makes_of_each_latent(monkeypa
     rows = found["taught"]
     assert rows[-1]["images"] == 6400 and "share1" not in rows[0] and "d_loss" not in rows[0]
     jax.tree.map(assert_array_equal, ready.nets["d"], seen["d"])
-    branch = seen["teacher"]["params"][BRANCH]
+    branch = seen["teacher"]["params"][ADAPTER]
     assert_allclose(branch[GATE][TEMPERATURE], 0.03, rtol=1e-5)
     donor = starts["second"].nets["g"]["params"]
     jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
@@ -83,19 +83,19 @@ def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
     ready, starts, _ = prepared(monkeypatch, transfer, attention_fusion, CONVOLVED)
     state, _ = states[0]
     for g in (state.nets["g"], state.ema["g"]):
-        branch = g["params"][BRANCH]
+        branch = g["params"][ADAPTER]
         assert branch[ALIGN] and all((leaf != 0).any() for leaf in flatten(branch[ALIGN]).values())
         donor = starts["second"].nets["g"]["params"]
         jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
     moments = flatten(state.opt["g"])
-    assert any(f"/{BRANCH}/{ALIGN}/" in f"/{path}" for path in moments)
+    assert any(f"/{ADAPTER}/{ALIGN}/" in f"/{path}" for path in moments)
     assert jax.tree.structure(ready.nets["g"]) == jax.tree.structure(starts["first"].nets["g"])
     bare = attention_shares(state.ema["g"]["params"])
     kernel, other = "b8/conv0/kernel", "to_rgb/kernel"
     for path in (kernel, other):
         source, donor = (flatten(starts[name].nets["g"]["params"])[path] for name in ("first", "second"))
         apart = np.abs(flatten(ready.nets["g"]["params"])[path] - (source + bare * (donor - source))).max()
-        assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.ema["g"]["params"][BRANCH])), path
+        assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.ema["g"]["params"][ADAPTER])), path
 
 
 @pytest.mark.parametrize("keys", ["descriptor", "free"])
@@ -120,7 +120,7 @@ def test_keys_of_descriptors_give_the_same_donor_the_same_share(monkeypatch, key
 
 def attention_shares(params):
     """The one donor's share of the one group."""
-    return float(Attention(1, with_source=True).shares(params[BRANCH][GATE])["all"][0])
+    return float(Attention(1, with_source=True).shares(params[ADAPTER][GATE])["all"][0])
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.distillation import make as distillation
 from gan_jax.transfer.methods.feature_fusion import attention_extension
 from gan_jax.transfer.methods.feature_fusion import make as feature_fusion
-from gan_jax.transfer.preparation import PrepareContext
-from gan_jax.transfer.start import Start, make_prepared
+from gan_jax.transfer.preparation import PrepareContext, Start
+from gan_jax.transfer.start import make_prepared
 from gan_jax.transfer.teaching import teach
 from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
@@ -110,9 +110,9 @@ def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     fusion = carried.Fusion({"fc0": 8, "fc1": 6}, width=4)
     g, d = starts["first"].nets["g"], starts["first"].nets["d"]
     teacher = carried.attach(fusion, g, [starts[name].nets["g"] for name in BASE.donors], jax.random.key(0))
-    branch = teacher["params"][carried.BRANCH]
+    branch = teacher["params"][carried.FUSION]
     ways = {name: {**way, "gate": jnp.float32(0.9)} for name, way in branch[carried.WAYS_OF].items()}
-    teacher["params"][carried.BRANCH] = {**branch, carried.WAYS_OF: ways}
+    teacher["params"][carried.FUSION] = {**branch, carried.WAYS_OF: ways}
     pupil, after, seen, rows = teach(
         context, config, jax.tree.map(jnp.array, g), d, [teacher], [1.0], tuple(fusion.points),
         lambda pair: fused(pair.g, fusion),
@@ -168,7 +168,7 @@ def test_every_compiler_attends_alike(toy):
 
     def attach(g):
         made = carried.attach(fusion, g, others, jax.random.key(3))
-        for way in made["params"][carried.BRANCH][carried.WAYS_OF].values():
+        for way in made["params"][carried.FUSION][carried.WAYS_OF].values():
             way["gate"] = jnp.float32(0.5)
         return made
 

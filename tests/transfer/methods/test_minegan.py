@@ -15,7 +15,7 @@ from gan_jax.config import ConfigError, MineGANConfig, MLPConfig, StyleGAN2Confi
 from gan_jax.nets.build import build
 from gan_jax.nets.fronts import with_front
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.start import Start
+from gan_jax.transfer.preparation import Start
 from gan_jax.trees import flatten
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask

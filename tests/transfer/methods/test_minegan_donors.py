@@ -13,15 +13,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MineGANConfig, MLPConfig
 from gan_jax.nets.build import build
-from gan_jax.nets.fronts.miner import NAME, init_miner, miner
+from gan_jax.nets.fronts.miner import init_miner, miner
+from gan_jax.random_streams import Purpose
+from gan_jax.reserved import MINER
 from gan_jax.tasks.image import draw_latents
-from gan_jax.train.draws import Purpose, example_keys
+from gan_jax.train.draws import example_keys
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.graft import Graft
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import minegan_donors as donors
 from gan_jax.transfer.methods.minegan import make as minegan
-from gan_jax.transfer.start import Start
+from gan_jax.transfer.preparation import Start
 from tests.train.games import PLAIN_SGD, gradients
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
@@ -38,7 +40,7 @@ def _toy(monkeypatch):
 def stage(pair, others=2, rate=RATE):
     """The first stage as a method of its own, its donors fresh networks."""
     one = lambda key, params: init_miner(key, pair.config.z_dim, 8)
-    branches = {NAME: one, donors.OTHERS: lambda key, params: {f"g{i}": one(jax.random.fold_in(key, i), params)
+    branches = {MINER: one, donors.OTHERS: lambda key, params: {f"g{i}": one(jax.random.fold_in(key, i), params)
                                                                for i in range(1, others + 1)},
                 donors.LOGITS: lambda key, params: jnp.linspace(-0.05, 0.1, others + 1)}  # fmt: skip
     return Method(
@@ -104,7 +106,7 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
     assert len(curve) == 5 and curve[0] < curve[-1] == pytest.approx(found["p"][1], abs=0.2)
     assert "G of good was chosen by mining: p is" in ready.notes[0] and "of noise" in ready.notes[0]
     assert_array_equal(ready.nets["g"]["params"]["to_rgb"]["kernel"], to_rgb["kernel"])  # frozen, and the good one's
-    assert set(ready.nets["g"]["params"]["graft"]) == {NAME} and ready.images == 3200
+    assert set(ready.nets["g"]["params"]["graft"]) == {MINER} and ready.images == 3200
     assert ready.history is not None
     last = ready.history[-1]
     assert last["source"]["name"] == "good" and last["leaves"]["d/params/head/kernel"]["of"] == "noise"
@@ -113,5 +115,5 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
 def test_one_donor_is_the_plain_game():
     alone = donors.mining(1, RATE, 0)
     assert alone.regularisers == () and alone.weight(cast(Any, None), "g") == 1
-    g = {"params": {"graft": {NAME: {}}}}
+    g = {"params": {"graft": {MINER: {}}}}
     assert donors.add_donors(g, []) is g
