@@ -31,11 +31,11 @@ MIXTURE = (DONORS, GATE, ALIGN)
 
 # -- below params/fusion, beside DONORS ---------------------------------------------------------
 
-WAYS_OF = "ways"  # what is learned at each point
+LAYERS = "ways"  # what is learned at each point
 
 # -- collections, beside params -----------------------------------------------------------------
 
 MINED = "mined"  # what a miner adds to StyleGAN2's constant, for each image: synthesis/b4/const [N, 4, 4, C]
-SHARES, LEANING = "shares", "leaning"  # of donors by features, means over examples and positions
+SHARES, SELF_ATTENTION = "shares", "leaning"  # of donors by features, means over examples and positions
 DISTANCES = "distances"  # of a student from its teachers
-COLLECTIONS = (MINED, SHARES, LEANING, DISTANCES)
+COLLECTIONS = (MINED, SHARES, SELF_ATTENTION, DISTANCES)

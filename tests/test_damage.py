@@ -14,7 +14,7 @@ from gan_jax.documents import escaped, read_document, shown
 from gan_jax.surgery.plan import Plan, PlanEntry
 from gan_jax.surgery.provenance import check_history, fused_history, origin_of, train_step
 from gan_jax.train.checkpoint_format import DamagedError, _seal, make_manifest, parse_manifest
-from gan_jax.transfer.cells import read_cell
+from gan_jax.transfer.cells import read_trial
 from gan_jax.transfer.diagnostics.negative import read_against
 from tests.damage import survives
 
@@ -77,7 +77,7 @@ FORMATS = {
     "plan.json": (lambda path: Plan.from_json(path.read_text(errors="replace")).totals, json.loads(PLAN.to_json())),
     "history.json": (use_history, HISTORY),
     "cell.json": (
-        read_cell,
+        read_trial,
         {"method": "m", "seed": 1, "train_hash": "a", "reference_hash": "b", "evaluations": [{"images": 1, "fd": 0.5}]},
     ),
     "evaluations.jsonl": (

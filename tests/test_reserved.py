@@ -14,7 +14,7 @@ def test_names_are_disjoint():
         reserved.BRANCHES,
         reserved.GRAFTS,
         reserved.MIXTURE,
-        (reserved.DONORS, reserved.WAYS_OF),
+        (reserved.DONORS, reserved.LAYERS),
         reserved.COLLECTIONS,
     ):
         assert len(set(names)) == len(names), names
@@ -23,7 +23,7 @@ def test_names_are_disjoint():
 
 def test_every_name_is_in_a_group():
     names = {value for name, value in vars(reserved).items() if name.isupper() and isinstance(value, str)}
-    groups = (reserved.BRANCHES, reserved.GRAFTS, reserved.MIXTURE, (reserved.WAYS_OF,), reserved.COLLECTIONS)
+    groups = (reserved.BRANCHES, reserved.GRAFTS, reserved.MIXTURE, (reserved.LAYERS,), reserved.COLLECTIONS)
     assert names == set().union(*groups)
 
 

@@ -20,7 +20,7 @@ from gan_jax.cli.watch import make_callbacks
 from gan_jax.report.curves import write_curves
 from gan_jax.report.seeds import make_chart, make_table, reached, summarise
 from gan_jax.report.table import markdown_table, print_table
-from gan_jax.transfer.cells import run_cell
+from gan_jax.transfer.cells import run_trial
 from gan_jax.transfer.run import versions
 
 NAMES = {"grown": "grown", "fresh": "fresh weights"}
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
     base = config(args.source)
-    trained = run_cell("base", base, args.out / "base", make_callbacks)
+    trained = run_trial("base", base, args.out / "base", make_callbacks)
     if trained is None:
         raise SystemExit(75)
     args.results.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def main() -> None:
             for method in NAMES:
                 weights = str(args.out / "base") if method == "grown" else None
                 run_config = continued(base, target, weights=weights, seed=seed)
-                cell = run_cell(method, run_config, args.out / f"{target}-{method}-{seed}", make_callbacks)
+                cell = run_trial(method, run_config, args.out / f"{target}-{method}-{seed}", make_callbacks)
                 if cell is None:
                     raise SystemExit(75)
                 cells.append(cell)

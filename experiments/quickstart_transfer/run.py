@@ -17,7 +17,7 @@ from gan_jax.cli.watch import make_callbacks
 from gan_jax.report.curves import write_curves
 from gan_jax.report.seeds import make_chart, make_table, reached, summarise
 from gan_jax.report.table import markdown_table, print_table
-from gan_jax.transfer.cells import run_cell
+from gan_jax.transfer.cells import run_trial
 from gan_jax.transfer.recipes import TARGETS, few_shot
 from gan_jax.transfer.run import versions
 
@@ -37,7 +37,7 @@ def main() -> None:
         for method in NAMES:
             config = few_shot(args.target, transfer=method == "adapted", seed=seed, kimg=args.kimg)
             folder = args.out / f"{args.target}-{method}-{seed}"
-            if (cell := run_cell(method, config, folder, make_callbacks)) is None:
+            if (cell := run_trial(method, config, folder, make_callbacks)) is None:
                 raise SystemExit(75)
             cells.append(cell)
     about = {"target": args.target, "seeds": args.seeds, "kimg": args.kimg, "versions": versions()}

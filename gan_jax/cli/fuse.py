@@ -116,8 +116,8 @@ def show(folder: Path, fusion: Any) -> list[str]:
     from gan_jax.report.curves import write_curves
     from gan_jax.report.fusion import (
         alignment_lines,
-        shares_chart,
-        shares_table,
+        mixing_chart,
+        mixing_table,
         write_attention_maps,
         write_heat_map,
     )
@@ -128,9 +128,9 @@ def show(folder: Path, fusion: Any) -> list[str]:
     lines = list(alignment_lines(fusion))
     if any((fusion.get("shares") or {}).get("g", {}).values()):
         write_heat_map(folder / "fusion.png", fusion)
-        lines += ["", markdown_table(shares_table(fusion)), f"heat map: {folder / 'fusion.png'}"]
+        lines += ["", markdown_table(mixing_table(fusion)), f"heat map: {folder / 'fusion.png'}"]
     if "learned" in fusion:
-        write_curves(folder / "shares.png", shares_chart(fusion))
+        write_curves(folder / "shares.png", mixing_chart(fusion))
         lines.append(f"shares over the stage: {folder / 'shares.png'}")
     if fusion.get("maps"):
         write_attention_maps(folder / "attention.png", fusion)

@@ -122,6 +122,6 @@ class Attention(QueryKeyAttention):
         }
 
 
-def cooled(start: float, end: float, progress: jax.Array) -> jax.Array:
+def annealed_temperature(start: float, end: float, progress: jax.Array) -> jax.Array:
     """Anneals the temperature geometrically from start to end: its value `[]` at `progress` in [0, 1] of the stage."""
     return (start * (end / start) ** jnp.clip(progress, 0.0, 1.0)).astype(jnp.float32)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from gan_jax.fusion.feature_attention import WAYS, Kind
+from gan_jax.fusion.feature_attention import FUSION_LAYERS, Kind
 from gan_jax.nets.build import Variables
-from gan_jax.reserved import DONORS, FUSION, LEANING, SHARES, WAYS_OF
+from gan_jax.reserved import DONORS, FUSION, LAYERS, SELF_ATTENTION, SHARES
 from gan_jax.trees import Tree
 
 TINY = 1e-6  # lower bound of a weight under the logarithm
@@ -28,7 +28,7 @@ class Fusion:
 
     Attributes:
       points: paths of the generator's modules -> channels of their outputs.
-      kind: name of the fusion layer, of `feature_attention.WAYS`.
+      kind: name of the fusion layer, of `feature_attention.FUSION_LAYERS`.
       width: size of queries and keys.
     """
 
@@ -47,22 +47,22 @@ def attach(fusion: Fusion, g: Variables, donors: Sequence[Variables], key: jax.A
         raise ValueError("there are no donors to fuse; give at least one")
     n = len(donors)
     ways = {
-        name_of(point): WAYS[fusion.kind].init(jax.random.fold_in(key, i), channels, n, fusion.width)
+        name_of(point): FUSION_LAYERS[fusion.kind].init(jax.random.fold_in(key, i), channels, n, fusion.width)
         for i, (point, channels) in enumerate(fusion.points.items())
     }
-    branch = {WAYS_OF: ways, DONORS: {f"g{i}": donor for i, donor in enumerate(donors, 1)}}
+    branch = {LAYERS: ways, DONORS: {f"g{i}": donor for i, donor in enumerate(donors, 1)}}
     zeros = {name_of(point): jnp.zeros(n + 1) for point in fusion.points}
     return {
         **g,
         "params": {**g["params"], FUSION: branch},
         SHARES: zeros,
-        LEANING: {name: jnp.zeros(()) for name in zeros},
+        SELF_ATTENTION: {name: jnp.zeros(()) for name in zeros},
     }
 
 
 def plain(g: Variables) -> Variables:
     """Returns the generator's own variables: without donors, fusion layers and their collections."""
-    collections = {name: tree for name, tree in g.items() if name not in (SHARES, LEANING)}
+    collections = {name: tree for name, tree in g.items() if name not in (SHARES, SELF_ATTENTION)}
     return {**collections, "params": {name: tree for name, tree in g["params"].items() if name != FUSION}}
 
 
@@ -81,15 +81,15 @@ def without(g: Variables, dropped: Sequence[int]) -> Variables:
             "values": layer["values"][rows],
         }
 
-    ways = {name: pruned(layer) for name, layer in branch[WAYS_OF].items()}
+    ways = {name: pruned(layer) for name, layer in branch[LAYERS].items()}
     donors = {f"g{n}": branch[DONORS][f"g{i + 1}"] for n, i in enumerate(remaining, 1)}
     shares = {name: share[slots] for name, share in g[SHARES].items()}
-    return {**g, "params": {**g["params"], FUSION: {WAYS_OF: ways, DONORS: donors}}, SHARES: shares}
+    return {**g, "params": {**g["params"], FUSION: {LAYERS: ways, DONORS: donors}}, SHARES: shares}
 
 
 def trains(finetune: bool) -> Callable[[str], bool]:
     """Selects the leaves of `params` that train: fusion layers, and with `finetune` the generator's own; donors never."""
-    return lambda path: path.startswith(f"{FUSION}/{WAYS_OF}/") or (finetune and not path.startswith(f"{FUSION}/"))
+    return lambda path: path.startswith(f"{FUSION}/{LAYERS}/") or (finetune and not path.startswith(f"{FUSION}/"))
 
 
 def summary(shares: Mapping[str, jax.Array]) -> dict[str, Tree]:
@@ -100,7 +100,7 @@ def summary(shares: Mapping[str, jax.Array]) -> dict[str, Tree]:
 
     return {
         SHARES: {name_of(point): a.reshape(-1, a.shape[-1]).mean(0) for point, a in shares.items()},
-        LEANING: {name_of(point): self_attention_loss(a) for point, a in shares.items()},
+        SELF_ATTENTION: {name_of(point): self_attention_loss(a) for point, a in shares.items()},
     }
 
 

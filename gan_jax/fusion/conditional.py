@@ -108,7 +108,7 @@ def plain_target(variables: Variables) -> Variables:
 
 
 def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], per: Per) -> Net:
-    """Makes the G whose `apply` and `look` mix weights per example or batch; parameters as in `fused`.
+    """Makes the G whose `apply` and `apply_with_intermediates` mix weights per example or batch; parameters as in `fused`.
 
     Its other functions and parts use the running mean of the mixing weights.
 
@@ -164,7 +164,9 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
         return run
 
     return dataclasses.replace(
-        fused(pair.g, mixture), apply=per_example_weights(inner.apply), look=per_example_weights(inner.look)
+        fused(pair.g, mixture),
+        apply=per_example_weights(inner.apply),
+        apply_with_intermediates=per_example_weights(inner.apply_with_intermediates),
     )
 
 
@@ -183,14 +185,14 @@ def with_statistics(variables: Variables, target: Variables, donors: Sequence[Va
 
 
 def standing(net: Net) -> Net:
-    """Makes the network whose `look` always runs in evaluation mode."""
+    """Makes the network whose `apply_with_intermediates` always runs in evaluation mode."""
 
-    def look(
+    def apply_with_intermediates(
         variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
     ) -> Any:
-        return net.look(variables, x, labels, False, keys, **options)
+        return net.apply_with_intermediates(variables, x, labels, False, keys, **options)
 
-    return dataclasses.replace(net, look=look)
+    return dataclasses.replace(net, apply_with_intermediates=apply_with_intermediates)
 
 
 def _groups_of(statistics: Iterable[str], mixture: Mixture, params: Tree) -> dict[str, str]:
@@ -206,7 +208,7 @@ def _groups_of(statistics: Iterable[str], mixture: Mixture, params: Tree) -> dic
     return {path: mixture.group(nearest(path)) for path in statistics}
 
 
-def remember(mixture: Mixture, params: Tree, s: jax.Array, sync: Callable[[Any], Any]) -> Tree:
+def update_running_mean(mixture: Mixture, params: Tree, s: jax.Array, sync: Callable[[Any], Any]) -> Tree:
     """Moves the running means towards the mixing weights of these examples; returns the new parameters."""
     gate: Any = mixture.gate
     tree = params[ADAPTER][GATE]

@@ -122,7 +122,7 @@ def _moved(h: jax.Array, gate: jax.Array, by: jax.Array) -> jax.Array:
     return h + (gate * by).astype(h.dtype)
 
 
-WAYS: dict[str, FusionLayer] = {
+FUSION_LAYERS: dict[str, FusionLayer] = {
     "attention": FusionLayer(init_attention, attend),
     "aff": FusionLayer(init_aff, fuse_two),
 }

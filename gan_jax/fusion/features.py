@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.fusion.carried import Fusion, name_of, plain, summary
-from gan_jax.fusion.feature_attention import WAYS
+from gan_jax.fusion.feature_attention import FUSION_LAYERS
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.changes import Changes
 from gan_jax.nets.fronts import Styled
-from gan_jax.reserved import DONORS, FUSION, LEANING, SHARES, WAYS_OF
+from gan_jax.reserved import DONORS, FUSION, LAYERS, SELF_ATTENTION, SHARES
 
 
 def fused(net: Net, fusion: Fusion) -> Net:
@@ -29,7 +29,9 @@ def fused(net: Net, fusion: Fusion) -> Net:
 
     def features(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> dict[str, jax.Array]:
         donors = variables["params"][FUSION][DONORS]
-        outputs = [net.look(donors[f"g{i}"], x, *args, **options)[2] for i in range(1, len(donors) + 1)]
+        outputs = [
+            net.apply_with_intermediates(donors[f"g{i}"], x, *args, **options)[2] for i in range(1, len(donors) + 1)
+        ]
         return {
             point: jax.lax.stop_gradient(jnp.stack([output[point] for output in outputs])) for point in fusion.points
         }
@@ -39,8 +41,8 @@ def fused(net: Net, fusion: Fusion) -> Net:
 
         def at(point: str) -> Callable[[jax.Array], jax.Array]:
             def change(h: jax.Array) -> jax.Array:
-                layer = variables["params"][FUSION][WAYS_OF][name_of(point)]
-                fused_h, shares[point] = WAYS[fusion.kind].fuse(layer, h, donors[point])
+                layer = variables["params"][FUSION][LAYERS][name_of(point)]
+                fused_h, shares[point] = FUSION_LAYERS[fusion.kind].fuse(layer, h, donors[point])
                 return fused_h
 
             return change
@@ -51,8 +53,8 @@ def fused(net: Net, fusion: Fusion) -> Net:
         out, collections, _ = _pass(net.apply, variables, x, *args, **options)
         return out, collections
 
-    def look(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> Any:
-        out, collections, more = _pass(net.look, variables, x, *args, **options)
+    def apply_with_intermediates(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> Any:
+        out, collections, more = _pass(net.apply_with_intermediates, variables, x, *args, **options)
         return out, collections, *more
 
     def _pass(
@@ -67,7 +69,11 @@ def fused(net: Net, fusion: Fusion) -> Net:
         shares: dict[str, jax.Array] = {}
         at_points = changes(variables, features(variables, x, labels, train, keys, **options), shares)
         out, collections, *more = function(plain(variables), x, labels, train, keys, changes=at_points, **options)
-        stats = summary(shares) if train else {name: variables[name] for name in (SHARES, LEANING) if name in variables}
+        stats = (
+            summary(shares)
+            if train
+            else {name: variables[name] for name in (SHARES, SELF_ATTENTION) if name in variables}
+        )
         return out, {**collections, **stats}, more
 
     def attention_weights(variables: Variables, x: jax.Array, labels: jax.Array | None = None) -> Any:
@@ -102,8 +108,8 @@ def fused(net: Net, fusion: Fusion) -> Net:
         net.init,
         apply,
         statistics,
-        lambda *args, **options: look(*args, **options)[2],
-        look,
+        lambda *args, **options: apply_with_intermediates(*args, **options)[2],
+        apply_with_intermediates,
         {name: wrap(name, part) for name, part in net.parts.items()} | {SHARES: attention_weights},
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gan_jax.config import ConfigError
 from gan_jax.nets import Pair
-from gan_jax.nets.inside import Shapes, g_maps_by_block, shapes_inside
+from gan_jax.nets.inside import Shapes, g_maps_by_block, module_shapes
 from gan_jax.trees import did_you_mean
 
 
@@ -22,7 +22,7 @@ def choose_points(pair: Pair, points: Sequence[str] = ()) -> Shapes:
     """
     if not points:
         return g_maps_by_block(pair)
-    modules = shapes_inside(pair, "g")
+    modules = module_shapes(pair, "g")
     for path in points:
         if path not in modules:
             raise ConfigError(

@@ -11,7 +11,7 @@ from gan_jax.train.context import StepContext
 DONOR = "donor"  # key among the stage's constants
 
 
-def deal_generated(ctx: StepContext) -> StepContext:
+def use_donor_images(ctx: StepContext) -> StepContext:
     """Replaces a context's real images with the frozen donor's, from separate latents and with the batch's labels.
 
     The donor runs as in sampling: in evaluation mode, its images clipped to [-1, 1].

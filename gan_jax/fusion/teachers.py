@@ -37,7 +37,7 @@ Perceptual = Callable[[Tree, jax.Array, jax.Array], jax.Array]  # (params, image
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
+class Distillation:
     """What a student learns from its teachers.
 
     Attributes:
@@ -53,7 +53,9 @@ class Lesson:
     perceptual: Perceptual | None = None
 
 
-def attach(distillation: Lesson, g: Variables, teachers: Sequence[Variables], lpips: Tree | None = None) -> Variables:
+def attach(
+    distillation: Distillation, g: Variables, teachers: Sequence[Variables], lpips: Tree | None = None
+) -> Variables:
     """Adds teachers to a student's variables.
 
     Raises:
@@ -80,7 +82,7 @@ def trains(path: str) -> bool:
     return not path.startswith(f"{TEACHERS}/")
 
 
-def taught(net: Net, distillation: Lesson, teacher: Net | None = None) -> Net:
+def with_teachers(net: Net, distillation: Distillation, teacher: Net | None = None) -> Net:
     """Makes the student: it compares itself with its teachers in training; in evaluation it equals the plain generator.
 
     Args:
@@ -88,7 +90,7 @@ def taught(net: Net, distillation: Lesson, teacher: Net | None = None) -> Net:
       distillation: what the student learns.
       teacher: the network of the teachers' variables; None = `net`.
     """
-    teacher_look, count = (teacher or net).look, len(distillation.shares)
+    teacher_look, count = (teacher or net).apply_with_intermediates, len(distillation.shares)
 
     def apply(
         variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
@@ -97,7 +99,9 @@ def taught(net: Net, distillation: Lesson, teacher: Net | None = None) -> Net:
             out, collections = net.apply(plain(variables), x, labels, **options)
             return out, {**collections, DISTANCES: variables[DISTANCES]}
         branch = variables["params"][TEACHERS]
-        out, collections, intermediates = net.look(plain(variables), x, labels, True, keys, **options)
+        out, collections, intermediates = net.apply_with_intermediates(
+            plain(variables), x, labels, True, keys, **options
+        )
         passes = [teacher_look(branch[f"g{i}"], x, labels, True, keys, **options) for i in range(1, count + 1)]
         index = choose(distillation, x, keys)
         target = _select(index, [images for images, _, _ in passes])
@@ -115,7 +119,7 @@ def taught(net: Net, distillation: Lesson, teacher: Net | None = None) -> Net:
     return dataclasses.replace(derived(net, plain, net.init), apply=apply)
 
 
-def choose(distillation: Lesson, z: jax.Array, keys: jax.Array | None) -> jax.Array:
+def choose(distillation: Distillation, z: jax.Array, keys: jax.Array | None) -> jax.Array:
     """Selects each example's teacher: indices `[N]` from 0.
 
     Args:
@@ -147,7 +151,7 @@ def _select(index: jax.Array, outputs: Sequence[jax.Array]) -> jax.Array:
     return jax.lax.stop_gradient(out)
 
 
-def _names(distillation: Lesson) -> list[str]:
+def _names(distillation: Distillation) -> list[str]:
     """Returns the names of the distances."""
     more = {"features": bool(distillation.points), "perceptual": distillation.perceptual is not None}
     return ["l1", *(name for name, used in more.items() if used)]

@@ -10,7 +10,7 @@ import numpy as np
 from gan_jax.fusion.carried import Fusion, name_of
 from gan_jax.fusion.features import attention_maps
 from gan_jax.nets.build import Pair, Variables
-from gan_jax.reserved import FUSION, WAYS_OF
+from gan_jax.reserved import FUSION, LAYERS
 from gan_jax.tasks.image import probes
 
 PROBES = 64  # latents that attention is measured on
@@ -26,7 +26,7 @@ def measure_attention(pair: Pair, fusion: Fusion, g: Variables) -> dict[str, Any
     """
     z, labels = probes(pair.config, jax.random.key(0), PROBES)
     maps = jax.jit(lambda v: {p: a.mean(0) for p, a in attention_maps(pair.g, fusion, v, z, labels).items()})(g)
-    gates = {point: float(g["params"][FUSION][WAYS_OF][name_of(point)]["gate"]) for point in fusion.points}
+    gates = {point: float(g["params"][FUSION][LAYERS][name_of(point)]["gate"]) for point in fusion.points}
     maps = {point: maps[point] for point in fusion.points}  # from the latents on, where `jit` sorts by name
     shares = {point: np.asarray(a, np.float64).mean((0, 1)) for point, a in maps.items()}
 

@@ -34,7 +34,7 @@ class Net:
         which also takes `mixing [N]`); others ignore them.
       statistics: `(variables, x, labels=None) -> batch_stats` of exactly this batch.
       activations: `(variables, x, labels=None, train=False) -> {module path: output}`, such as `b8/conv0: [N, 8, 8, C]`.
-      look: the arguments of `apply` -> `(output, collections, {module path: output})`, in one pass.
+      apply_with_intermediates: the arguments of `apply` -> `(output, collections, {module path: output})`, in one pass.
       parts: parts by name, `(variables, ...) -> output`: StyleGAN2's "map", "styles" and "synthesise".
     """
 
@@ -42,7 +42,7 @@ class Net:
     apply: Callable[..., tuple[jax.Array, Variables]]
     statistics: Callable[..., Variables]
     activations: Callable[..., dict[str, jax.Array]]
-    look: Callable[..., tuple[jax.Array, Variables, dict[str, jax.Array]]]
+    apply_with_intermediates: Callable[..., tuple[jax.Array, Variables, dict[str, jax.Array]]]
     parts: dict[str, Callable[..., jax.Array]] = dataclasses.field(default_factory=dict)
 
     def specs(self) -> Variables:
@@ -191,7 +191,7 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
         _, updated = apply({**variables, "batch_stats": zeros}, x, labels, train=True, changes=changes)
         return jax.tree_util.tree_map(lambda v: v / (1 - MOMENTUM), updated.get("batch_stats", {}))
 
-    def look(
+    def apply_with_intermediates(
         variables: Variables,
         x: jax.Array,
         labels: jax.Array | None = None,
@@ -220,7 +220,7 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
         train: bool = False,
         changes: Changes | None = None,
     ) -> dict[str, jax.Array]:
-        return look(variables, x, labels, train, changes=changes)[2]
+        return apply_with_intermediates(variables, x, labels, train, changes=changes)[2]
 
     def part(method: str) -> Callable[..., jax.Array]:
         def run(variables: Variables, *args: Any, changes: Changes | None = None, **options: Any) -> jax.Array:
@@ -229,7 +229,14 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
 
         return run
 
-    return Net(init, apply, statistics, activations, look, {name: part(method) for name, method in parts.items()})
+    return Net(
+        init,
+        apply,
+        statistics,
+        activations,
+        apply_with_intermediates,
+        {name: part(method) for name, method in parts.items()},
+    )
 
 
 def example_inputs(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

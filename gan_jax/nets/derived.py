@@ -21,6 +21,6 @@ def derived(net: Net, plain: Callable[[Variables], Variables], init: Callable[[j
         through(net.apply),
         through(net.statistics),
         through(net.activations),
-        through(net.look),
+        through(net.apply_with_intermediates),
         {name: through(part) for name, part in net.parts.items()},
     )

@@ -27,7 +27,7 @@ def up_to_groups(n: int, *pairs: Pair) -> int:
     return next(count for count in range(n, n + _common(groups)) if not any(count % group for group in groups))
 
 
-def judge_in_groups(
+def logits_in_groups(
     ask: Callable[..., Any],
     d_vars: Any,
     images: np.ndarray,

@@ -10,7 +10,7 @@ from gan_jax.nets.build import Pair
 Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's output
 
 
-def shapes_inside(pair: Pair, network: str) -> Shapes:
+def module_shapes(pair: Pair, network: str) -> Shapes:
     """Returns the output shapes of all modules of `g` or `d`, by shape inference alone."""
     c = pair.config
     labels = jnp.zeros((2,), jnp.int32) if c.num_classes else None
@@ -25,7 +25,7 @@ def g_maps_by_block(pair: Pair) -> Shapes:
 
     Only blocks whose outputs are maps are returned; if there are none, as in fully connected networks, all blocks.
     """
-    shapes, styled = shapes_inside(pair, "g"), "mapping" in pair.g_blocks
+    shapes, styled = module_shapes(pair, "g"), "mapping" in pair.g_blocks
     names = [f"{name}/conv1" if styled else name for name in pair.g_blocks if name != "mapping"]
     blocks = {name: shapes[name] for name in names if name in shapes}
     return {name: shape for name, shape in blocks.items() if len(shape) == 3} or blocks

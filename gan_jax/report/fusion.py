@@ -31,7 +31,7 @@ def source_names(fusion: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def shares_table(fusion: Mapping[str, Any], network: str = "g") -> Table:
+def mixing_table(fusion: Mapping[str, Any], network: str = "g") -> Table:
     """One row for each group of leaves: the mixing weights of the source and of every donor."""
     names = source_names(fusion)
     columns = (Column("group", code=True), *(Column(name, decimals=3) for name in names))
@@ -44,7 +44,7 @@ def shares_table(fusion: Mapping[str, Any], network: str = "g") -> Table:
     )
 
 
-def shares_chart(fusion: Mapping[str, Any]) -> Chart:
+def mixing_chart(fusion: Mapping[str, Any]) -> Chart:
     """The mixing weight of each donor over the stage, as the mean of all groups; the rest is the source's."""
     rows, names = fusion["learned"], source_names(fusion)
     images = [row["images"] for row in rows]

@@ -12,22 +12,22 @@ import numpy as np
 from gan_jax.report.comparison import MEASURES
 from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.table import Column, Table, interval
-from gan_jax.transfer.cells import Cell
+from gan_jax.transfer.cells import Trial
 
 LOWER = {"fd": "FD", "kid": "KID"}  # better when lower
 
 
-def measured(cells: Sequence[Cell]) -> list[str]:
+def measured(cells: Sequence[Trial]) -> list[str]:
     """The measurements that all trials have: a Frechet distance is left out where there are too few images."""
     return [key for key in MEASURES if all(key in cell.end for cell in cells)]
 
 
-def last(cells: Sequence[Cell], method: str, key: str) -> list[float]:
+def last(cells: Sequence[Trial], method: str, key: str) -> list[float]:
     """The last evaluation's value of every seed."""
     return [cell.end[key] for cell in cells if cell.method == method]
 
 
-def summarise(cells: Sequence[Cell]) -> dict[str, Any]:
+def summarise(cells: Sequence[Trial]) -> dict[str, Any]:
     """Means with 95 % intervals by measure and method, and for each pair of methods whether the intervals overlap."""
     out: dict[str, Any] = {}
     methods = list(dict.fromkeys(cell.method for cell in cells))
@@ -42,7 +42,7 @@ def summarise(cells: Sequence[Cell]) -> dict[str, Any]:
     return out
 
 
-def reached(cells: Sequence[Cell], method: str, baseline: str, key: str = "kid") -> list[dict[str, Any] | None]:
+def reached(cells: Sequence[Trial], method: str, baseline: str, key: str = "kid") -> list[dict[str, Any] | None]:
     """For each seed, images and seconds at which a method first equals the baseline's last value; None = never."""
     rows = {(cell.method, cell.seed): cell.evaluations for cell in cells}
     out: list[dict[str, Any] | None] = []
@@ -53,7 +53,7 @@ def reached(cells: Sequence[Cell], method: str, baseline: str, key: str = "kid")
     return out
 
 
-def make_table(cells: Sequence[Cell], names: Mapping[str, str]) -> Table:
+def make_table(cells: Sequence[Trial], names: Mapping[str, str]) -> Table:
     """A row for each method, under its name in `names`, with the last evaluation of its seeds."""
     better = lambda key: "lower" if key in LOWER else "higher"
     columns = (Column("run"), *(Column(key, _title(cells, key), better=better(key)) for key in measured(cells)))
@@ -63,7 +63,7 @@ def make_table(cells: Sequence[Cell], names: Mapping[str, str]) -> Table:
     return Table(columns, rows, f"Protocol {cells[0].end['protocol']} and its like of the other seeds.")
 
 
-def make_chart(cells: Sequence[Cell], names: Mapping[str, str], key: str = "kid") -> Chart:
+def make_chart(cells: Sequence[Trial], names: Mapping[str, str], key: str = "kid") -> Chart:
     """One curve for each method over images and mean seconds: mean and interval over seeds."""
     curves = []
     for method, name in names.items():
@@ -78,7 +78,7 @@ def make_chart(cells: Sequence[Cell], names: Mapping[str, str], key: str = "kid"
     return Chart(_title(cells, key), _title(cells, key), tuple(curves), note="Mean and 95 % interval over seeds.")
 
 
-def _title(cells: Sequence[Cell], key: str) -> str:
+def _title(cells: Sequence[Trial], key: str) -> str:
     """A distance is named after the network that its protocol's id begins with: `FD (fashion-v1)`."""
     extractor = re.sub(r"-r\d+-f\d+-\w+$", "", cells[0].end["protocol"])
     return f"{LOWER[key]} ({extractor})" if key in LOWER else key

@@ -84,7 +84,9 @@ def image_task(pair: Pair, config: Config, extension: Extension = NO_EXTENSION) 
         discriminate=discriminate,
         g_intermediates=lambda g, batch, keys: pair.g.activations(g, latents(batch, keys), labels(batch)),
         d_intermediates=lambda d, sample, batch: pair.d.activations(d, sample, labels(batch)),
-        discriminate_capturing=lambda d, sample, batch, train: pair.d.look(d, sample, labels(batch), train=train),
+        discriminate_capturing=lambda d, sample, batch, train: pair.d.apply_with_intermediates(
+            d, sample, labels(batch), train=train
+        ),
         real=lambda batch: batch["image"],
         augment=augmented,
         vary=diff_augment,

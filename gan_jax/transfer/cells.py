@@ -18,7 +18,7 @@ FILE = "cell.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class Trial:
     """The results of a trial, a finished run.
 
     Attributes:
@@ -40,23 +40,23 @@ class Cell:
         return self.evaluations[-1]
 
 
-def read_cell(path: Path) -> Cell:
+def read_trial(path: Path) -> Trial:
     """Reads the file of a finished trial.
 
     Raises:
       ConfigError: it is damaged; removing it lets the run be evaluated again.
     """
     values, kinds = read_document(path, ConfigError), {"seed": int, "evaluations": list}
-    names = [field.name for field in dataclasses.fields(Cell)]
-    trial = Cell(**{name: field_of(values, name, kinds.get(name, str), str(path), ConfigError) for name in names})
+    names = [field.name for field in dataclasses.fields(Trial)]
+    trial = Trial(**{name: field_of(values, name, kinds.get(name, str), str(path), ConfigError) for name in names})
     if not trial.evaluations or not all(isinstance(row, dict) for row in trial.evaluations):
         raise ConfigError(f"{path} is damaged: evaluations must be rows")
     return trial
 
 
-def run_cell(
+def run_trial(
     method: str, config: Config, folder: Path, watch: Callable[[Config, Path, str], Callbacks | None]
-) -> Cell | None:
+) -> Trial | None:
     """Gets the trial of a configuration: reads it where it is finished, and runs it otherwise.
 
     Args:
@@ -70,12 +70,12 @@ def run_cell(
     """
     file = folder / FILE
     if file.exists():
-        return read_cell(file)
+        return read_trial(file)
     callbacks = watch(config, folder, folder.name)
     result = run(config, folder, callbacks, quiet=callbacks is None)
     if result.stopped:
         return None
     data, rows = result.dataset, read_rows(folder / EVALUATIONS)
-    trial = Cell(method, config.train.seed, data.train_hash, data.reference_hash, rows)
+    trial = Trial(method, config.train.seed, data.train_hash, data.reference_hash, rows)
     file.write_text(json.dumps(dataclasses.asdict(trial)), encoding="utf-8")
     return trial

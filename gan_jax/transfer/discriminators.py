@@ -10,7 +10,7 @@ import numpy as np
 
 from gan_jax.train.context import StepContext
 from gan_jax.train.state import Variables
-from gan_jax.transfer.importance import estimate, examples, game_loss
+from gan_jax.transfer.importance import adversarial_loss, estimate, examples
 from gan_jax.transfer.preparation import PrepareContext
 
 SAMPLES = 256  # real and generated images that each D judges
@@ -22,7 +22,7 @@ def best_discriminator(
     """The D with the least adversarial loss on the target's images and G's samples, and the losses of all."""
 
     def loss(ctx: StepContext) -> jax.Array:
-        value = game_loss(ctx, "d")
+        value = adversarial_loss(ctx, "d")
         losses = jax.lax.map(lambda example: value(ctx.constants["g"], ctx.constants["d"], example), examples(ctx))
         return ctx.sync(losses.mean())
 

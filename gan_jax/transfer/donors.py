@@ -109,7 +109,7 @@ def descriptors(pair: Pair, every: Sequence[Variables]) -> jax.Array:
     return standardised(jnp.stack([make(g) for g in every]))
 
 
-def donors_as_they_are(context: PrepareContext, names: Sequence[str]) -> Donors:
+def unaligned_donors(context: PrepareContext, names: Sequence[str]) -> Donors:
     """Reads the donors' Gs without alignment: channels stay in their own order."""
     starts = [context.open_donor(name) for name in names]
     record = {"by": "none", "donors": [{"donor": name} for name in names]}
@@ -144,7 +144,7 @@ def fused_pair(
     return PreparedState(nets, constants, images, history, {"fusion": record}, (words,))
 
 
-def settled(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:
+def recompute_statistics(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:
     """Variables with recalibrated statistics for mixed weights: G's batch statistics, the vectors of spectral norms."""
     batches, size = STATS
     if network == "g":

@@ -27,7 +27,7 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network, Regulariser
 from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.discriminators import best_discriminator
-from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, settled
+from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, recompute_statistics
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.methods.preserve import preserved
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
@@ -109,13 +109,15 @@ def fusion(config: Any, pair: Pair, fusing: Fusing) -> Method:
             params = learned[name]["params"]  # and donors as they were before they were sharded
             branch = {**params[ADAPTER], DONORS: start[name]["params"][ADAPTER][DONORS]}
             plain = {**learned[name], "params": mixture.bake({**params, ADAPTER: branch})}
-            learned[name] = settled(plain_pair, name, plain, context.key)
+            learned[name] = recompute_statistics(plain_pair, name, plain, context.key)
         listed, words = _listed(shares), _words(config.source, donors.names, shares["g"])
         more: dict[str, Any] = {"learned": rows}
         if fusing.distillation is not None:
             net = lambda pair: fusing.net(pair, mixtures["g"])
             if "batch_stats" in g:  # those of a batch would mix statistics of different networks
-                source, *others = (settled(plain_pair, "g", variables, context.key) for variables in (g, *donors.g))
+                source, *others = (
+                    recompute_statistics(plain_pair, "g", variables, context.key) for variables in (g, *donors.g)
+                )
                 teacher = with_statistics(teacher, source, others)
                 net = lambda pair: standing(fusing.net(pair, mixtures["g"]))
             points = tuple(choose_points(plain_pair))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import jax
 
 from gan_jax.nets.build import Net, Variables
-from gan_jax.nets.fronts import Branches, Front, fronted
+from gan_jax.nets.fronts import Branches, Front, prepend_front
 from gan_jax.random_streams import BRANCH_KEY
 from gan_jax.reserved import ADAPTER, GRAFT
 from gan_jax.transfer.adapters import Adapter, adapted, attach, bake
@@ -59,7 +59,7 @@ class Graft:
 
     def shared(self, params: Tree) -> Tree:
         """Parameters to share: those of the plain network, and the branches of a front that weights keep."""
-        with_front = self.as_front is not None and self.as_front.said is not None
+        with_front = self.as_front is not None and self.as_front.spec is not None
         return self.plain(params) | ({GRAFT: params[GRAFT]} if with_front else {})
 
 
@@ -73,4 +73,4 @@ def grafted(net: Net, graft: Graft) -> Net:
         variables = net.init(key)
         return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
-    return dataclasses.replace(fronted(inner, graft.as_front), init=init)
+    return dataclasses.replace(prepend_front(inner, graft.as_front), init=init)

@@ -58,7 +58,7 @@ def first_moves(images: Tree) -> Tree:
     return jax.tree_util.tree_map(lambda x: jnp.concatenate([x[:1], jax.lax.stop_gradient(x[1:])]), images)
 
 
-def game_loss(ctx: StepContext, network: Network) -> Callable[[Variables, Variables, Any], jax.Array]:
+def adversarial_loss(ctx: StepContext, network: Network) -> Callable[[Variables, Variables, Any], jax.Array]:
     """Makes `(g, d, example) -> []`: a network's adversarial loss on one real image and one generated one.
 
     Networks are in evaluation mode, where examples influence each other only in a D that compares them: there an example is
@@ -81,7 +81,7 @@ def game_loss(ctx: StepContext, network: Network) -> Callable[[Variables, Variab
     return value
 
 
-def game_fisher(
+def adversarial_fisher(
     ctx: StepContext,
     network: Network,
     g: Variables,
@@ -100,7 +100,7 @@ def game_fisher(
     """
     nets = {"g": g, "d": d}
     variables = nets[network]
-    leaves, value = flatten(variables["params"]), game_loss(ctx, network)
+    leaves, value = flatten(variables["params"]), adversarial_loss(ctx, network)
 
     def loss(params: Tree, example: Any) -> jax.Array:
         changed = unflatten(leaves | change(leaves, params), like=variables["params"])

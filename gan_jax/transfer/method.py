@@ -92,7 +92,7 @@ class Method:
     def front(self) -> dict[str, Any]:
         """The manifest's entry for the front that G's weights keep; empty where there is none."""
         front = self.grafts["g"].as_front if "g" in self.grafts else None
-        return {} if front is None or front.said is None else {"front": dict(front.said)}
+        return {} if front is None or front.spec is None else {"front": dict(front.spec)}
 
 
 def networks_of(choice: str) -> Sequence[str]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, DistillationConfig, OptimConfig
-from gan_jax.fusion.teachers import Lesson, attach, plain, taught, trains
+from gan_jax.fusion.teachers import Distillation, attach, plain, trains, with_teachers
 from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
 from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Pair
@@ -28,7 +28,7 @@ from gan_jax.transfer.preparation import PrepareContext, no_leaf
 Rows = list[dict[str, Any]]
 
 
-def teach(
+def distil_teachers(
     context: PrepareContext,
     config: DistillationConfig,
     g: Variables,
@@ -50,7 +50,7 @@ def teach(
       points: modules whose features are compared, where these have a weight.
       teacher: `plain pair -> Net`, the network of the teachers.
     """
-    distillation = Lesson(
+    distillation = Distillation(
         tuple(float(share) for share in shares),
         tuple(points) if config.feature_weight else (),
         config.by,
@@ -63,8 +63,8 @@ def teach(
     state = context.train(
         {"g": g, "d": d}, config.distil_kimg, name="distillation",
         trains={"g": trains, "d": no_leaf},
-        wrap=lambda pair: dataclasses.replace(pair, g=taught(pair.g, distillation, teacher(pair))),
-        optim=lesson_optim(context.config.optim, config.distil_lr),
+        wrap=lambda pair: dataclasses.replace(pair, g=with_teachers(pair.g, distillation, teacher(pair))),
+        optim=distillation_optim(context.config.optim, config.distil_lr),
         extension=Extension(adversarial=False, regularisers=tuple(_term(name, weights[name]) for name in g[DISTANCES])),
         row=lambda images, metrics: rows.append({"images": images, **metrics}),
     )  # fmt: skip
@@ -80,24 +80,24 @@ def distil(
     points: Sequence[str],
     net: Callable[[Pair], Net],
 ) -> tuple[Variables, Variables, int, Rows]:
-    """`teach` as the second stage of a fusion: the frozen fused G is distilled into a plain one, `(g, d, images, rows)`.
+    """`distil_teachers` as the second stage of a fusion: the frozen fused G is distilled into a plain one, `(g, d, images, rows)`.
 
     Args:
-      context, config, d, points: as of `teach`.
+      context, config, d, points: as of `distil_teachers`.
       g: variables of the student; they may share arrays with the fused G.
       fused: variables of the fused G, the teacher.
       net: `plain pair -> Net`, the network of the teacher.
     """
     later = context.replace(key=jax.random.fold_in(context.key, DISTIL_KEY))
-    return teach(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
+    return distil_teachers(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
 
 
-def lesson_optim(optim: OptimConfig, lr: float) -> OptimConfig:
+def distillation_optim(optim: OptimConfig, lr: float) -> OptimConfig:
     """The run's optimiser with Adam's usual betas and a step size that falls to 0, as suits distillation."""
     return dataclasses.replace(optim, lr=lr, b1=0.9, b2=0.999, schedule="linear")
 
 
-def check_lesson(config: DistillationConfig, pair: Pair) -> None:
+def check_distillation(config: DistillationConfig, pair: Pair) -> None:
     """Checks that a distillation has teachers and a loss.
 
     Raises:

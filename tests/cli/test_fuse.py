@@ -9,7 +9,7 @@ import pytest
 
 from gan_jax.cli.fuse import full_names
 from gan_jax.config import MLPConfig
-from gan_jax.report.fusion import alignment_lines, shares_chart, shares_table, source_names
+from gan_jax.report.fusion import alignment_lines, mixing_chart, mixing_table, source_names
 from tests.train.toy import save_pairs
 
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
@@ -98,9 +98,9 @@ def test_what_is_shown_of_a_fusion():
         "learned": [{"images": 16, "share1": 0.3, "share2": 0.4}, {"images": 32, "share1": 0.2, "share2": 0.5}],
     }  # fmt: skip
     assert source_names(found) == ["runs/one/pair", "runs/two/pair", "runs/three"], "two would be called pair"
-    table = shares_table(json.loads(json.dumps(found)))
+    table = mixing_table(json.loads(json.dumps(found)))
     assert table.rows[0] == {"group": "stem", "runs/one/pair": 0.25, "runs/two/pair": 0.25, "runs/three": 0.5}
-    chart = shares_chart(found)
+    chart = mixing_chart(found)
     np.testing.assert_allclose(chart.curves[0].values, [0.3, 0.3])
     assert list(chart.curves[2].values) == [0.4, 0.5] and list(chart.curves[1].images) == [16, 32]
     lines = alignment_lines(found)

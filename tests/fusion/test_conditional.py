@@ -15,9 +15,9 @@ from gan_jax.fusion.conditional import (
     Conditional,
     conditional,
     plain_target,
-    remember,
     source_of,
     standing,
+    update_running_mean,
     with_statistics,
 )
 from gan_jax.fusion.mixture import Mixture, fused, grouping
@@ -83,9 +83,9 @@ def test_a_latent_that_chooses_a_network_is_normalised_by_its_statistics(granula
         iter(gate.attention(params["adapter"]["gate"], source(plain_target(variables), z, None)).values())
     ).argmax(1)
     assert len(set(chosen.tolist())) > 1
-    got = jax.jit(lambda v: standing(conditional(pair, mixture, source, "example")).look(v, z, None, True))(variables)[
-        0
-    ]
+    got = jax.jit(
+        lambda v: standing(conditional(pair, mixture, source, "example")).apply_with_intermediates(v, z, None, True)
+    )(variables)[0]
     want = jnp.stack([jax.jit(pair.g.apply)(one, z)[0] for one in every])[chosen, jnp.arange(12)]
     assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
@@ -115,10 +115,10 @@ def test_what_is_remembered_is_what_it_collapses_to():
     pair, mixture, source, variables, z, labels = made(MLP)
     params, now = variables["params"], None
     for _ in range(150):
-        params = remember(mixture, params, z, lambda tree: tree)
+        params = update_running_mean(mixture, params, z, lambda tree: tree)
     tree = params["adapter"]["gate"]
     now = {group: np.asarray(a).mean(0) for group, a in mixture.gate.attention(tree, z).items()}
-    first = remember(mixture, variables["params"], z, lambda tree: tree)["adapter"]["gate"]["mean"]
+    first = update_running_mean(mixture, variables["params"], z, lambda tree: tree)["adapter"]["gate"]["mean"]
     for group, a in now.items():
         assert_allclose(flatten(first)[group], 0.9 * 0.5 + 0.1 * a, rtol=1e-5)
         assert_allclose(mixture.shares(params)[group], 0.7 * a, rtol=1e-4)
@@ -145,17 +145,17 @@ def test_a_latent_decides_whether_the_source_makes_it_or_the_donor():
     a = mixture.gate.attention(variables["params"]["adapter"]["gate"], z)["all"]
     own = np.asarray([0.0, 1.0, 0.0, 1.0])
     assert_allclose(a, np.stack([own, 1 - own], 1), atol=1e-5)
-    see = jax.jit(pair.g.look)
+    see = jax.jit(pair.g.apply_with_intermediates)
     theirs = [see(one, z, labels) for one in (source, donor)]
     net = conditional(pair, mixture, source_of("latent", pair), "example")
-    images, _, inside = jax.jit(net.look)(variables, z, labels)
+    images, _, inside = jax.jit(net.apply_with_intermediates)(variables, z, labels)
     assert_allclose(images, jax.jit(net.apply)(variables, z, labels)[0], rtol=1e-6, atol=1e-6)
     for i in range(N):
         assert_allclose(images[i], theirs[int(1 - own[i])][0][i], rtol=1e-5, atol=1e-5)
         assert_allclose(inside["fc0"][i], theirs[int(1 - own[i])][2]["fc0"][i], rtol=1e-5, atol=1e-5)
     params = variables["params"]
     for _ in range(150):
-        params = remember(mixture, params, z, lambda tree: tree)
+        params = update_running_mean(mixture, params, z, lambda tree: tree)
     assert_allclose(mixture.shares(params)["all"], [0.5], atol=1e-4)
     mean = fused(pair.g, mixture).apply({**variables, "params": params}, z, labels)[0]
     assert_allclose(mean, pair.g.apply({**source, "params": mixture.bake(params)}, z, labels)[0], rtol=1e-5, atol=1e-5)
@@ -182,10 +182,10 @@ def test_looking_inside_is_of_the_same_weights(per):
     pair, mixture, source, variables, z, _ = made(NORMED)
     net = conditional(pair, mixture, source, per)
     want, updated = jax.jit(lambda v: net.apply(v, z, None, True))(variables)
-    got, collections, inside = jax.jit(lambda v: net.look(v, z, None, True))(variables)
+    got, collections, inside = jax.jit(lambda v: net.apply_with_intermediates(v, z, None, True))(variables)
     assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-5, atol=1e-6), collections, updated)
-    shapes = jax.eval_shape(lambda v: pair.g.look(v, z, None, True)[2], plain_target(variables))
+    shapes = jax.eval_shape(lambda v: pair.g.apply_with_intermediates(v, z, None, True)[2], plain_target(variables))
     assert {path: leaf.shape for path, leaf in inside.items()} == {path: leaf.shape for path, leaf in shapes.items()}
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.fusion.feature_attention import WAYS, init_aff
+from gan_jax.fusion.feature_attention import FUSION_LAYERS, init_aff
 from gan_jax.trees import flatten
 
 SHAPES = [(2, 3, 3, 8), (4, 8)]
-FUSE = {kind: jax.jit(way.fuse) for kind, way in WAYS.items()}
+FUSE = {kind: jax.jit(way.fuse) for kind, way in FUSION_LAYERS.items()}
 attend, fuse_two = FUSE["attention"], FUSE["aff"]
 
 
@@ -23,7 +23,8 @@ def features(shape, donors=2, seed=1):
 
 def start(kind, channels, donors, width=4):
     return jax.tree.map(
-        np.asarray, jax.jit(WAYS[kind].init, static_argnums=(1, 2, 3))(jax.random.key(0), channels, donors, width)
+        np.asarray,
+        jax.jit(FUSION_LAYERS[kind].init, static_argnums=(1, 2, 3))(jax.random.key(0), channels, donors, width),
     )
 
 
@@ -35,7 +36,7 @@ def awake(params, gate=0.7, seed=5):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=["maps", "rows"])
-@pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.parametrize("kind", FUSION_LAYERS)
 def test_the_start_is_the_target_to_the_bit(kind, shape):
     donors = 1 if kind == "aff" else 2
     h, others = features(shape, donors)
@@ -85,13 +86,13 @@ def test_aff_by_hand():
     assert_allclose(shares[0, :, 0], np.stack([m.mean(-1), 1 - m.mean(-1)], -1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", WAYS)
+@pytest.mark.parametrize("kind", FUSION_LAYERS)
 def test_every_leaf_has_a_finite_gradient_away_from_the_start(kind):
     donors = 1 if kind == "aff" else 2
     h, others = features((4, 3, 3, 32), donors)
     begin = start(kind, 32, donors)
     weight = features(h.shape, 0, seed=3)[0]
-    slope_of = jax.jit(jax.grad(lambda p: (weight * WAYS[kind].fuse(p, h, others)[0]).sum()))
+    slope_of = jax.jit(jax.grad(lambda p: (weight * FUSION_LAYERS[kind].fuse(p, h, others)[0]).sum()))
     for path, slope in flatten(slope_of(awake(begin))).items():
         rows = slope.reshape(slope.shape[0] if path in ("keys", "values", "bias") else 1, -1)
         assert np.isfinite(rows).all() and (abs(np.asarray(rows)).max(1) > 1e-4).all(), path

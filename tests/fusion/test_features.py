@@ -40,9 +40,9 @@ def made(name="plain", kind="attention", donors=2, gate=None):
     if gate is not None:
         draw = np.random.default_rng(0)
         branch = carried["params"][fusing.FUSION]
-        moved = jax.tree.map(lambda x: x + 0.2 * draw.standard_normal(x.shape, np.float32), branch[fusing.WAYS_OF])
+        moved = jax.tree.map(lambda x: x + 0.2 * draw.standard_normal(x.shape, np.float32), branch[fusing.LAYERS])
         ways = {point: {**way, "gate": np.float32(gate)} for point, way in moved.items()}
-        carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.WAYS_OF: ways}}}
+        carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.LAYERS: ways}}}
     return pair.g, fused_net(pair.g, fusion), g, carried, fusion
 
 
@@ -68,11 +68,11 @@ def test_the_start_is_the_target_to_the_bit(name):
     jax.tree.map(assert_array_equal, fusing.plain(carried), g)
     for path, share in told[fusing.SHARES].items():
         assert_allclose(share.sum(), 1, rtol=1e-5)
-        assert told[fusing.LEANING][path] >= -np.log(share[0]) - 1e-5  # Jensen
+        assert told[fusing.SELF_ATTENTION][path] >= -np.log(share[0]) - 1e-5  # Jensen
     near = functools.partial(assert_allclose, rtol=3e-6, atol=3e-7)
     still = compiled(net.apply)(g, z, labels)[0]
     near(compiled(fused.apply)(carried, z, labels)[0], still)
-    near(compiled(fused.look)(carried, z, labels)[0], still)
+    near(compiled(fused.apply_with_intermediates)(carried, z, labels)[0], still)
     if "styles" in net.parts:
         styles = fused.parts["styles"](carried, z, labels)
         assert isinstance(styles, Styled)
@@ -89,7 +89,7 @@ def test_parts_modes_and_looks_agree_away_from_the_start(name):
     z, labels, _ = latents(name)
     out = compiled(fused.apply)(carried, z, labels)[0]
     assert abs(out - compiled(net.apply)(g, z, labels)[0]).max() > 1e-2
-    seen, _, inside = compiled(fused.look)(carried, z, labels)
+    seen, _, inside = compiled(fused.apply_with_intermediates)(carried, z, labels)
     assert_allclose(seen, out, rtol=3e-6, atol=3e-7)
     plain = compiled(net.activations)(g, z, labels)
     assert all(abs(inside[point] - plain[point]).max() > 1e-2 for point in fusion.points)
@@ -125,9 +125,9 @@ def test_a_donor_with_all_of_the_weight_is_copied():
     branch = carried["params"][fusing.FUSION]
     ways = {
         point: {**way, "gate": jnp.ones(()), "bias": jnp.array([0.0, 0.0, 60.0])}
-        for point, way in branch[fusing.WAYS_OF].items()
+        for point, way in branch[fusing.LAYERS].items()
     }
-    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.WAYS_OF: ways}}}
+    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.LAYERS: ways}}}
     want = compiled(net.apply)(branch[fusing.DONORS]["g2"], z)[0]
     assert abs(want - compiled(net.apply)(g, z)[0]).max() > 0.1
     assert_allclose(compiled(fused.apply)(carried, z)[0], want, rtol=1e-5, atol=1e-6)
@@ -137,8 +137,8 @@ def test_a_donor_without_weight_can_be_dropped():
     net, fused, _, carried, fusion = made("plain", gate=0.7)
     z, _, _ = latents()
     branch = carried["params"][fusing.FUSION]
-    ways = {p: {**way, "bias": jnp.array([0.3, -60.0, 0.0])} for p, way in branch[fusing.WAYS_OF].items()}
-    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.WAYS_OF: ways}}}
+    ways = {p: {**way, "bias": jnp.array([0.3, -60.0, 0.0])} for p, way in branch[fusing.LAYERS].items()}
+    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.LAYERS: ways}}}
     fewer = fusing.without(carried, [0])
     left = fewer["params"][fusing.FUSION][fusing.DONORS]
     assert set(left) == {"g1"}

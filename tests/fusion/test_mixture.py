@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.fusion.aligner import aligned, spatial_kernels
-from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
+from gan_jax.fusion.attention import TEMPERATURE, Attention, annealed_temperature
 from gan_jax.fusion.donors import align_donor
 from gan_jax.fusion.gradient import Coefficients, distance, entropy
 from gan_jax.fusion.mixture import Mixture, fused, grouping, mix
@@ -260,7 +260,9 @@ def test_attention_by_hand():
     assert_allclose(Attention(2, width=2).shares(gate)["all"], 0.4 * a, rtol=1e-6)
     assert_allclose(Attention(1, width=2, with_source=True).shares(gate)["all"], 0.4 * a[1:], rtol=1e-6)
     assert_allclose(
-        [cooled(30.0, 1.0, jnp.float32(p)) for p in (0.0, 0.5, 1.0, 2.0)], [30, np.sqrt(30), 1, 1], rtol=1e-5
+        [annealed_temperature(30.0, 1.0, jnp.float32(p)) for p in (0.0, 0.5, 1.0, 2.0)],
+        [30, np.sqrt(30), 1, 1],
+        rtol=1e-5,
     )
 
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MLPConfig
 from gan_jax.fusion import teachers as teaching
-from gan_jax.fusion.teachers import Lesson, choose, taught
+from gan_jax.fusion.teachers import Distillation, choose, with_teachers
 from gan_jax.nets import build
 from gan_jax.nets.inside import g_maps_by_block
 from gan_jax.reserved import DISTANCES
@@ -18,7 +18,7 @@ from gan_jax.trees import flatten
 from tests.nets.families import FAMILIES, inputs, pair_of
 
 MLP = MLPConfig(resolution=4, channels=1, z_dim=3, g_widths=(5, 6), d_widths=(4,))
-LESSON = Lesson(
+LESSON = Distillation(
     (0.25, 0.75), ("fc0", "fc1"), perceptual=lambda params, a, b: params * jnp.square(a - b).mean((1, 2, 3))
 )
 
@@ -26,12 +26,12 @@ LESSON = Lesson(
 def made(lesson=LESSON, params=3.0):
     net = build(MLP).g
     g, *others = (net.init(jax.random.key(i)) for i in range(len(lesson.shares) + 1))
-    return net, taught(net, lesson), g, others, teaching.attach(lesson, g, others, jnp.float32(params))
+    return net, with_teachers(net, lesson), g, others, teaching.attach(lesson, g, others, jnp.float32(params))
 
 
 @pytest.mark.parametrize("by", ["latent", "chance"])
 def test_teachers_have_their_shares_of_the_examples(by):
-    lesson = Lesson((0.2, 0.5, 0.3), by=by)
+    lesson = Distillation((0.2, 0.5, 0.3), by=by)
     z = jnp.asarray(np.random.default_rng(0).standard_normal((4000, 2), np.float32))
     keys = jax.random.split(jax.random.key(0), len(z))
     who = np.asarray(jax.jit(lambda z, keys: choose(lesson, z, keys))(z, keys))
@@ -50,7 +50,7 @@ def test_distances_by_hand():
     out, collections = jax.jit(lambda v, z: pupil.apply(v, z, train=True))(carried, z)
     who = np.asarray(choose(LESSON, z, None))
     assert set(who) == {0, 1}
-    see = jax.jit(net.look)
+    see = jax.jit(net.apply_with_intermediates)
     own, _, inside = see(g, z)
     answers = [see(one, z) for one in others]
     of_each = lambda parts: np.stack([np.asarray(parts[w][i], np.float64) for i, w in enumerate(who)])
@@ -81,11 +81,11 @@ def test_only_the_pupil_learns_and_it_is_the_plain_one_otherwise():
 
 
 def test_a_pupil_that_equals_its_teachers_is_not_far():
-    lesson = Lesson((0.5, 0.5), ("fc0",))
+    lesson = Distillation((0.5, 0.5), ("fc0",))
     net = build(MLP).g
     g = net.init(jax.random.key(0))
     carried = teaching.attach(lesson, g, [g, g])
-    told = jax.jit(lambda v: taught(net, lesson).apply(v, jnp.ones((4, 3)), train=True)[1][DISTANCES])(carried)
+    told = jax.jit(lambda v: with_teachers(net, lesson).apply(v, jnp.ones((4, 3)), train=True)[1][DISTANCES])(carried)
     assert told == {"l1": 0, "features": 0} and set(carried[DISTANCES]) == set(told)
 
 
@@ -93,10 +93,12 @@ def test_a_pupil_that_equals_its_teachers_is_not_far():
 def test_every_family_is_taught_by_shapes_alone(family):
     pair = pair_of(family, FAMILIES[family].resolutions[0], "bfloat16")
     z, images, labels = inputs(pair.config)
-    lesson = Lesson((0.5, 0.5), tuple(g_maps_by_block(pair)), "chance")
+    lesson = Distillation((0.5, 0.5), tuple(g_maps_by_block(pair)), "chance")
     carried = jax.eval_shape(lambda g: teaching.attach(lesson, g, [g, g]), pair.g.specs())
     keys = jax.random.split(jax.random.key(0), len(z))
-    out, told = jax.eval_shape(lambda v: taught(pair.g, lesson).apply(v, z, labels, train=True, keys=keys), carried)
+    out, told = jax.eval_shape(
+        lambda v: with_teachers(pair.g, lesson).apply(v, z, labels, train=True, keys=keys), carried
+    )
     assert (out.shape, out.dtype) == (images.shape, jnp.float32)
     shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     assert shapes(told) == shapes({k: v for k, v in carried.items() if k != "params"})

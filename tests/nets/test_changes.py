@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MLPConfig, StyleGAN2Config
 from gan_jax.nets import build
-from gan_jax.nets.fronts import fronted
+from gan_jax.nets.fronts import prepend_front
 from gan_jax.nets.fronts.miner import init_miner, miner
-from gan_jax.nets.inside import g_maps_by_block, shapes_inside
+from gan_jax.nets.inside import g_maps_by_block, module_shapes
 from gan_jax.reserved import GRAFT, MINER
 from gan_jax.trees import TreeError
 from tests.nets.families import FAMILIES, inputs, pair_of
@@ -28,7 +28,7 @@ def test_an_identity_leaves_the_program_as_it_is(family, train):
     pair = pair_of(family, 16 if 16 in FAMILIES[family].resolutions else 32)
     z, images, labels = inputs(pair.config)
     keys = jax.random.split(jax.random.key(0), len(z))
-    d_points = [name for name in pair.d_blocks if name in shapes_inside(pair, "d")]
+    d_points = [name for name in pair.d_blocks if name in module_shapes(pair, "d")]
     points = {"g": g_maps_by_block(pair), "d": d_points}
     assert all(points.values())
     for name, x in (("g", z), ("d", images)):
@@ -51,7 +51,7 @@ def test_what_comes_after_reads_the_change():
     pair = build(MLP)
     g, z = pair.g.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 3))
     h = jax.random.normal(jax.random.key(2), (2, 6))
-    out, _, inside = pair.g.look(g, z, changes={"fc1": lambda old: h})
+    out, _, inside = pair.g.apply_with_intermediates(g, z, changes={"fc1": lambda old: h})
     rgb = g["params"]["to_rgb"]
     want = jnp.where(h > 0, h, MLP.g_slope * h) @ rgb["kernel"] + rgb["bias"][None]
     assert_allclose(out.reshape(2, -1), want, rtol=1e-5)
@@ -81,7 +81,7 @@ def test_styles_and_fronts_take_changes_along():
     ws = g.parts["styles"](variables, z)
     assert_allclose(g.parts["synthesise"](variables, ws, changes=changes), want, atol=1e-6)
     assert (g.parts["synthesise"](variables, ws) != want).any()
-    mined = fronted(g, miner("none"))
+    mined = prepend_front(g, miner("none"))
     carried = {**variables, "params": {**variables["params"], GRAFT: {MINER: init_miner(jax.random.key(2), 4, 8)}}}
     assert_array_equal(mined.apply(carried, z, changes=changes)[0], want)
 

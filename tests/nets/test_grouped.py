@@ -11,7 +11,7 @@ import pytest
 
 from gan_jax.config import ResNetConfig, StyleGAN2Config
 from gan_jax.nets import build
-from gan_jax.nets.grouped import judge_in_groups, up_to_groups, whole_groups
+from gan_jax.nets.grouped import logits_in_groups, up_to_groups, whole_groups
 
 SMALL = StyleGAN2Config(
     resolution=8, channels=1, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4, mbstd_group=3
@@ -36,7 +36,7 @@ def judged(n: int, group: int, **options) -> list[int]:
         return images * d_vars
 
     images = np.arange(n)
-    found = judge_in_groups(ask, 2, images, images % 10, group=group, **options)
+    found = logits_in_groups(ask, 2, images, images % 10, group=group, **options)
     np.testing.assert_array_equal(found, 2 * images)
     return sizes
 
@@ -71,7 +71,7 @@ def test_logits_of_a_discriminator_are_those_of_whole_groups(group, n):
     pair = grouped(group)
     d, ask = pair.d.init(jax.random.key(0)), jax.jit(lambda d, x, labels: pair.d.apply(d, x, labels)[0])
     images = np.random.default_rng(0).normal(size=(n, 8, 8, 1)).astype(np.float32)
-    found = judge_in_groups(ask, d, images, group=group)
+    found = logits_in_groups(ask, d, images, group=group)
     whole = ask(d, jnp.asarray(images[: min(group, n)]), None)
     np.testing.assert_allclose(found[: len(whole)], whole, rtol=1e-5, atol=1e-6)
     alone = np.concatenate([np.asarray(ask(d, jnp.asarray(images[i : i + 1]), None)) for i in range(n)])

@@ -5,12 +5,12 @@ import pytest
 from gan_jax.report.comparison import MEASURES
 from gan_jax.report.seeds import make_chart, make_table, reached, summarise
 from gan_jax.report.table import markdown_table
-from gan_jax.transfer.cells import Cell
+from gan_jax.transfer.cells import Trial
 
 PROTOCOL = "fashion-v1-r9-f9-0a"
 
 
-def cell(method: str, seed: int, *kids: float) -> Cell:
+def cell(method: str, seed: int, *kids: float) -> Trial:
     rows = [
         {
             "images": 100 * (i + 1),
@@ -21,7 +21,7 @@ def cell(method: str, seed: int, *kids: float) -> Cell:
         }
         for i, kid in enumerate(kids)
     ]
-    return Cell(method, seed, "t", "r", rows)
+    return Trial(method, seed, "t", "r", rows)
 
 
 CELLS = [cell("a", 0, 3.0, 1.0), cell("b", 0, 5.0, 3.0), cell("a", 1, 4.0, 1.2), cell("b", 1, 4.0, 1.0)]
@@ -44,7 +44,7 @@ def test_reached():
 
 def test_distances_are_named_after_their_network():
     assert "KID (fashion-v1)" in markdown_table(make_table(CELLS, NAMES))
-    other = [Cell(c.method, c.seed, "t", "r", [{**row, "protocol": "mobilenetv2-r9-f9-0a"} for row in c.evaluations])
+    other = [Trial(c.method, c.seed, "t", "r", [{**row, "protocol": "mobilenetv2-r9-f9-0a"} for row in c.evaluations])
              for c in CELLS]  # fmt: skip
     text = markdown_table(make_table(other, NAMES))
     assert "FD (mobilenetv2)" in text and "fashion" not in text.partition("Protocol")[0]

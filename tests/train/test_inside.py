@@ -32,7 +32,7 @@ def test_looking_changes_nothing(train):
     for net, shape in ((pair.g, (4, NET.z_dim)), (pair.d, (4, 16, 16, 1))):
         variables = net.init(jax.random.key(0))
         x = jax.random.normal(jax.random.key(1), shape)
-        out, collections, inside = net.look(variables, x, train=train)
+        out, collections, inside = net.apply_with_intermediates(variables, x, train=train)
         expected = net.apply(variables, x, train=train)
         found, wanted = (jax.tree_util.tree_leaves(tree) for tree in ((out, collections), expected))
         for a, b in zip(found, wanted, strict=True):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.transfer.importance import examples, game_loss
+from gan_jax.transfer.importance import adversarial_loss, examples
 
 
 def context(group: int, n: int = 5) -> SimpleNamespace:
@@ -34,7 +34,7 @@ def context(group: int, n: int = 5) -> SimpleNamespace:
 
 def losses(group: int, network: str = "d"):
     ctx = context(group)
-    value = game_loss(ctx, network)
+    value = adversarial_loss(ctx, network)
     return jax.lax.map(lambda one: value(2.0, 3.0, one), examples(ctx)), value, examples(ctx)
 
 

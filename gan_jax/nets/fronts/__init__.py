@@ -8,7 +8,7 @@ from typing import Any
 
 from gan_jax.config import ConfigError
 from gan_jax.nets.build import Pair
-from gan_jax.nets.fronts.front import Branches, Front, Styled, fronted
+from gan_jax.nets.fronts.front import Branches, Front, Styled, prepend_front
 from gan_jax.nets.fronts.miner import miner
 
 
@@ -27,9 +27,9 @@ def with_front(pair: Pair, spec: Mapping[str, Any] | None) -> Pair:
     kind, options = spec.get("kind"), {name: value for name, value in spec.items() if name != "kind"}
     if kind not in FRONTS:
         raise ConfigError(f"front: these weights need a {kind!r} before G; the known ones are {', '.join(FRONTS)}")
-    return dataclasses.replace(pair, g=fronted(pair.g, FRONTS[kind](**options)))
+    return dataclasses.replace(pair, g=prepend_front(pair.g, FRONTS[kind](**options)))
 
 
 FRONTS: dict[str, Callable[..., Front]] = {"miner": miner}  # kind -> front of the other entries of a manifest's `front`
 
-__all__ = ["FRONTS", "Branches", "Front", "Styled", "fronted", "miner", "with_front"]
+__all__ = ["FRONTS", "Branches", "Front", "Styled", "prepend_front", "miner", "with_front"]

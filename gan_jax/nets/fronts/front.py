@@ -1,7 +1,7 @@
 """A front: a learned transform of a network's input, whose parameters are auxiliary branches of the network's.
 
 A front cannot be folded into the network's own leaves. Its branches are in `params/graft/NAME/...`, and the manifest of
-weights that have them describes the front (`Front.said`).
+weights that have them describes the front (`Front.spec`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Front:
     Attributes:
       change: `(branches, x) -> x` of the same shape.
       extra_collections: `(branches, x) -> collections` that the network reads for this input only; None = none.
-      said: its entry in a manifest, from which `fronts.FRONTS` rebuilds it; None = it is not stored in weights.
+      spec: its entry in a manifest, from which `fronts.FRONTS` rebuilds it; None = it is not stored in weights.
     """
 
     change: Callable[[Branches, jax.Array], jax.Array]
     extra_collections: Callable[[Branches, jax.Array], Variables] | None = None
-    said: Mapping[str, Any] | None = None
+    spec: Mapping[str, Any] | None = None
 
 
 class Styled(NamedTuple):
@@ -42,7 +42,7 @@ class Styled(NamedTuple):
     extra_collections: Variables
 
 
-def fronted(net: Net, front: Front | None) -> Net:
+def prepend_front(net: Net, front: Front | None) -> Net:
     """Makes the network behind a front; with None, the network that ignores branches in its parameters.
 
     Style mixing of StyleGAN2 is off behind a front: its second latent would not pass through the front.
@@ -67,9 +67,9 @@ def fronted(net: Net, front: Front | None) -> Net:
         )
         return out, {name: tree for name, tree in collections.items() if name not in extra}
 
-    def look(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> Any:
+    def apply_with_intermediates(variables: Variables, x: jax.Array, *args: Any, **options: Any) -> Any:
         plain, x, extra = prepared(variables, x)
-        out, collections, intermediates = net.look({**plain, **extra}, x, *args, **options)
+        out, collections, intermediates = net.apply_with_intermediates({**plain, **extra}, x, *args, **options)
         return out, {name: tree for name, tree in collections.items() if name not in extra}, intermediates
 
     def through(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,6 +103,6 @@ def fronted(net: Net, front: Front | None) -> Net:
         apply=apply,
         statistics=through(net.statistics),
         activations=through(net.activations),
-        look=look,
+        apply_with_intermediates=apply_with_intermediates,
         parts={name: wrap(name, part) for name, part in net.parts.items()},
     )

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from gan_jax.transfer.benchmark import BenchmarkConfig, TrialId
-from gan_jax.transfer.cells import Cell
+from gan_jax.transfer.cells import Trial
 
 Row = dict[str, Any]
 
@@ -40,11 +40,11 @@ class Block:
         """The final value of every seed; empty where it was not measured."""
         return [row["end"][key] for row in self.rows[method] if row["end"].get(key) is not None]
 
-    def cells(self, *methods: str) -> list[Cell]:
-        """The trials as `Cell`; with several methods, only the seeds that all of them finished."""
+    def cells(self, *methods: str) -> list[Trial]:
+        """The trials as `Trial`; with several methods, only the seeds that all of them finished."""
         common = set.intersection(*({row["seed"] for row in self.rows[method]} for method in methods))
         return [
-            Cell(
+            Trial(
                 method, row["seed"], row["train_hash"], row["reference_hash"],
                 [{**evaluation, "protocol": row["protocol"]} for evaluation in row["evaluations"]],
             )

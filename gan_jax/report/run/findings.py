@@ -9,7 +9,7 @@ from typing import Any
 from gan_jax.config import DiagnoseConfig
 from gan_jax.report.diagnoses import COLUMNS as DIAGNOSED
 from gan_jax.report.diagnoses import diagnoses
-from gan_jax.report.fusion import alignment_lines, shares_chart, shares_table
+from gan_jax.report.fusion import alignment_lines, mixing_chart, mixing_table
 from gan_jax.report.html import bullets, chart_figure, escape, folded, gallery_figure, image_element, paragraphs
 from gan_jax.report.plans import plan_to_table
 from gan_jax.report.run import curves
@@ -135,11 +135,11 @@ def _shares(fusion: Mapping[str, Any]) -> str:
     out = guarded(lambda: bullets(list(alignment_lines(fusion))), "How donors were aligned")
     for network, shares in (fusion.get("shares") or {}).items():
         if shares and any(shares.values()):
-            table = lambda network=network: heat_table(shares_table(fusion, network))
+            table = lambda network=network: heat_table(mixing_table(fusion, network))
             out += guarded(table, f"Mixing weights of {network.upper()}")
     if fusion.get("learned"):
         out += guarded(
-            lambda: f'<div class="charts"><div>{chart_figure(shares_chart(fusion))}</div></div>',
+            lambda: f'<div class="charts"><div>{chart_figure(mixing_chart(fusion))}</div></div>',
             "The curve of mixing weights",
         )
     return out

@@ -6,7 +6,7 @@ import math
 
 from gan_jax.config import ConfigError
 from gan_jax.nets import Pair
-from gan_jax.nets.inside import Shapes, shapes_inside
+from gan_jax.nets.inside import Shapes, module_shapes
 from gan_jax.trees import match
 
 
@@ -18,7 +18,7 @@ def g_layers(pair: Pair) -> Shapes:
     Raises:
       ConfigError: G has no such layer.
     """
-    shapes, styled = shapes_inside(pair, "g"), "mapping" in pair.g_blocks
+    shapes, styled = module_shapes(pair, "g"), "mapping" in pair.g_blocks
     blocks = [f"{name}/conv?" if styled else name for name in pair.g_blocks if name != "mapping"]
     layers = {path: shape for name in blocks[1:] or blocks for path, shape in shapes.items() if match(name, path)}
     if not layers:
@@ -52,7 +52,7 @@ def d_layers(pair: Pair) -> Shapes:
     Raises:
       ConfigError: D has no such block.
     """
-    shapes = shapes_inside(pair, "d")
+    shapes = module_shapes(pair, "d")
     blocks = {
         name: shapes[name] for name in pair.d_blocks if math.prod(shapes.get(name, ())) > 1 and name != "from_rgb"
     }

@@ -16,7 +16,7 @@ import numpy as np
 from gan_jax.config import DiagnoseConfig
 from gan_jax.data.convert import to_float
 from gan_jax.nets import Pair
-from gan_jax.nets.grouped import judge_in_groups
+from gan_jax.nets.grouped import logits_in_groups
 from gan_jax.train.state import Variables
 from gan_jax.transfer.diagnostics.check import Check, Row
 
@@ -35,7 +35,7 @@ def make_logits_fn(pair: Pair) -> LogitsFn:
     def logits_fn(
         d_vars: Variables, images: np.ndarray, labels: np.ndarray | None, at_most: int | None = None
     ) -> np.ndarray:
-        return judge_in_groups(apply, d_vars, images, labels, group=pair.d_group, at_most=at_most)
+        return logits_in_groups(apply, d_vars, images, labels, group=pair.d_group, at_most=at_most)
 
     return logits_fn
 

@@ -33,7 +33,7 @@ from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.adapters import kml_where
 from gan_jax.transfer.filters import Groups, PerFilter, filter_groups, in_head, lowest
 from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.importance import estimate, game_fisher
+from gan_jax.transfer.importance import adversarial_fisher, estimate
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree, flatten, unflatten
@@ -106,7 +106,7 @@ def _gate_fisher(ctx: StepContext, network: Network, paths: list[str]) -> PerFil
         wide = {path: gate.reshape((1,) * (leaves[path].ndim - 2) + gate.shape) for path, gate in gates.items()}
         return {path: leaves[path] * (1 + gate) for path, gate in wide.items()}
 
-    fishers = game_fisher(ctx, network, g, d, gates, gated)
+    fishers = adversarial_fisher(ctx, network, g, d, gates, gated)
     return {path: entries.mean(0) for path, entries in fishers.items()}
 
 

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 
 from gan_jax.config import AttentionFusionConfig, ConfigError, DistillationConfig
 from gan_jax.fusion.aligner import spatial_kernels
-from gan_jax.fusion.attention import TEMPERATURE, Attention, cooled
-from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, remember, source_of
+from gan_jax.fusion.attention import TEMPERATURE, Attention, annealed_temperature
+from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, source_of, update_running_mean
 from gan_jax.fusion.mixture import Gate, Mixture
 from gan_jax.nets import Pair
 from gan_jax.reserved import ADAPTER, GATE
@@ -82,11 +82,11 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
 
     def post_step(mixture: Mixture, before: GanState, state: GanState, ctx: StepContext) -> GanState:
         progress = state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
-        temperature = cooled(config.temperature, config.temperature_end, progress)
+        temperature = annealed_temperature(config.temperature, config.temperature_end, progress)
         if source is not None:
             z = draw_latents(ctx.latent_keys, pair.config.z_dim)
             inputs = source(plain_target(state.nets["g"]), z, ctx.batch.get("label"))
-            means = remember(mixture, state.nets["g"]["params"], inputs, ctx.sync)[ADAPTER][GATE][MEAN]
+            means = update_running_mean(mixture, state.nets["g"]["params"], inputs, ctx.sync)[ADAPTER][GATE][MEAN]
 
         def updated(name: str, variables: Variables) -> Variables:
             if ADAPTER not in variables["params"]:

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 
 from gan_jax.config import CocktailConfig, ConfigError
 from gan_jax.fusion.merges.averages import average
-from gan_jax.fusion.rooting import DONOR, deal_generated
+from gan_jax.fusion.rooting import DONOR, use_donor_images
 from gan_jax.nets import Pair
 from gan_jax.random_streams import COCKTAIL_KEY
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks
-from gan_jax.transfer.donors import Donors, check_donors, fused_pair, settled
+from gan_jax.transfer.donors import Donors, check_donors, fused_pair, recompute_statistics
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 
@@ -52,7 +52,7 @@ def make(config: CocktailConfig, pair: Pair) -> Method:
                 config.root_kimg,
                 name=f"rooting donor {i} of {len(config.donors)}",
                 trains={"g": every_leaf, "d": every_leaf},
-                extension=Extension(transform=deal_generated),
+                extension=Extension(transform=use_donor_images),
                 constants={DONOR: donor.nets["g"]},
                 row=lambda at, metrics, rows=rows: rows.append({"images": at, **metrics}),
             )
@@ -62,7 +62,7 @@ def make(config: CocktailConfig, pair: Pair) -> Method:
             images += int(state.images)
         count = len(pairs)
         g, d = (
-            settled(pair, network, average(list(copies)), context.key)
+            recompute_statistics(pair, network, average(list(copies)), context.key)
             for network, copies in zip(NETWORKS, zip(*pairs), strict=True)
         )
         shares = {network: {"all": [1 / count] * (count - 1)} for network in ("g", "d")}

@@ -15,28 +15,30 @@ from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.points import choose_points
 from gan_jax.nets import Pair
 from gan_jax.train.state import Networks
-from gan_jax.transfer.donors import donors_as_they_are, fused_pair
+from gan_jax.transfer.donors import fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
-from gan_jax.transfer.teaching import check_lesson, teach
+from gan_jax.transfer.teaching import check_distillation, distil_teachers
 
 
 def make(config: DistillationConfig, pair: Pair) -> Method:
     """G is distilled for `distil_kimg`, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `check_lesson`; shares that are not one for each source, or of none; points that are not there.
+      ConfigError: as `check_distillation`; shares that are not one for each source, or of none; points that are not there.
     """
-    check_lesson(config, pair)
+    check_distillation(config, pair)
     points, shares = tuple(choose_points(pair, config.points)), teacher_shares(config)
     if config.distil_kimg == 0:
         raise ConfigError("transfer.distil_kimg is 0, so that nothing is learned from the donors; use 0.5 or more")
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         g, d = nets["g"], nets["d"]
-        donors = donors_as_they_are(context, config.donors)
+        donors = unaligned_donors(context, config.donors)
         teachers = [(net, share) for net, share in zip([g, *donors.g], shares, strict=True) if share > 0]
-        g, d, images, rows = teach(context, config, g, d, [t for t, _ in teachers], [s for _, s in teachers], points)
+        g, d, images, rows = distil_teachers(
+            context, config, g, d, [t for t, _ in teachers], [s for _, s in teachers], points
+        )
         words = "G was taught by " + ", ".join(
             f"{name} ({share:.3g} of the examples)"
             for name, share in zip([config.source, *config.donors], shares)

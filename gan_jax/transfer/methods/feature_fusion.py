@@ -25,22 +25,22 @@ from gan_jax.fusion.features import fused
 from gan_jax.fusion.points import choose_points
 from gan_jax.fusion.told import measure_attention
 from gan_jax.nets import Pair
-from gan_jax.reserved import FUSION, LEANING, SHARES, WAYS_OF
+from gan_jax.reserved import FUSION, LAYERS, SELF_ATTENTION, SHARES
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import GanState, Networks, Variables
-from gan_jax.transfer.donors import donors_as_they_are, fused_pair
+from gan_jax.transfer.donors import fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
-from gan_jax.transfer.teaching import Rows, check_lesson, distil
+from gan_jax.transfer.teaching import Rows, check_distillation, distil
 
 
 def make(config: FeatureFusionConfig, pair: Pair) -> Method:
     """G attends to donors for `fuse_kimg`, is distilled for `distil_kimg`, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `check_lesson`; AFF of several donors, a D that is not the source's, points that are not there.
+      ConfigError: as `check_distillation`; AFF of several donors, a D that is not the source's, points that are not there.
     """
     _check(config, pair)
     shapes = choose_points(pair, config.points)
@@ -49,7 +49,7 @@ def make(config: FeatureFusionConfig, pair: Pair) -> Method:
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
         g, d = nets["g"], nets["d"]
-        donors, rows = donors_as_they_are(context, config.donors), []
+        donors, rows = unaligned_donors(context, config.donors), []
         state = context.train(
             {"g": attach(fusion, g, donors.g, context.key), "d": d},
             config.fuse_kimg,
@@ -93,10 +93,10 @@ def attention_extension(config: FeatureFusionConfig) -> Extension:
     def wean(ctx: StepContext) -> tuple[jax.Array, Extras]:
         assert ctx.g_collections is not None
         part = jnp.clip((jnp.asarray(ctx.images, jnp.float32) - begin) / (end - begin), 0, 1)
-        return config.wean * part * jnp.stack(list(ctx.g_collections[LEANING].values())).mean(), {}
+        return config.wean * part * jnp.stack(list(ctx.g_collections[SELF_ATTENTION].values())).mean(), {}
 
     def metrics(state: GanState) -> dict[str, jax.Array]:
-        shares, ways = state.nets["g"][SHARES], state.nets["g"]["params"][FUSION][WAYS_OF]
+        shares, ways = state.nets["g"][SHARES], state.nets["g"]["params"][FUSION][LAYERS]
         mean = jnp.stack(list(shares.values())).mean(0)
         each = {f"share{i}/{name}": share[i] for name, share in shares.items() for i in range(1, len(share))}
         gates = {f"gate/{name}": way["gate"] for name, way in ways.items()}
@@ -117,7 +117,7 @@ def _distilled(
 
 
 def _check(config: FeatureFusionConfig, pair: Pair) -> None:
-    check_lesson(config, pair)
+    check_distillation(config, pair)
     if config.networks != "both":
         raise ConfigError(
             f"transfer.networks is {config.networks}, but attention is trained against a D that knows images: the "

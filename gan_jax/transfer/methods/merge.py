@@ -26,7 +26,7 @@ from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.discriminators import best_discriminator
 from gan_jax.transfer.distance import make_distance
-from gan_jax.transfer.donors import Donors, aligner, check_donors, fused_pair, open_donors, settled
+from gan_jax.transfer.donors import Donors, aligner, check_donors, fused_pair, open_donors, recompute_statistics
 from gan_jax.transfer.importance import g_information
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
@@ -80,8 +80,8 @@ def make(config: MergeConfig, pair: Pair) -> Method:
         if config.d == "mix":
             kind = OF_D.get(config.merge, config.merge)
             d = {**d, "params": _merge(context, config, plain_pair, "d", g, d, donors, kind)}
-            d, shares = settled(plain_pair, "d", d, context.key), shares | {"d": {}}
-        g = settled(plain_pair, "g", g, context.key)
+            d, shares = recompute_statistics(plain_pair, "d", d, context.key), shares | {"d": {}}
+        g = recompute_statistics(plain_pair, "g", g, context.key)
         return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, words, **record)
 
     return Method(starts=tuple(networks_of(config.networks)), prepare=prepare, changes_source=True)
@@ -122,7 +122,9 @@ def _merge(
         options["key"] = jax.random.fold_in(context.key, MERGE_KEY)
     if "score" in needs:
         score = make_distance(context, pair, config.samples)
-        options["score"] = lambda params: score(settled(pair, "g", {**target, "params": params}, context.key))
+        options["score"] = lambda params: score(
+            recompute_statistics(pair, "g", {**target, "params": params}, context.key)
+        )
     if "mid" in needs:
         options |= {"mid": position(config.mid_px), "width": config.transition}
     chosen = {"weights": config.weights, "density": config.density, "lam": config.lam}

@@ -29,7 +29,7 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network
 from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.filters import Groups, PerFilter, bias_of, choose, filter_groups, in_head, lowest, moment_of
-from gan_jax.transfer.importance import game_fisher
+from gan_jax.transfer.importance import adversarial_fisher
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, no_leaf
 from gan_jax.trees import Tree, flatten, map_with_path
@@ -126,7 +126,7 @@ def _importance(ctx: StepContext, network: Network, g: Variables, d: Variables, 
     paths = [path for group in groups.values() for path in group]
     biases = {path: bias_of(path, leaves) for path in paths}
     params = {path: leaves[path] for path in (*paths, *filter(None, biases.values()))}
-    fishers = game_fisher(ctx, network, g, d, params, lambda leaves, params: params)
+    fishers = adversarial_fisher(ctx, network, g, d, params, lambda leaves, params: params)
 
     def entries(path: str) -> jax.Array:
         parts = [path, *filter(None, [biases[path]])]

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import CocktailConfig, ConfigError, MLPConfig
 from gan_jax.fusion.merges.averages import average
-from gan_jax.fusion.rooting import DONOR, deal_generated
+from gan_jax.fusion.rooting import DONOR, use_donor_images
 from gan_jax.nets.build import build
 from gan_jax.random_streams import Purpose
 from gan_jax.tasks.image import draw_latents
@@ -39,7 +39,7 @@ def test_a_copy_plays_against_what_the_donor_makes(toy):
     pair = build(NET)
     donor = jax.jit(pair.g.init)(jax.random.key(10))
     donor["params"]["to_rgb"]["bias"] += 3.0  # bright, whatever the latent
-    method = Method(extension=Extension(transform=deal_generated), constants=lambda nets: {DONOR: donor})
+    method = Method(extension=Extension(transform=use_donor_images), constants=lambda nets: {DONOR: donor})
     config = ask.make_config(CocktailConfig())
     begun = ask.begin(config, method)
     state, (_, metrics) = begun.state, begun.after(1)

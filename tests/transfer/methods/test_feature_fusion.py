@@ -25,7 +25,7 @@ from gan_jax.transfer.methods.feature_fusion import attention_extension
 from gan_jax.transfer.methods.feature_fusion import make as feature_fusion
 from gan_jax.transfer.preparation import PrepareContext, Start
 from gan_jax.transfer.start import make_prepared
-from gan_jax.transfer.teaching import teach
+from gan_jax.transfer.teaching import distil_teachers
 from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
 from tests.train.toy import NET, build_toy
@@ -111,9 +111,9 @@ def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     g, d = starts["first"].nets["g"], starts["first"].nets["d"]
     teacher = carried.attach(fusion, g, [starts[name].nets["g"] for name in BASE.donors], jax.random.key(0))
     branch = teacher["params"][carried.FUSION]
-    ways = {name: {**way, "gate": jnp.float32(0.9)} for name, way in branch[carried.WAYS_OF].items()}
-    teacher["params"][carried.FUSION] = {**branch, carried.WAYS_OF: ways}
-    pupil, after, seen, rows = teach(
+    ways = {name: {**way, "gate": jnp.float32(0.9)} for name, way in branch[carried.LAYERS].items()}
+    teacher["params"][carried.FUSION] = {**branch, carried.LAYERS: ways}
+    pupil, after, seen, rows = distil_teachers(
         context, config, jax.tree.map(jnp.array, g), d, [teacher], [1.0], tuple(fusion.points),
         lambda pair: fused(pair.g, fusion),
     )  # fmt: skip
@@ -168,7 +168,7 @@ def test_every_compiler_attends_alike(toy):
 
     def attach(g):
         made = carried.attach(fusion, g, others, jax.random.key(3))
-        for way in made["params"][carried.FUSION][carried.WAYS_OF].values():
+        for way in made["params"][carried.FUSION][carried.LAYERS].values():
             way["gate"] = jnp.float32(0.5)
         return made
 

@@ -12,7 +12,7 @@ from gan_jax.config import LossConfig, StyleGAN2Config
 from gan_jax.nets.build import build
 from gan_jax.transfer.adapters import kml_where
 from gan_jax.transfer.filters import bias_of, choose, filter_groups, lowest, moment_of
-from gan_jax.transfer.importance import game_fisher
+from gan_jax.transfer.importance import adversarial_fisher
 from gan_jax.transfer.methods.adam import _gate_fisher
 
 
@@ -97,12 +97,12 @@ def test_information_is_the_mean_square_of_each_examples_slope():
     # G pays softplus(-D(zm)): its slope in m is -sigmoid(-z m w) z w.
     outer = z[:, :, None] * w[:, 0][None, None]
     of_g = -sigmoid(-(z @ m @ w))[:, :, None] * outer
-    found = game_fisher(ctx, "g", g, d, {"to_rgb/kernel": jnp.asarray(m)}, whole)["to_rgb/kernel"]
+    found = adversarial_fisher(ctx, "g", g, d, {"to_rgb/kernel": jnp.asarray(m)}, whole)["to_rgb/kernel"]
     assert_allclose(found, (of_g**2).mean(0), rtol=1e-12)
     assert np.abs(found - of_g.mean(0) ** 2).max() > 0.01  # which the square of the mean slope is not
     # D pays softplus(-D(x)) + softplus(D(zm)).
     of_d = -sigmoid(-(x @ w)) * x + sigmoid(z @ m @ w) * (z @ m)
-    found = game_fisher(ctx, "d", g, d, {"b4/kernel": jnp.asarray(w)}, whole)["b4/kernel"]
+    found = adversarial_fisher(ctx, "d", g, d, {"b4/kernel": jnp.asarray(w)}, whole)["b4/kernel"]
     assert_allclose(found[:, 0], (of_d**2).mean(0), rtol=1e-12)
     # Of a gate's entry [in, out] the slope is the kernel's times the kernel; filters have the mean over what they read.
     assert_allclose(_gate_fisher(ctx, "g", ["to_rgb/kernel"])["to_rgb/kernel"], ((of_g * m) ** 2).mean(0).mean(0))

@@ -15,7 +15,7 @@ from gan_jax.config import CocktailConfig, DistillationConfig, FeatureFusionConf
 from gan_jax.nets.build import build
 from gan_jax.transfer.callbacks import Callbacks
 from gan_jax.transfer.run import run
-from gan_jax.transfer.teaching import lesson_optim
+from gan_jax.transfer.teaching import distillation_optim
 from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import run_config, save_pairs
@@ -143,6 +143,6 @@ def test_a_lesson_has_a_step_size_of_its_own(sources, tmp_path):
 
 def test_a_lesson_ends_slowly_and_a_game_has_its_own_moments():
     game = OptimConfig(lr=3e-4, b1=0.0, b2=0.9, warmup_kimg=1.0)
-    lesson = lesson_optim(game, 5e-3)
+    lesson = distillation_optim(game, 5e-3)
     assert (lesson.lr, lesson.b1, lesson.b2, lesson.schedule) == (5e-3, 0.9, 0.999, "linear")
     assert lesson.warmup_kimg == game.warmup_kimg and game.b1 == 0.0
