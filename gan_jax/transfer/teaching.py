@@ -80,7 +80,7 @@ def distil(
     points: Sequence[str],
     net: Callable[[Pair], Net],
 ) -> tuple[Variables, Variables, int, Rows]:
-    """`distil_teachers` as the second stage of a fusion: the frozen fused G is distilled into a plain one, `(g, d, images, rows)`.
+    """`distil_teachers` as the second stage of a fusion: the frozen fused G is distilled into a plain G: `(g, d, images, rows)`.
 
     Args:
       context, config, d, points: as of `distil_teachers`.
