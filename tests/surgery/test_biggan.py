@@ -80,7 +80,7 @@ def test_a_broken_recipe_is_seen():
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ({}, {"z_dim": 15, "attention": (8, 16), **WIDER}),
+        pytest.param({}, {"z_dim": 15, "attention": (8, 16), **WIDER}, marks=pytest.mark.slow),
         pytest.param(
             {"hierarchical": False, **CONDITIONAL},
             {"z_dim": 27, "shared_dim": 6, **CONDITIONAL},
@@ -150,7 +150,9 @@ def centred(variables: dict, *names: str) -> dict:
         leaf = variables[net]["params"]
         for part in module:
             leaf = leaf[part]
-        leaf["kernel"] = jnp.zeros_like(leaf["kernel"]).at[1, 1].set(leaf["kernel"][1, 1])
+        kernel = np.zeros_like(leaf["kernel"])
+        kernel[1, 1] = leaf["kernel"][1, 1]
+        leaf["kernel"] = kernel
     return variables
 
 
@@ -166,9 +168,7 @@ def test_a_new_block_passes_on_what_it_gets_and_so_does_its_absence():
         back = grow(new, grown, old, make_pair(2, SMALL_BIGGAN)[1], unused="drop")
         exact(old, old_variables, old, back, (False,))
         old_variables = centred(old_variables, "d/b16/conv0", "g/to_rgb")
-        grown = grow(old, old_variables, new, fresh)
-        exact(old, old_variables, new, grown, **BOTH)
-        exact(old, old_variables, new, grown, **JUDGE)
+        exact(old, old_variables, new, grow(old, old_variables, new, fresh), (False,))
 
 
 @pytest.mark.slow
@@ -180,6 +180,7 @@ def test_colour_and_size_at_once():
         exact(old, old_variables, new, grow(old, old_variables, new, fresh))
 
 
+@pytest.mark.slow  # copies and silent blocks are those of ResNet, of which the same is asked
 def test_without_spectral_norm_in_g_copies_keep_it_and_blocks_are_silent():
     plain = {"hierarchical": False, "g_spectral": False}
     with jax.enable_x64(True):
@@ -194,6 +195,7 @@ def test_the_most_important_channels_are_the_old_ones():
     assert_found_again(SMALL_BIGGAN, **WIDER)
 
 
+@pytest.mark.slow
 def test_new_attention_learns():
     """Behind its factor of 0 it adds nothing, and the factor has a gradient at once."""
     old, old_variables = make_pair(0, SMALL_BIGGAN, attention=())

@@ -21,7 +21,9 @@ GROWTHS = {
 }
 
 
-@pytest.mark.parametrize("growth", GROWTHS)
+@pytest.mark.parametrize(
+    "growth", [growth if growth == "all" else pytest.param(growth, marks=pytest.mark.slow) for growth in GROWTHS]
+)
 def test_growth_preserves_both_networks(growth):
     with jax.enable_x64(True):
         old, old_variables = make_pair(0)
@@ -154,6 +156,7 @@ def test_unconditional_to_conditional_keeps_both_and_the_projection_learns():
         assert np.abs(slopes["gain"]) > 1e-2 and not np.any(slopes["embedding"]), "first the gain, then the table"
 
 
+@pytest.mark.slow  # deeper and wider ones are asked in float64: `test_growth`
 def test_conditional_pairs_grow_exactly_too():
     old, old_variables = make_pair(0, num_classes=3)
     new, fresh = make_pair(1, num_classes=3, **GROWTHS["all"])
@@ -184,7 +187,14 @@ def test_classes_are_chosen_by_name_or_refused():
 
 
 @pytest.mark.parametrize(
-    ("old_channels", "channels", "exact"), [(1, 3, "gd"), (3, 1, "g"), (1, 4, "d"), (3, 4, "d"), (4, 3, "")]
+    ("old_channels", "channels", "exact"),
+    [
+        pytest.param(1, 3, "gd", marks=pytest.mark.slow),
+        (3, 1, "g"),
+        (1, 4, "d"),
+        pytest.param(3, 4, "d", marks=pytest.mark.slow),
+        pytest.param(4, 3, "", marks=pytest.mark.slow),
+    ],
 )
 def test_colour_heads(old_channels, channels, exact):
     """Grey from colour is exact in G where the colours agree; alpha starts at 0.9993; the rest as said in the table."""
