@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,20 @@ from gan_jax.metrics import (
     load_perceptual,
     make_protocol,
 )
-from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
-from gan_jax.nets.features.perceptual import lpips
+from gan_jax.metrics.networks import PERCEPTUAL
+from gan_jax.nets.features.perceptual import lpips, perceptual_specs
+from gan_jax.nets.features.steps import Conv, Pool
 from tests.nets.features.random import random_params
+
+SMALL = ((Conv("conv0", 6, (5, 5), 3),), (Pool("max", stride=2), Conv("conv1", 8, (3, 3), padding=(1, 1))))
 
 
 @pytest.fixture(scope="module")
-def net() -> Perceptual:
-    return Perceptual("alexnet", "ab" * 32, random_params(NETWORKS["alexnet"].specs(), 0))
+def net() -> Iterator[Perceptual]:
+    """AlexNet's name and rules, with two small layers: the function itself is tested in `nets.features`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PERCEPTUAL, "alexnet", SMALL)
+        yield Perceptual("alexnet", "ab" * 32, random_params(perceptual_specs(SMALL), 0))
 
 
 def pictures(n=4, channels=3, seed=0, size=32):
