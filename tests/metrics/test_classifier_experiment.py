@@ -29,6 +29,7 @@ def experiment(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_it_learns_saves_and_loads(experiment, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +19,20 @@ from gan_jax.metrics import (
     load_perceptual,
     make_protocol,
 )
-from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
-from gan_jax.nets.features.perceptual import lpips
+from gan_jax.metrics.networks import PERCEPTUAL
+from gan_jax.nets.features.perceptual import lpips, perceptual_specs
+from gan_jax.nets.features.steps import Conv, Pool
 from tests.nets.features.random import random_params
+
+SMALL = ((Conv("conv0", 6, (5, 5), 3),), (Pool("max", stride=2), Conv("conv1", 8, (3, 3), padding=(1, 1))))
 
 
 @pytest.fixture(scope="module")
-def net() -> Perceptual:
-    return Perceptual("alexnet", "ab" * 32, random_params(NETWORKS["alexnet"].specs(), 0))
+def net() -> Iterator[Perceptual]:
+    """AlexNet's name and rules, with two small layers: the function itself is tested in `nets.features`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PERCEPTUAL, "alexnet", SMALL)
+        yield Perceptual("alexnet", "ab" * 32, random_params(perceptual_specs(SMALL), 0))
 
 
 def pictures(n=4, channels=3, seed=0, size=32):
@@ -123,14 +130,14 @@ def test_clusters_their_sizes_and_their_means(net):
 
 def test_copies_have_no_diversity_and_more_noise_has_more(net):
     train = pictures(2, seed=7)
-    assert intra_cluster(net, np.repeat(train, 3, 0), train).mean == 0.0
+    assert intra_cluster(net, np.repeat(train, 4, 0), train).mean == 0.0
     means = [intra_cluster(net, near(train, [4, 4], noise), train).mean for noise in (4, 16, 48)]
     assert 0 < means[0] < means[1] < means[2]
 
 
 def test_only_some_members_are_compared_and_the_seed_says_which(net):
-    train = pictures(1, seed=7)
-    fake = near(train, [9], 30)
+    train = pictures(2, seed=7)
+    fake = near(train, [4, 4], 30)
     one, again, other = (intra_cluster(net, fake, train, members=2, seed=seed).mean for seed in (0, 0, 1))
     assert one == again != other
     with pytest.raises(MetricError, match="members is 1"):
@@ -140,11 +147,11 @@ def test_only_some_members_are_compared_and_the_seed_says_which(net):
 
 
 def test_the_number_has_a_protocol(net):
-    train, fake = pictures(2, seed=7), near(pictures(2, seed=7), [3, 2], 8)
-    protocol = make_protocol(net, channels=3, n_real=2, n_fake=5, reference_hash="cd")
+    train, fake = pictures(2, seed=7), near(pictures(2, seed=7), [4, 4], 8)
+    protocol = make_protocol(net, channels=3, n_real=2, n_fake=8, reference_hash="cd")
     numbers = evaluate_intra_cluster(net, fake, train, protocol)
     assert numbers == {"intra_lpips": intra_cluster(net, fake, train).mean, "clusters": 2.0}
-    assert protocol.id.startswith("lpips-alexnet-r2-f5-")
+    assert protocol.id.startswith("lpips-alexnet-r2-f8-")
     assert [protocol.title(name) for name in numbers] == [
         "intra-cluster LPIPS (AlexNet)",
         "occupied clusters (AlexNet)",
@@ -152,7 +159,7 @@ def test_the_number_has_a_protocol(net):
     assert "images as they are" in protocol.describe()[1]
     fewer = dataclasses.replace(protocol, cluster_members=2)
     assert evaluate_intra_cluster(net, fake, train, fewer) != numbers and fewer.id != protocol.id
-    with pytest.raises(MetricError, match="n_fake is 4, but protocol .* says 5"):
+    with pytest.raises(MetricError, match="n_fake is 4, but protocol .* says 8"):
         evaluate_intra_cluster(net, fake[:4], train, protocol)
     with pytest.raises(MetricError, match="weights_hash is abab"):
         evaluate_intra_cluster(net, fake, train, dataclasses.replace(protocol, weights_hash="00"))

@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.metrics.features import feature_net
-from gan_jax.metrics.networks import NETWORKS
+from gan_jax.metrics.networks import NETWORKS, apply_to_pixels
 from gan_jax.metrics.resizing import resize_clean, resize_pytorch, resize_tensorflow
 from tests.nets.features.random import random_params
 
@@ -103,4 +103,4 @@ def test_each_resizing_reaches_the_network(monkeypatch, params):
     grey = pictures(20, 14, 1)
     net = feature_net("inception-v3-fid", {}, option="clean")
     assert_array_equal(net.prepare(grey), resize_clean(np.repeat(grey, 3, 3), 11))
-    jax.clear_caches()  # the network under this name is another one again
+    apply_to_pixels.clear_cache()  # the network under this name is another one again

@@ -17,6 +17,7 @@ from gan_jax.nets.biggan import PRESETS, PUBLISHED, widths
 from gan_jax.nets.biggan_d import stages
 from gan_jax.nets.layers import Columns, Dense
 from gan_jax.trees import count, flatten
+from tests.nets.families import drawn
 
 SMALL = BigGANConfig(16, num_classes=3, z_dim=12, width=1, shared_dim=4, attention=())
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -61,11 +62,9 @@ def test_attention_by_hand():
 
 def test_parameters_as_published():
     """70.43 and 87.98 million at 128 px, as the PyTorch implementation prints; 4.3 and 4.2 for CIFAR."""
-    counts = {
-        name: tuple(count(net.specs()["params"]) for net in (build(c).g, build(c).d)) for name, c in PRESETS.items()
-    }
-    assert counts["imagenet128"] == (70_433_988, 87_982_370)
-    assert counts["cifar10"] == (4_304_387, 4_207_361)
+    counts = lambda pair: tuple(count(net.specs()["params"]) for net in (pair.g, pair.d))
+    assert counts(build(PRESETS["imagenet128"])) == (70_433_988, 87_982_370)
+    assert counts(build(PRESETS["cifar10"])) == (4_304_387, 4_207_361)
     assert {name: c.resolution for name, c in PRESETS.items()}.items() >= {
         "imagenet512": 512,
         "imagenet256": 256,
@@ -87,9 +86,10 @@ def test_d_mirrors_nothing_but_ends_at_the_published_size(resolution):
 def test_classes_and_parts_of_the_latents_are_heard_where_they_should_be():
     """Latents of a part change nothing before the block that reads it; the class changes all blocks, not the stem."""
     pair = build(SMALL)
-    variables = jax.jit(pair.g.init, compiler_options=QUICK)(jax.random.key(0))
+    variables = drawn(pair.g)
     z, labels = jax.random.normal(jax.random.key(1), (2, 12)), jnp.array([0, 1])
-    run = jax.jit(lambda z, y: pair.g.activations(variables, z, y), compiler_options=QUICK)
+    activations = jax.jit(pair.g.activations, compiler_options=QUICK)
+    run = lambda z, y: activations(variables, z, y)
     base = run(z, labels)
     changed = lambda new: {name for name in ("stem", "b8", "b16") if np.abs(new[name] - base[name]).max() > 1e-6}
     assert changed(run(z.at[:, :4].add(1), labels)) == {"stem", "b8", "b16"}
@@ -100,8 +100,9 @@ def test_classes_and_parts_of_the_latents_are_heard_where_they_should_be():
 
 def test_a_fresh_norm_of_tables_multiplies_by_one():
     table = dataclasses.replace(SMALL, hierarchical=False, shared_dim=0)
-    params = flatten(jax.jit(build(table).g.init, compiler_options=QUICK)(jax.random.key(0))["params"])
-    assert params["b8/norm0/gain"].shape == (3, 16) and not np.any(params["b8/norm0/gain"])
+    start = lambda key: flatten(build(table).g.init(key)["params"])["b8/norm0/gain"]  # the rest is not compiled
+    gain = jax.jit(start, compiler_options=QUICK)(jax.random.key(0))
+    assert gain.shape == (3, 16) and not np.any(gain)
     plain = flatten(build(dataclasses.replace(table, num_classes=0)).g.specs()["params"])
     assert plain["b8/norm0/gain"].shape == (16,)
 

@@ -17,10 +17,16 @@ NUMBERS = ("NHWC", "HWIO", "NHWC")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.fixture(params=["closed", "plain"])
 def form(request, monkeypatch):
     """Both forms, whatever the platform."""
     monkeypatch.setattr(conv_module, "is_closed", lambda: request.param == "closed")
+
+
+CLOSED = pytest.mark.parametrize("form", ["closed", pytest.param("plain", marks=SLOW)], indirect=True)
 
 
 def draw(*shape: int, seed: int = 0) -> jax.Array:
@@ -63,9 +69,9 @@ def assert_same_derivatives(ours, reference, x, w, tolerance=2e-4):
     ("kernel", "padding"),
     [
         ((3, 3), None),
-        ((3, 3), ((0, 0), (0, 0))),
+        pytest.param((3, 3), ((0, 0), (0, 0)), marks=SLOW),
         ((2, 3), ((1, 0), (2, 1))),
-        ((1, 1), None),
+        pytest.param((1, 1), None, marks=SLOW),
     ],
 )
 def test_conv(form, kernel, padding):
@@ -74,7 +80,11 @@ def test_conv(form, kernel, padding):
     assert_same_derivatives(lambda x, w: conv(x, w, padding), lambda x, w: lax_conv(x, w, full), x, w)
 
 
-@pytest.mark.parametrize(("kernel", "padding"), [((3, 3), None), ((2, 3), ((1, 0), (2, 1))), ((1, 1), None)])
+@CLOSED
+@pytest.mark.parametrize(
+    ("kernel", "padding"),
+    [pytest.param((3, 3), None, marks=SLOW), ((2, 3), ((1, 0), (2, 1))), pytest.param((1, 1), None, marks=SLOW)],
+)
 def test_grouped(form, kernel, padding):
     """Against every group convolved by itself; unequal numbers of inputs and outputs, so that none is exchanged."""
     full = padding or tuple(((k - 1) // 2, k // 2) for k in kernel)
@@ -85,11 +95,11 @@ def test_grouped(form, kernel, padding):
 
 
 CASES = [
-    (1, 3, ((1, 1), (1, 1))),
+    pytest.param(1, 3, ((1, 1), (1, 1)), marks=SLOW),
     (1, 3, ((2, 2), (2, 3))),
-    (1, 4, ((3, 0), (1, 3))),
+    pytest.param(1, 4, ((3, 0), (1, 3)), marks=SLOW),
     (3, 3, ((1, 1), (1, 1))),
-    (3, 2, ((2, 1), (1, 2))),
+    pytest.param(3, 2, ((2, 1), (1, 2)), marks=SLOW),
 ]
 
 
@@ -171,7 +181,7 @@ def test_closed_groups_under_maps_of_examples(monkeypatch):
     for axes, second in (((0, 0), w), ((0, None), w[0])):
         got = jax.jit(jax.vmap(slope, axes))(x, second)
         for i in range(3):
-            expected = slope(x[i], second[i] if axes[1] == 0 else second)
+            expected = jax.jit(slope)(x[i], second[i] if axes[1] == 0 else second)
             for mine, value in zip(got, expected, strict=True):
                 np.testing.assert_allclose(mine[i], value, rtol=1e-4, atol=1e-4)
 
@@ -182,6 +192,7 @@ def test_channels_that_do_not_fall_into_groups():
             conv(jnp.zeros((1, 4, 4, 6)), jnp.zeros(shape), groups=3)
 
 
+@CLOSED
 @pytest.mark.parametrize(("ours", "reference"), [(conv_down, lax_down), (conv_up, lax_up)])
 def test_strided(form, ours, reference):
     x, w = draw(2, 6, 4, 3), draw(4, 4, 3, 2, seed=1)
@@ -209,6 +220,7 @@ def test_strided_are_pytorchs(form):
     np.testing.assert_allclose(conv_up(x, w), up.numpy().transpose(0, 2, 3, 1), atol=1e-5)
 
 
+@CLOSED
 def test_conv_keeps_half_precision(form):
     x, w = draw(2, 4, 4, 3).astype(jnp.bfloat16), draw(3, 3, 3, 4, seed=1).astype(jnp.bfloat16)
     out, gradient = jax.value_and_grad(lambda w: conv(x, w).astype(jnp.float32).sum())(w)

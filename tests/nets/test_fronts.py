@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from gan_jax.nets.fronts import Styled, with_front
 from gan_jax.nets.fronts.miner import init_miner, mine, mine_constant
 from gan_jax.tasks import image_task
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 TINY = StyleGAN2Config(
     resolution=8, channels=1, z_dim=4, w_dim=6, mapping_layers=1, channel_base=64, channel_max=8, mbstd_group=0
 )
@@ -37,18 +39,20 @@ def test_a_miner_begins_as_the_identity_to_the_bit(moment, width):
 
 
 def test_mined_latents_by_hand_and_by_their_lengths():
-    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), init_miner(
-        jax.random.key(0), 4, 10))  # fmt: skip
+    shaken = lambda x: x + 0.3 * np.random.default_rng(x.size).standard_normal(x.shape).astype("f4")
+    params = jax.tree.map(shaken, init_miner(jax.random.key(0), 4, 10))
     u, p = latents(), jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     hidden = np.maximum(np.asarray(u, np.float64) @ p["fc0"]["kernel"] + p["fc0"]["bias"], 0)
     z = hidden @ p["fc1"]["kernel"] + p["fc1"]["bias"]
-    assert_allclose(mine(params, u, "none"), z, rtol=1e-4, atol=1e-5)
+    compiled = jax.jit(mine, static_argnums=2)
+    assert_allclose(compiled(params, u, "none"), z, rtol=1e-4, atol=1e-5)
     lengths = np.linalg.norm(u, axis=1)
-    kept = mine(params, u, "prior")
+    kept = compiled(params, u, "prior")
     assert_allclose(kept, z * (lengths / np.linalg.norm(z, axis=1))[:, None], rtol=1e-4, atol=1e-5)
     assert_allclose(np.linalg.norm(kept, axis=1), lengths, rtol=1e-5)
-    assert_array_equal(mine(params, u.at[3:].multiply(-2), "prior")[:3], kept[:3])  # an example is mined by itself
-    assert np.isfinite(jax.grad(lambda u: mine(params, u).sum())(jnp.zeros((1, 4)))).all()
+    assert_array_equal(compiled(params, u.at[3:].multiply(-2), "prior")[:3], kept[:3])  # an example is mined by itself
+    slope = jax.jit(jax.grad(lambda u: mine(params, u).sum()))(jnp.zeros((1, 4)))
+    assert np.isfinite(slope).all()
 
 
 def test_a_miner_too_narrow_is_refused():
@@ -77,10 +81,15 @@ def test_a_semantic_miner_begins_as_the_constant(styled):
     mined, u = with_front(pair, SAID), latents(5)
     assert not np.asarray(mine_constant(variables["params"]["graft"]["miner"]["semantic"], u)).any()
     drawn: dict[str, Any] = {"keys": jax.random.split(jax.random.key(3), 5), "mixing": jnp.zeros(5, bool)}
-    assert_array_equal(mined.g.apply(variables, u)[0], pair.g.apply(plain, u)[0])
-    want, collections = jax.jit(pair.g.apply, static_argnames="train")(plain, u, train=True, **drawn)
-    got, same = jax.jit(mined.g.apply, static_argnames="train")(variables, u, train=True, **drawn)
-    assert_allclose(got, want, rtol=1e-5, atol=1e-5)  # compiled into other loops
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(plain, variables):
+        evaluated = mined.g.apply(variables, u)[0], pair.g.apply(plain, u)[0]
+        return evaluated, [net.apply(v, u, train=True, **drawn) for net, v in ((pair.g, plain), (mined.g, variables))]
+
+    evaluated, ((want, collections), (got, same)) = run(plain, variables)
+    assert_allclose(*evaluated, rtol=1e-5, atol=1e-5)  # compiled into other loops
+    assert_allclose(got, want, rtol=1e-5, atol=1e-5)
     assert jax.tree.structure(same) == jax.tree.structure(collections)  # nothing of a batch stays
 
 

@@ -12,7 +12,9 @@ import pytest
 from gan_jax.config import ResNetConfig, StyleGAN2Config
 from gan_jax.nets import build
 from gan_jax.nets.grouped import logits_in_groups, up_to_groups, whole_groups
+from tests.nets.families import drawn
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 SMALL = StyleGAN2Config(
     resolution=8, channels=1, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4, mbstd_group=3
 )
@@ -69,7 +71,10 @@ def test_numbers_of_examples_that_fall_into_groups():
 @pytest.mark.parametrize(("group", "n"), [(3, 2), (5, 8)])
 def test_logits_of_a_discriminator_are_those_of_whole_groups(group, n):
     pair = grouped(group)
-    d, ask = pair.d.init(jax.random.key(0)), jax.jit(lambda d, x, labels: pair.d.apply(d, x, labels)[0])
+    d, ask = (
+        drawn(pair.d, equalised=True),
+        jax.jit(lambda d, x, labels: pair.d.apply(d, x, labels)[0], compiler_options=QUICK),
+    )
     images = np.random.default_rng(0).normal(size=(n, 8, 8, 1)).astype(np.float32)
     found = logits_in_groups(ask, d, images, group=group)
     whole = ask(d, jnp.asarray(images[: min(group, n)]), None)

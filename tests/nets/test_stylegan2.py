@@ -1,6 +1,7 @@
 """Resampling against zero insertion and plain sums; the cost of synthesis; noise, mixing and the average of w."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ from gan_jax.nets.resample import conv_down3, conv_up3, downsample, upsample
 from gan_jax.nets.stylegan2 import Mapping, _noise, dtype_at, num_ws, widths
 from gan_jax.nets.stylegan2_d import minibatch_stddev
 from gan_jax.train.trainer import lowered_flops
+from tests.nets.families import drawn
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 SMALL = StyleGAN2Config(resolution=16, z_dim=5, w_dim=6, mapping_layers=2, channel_base=64, channel_max=8)
 
 
@@ -39,18 +42,18 @@ def test_resampling_is_its_definition(taps):
     x = np.random.default_rng(0).standard_normal((2, 6, 8, 3)).astype("f4")
     n = len(taps)
     up = filtered(x, taps, ((n + 1) // 2, (n - 2) // 2), up=2, gain=4)
-    np.testing.assert_allclose(upsample(jnp.asarray(x), taps), up, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(lambda x: upsample(x, taps))(x), up, atol=1e-5)
     down = filtered(x, taps, ((n - 1) // 2, (n - 2) // 2), down=2)
-    np.testing.assert_allclose(downsample(jnp.asarray(x), taps), down, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(lambda x: downsample(x, taps))(x), down, atol=1e-5)
 
 
 def test_convolutions_that_resample_are_their_definition():
     rng, taps = np.random.default_rng(0), (1, 3, 3, 1)
     x, w = rng.standard_normal((2, 6, 8, 3)).astype("f4"), rng.standard_normal((3, 3, 3, 4)).astype("f4")
     up = correlated(filtered(x, taps, (3, 2), up=2, gain=4), w, flip=True)
-    np.testing.assert_allclose(conv_up3(jnp.asarray(x), jnp.asarray(w)), up, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(conv_up3)(x, w), up, atol=1e-4)
     down = correlated(filtered(x, taps, (2, 2)), w, stride=2)
-    np.testing.assert_allclose(conv_down3(jnp.asarray(x), jnp.asarray(w)), down, atol=1e-4)
+    np.testing.assert_allclose(jax.jit(conv_down3)(x, w), down, atol=1e-4)
 
 
 def test_synthesis_costs_what_it_has_to():
@@ -76,54 +79,64 @@ def test_half_precision_is_of_the_highest_resolutions_and_never_of_4_px():
 
 
 def test_noise_and_mixing_are_drawn_by_example():
-    pair = build(SMALL)
-    key = jax.random.key(0)
-    variables = jax.jit(pair.g.init)(key)
-    drawn = lambda path, x: jax.random.normal(key, x.shape) if "noise_strength" in jax.tree_util.keystr(path) else x
-    variables = {**variables, "params": jax.tree_util.tree_map_with_path(drawn, variables["params"])}
+    small = dataclasses.replace(SMALL, resolution=8)
+    pair, mixed, plain = build(small), *(build(dataclasses.replace(small, style_mixing=p)) for p in (1.0, 0.0))
+    variables, key = drawn(pair.g, equalised=True), jax.random.key(0)
     z, keys = jax.random.normal(key, (4, 5)), jax.random.split(key, 4)
-    apply = jax.jit(lambda z, keys: pair.g.apply(variables, z, None, True, keys)[0])
-    images = apply(z, keys)
-    assert np.abs(images - apply(z, jax.random.split(jax.random.key(1), 4))).max() > 1e-2
-    np.testing.assert_allclose(apply(z[2:], keys[2:]), images[2:], rtol=1e-5, atol=1e-5)  # however the batch is cut
-    fixed = jax.jit(lambda z: pair.g.apply(variables, z)[0])
-    np.testing.assert_array_equal(fixed(z), fixed(z))
-    mixed = build(dataclasses.replace(SMALL, style_mixing=1.0))
-    other = jax.jit(lambda z, keys: mixed.g.apply(variables, z, None, True, keys)[0])(z, keys)
-    plain = build(dataclasses.replace(SMALL, style_mixing=0.0))
-    alone = jax.jit(lambda z, keys: plain.g.apply(variables, z, None, True, keys)[0])(z, keys)
-    assert (np.abs(other - alone).max((1, 2, 3)) > 1e-4).all()
     some = jnp.array([True, False, False, True])
-    chosen = jax.jit(lambda z, keys: mixed.g.apply(variables, z, None, True, keys, mixing=some)[0])(z, keys)
-    np.testing.assert_allclose(chosen, np.where(some[:, None, None, None], other, alone), rtol=1e-5, atol=1e-5)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(z, keys, others):
+        train = lambda pair, z, keys, **options: pair.g.apply(variables, z, None, True, keys, **options)[0]
+        return {
+            "images": train(pair, z, keys),
+            "other noise": train(pair, z, others),
+            "half": train(pair, z[2:], keys[2:]),
+            "mixed": train(mixed, z, keys),
+            "alone": train(plain, z, keys),
+            "some": train(mixed, z, keys, mixing=some),
+            "evaluated": [pair.g.apply(variables, z, None, False, k)[0] for k in (keys, others)],
+        }
+
+    made = run(z, keys, jax.random.split(jax.random.key(1), 4))
+    assert np.abs(made["images"] - made["other noise"]).max() > 1e-2
+    np.testing.assert_allclose(made["half"], made["images"][2:], rtol=1e-5, atol=1e-5)  # however the batch is cut
+    np.testing.assert_array_equal(*made["evaluated"])
+    assert (np.abs(made["mixed"] - made["alone"]).max((1, 2, 3)) > 1e-4).all()
+    wanted = np.where(some[:, None, None, None], made["mixed"], made["alone"])
+    np.testing.assert_allclose(made["some"], wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_the_average_of_w_follows_training_only():
-    pair = build(SMALL)
-    variables = jax.jit(pair.g.init)(jax.random.key(0))
+    pair = build(dataclasses.replace(SMALL, resolution=8))
+    variables, average = drawn(pair.g, equalised=True), np.arange(6, dtype="f4")  # towards which truncation draws
+    variables["moving"] = jax.tree.map(np.zeros_like, variables["moving"])
     z = jax.random.normal(jax.random.key(1), (8, 5))
-    _, moved = jax.jit(lambda v: pair.g.apply(v, z, None, True))(variables)
-    w = pair.g.parts["map"](variables, z)[:, 0]
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(variables):
+        known = {**variables, "moving": {"mapping": {"w_avg": jnp.asarray(average)}}}
+        moved, kept = (pair.g.apply(variables, z, None, train)[1] for train in (True, False))
+        return moved, kept, pair.g.parts["map"](variables, z)[:, 0], pair.g.parts["map"](known, z, psi=0.75)
+
+    moved, kept, w, truncated = run(variables)
     np.testing.assert_allclose(moved["moving"]["mapping"]["w_avg"], 0.005 * w.mean(0), rtol=1e-4)
-    _, kept = pair.g.apply(variables, z)
     assert not np.asarray(kept["moving"]["mapping"]["w_avg"]).any()
-    average = np.arange(6, dtype="f4")  # towards which truncation draws
-    known = {**variables, "moving": {"mapping": {"w_avg": jnp.asarray(average)}}}
-    drawn = pair.g.parts["map"](known, z, psi=0.75)
     wanted = 0.25 * average + 0.75 * np.asarray(w)
-    np.testing.assert_allclose(drawn, np.broadcast_to(wanted[:, None], drawn.shape), rtol=1e-5)
+    np.testing.assert_allclose(truncated, np.broadcast_to(wanted[:, None], truncated.shape), rtol=1e-5, atol=1e-6)
 
 
 def test_averages_and_groups_are_of_all_devices():
     """Two devices of four examples; the axis is one of `vmap`, whose collectives are the same."""
     z, plain = jax.random.normal(jax.random.key(0), (8, 5)), Mapping(6, 2)
-    variables = plain.init(jax.random.key(1), z, None)
+    variables = jax.jit(lambda key: plain.init(key, z, None))(jax.random.key(1))
     moved = lambda mapping, z: mapping.apply(variables, z, None, True, mutable=["moving"])[1]["moving"]["w_avg"]
-    split = jax.vmap(lambda z: moved(Mapping(6, 2, axis_name="devices"), z), axis_name="devices")(z.reshape(2, 4, 5))
-    np.testing.assert_allclose(split, np.stack([moved(plain, z)] * 2), rtol=1e-5)
+    over = lambda of: jax.jit(jax.vmap(of, axis_name="devices"))
+    split = over(lambda z: moved(Mapping(6, 2, axis_name="devices"), z))(z.reshape(2, 4, 5))
+    np.testing.assert_allclose(split, np.stack([jax.jit(lambda z: moved(plain, z))(z)] * 2), rtol=1e-5)
     x = jax.random.normal(jax.random.key(2), (8, 4, 4, 3))
-    parts = jax.vmap(lambda x: minibatch_stddev(x, 4, "devices"), axis_name="devices")(x.reshape(2, 4, 4, 4, 3))
-    np.testing.assert_allclose(parts.reshape(8, 4, 4, 1), minibatch_stddev(x, 4), rtol=1e-6)
+    parts = over(lambda x: minibatch_stddev(x, 4, "devices"))(x.reshape(2, 4, 4, 4, 3))
+    np.testing.assert_allclose(parts.reshape(8, 4, 4, 1), jax.jit(lambda x: minibatch_stddev(x, 4))(x), rtol=1e-6)
 
 
 def test_every_layer_has_noise_of_its_own():

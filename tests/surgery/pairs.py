@@ -72,7 +72,7 @@ def make_pair(seed: int = 0, base: NetConfig = BASE, **changes) -> tuple[Pair, d
             net["spectral"] = map_with_path(
                 lambda path, u, params=net["params"]: _iterate(params, path, u), net["spectral"]
             )
-    return pair_of(config), jax.tree.map(lambda x: jnp.asarray(x, jnp.float64 if double else jnp.float32), tree)
+    return pair_of(config), jax.tree.map(lambda x: np.asarray(x, np.float64 if double else np.float32), tree)
 
 
 def _equalised(path: str, x: np.ndarray) -> np.ndarray:

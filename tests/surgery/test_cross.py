@@ -35,6 +35,7 @@ PAIRS = {
     "narrower": {"channel_max": 4, "z_dim": 5},
     "higher": {"resolution": 32},
     "lower": {"resolution": 8},
+    "all at once": {"channel_max": 9, "z_dim": 11, "channels": 3, "resolution": 32},
 }
 OPTIONS = {"missing": "init", "unused": "drop", "shape": "adapt"}
 
@@ -77,14 +78,24 @@ def test_every_role_is_a_leaf(config):
 
 
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
-@pytest.mark.parametrize("change", ["equal", "wider, more latents, colour", "higher", "lower", "conditional"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "all at once",
+        "lower",
+        *(
+            pytest.param(c, marks=pytest.mark.slow)
+            for c in ("equal", "wider, more latents, colour", "higher", "conditional")
+        ),
+    ],
+)
 def test_shared_roles_are_moved_and_all_else_is_accounted_for(source, target, change):
     new, old = FAMILIES[target], FAMILIES[source]
-    if change == "conditional":
+    if change in ("conditional", "all at once"):
         new, old = (c if c is SMALL_DCGAN else dataclasses.replace(c, num_classes=3) for c in (new, old))
-    elif change == "lower":
+    if change == "lower":
         old = dataclasses.replace(old, resolution=32)
-    else:
+    elif change != "conditional":
         new = dataclasses.replace(new, **{k: v for k, v in PAIRS[change].items() if has_field(new, k)})
     plan, specs = plan_of(new, old), shapes(old)
     wanted, given = parts_of(new), parts_of(old)

@@ -8,10 +8,10 @@ from gan_jax.surgery import Action, PlanError, resize_images
 from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families.dcgan import new_norms
 from gan_jax.trees import Rule
-from tests.surgery.pairs import SMALL_DCGAN, compare, grow, latents, make_pair
+from tests.surgery.pairs import SMALL_DCGAN, compare, compiled, grow, latents, make_pair
 
 
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("train", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_growth_preserves_both_networks(train):
     old, old_variables = make_pair(0, SMALL_DCGAN)
     new, fresh = make_pair(1, SMALL_DCGAN, channel_max=9, channels=3, z_dim=11)
@@ -48,7 +48,7 @@ def test_in_training_mode_new_norms_want_calibration():
         norms = new_norms(new.config, old.config)
         assert norms == {"g": ("norm16",), "d": ("norm8",)}
         z = latents(new, 64, 3)
-        images = new.g.apply(grown["g"], latents(new, 64, 4))[0]
+        images = compiled(new.config, "g", False)(grown["g"], latents(new, 64, 4))[0]
         calibrated = {
             "g": calibrate(new.g.statistics, grown["g"], z, norms["g"]),
             "d": calibrate(new.d.statistics, grown["d"], images, norms["d"]),
@@ -57,9 +57,10 @@ def test_in_training_mode_new_norms_want_calibration():
         for name in ("g", "d"):
             assert before[name].relative > 0.1, (name, str(before[name]))
             assert after[name].largest <= 1e-10, (name, str(after[name]))
-        same = lambda v, x: new.g.apply(v, x, train=True)[0]
-        made = old.g.apply(old_variables["g"], z, train=True)[0]
-        np.testing.assert_allclose(same(calibrated["g"], z), resize_images(made, 32, 1), atol=1e-10)
+        same, made = (
+            compiled(pair.config, "g", True)(v["g"], z)[0] for pair, v in ((new, calibrated), (old, old_variables))
+        )
+        np.testing.assert_allclose(same, resize_images(made, 32, 1), atol=1e-10)
         training = compare(old, old_variables, new, calibrated, train=True)
         assert training["g"].relative < 0.5 * before["g"].relative, (str(before["g"]), str(training["g"]))
         with pytest.raises(PlanError, match="no norm 'norm64'.*did you mean"):

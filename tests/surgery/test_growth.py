@@ -107,7 +107,7 @@ def test_deeper_with_larger_kernels_is_exact_and_so_is_the_way_back():
         old, old_variables = make_pair(0, num_classes=3)
         new, fresh = make_pair(1, num_classes=3, **DEEPER)
         grown = grow(old, old_variables, new, fresh)
-        exact(old, old_variables, new, grown)
+        exact(old, old_variables, new, grown, (False,))
         for name, leaf in (("g", "b16/more1/conv1/kernel"), ("d", "b8/more0/conv1/kernel")):
             loud = {"first": [Rule(f"{name}/params/{leaf}", Action("init"))]}
             broken = grow(old, old_variables, new, fresh, loud)

@@ -51,8 +51,12 @@ def permute(layout: Layout, variables, seed: int):
     return unflatten(out, like=variables)
 
 
-@pytest.mark.parametrize("base", [{}, {"num_classes": 3}, {"base": SMALL_DCGAN}, {"base": SMALL_R3GAN}], ids=str)
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(
+    "base",
+    [pytest.param({}, marks=pytest.mark.slow), {"num_classes": 3}, {"base": SMALL_DCGAN}, {"base": SMALL_R3GAN}],
+    ids=str,
+)
+@pytest.mark.parametrize("train", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_permutation_is_not_seen(base, train):
     with jax.enable_x64(True):
         pair, variables = make_pair(0, **base)

@@ -40,7 +40,9 @@ GROWN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", GROWN)
+@pytest.mark.parametrize(
+    "what", [what if what in ("deeper", "all") else pytest.param(what, marks=pytest.mark.slow) for what in GROWN]
+)
 def test_growth_is_exact_and_so_is_the_way_back(what):
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL)
@@ -63,7 +65,9 @@ def test_alpha_is_opaque():
         np.testing.assert_allclose(images[..., 3], np.tanh(4.0), atol=1e-10)
 
 
-@pytest.mark.parametrize("what", ["wider", "deeper and wider", "all"])
+@pytest.mark.parametrize(
+    "what", [*(pytest.param(what, marks=pytest.mark.slow) for what in ("wider", "deeper and wider")), "all"]
+)
 def test_copies_are_exact(what):
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL)

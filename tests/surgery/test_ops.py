@@ -13,6 +13,7 @@ from gan_jax.surgery import OPS, OpError
 from gan_jax.surgery.ops import lookup, run_steps, shape_of_steps, values_kept
 from gan_jax.surgery.ops.spectral import STRENGTH
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 draw = lambda *shape: np.random.default_rng(math.prod(shape)).standard_normal(shape).astype(np.float32)
 
 # operation: (source shapes, arguments, shape that it makes)
@@ -147,8 +148,16 @@ def apply(name, xp=np):
     return OPS[name].apply([xp.asarray(draw(*s)) for s in shapes], xp.asarray(draw(*made)), args)
 
 
+@pytest.fixture(scope="module")
+def traced():
+    """Operation -> what it makes inside of one compiled program that has them all."""
+    leaves = {name: ([draw(*s) for s in shapes], draw(*made)) for name, (shapes, _, made) in CASES.items()}
+    run = lambda leaves: {name: OPS[name].apply(*arrays, CASES[name][1]) for name, arrays in leaves.items()}
+    return jax.jit(run, compiler_options=QUICK)(leaves)
+
+
 @pytest.mark.parametrize("name", OPS)
-def test_shape_effect_and_jit(name):
+def test_shape_effect_and_jit(name, traced):
     shapes, args, made = CASES[name]
     assert shape_of_steps([(name, args)], shapes) == made
     sources, fresh = [draw(*s) for s in shapes], draw(*made)
@@ -157,18 +166,19 @@ def test_shape_effect_and_jit(name):
     assert isinstance(out, np.ndarray) and out.shape == made, "NumPy stays NumPy"
     for before, after in zip(kept, (*sources, fresh)):
         np.testing.assert_array_equal(before, after, "inputs are not changed")
-    traced = jax.jit(lambda s, f: OPS[name].apply(s, f, args))(sources, fresh)
-    assert traced.shape == made and traced.dtype == out.dtype
+    compiled = traced[name]
+    assert compiled.shape == made and compiled.dtype == out.dtype
     up_to_sign = np.abs if name in ("singular_vector", "top_vector") else lambda x: x
-    np.testing.assert_allclose(*(up_to_sign(np.asarray(x, np.float32)) for x in (traced, out)), rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(*(up_to_sign(np.asarray(x, np.float32)) for x in (compiled, out)), rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", OPS)
 def test_half_precision(name):
     shapes, args, made = CASES[name]
-    half = lambda *shape: jnp.asarray(draw(*shape), jnp.bfloat16)
-    for as_kind in (np.asarray, jnp.asarray):
-        out = OPS[name].apply([as_kind(half(*s)) for s in shapes], as_kind(half(*made)), args)
+    half = lambda *shape: draw(*shape).astype(jnp.bfloat16)
+    run = lambda sources, fresh: OPS[name].apply(sources, fresh, args)
+    leaves = [half(*s) for s in shapes], half(*made)
+    for out in (run(*leaves), jax.eval_shape(run, *leaves)):
         assert out.shape == made and out.dtype == jnp.bfloat16
 
 

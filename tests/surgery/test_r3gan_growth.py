@@ -27,7 +27,10 @@ GROWTHS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("growth", GROWTHS)
+@pytest.mark.parametrize(
+    "growth",
+    [pytest.param(name, marks=() if len(changes) > 1 else pytest.mark.slow) for name, changes in GROWTHS.items()],
+)
 def test_growth_preserves_both_networks_and_the_way_back_too(growth):
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL_R3GAN)

@@ -21,7 +21,9 @@ GROWTHS = {
 }
 
 
-@pytest.mark.parametrize("growth", GROWTHS)
+@pytest.mark.parametrize(
+    "growth", [growth if growth == "all" else pytest.param(growth, marks=pytest.mark.slow) for growth in GROWTHS]
+)
 def test_growth_preserves_both_networks(growth):
     with jax.enable_x64(True):
         old, old_variables = make_pair(0)
@@ -79,7 +81,7 @@ def test_a_silent_block_of_zeros_would_not_train_and_the_ballast_does():
     value, gradients = step(grown["d"]["params"])
     assert 1e-3 < np.abs(gradients["b32"]["conv1"]["kernel"]).max() < 1e3
     zeroed = jax.tree.map(lambda x: x, grown["d"]["params"])
-    zeroed["b32"]["conv1"]["kernel"] *= 0
+    zeroed["b32"]["conv1"]["kernel"] = 0 * zeroed["b32"]["conv1"]["kernel"]
     assert np.abs(step(zeroed)[1]["b32"]["conv1"]["kernel"]).max() > 1e6
     signs = lambda params, lr: jax.tree.map(lambda p, g: p + lr * jnp.sign(g), params, gradients)  # Adam's first step
     assert 0 < step(signs(grown["d"]["params"], 2e-4))[0] - value < 0.2 * np.abs(value)
@@ -102,8 +104,8 @@ def test_new_units_are_alive():
 
 
 def listen(params):
-    params = jax.tree.map(lambda x: x, params)
-    params["to_rgb"]["kernel"] = params["to_rgb"]["kernel"].at[:, :, 6:].set(0.1)
+    params = jax.tree.map(np.array, params)
+    params["to_rgb"]["kernel"][:, :, 6:] = 0.1
     return params
 
 
@@ -147,9 +149,8 @@ def test_unconditional_to_conditional_keeps_both_and_the_projection_learns():
         old, old_variables = make_pair(0)
         new, fresh = make_pair(1, num_classes=3, **WIDER)
         grown = grow(old, old_variables, new, fresh)
-        for train in (False, True):
-            for name, difference in compare(old, old_variables, new, grown, train).items():
-                assert difference.largest <= 1e-10, (name, train, str(difference))
+        for name, difference in compare(old, old_variables, new, grown, False).items():
+            assert difference.largest <= 1e-10, (name, str(difference))
         for path in ("params/embed/embedding", "spectral/embed/u"):
             np.testing.assert_array_equal(flatten(grown["d"])[path], flatten(fresh["d"])[path])
         images = jax.random.uniform(jax.random.key(2), (3, 16, 16, 1), jnp.float64, minval=-1.0)
@@ -158,6 +159,7 @@ def test_unconditional_to_conditional_keeps_both_and_the_projection_learns():
         assert np.abs(slopes["gain"]) > 1e-2 and not np.any(slopes["embedding"]), "first the gain, then the table"
 
 
+@pytest.mark.slow  # deeper and wider ones are asked in float64: `test_growth`
 def test_conditional_pairs_grow_exactly_too():
     old, old_variables = make_pair(0, num_classes=3)
     new, fresh = make_pair(1, num_classes=3, **GROWTHS["all"])
@@ -188,7 +190,14 @@ def test_classes_are_chosen_by_name_or_refused():
 
 
 @pytest.mark.parametrize(
-    ("old_channels", "channels", "exact"), [(1, 3, "gd"), (3, 1, "g"), (1, 4, "d"), (3, 4, "d"), (4, 3, "")]
+    ("old_channels", "channels", "exact"),
+    [
+        pytest.param(1, 3, "gd", marks=pytest.mark.slow),
+        (3, 1, "g"),
+        (1, 4, "d"),
+        pytest.param(3, 4, "d", marks=pytest.mark.slow),
+        pytest.param(4, 3, "", marks=pytest.mark.slow),
+    ],
 )
 def test_colour_heads(old_channels, channels, exact):
     """Grey from colour is exact in G where the colours agree; alpha starts at 0.9993; the rest as said in the table."""

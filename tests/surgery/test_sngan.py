@@ -28,7 +28,7 @@ def exact(old, old_variables, new, grown, modes=(False, True)):
             assert difference.relative <= 1e-10, (name, train, str(difference))
 
 
-@pytest.mark.parametrize("estimate", ["refined", "stored"])
+@pytest.mark.parametrize("estimate", [pytest.param("refined", marks=pytest.mark.slow), "stored"])
 def test_growth_is_exact_and_so_is_the_way_back(estimate):
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL, estimate=estimate)

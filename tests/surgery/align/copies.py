@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from gan_jax.surgery.align import permute, rescale
 from gan_jax.surgery.align.checks import scale_sizes, sizes_of
@@ -18,7 +19,10 @@ FAMILIES: list[dict[str, Any]] = [
     {"base": SMALL_DCGAN},
     {"base": SMALL_R3GAN, "num_classes": 3},
 ]
-NETS = [(family, net) for family in FAMILIES for net in ("g", "d")]
+# Of a ResNet with classes all is asked that is asked of one without.
+NETS = [
+    pytest.param(family, net, marks=() if family else pytest.mark.slow) for family in FAMILIES for net in ("g", "d")
+]
 
 
 def name(value: Any) -> str:
