@@ -25,7 +25,7 @@ from tests.train import games
 from tests.train.games import dispatches, host
 from tests.train.toy import NET, images
 
-EVERYWHERE = [("jit", 2), ("pmap", 2), ("population", 1)]
+EVERYWHERE = [("jit", 2), ("pmap", 2), ("population", 1)]  # asked once, of a method with every hook: test_own_method
 KEY = 7  # of the run
 
 
@@ -143,6 +143,22 @@ def assert_baked(begun: Begun, times: int = 5) -> None:
         want = nets[name].apply(trained[name], given)[0]
         assert_allclose(bare[name].apply(plain, given)[0], want, rtol=1e-5, atol=1e-6)
         assert set(plain["params"]) == set(bare[name].specs()["params"])
+
+
+def assert_same_on_devices(begun: Begun, devices: int = 8, rtol: float = 2e-4, atol: float = 2e-6) -> None:
+    """The first dispatch on several devices gives the gradients, collections, extras and metrics of one device.
+
+    This is what the author of a method can break: a mean over a device in place of all, draws by place in place of index.
+    Adam's first moments stand for gradients: its steps have one size, so that rounding could turn them round.
+    """
+    (want, metrics), (got, other) = begun.after(1), games.dispatch(begun.trainer, begun.state, "jit", devices)
+    weights = tuple(f"{name}/params/" for name in ("g", "d", "g_ema"))
+    for path, value in want.items():
+        if not path.startswith(weights) and "/nu/" not in path:
+            assert_allclose(got[path], value, rtol=rtol, atol=atol, err_msg=path)
+    assert any("/mu/" in path for path in want), "there are no gradients to compare"
+    for name, value in metrics.items():
+        assert_allclose(other[name], value, rtol=rtol, atol=atol, err_msg=name)
 
 
 def assert_same_everywhere(config: Config, method: Method | None = None, runs=EVERYWHERE, atol=2e-6) -> None:

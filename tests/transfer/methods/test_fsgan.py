@@ -22,7 +22,6 @@ def test_only_gains_move_in_both_networks():
     ask.assert_identity(begun)
     ask.assert_only(begun, lambda path: path.endswith("/gain"))
     ask.assert_baked(begun)
-    ask.assert_same_everywhere(CONFIG)
 
 
 @pytest.mark.usefixtures("_convolved")

@@ -27,7 +27,6 @@ def test_only_what_is_added_moves_and_ds_head(name):
     ask.assert_identity(begun)
     ask.assert_only(begun, lambda path: path.startswith(added))
     ask.assert_baked(begun)
-    ask.assert_same_everywhere(config)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -11,13 +11,14 @@ from gan_jax.transfer.adapters import attach, bake
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.scales import scales_and_shifts
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 
 STYLED = StyleGAN2Config(resolution=8, channels=1, z_dim=4, w_dim=4, mapping_layers=1, channel_max=4)
 
 
-@pytest.mark.parametrize("d_frozen", [False, True])
+@pytest.mark.parametrize("d_frozen", default_rows([False, True], [True]))
 def test_norms_move_against_d_or_its_head(d_frozen, monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     config = ask.make_config(ScaleShiftConfig(d_frozen=d_frozen))
@@ -26,7 +27,6 @@ def test_norms_move_against_d_or_its_head(d_frozen, monkeypatch):
     ask.assert_only(begun, lambda path: path.startswith(("g/params/norm0/", in_d)))
     if d_frozen:
         ask.assert_identity(begun)
-        ask.assert_same_everywhere(config)
 
 
 def test_without_norms_filters_are_scaled_and_biases_shift():
@@ -61,11 +61,11 @@ def test_each_family_has_scales_and_shifts():
 def test_demodulation_would_undo_a_factor_for_each_filter_but_not_for_each_style():
     pair = build(STYLED)
     variables, z = jax.jit(pair.g.init)(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 4))
-    images = lambda params: pair.g.apply({**variables, "params": params}, z)[0]
+    images = jax.jit(lambda params: pair.g.apply({**variables, "params": params}, z)[0])
     adapter = scales_and_shifts(pair)[1]
-    params = attach(adapter, variables["params"], jax.random.key(0))
-    doubled = jax.tree_util.tree_map(lambda x: x * jnp.arange(1.0, 1.0 + len(x)), params["adapter"])
-    before, after = images(variables["params"]), images(bake(adapter, {**params, "adapter": doubled}))
+    params = jax.jit(lambda params: attach(adapter, params, jax.random.key(0)))(variables["params"])
+    doubled = jax.tree_util.tree_map(lambda x: np.asarray(x) * np.arange(1.0, 1.0 + len(x), dtype=np.float32), params["adapter"])
+    before, after = images(variables["params"]), images(jax.jit(lambda params: bake(adapter, params))({**params, "adapter": doubled}))
     assert np.abs(before - after).max() > 0.01
     flat = variables["params"]["synthesis"]["b8"]["conv0"]
     scaled = jax.tree_util.tree_map(lambda x: x, variables["params"])
