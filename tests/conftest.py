@@ -61,14 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
 
 
-LONG = {line.strip() for line in (REPO / "tests" / "long.txt").read_text().splitlines() if not line.startswith("#")}
-
-
-@pytest.hookimpl(tryfirst=True)  # before those of `-m` are chosen
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.nodeid in LONG:
-            item.add_marker(pytest.mark.slow)
     marked = [item for item in items if "gpu" in item.keywords]
     if marked and jax.default_backend() == "cpu":  # asked only when needed: it starts the backend
         for item in marked:

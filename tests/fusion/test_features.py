@@ -19,6 +19,7 @@ from gan_jax.losses import path_lengths
 from gan_jax.nets import build
 from gan_jax.nets.fronts import Styled
 from gan_jax.trees import flatten, partition
+from tests.lanes import default_rows
 from tests.nets.families import FAMILIES, inputs, pair_of
 from tests.train.toy import NET, STYLED, build_styled, build_toy
 
@@ -148,7 +149,10 @@ def test_a_donor_without_weight_can_be_dropped():
     assert jax.tree.map(jnp.shape, told) == jax.tree.map(jnp.shape, {k: v for k, v in fewer.items() if k != "params"})
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+SHAPED = ["mlp", "resnet-conditional", "r3gan", "stylegan2-conditional"]
+
+
+@pytest.mark.parametrize("family", default_rows(FAMILIES, SHAPED))
 def test_every_family_is_fused_by_shapes_alone(family):
     """At one point a block, in both modes: the shapes of images, collections and shares."""
     pair = pair_of(family, FAMILIES[family].resolutions[0], "bfloat16")

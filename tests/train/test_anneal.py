@@ -58,6 +58,7 @@ def test_a_step_half_way_is_that_of_the_values_half_way(monkeypatch):
     assert all(np.abs(got[p] - want[p]).max() < 1e-4 for p in average)
 
 
+@pytest.mark.slow
 def test_colours_of_r3gan_come_half_as_often():
     draws = jax.jit(lambda: random_draws(jax.random.split(jax.random.key(0), 4000), None))()
     only = draws._replace(

@@ -33,6 +33,7 @@ from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import Start, make_prepared
 from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.train.checkpoint_states import assert_same
 
 WORDS, WIDTH, LENGTH = 7, 4, 5
@@ -163,7 +164,10 @@ def test_it_learns_through_its_phases():
     assert any(path.startswith("opt_g_ab/") for path in paths)
 
 
-@pytest.mark.parametrize(("compiler", "devices"), [("jit", 2), ("pmap", 2), ("population", 1)])
+COMPILED = [("jit", 2), ("pmap", 2), ("population", 1)]
+
+
+@pytest.mark.parametrize("compiler, devices", default_rows(COMPILED, [("population", 1)]))
 def test_every_compiler_computes_the_same(compiler, devices):
     transfer = LoRAConfig(rank=2)
     trainer, state = begin(transfer=transfer)

@@ -98,6 +98,7 @@ def test_killed_runs_end_where_an_unkilled_one_ends(tmp_path, begin):
     assert got[1] == want[1] and got[2] == want[2]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_exits_with_75_and_goes_on(tmp_path, begin):
     whole, folder = begin(tmp_path / "whole"), tmp_path / "stopped"
     with begin(folder) as process:

@@ -17,6 +17,7 @@ from gan_jax.nets.fronts import with_front
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import Start
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 
@@ -29,7 +30,7 @@ def _toy(monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
 
-@pytest.mark.parametrize("moment", ["none", "prior"])
+@pytest.mark.parametrize("moment", default_rows(["none", "prior"], [MINE.moment]))
 def test_it_begins_as_its_source(moment):
     ask.assert_identity(ask.conform(ask.make_config(dataclasses.replace(MINE, moment=moment))))
 
@@ -38,6 +39,7 @@ def test_miner_g_and_d_train():
     ask.assert_only(ask.conform(CONFIG), lambda path: True)
 
 
+@pytest.mark.slow
 def test_without_finetuning_g_stays_as_it_is():
     begun = ask.conform(ask.make_config(dataclasses.replace(MINE, finetune=False)))
     ask.assert_only(begun, lambda path: path.startswith(("g/params/graft/", "d/")))
@@ -98,7 +100,7 @@ def half_pair():
     return pair, {"params": g}, pair.d.init(jax.random.key(1))
 
 
-@pytest.mark.parametrize("moment", ["none", "prior"])
+@pytest.mark.parametrize("moment", default_rows(["none", "prior"], ["prior"]))
 def test_mining_finds_the_half_of_the_latent_space_that_the_target_is(moment):
     pair, g, d = half_pair()
     z = jax.random.normal(jax.random.key(5), (200, 2))
