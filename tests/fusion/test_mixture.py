@@ -41,9 +41,7 @@ def drawn(net, seed):
     draw = np.random.default_rng(seed)
     fill = lambda leaf: np.asarray(draw.uniform(0.2, 1.0, leaf.shape) * draw.choice([-1, 1]), leaf.dtype)
     flat = flatten(net.specs())
-    return unflatten(
-        {p: np.abs(fill(x)) if p.endswith("/var") else fill(x) for p, x in flat.items()}, like=net.specs()
-    )
+    return unflatten({p: np.abs(fill(x)) if p.endswith("/var") else fill(x) for p, x in flat.items()}, like=net.specs())
 
 
 def make(name, gate, grain="block", network="g", count=2, aligner=False):
@@ -124,7 +122,8 @@ TRAINED = [(*row, gate) for row in TRAINED for gate in GATES]
 
 
 @pytest.mark.parametrize(
-    "name, aligner, gate", default_rows(TRAINED, [*(row for row in TRAINED if row[0] == "mlp"), ("r3gan", True, "source")])
+    "name, aligner, gate",
+    default_rows(TRAINED, [*(row for row in TRAINED if row[0] == "mlp"), ("r3gan", True, "source")]),
 )
 def test_every_trained_number_has_a_gradient(name, aligner, gate):
     gate = GATES[gate]

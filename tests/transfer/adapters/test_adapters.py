@@ -83,7 +83,8 @@ STARTS = [(name, net) for name in ADAPTERS for net in ("resnet", "stylegan2")]
 
 
 @pytest.mark.parametrize(
-    "name, net", default_rows(STARTS, [("kml", "stylegan2"), ("adafm", "resnet"), ("lora", "resnet"), ("svd", "resnet")])
+    "name, net",
+    default_rows(STARTS, [("kml", "stylegan2"), ("adafm", "resnet"), ("lora", "resnet"), ("svd", "resnet")]),
 )
 def test_the_start_changes_no_bit_and_every_array_is_heard(name, net):
     adapter, plain = ADAPTERS[name], fresh({"resnet": RESNET, "stylegan2": STYLEGAN2}[net])[1]
@@ -107,7 +108,9 @@ def test_baked_equals_adapted(name):
     assert flatten(both.specs()).keys() == flatten(variables).keys()  # its own init attaches the branch too
     trained, frozen = partition(variables["params"], adapter.trains)
     draws = np.random.default_rng(3)
-    trained = jax.tree.map(lambda leaf: leaf + np.float32(0.5) * draws.normal(size=leaf.shape).astype(np.float32), trained)
+    trained = jax.tree.map(
+        lambda leaf: leaf + np.float32(0.5) * draws.normal(size=leaf.shape).astype(np.float32), trained
+    )
     variables = {**variables, "params": merge(trained, frozen)}
     z = jax.random.normal(jax.random.key(2), (3, RESNET.z_dim))
     images, _ = jax.jit(both.apply)(variables, z)

@@ -39,10 +39,9 @@ def test_miner_g_and_d_train():
     ask.assert_only(ask.conform(CONFIG), lambda path: True)
 
 
-@pytest.mark.slow
 def test_without_finetuning_g_stays_as_it_is():
     begun = ask.conform(ask.make_config(dataclasses.replace(MINE, finetune=False)))
-    ask.assert_only(begun, lambda path: path.startswith(("g/params/graft/", "d/")))
+    ask.assert_trains(begun, lambda path: path.startswith(("g/params/graft/", "d/")))
 
 
 def test_devices_play_the_same_game():

@@ -11,20 +11,19 @@ from gan_jax.transfer.adapters import attach, bake
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.scales import scales_and_shifts
 from gan_jax.trees import flatten
-from tests.lanes import default_rows
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 
 STYLED = StyleGAN2Config(resolution=8, channels=1, z_dim=4, w_dim=4, mapping_layers=1, channel_max=4)
 
 
-@pytest.mark.parametrize("d_frozen", default_rows([False, True], [True]))
-def test_norms_move_against_d_or_its_head(d_frozen, monkeypatch):
+@pytest.mark.parametrize("d_frozen", [False, True])
+def test_norms_train_against_d_or_its_head(d_frozen, monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     config = ask.make_config(ScaleShiftConfig(d_frozen=d_frozen))
     in_d = "d/params/head/" if d_frozen else "d/params/"
     begun = ask.conform(config)
-    ask.assert_only(begun, lambda path: path.startswith(("g/params/norm0/", in_d)))
+    ask.assert_trains(begun, lambda path: path.startswith(("g/params/norm0/", in_d)))
     if d_frozen:
         ask.assert_identity(begun)
 
@@ -34,7 +33,7 @@ def test_without_norms_filters_are_scaled_and_biases_shift():
     begun = ask.conform(ask.make_config(ScaleShiftConfig(), net=net))
     ask.assert_identity(begun)
     scales = ("g/params/adapter/fc0/kernel/scale", "g/params/adapter/to_rgb/kernel/scale")
-    ask.assert_only(begun, lambda path: path in scales or path.endswith("/bias") or path.startswith("d/"))
+    ask.assert_trains(begun, lambda path: path in scales or path.endswith("/bias") or path.startswith("d/"))
     ask.assert_baked(begun)
 
 
@@ -64,8 +63,13 @@ def test_demodulation_would_undo_a_factor_for_each_filter_but_not_for_each_style
     images = jax.jit(lambda params: pair.g.apply({**variables, "params": params}, z)[0])
     adapter = scales_and_shifts(pair)[1]
     params = jax.jit(lambda params: attach(adapter, params, jax.random.key(0)))(variables["params"])
-    doubled = jax.tree_util.tree_map(lambda x: np.asarray(x) * np.arange(1.0, 1.0 + len(x), dtype=np.float32), params["adapter"])
-    before, after = images(variables["params"]), images(jax.jit(lambda params: bake(adapter, params))({**params, "adapter": doubled}))
+    doubled = jax.tree_util.tree_map(
+        lambda x: np.asarray(x) * np.arange(1.0, 1.0 + len(x), dtype=np.float32), params["adapter"]
+    )
+    before, after = (
+        images(variables["params"]),
+        images(jax.jit(lambda params: bake(adapter, params))({**params, "adapter": doubled})),
+    )
     assert np.abs(before - after).max() > 0.01
     flat = variables["params"]["synthesis"]["b8"]["conv0"]
     scaled = jax.tree_util.tree_map(lambda x: x, variables["params"])
@@ -80,4 +84,4 @@ def test_a_real_stylegan2_trains_its_styles():
     ask.assert_identity(begun)
     moves = lambda path: path.startswith("d/") or path.removeprefix("g/params/") in trained(config.net)
     ask.assert_only(begun, moves, times=2)
-    ask.assert_baked(begun, times=2)
+    ask.assert_baked(begun)
