@@ -89,7 +89,7 @@ def test_a_pupil_that_equals_its_teachers_is_not_far():
     assert told == {"l1": 0, "features": 0} and set(carried[DISTANCES]) == set(told)
 
 
-SHAPED = ["mlp-conditional", "resnet", "biggan-conditional", "stylegan2"]
+SHAPED = ["mlp-conditional", "resnet", "r3gan"]
 
 
 @pytest.mark.parametrize("family", default_rows(FAMILIES, SHAPED))

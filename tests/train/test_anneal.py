@@ -46,7 +46,7 @@ def test_a_step_half_way_is_that_of_the_values_half_way(monkeypatch):
     half_way = dataclasses.replace(ENDS, kimg=0.992)
     still, moving = make_trainer(still), make_trainer(dataclasses.replace(moving, anneal=half_way))
     state = make_state(still).replace(images=jnp.int32(496))
-    (got, metrics), (want, _) = dispatch(moving, state, "jit", 2), dispatch(still, state, "jit", 2)
+    (got, metrics), (want, _) = dispatch(moving, state), dispatch(still, state)
     # G's update comes 8 images later, when its own values have moved on a little.
     for path, value in want.items():
         if path[:2] == "d/" or path[:5] == "opt_d":

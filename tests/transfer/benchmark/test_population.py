@@ -38,7 +38,7 @@ def nothing(*_):
     pass
 
 
-@pytest.mark.parametrize("way", default_rows(WAYS, [way for way in WAYS if way != "serial"]))
+@pytest.mark.parametrize("way", default_rows(WAYS, ["population"]))
 def test_members_are_runs(way, bench, tmp_path):
     """Three members, so that one of two devices has one more: other weights, images and learning rates each."""
     configs, game, members = members_of(bench, "freeze_d")
@@ -61,7 +61,7 @@ def test_populations_see_their_own_images(bench):
     assert (members[0].feed.resident["image"] != members[1].feed.resident["image"]).any()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", default_rows(WAYS, ["population"]))
 def test_a_member_that_breaks_leaves_the_others(way, bench):
     _, game, members = members_of(bench, "scratch")
     d = members[0].state.nets["d"]
@@ -72,7 +72,7 @@ def test_a_member_that_breaks_leaves_the_others(way, bench):
     assert trained.states[0] is None and np.isfinite(trained.states[1].nets["g"]["params"]["fc0"]["kernel"]).all()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", default_rows(WAYS, ["population"]))
 def test_stopped(way, bench):
     _, game, members = members_of(bench, "scratch")
     with pytest.raises(Stopped):
