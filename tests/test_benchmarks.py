@@ -61,6 +61,7 @@ def test_rows_of_convolutions(monkeypatch):
     assert row["place"] == "unrolled" and row["xla_ms"] > 0 and row["ours_ms"] > 0
 
 
+@pytest.mark.slow
 def test_rows_of_forms(monkeypatch):
     net = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
     monkeypatch.setattr(forms, "CASES", {"tiny": forms.config_of(net, 4)})

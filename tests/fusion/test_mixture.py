@@ -68,13 +68,20 @@ def same(tree, other, **close):
         )
 
 
-ROWS = [*((name, "block") for name in NAMES), *(("stylegan2", grain) for grain in GRAINS)]
+ROWS = [*((name, "block") for name in NAMES), *((name, grain) for name in ("mlp", "stylegan2") for grain in GRAINS)]
 ROWS = [(*row, aligner) for row in ROWS for aligner in (False, True)]
 
 
 @pytest.mark.parametrize(
     "name, grain, aligner",
-    default_rows(ROWS, [row for row in ROWS if row[2] == (row[0] == "stylegan2" and row[1] == "block")]),
+    default_rows(
+        ROWS,
+        [
+            row
+            for row in ROWS
+            if row[2] == (row[:2] == ("stylegan2", "block")) and (row[0] == "mlp" or row[1] == "block")
+        ],
+    ),
 )
 def test_no_share_is_the_target_and_a_whole_share_is_that_donor(name, grain, aligner):
     """An aligner is the identity at first, whose donors are as they are."""
@@ -128,6 +135,7 @@ TRAINED = [(*row, gate) for row in TRAINED for gate in GATES]
 def test_every_trained_number_has_a_gradient(name, aligner, gate):
     gate = GATES[gate]
     mixture, _, _, params = make(name, gate, count=gate.count, aligner=aligner)
+    params = jax.tree.map(jnp.asarray, params)
     weigh = {path: np.random.default_rng(7).normal(size=leaf.shape).astype(leaf.dtype) for path, leaf in
              flatten(mixture.bake(params)).items()}  # fmt: skip
     branch = params["adapter"]
@@ -191,6 +199,7 @@ def test_who_is_alike_has_the_same_share_and_numbers_are_only_names(channels):
 def test_a_shut_gate_moves_first_and_alone():
     """ReZero: nothing else has a gradient before the gate has opened."""
     mixture, _, _, params = make("mlp", Attention(2, gate=0.0))
+    params = jax.tree.map(jnp.asarray, params)
     weigh = flatten(drawn(pair("mlp").g, 9)["params"])
 
     def value(gate_leaves):

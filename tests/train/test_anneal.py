@@ -33,7 +33,7 @@ def test_a_step_half_way_is_that_of_the_values_half_way(monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
 
     def of(lr, b2, gamma, half_life, p, anneal):
-        made = make_config(LossConfig("non_saturating", r1_gamma=gamma, r2_gamma=gamma))
+        made = make_config(LossConfig("non_saturating", r1_gamma=gamma))
         return dataclasses.replace(
             made,
             augment=AugmentConfig(ada="color", ada_p=p, ada_target=None),

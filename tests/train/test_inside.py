@@ -30,17 +30,17 @@ def test_looking_changes_nothing(train):
     """One pass gives what `apply` and `activations` give, and the same updated collections."""
     pair = build(NET)
     for net, shape in ((pair.g, (4, NET.z_dim)), (pair.d, (4, 16, 16, 1))):
-        variables = net.init(jax.random.key(0))
+        variables = jax.jit(net.init)(jax.random.key(0))
         x = jax.random.normal(jax.random.key(1), shape)
-        out, collections, inside = net.look(variables, x, train=train)
-        expected = net.apply(variables, x, train=train)
+        out, collections, inside = jax.jit(lambda v, x, net=net: net.look(v, x, train=train))(variables, x)
+        expected = jax.jit(lambda v, x, net=net: net.apply(v, x, train=train))(variables, x)
         found, wanted = (jax.tree_util.tree_leaves(tree) for tree in ((out, collections), expected))
         for a, b in zip(found, wanted, strict=True):
-            assert_array_equal(a, b)
-        seen = net.activations(variables, x, train=train)
+            assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+        seen = jax.jit(lambda v, x, net=net: net.activations(v, x, train=train))(variables, x)
         assert set(seen) == set(inside)
         for path, value in seen.items():
-            assert_array_equal(inside[path], value)
+            assert_allclose(inside[path], value, rtol=1e-6, atol=1e-7)
 
 
 def _inner(ctx, output):

@@ -188,6 +188,7 @@ def test_every_compiler_computes_the_same(compiler, devices):
         assert_allclose(got[path], leaf, rtol=2e-4, atol=1e-5, err_msg=path)
 
 
+@pytest.mark.slow
 def test_lora_trains_additions_alone():
     trainer, state = begin(transfer=LoRAConfig(rank=2))
     before = values(state.nets)

@@ -15,7 +15,7 @@ from tests.transfer.methods.resumed import assert_resumes
 
 NET = ResNetConfig(resolution=16, channels=1, z_dim=8, channel_base=64, channel_max=4)
 CASES = {
-    "cdc": (CDCConfig(anchor_every=2), {"consistency"}),
+    "cdc": (CDCConfig(anchor_every=2, anchors=3), {"consistency"}),
     "rssa": (RSSAConfig(anchor_every=2, disturbance_every=2), {"self_correlation", "cross_correlation"}),
     "dcl": (DCLConfig(), {"contrast_g", "contrast_d"}),
 }
@@ -44,8 +44,7 @@ def test_everything_trains_and_the_start_pays_nothing_for_what_it_is(name):
 
 def test_anchors_and_patches_take_turns():
     """In a step near an anchor the patches' head has no gradient, and latents lie around the anchors."""
-    config = ask.make_config(CDCConfig(anchor_every=2, anchors=3, anchor_noise=0.0, strength=0.0), net=NET)
-    begun = ask.conform(config)
+    begun = ask.conform(ask.make_config(CASES["cdc"][0], net=NET))
     head = "d/params/graft/patch/kernel"
     steps = [begun.before, begun.after(1)[0], begun.after(2)[0]]
     np.testing.assert_array_equal(steps[1][head], steps[0][head])

@@ -44,6 +44,7 @@ def test_without_finetuning_g_stays_as_it_is():
     ask.assert_trains(begun, lambda path: path.startswith(("g/params/graft/", "d/")))
 
 
+@pytest.mark.slow
 def test_devices_play_the_same_game():
     ask.assert_same_on_devices(ask.conform(CONFIG))
 
