@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import json
 import os
 from pathlib import Path
 
@@ -31,6 +34,7 @@ def outputs(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[d
     return [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
+@pytest.mark.slow  # half a minute each
 @pytest.mark.filterwarnings("default")  # of the client's event loop and its sockets; the kernel has its own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(path, tmp_path, monkeypatch):
@@ -46,8 +50,21 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
         assert said.count("preserved: largest difference") >= 4 and "transplanted from embedded:fashion16" in said
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_are_python_and_what_they_import_is_there(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tree = ast.parse("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert imports
+    for node in imports:
+        for alias in node.names:
+            assert hasattr(importlib.import_module(node.module), alias.name), f"{node.module}.{alias.name}"
+    calls = {node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+             and isinstance(node.func.value, ast.Name) and node.func.value.id == "gan_jax"}  # fmt: skip
+    assert not [name for name in calls if not hasattr(importlib.import_module("gan_jax"), name)]
+
+
 def test_both_notebooks_are_there_without_outputs():
-    import json
 
     assert [path.stem for path in NOTEBOOKS] == ["surgery_and_fusion", "transfer_in_ten_minutes"]
     for path in NOTEBOOKS:

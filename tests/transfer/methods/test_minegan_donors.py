@@ -49,6 +49,7 @@ def stage(pair, others=2, rate=RATE):
     )
 
 
+@pytest.mark.slow
 def test_devices_play_the_same_game():
     ask.assert_same_on_devices(ask.begin(CONFIG, stage(build(CONFIG.net))))
 
