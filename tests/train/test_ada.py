@@ -40,7 +40,7 @@ def test_p_rises_when_d_is_sure_and_stays_at_0_else(bias, expected):
     state = make_state(trainer)
     head = state.nets["d"]["params"]["head"]
     params = {**state.nets["d"]["params"], "head": {**head, "bias": jnp.full_like(head["bias"], bias)}}
-    rows = dispatches(trainer, state.with_nets(d={**state.nets["d"], "params": params}), "jit", 2)
+    rows = dispatches(trainer, state.with_nets(d={**state.nets["d"], "params": params}))
     for before, after in zip(expected[:-1], expected[1:]):
         leaves, metrics = next(rows)
         assert_allclose(metrics["ada_p"], before)  # what this dispatch was shown with
