@@ -15,10 +15,10 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Compiling is what these tests wait for, and XLA does it in half the time where little is optimised. As users compile,
-# but for the rooms of whole steps: GAN_JAX_TEST_OPTIMISED=1
+# but for the rooms of whole steps: GAN_JAX_TEST_OPTIMISED=1. A program in one part costs a sixth less than in many.
 CHEAP = os.environ["JAX_PLATFORMS"] == "cpu" and os.environ.get("GAN_JAX_TEST_OPTIMISED") != "1"
 if CHEAP and metadata.version("jaxlib").startswith("0.10."):  # an XLA that does not know a flag ends the process
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
 import jax  # noqa: E402
 
@@ -61,14 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
 
 
-LONG = {line.strip() for line in (REPO / "tests" / "long.txt").read_text().splitlines() if not line.startswith("#")}
-
-
-@pytest.hookimpl(tryfirst=True)  # before those of `-m` are chosen
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.nodeid in LONG:
-            item.add_marker(pytest.mark.slow)
     marked = [item for item in items if "gpu" in item.keywords]
     if marked and jax.default_backend() == "cpu":  # asked only when needed: it starts the backend
         for item in marked:

@@ -23,9 +23,8 @@ def test_all_take_turns_and_every_round_begins_with_another():
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3, "c": 3}
 
 
-@pytest.mark.parametrize(
-    "names", [("finetune", "fsgan"), pytest.param(None, marks=pytest.mark.slow)], ids=["two", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("finetune", "fsgan"), None], ids=["two", "all"])
 def test_rows_of_methods(names, monkeypatch, capsys):
     net = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8, 8), d_widths=(8, 8, 8))
     if names is None:  # AdaFM, CDC and RSSA want maps
@@ -44,6 +43,7 @@ def test_rows_of_methods(names, monkeypatch, capsys):
     assert "| finetune |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_rows_of_fusion(monkeypatch):
     net = MLPConfig(resolution=16, channels=1, z_dim=64, g_widths=(8,), d_widths=(8,))
     for key, value in {"NET": net, "BATCH": 8, "SHOTS": 12, "STEPS": 1, "DISPATCHES": 1, "ROUNDS": 2}.items():
@@ -61,6 +61,7 @@ def test_rows_of_convolutions(monkeypatch):
     assert row["place"] == "unrolled" and row["xla_ms"] > 0 and row["ours_ms"] > 0
 
 
+@pytest.mark.slow
 def test_rows_of_forms(monkeypatch):
     net = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
     monkeypatch.setattr(forms, "CASES", {"tiny": forms.config_of(net, 4)})

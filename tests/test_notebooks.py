@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+import gan_jax
 from tests.conftest import REPO
 
 NOTEBOOKS = sorted((REPO / "docs" / "notebooks").glob("*.ipynb"))
@@ -31,6 +34,7 @@ def outputs(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[d
     return [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
+@pytest.mark.slow  # half a minute each
 @pytest.mark.filterwarnings("default")  # of the client's event loop and its sockets; the kernel has its own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(path, tmp_path, monkeypatch):
@@ -46,8 +50,19 @@ def test_notebooks_run(path, tmp_path, monkeypatch):
         assert said.count("preserved: largest difference") >= 4 and "transplanted from embedded:fashion16" in said
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_are_python_and_what_they_import_is_there(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tree = ast.parse("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name) and node.value.id == "gan_jax"}  # fmt: skip
+    used |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "gan_jax"
+             for alias in node.names}  # fmt: skip
+    assert used
+    assert not [name for name in used if not hasattr(gan_jax, name)]
+
+
 def test_both_notebooks_are_there_without_outputs():
-    import json
 
     assert [path.stem for path in NOTEBOOKS] == ["surgery_and_fusion", "transfer_in_ten_minutes"]
     for path in NOTEBOOKS:

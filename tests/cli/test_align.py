@@ -8,6 +8,7 @@ import gan_jax
 from gan_jax.surgery.families import layouts
 from gan_jax.tasks.model import save
 from gan_jax.trees import digest, flatten
+from tests.lanes import default_rows
 from tests.surgery.align.copies import disguised
 from tests.surgery.pairs import make_pair
 
@@ -24,7 +25,7 @@ def weights(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("by", ["weights", "activations"])
+@pytest.mark.parametrize("by", default_rows(["weights", "activations"], ["weights"]))
 def test_a_disguised_copy_comes_back(cli, weights, tmp_path, by):
     first, second, out = weights / "first", weights / "second", tmp_path / "out"
     assert cli("align", first, second, "--out", out, "--by", by, "--n", 64) == 0, cli.err

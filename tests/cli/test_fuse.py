@@ -10,6 +10,7 @@ import pytest
 from gan_jax.cli.fuse import full_names
 from gan_jax.config import MLPConfig
 from gan_jax.report.fusion import alignment_lines, mixing_chart, mixing_table, source_names
+from tests.lanes import default_rows
 from tests.train.toy import save_pairs
 
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))
@@ -34,7 +35,7 @@ METHODS = {
 }  # what is learned, and what is drawn of it
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", default_rows(METHODS, ["gradient"]))
 def test_two_pairs_become_one(cli, pairs, tmp_path, method):
     stage, drawn = METHODS[method][0].split(), METHODS[method][1]
     code = cli("fuse", *WORDS, "--method", method, "--donors", str(pairs / "a"), str(pairs / "b"),

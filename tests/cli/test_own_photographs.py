@@ -40,6 +40,24 @@ def photos(tmp_path, monkeypatch):
     return folder
 
 
+def test_from_photographs_to_a_plan(cli, photos, fake_run):
+    """All but the training, for which a stub stands."""
+    assert cli("data", "info", "folder:photos") == 0, cli.err
+    said = cli.out + cli.err
+    assert "59" in said and "torn.jpg" in said
+
+    assert cli("transfer", "folder:photos", "--out", "r", *SHORT) == 0, cli.err
+    ((_, (config, _), options),) = fake_run.calls
+    said = cli.out + cli.err + "\n".join(options["notes"])
+    for what in ("source", "network", "channels", "size", "method", "shots", "features"):
+        assert any(line.startswith(f"{what}: ") for line in said.splitlines()), what
+    assert "embedded:fashion16" in said and "channels: 3 (colour), the source is grey and grows" in said
+    assert "size: 16 px, as asked" in said and "shots: all 59 images" in said
+    assert "(the whole table: --plan full)" in said and "g/params" not in said
+    assert config.net.channels == 3 and config.train.kimg == 0.032
+
+
+@pytest.mark.slow
 def test_from_photographs_to_a_page_and_a_grid(cli, photos):
     assert cli("data", "info", "folder:photos") == 0, cli.err
     said = cli.out + cli.err

@@ -51,6 +51,7 @@ def test_sources_are_what_they_are_called(toy):
     assert_allclose([radii.mean(), radii.std()], [2, 0.4], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_a_wide_source_is_ahead_of_scratch_and_better_than_its_g_alone(toy):
     run = importlib.import_module("run")
     found = run.run(seeds=1, pretrain=7, adapt=1)

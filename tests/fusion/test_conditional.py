@@ -23,6 +23,7 @@ from gan_jax.fusion.conditional import (
 from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import build
 from gan_jax.trees import flatten, unflatten
+from tests.lanes import default_rows
 
 MLP = MLPConfig(resolution=4, channels=1, z_dim=3, num_classes=3, g_widths=(5,), d_widths=(4,))
 NORMED = ResNetConfig(resolution=8, channels=1, z_dim=3, channel_base=16, channel_max=4)
@@ -32,7 +33,8 @@ N = 4
 def made(config, query="latent", gate=0.7, temperature=0.2, with_source=False):
     pair = build(config)
     source = source_of(query, pair)
-    target, *donors = (jax.jit(pair.g.init)(jax.random.key(seed)) for seed in range(3))
+    init = jax.jit(pair.g.init)
+    target, *donors = (init(jax.random.key(seed)) for seed in range(3))
     z = jax.random.normal(jax.random.key(5), (N, config.z_dim))
     labels = jnp.arange(N, dtype=jnp.int32) % 3 if config.num_classes else None
     inputs = source(target, z, labels).shape[-1]
@@ -43,8 +45,12 @@ def made(config, query="latent", gate=0.7, temperature=0.2, with_source=False):
     return pair, mixture, source, {**target, "params": params}, z, labels
 
 
-@pytest.mark.parametrize("with_source", [False, True])
-@pytest.mark.parametrize("query", ["latent", "class", "features"])
+QUERIES = [(query, with_source) for query in ("latent", "class", "features") for with_source in (False, True)]
+
+
+@pytest.mark.parametrize(
+    "query, with_source", default_rows(QUERIES, [("latent", False), ("class", False), ("features", True)])
+)
 def test_each_example_has_the_weights_of_its_shares(query, with_source):
     pair, mixture, source, variables, z, labels = made(MLP, query, with_source=with_source)
     net = conditional(pair, mixture, source, "example")
@@ -54,19 +60,21 @@ def test_each_example_has_the_weights_of_its_shares(query, with_source):
     for group, a in attention.items():
         assert_allclose(np.asarray(a).sum(-1), 1, rtol=1e-5)
         assert len(np.unique(np.asarray(a).round(5), axis=0)) > 1, group
+    attention, variables, apply = jax.device_get(attention), jax.device_get(variables), jax.jit(pair.g.apply)
     for i in range(N):
         shares = {group: 0.7 * a[i, int(with_source) :] for group, a in attention.items()}
         plain = {**variables, "params": mixture.bake(variables["params"], shares)}
-        assert_allclose(got[i], pair.g.apply(plain, z[i : i + 1], labels[i : i + 1])[0][0], rtol=1e-4, atol=1e-5)
+        assert_allclose(got[i], apply(plain, z[i : i + 1], labels[i : i + 1])[0][0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("granularity", ["global", "tensor"])
+@pytest.mark.parametrize("granularity", default_rows(["global", "tensor"], ["tensor"]))
 def test_a_latent_that_chooses_a_network_is_normalised_by_its_statistics(granularity):
     """Each example is what the network of the largest share makes of it, in evaluation mode even where training is asked."""
     pair = build(NORMED)
-    every = [jax.jit(pair.g.init)(jax.random.key(seed)) for seed in range(3)]
+    init, statistics = jax.jit(pair.g.init), jax.jit(pair.g.statistics)
+    every = [init(jax.random.key(seed)) for seed in range(3)]
     probe = jax.random.normal(jax.random.key(9), (64, 3))
-    every = [{**one, "batch_stats": jax.jit(pair.g.statistics)(one, probe)} for one in every]
+    every = [{**one, "batch_stats": statistics(one, probe)} for one in every]
     gate = Conditional(2, 4, 1.0, 1e-5, True, inputs=3)
     mixture, source = Mixture(gate, grouping(granularity, pair.g_blocks)), source_of("latent", pair)
     params = mixture.attach(every[0]["params"], jax.random.key(1), [one["params"] for one in every[1:]])
@@ -86,11 +94,12 @@ def test_a_latent_that_chooses_a_network_is_normalised_by_its_statistics(granula
     got = jax.jit(
         lambda v: standing(conditional(pair, mixture, source, "example")).apply_with_intermediates(v, z, None, True)
     )(variables)[0]
-    want = jnp.stack([jax.jit(pair.g.apply)(one, z)[0] for one in every])[chosen, jnp.arange(12)]
+    apply = jax.jit(pair.g.apply)
+    want = np.stack([apply(one, z)[0] for one in every])[np.asarray(chosen), np.arange(12)]
     assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("per", ["example", "batch"])
+@pytest.mark.parametrize("per", default_rows(["example", "batch"], ["batch"]))
 def test_batch_norms_see_the_whole_batch(per):
     """With gates shut both are the target in training mode, its statistics too."""
     pair, mixture, source, variables, z, _ = made(NORMED, gate=0.0)
@@ -108,17 +117,18 @@ def test_a_batch_has_the_weights_of_its_mean():
     tree = variables["params"]["adapter"]["gate"]
     mean = {group: 0.7 * a.mean(0) for group, a in mixture.gate.attention(tree, z).items()}
     plain = {**variables, "params": mixture.bake(variables["params"], mean)}
-    assert_allclose(net.apply(variables, z, labels)[0], pair.g.apply(plain, z, labels)[0], rtol=1e-5, atol=1e-6)
+    got, want = jax.jit(net.apply)(variables, z, labels)[0], jax.jit(pair.g.apply)(plain, z, labels)[0]
+    assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_remembered_is_what_it_collapses_to():
     pair, mixture, source, variables, z, labels = made(MLP)
-    params, now = variables["params"], None
+    params, step = variables["params"], jax.jit(lambda params: remember(mixture, params, z, lambda tree: tree))
     for _ in range(150):
-        params = update_running_mean(mixture, params, z, lambda tree: tree)
+        params = step(params)
     tree = params["adapter"]["gate"]
     now = {group: np.asarray(a).mean(0) for group, a in mixture.gate.attention(tree, z).items()}
-    first = update_running_mean(mixture, variables["params"], z, lambda tree: tree)["adapter"]["gate"]["mean"]
+    first = step(variables["params"])["adapter"]["gate"]["mean"]
     for group, a in now.items():
         assert_allclose(flatten(first)[group], 0.9 * 0.5 + 0.1 * a, rtol=1e-5)
         assert_allclose(mixture.shares(params)[group], 0.7 * a, rtol=1e-4)
@@ -153,9 +163,9 @@ def test_a_latent_decides_whether_the_source_makes_it_or_the_donor():
     for i in range(N):
         assert_allclose(images[i], theirs[int(1 - own[i])][0][i], rtol=1e-5, atol=1e-5)
         assert_allclose(inside["fc0"][i], theirs[int(1 - own[i])][2]["fc0"][i], rtol=1e-5, atol=1e-5)
-    params = variables["params"]
+    params, step = variables["params"], jax.jit(lambda params: remember(mixture, params, z, lambda tree: tree))
     for _ in range(150):
-        params = update_running_mean(mixture, params, z, lambda tree: tree)
+        params = step(params)
     assert_allclose(mixture.shares(params)["all"], [0.5], atol=1e-4)
     mean = fused(pair.g, mixture).apply({**variables, "params": params}, z, labels)[0]
     assert_allclose(mean, pair.g.apply({**source, "params": mixture.bake(params)}, z, labels)[0], rtol=1e-5, atol=1e-5)
@@ -177,7 +187,7 @@ def test_one_donor_alone_leaves_nothing_to_decide():
     assert_allclose(a, np.ones((N, 1)))
 
 
-@pytest.mark.parametrize("per", ["example", "batch"])
+@pytest.mark.parametrize("per", default_rows(["example", "batch"], ["example"]))
 def test_looking_inside_is_of_the_same_weights(per):
     pair, mixture, source, variables, z, _ = made(NORMED)
     net = conditional(pair, mixture, source, per)

@@ -19,6 +19,7 @@ from gan_jax.losses import path_lengths
 from gan_jax.nets import build
 from gan_jax.nets.fronts import Styled
 from gan_jax.trees import flatten, partition
+from tests.lanes import default_rows
 from tests.nets.families import FAMILIES, inputs, pair_of
 from tests.train.toy import NET, STYLED, build_styled, build_toy
 
@@ -55,7 +56,7 @@ def latents(name="plain", n=4):
     return z, (jnp.arange(n) % 3 if name == "conditional" else None), jax.random.split(jax.random.key(2), n)
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", default_rows(TOYS, ["plain", "styled"]))
 def test_the_start_is_the_target_to_the_bit(name):
     """Operation by operation; what a compiler makes of the whole may round otherwise."""
     net, fused, g, carried, fusion = made(name)
@@ -83,7 +84,7 @@ def test_the_start_is_the_target_to_the_bit(name):
         assert_allclose(*lengths, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", default_rows(TOYS, ["conditional", "styled"]))
 def test_parts_modes_and_looks_agree_away_from_the_start(name):
     net, fused, g, carried, fusion = made(name, gate=0.8)
     z, labels, _ = latents(name)
@@ -148,7 +149,10 @@ def test_a_donor_without_weight_can_be_dropped():
     assert jax.tree.map(jnp.shape, told) == jax.tree.map(jnp.shape, {k: v for k, v in fewer.items() if k != "params"})
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+SHAPED = ["mlp", "resnet-conditional", "sngan"]
+
+
+@pytest.mark.parametrize("family", default_rows(FAMILIES, SHAPED))
 def test_every_family_is_fused_by_shapes_alone(family):
     """At one point a block, in both modes: the shapes of images, collections and shares."""
     pair = pair_of(family, FAMILIES[family].resolutions[0], "bfloat16")

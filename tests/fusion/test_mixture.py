@@ -19,6 +19,7 @@ from gan_jax.surgery.align import AlignError, canonical_factors, match_weights, 
 from gan_jax.surgery.align.checks import scale_sizes
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import TreeError, flatten, unflatten
+from tests.lanes import default_rows
 from tests.nets.families import FAMILIES, pair_of
 
 NAMES = [name for name in FAMILIES if not name.endswith("-deep")]
@@ -36,13 +37,11 @@ def pair(name):
 
 
 def drawn(net, seed):
-    """Variables of a network's shapes, on the host, where nothing is compiled."""
+    """Variables of a network's shapes, of NumPy: they are mixed on the host, where nothing is compiled."""
     draw = np.random.default_rng(seed)
-    fill = lambda leaf: jnp.asarray(draw.uniform(0.2, 1.0, leaf.shape) * draw.choice([-1, 1]), leaf.dtype)
+    fill = lambda leaf: np.asarray(draw.uniform(0.2, 1.0, leaf.shape) * draw.choice([-1, 1]), leaf.dtype)
     flat = flatten(net.specs())
-    return unflatten(
-        {p: jnp.abs(fill(x)) if p.endswith("/var") else fill(x) for p, x in flat.items()}, like=net.specs()
-    )
+    return unflatten({p: np.abs(fill(x)) if p.endswith("/var") else fill(x) for p, x in flat.items()}, like=net.specs())
 
 
 def make(name, gate, grain="block", network="g", count=2, aligner=False):
@@ -69,9 +68,20 @@ def same(tree, other, **close):
         )
 
 
-@pytest.mark.parametrize("aligner", [False, True])
+ROWS = [*((name, "block") for name in NAMES), *((name, grain) for name in ("mlp", "stylegan2") for grain in GRAINS)]
+ROWS = [(*row, aligner) for row in ROWS for aligner in (False, True)]
+
+
 @pytest.mark.parametrize(
-    "name, grain", [*((name, "block") for name in NAMES), *(("stylegan2", grain) for grain in GRAINS)]
+    "name, grain, aligner",
+    default_rows(
+        ROWS,
+        [
+            row
+            for row in ROWS
+            if row[2] == (row[:2] == ("stylegan2", "block")) and (row[0] == "mlp" or row[1] == "block")
+        ],
+    ),
 )
 def test_no_share_is_the_target_and_a_whole_share_is_that_donor(name, grain, aligner):
     """An aligner is the identity at first, whose donors are as they are."""
@@ -109,10 +119,23 @@ def test_identical_donors_are_the_donor_whatever_the_shares(name):
         same(mixture.bake(params), target, rtol=2e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name, aligner", [("mlp", False), ("stylegan2", False), ("stylegan2", True), ("r3gan", True)])
-@pytest.mark.parametrize("gate", [Coefficients(2, "simplex"), Coefficients(2, "box", 0.3), *ATTENTIONS])
+GATES = {
+    "simplex": Coefficients(2, "simplex"),
+    "box": Coefficients(2, "box", 0.3),
+    **dict(zip(("free keys", "source", "descriptors"), ATTENTIONS, strict=True)),
+}
+TRAINED = [("mlp", False), ("stylegan2", False), ("stylegan2", True), ("r3gan", True)]
+TRAINED = [(*row, gate) for row in TRAINED for gate in GATES]
+
+
+@pytest.mark.parametrize(
+    "name, aligner, gate",
+    default_rows(TRAINED, [*(row for row in TRAINED if row[0] == "mlp"), ("r3gan", True, "source")]),
+)
 def test_every_trained_number_has_a_gradient(name, aligner, gate):
+    gate = GATES[gate]
     mixture, _, _, params = make(name, gate, count=gate.count, aligner=aligner)
+    params = jax.tree.map(jnp.asarray, params)
     weigh = {path: np.random.default_rng(7).normal(size=leaf.shape).astype(leaf.dtype) for path, leaf in
              flatten(mixture.bake(params)).items()}  # fmt: skip
     branch = params["adapter"]
@@ -176,6 +199,7 @@ def test_who_is_alike_has_the_same_share_and_numbers_are_only_names(channels):
 def test_a_shut_gate_moves_first_and_alone():
     """ReZero: nothing else has a gradient before the gate has opened."""
     mixture, _, _, params = make("mlp", Attention(2, gate=0.0))
+    params = jax.tree.map(jnp.asarray, params)
     weigh = flatten(drawn(pair("mlp").g, 9)["params"])
 
     def value(gate_leaves):
@@ -187,8 +211,13 @@ def test_a_shut_gate_moves_first_and_alone():
         assert (np.asarray(slope) != 0).all() == path.startswith("open/"), path
 
 
-@pytest.mark.parametrize("network", ["g", "d"])
-@pytest.mark.parametrize("name, aligner", [("resnet", True), ("mlp-conditional", False)])
+@pytest.mark.parametrize(
+    "name, aligner, network",
+    default_rows(
+        [(*row, network) for row in (("resnet", True), ("mlp-conditional", False)) for network in "gd"],
+        [("resnet", True, "g"), ("mlp-conditional", False, "d")],
+    ),
+)
 def test_the_fused_network_computes_with_the_baked_weights(name, aligner, network):
     made = pair(name)
     net = getattr(made, network)

@@ -24,6 +24,7 @@ from gan_jax.nets.build import build
 from gan_jax.tasks.model import load, save
 from gan_jax.trees import flatten, unflatten
 from tests.conftest import REPO
+from tests.lanes import default_rows
 
 NET = ResNetConfig(resolution=8, channels=1, z_dim=4, channel_base=64, channel_max=8)
 NAMES = ("base", "a", "b", "c")
@@ -58,7 +59,7 @@ def asked(kind):
     return names, OPTIONS.get(kind, {}) | ({"key": jax.random.key(3)} if "key" in MERGES[kind].needs else {})
 
 
-@pytest.mark.parametrize("kind", STREAMED)
+@pytest.mark.parametrize("kind", default_rows(STREAMED, ["uniform", "ties", "karcher"]))
 def test_it_is_the_merge_of_whole_networks_to_the_bit(folder, tmp_path, kind):
     names, given = asked(kind)
     over = "base" in MERGES[kind].needs
@@ -152,7 +153,7 @@ def test_a_failure_leaves_older_weights_as_they_were(folder, tmp_path):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-FEW, MANY, ROWS, DONORS = 4, 24, 1024, 5  # leaves of 4 MiB
+FEW, MANY, ROWS, DONORS = 4, 24, 512, 5  # leaves of 1 MiB
 
 PEAK = f"""
 import json, sys
@@ -171,9 +172,9 @@ print(json.dumps(peaks))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of a process where Linux keeps it")
-@pytest.mark.parametrize("kind", ["ties", "karcher"])
+@pytest.mark.parametrize("kind", default_rows(["ties", "karcher"], ["ties"]))
 def test_the_peak_does_not_grow_with_the_number_of_leaves(tmp_path, kind):
-    """Networks of 16 and then of 96 MiB, five of each: what the larger ones need beyond the smaller is next to nothing."""
+    """Networks of 4 and then of 24 MiB, five of each: what the larger ones need beyond the smaller is next to nothing."""
     from gan_jax.interop import save_weights
 
     for leaves in (FEW, MANY):

@@ -14,6 +14,7 @@ from gan_jax.train.conflict import project_conflict
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.method import Method
+from tests.lanes import default_rows
 from tests.train.games import PLAIN_SGD, gradients
 from tests.transfer.methods import conformance as ask
 
@@ -42,13 +43,12 @@ def method(projected, sign):
     )
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("sign", default_rows([1.0, -1.0], [-1.0]))
 def test_in_a_step_only_the_harmless_part_is_added(sign):
     config = dataclasses.replace(ask.make_config(FinetuneConfig(), NET), optim=PLAIN_SGD)
     moved = {}
     for name, made in (
         ("none", Method(starts=("g", "d"))),
-        ("adds", method(False, sign)),
         ("projected", method(True, sign)),
     ):
         begun = ask.begin(config, made, optimizer=gradients)
@@ -58,7 +58,6 @@ def test_in_a_step_only_the_harmless_part_is_added(sign):
             conflict = metrics["pull_conflict"]
     bias = "g/params/to_rgb/bias"
     game, pull = moved["none"][bias], np.full_like(moved["none"][bias], 10 * sign)
-    assert_allclose(moved["adds"][bias], game + pull, rtol=1e-4)
     inner = float((game * pull).sum())
     kept = pull - min(inner, 0.0) / float((game**2).sum()) * game
     assert_allclose(moved["projected"][bias], game + kept, rtol=1e-3, atol=1e-5)
@@ -69,5 +68,6 @@ def test_in_a_step_only_the_harmless_part_is_added(sign):
             assert_allclose(moved["projected"][path], moved["none"][path], rtol=1e-4, atol=1e-6, err_msg=path)
 
 
+@pytest.mark.slow
 def test_every_compiler_gives_way_alike():
     ask.assert_same_everywhere(ask.make_config(FinetuneConfig(), NET), method(True, 1.0))

@@ -18,6 +18,7 @@ from gan_jax.train.feed import resident_feed, streamed_feed
 from gan_jax.train.fit import Hooks, NonFiniteError, is_due, total_images
 from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.run import run
+from tests.lanes import default_rows
 from tests.train.games import make_state
 from tests.train.toy import build_toy, images, run_config
 
@@ -52,7 +53,7 @@ def make_trainer(**options):
     return trainer, make_state(trainer)
 
 
-@pytest.mark.parametrize(("compiler", "streamed"), [("jit", False), ("pmap", True)])
+@pytest.mark.parametrize("compiler, streamed", default_rows([("jit", False), ("pmap", True)], [("jit", False)]))
 def test_one_dispatch_compiles_and_no_other(compiler, streamed):
     trainer, state = make_trainer(compile=compiler, kimg=0.08)
     if streamed:

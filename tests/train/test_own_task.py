@@ -34,6 +34,7 @@ from gan_jax.transfer.preparation import Start
 from gan_jax.transfer.start import make_prepared
 from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.train.checkpoint_states import assert_same
 
 WORDS, WIDTH, LENGTH = 7, 4, 5
@@ -164,7 +165,10 @@ def test_it_learns_through_its_phases():
     assert any(path.startswith("opt_g_ab/") for path in paths)
 
 
-@pytest.mark.parametrize(("compiler", "devices"), [("jit", 2), ("pmap", 2), ("population", 1)])
+COMPILED = [("jit", 2), ("pmap", 2), ("population", 1)]
+
+
+@pytest.mark.parametrize("compiler, devices", default_rows(COMPILED, [("population", 1)]))
 def test_every_compiler_computes_the_same(compiler, devices):
     transfer = LoRAConfig(rank=2)
     trainer, state = begin(transfer=transfer)
@@ -185,6 +189,7 @@ def test_every_compiler_computes_the_same(compiler, devices):
         assert_allclose(got[path], leaf, rtol=2e-4, atol=1e-5, err_msg=path)
 
 
+@pytest.mark.slow
 def test_lora_trains_additions_alone():
     trainer, state = begin(transfer=LoRAConfig(rank=2))
     before = values(state.nets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gan_jax.config import DCGANConfig, LossConfig, ResNetConfig, StyleGAN2Config
+from tests.lanes import default_rows
 from tests.train.games import assert_parity, make_config
 
 SMALL = {"channels": 1, "z_dim": 4, "channel_base": 64, "channel_max": 4}
@@ -24,13 +25,7 @@ GAMES = {
 # One image for each of the eight devices (two where the batch is 16): a batch norm that is not synchronised shows.
 @pytest.mark.parametrize(
     ("name", "compiler"),
-    [
-        ("resnet", "jit"),
-        ("dcgan", "jit"),
-        ("dcgan", "pmap"),
-        pytest.param("resnet", "pmap", marks=pytest.mark.slow),
-        *(pytest.param(name, "jit", marks=pytest.mark.slow) for name in list(GAMES)[2:]),
-    ],
+    default_rows([*((name, "jit") for name in GAMES), ("resnet", "pmap"), ("dcgan", "pmap")], [("dcgan", "jit")]),
 )
 def test_one_device_and_eight_compute_the_same_gradients(name, compiler):
     # Ten times what the toy needs: a bias before a batch norm has a gradient that cancels, up to the rounding of its

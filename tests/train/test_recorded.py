@@ -10,15 +10,12 @@ import pytest
 
 from gan_jax.config import Config, read_record
 from gan_jax.transfer.run import run
+from tests.lanes import default_rows
 from tests.train.old_runs import FOLDER, KINDS
 from tests.train.recorded import RECORD, end_state, leaves, place, record
 
 CASES = ("mlp-conditional, jit 1", "minegan, jit 1", "resnet, jit 2", "lora, population")
-SLOW = ("resnet, jit 2", "lora, population", "lora", "minegan", "ewc")  # of whom others in every test run say as much
-
-
-def slowly(names):
-    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
+SLOW = ("scratch", "lora", "minegan", "ewc")  # of whom others in every test run say as much
 
 
 def assert_as_recorded(state, known, where) -> None:
@@ -32,13 +29,13 @@ def assert_as_recorded(state, known, where) -> None:
         assert now["norms"][root] == pytest.approx(norm, rel=1e-4), root
 
 
-@pytest.mark.parametrize("case", slowly(CASES))
+@pytest.mark.parametrize("case", default_rows(CASES, CASES[:1]))
 def test_states_after_three_steps(case):
     recorded = json.loads(RECORD.read_text())
     assert_as_recorded(end_state(case), recorded["states"][case], recorded["place"])
 
 
-@pytest.mark.parametrize("kind", slowly(KINDS))
+@pytest.mark.parametrize("kind", default_rows(KINDS, [kind for kind in KINDS if kind not in SLOW]))
 def test_runs_of_an_earlier_state_go_on(kind, tmp_path):
     """From a folder that the code before `Trainer` wrote, whose sources are gone."""
     with zipfile.ZipFile(FOLDER / f"{kind}.zip") as archive:

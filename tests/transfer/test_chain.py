@@ -97,6 +97,7 @@ def test_lora_with_ewc_pays_for_its_additions_alone(sources, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_chain_is_resumed_to_the_bit(sources, tmp_path):
     def lora_l2(transfer, pair):
         return chain(

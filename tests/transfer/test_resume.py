@@ -13,6 +13,7 @@ import pytest
 from gan_jax.config import ConfigError
 from gan_jax.train.lock import LockError, RunLock
 from gan_jax.transfer.run import Callbacks, run
+from tests.lanes import default_rows
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import build_toy, images, run_config
 
@@ -60,7 +61,7 @@ def stop():
 
 @pytest.mark.parametrize(
     ("pipeline", "compiler"),
-    [("device", "jit"), ("grain", "jit"), pytest.param("grain", "pmap", marks=pytest.mark.slow)],
+    default_rows([("device", "jit"), ("grain", "jit"), ("grain", "pmap")], [("grain", "jit")]),
 )
 def test_stopped_and_resumed_is_never_stopped(tmp_path, source, pipeline, compiler):
     config = run_config(source, compile=compiler)

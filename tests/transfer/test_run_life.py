@@ -202,6 +202,7 @@ def test_a_run_made_longer_is_the_longer_run(tmp_path, source, copy):
         run(config_of(source), copy, Watch())
 
 
+@pytest.mark.slow
 def test_checkpoints_switched_off_still_go_on_from_the_last(source, copy):
     off = config_of(source, kimg=0.096, checkpoint=CheckpointConfig(every_kimg=None))
     watch = Watch()
@@ -269,6 +270,7 @@ def test_notes_of_the_data_and_of_devices_are_told_and_kept(tmp_path, source):
     assert json.loads((tmp_path / "config.json").read_text())["device"]["used"] == 7
 
 
+@pytest.mark.slow
 def test_run_shows_what_the_command_line_shows_unless_quiet(tmp_path, source, capsys):
     config = config_of(source, evaluate=MEASURED)
     run(config, tmp_path / "loud")

@@ -26,6 +26,7 @@ from gan_jax.transfer.run import run
 from gan_jax.transfer.source import open_source
 from gan_jax.transfer.weights import measured_lines, transplant, transplant_weights
 from gan_jax.trees import Rule, flatten
+from tests.lanes import default_rows
 from tests.train.toy import NET, build_toy, images, run_config
 
 LARGER = dataclasses.replace(NET, z_dim=6)
@@ -144,7 +145,7 @@ def leaf_bytes(variables):
     }
 
 
-@pytest.mark.parametrize("source", ["path", "model", "checkpoint"])
+@pytest.mark.parametrize("source", default_rows(["path", "model", "checkpoint"], ["model", "checkpoint"]))
 def test_one_call_in_memory_is_what_is_written(made, tmp_path, source):
     """From a path or from a loaded model: the same bits, and the same history but for the date."""
     path = str(made / "b" / "checkpoints" / "64") if source == "checkpoint" else str(made / "b")

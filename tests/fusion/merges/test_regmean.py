@@ -13,6 +13,7 @@ from gan_jax.fusion.merges.leaves import MergeError
 from gan_jax.fusion.merges.regmean import gram, mean_gram, regmean
 from gan_jax.nets.inputs import kernel_inputs, windows
 from tests.fusion.merges.cases import close, draw
+from tests.lanes import default_rows
 from tests.nets.families import inputs, pair_of
 
 RNG = np.random.default_rng(0)
@@ -52,7 +53,7 @@ def test_by_hand():
     close(merged, {"x": np.linalg.solve(left, np.array([[2.0], [2.5]]))})
 
 
-@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 5.0]])
+@pytest.mark.parametrize("weights", default_rows([None, [1.0, 2.0, 5.0]], [[1.0, 2.0, 5.0]]))
 def test_least_squares_over_all_rows(weights):
     """What donors do on their own inputs, as one regression for each layer and group."""
     merged = regmean(DONORS, grams(), weights, **EXACT)

@@ -8,6 +8,7 @@ import pytest
 from gan_jax.fusion.merges import MERGES, NEEDS, merge
 from gan_jax.fusion.merges.leaves import MergeError
 from tests.fusion.merges.cases import close, draw, leaf
+from tests.lanes import default_rows
 
 SHAPES = {"b4/conv0/kernel": (2, 4), "b16/conv1/bias": (4,), "to_rgb/kernel": (4,)}
 BASE, DONORS = draw(9, SHAPES), [draw(seed, SHAPES) for seed in range(3)]
@@ -63,7 +64,10 @@ def test_relabelling_changes_nothing(kind):
     close(merged(kind, order[::-1]), merged(kind, order), 1e-9, 1e-9)
 
 
-@pytest.mark.parametrize("kind", MERGES)
+COMPILED = ["uniform", "ties", "dare_linear", "fisher", "regmean", "greedy_soup"]
+
+
+@pytest.mark.parametrize("kind", default_rows(MERGES, COMPILED))
 def test_dtypes_and_compiling(kind):
     """The result is in half precision as the donors are, and compiled it is the same."""
     half = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, jnp.bfloat16), tree)

@@ -21,11 +21,12 @@ from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.preparation import PreparedState, Start
 from gan_jax.transfer.start import make_prepared
 from gan_jax.transfer.trainers import make_trainer
+from gan_jax.trees import flatten, unflatten
 from tests.train import games
 from tests.train.games import dispatches, host
 from tests.train.toy import NET, images
 
-EVERYWHERE = [("jit", 2), ("pmap", 2), ("population", 1)]
+EVERYWHERE = [("pmap", 2), ("population", 1)]  # asked once, of a method with every hook: test_own_method
 KEY = 7  # of the run
 
 
@@ -134,15 +135,58 @@ def assert_only(begun: Begun, moves, times: int = 5) -> None:
         assert bool(moments) == moves(path), f"moments of {path}"
 
 
-def assert_baked(begun: Begun, times: int = 5) -> None:
-    """After some training the plain networks compute what the grafted ones do."""
-    bare, nets, state = build(begun.trainer.config.net).nets, begun.trainer.task.nets, begun.state_after(times)
-    trained = {"g": state.ema["g"], "d": state.nets["d"]}
-    for name, given in _inputs(begun).items():
-        plain = begun.method.plain(name, trained[name])
-        want = nets[name].apply(trained[name], given)[0]
-        assert_allclose(bare[name].apply(plain, given)[0], want, rtol=1e-5, atol=1e-6)
+def assert_trains(begun: Begun, moves) -> None:
+    """The optimisers have moments of a leaf if and only if `moves(path of g/params/.. or d/params/..)`. No step is compiled.
+
+    That what has moments moves, and nothing else, `assert_only` says of some methods in every run.
+    """
+    paths = [path for path in begun.before if path.startswith(("g/params/", "d/params/"))]
+    assert any(moves(path) for path in paths), "a method that trains nothing tests nothing"
+    for path in paths:
+        name, _, tail = path.partition("/params/")
+        moments = [p for p in begun.before if p.startswith(f"opt_{name}/") and p.endswith(f"/{tail}")]
+        assert bool(moments) == moves(path), f"moments of {path}"
+
+
+def moved_networks(begun: Begun) -> dict[str, Any]:
+    """G and D whose trained leaves are elsewhere, as after training."""
+    draw = np.random.default_rng(5)
+    nets = {}
+    for name, variables in begun.state.nets.items():
+        trained = begun.trainer.trains(name) if begun.trainer.trains is not None else lambda path: True
+        params = {
+            path: leaf + 0.2 * draw.standard_normal(leaf.shape, np.float32) if trained(path) else leaf
+            for path, leaf in flatten(jax.device_get(variables["params"])).items()
+        }
+        nets[name] = {**variables, "params": unflatten(params, like=variables["params"])}
+    return nets
+
+
+def assert_baked(begun: Begun) -> None:
+    """Away from the start the plain networks compute what the grafted ones do."""
+    bare, nets = build(begun.trainer.config.net).nets, begun.trainer.task.nets
+    for name, variables in moved_networks(begun).items():
+        given = _inputs(begun)[name]
+        plain = begun.method.plain(name, variables)
+        want = jax.jit(nets[name].apply)(variables, given)[0]
+        assert_allclose(jax.jit(bare[name].apply)(plain, given)[0], want, rtol=1e-5, atol=1e-6)
         assert set(plain["params"]) == set(bare[name].specs()["params"])
+
+
+def assert_same_on_devices(begun: Begun, devices: int = 8, rtol: float = 2e-4, atol: float = 2e-6) -> None:
+    """The first dispatch on several devices gives the gradients, collections, extras and metrics of one device.
+
+    This is what the author of a method can break: a mean over a device in place of all, draws by place in place of index.
+    Adam's first moments stand for gradients: its steps have one size, so that rounding could turn them round.
+    """
+    (want, metrics), (got, other) = begun.after(1), games.dispatch(begun.trainer, begun.state, "jit", devices)
+    weights = tuple(f"{name}/params/" for name in ("g", "d", "g_ema"))
+    for path, value in want.items():
+        if not path.startswith(weights) and "/nu/" not in path:
+            assert_allclose(got[path], value, rtol=rtol, atol=atol, err_msg=path)
+    assert any("/mu/" in path for path in want), "there are no gradients to compare"
+    for name, value in metrics.items():
+        assert_allclose(other[name], value, rtol=rtol, atol=atol, err_msg=name)
 
 
 def assert_same_everywhere(config: Config, method: Method | None = None, runs=EVERYWHERE, atol=2e-6) -> None:

@@ -40,6 +40,7 @@ def seen(monkeypatch):
     return given
 
 
+@pytest.mark.slow
 def test_a_plain_generator_learns_what_the_mixture_makes_of_each_latent(monkeypatch, seen):
     """From the mean of shares it comes to less than half as far from the mixture, which stays as its stage left it."""
     ready, starts, _ = prepared(monkeypatch, BASE, attention_fusion)
@@ -71,6 +72,7 @@ def test_the_lesson_begins_at_the_running_mean(monkeypatch, seen):
     assert all((after[path] != leaf).any() for path, leaf in flatten(mean.nets["g"]).items())
 
 
+@pytest.mark.slow
 def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
     states, learn = [], fusing._learn
 
@@ -98,6 +100,7 @@ def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
         assert (apart > 1e-4) == (f"{ALIGN}/{path}" in flatten(state.ema["g"]["params"][ADAPTER])), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["descriptor", "free"])
 def test_keys_of_descriptors_give_the_same_donor_the_same_share(monkeypatch, keys):
     transfer = dataclasses.replace(

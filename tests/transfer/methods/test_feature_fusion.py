@@ -80,6 +80,7 @@ def test_two_donors_are_fused_and_what_is_left_is_plain(monkeypatch):
     assert "G took from donors" in ready.notes[0] and "of third" in ready.notes[0]
 
 
+@pytest.mark.slow
 def test_weaning_moves_the_mass_to_the_target_and_then_donors_are_dropped(monkeypatch):
     kept, _, _ = prepared(monkeypatch, dataclasses.replace(BASE, wean=0.0), feature_fusion)
     strong = dataclasses.replace(BASE, wean=30.0, wean_from=0.0, fuse_kimg=1.6, drop=0.05)
@@ -92,6 +93,7 @@ def test_weaning_moves_the_mass_to_the_target_and_then_donors_are_dropped(monkey
     assert weaned.images == 1600  # nothing was left to distil
 
 
+@pytest.mark.slow
 def test_frozen_leaves_and_donors_stay(monkeypatch):
     """Without `finetune` and distillation, G comes out as it went in, to the bit."""
     only = dataclasses.replace(BASE, finetune=False, distil_kimg=0.0)
@@ -100,6 +102,7 @@ def test_frozen_leaves_and_donors_stay(monkeypatch):
     assert ready.record["fusion"]["learned"][-1]["gate/fc1"] != 0 and ready.images == 320
 
 
+@pytest.mark.slow
 def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     """The distance falls to less than a quarter, on latents that it has not seen too."""
     _, starts, trainer = prepared(
@@ -126,6 +129,7 @@ def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     jax.tree.map(assert_array_equal, after, d)
 
 
+@pytest.mark.slow
 def test_several_teachers_by_latent_are_learned_where_a_blur_is_not(monkeypatch):
     """Told by latents, the pupil comes nearer to who answers than by chance, where it learns the mean of all."""
     base = DistillationConfig(source="first", donors=("second",), distil_kimg=6.4)
@@ -161,6 +165,7 @@ class Stage(Method):
         return self.which if network == "g" else super().trains(network)
 
 
+@pytest.mark.slow
 def test_every_compiler_attends_alike(toy):
     pair = build(NET)
     fusion = carried.Fusion({"norm0": 4, "to_rgb": 1}, width=4)
@@ -181,6 +186,7 @@ def test_every_compiler_attends_alike(toy):
     assert frozen and not any(path.endswith(tuple(frozen)) for path in moments), "donors have no moments"
 
 
+@pytest.mark.slow
 def test_every_compiler_teaches_alike(toy):
     pair, lesson = build(NET), teachers.Lesson((0.5, 0.5), ("norm0",), "chance")
     others = [jax.jit(pair.g.init)(jax.random.key(10 + i)) for i in range(2)]

@@ -17,6 +17,7 @@ from gan_jax.transfer.callbacks import Callbacks
 from gan_jax.transfer.run import run
 from gan_jax.transfer.teaching import distillation_optim
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import run_config, save_pairs
 from tests.transfer.methods.resumed import Stops
@@ -37,7 +38,7 @@ def sources(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", default_rows(METHODS, ["features"]))
 def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path, name):
     transfer = dataclasses.replace(METHODS[name], source=str(sources / "first"), donors=(str(sources / "second"),))
     config = dataclasses.replace(
@@ -127,6 +128,7 @@ def test_an_error_behind_a_stage_leaves_nothing(sources, tmp_path):
     assert not (tmp_path / "cut").exists()
 
 
+@pytest.mark.slow
 def test_a_lesson_has_a_step_size_of_its_own(sources, tmp_path):
     """The run's would teach nothing here, and D, which does not play, stays; then everything goes at the run's."""
     names = {"source": str(sources / "first"), "donors": (str(sources / "second"),)}

@@ -1,4 +1,4 @@
-"""Gradient and attention fusion as whole runs: what is learned, baked, recorded; resumed to the bit; every compiler."""
+"""Gradient and attention fusion as whole runs: what is learned, baked, recorded; resumed to the bit; on devices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from gan_jax.config import (
     GradientFusionConfig,
     MergeConfig,
     MLPConfig,
-    OptimConfig,
 )
 from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_shares
 from gan_jax.fusion.gradient import Coefficients
@@ -34,6 +33,7 @@ from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import run
 from gan_jax.transfer.start import make_start
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import run_config, save_pairs
 from tests.transfer.methods import conformance as ask
@@ -70,6 +70,13 @@ def gradient(folder, **options):
     return GradientFusionConfig(**{**base, **options})
 
 
+@pytest.fixture(scope="module")
+def learned(donors, tmp_path_factory):
+    """A whole run that learns shares, and its folder."""
+    folder = tmp_path_factory.mktemp("learned")
+    return run(config_of(donors, gradient(donors)), folder), folder
+
+
 CASES = {
     "simplex": {},
     "box, fused D": {"constraint": "box", "start": 0.3, "d": "mix", "granularity": "tensor"},
@@ -80,10 +87,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_run_learns_shares_and_leaves_a_plain_pair(donors, tmp_path, name):
-    done = run(config_of(donors, gradient(donors, **CASES[name])), tmp_path)
-    found = json.loads((tmp_path / "prepared.json").read_text())["fusion"]
+@pytest.mark.parametrize("name", default_rows(CASES, ["simplex"]))
+def test_a_run_learns_shares_and_leaves_a_plain_pair(donors, learned, tmp_path, name):
+    done, folder = learned if name == "simplex" else (None, tmp_path)
+    done = done or run(config_of(donors, gradient(donors, **CASES[name])), folder)
+    found = json.loads((folder / "prepared.json").read_text())["fusion"]
     assert found["target"].endswith("first") and [one["donor"] for one in found["donors"]] == [str(donors / "second")]
     shares = found["shares"]["g"]
     blocks = {"global": {"all"}, "block": {"fc0", "fc1", "to_rgb"}}
@@ -109,7 +117,7 @@ MERGED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", MERGED)
+@pytest.mark.parametrize("kind", default_rows(MERGED, ["uniform", "fisher", "best"]))
 def test_merges_are_where_a_run_starts(donors, kind):
     """Before any training: of the aligned pair what the merge says, a chosen network as it is."""
     transfer = MergeConfig(source=str(donors / "first"), donors=(str(donors / "second"),), merge=kind, **MERGED[kind])
@@ -149,11 +157,12 @@ def prepared(config):
     return ask.prepared(config, make_start(config, pair, method), method)
 
 
-def test_the_stage_is_the_programs_own_and_a_resumed_run_reads_no_donor(donors, tmp_path):
-    config = config_of(donors, gradient(donors, fuse_kimg=0.032))
+@pytest.mark.slow
+def test_the_stage_is_the_programs_own_and_a_resumed_run_reads_no_donor(donors, learned, tmp_path):
+    config = config_of(donors, gradient(donors))
     with pytest.raises(_Stops.Broken):
         run(config, tmp_path / "cut", _Stops())
-    whole = run(config, tmp_path / "whole")
+    whole, _ = learned
     second = donors / "second"
     second.rename(donors / "moved")
     try:
@@ -162,67 +171,51 @@ def test_the_stage_is_the_programs_own_and_a_resumed_run_reads_no_donor(donors, 
         (donors / "moved").rename(second)
 
 
-def test_what_became_of_a_leaf_names_every_donor(donors, tmp_path):
-    run(config_of(donors, gradient(donors)), tmp_path)
-    text = provenance(tmp_path, "g_ema/params/fc0/kernel")
+def test_what_became_of_a_leaf_names_every_donor(learned):
+    _, folder = learned
+    text = provenance(folder, "g_ema/params/fc0/kernel")
     assert "fused with" in text and "second" in text and "on average 0." in text
     lines = text.splitlines()
     assert sum("copy <-" in line for line in lines) == 2, "once of the source, once of the donor"
-    assert "not fused" in provenance(tmp_path, "d/params/fc0/kernel")
-    assert load(tmp_path).sample(jax.random.key(0), 2).shape == (2, 16, 16, 1)
+    assert "not fused" in provenance(folder, "d/params/fc0/kernel")
+    assert load(folder).sample(jax.random.key(0), 2).shape == (2, 16, 16, 1)
 
 
-def test_an_aligned_copy_is_the_source_whatever_was_learned(donors, tmp_path):
-    """Fine-tuning that follows takes no steps."""
-    transfer = gradient(donors, donors=(str(donors / "turned"),), fuse_kimg=0.112, scales=False)
-    still = dataclasses.replace(config_of(donors, transfer), optim=OptimConfig(lr=1e-30))
-    fused_run = run(still, tmp_path / "aligned")
+@pytest.mark.parametrize("align", default_rows(["weights", "activations", "none"], ["weights", "none"]))
+def test_an_aligned_copy_is_the_source_whatever_was_learned(donors, align):
+    """At the end of the stage; one that is not aligned is another network."""
+    transfer = gradient(donors, donors=(str(donors / "turned"),), scales=False, align=align)
+    ready = prepared(config_of(donors, transfer))
     first = flatten(load(donors / "first").variables["g_ema"])
-    for path, leaf in flatten(fused_run.state.nets["g"]).items():
-        assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
-    found = json.loads((tmp_path / "aligned" / "prepared.json").read_text())["fusion"]["donors"][0]["g"]
-    assert found[0] < 0.9 and found[1] == pytest.approx(1.0, abs=1e-6)
-    apart = run(dataclasses.replace(still, transfer=dataclasses.replace(transfer, align="none")), tmp_path / "apart")
-    assert any(np.abs(leaf - first[path]).max() > 1e-2 for path, leaf in flatten(apart.state.nets["g"]).items())
-    active = run(
-        dataclasses.replace(still, transfer=dataclasses.replace(transfer, align="activations")), tmp_path / "active"
-    )
-    for path, leaf in flatten(active.state.nets["g"]).items():
-        assert_allclose(leaf, first[path], rtol=1e-5, atol=1e-6, err_msg=path)
+    apart = max(np.abs(leaf - first[path]).max() for path, leaf in flatten(ready.nets["g"]).items())
+    assert apart > 1e-2 if align == "none" else apart < 1e-5
+    if align == "weights":
+        found = ready.record["fusion"]["donors"][0]["g"]
+        assert found[0] < 0.9 and found[1] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_attention_begins_as_the_source_and_cools(donors, tmp_path):
+def test_attention_begins_as_the_source_and_cools(donors):
     transfer = AttentionFusionConfig(source=str(donors / "first"), donors=(str(donors / "second"),) * 2, fuse_kimg=0.064,
                                      fuse_lr=0.05, temperature=8.0)  # fmt: skip
-    run(config_of(donors, transfer), tmp_path)
-    found = json.loads((tmp_path / "prepared.json").read_text())["fusion"]
+    found = prepared(config_of(donors, transfer)).record["fusion"]
     rows = found["learned"]
     assert abs(rows[0]["share1"]) < 0.1 and rows[-1]["share1"] != rows[0]["share1"]
     assert all(len(w) == 2 for w in found["shares"]["g"].values())
 
 
-@pytest.mark.parametrize("per, collapse", [("example", "mean"), ("batch", "mean"), ("example", "distil")])
-def test_a_query_of_latents_collapses(donors, tmp_path, per, collapse):
+COLLAPSES = [("example", "mean"), ("batch", "mean"), ("example", "distil")]
+
+
+@pytest.mark.parametrize("per, collapse", default_rows(COLLAPSES, [("batch", "mean")]))
+def test_a_query_of_latents_collapses(donors, per, collapse):
     transfer = AttentionFusionConfig(source=str(donors / "first"), donors=(str(donors / "second"),) * 2, fuse_kimg=0.064,
                                      fuse_lr=0.05, query="latent", per=per, gate=0.5, collapse=collapse,
                                      distil_kimg=0.032)  # fmt: skip
-    done = run(config_of(donors, transfer), tmp_path)
-    found = json.loads((tmp_path / "prepared.json").read_text())["fusion"]
-    shares = found["shares"]["g"]
-    assert ("taught" in found) == (collapse == "distil") and int(done.state.images) == 128
-    assert all(len(w) == 2 and 0 < sum(w) < 1 for w in shares.values())
-    assert set(done.state.nets["g"]["params"]) == set(build(NET).g.specs()["params"])
-
-
-def test_every_compiler_learns_the_same():
-    net = dataclasses.replace(NET, z_dim=4)
-    pair = build(net)
-    mixture = Mixture(Coefficients(2, "simplex"), grouping("block", pair.g_blocks))
-    others = [pair.g.init(jax.random.key(20 + i))["params"] for i in range(2)]
-
-    config = ask.make_config(gradient_config(), net)
-    made = _stage(mixture, others)
-    ask.assert_same_everywhere(config, made)
+    ready = prepared(config_of(donors, transfer))
+    found = ready.record["fusion"]
+    assert ("taught" in found) == (collapse == "distil") and ready.images == (96 if collapse == "distil" else 64)
+    assert all(len(w) == 2 and 0 < sum(w) < 1 for w in found["shares"]["g"].values())
+    assert set(ready.nets["g"]["params"]) == set(build(NET).g.specs()["params"])
 
 
 def gradient_config():
@@ -252,7 +245,7 @@ def _stage(mixture, others):
 def test_only_the_gate_moves():
     pair = build(NET)
     mixture = Mixture(Coefficients(2, "box", 0.3), grouping("block", pair.g_blocks))
-    others = [pair.g.init(jax.random.key(20 + i))["params"] for i in range(2)]
+    others = [jax.jit(pair.g.init)(jax.random.key(20 + i))["params"] for i in range(2)]
     config = ask.make_config(gradient_config(), NET)
     begun = ask.begin(config, _stage(mixture, others))
     before, (after, _) = begun.before, begun.after(4)
@@ -261,6 +254,14 @@ def test_only_the_gate_moves():
             gate = "/adapter/gate/" in path
             assert (before[path] != after[path]).any() == gate, path
     assert all("adapter/gate/" in path for path in before if path.startswith("opt_g/") and path.endswith("kernel"))
+
+
+@pytest.mark.slow
+def test_devices_learn_the_same():
+    pair = build(NET)
+    mixture = Mixture(Coefficients(2, "simplex"), grouping("block", pair.g_blocks))
+    others = [jax.jit(pair.g.init)(jax.random.key(20 + i))["params"] for i in range(2)]
+    ask.assert_same_on_devices(ask.begin(ask.make_config(gradient_config(), NET), _stage(mixture, others)))
 
 
 def test_information_decides_by_hand():

@@ -30,8 +30,7 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in ("fsgan", "ewc") else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
-)
+@pytest.mark.slow  # what a state may hold is resumed in every run: test_own_method, test_minegan_run, test_fused_runs
+@pytest.mark.parametrize("name", METHODS)
 def test_resumes_to_the_bit(name, tmp_path):
     assert_resumes(METHODS[name][0], tmp_path, METHODS[name][1])

@@ -51,8 +51,9 @@ def stage(pair, others=2, rate=RATE):
     )
 
 
-def test_every_compiler_plays_the_same_game():
-    ask.assert_same_everywhere(CONFIG, stage(build(CONFIG.net)))
+@pytest.mark.slow
+def test_devices_play_the_same_game():
+    ask.assert_same_on_devices(ask.begin(CONFIG, stage(build(CONFIG.net))))
 
 
 def test_both_networks_pay_the_mixture_of_the_donors_losses():

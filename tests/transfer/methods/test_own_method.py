@@ -44,8 +44,21 @@ def prepare(context, nets, constants):
     return PreparedState({**nets, "d": d}, {**constants, "probe": d["params"]}, images=16)
 
 
-def own(config, pair, kernel="stem/kernel", low="from_rgb"):
-    """G's kernels under gates, scaled latents before it, a copy of the start kept, a term against leaving it."""
+def drawn(ctx):
+    """Latents of the method's own, of each example's key."""
+    return ctx.replace(batch={**ctx.batch, "z": jax.vmap(lambda key: jax.random.normal(key, (4,)))(ctx.latent_keys)})
+
+
+def slower(ctx, network, before, after):
+    """Nine tenths of an update."""
+    return jax.tree.map(lambda old, new: old + 0.9 * (new - old), before[0], after[0]), after[1]
+
+
+def own(config, pair, kernel="stem/kernel", low="from_rgb", inner="b4"):
+    """G's kernels under gates, scaled latents before it, a copy of the start kept, a term against leaving it.
+
+    It has every hook but `sharding`, whose donors test_shard_donors cuts.
+    """
     return Method(
         starts=("g", "d"),
         frozen=("g/params/**", f"d/params/{low}/**"),
@@ -61,6 +74,11 @@ def own(config, pair, kernel="stem/kernel", low="from_rgb"):
         prepare=prepare,
         extension=Extension(
             regularisers=(Regulariser("stay", "g", stay),),
+            transform=drawn,
+            capture=(inner,),
+            logits_fn=lambda ctx, output: output.logits + 0.1 * output.intermediates[inner].mean(-1),
+            post_update=slower,
+            metrics=lambda state: {"counted": state.extras["steps"].astype(jnp.float32)},
             weight=lambda ctx, network: jnp.where(ctx.update_count % 2 == 0, 1.0, 0.5),
             init_extras=lambda nets: {"worst": jnp.zeros(()), "steps": jnp.zeros((), jnp.int32)},
             post_step=lambda before, state, ctx: _count(state),
@@ -73,7 +91,7 @@ def _count(state):
 
 
 def own_mlp(config, pair):
-    return own(config, pair, "fc0/kernel", "fc0")
+    return own(config, pair, "fc0/kernel", "fc0", "fc1")
 
 
 CONFIG = ask.make_config(FinetuneConfig())
@@ -94,6 +112,7 @@ def test_terms_weights_and_running_values_are_read():
     begun = ask.begin(CONFIG, own(None, build(CONFIG.net)))
     after, metrics = begun.after(3)
     assert after["extras/steps"] == 3 and after["extras/worst"] == 1 and metrics["stay"] > 0
+    assert metrics["counted"] == 3
     kernel = "kept/g/params/stem/kernel"
     np.testing.assert_array_equal(after[kernel], begun.before[kernel])
 

@@ -18,15 +18,14 @@ STYLED = StyleGAN2Config(resolution=8, channels=1, z_dim=4, w_dim=4, mapping_lay
 
 
 @pytest.mark.parametrize("d_frozen", [False, True])
-def test_norms_move_against_d_or_its_head(d_frozen, monkeypatch):
+def test_norms_train_against_d_or_its_head(d_frozen, monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     config = ask.make_config(ScaleShiftConfig(d_frozen=d_frozen))
     in_d = "d/params/head/" if d_frozen else "d/params/"
     begun = ask.conform(config)
-    ask.assert_only(begun, lambda path: path.startswith(("g/params/norm0/", in_d)))
+    ask.assert_trains(begun, lambda path: path.startswith(("g/params/norm0/", in_d)))
     if d_frozen:
         ask.assert_identity(begun)
-        ask.assert_same_everywhere(config)
 
 
 def test_without_norms_filters_are_scaled_and_biases_shift():
@@ -34,7 +33,7 @@ def test_without_norms_filters_are_scaled_and_biases_shift():
     begun = ask.conform(ask.make_config(ScaleShiftConfig(), net=net))
     ask.assert_identity(begun)
     scales = ("g/params/adapter/fc0/kernel/scale", "g/params/adapter/to_rgb/kernel/scale")
-    ask.assert_only(begun, lambda path: path in scales or path.endswith("/bias") or path.startswith("d/"))
+    ask.assert_trains(begun, lambda path: path in scales or path.endswith("/bias") or path.startswith("d/"))
     ask.assert_baked(begun)
 
 
@@ -61,11 +60,16 @@ def test_each_family_has_scales_and_shifts():
 def test_demodulation_would_undo_a_factor_for_each_filter_but_not_for_each_style():
     pair = build(STYLED)
     variables, z = jax.jit(pair.g.init)(jax.random.key(0)), jax.random.normal(jax.random.key(1), (2, 4))
-    images = lambda params: pair.g.apply({**variables, "params": params}, z)[0]
+    images = jax.jit(lambda params: pair.g.apply({**variables, "params": params}, z)[0])
     adapter = scales_and_shifts(pair)[1]
-    params = attach(adapter, variables["params"], jax.random.key(0))
-    doubled = jax.tree_util.tree_map(lambda x: x * jnp.arange(1.0, 1.0 + len(x)), params["adapter"])
-    before, after = images(variables["params"]), images(bake(adapter, {**params, "adapter": doubled}))
+    params = jax.jit(lambda params: attach(adapter, params, jax.random.key(0)))(variables["params"])
+    doubled = jax.tree_util.tree_map(
+        lambda x: np.asarray(x) * np.arange(1.0, 1.0 + len(x), dtype=np.float32), params["adapter"]
+    )
+    before, after = (
+        images(variables["params"]),
+        images(jax.jit(lambda params: bake(adapter, params))({**params, "adapter": doubled})),
+    )
     assert np.abs(before - after).max() > 0.01
     flat = variables["params"]["synthesis"]["b8"]["conv0"]
     scaled = jax.tree_util.tree_map(lambda x: x, variables["params"])
@@ -80,4 +84,4 @@ def test_a_real_stylegan2_trains_its_styles():
     ask.assert_identity(begun)
     moves = lambda path: path.startswith("d/") or path.removeprefix("g/params/") in trained(config.net)
     ask.assert_only(begun, moves, times=2)
-    ask.assert_baked(begun, times=2)
+    ask.assert_baked(begun)

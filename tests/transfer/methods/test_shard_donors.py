@@ -18,6 +18,7 @@ from gan_jax.train import compile as compiling
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import make_start
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.train.toy import run_config, save_pairs
 from tests.transfer.methods import conformance as ask
 
@@ -67,7 +68,7 @@ def seen(monkeypatch):
     return states
 
 
-@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize("name", default_rows(STARTS, ["box"]))
 def test_each_device_holds_its_part_and_the_same_is_learned(folder, seen, name):
     whole = prepared(config_of(folder, **STARTS[name]))
     everywhere = seen[-1]
@@ -100,6 +101,7 @@ def leaf_of(path):
     return flatten(net.specs()["params"])[tail.partition("donors/")[2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"query": "latent", "per": "batch"}])
 def test_attention_learns_the_same(folder, options):
     options = {"gate": 0.5, "temperature": 1.0, **options}
