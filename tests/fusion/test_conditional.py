@@ -123,7 +123,10 @@ def test_a_batch_has_the_weights_of_its_mean():
 
 def test_what_is_remembered_is_what_it_collapses_to():
     pair, mixture, source, variables, z, labels = made(MLP)
-    params, step = variables["params"], jax.jit(lambda params: remember(mixture, params, z, lambda tree: tree))
+    params, step = (
+        variables["params"],
+        jax.jit(lambda params: update_running_mean(mixture, params, z, lambda tree: tree)),
+    )
     for _ in range(150):
         params = step(params)
     tree = params["adapter"]["gate"]
@@ -163,7 +166,10 @@ def test_a_latent_decides_whether_the_source_makes_it_or_the_donor():
     for i in range(N):
         assert_allclose(images[i], theirs[int(1 - own[i])][0][i], rtol=1e-5, atol=1e-5)
         assert_allclose(inside["fc0"][i], theirs[int(1 - own[i])][2]["fc0"][i], rtol=1e-5, atol=1e-5)
-    params, step = variables["params"], jax.jit(lambda params: remember(mixture, params, z, lambda tree: tree))
+    params, step = (
+        variables["params"],
+        jax.jit(lambda params: update_running_mean(mixture, params, z, lambda tree: tree)),
+    )
     for _ in range(150):
         params = step(params)
     assert_allclose(mixture.shares(params)["all"], [0.5], atol=1e-4)

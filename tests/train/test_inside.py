@@ -32,7 +32,9 @@ def test_looking_changes_nothing(train):
     for net, shape in ((pair.g, (4, NET.z_dim)), (pair.d, (4, 16, 16, 1))):
         variables = jax.jit(net.init)(jax.random.key(0))
         x = jax.random.normal(jax.random.key(1), shape)
-        out, collections, inside = jax.jit(lambda v, x, net=net: net.apply_with_intermediates(v, x, train=train))(variables, x)
+        out, collections, inside = jax.jit(lambda v, x, net=net: net.apply_with_intermediates(v, x, train=train))(
+            variables, x
+        )
         expected = jax.jit(lambda v, x, net=net: net.apply(v, x, train=train))(variables, x)
         found, wanted = (jax.tree_util.tree_leaves(tree) for tree in ((out, collections), expected))
         for a, b in zip(found, wanted, strict=True):

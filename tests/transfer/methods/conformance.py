@@ -108,12 +108,12 @@ def _conform(config: Config, builder: Any) -> Begun:
 
 def assert_identity(begun: Begun) -> None:
     """Before the first step both networks compute what the source's do, to the bit; so do the plain ones."""
-    bare, nets = build(begun.trainer.config.net).nets, begun.trainer.task.nets
-    for name, given in _inputs(begun).items():
-        want = bare[name].apply(begun.start.nets[name], given)[0]
+    plain_nets, nets = build(begun.trainer.config.net).nets, begun.trainer.task.nets
+    for name, inputs in _inputs(begun).items():
+        want = plain_nets[name].apply(begun.start.nets[name], inputs)[0]
         now = begun.state.nets[name]
-        assert_array_equal(nets[name].apply(now, given)[0], want)
-        assert_array_equal(bare[name].apply(begun.method.plain(name, now), given)[0], want)
+        assert_array_equal(nets[name].apply(now, inputs)[0], want)
+        assert_array_equal(plain_nets[name].apply(begun.method.plain(name, now), inputs)[0], want)
 
 
 def assert_only(begun: Begun, moves, times: int = 5) -> None:
@@ -164,13 +164,13 @@ def moved_networks(begun: Begun) -> dict[str, Any]:
 
 def assert_baked(begun: Begun) -> None:
     """Away from the start the plain networks compute what the grafted ones do."""
-    bare, nets = build(begun.trainer.config.net).nets, begun.trainer.task.nets
+    plain_nets, nets = build(begun.trainer.config.net).nets, begun.trainer.task.nets
     for name, variables in moved_networks(begun).items():
-        given = _inputs(begun)[name]
+        inputs = _inputs(begun)[name]
         plain = begun.method.plain(name, variables)
-        want = jax.jit(nets[name].apply)(variables, given)[0]
-        assert_allclose(jax.jit(bare[name].apply)(plain, given)[0], want, rtol=1e-5, atol=1e-6)
-        assert set(plain["params"]) == set(bare[name].specs()["params"])
+        want = jax.jit(nets[name].apply)(variables, inputs)[0]
+        assert_allclose(jax.jit(plain_nets[name].apply)(plain, inputs)[0], want, rtol=1e-5, atol=1e-6)
+        assert set(plain["params"]) == set(plain_nets[name].specs()["params"])
 
 
 def assert_same_on_devices(begun: Begun, devices: int = 8, rtol: float = 2e-4, atol: float = 2e-6) -> None:

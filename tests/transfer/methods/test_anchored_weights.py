@@ -190,14 +190,14 @@ class Linear:
 
 def test_the_gradient_of_distillation_by_hand():
     draw = np.random.default_rng(2)
-    seen, made = draw.normal(size=(2, 5, 3))
+    real, fake = draw.normal(size=(2, 5, 3))
     now, old = ({"b8": draw.normal(size=(3, 4)), "b4": draw.normal(size=(3, 2))} for _ in range(2))
     with jax.enable_x64():
         cast = lambda tree: jax.tree.map(jnp.asarray, tree)
-        value = lambda d: distance(Linear(d, {"d": cast(old)}, jnp.asarray(seen), jnp.asarray(made)))
-        found, slope = jax.value_and_grad(value)(cast(now))
-    each = [(sample, name, sample @ (now[name] - old[name])) for sample in (seen, made) for name in now]
-    assert_allclose(found, np.mean([(apart**2).mean() for *_, apart in each]), rtol=1e-12)
+        value = lambda d: distance(Linear(d, {"d": cast(old)}, jnp.asarray(real), jnp.asarray(fake)))
+        got, slope = jax.value_and_grad(value)(cast(now))
+    each = [(sample, name, sample @ (now[name] - old[name])) for sample in (real, fake) for name in now]
+    assert_allclose(got, np.mean([(apart**2).mean() for *_, apart in each]), rtol=1e-12)
     for name in now:
         want = sum(2 * sample.T @ apart / apart.size / 4 for sample, of, apart in each if of == name)
         assert_allclose(slope[name], want, rtol=1e-12)

@@ -30,30 +30,30 @@ CONVOLVED = ResNetConfig(resolution=8, channels=1, z_dim=3, channel_base=16, cha
 @pytest.fixture
 def seen(monkeypatch):
     """What the lesson of a fusion was given."""
-    given, distil = {}, fusing.distil
+    inputs, distil = {}, fusing.distil
 
     def spy(context, config, g, d, teacher, points, net):
-        given.update(jax.device_get({"pupil": g, "d": d, "teacher": teacher}), net=net)
+        inputs.update(jax.device_get({"pupil": g, "d": d, "teacher": teacher}), net=net)
         return distil(context, config, g, d, teacher, points, net)
 
     monkeypatch.setattr(fusing, "distil", spy)
-    return given
+    return inputs
 
 
 @pytest.mark.slow
 def test_a_plain_generator_learns_what_the_mixture_makes_of_each_latent(monkeypatch, seen):
     """From the mean of shares it comes to less than half as far from the mixture, which stays as its stage left it."""
     ready, starts, _ = prepared(monkeypatch, BASE, attention_fusion)
-    pair, found = build(MLP), ready.record["fusion"]
+    pair, record = build(MLP), ready.record["fusion"]
     assert jax.tree.structure(ready.nets["g"]) == jax.tree.structure(starts["first"].nets["g"])
-    assert ready.images == 64 + 6400 and found["learned"][-1]["images"] == 64
-    rows = found["taught"]
+    assert ready.images == 64 + 6400 and record["learned"][-1]["images"] == 64
+    rows = record["taught"]
     assert rows[-1]["images"] == 6400 and "share1" not in rows[0] and "d_loss" not in rows[0]
     jax.tree.map(assert_array_equal, ready.nets["d"], seen["d"])
     branch = seen["teacher"]["params"][ADAPTER]
     assert_allclose(branch[GATE][TEMPERATURE], 0.03, rtol=1e-5)
     donor = starts["second"].nets["g"]["params"]
-    jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
+    jax.tree.map(lambda leaf, donor_leaf: assert_array_equal(leaf[0], donor_leaf), branch[DONORS], donor)
     z = jax.random.normal(jax.random.key(11), (128, 3))
     want = jax.jit(seen["net"](pair).apply)(seen["teacher"], z)[0]
     far = lambda v: float(abs(jax.jit(pair.g.apply)(v, z)[0] - want).mean())
@@ -88,7 +88,7 @@ def test_aligners_learn_beside_shares_and_are_baked(monkeypatch):
         branch = g["params"][ADAPTER]
         assert branch[ALIGN] and all((leaf != 0).any() for leaf in flatten(branch[ALIGN]).values())
         donor = starts["second"].nets["g"]["params"]
-        jax.tree.map(lambda leaf, one: assert_array_equal(leaf[0], one), branch[DONORS], donor)
+        jax.tree.map(lambda leaf, donor_leaf: assert_array_equal(leaf[0], donor_leaf), branch[DONORS], donor)
     moments = flatten(state.opt["g"])
     assert any(f"/{ADAPTER}/{ALIGN}/" in f"/{path}" for path in moments)
     assert jax.tree.structure(ready.nets["g"]) == jax.tree.structure(starts["first"].nets["g"])
@@ -115,9 +115,9 @@ def test_keys_of_descriptors_give_the_same_donor_the_same_share(monkeypatch, key
         temperature_end=3.0,
     )
     ready, *_ = prepared(monkeypatch, transfer, attention_fusion)
-    found = ready.record["fusion"]["shares"]
+    shares = ready.record["fusion"]["shares"]
     for network in ("g", "d"):
-        for group, (a, other, b) in found[network].items():
+        for group, (a, other, b) in shares[network].items():
             assert (a == pytest.approx(b, abs=1e-5)) == (keys == "descriptor") and a != pytest.approx(other), group
 
 

@@ -86,19 +86,19 @@ def test_each_term_by_hand():
         start = {"norm0": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}
         real_x = jnp.asarray(real)
         at = lambda params, fake: context(real=real_x, fake=fake, g={"params": params}, constants={"scales": start})
-        found = {}
+        got = {}
         for name, value in terms(config).items():
             of = lambda params, fake, value=value: value(at(params, fake))[0]
-            found[name] = jax.value_and_grad(of, argnums=(0, 1))(params, jnp.asarray(fake))
+            got[name] = jax.value_and_grad(of, argnums=(0, 1))(params, jnp.asarray(fake))
         normals = np.asarray(draw_latents(context().keys(17, np.arange(15)), 4), np.float64)
-    assert set(found) == {"l1", "earth_mover", "moved"}
-    assert_allclose(found["l1"][0], np.abs(real - fake).mean(), rtol=1e-12)
-    assert_allclose(found["l1"][1][1], np.sign(fake - real) / fake.size, rtol=1e-12)
+    assert set(got) == {"l1", "earth_mover", "moved"}
+    assert_allclose(got["l1"][0], np.abs(real - fake).mean(), rtol=1e-12)
+    assert_allclose(got["l1"][1][1], np.sign(fake - real) / fake.size, rtol=1e-12)
     want, slope, _ = by_hand(z, normals)
-    assert_allclose(found["earth_mover"][0], 0.2 * want, rtol=1e-10)
-    assert_allclose(found["earth_mover"][1][0]["graft"]["latents"]["z"], 0.2 * slope, rtol=1e-10)
-    assert_allclose(found["moved"][0], 0.5 * (np.square(scale - 1).mean() + np.square(bias).mean()), rtol=1e-12)
-    assert_allclose(found["moved"][1][0]["norm0"]["scale"], 0.5 * 2 * (scale - 1) / 4, rtol=1e-12)
+    assert_allclose(got["earth_mover"][0], 0.2 * want, rtol=1e-10)
+    assert_allclose(got["earth_mover"][1][0]["graft"]["latents"]["z"], 0.2 * slope, rtol=1e-10)
+    assert_allclose(got["moved"][0], 0.5 * (np.square(scale - 1).mean() + np.square(bias).mean()), rtol=1e-12)
+    assert_allclose(got["moved"][1][0]["norm0"]["scale"], 0.5 * 2 * (scale - 1) / 4, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("toy")
@@ -131,8 +131,8 @@ def test_features_are_kept_and_have_gradients(tmp_path, monkeypatch):
     )[0]
     maps = [perceptual_layers(params, stages, jnp.asarray(x).repeat(3, -1)) for x in (real, fake)]
     want = 0.3 * sum(np.abs(np.float64(a) - np.float64(b)).mean() for a, b in zip(*maps, strict=True))
-    found, slope = jax.value_and_grad(value)(jnp.asarray(fake))
-    assert_allclose(found, want, rtol=1e-4)
+    got, slope = jax.value_and_grad(value)(jnp.asarray(fake))
+    assert_allclose(got, want, rtol=1e-4)
     step = slope * (0.01 / jnp.abs(slope).max())  # uphill, where few kinks cancel
     assert_allclose(value(fake + step) - value(fake - step), 2 * (slope * step).sum(), rtol=0.05)
 

@@ -79,18 +79,18 @@ def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
         jax.tree.map(assert_array_equal, donor, starts[name].nets["g"])
         jax.tree.map(assert_array_equal, g, root["g"])  # each copy begins at the root
     assert ready.images == 192 and ready.constants == {}
-    found = ready.record["fusion"]
-    assert [one["donor"] for one in found["donors"]] == ["a", "b"] and found["donors"][0]["rooted"][0]["images"] == 96
-    assert_allclose(found["shares"]["d"]["all"], [1 / 3, 1 / 3])
-    assert ready.history is not None and [one["name"] for one in ready.history[-1]["donors"]] == ["a", "b"]
+    fusion = ready.record["fusion"]
+    assert [row["donor"] for row in fusion["donors"]] == ["a", "b"] and fusion["donors"][0]["rooted"][0]["images"] == 96
+    assert_allclose(fusion["shares"]["d"]["all"], [1 / 3, 1 / 3])
+    assert ready.history is not None and [row["name"] for row in ready.history[-1]["donors"]] == ["a", "b"]
     assert ready.notes == ("G and D are the average of root and of copies of it that learned a, b",)
 
 
 def test_averages_by_hand():
     trees = [{"a": jnp.full(3, float(x)), "b": {"c": jnp.array([[x, 1.0]])}} for x in (1.0, 2.0, 6.0)]
-    made = average(trees)
-    assert_allclose(made["a"], 3.0)
-    assert_allclose(made["b"]["c"], [[3.0, 1.0]])
+    mean = average(trees)
+    assert_allclose(mean["a"], 3.0)
+    assert_allclose(mean["b"]["c"], [[3.0, 1.0]])
     jax.tree.map(assert_array_equal, average(trees[:1]), trees[0])
 
 

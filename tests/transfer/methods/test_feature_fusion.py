@@ -46,37 +46,37 @@ def prepared(monkeypatch, transfer, method, net=MLP):
     """`(what a method prepares of fresh networks, the starts by name, the trainer)`, the donors of seeds 1, 2, .."""
     config = ask.make_config(transfer, net=net, steps_per_dispatch=4)
     pair = build(net)
-    made = method(transfer, pair)
+    instance = method(transfer, pair)
     init = jax.jit(lambda key: {"g": pair.g.init(key), "d": pair.d.init(jax.random.fold_in(key, 1))})
     step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
     names = [transfer.source, *transfer.donors]
     starts = {name: Start(init(jax.random.key(i)), history=step(name)) for i, name in enumerate(names)}
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
     data = np.random.default_rng(0).integers(0, 256, (24, net.resolution, net.resolution, 1), np.uint8)
-    trainer = make_trainer(config, made, resident_feed(data, None, mirror=False))
-    return make_prepared(trainer, starts[transfer.source], made, jax.random.key(ask.KEY)), starts, trainer
+    trainer = make_trainer(config, instance, resident_feed(data, None, mirror=False))
+    return make_prepared(trainer, starts[transfer.source], instance, jax.random.key(ask.KEY)), starts, trainer
 
 
 def test_two_donors_are_fused_and_what_is_left_is_plain(monkeypatch):
     ready, starts, _ = prepared(monkeypatch, dataclasses.replace(BASE, drop=0.0), feature_fusion)
-    found = ready.record["fusion"]
+    record = ready.record["fusion"]
     specs = lambda nets: {path: (leaf.shape, leaf.dtype) for path, leaf in flatten(nets).items()}
     assert specs(ready.nets) == specs(starts["first"].nets)
     assert jax.tree.structure(ready.nets) == jax.tree.structure(starts["first"].nets)
     assert ready.images == 640 and ready.constants == {}
-    rows = found["learned"]
+    rows = record["learned"]
     assert [row["images"] for row in rows] == list(range(32, 321, 32))
     for row in rows:
         assert_allclose(row["share1"], (row["share1/fc0"] + row["share1/fc1"]) / 2, rtol=1e-5)
         assert 0 < row["share1"] + row["share2"] < 1
     assert rows[0]["wean"] == 0 < rows[-1]["wean"] and rows[-1]["gate/fc1"] != 0
-    assert all(len(row) == 2 for row in found["shares"]["g"].values()) and set(found["gates"]) == {"fc0", "fc1"}
-    assert np.shape(found["maps"]["fc1"]) == (1, 1, 3) and found["dropped"] == []
-    assert_allclose(np.sum(found["maps"]["fc1"]), 1, rtol=1e-4)
-    assert_allclose(found["shares"]["g"]["fc1"], found["maps"]["fc1"][0][0][1:], atol=1e-5)
-    lessons = found["taught"]
-    assert {"l1", "features"} <= set(lessons[0]) and lessons[-1]["features"] < lessons[0]["features"]
-    assert ready.history is not None and [one["name"] for one in ready.history[-1]["donors"]] == ["second", "third"]
+    assert all(len(row) == 2 for row in record["shares"]["g"].values()) and set(record["gates"]) == {"fc0", "fc1"}
+    assert np.shape(record["maps"]["fc1"]) == (1, 1, 3) and record["dropped"] == []
+    assert_allclose(np.sum(record["maps"]["fc1"]), 1, rtol=1e-4)
+    assert_allclose(record["shares"]["g"]["fc1"], record["maps"]["fc1"][0][0][1:], atol=1e-5)
+    distil_rows = record["taught"]
+    assert {"l1", "features"} <= set(distil_rows[0]) and distil_rows[-1]["features"] < distil_rows[0]["features"]
+    assert ready.history is not None and [donor["name"] for donor in ready.history[-1]["donors"]] == ["second", "third"]
     assert "G took from donors" in ready.notes[0] and "of third" in ready.notes[0]
 
 
@@ -172,10 +172,10 @@ def test_every_compiler_attends_alike(toy):
     others = [jax.jit(pair.g.init)(jax.random.key(10 + i)) for i in range(2)]
 
     def attach(g):
-        made = carried.attach(fusion, g, others, jax.random.key(3))
-        for way in made["params"][carried.FUSION][carried.LAYERS].values():
+        variables = carried.attach(fusion, g, others, jax.random.key(3))
+        for way in variables["params"][carried.FUSION][carried.LAYERS].values():
             way["gate"] = jnp.float32(0.5)
-        return made
+        return variables
 
     config = ask.make_config(dataclasses.replace(BASE, wean=1.0, wean_from=0.0))
     stage = Stage(attach, lambda net: fused(net, fusion), carried.trains(True), attention_extension(config.transfer))

@@ -25,10 +25,10 @@ def _float64():
 def test_the_least_important_share_of_each_group_alone():
     importance = {"a": jnp.array([5.0, 1.0, 3.0]), "b": jnp.array([2.0, 4.0]), "c": jnp.array([0.1, 0.2])}
     groups = {"one": ["a", "b"], "two": ["c"]}
-    found = lowest(importance, groups, 40)  # 2 of 5, and 0 of 2: 0.8 rounds down
-    assert [found[path].tolist() for path in "abc"] == [[False, True, False], [True, False], [False, False]]
-    assert not any(one.any() for one in lowest(importance, groups, 0).values())
-    assert all(one.all() for one in lowest(importance, groups, 100).values())
+    masks = lowest(importance, groups, 40)  # 2 of 5, and 0 of 2: 0.8 rounds down
+    assert [masks[path].tolist() for path in "abc"] == [[False, True, False], [True, False], [False, False]]
+    assert not any(mask.any() for mask in lowest(importance, groups, 0).values())
+    assert all(mask.all() for mask in lowest(importance, groups, 100).values())
     equal = lowest({"a": jnp.array([1.0, 1.0, 2.0])}, {"one": ["a"]}, 34)
     assert equal["a"].tolist() == [True, True, False]  # equals of the last one are too
 
@@ -97,12 +97,12 @@ def test_information_is_the_mean_square_of_each_examples_slope():
     # G pays softplus(-D(zm)): its slope in m is -sigmoid(-z m w) z w.
     outer = z[:, :, None] * w[:, 0][None, None]
     of_g = -sigmoid(-(z @ m @ w))[:, :, None] * outer
-    found = adversarial_fisher(ctx, "g", g, d, {"to_rgb/kernel": jnp.asarray(m)}, whole)["to_rgb/kernel"]
-    assert_allclose(found, (of_g**2).mean(0), rtol=1e-12)
-    assert np.abs(found - of_g.mean(0) ** 2).max() > 0.01  # which the square of the mean slope is not
+    fisher = adversarial_fisher(ctx, "g", g, d, {"to_rgb/kernel": jnp.asarray(m)}, whole)["to_rgb/kernel"]
+    assert_allclose(fisher, (of_g**2).mean(0), rtol=1e-12)
+    assert np.abs(fisher - of_g.mean(0) ** 2).max() > 0.01  # which the square of the mean slope is not
     # D pays softplus(-D(x)) + softplus(D(zm)).
     of_d = -sigmoid(-(x @ w)) * x + sigmoid(z @ m @ w) * (z @ m)
-    found = adversarial_fisher(ctx, "d", g, d, {"b4/kernel": jnp.asarray(w)}, whole)["b4/kernel"]
-    assert_allclose(found[:, 0], (of_d**2).mean(0), rtol=1e-12)
+    fisher = adversarial_fisher(ctx, "d", g, d, {"b4/kernel": jnp.asarray(w)}, whole)["b4/kernel"]
+    assert_allclose(fisher[:, 0], (of_d**2).mean(0), rtol=1e-12)
     # Of a gate's entry [in, out] the slope is the kernel's times the kernel; filters have the mean over what they read.
     assert_allclose(_gate_fisher(ctx, "g", ["to_rgb/kernel"])["to_rgb/kernel"], ((of_g * m) ** 2).mean(0).mean(0))

@@ -24,9 +24,9 @@ def test_the_first_layers_stay_and_all_else_trains(monkeypatch):
 
 def test_stylegan2s_mapping_is_the_first_layer():
     net = StyleGAN2Config(resolution=16, channel_max=4, z_dim=4, w_dim=4)
-    one, two = trains(net, FreezeGConfig(blocks=1)), trains(net, FreezeGConfig(blocks=2))
-    assert not one("mapping/fc0/kernel") and one("synthesis/b4/const")
-    assert not two("synthesis/b4/const") and two("synthesis/b8/conv0/kernel")
+    one_block, two_blocks = trains(net, FreezeGConfig(blocks=1)), trains(net, FreezeGConfig(blocks=2))
+    assert not one_block("mapping/fc0/kernel") and one_block("synthesis/b4/const")
+    assert not two_blocks("synthesis/b4/const") and two_blocks("synthesis/b8/conv0/kernel")
 
 
 def test_a_norm_beside_its_block_stays_with_it():

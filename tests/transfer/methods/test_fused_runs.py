@@ -45,9 +45,9 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
         run_config(f"npz:{sources / 'data.npz'}", kimg=0.112, devices=1), net=NET, transfer=transfer
     )
     whole = run(config, tmp_path / "whole")
-    found = json.loads((tmp_path / "whole" / "prepared.json").read_text())["fusion"]
+    record = json.loads((tmp_path / "whole" / "prepared.json").read_text())["fusion"]
     assert dataclasses.replace(whole, record=None).prepared == whole.prepared, "in memory as in the folder"
-    assert found["target"].endswith("first") and found["donors"][0]["donor"].endswith("second")
+    assert record["target"].endswith("first") and record["donors"][0]["donor"].endswith("second")
     assert int(whole.state.images) == 112, "the stages' images count"
     for g in (whole.state.nets["g"], whole.state.ema["g"]):
         assert set(g) == {"params"}

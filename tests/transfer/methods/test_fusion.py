@@ -47,9 +47,9 @@ def donors(tmp_path_factory):
     """Weights of three networks; the last is the first with its channels in another order."""
     folder = tmp_path_factory.mktemp("donors")
     save_pairs(folder, NET)
-    found, first = layouts(NET), load(folder / "first").variables
+    axes, first = layouts(NET), load(folder / "first").variables
     turned = {
-        root: permute(found[net], first[root], {g: np.arange(n)[::-1] for g, n in groups(net).items()})
+        root: permute(axes[net], first[root], {g: np.arange(n)[::-1] for g, n in groups(net).items()})
         for root, net in (("g_ema", "g"), ("d", "d"))
     }
     save(folder / "turned", NET, turned, {})
@@ -91,18 +91,20 @@ CASES = {
 def test_a_run_learns_shares_and_leaves_a_plain_pair(donors, learned, tmp_path, name):
     done, folder = learned if name == "simplex" else (None, tmp_path)
     done = done or run(config_of(donors, gradient(donors, **CASES[name])), folder)
-    found = json.loads((folder / "prepared.json").read_text())["fusion"]
-    assert found["target"].endswith("first") and [one["donor"] for one in found["donors"]] == [str(donors / "second")]
-    shares = found["shares"]["g"]
+    record = json.loads((folder / "prepared.json").read_text())["fusion"]
+    assert record["target"].endswith("first") and [donor["donor"] for donor in record["donors"]] == [
+        str(donors / "second")
+    ]
+    shares = record["shares"]["g"]
     blocks = {"global": {"all"}, "block": {"fc0", "fc1", "to_rgb"}}
     expected = blocks.get(CASES[name].get("granularity", "block"), set(flatten(build(NET).g.specs()["params"])))
     assert set(shares) == expected and all(len(w) == 1 for w in shares.values())
     if CASES[name].get("constraint") == "box":
         assert all(0 <= w[0] <= 1 for w in shares.values())
-    assert ("d" in found["shares"]) == (CASES[name].get("d") == "mix")
+    assert ("d" in record["shares"]) == (CASES[name].get("d") == "mix")
     if CASES[name].get("d") == "best":
-        assert set(found["d"]) == {str(donors / "first"), str(donors / "second")}
-    rows = found["learned"]
+        assert set(record["d"]) == {str(donors / "first"), str(donors / "second")}
+    rows = record["learned"]
     assert rows[-1]["images"] == 64 and 0 < rows[-1]["share1"] < 1
     assert len({round(row["share1"], 6) for row in rows}) > 1, "nothing was learned"
     assert int(done.state.images) == 128, "the stage's images count"
@@ -122,16 +124,16 @@ def test_merges_are_where_a_run_starts(donors, kind):
     """Before any training: of the aligned pair what the merge says, a chosen network as it is."""
     transfer = MergeConfig(source=str(donors / "first"), donors=(str(donors / "second"),), merge=kind, **MERGED[kind])
     ready = prepared(dataclasses.replace(config_of(donors, transfer), evaluate=EvalConfig(features="fashion-v1")))
-    found, made = ready.record["fusion"], flatten(ready.nets["g"]["params"])
+    record, leaves = ready.record["fusion"], flatten(ready.nets["g"]["params"])
     first, second = (flatten(load(donors / n).variables["g_ema"]["params"]) for n in ("first", "second"))
-    assert found["kind"] == kind and ready.images == 0 and set(made) == set(first)
-    assert all(np.isfinite(leaf).all() for leaf in made.values())
+    assert record["kind"] == kind and ready.images == 0 and set(leaves) == set(first)
+    assert all(np.isfinite(leaf).all() for leaf in leaves.values())
     if kind == "best":
-        assert found["chosen"] == min(found["distances"], key=found["distances"].get)
-        (chosen,) = [f for n, f in (("first", first), ("second", second)) if found["chosen"].endswith(n)]
-        assert all((made[path] == chosen[path]).all() for path in made)
+        assert record["chosen"] == min(record["distances"], key=record["distances"].get)
+        (chosen,) = [f for n, f in (("first", first), ("second", second)) if record["chosen"].endswith(n)]
+        assert all((leaves[path] == chosen[path]).all() for path in leaves)
     elif kind != "greedy_soup":
-        assert any(np.abs(made[path] - first[path]).max() > 1e-3 for path in made)
+        assert any(np.abs(leaves[path] - first[path]).max() > 1e-3 for path in leaves)
     assert ready.history[-1]["kind"] == "fuse" and kind in (ready.history[-1]["words"] + "best")
 
 
@@ -190,17 +192,17 @@ def test_an_aligned_copy_is_the_source_whatever_was_learned(donors, align):
     apart = max(np.abs(leaf - first[path]).max() for path, leaf in flatten(ready.nets["g"]).items())
     assert apart > 1e-2 if align == "none" else apart < 1e-5
     if align == "weights":
-        found = ready.record["fusion"]["donors"][0]["g"]
-        assert found[0] < 0.9 and found[1] == pytest.approx(1.0, abs=1e-6)
+        cosines = ready.record["fusion"]["donors"][0]["g"]
+        assert cosines[0] < 0.9 and cosines[1] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_attention_begins_as_the_source_and_cools(donors):
     transfer = AttentionFusionConfig(source=str(donors / "first"), donors=(str(donors / "second"),) * 2, fuse_kimg=0.064,
                                      fuse_lr=0.05, temperature=8.0)  # fmt: skip
-    found = prepared(config_of(donors, transfer)).record["fusion"]
-    rows = found["learned"]
+    record = prepared(config_of(donors, transfer)).record["fusion"]
+    rows = record["learned"]
     assert abs(rows[0]["share1"]) < 0.1 and rows[-1]["share1"] != rows[0]["share1"]
-    assert all(len(w) == 2 for w in found["shares"]["g"].values())
+    assert all(len(w) == 2 for w in record["shares"]["g"].values())
 
 
 COLLAPSES = [("example", "mean"), ("batch", "mean"), ("example", "distil")]
@@ -212,9 +214,9 @@ def test_a_query_of_latents_collapses(donors, per, collapse):
                                      fuse_lr=0.05, query="latent", per=per, gate=0.5, collapse=collapse,
                                      distil_kimg=0.032)  # fmt: skip
     ready = prepared(config_of(donors, transfer))
-    found = ready.record["fusion"]
-    assert ("taught" in found) == (collapse == "distil") and ready.images == (96 if collapse == "distil" else 64)
-    assert all(len(w) == 2 and 0 < sum(w) < 1 for w in found["shares"]["g"].values())
+    record = ready.record["fusion"]
+    assert ("taught" in record) == (collapse == "distil") and ready.images == (96 if collapse == "distil" else 64)
+    assert all(len(w) == 2 and 0 < sum(w) < 1 for w in record["shares"]["g"].values())
     assert set(ready.nets["g"]["params"]) == set(build(NET).g.specs()["params"])
 
 
@@ -284,7 +286,7 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
     pair = build(NET)
     with pytest.raises(ConfigError, match="transfer.donors is empty"):
         make_method(GradientFusionConfig(), pair)
-    one = GradientFusionConfig(donors=("a",))
+    valid = GradientFusionConfig(donors=("a",))
     for change, words in (
         ({"networks": "g", "d": "mix"}, "needs a D of every donor"),
         ({"networks": "d"}, "fusion mixes pretrained Gs"),
@@ -292,7 +294,7 @@ def test_what_cannot_be_fused_is_refused(donors, tmp_path):
         ({"start": 1.5}, "outside of simplex"),
     ):
         with pytest.raises(ConfigError, match=words):
-            make_method(dataclasses.replace(one, **change), pair)
+            make_method(dataclasses.replace(valid, **change), pair)
     with pytest.raises(ConfigError, match="above 0"):
         make_method(AttentionFusionConfig(donors=("a",), temperature=0.0), pair)
     with pytest.raises(ConfigError, match="attention_width is 0"):

@@ -51,24 +51,24 @@ def test_devices_play_the_same_game():
 
 def test_what_is_shared_computes_what_was_trained():
     begun = ask.conform(CONFIG)
-    made, state = begun.method, begun.state_after(3)
+    method, state = begun.method, begun.state_after(3)
     pair, z = build(CONFIG.net), jax.random.normal(jax.random.key(3), (4, 4))
-    shared = made.shared("g", state.ema["g"])
-    loaded = with_front(pair, made.front["front"])
-    want = made.wrap(pair).g.apply(state.ema["g"], z)[0]
+    shared = method.shared("g", state.ema["g"])
+    loaded = with_front(pair, method.front["front"])
+    want = method.wrap(pair).g.apply(state.ema["g"], z)[0]
     assert_array_equal(loaded.g.apply(shared, z)[0], want)
-    assert (np.asarray(pair.g.apply(made.plain("g", state.ema["g"]), z)[0]) != want).any()  # it cannot be left out
+    assert (np.asarray(pair.g.apply(method.plain("g", state.ema["g"]), z)[0]) != want).any()  # it cannot be left out
 
 
 def test_the_first_stage_moves_the_miner_and_d_alone_and_its_images_count():
     config = ask.make_config(dataclasses.replace(MINE, mine_kimg=0.04, d_warmup_kimg=0.016))
-    start, made = ask.source(config), make_method(config.transfer, build(config.net))
+    start, method = ask.source(config), make_method(config.transfer, build(config.net))
     ready = _ready(config, start)
     assert ready.images == 40 and [row["images"] for row in ready.record["mined"]] == [8, 16, 24, 32, 40]
     fresh = flatten(start.nets["g"]["params"])
     for path, leaf in flatten(ready.nets["g"]["params"]).items():
         moved = path not in fresh
-        attached = made.attach("g", start.nets["g"], jax.random.key(0))["params"] if moved else None
+        attached = method.attach("g", start.nets["g"], jax.random.key(0))["params"] if moved else None
         before = fresh[path] if attached is None else flatten(attached)[path]
         assert moved == (np.asarray(leaf) != before).any(), path
     warm = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, d_warmup_kimg=0.032))
@@ -108,10 +108,10 @@ def test_mining_finds_the_half_of_the_latent_space_that_the_target_is(moment):
     target = np.asarray(jnp.round((images + 1) * 127.5), np.uint8)
     transfer = MineGANConfig(mine_kimg=12.8, miner_width=16, moment=moment)
     config = ask.make_config(transfer, net=HALF, batch=32, steps_per_dispatch=50, kimg=20.0)
-    made = make_method(transfer, pair)
+    method = make_method(transfer, pair)
     ready = _ready(config, Start({"g": g, "d": d}), target)
-    right = lambda variables: float((made.wrap(pair).g.apply(variables, z)[0].mean((1, 2, 3)) > 0).mean())
-    before = right(made.attach("g", g, jax.random.key(0)))
+    right = lambda variables: float((method.wrap(pair).g.apply(variables, z)[0].mean((1, 2, 3)) > 0).mean())
+    before = right(method.attach("g", g, jax.random.key(0)))
     assert 0.4 < before < 0.6 and right(ready.nets["g"]) > 0.9
     assert_array_equal(ready.nets["g"]["params"]["fc0"]["kernel"], g["params"]["fc0"]["kernel"])
 

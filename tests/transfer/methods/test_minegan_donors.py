@@ -39,8 +39,8 @@ def _toy(monkeypatch):
 
 def stage(pair, others=2, rate=RATE):
     """The first stage as a method of its own, its donors fresh networks."""
-    one = lambda key, params: init_miner(key, pair.config.z_dim, 8)
-    branches = {MINER: one, donors.OTHERS: lambda key, params: {f"g{i}": one(jax.random.fold_in(key, i), params)
+    init = lambda key, params: init_miner(key, pair.config.z_dim, 8)
+    branches = {MINER: init, donors.OTHERS: lambda key, params: {f"g{i}": init(jax.random.fold_in(key, i), params)
                                                                for i in range(1, others + 1)},
                 donors.LOGITS: lambda key, params: jnp.linspace(-0.05, 0.1, others + 1)}  # fmt: skip
     return Method(
@@ -101,10 +101,10 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
     starts = {name: Start({"g": g, "d": d}, history=steps(name)) for name, g in (("noise", noise), ("good", good))}
     monkeypatch.setattr(start_room, "_donor", lambda config, method, name: starts[name])
     ready = ask.prepared(config, starts["noise"], minegan(transfer, pair), target)
-    found = ready.record
-    assert found["chosen"] == "good" and found["p"][1] > 0.8 and sum(found["p"]) == pytest.approx(1)
-    curve = [row["p1"] for row in found["mined"]]
-    assert len(curve) == 5 and curve[0] < curve[-1] == pytest.approx(found["p"][1], abs=0.2)
+    record = ready.record
+    assert record["chosen"] == "good" and record["p"][1] > 0.8 and sum(record["p"]) == pytest.approx(1)
+    curve = [row["p1"] for row in record["mined"]]
+    assert len(curve) == 5 and curve[0] < curve[-1] == pytest.approx(record["p"][1], abs=0.2)
     assert "G of good was chosen by mining: p is" in ready.notes[0] and "of noise" in ready.notes[0]
     assert_array_equal(ready.nets["g"]["params"]["to_rgb"]["kernel"], to_rgb["kernel"])  # frozen, and the good one's
     assert set(ready.nets["g"]["params"]["graft"]) == {MINER} and ready.images == 3200

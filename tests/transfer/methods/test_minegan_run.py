@@ -52,13 +52,13 @@ def finished(tmp_path_factory):
 
 def test_the_choice_is_recorded(finished):
     folder, config, whole, stopper = finished
-    found = json.loads((folder / "whole" / "prepared.json").read_text())
-    assert [row["images"] for row in found["mined"]] == [16, 32] and int(whole.state.images) == 112
-    assert all(abs(row["p0"] + row["p1"] - 1) < 1e-6 for row in found["mined"])
-    assert found["chosen"] == found["sources"][int(np.argmax(found["p"]))]
-    assert any(found["chosen"] in note and "chosen by mining" in note for note in stopper.notes)
+    record = json.loads((folder / "whole" / "prepared.json").read_text())
+    assert [row["images"] for row in record["mined"]] == [16, 32] and int(whole.state.images) == 112
+    assert all(abs(row["p0"] + row["p1"] - 1) < 1e-6 for row in record["mined"])
+    assert record["chosen"] == record["sources"][int(np.argmax(record["p"]))]
+    assert any(record["chosen"] in note and "chosen by mining" in note for note in stopper.notes)
     step = load(folder / "whole").manifest["history"][0]
-    assert step["source"]["name"] == found["chosen"] and "chosen by mining" in step["chosen"]
+    assert step["source"]["name"] == record["chosen"] and "chosen by mining" in step["chosen"]
 
 
 def test_sampling_and_evaluation_make_the_same_images(finished, tmp_path):

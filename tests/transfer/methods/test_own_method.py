@@ -103,9 +103,9 @@ def moves(path):
 
 
 def test_only_what_it_trains_moves_and_all_compilers_agree():
-    made = own(None, build(CONFIG.net))
-    ask.assert_only(ask.begin(CONFIG, made), moves)
-    ask.assert_same_everywhere(CONFIG, made)
+    method = own(None, build(CONFIG.net))
+    ask.assert_only(ask.begin(CONFIG, method), moves)
+    ask.assert_same_everywhere(CONFIG, method)
 
 
 def test_terms_weights_and_running_values_are_read():

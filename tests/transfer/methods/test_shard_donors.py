@@ -29,9 +29,9 @@ STARTS = {"box": {"constraint": "box", "start": 0.3}, "fused D": {"d": "mix", "g
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("sharded")
-    save_pairs(made, NET, ("first", "second", "third"))
-    return made
+    root = tmp_path_factory.mktemp("sharded")
+    save_pairs(root, NET, ("first", "second", "third"))
+    return root
 
 
 def config_of(folder, kind=GradientFusionConfig, compile="jit", devices=DEVICES, **options):
