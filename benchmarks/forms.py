@@ -20,9 +20,9 @@ from gan_jax.config import Config, LossConfig, NetConfig, R3GANConfig, StyleGAN2
 from gan_jax.nets import build
 from gan_jax.nets.conv import single_operations
 from gan_jax.train.feed import resident_feed
+from gan_jax.transfer.method import make_trainer
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.recipes import few_shot
-from gan_jax.transfer.trainers import make_trainer
 
 TITLE = "One D and one G update, convolutions as single operations (xla) and as ours, one CPU device"
 ROUNDS, STEPS, IMAGES = 5, 2, 64

@@ -16,8 +16,7 @@ import numpy as np
 
 from benchmarks import methods
 from gan_jax.config import ScratchConfig
-from gan_jax.fusion.attention import Attention
-from gan_jax.fusion.conditional import Conditional, conditional, source_of
+from gan_jax.fusion.attention import Attention, Conditional, conditional, source_of
 from gan_jax.fusion.gradient import Coefficients
 from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets import Net, Pair, build

@@ -31,8 +31,8 @@ from gan_jax.train.compile import use_all_cores
 from gan_jax.train.feed import Feed, resident_feed
 from gan_jax.train.state import GanState
 from gan_jax.train.trainer import Trainer
+from gan_jax.transfer.method import make_trainer, step_flops
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.trainers import make_trainer, step_flops
 from gan_jax.trees import count, partition
 
 TITLE = "One D and one G update by every method, ResNet pair of 32 px and up to 32 channels, 16 images"

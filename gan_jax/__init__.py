@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from gan_jax.train.extension import Extension
     from gan_jax.train.regularisers import Regulariser
     from gan_jax.train.trainer import Trainer
-    from gan_jax.transfer.callbacks import Callbacks
     from gan_jax.transfer.chain import chain
     from gan_jax.transfer.diagnostics import rank_sources
     from gan_jax.transfer.method import Method
     from gan_jax.transfer.models import load
     from gan_jax.transfer.recipes import few_shot
+    from gan_jax.transfer.record import Callbacks
     from gan_jax.transfer.run import evaluate_model as evaluate
     from gan_jax.transfer.run import plan_transfer, run
     from gan_jax.transfer.source import diff, open_source, provenance

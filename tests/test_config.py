@@ -272,8 +272,7 @@ def test_no_value_breaks_the_checks(odd):
     """Whatever stands in a field: sentences, never an exception, and never silence about another kind of value."""
     import typing
 
-    from gan_jax.config.checks import problems
-    from gan_jax.config.value_checks import misfit
+    from gan_jax.config.checks import misfit, problems
 
     parts = [("net", cls()) for cls in typing.get_args(c.NetConfig)]
     parts += [("transfer", cls()) for cls in c.METHOD_NAMES.values()]

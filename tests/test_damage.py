@@ -13,9 +13,9 @@ from gan_jax.config import Config, ConfigError, from_dict, net_from_dict, net_to
 from gan_jax.documents import escaped, read_document, shown
 from gan_jax.surgery.plan import Plan, PlanEntry
 from gan_jax.surgery.provenance import check_history, fused_history, origin_of, train_step
-from gan_jax.train.checkpoint_format import DamagedError, _seal, make_manifest, parse_manifest
+from gan_jax.train.checkpoint.manifest import DamagedError, _seal, make_manifest, parse_manifest
 from gan_jax.transfer.cells import read_trial
-from gan_jax.transfer.diagnostics.negative import read_against
+from gan_jax.transfer.diagnostics.failures import read_against
 from tests.damage import survives
 
 CONFIG = Config(
@@ -165,7 +165,7 @@ def test_text_for_a_terminal():
 
 
 def test_stored_shapes_are_looked_at_before_memory_is_taken():
-    from gan_jax.train import checkpoint_store as store
+    from gan_jax.train.checkpoint import storage as store
 
     stored = {"g": {"params": {"kernel": jax.ShapeDtypeStruct((2**30, 3), np.float32)}}}
     with pytest.raises(

@@ -27,14 +27,14 @@ def tool():
 def mutant(tool, tmp_path):
     """A mutant of a small package, whose tree is `tmp_path`."""
     for name, text in {
-        "gan_jax/train/ema.py": f"def lerp(average, value, decay):\n    {OLD}\n",
+        "gan_jax/train/optim.py": f"def lerp(average, value, decay):\n    {OLD}\n",
         "gan_jax/trees.py": "LIMIT = 3\n",
         "tests/train/test_ema.py": "",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     return tool.Mutant(
-        "ema", "turned round", "gan_jax/train/ema.py", OLD, OLD.replace("+", "-"), ("tests/train/test_ema.py",)
+        "ema", "turned round", "gan_jax/train/optim.py", OLD, OLD.replace("+", "-"), ("tests/train/test_ema.py",)
     )
 
 
@@ -61,10 +61,10 @@ def test_a_file_that_moved_is_found_by_the_text(tool, mutant, tmp_path):
 def test_a_text_that_is_not_there_once_names_the_mutant(tool, mutant, tmp_path):
     path = tmp_path / mutant.file
     path.write_text(path.read_text() * 2)
-    with pytest.raises(tool.MutantError, match="mutant ema: .* occurs 2 times in gan_jax/train/ema.py"):
+    with pytest.raises(tool.MutantError, match="mutant ema: .* occurs 2 times in gan_jax/train/optim.py"):
         tool.check(mutant, tmp_path)
     path.write_text("")
-    with pytest.raises(tool.MutantError, match="mutant ema: its old text is not in gan_jax/train/ema.py"):
+    with pytest.raises(tool.MutantError, match="mutant ema: its old text is not in gan_jax/train/optim.py"):
         tool.check(mutant, tmp_path)
     short = dataclasses.replace(mutant, old="LIMIT = 3", new="LIMIT = 4")  # it could be another one
     with pytest.raises(tool.MutantError, match="mutant ema"):

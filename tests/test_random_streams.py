@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gan_jax import random_streams as table
-from gan_jax.augment import ada_draws
+from gan_jax.augment.ada import draws as ada_draws
 from gan_jax.random_streams import Purpose, path_number
 from gan_jax.seeds import root_key
 from tests.conftest import REPO

@@ -56,7 +56,7 @@ def test_a_configuration_with_such_a_seed_cannot_run(seed):
 
 def test_weights_of_a_large_seed_are_others():
     from gan_jax.nets import build
-    from gan_jax.transfer.fresh import fresh_variables
+    from gan_jax.transfer.weights import fresh_variables
 
     pair = build(c.MLPConfig(resolution=4, z_dim=2, g_widths=(4,), d_widths=(4,)))
     first = lambda seed: np.asarray(jax.tree.leaves(fresh_variables(pair, seed)["g"]["params"])[1])

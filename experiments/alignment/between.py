@@ -12,9 +12,8 @@ from gan_jax.config import EvalConfig, NetConfig
 from gan_jax.data import load
 from gan_jax.data.convert import to_float
 from gan_jax.metrics import extract
-from gan_jax.metrics.frechet import frechet_distance
 from gan_jax.metrics.kernel import kid
-from gan_jax.metrics.statistics import summarise
+from gan_jax.metrics.statistics import frechet_distance, summarise
 from gan_jax.nets import build
 from gan_jax.surgery.align import canonical, match_activations, match_weights, permute, singular_vectors
 from gan_jax.surgery.families import layouts

@@ -22,7 +22,7 @@ from config import CLASSES, Origin, config
 from figure import METRICS, make_table, write_figure
 
 from gan_jax.surgery.align import permute, rescale
-from gan_jax.surgery.align.checks import scale_sizes, sizes_of
+from gan_jax.surgery.align.apply import scale_sizes, sizes_of
 from gan_jax.surgery.families import layouts
 from gan_jax.tasks.model import load
 from gan_jax.transfer.run import run, versions

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.config import net_to_dict
-from gan_jax.interop.save import save_weights
+from gan_jax.interop.weights import save_weights
 from gan_jax.surgery.provenance import history_of
 from gan_jax.transfer.source import open_source
 from gan_jax.trees import flatten, unflatten

@@ -23,7 +23,7 @@ import optax
 
 from gan_jax.data import Images, load
 from gan_jax.data.convert import to_float
-from gan_jax.nets.features.small_conv import apply_small_conv, calibrate, init_small_conv, set_units
+from gan_jax.nets.features.classifiers import apply_small_conv, calibrate, init_small_conv, set_units
 from gan_jax.trees import flatten
 
 

@@ -16,10 +16,10 @@ from typing import get_args
 
 from config import Target, config, continued  # beside this file
 
-from gan_jax.cli.watch import make_callbacks
 from gan_jax.report.curves import write_curves
 from gan_jax.report.seeds import make_chart, make_table, reached, summarise
 from gan_jax.report.table import markdown_table, print_table
+from gan_jax.report.watch import make_callbacks
 from gan_jax.transfer.cells import run_trial
 from gan_jax.transfer.run import versions
 

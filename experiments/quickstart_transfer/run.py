@@ -13,10 +13,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from gan_jax.cli.watch import make_callbacks
 from gan_jax.report.curves import write_curves
 from gan_jax.report.seeds import make_chart, make_table, reached, summarise
 from gan_jax.report.table import markdown_table, print_table
+from gan_jax.report.watch import make_callbacks
 from gan_jax.transfer.cells import run_trial
 from gan_jax.transfer.recipes import TARGETS, few_shot
 from gan_jax.transfer.run import versions

@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     if args.n < 2:
         raise ConfigError(f"--n is {args.n}; use at least 2")
     import gan_jax
-    from gan_jax.interop.save import FILES
+    from gan_jax.interop.weights import FILES
 
     claim_output(args.out, overwrite=args.overwrite, ours=FILES)
     a, b = gan_jax.load(args.first), gan_jax.load(args.second)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     """Writes the aligned weights; returns a line for each network: its similarity before and after."""
-    from gan_jax.interop.finite import OVERFLOW, check_finite
+    from gan_jax.interop.fitting import OVERFLOW, check_finite
     from gan_jax.surgery import Report, transplant
     from gan_jax.surgery.align import in_scales_of, match_weights, plan_permute
     from gan_jax.surgery.families import layouts
@@ -117,7 +117,7 @@ def match_by_activations(a: Any, b: Any, net_layouts: Any, roots: dict[str, str]
     import jax
     import jax.numpy as jnp
 
-    from gan_jax.nets.grouped import whole_groups
+    from gan_jax.nets.inside import whole_groups
     from gan_jax.surgery.align import match_activations
     from gan_jax.tasks.image import probes
 

@@ -22,7 +22,7 @@ from gan_jax.cli import module_of
 from gan_jax.cli.options import Option, commands_of, options_of
 from gan_jax.cli.typos import CommandLineError, check_words, unknown_command
 from gan_jax.config import METHOD_NAMES, NETS, ChainConfig, Config, ConfigError, kind_of, read_record
-from gan_jax.config.value_checks import value_problems
+from gan_jax.config.checks import value_problems
 from gan_jax.trees import did_you_mean
 
 T = TypeVar("T")

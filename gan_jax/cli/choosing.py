@@ -143,7 +143,7 @@ def net_fields(names: Collection[str]) -> tuple[str, ...]:
 
 def _source(named: str | None, data: DataConfig, out: str | None, fields: Sequence[str] = ()) -> Any:
     """Opens the named source; without a name, picks the best on this machine whose networks have these fields."""
-    from gan_jax.transfer.candidates import candidates, look_at, pick
+    from gan_jax.transfer.diagnostics.sources import candidates, look_at, pick
 
     if named is not None:
         return look_at(named)
@@ -163,7 +163,7 @@ def _source(named: str | None, data: DataConfig, out: str | None, fields: Sequen
 
 def machine() -> Any:
     """Describes this machine: feature networks, accelerator, cores."""
-    from gan_jax.metrics.cache import is_there
+    from gan_jax.metrics.networks import is_there
     from gan_jax.train.compile import use_all_cores
     from gan_jax.transfer.choices import PHOTOGRAPHS, Machine
 

@@ -164,7 +164,7 @@ def facts_text(facts: dict[str, Any]) -> str:
 
 def _sizes(facts: dict[str, Any]) -> list[str]:
     """Formats the common size of all images, or the range and the most common sizes (width x height)."""
-    from gan_jax.data.fit import size_range
+    from gan_jax.data.convert import size_range
 
     sizes: Counter[tuple[int, int]] = Counter()
     for text, count in facts["sizes"].items():
@@ -200,6 +200,6 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _printable(name: str) -> str:
-    from gan_jax.data.notes import printable
+    from gan_jax.data.files import printable
 
     return printable(name)

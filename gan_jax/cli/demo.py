@@ -37,11 +37,11 @@ def main(argv: Sequence[str]) -> int:
     import json
 
     args = parse(Demo, argv, verb="demo")
-    from gan_jax.cli.watch import make_callbacks
     from gan_jax.report import comparison
     from gan_jax.report.grids import write_png
     from gan_jax.report.html import write_report
     from gan_jax.report.table import print_table
+    from gan_jax.report.watch import make_callbacks
     from gan_jax.transfer.recipes import few_shot
     from gan_jax.transfer.run import run
 

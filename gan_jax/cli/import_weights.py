@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the verb; returns the exit code."""
     args = parse(Import, argv, verb="import")
     from gan_jax.interop.importers import import_file
-    from gan_jax.interop.save import FILES
+    from gan_jax.interop.weights import FILES
     from gan_jax.tasks.model import save
     from gan_jax.trees import count
 

@@ -16,9 +16,8 @@ from gan_jax.config import Config, ConfigError, differences
 from gan_jax.documents import read_document
 from gan_jax.files import printable
 from gan_jax.interop.diff import spell
-from gan_jax.surgery.chain import provenance_lines, step_lines
-from gan_jax.surgery.provenance import Origin, history_of, origin_of
-from gan_jax.surgery.table import align
+from gan_jax.surgery.plan import align
+from gan_jax.surgery.provenance import Origin, history_of, origin_of, provenance_lines, step_lines
 from gan_jax.trees import did_you_mean, match
 
 Manifest = dict[str, Any]
@@ -79,7 +78,7 @@ def run_lines(run: Path) -> list[str]:
     lines = [f"run: {run}"]
     lines += [f"  {line}" for line in differences(Config(), read_config(run))] or ["  all defaults"]
     lines += [f"  {name}: {brief(record[name])}" for name in ("versions", "device") if name in record]
-    from gan_jax.train import checkpoint_store as store
+    from gan_jax.train.checkpoint import storage as store
 
     complete, unfinished = store.complete(run / "checkpoints"), store.unfinished(run / "checkpoints")
     lines.append(f"  checkpoints: {', '.join(map(str, complete)) or 'none'} (images)")

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gan_jax {__version__}")
         return 0
     if verb == "--completion":
-        from gan_jax.cli.completion import script
+        from gan_jax.cli.help import script
 
         return _printed(lambda: script(rest, VERBS), verb="--completion", debug=debug)
     if verb not in VERBS:

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     from gan_jax.fusion.merges import MERGES
     from gan_jax.fusion.merges.leaves import MergeError
     from gan_jax.fusion.merges.streamed import merge_streamed
-    from gan_jax.interop.save import FILES
+    from gan_jax.interop.weights import FILES
     from gan_jax.transfer.source import open_source
 
     if len(args.sources) < 2:

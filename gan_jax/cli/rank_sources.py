@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     args = parse(RankSources, data_as_option(argv), verb="rank-sources")
     check_seed(args.seed, "--seed")
     from gan_jax.report.table import print_table
-    from gan_jax.transfer.candidates import candidates
     from gan_jax.transfer.diagnostics import advice, rank_sources
+    from gan_jax.transfer.diagnostics.sources import candidates
     from gan_jax.transfer.models import unfinished
 
     sources = args.sources or tuple(candidates())

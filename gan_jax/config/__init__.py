@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from gan_jax.config import methods, nets
 from gan_jax.config.checks import problems
-from gan_jax.config.diagnostics import DiagnoseConfig
 from gan_jax.config.methods import *
 from gan_jax.config.nets import *
 from gan_jax.config.serial import (
@@ -27,20 +26,22 @@ from gan_jax.config.serial import (
     read_record,
     to_dict,
 )
-from gan_jax.config.tasks import ImageTask, TaskConfig
 from gan_jax.config.training import (
     AnnealConfig,
     AugmentConfig,
     CheckpointConfig,
     DataConfig,
+    DiagnoseConfig,
     EMAConfig,
     EvalConfig,
+    ImageTask,
     LogConfig,
     LossConfig,
     OptimConfig,
+    TaskConfig,
     TrainConfig,
+    TransplantConfig,
 )
-from gan_jax.config.transplant import TransplantConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,17 +3,176 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+import types
+import typing
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Union
 
-from gan_jax.config.method_checks import method_problems
-from gan_jax.config.net_checks import net_problems
-from gan_jax.config.nets import family_title
+from gan_jax.config.methods import ChainConfig, FinetuneConfig, ScratchConfig
+from gan_jax.config.nets import NetConfig, family_title
+from gan_jax.config.serial import kind_of, whole_number_problem
+from gan_jax.config.stages import dispatches, leaves_nothing, stages_of
 from gan_jax.config.training import TrainConfig
-from gan_jax.config.value_checks import value_problems
+from gan_jax.documents import shown
+from gan_jax.trees import did_you_mean
 
 if TYPE_CHECKING:
     from gan_jax.config import Config
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checks of single values of a configuration, before all others: type, finite numbers and limits.
+
+
+def value_problems(config: Any) -> Iterator[str]:
+    """Yields a line for every value with a wrong type, not finite, or beyond its limit."""
+    for part in dataclasses.fields(config):
+        values = getattr(config, part.name)
+        if not dataclasses.is_dataclass(values) or isinstance(values, type):
+            yield f"{part.name} is {_show(values)}; use one of the configurations that belong there"
+            continue
+        yield from part_problems(part.name, values)
+
+
+def part_problems(part: str, values: Any) -> Iterator[str]:
+    """The same for one part of a configuration, such as its networks."""
+    hints = _hints(type(values))
+    for field in dataclasses.fields(values):
+        value, name = getattr(values, field.name), f"{part}.{field.name}"
+        if dataclasses.is_dataclass(value):
+            continue
+        if (remedy := misfit(hints[field.name], value)) is not None:
+            yield f"{name} is {_show(value)}; {remedy}"
+            continue
+        for number in value if isinstance(value, (tuple, list)) else (value,):
+            infinite = isinstance(number, float) and not math.isfinite(number)
+            if problem := "use a finite number" if infinite else whole_number_problem(part, field.name, number):
+                yield f"{name} is {_show(value)}; {problem}"
+                break
+
+
+def misfit(hint: Any, value: Any) -> str | None:
+    """The remedy where a value does not have the type of its field: `use a whole number`."""
+    members = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if any(_fits(member, value) for member in members):
+        return None
+    names = [_noun(member) for member in members if member is not type(None)]
+    choices = [
+        str(choice) for member in members if typing.get_origin(member) is Literal for choice in typing.get_args(member)
+    ]
+    near = did_you_mean(value, choices) if isinstance(value, str) else ""
+    return f"use {' or '.join(dict.fromkeys(names))}{' or None' if type(None) in members else ''}{near}"
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is type(None):
+        return value is None
+    if origin is Literal:
+        return isinstance(value, str | int) and value in args
+    if origin in (tuple, list):
+        if not isinstance(value, (tuple, list)):
+            return False
+        inner = args[:1] * len(value) if args[-1:] == (Ellipsis,) or origin is list else args
+        return len(inner) == len(value) and all(
+            misfit(part, item) is None for part, item in zip(inner, value, strict=True)
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _noun(hint: Any) -> str:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin in (tuple, list):
+        inner = args[0]
+        if typing.get_origin(inner) is Literal:
+            return f"a tuple out of {', '.join(map(str, typing.get_args(inner)))}"
+        members = typing.get_args(inner) if typing.get_origin(inner) in (Union, types.UnionType) else (inner,)
+        return f"a tuple of {' or '.join(PLURALS.get(member, str(member)) for member in members)}"
+    return NOUNS.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _show(value: Any) -> str:
+    return str(value) if isinstance(value, float) else shown(value)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+NOUNS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "True or False"}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checks of networks: which cannot be built, and what to change, for all families and by each family.
+
+
+def net_problems(net: NetConfig) -> Iterator[str]:
+    """Yields a line for every problem of a pair's configuration, whose values have checked types and sizes."""
+    yield from net.problems()
+    if net.channels not in (1, 3, 4) and not net.any_channels:
+        yield f"net.channels is {net.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)"
+    if net.num_classes < 0 or net.num_classes == 1:
+        yield f"net.num_classes is {net.num_classes}; use 0 (unconditional) or at least 2"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checks of a configuration's transfer method: which methods cannot run in it, and what to change.
+
+
+def method_problems(config: Config) -> Iterator[str]:
+    """Yields a line for every problem of `config.transfer`, apart from limits of single numbers."""
+    transfer: Any = config.transfer
+    if not isinstance(transfer, FinetuneConfig):
+        return
+    if transfer.networks == "g" and transfer.d_warmup_kimg == 0 and transfer.adversarial:
+        yield "transfer.networks g starts from a fresh D, which would destroy the pretrained G; set transfer.d_warmup_kimg"
+    if 0 < config.train.kimg <= transfer.d_warmup_kimg:
+        yield f"transfer.d_warmup_kimg {transfer.d_warmup_kimg:g} must be shorter than train.kimg {config.train.kimg:g}"
+    yield from _stages(config)
+    yield from transfer.problems(config)
+    if isinstance(transfer, ChainConfig):
+        yield from _of_chain(config, transfer)
+
+
+def _of_chain(config: Config, chain: ChainConfig) -> Iterator[str]:
+    """What is wrong with a chain, and with each of its methods by itself."""
+    if not chain.methods:
+        yield "transfer.methods is empty: name at least one method, --method lora ewc"
+    for method in chain.methods:
+        if isinstance(method, (ScratchConfig, ChainConfig)) or not isinstance(method, FinetuneConfig):
+            yield f"transfer.methods holds {kind_of(method)}, which cannot be one of several methods; leave it out"
+            return
+    for part in chain.parts:
+        own = dataclasses.replace(config, transfer=part)
+        yield from (f"{text} (of {kind_of(part)})" for text in method_problems(own))
+
+
+def _stages(config: Config) -> Iterator[str]:
+    """Checks that the stages before the main training leave it some images; each stage is in whole dispatches."""
+    if not leaves_nothing(config):
+        return
+    train, stages = config.train, stages_of(config.transfer)
+    words = " and ".join(
+        f"transfer.{s.name} {s.kimg:g}{f' for each of {s.times} donors' if s.name == 'root_kimg' else ''}"
+        for s in stages
+    )
+    rounded = " (in whole dispatches)" if sum(s.kimg * s.times for s in stages) < train.kimg else ""
+    remedy = ""
+    if train.steps_per_dispatch > 1 and dispatches(config, train.kimg) <= sum(s.times for s in stages if s.kimg):
+        remedy = (
+            f"; a dispatch is train.steps_per_dispatch {train.steps_per_dispatch} batches of {train.batch}: use fewer"
+        )
+    yield f"{words} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune{remedy}"
 
 
 def problems(config: Config) -> Iterator[str]:

@@ -5,6 +5,27 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Diagnostics of a run, and the thresholds of its warnings.
+
+
+@dataclasses.dataclass(frozen=True)
+class DiagnoseConfig:
+    """Thresholds at evaluations; without a source they are rules of thumb. A warning is a reason to look, not to stop."""
+
+    images: int = 64  # training, held-out and generated images that D judges; 0 = no diagnostics
+    # Share of training images that D judges as real, minus that of held-out images. With 64 of each, chance alone passes
+    # 0.3 once in 1,000 times.
+    d_gap: float = 0.3
+    # Mean sign of D on training images. ADA (Karras et al., 2020) steers it to 0.6; at 0.9 D errs on one image in 20.
+    d_sign: float = 0.9
+    spread: float = 0.5  # distance between generated images, as a share of that in the first evaluation
+    least_spread: float = 0.25  # the same as a share of that in the reference
+    coverage: float = 0.5  # coverage, as a share of the best so far
+    # Median distance to the nearest training image, as a share of that of images outside the training set.
+    memory: float = 0.5
+    worse: float = 1.1  # KID, as a multiple of another run's after as many images
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -125,3 +146,37 @@ class LogConfig:
     every_dispatches: int = 1  # dispatches between metrics rows
     grid_every_kimg: float | None = None  # thousand images between sample grids; None = at the end only
     tensorboard: bool = True  # event files beside metrics.jsonl, where a writer is installed
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Tasks: one dataclass for each configuration, and `TaskConfig`, any of them.
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTask:
+    """Images from latents, unconditional or of classes: a generator `g` and a discriminator `d` (`net`)."""
+
+
+TaskConfig = ImageTask
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Policies of a transplant: treatment of leaves that do not fit.
+
+
+@dataclasses.dataclass(frozen=True)
+class TransplantConfig:
+    """Policies for leaves that are absent, have no counterpart, or have another shape or dtype."""
+
+    missing: Literal["error", "init"] = "init"  # a target leaf that the source lacks; init = fresh values
+    unused: Literal["error", "drop"] = "error"  # a source leaf that the target lacks
+    shape: str = "adapt"  # a leaf of another shape: error, adapt (by its role), or allowed operations: slice,widen
+    width: Literal["silent", "net2wider"] = (
+        "silent"  # wider networks: new silent channels, or copies that share the work
+    )
+    d_width: Literal["silent", "net2wider"] | None = None  # the same for D, silent under spectral norm; None = width
+    narrow: Literal["leading", "strongest"] = (
+        "leading"  # narrower networks: the first channels, or the most important ones
+    )
+    classes: tuple[int, ...] | None = None  # source class that each class starts from, -1 = mean; None = the same ones
+    dtype: Literal["error", "cast"] = "cast"  # a leaf of floats with another width, such as bfloat16

@@ -6,8 +6,7 @@ from gan_jax.data.convert import resize, to_channels, to_float, to_uint8
 from gan_jax.data.images import DataError, Images, describe, from_arrays
 from gan_jax.data.overview import Survey, inspect_source, survey
 from gan_jax.data.pipeline import CursorError, Pipeline, make_pipeline
-from gan_jax.data.sources import load, open_source
-from gan_jax.data.subset import Split, few_shot, index_hash
+from gan_jax.data.sources import Split, few_shot, index_hash, load, open_source
 from gan_jax.data.tfds_writer import prepare
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data.decode import check_unpacked
 from gan_jax.data.images import DataError, Images, from_arrays
-from gan_jax.data.limits import check_unpacked
 
 SPLITS = {"train": ("train",), "test": ("t10k", "test")}  # split -> prefixes of its file names
 

@@ -23,8 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.classes import gap_note, natural, number_names, whole_number
-from gan_jax.data.images import DataError
+from gan_jax.data.images import DataError, gap_note, natural, number_names, whole_number
 from gan_jax.trees import did_you_mean
 
 LABEL_FILES = ("labels.csv", "labels.json", "dataset.json")

@@ -9,22 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data.convert import Fit, Shape, of
 from gan_jax.data.decode import BadImage, Facts
 from gan_jax.data.files import (
     Bad,
     Files,
     chosen_images,
+    depth_sentences,
     list_images,
     no_images,
     open_folder,
     open_zip,
     read_headers,
     refuse,
+    sentences,
     suffixes,
 )
-from gan_jax.data.fit import Fit, Shape, of
 from gan_jax.data.images import DataError, Images, describe
-from gan_jax.data.notes import depth_sentences, sentences
 from gan_jax.data.sources import existing, load, split_spec
 from gan_jax.data.tfds_source import TfdsSource, open_tfds
 

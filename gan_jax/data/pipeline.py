@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.fit import Fit, Shape
+from gan_jax.data.convert import Fit, Shape
 from gan_jax.data.images import DataError, Images
 from gan_jax.data.sources import fit_images, open_source
 from gan_jax.data.tfds_source import TfdsSource

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.data.convert import to_channels
+from gan_jax.data.convert import Shape, fit_pixels, has_colour, to_channels
 from gan_jax.data.decode import Facts, decode_file, read_header
-from gan_jax.data.fit import Shape, fit_pixels, has_colour
+from gan_jax.data.files import sentences
 from gan_jax.data.images import DataError, Images, choose_classes
-from gan_jax.data.notes import sentences
 from gan_jax.extras import require
 
 _SAMPLED_RECORDS = 64  # how many records a fingerprint reads

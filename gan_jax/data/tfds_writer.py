@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gan_jax.data.convert import Fit
 from gan_jax.data.decode import encode_png
 from gan_jax.data.files import Bad
-from gan_jax.data.fit import Fit
 from gan_jax.data.images import DataError, Images
 from gan_jax.data.sources import load
 from gan_jax.extras import require

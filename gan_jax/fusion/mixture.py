@@ -13,14 +13,72 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import jax
+import numpy as np
 
-from gan_jax.fusion.aligner import aligned, einsum, init_aligner, spatial_kernels
-from gan_jax.nets.build import Net, Variables
-from gan_jax.nets.derived import derived
+from gan_jax.nets.build import Net, Variables, derived
 from gan_jax.random_streams import BRANCH_KEY
 from gan_jax.reserved import ADAPTER, ALIGN, DONORS, GATE
-from gan_jax.surgery.ops.arrays import xp_of
+from gan_jax.surgery.align import in_scales_of, match_activations, match_weights, permute
+from gan_jax.surgery.families.layout import Layout
+from gan_jax.surgery.ops.basic import xp_of
 from gan_jax.trees import Tree, TreeError, flatten, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Alignment of donors with the target: order of channels and free scales. No donor's function changes.
+
+By = Literal["weights", "activations", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Aligned:
+    """An aligned donor, and its similarity to the target.
+
+    Attributes:
+      variables: the donor's variables; its function is unchanged.
+      before, after: cosine of weights, or correlation of channels, before and after the alignment; None = not measured.
+    """
+
+    variables: Tree
+    before: float | None = None
+    after: float | None = None
+
+
+def align_donor(
+    layout: Layout,
+    target: Tree,
+    donor: Tree,
+    *,
+    by: By = "weights",
+    scales: bool = True,
+    activations: Callable[[Tree], dict[str, Any]] | None = None,
+    seed: int = 0,
+) -> Aligned:
+    """Permutes a donor's channels into the target's order and gives it the target's free scales.
+
+    Args:
+      layout: layout of both networks.
+      target, donor: variables of plain networks.
+      by: what is matched: weights, activations, or nothing.
+      scales: whether free scales are matched too.
+      activations: `variables -> {module: outputs}` on the same inputs for both networks; for `by="activations"`.
+      seed: seed of the search by weights.
+
+    Raises:
+      AlignError: the two differ in leaves or shapes; it names the leaf.
+    """
+    match = None
+    if by == "weights":
+        match = match_weights(layout, target, donor, seed=seed, from_inputs=True)
+    elif by == "activations":
+        if activations is None:
+            raise ValueError("aligning by activations needs them: pass `activations`")
+        match = match_activations(layout, activations(target), activations(donor))
+    if match is not None:
+        donor = permute(layout, donor, match.orders)
+    if scales:
+        donor = in_scales_of(layout, donor, target)
+    return Aligned(donor) if match is None else Aligned(donor, match.before, match.after)
+
 
 Granularity = Literal["global", "block", "tensor", "channel"]
 Sizes = Mapping[str, int | None]  # group of leaves -> channels with a mixing weight each; None = one for all channels
@@ -254,3 +312,39 @@ def check_alike(leaves: Mapping[str, Any], donor: Mapping[str, Any], name: str) 
         raise TreeError(
             f"{name} has a leaf {more[0]} that the target lacks; transplant it into the target's shape first"
         )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Channel maps: a trained linear map of a donor's output channels (channel alignment of Zoo-Tuning; Shu et al., ICML 2021).
+#
+#     A_i = 1 + L_i / C,    A_i W_i[..., p] = sum over o of W_i[..., o] A_i[o, p]
+#
+# Spatial kernels have one: leaves `.../kernel [h, w, I, O]` with h or w above 1. All convolutions here, also transposed,
+# modulated and grouped ones, have their output channels last. L `[C, C]` starts at 0, so A starts as the identity. L is
+# divided by C because Adam's steps have one size: a channel reads all C channels, so without the division it would move C
+# times as far as a mixing weight.
+
+
+def spatial_kernels(params: Tree) -> list[str]:
+    """Returns the paths of the leaves that have a channel map."""
+    return [
+        path
+        for path, leaf in flatten(params).items()
+        if path.rpartition("/")[2] == "kernel" and len(leaf.shape) == 4 and max(leaf.shape[:2]) > 1
+    ]
+
+
+def init_aligner(leaf: Any, count: int) -> Any:
+    """Returns the initial L `[K, C, C]`, zeros in the leaf's dtype, for K donors' kernels like `leaf [h, w, I, C]`."""
+    return xp_of(leaf).zeros((count, leaf.shape[-1], leaf.shape[-1]), leaf.dtype)
+
+
+def aligned(donors: Any, aligner: Any) -> Any:
+    """Computes `A_i W_i` of donors' kernels `[K, h, w, I, C]` and L `[K, C, C]`; where L is 0, exactly the donors."""
+    return donors + einsum("k...o,kop->k...p", donors, aligner) / donors.shape[-1]
+
+
+def einsum(subscripts: str, *arrays: Any) -> Any:
+    """Computes an einsum at full precision (accelerators round factors to 10 bits); on the host for NumPy arrays."""
+    xp = xp_of(*arrays)
+    return xp.einsum(subscripts, *arrays, **({} if xp is np else {"precision": jax.lax.Precision.HIGHEST}))

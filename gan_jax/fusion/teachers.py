@@ -24,8 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.nets.build import Net, Variables
-from gan_jax.nets.derived import derived
+from gan_jax.nets.build import Net, Variables, derived
 from gan_jax.random_streams import TEACHER_KEY
 from gan_jax.reserved import DISTANCES, TEACHERS
 from gan_jax.trees import Tree

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from gan_jax.interop.source import Source
-from gan_jax.surgery.devices import is_key
-from gan_jax.surgery.table import align
+from gan_jax.surgery.plan import align
+from gan_jax.surgery.transplant import is_key
 from gan_jax.trees import TreeError, did_you_mean, match
 
 KINDS = {

@@ -13,10 +13,10 @@ import numpy as np
 
 from gan_jax.config import NetConfig, net_to_dict
 from gan_jax.interop.containers import WRITERS, ExportError, Tensors, writer_for
-from gan_jax.interop.finite import check_finite
+from gan_jax.interop.fitting import check_finite
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
 from gan_jax.interop.links import ForeignLayoutError, export_tensors
-from gan_jax.interop.save import native
+from gan_jax.interop.weights import native
 from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree, did_you_mean, flatten, shape_of
 

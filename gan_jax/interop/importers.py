@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.config import NetConfig
-from gan_jax.interop.finite import negative_variances
+from gan_jax.interop.fitting import negative_variances
 from gan_jax.interop.foreign import ForeignError, read_foreign
 from gan_jax.interop.layouts import LAYOUTS, FileContext, ForeignPair, native
 from gan_jax.interop.links import Account, ForeignLayoutError, check_values, import_tensors

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.interop.finite import not_finite
+from gan_jax.interop.fitting import not_finite
 from gan_jax.trees import did_you_mean
 
 Kind = Literal["same", "conv", "transposed", "dense", "maps", "flat", "covering", "grown"]

@@ -1,11 +1,8 @@
 """Adversarial losses and penalties, per example; the caller reduces them."""
 
 from gan_jax.losses.adversarial import LOSSES
-from gan_jax.losses.lecam import lecam
-from gan_jax.losses.nearest import two_way_nearest
-from gan_jax.losses.orthogonal import orthogonal_penalty
-from gan_jax.losses.path_length import path_lengths
-from gan_jax.losses.penalties import gradient_penalty, squared_gradient
+from gan_jax.losses.correspondence import two_way_nearest
+from gan_jax.losses.penalties import gradient_penalty, lecam, orthogonal_penalty, path_lengths, squared_gradient
 
 __all__ = [
     "LOSSES",

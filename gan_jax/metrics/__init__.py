@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from gan_jax.metrics.classes import class_kl, class_shares
 from gan_jax.metrics.clusters import IntraCluster, evaluate_intra_cluster, intra_cluster
 from gan_jax.metrics.evaluate import Measured, evaluate_features, unmeasurable
 from gan_jax.metrics.extraction import extract, extract_batches
 from gan_jax.metrics.features import FeatureNet, Features, load_features
-from gan_jax.metrics.frechet import frechet_distance, frechet_from_moments
-from gan_jax.metrics.inception_score import Score, inception_score
+from gan_jax.metrics.inception_score import Score, class_kl, class_shares, inception_score
 from gan_jax.metrics.kernel import KID, kid, mmd2, polynomial_kernel, rbf_kernel
 from gan_jax.metrics.neighbours import PRDC, EmptyBalls, Memorisation, as_vectors, memorisation, nearest, prdc
 from gan_jax.metrics.perceptual import Perceptual, load_perceptual
 from gan_jax.metrics.protocol import Protocol, make_protocol
-from gan_jax.metrics.statistics import MetricError, Statistics, empty_statistics, summarise
+from gan_jax.metrics.statistics import (
+    MetricError,
+    Statistics,
+    empty_statistics,
+    frechet_distance,
+    frechet_from_moments,
+    summarise,
+)
 
 __all__ = [
     "class_kl",

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gan_jax.metrics.classes import class_kl
 from gan_jax.metrics.features import Features
-from gan_jax.metrics.frechet import frechet_distance
-from gan_jax.metrics.inception_score import inception_score
+from gan_jax.metrics.inception_score import class_kl, inception_score
 from gan_jax.metrics.kernel import KID_SUBSET, kid
 from gan_jax.metrics.neighbours import empty_balls, prdc_and_empty
 from gan_jax.metrics.protocol import Protocol
-from gan_jax.metrics.statistics import MetricError, Statistics, check_same_dim, summarise
+from gan_jax.metrics.statistics import MetricError, Statistics, check_same_dim, frechet_distance, summarise
 
 COLLAPSED = 1e-8  # variance of generated features over that of real ones: all but one image
 

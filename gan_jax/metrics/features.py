@@ -12,9 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.metrics.cache import read_folder, read_network
-from gan_jax.metrics.networks import NETWORKS, apply_to_pixels
-from gan_jax.metrics.resizing import resize_clean
+from gan_jax.metrics.networks import NETWORKS, apply_to_pixels, read_folder, read_network, resize_clean
 from gan_jax.metrics.statistics import MetricError
 from gan_jax.trees import did_you_mean, unflatten
 
@@ -159,7 +157,7 @@ def feature_net(name: str, params: Any, weights_hash: str = "", option: str = ""
 
 
 def _apply_small_conv(params: Any, images: Any) -> tuple[jax.Array, jax.Array]:
-    from gan_jax.nets.features.small_conv import apply_small_conv
+    from gan_jax.nets.features.classifiers import apply_small_conv
 
     return apply_small_conv(params, images)
 

@@ -6,18 +6,149 @@ Their weights are not part of this package; `gan-jax weights get NAME` puts them
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Collection
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax.data.convert import to_float
-from gan_jax.metrics.resizing import FID_RESIZES, IN_NETWORK
+from gan_jax.documents import field_of, parse_document
 from gan_jax.metrics.statistics import MetricError
-from gan_jax.nets.features import inception_v3, lenet, mobilenet, perceptual
-from gan_jax.nets.features.leaves import fold
+from gan_jax.nets.features import classifiers, inception_v3, perceptual
+from gan_jax.nets.features.steps import fold
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The three resizings to 299 px in published Frechet Inception distances.
+#
+# They differ by several points of FID (Parmar et al. 2022, arXiv:2104.11222), so that a protocol names its own:
+#
+# - `legacy-tensorflow`: bilinear as TensorFlow 1 has it, the output's corner on the input's, no anti-aliasing. The
+#   original FID, StyleGAN and torch-fidelity.
+# - `legacy-pytorch`: bilinear, centres of pixels on centres, no anti-aliasing. pytorch-fid.
+# - `clean`: anti-aliased bicubic on each channel by itself, in float and never rounded. clean-fid.
+#
+# The networks' pixels differ as well: `(x - 128) / 128`, but `x / 127.5 - 1` in pytorch-fid.
+
+
+def resize_clean(images: np.ndarray, resolution: int) -> np.ndarray:
+    """Pillow's bicubic filter in its float mode: uint8 `[N, H, W, C]` -> float32 in 0 .. 255, clipped, not rounded."""
+    from PIL import Image
+
+    out = np.empty((len(images), resolution, resolution, images.shape[-1]), np.float32)
+    for picture, place in zip(images.astype(np.float32), out):
+        for c in range(images.shape[-1]):
+            channel = Image.fromarray(picture[..., c])
+            place[..., c] = np.asarray(channel.resize((resolution, resolution), Image.Resampling.BICUBIC))
+    return out.clip(0, 255)
+
+
+def resize_tensorflow(x: jax.Array, resolution: int) -> jax.Array:
+    """TensorFlow 1's bilinear resize: output i reads at i * in / out. `[N, H, W, C]` float32, any range."""
+    for axis in (2, 1):
+        size = x.shape[axis]
+        at = np.arange(resolution, dtype=np.float32) * np.float32(size / resolution)
+        low, high, way = _between(x, axis, at)
+        x = low + (high - low) * way
+    return x
+
+
+def resize_pytorch(x: jax.Array, resolution: int) -> jax.Array:
+    """`F.interpolate(mode="bilinear", align_corners=False)`: output i reads at (i + 1/2) in / out - 1/2, from 0 on."""
+    for axis in (2, 1):
+        scale = np.float32(x.shape[axis]) / np.float32(resolution)
+        at = ((np.arange(resolution) + 0.5) * np.float64(scale) - 0.5).astype(np.float32)  # rounded once, as theirs
+        low, high, way = _between(x, axis, np.maximum(at, 0))
+        x = low * (1 - way) + high * way
+    return x
+
+
+def _between(x: jax.Array, axis: int, at: np.ndarray) -> tuple[jax.Array, jax.Array, np.ndarray]:
+    """The two neighbours of each position along an axis, and its interpolation weight between them."""
+    low = np.minimum(at.astype(np.int32), x.shape[axis] - 1)
+    high = np.minimum(low + 1, x.shape[axis] - 1)
+    shape = [1, 1, 1, 1]
+    shape[axis] = len(at)
+    return jnp.take(x, low, axis), jnp.take(x, high, axis), (at - low.astype(np.float32)).reshape(shape)
+
+
+IN_NETWORK: dict[str, Callable[[jax.Array, int], jax.Array]] = {  # part of the compiled extractor; others come before
+    "legacy-tensorflow": resize_tensorflow,
+    "legacy-pytorch": resize_pytorch,
+}
+FID_RESIZES = ("legacy-tensorflow", "legacy-pytorch", "clean")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The cache of weights that are not part of this package: a folder of the user, filled by `gan-jax weights get`.
+#
+# `$GAN_JAX_CACHE` names it; the default is the platform's folder for caches. A network's weights are
+# `features/NAME/weights.safetensors`; `features/NAME/manifest.json` names their source.
+
+WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
+
+
+def cache_folder() -> Path:
+    """The folder of all files that this package caches for a user."""
+    if named := os.environ.get("GAN_JAX_CACHE"):
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gan_jax" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gan_jax"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan_jax"
+
+
+def network_folder(name: str) -> Path:
+    """The folder for the weights of a network, whether they are there or not."""
+    return cache_folder() / "features" / name
+
+
+def is_there(name: str) -> bool:
+    """Whether a network's weights are in the cache."""
+    return all((network_folder(name) / part).is_file() for part in (WEIGHTS, MANIFEST))
+
+
+def read_network(name: str) -> tuple[dict[str, Any], bytes]:
+    """The manifest of a network's weights, and the safetensors file as bytes.
+
+    Raises:
+      MetricError: they are not there; the message has the command that gets them.
+    """
+    folder = network_folder(name)
+    if not is_there(name):
+        raise MetricError(
+            f"the weights of {name} are not in {folder}, and not part of this package: gan-jax weights get {name}"
+        )
+    return read_folder(folder, (name,), f"get them again: gan-jax weights get {name} --again")
+
+
+def read_folder(folder: Any, known: Collection[str], remedy: str) -> tuple[dict[str, Any], bytes]:
+    """The manifest and the weights of a folder (a path or a resource), checked against each other.
+
+    Raises:
+      MetricError: they do not belong together (`remedy` ends the message), or the network is not one of `known`.
+    """
+    text, where = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace"), f"{folder}/{MANIFEST}"
+    manifest = parse_document(text, where, MetricError)
+    for name in ("name", "sha256"):
+        field_of(manifest, name, str, where, MetricError)
+    if manifest["name"] not in known:
+        raise MetricError(f"{folder} holds weights of {manifest['name']!r}, which is none of {', '.join(known)}")
+    raw = (folder / WEIGHTS).read_bytes()
+    if (digest := hashlib.sha256(raw).hexdigest()) != manifest["sha256"]:
+        raise MetricError(
+            f"{folder}/{WEIGHTS} has sha256 {digest[:12]}..., its manifest says {manifest['sha256'][:12]}...; "
+            f"the file is damaged or was exchanged, so its numbers would not compare: {remedy}"
+        )
+    return manifest, raw
+
 
 Outputs = tuple[jax.Array, jax.Array | None]
 
@@ -86,7 +217,7 @@ def _inception_pixels(x: jax.Array, resize: str) -> jax.Array:
 
 
 def _imagenet_pixels(x: jax.Array, resize: str) -> jax.Array:
-    mean, std = (jnp.asarray(row, x.dtype)[None, None, None] for row in (mobilenet.MEAN, mobilenet.STD))
+    mean, std = (jnp.asarray(row, x.dtype)[None, None, None] for row in (classifiers.MEAN, classifiers.STD))
     return (x / 255 - mean) / std
 
 
@@ -113,12 +244,12 @@ PERCEPTUAL = {"alexnet": perceptual.ALEXNET, "vgg16": perceptual.VGG16}  # netwo
 
 NETWORKS: dict[str, Network] = {
     "mobilenetv2": Network(
-        "MobileNetV2", mobilenet.apply_mobilenet_v2, mobilenet.mobilenet_v2_specs,
-        partial(fold, steps=mobilenet.MOBILENET_V2_STEPS), _imagenet_pixels, 1280, 1000, 96, least=32,
+        "MobileNetV2", classifiers.apply_mobilenet_v2, classifiers.mobilenet_v2_specs,
+        partial(fold, steps=classifiers.MOBILENET_V2_STEPS), _imagenet_pixels, 1280, 1000, 96, least=32,
     ),
     "efficientnet-lite0": Network(
-        "EfficientNet-Lite0", mobilenet.apply_efficientnet_lite0, mobilenet.efficientnet_lite0_specs,
-        partial(fold, steps=mobilenet.EFFICIENTNET_LITE0_STEPS), _lite_pixels, 1280, 1000, 224, least=32,
+        "EfficientNet-Lite0", classifiers.apply_efficientnet_lite0, classifiers.efficientnet_lite0_specs,
+        partial(fold, steps=classifiers.EFFICIENTNET_LITE0_STEPS), _lite_pixels, 1280, 1000, 224, least=32,
     ),
     "vgg16": Network(
         "VGG16", _last_layer(perceptual.VGG16), partial(perceptual.perceptual_specs, perceptual.VGG16),
@@ -129,8 +260,8 @@ NETWORKS: dict[str, Network] = {
         dict, _symmetric_pixels, 256, 0, 224, least=31,
     ),
     "lenet-mnist": Network(
-        "LeNet-5 (MNIST)", lenet.apply_lenet, lenet.lenet_specs, dict, _grey_pixels, lenet.FEATURES, lenet.CLASSES, 32,
-        least=32, batch=256,
+        "LeNet-5 (MNIST)", classifiers.apply_lenet, classifiers.lenet_specs, dict, _grey_pixels,
+        classifiers.LENET_FEATURES, classifiers.LENET_CLASSES, 32, least=32, batch=256,
     ),
     FID_NETWORK: Network(
         "FID Inception", inception_v3.apply_inception_v3, inception_v3.inception_v3_specs,

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.data.convert import to_channels, to_float
-from gan_jax.metrics.cache import read_network
 from gan_jax.metrics.extraction import extract_batches
 from gan_jax.metrics.features import read_leaves
-from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
+from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL, read_network
 from gan_jax.metrics.statistics import MetricError
 from gan_jax.nets.features.perceptual import embed, lpips
 from gan_jax.trees import did_you_mean

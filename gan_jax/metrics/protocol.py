@@ -8,9 +8,8 @@ import json
 from typing import Any, Literal
 
 from gan_jax.metrics.features import FeatureNet
-from gan_jax.metrics.networks import FID_NETWORK, FID_WEIGHTS, NETWORKS
+from gan_jax.metrics.networks import FID_NETWORK, FID_RESIZES, FID_WEIGHTS, NETWORKS
 from gan_jax.metrics.perceptual import Perceptual
-from gan_jax.metrics.resizing import FID_RESIZES
 from gan_jax.metrics.statistics import MetricError
 
 Colour = Literal["grey", "rgb", "luminance-of-rgb", "grey-repeated"]

@@ -249,3 +249,23 @@ def example_inputs(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]
 def projection_head(config: Any) -> tuple[str, ...]:
     """Returns the names of D's last layers, with the projection on classes if there are classes."""
     return ("head", "embed") if config.num_classes else ("head",)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Networks derived from another by a function of their variables, such as adapters and mixtures of weights.
+
+
+def derived(net: Net, plain: Callable[[Variables], Variables], init: Callable[[jax.Array], Variables]) -> Net:
+    """Makes the network that computes `net` on `plain(variables)`; `init(key)` makes its variables."""
+
+    def through(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda variables, *args, **options: function(plain(variables), *args, **options)
+
+    return Net(
+        init,
+        through(net.apply),
+        through(net.statistics),
+        through(net.activations),
+        through(net.apply_with_intermediates),
+        {name: through(part) for name, part in net.parts.items()},
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.nets.conv import conv
+from gan_jax.nets.resample import conv_down3, downsample
 
 Initializer = Callable[..., jax.Array]
 MOMENTUM = 0.9  # of running batch statistics
@@ -187,3 +189,107 @@ def needed(labels: jax.Array | None) -> jax.Array:
 
 def _unit(vector: jax.Array) -> jax.Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Self-attention over the positions of a feature map.
+
+
+class Attention(nn.Module):
+    """Computes x + gamma * attention over all positions: `[N, H, W, C]` -> the same (Zhang et al., SAGAN, 2019).
+
+    Keys and values are max-pooled to half the height and width. Scores are not divided by the root of the key size.
+    """
+
+    spectral: bool
+    init_kernel: Initializer
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        n, h, w, c = x.shape
+        options = {"spectral": self.spectral, "init_kernel": self.init_kernel, "dtype": self.dtype}
+        conv = lambda name, features: Conv(features=features, size=1, bias=False, refine=True, name=name, **options)
+
+        def pooled(y: jax.Array) -> jax.Array:
+            return y.reshape(n, h // 2, 2, w // 2, 2, -1).max((2, 4)).reshape(n, h * w // 4, -1)
+
+        key_size, value_size = attention_widths(c)
+        query = conv("theta", key_size)(x, train).reshape(n, h * w, -1)
+        key = pooled(conv("phi", key_size)(x, train))
+        value = pooled(conv("g", value_size)(x, train))
+        logits = jnp.einsum("nqc,nkc->nqk", at_least_float32(query), at_least_float32(key))
+        attended = jnp.einsum("nqk,nkc->nqc", jax.nn.softmax(logits, axis=-1).astype(value.dtype), value)
+        y = conv("o", c)(attended.reshape(n, h, w, -1), train)
+        return x + self.param("gamma", nn.initializers.zeros, ()).astype(x.dtype) * y
+
+
+def attention_widths(features: int) -> tuple[int, int]:
+    """Returns the widths (keys, values): an eighth and a half of the channels, at least one."""
+    return max(1, features // 8), max(1, features // 2)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Layers with an equalised learning rate (Karras et al., 2018): weights are stored N(0, 1) and scaled when used.
+#
+# The effective weight is the stored one times `lr_mul / sqrt(fan_in)`. Adam moves all stored weights at one speed, and so all
+# layers at one relative speed. A leaky ReLU of slope 0.2 is followed by a gain of sqrt(2), which keeps the variance.
+
+NORMAL = nn.initializers.normal(1.0)
+
+
+def lrelu(x: jax.Array, gain: float = 1.0, clamp: float | None = None) -> jax.Array:
+    """Applies leaky ReLU times sqrt(2) times `gain`, clipped at +- `clamp * gain` as a guard for half precision."""
+    x = nn.leaky_relu(x, 0.2) * jnp.asarray(math.sqrt(2) * gain, x.dtype)
+    return x if clamp is None else jnp.clip(x, -clamp * gain, clamp * gain)
+
+
+def unit_rms(x: jax.Array) -> jax.Array:
+    """Scales rows to root mean square 1: `[N, C]` -> `[N, C]`."""
+    return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-8)
+
+
+class EqualisedDense(nn.Module):
+    """`[..., I]` -> `[..., features]`."""
+
+    features: int
+    lr_mul: float = 1.0
+    bias_init: float = 0.0
+    activate: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = nn.initializers.normal(1.0 / self.lr_mul)
+        kernel = self.param("kernel", wide, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.constant(self.bias_init / self.lr_mul), (self.features,))
+        dtype = self.dtype or kernel.dtype
+        y = x.astype(dtype) @ (kernel * (self.lr_mul / math.sqrt(x.shape[-1]))).astype(dtype)
+        y += (bias * self.lr_mul).astype(dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+        return lrelu(y) if self.activate else y
+
+
+class EqualisedConv(nn.Module):
+    """Odd-sized convolution, at the same size or, with `down`, at half: `[N, H, W, I]` -> `[N, H', W', features]`."""
+
+    features: int
+    size: int = 3
+    down: bool = False
+    bias: bool = True
+    activate: bool = True
+    clamp: float | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, gain: float = 1.0) -> jax.Array:
+        kernel = self.param("kernel", NORMAL, (self.size, self.size, x.shape[-1], self.features))
+        dtype = self.dtype or kernel.dtype
+        w = (kernel / math.sqrt(x.shape[-1] * self.size**2)).astype(dtype)
+        x = x.astype(dtype)
+        if self.down:
+            y = conv_down3(x, w) if self.size == 3 else conv(downsample(x), w)
+        else:
+            y = conv(x, w)
+        if self.bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)[None, None, None, :]
+        return lrelu(y, gain, self.clamp) if self.activate else y * jnp.asarray(gain, dtype)

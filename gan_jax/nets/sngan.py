@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import SNGANConfig
-from gan_jax.nets.biggan_d import Stage
+from gan_jax.nets.biggan import Stage
 from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.conv import downsample_mean, upsample_linear, upsample_nearest
 from gan_jax.nets.layers import Conv, Dense, Embed, Norm, at_least_float32, needed

@@ -3,30 +3,115 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from gan_jax.config import FreezeDConfig, to_dict
+from gan_jax.config import DiagnoseConfig, FreezeDConfig, to_dict
 from gan_jax.data import Images
 from gan_jax.metrics import Memorisation, Protocol, extract, memorisation
 from gan_jax.nets import build
-from gan_jax.report.content import Cost, Fact, Highlight, PictureRow, Report
 from gan_jax.report.curves import Chart, Curve
-from gan_jax.report.diagnoses import diagnoses
-from gan_jax.report.grids import labelled_grid
-from gan_jax.report.neighbours import make_gallery
-from gan_jax.report.plans import plan_to_table
+from gan_jax.report.grids import labelled_grid, make_gallery
+from gan_jax.report.html import Cost, Fact, Highlight, PictureRow, Report
 from gan_jax.report.table import Column, Table
 from gan_jax.surgery import Difference, Plan
 from gan_jax.tasks.model import load as load_model
 from gan_jax.tasks.model import run_config
-from gan_jax.train.checkpoint_rows import read_rows
+from gan_jax.train.rows import read_rows
+from gan_jax.transfer.diagnostics import checks
+from gan_jax.transfer.method import step_flops
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import EVALUATIONS, RunResult, versions
 from gan_jax.transfer.start import make_start
-from gan_jax.transfer.trainers import step_flops
+
+if TYPE_CHECKING:
+    from gan_jax.surgery.plan import PlanEntry
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A transplant's plan as a table for the page: the source of every leaf of the target.
+
+PLAN_COLUMNS = (
+    Column("target", "target leaf", code=True),
+    Column("op", "operation"),
+    Column("sources", "source leaf", code=True),
+    Column("was", "source shape", code=True),
+    Column("shape", "target shape", code=True),
+    Column("values"),
+    Column("frozen"),
+)
+
+
+def plan_to_table(plan: Plan) -> Table:
+    """One row for each leaf of the target, in the order of the plan; empty columns are left out."""
+    rows = [_row(entry) for entry in plan.entries]
+    used = tuple(column for column in PLAN_COLUMNS if any(row[column.key] not in ("", None) for row in rows))
+    caption = " ".join(plan.notes)
+    if plan.unused:
+        caption = f"{caption} Not used of the source: {', '.join(plan.unused)}.".strip()
+    return Table(used, rows, caption)
+
+
+def _row(entry: PlanEntry) -> dict[str, object]:
+    same = entry.sources == (entry.target,)
+    return {
+        "target": entry.target,
+        "op": entry.op.replace("+", ", then "),
+        "sources": "same path" if same else " + ".join(entry.sources) or None,
+        "was": " + ".join(map(_shape, entry.source_shapes)) or None,
+        "shape": _shape(entry.target_shape),
+        "values": entry.size,
+        "frozen": "frozen" if entry.frozen else "",
+    }
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The checks of a run's last evaluation, as sentences and a table for the page.
+
+CHECK_COLUMNS = (
+    Column("run"),
+    Column("name", "failure"),
+    Column("what", "number"),
+    Column("value", "value"),
+    Column("limit", "warns"),
+    Column("verdict"),
+)
+
+
+def diagnoses(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]], limits: DiagnoseConfig
+) -> tuple[Table, tuple[str, ...]]:
+    """The table of all checks of each run's last evaluation, and a sentence for each check that warns.
+
+    Args:
+      curves: evaluations by run name.
+      limits: beyond which a check warns.
+    """
+    outcomes = [(run, check) for run, rows in curves.items() if rows for check in checks(rows, limits)]
+    table = Table(
+        CHECK_COLUMNS,
+        [
+            {
+                "run": run,
+                "name": check.name,
+                "what": check.what,
+                "value": check.value,
+                "limit": f"{'below' if check.below else 'above'} {check.limit:g}",
+                "verdict": "warns" if check.warns else "passes",
+            }
+            for run, check in outcomes
+        ],
+        "Of the last evaluation of each run.",
+    )
+    return table, tuple(f"{run}: {check.note}" for run, check in outcomes if check.warns)
+
 
 SHOWN = 10  # images in a row of the picture
 MEASURES = ("fd", "kid", "precision", "recall", "density", "coverage")

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from gan_jax.extras import require
-from gan_jax.report.files import printable, write_atomically
+from gan_jax.files import printable, write_atomically
 
 Axis = Literal["images", "seconds"]
 AXES: dict[Axis, str] = {"images": "real images shown to D", "seconds": "seconds of training"}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from gan_jax.extras import require
+from gan_jax.files import write_atomically
 from gan_jax.report.curves import Chart, Curve
-from gan_jax.report.files import write_atomically
 from gan_jax.report.table import Column, Table
 
 NUMBERED = 400  # cells of the largest heat map whose cells also show their numbers

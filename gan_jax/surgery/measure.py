@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,11 @@ import numpy as np
 
 from gan_jax.config import BigGANConfig, R3GANConfig, StyleGAN2Config
 from gan_jax.nets.biggan import chunk, widths
-from gan_jax.nets.grouped import up_to_groups
+from gan_jax.nets.inside import up_to_groups
 from gan_jax.nets.resample import downsample, upsample
 from gan_jax.random_streams import UNIFORM_PROBES_KEY
+from gan_jax.surgery.plan import PlanError
+from gan_jax.trees import Flat, did_you_mean, flatten, unflatten
 
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
 
@@ -173,3 +175,55 @@ def measure_pair(
 
 def _class_0(pair: Any, n: int) -> jax.Array | None:
     return jnp.zeros((n,), jnp.int32) if pair.config.num_classes else None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Norms that leave a batch as it is, although they take its statistics: for layers that growth made.
+
+EPSILON = 1e-5  # of the batch norms of `nets`
+
+
+def calibrate(
+    statistics: Callable[..., Any],
+    variables: Mapping[str, Any],
+    probes: Any,
+    norms: Sequence[str],
+    labels: Any = None,
+    epsilon: float = EPSILON,
+) -> dict[str, Any]:
+    """Gives batch norms the scale and bias that undo what they do to a batch, and the running statistics of that batch.
+
+    Growth sets a new norm to the identity by its running statistics, so the function is kept in evaluation mode. In
+    training mode the norm standardises each batch instead. With `scale = sqrt(var + eps)` and `bias = mean` of probes
+    it is the identity in evaluation mode again, exactly the identity in training mode on the probes themselves, and
+    nearly so on batches like them, the more nearly the larger the batches are.
+
+    Args:
+      statistics: `(variables, probes, labels) -> batch_stats` of exactly these probes, such as a net's `statistics`.
+      variables: of the network; it is not changed.
+      probes: a batch of its inputs, like those that it will be trained on.
+      norms: which ones, by path (`b8/norm0`), in the order in which data pass them.
+      labels: `[N]`, for conditional networks.
+      epsilon: of the norms.
+
+    Returns:
+      new variables.
+
+    Raises:
+      PlanError: there is no norm of such a name.
+    """
+    flat: Flat = dict(flatten(variables))
+    known = [p.removeprefix("batch_stats/").removesuffix("/mean") for p in flat if p.endswith("/mean")]
+    for name in norms:
+        if name not in known:
+            raise PlanError(f"no norm {name!r} in the network{did_you_mean(name, known)}")
+        measured = flatten(statistics(unflatten(flat, like=variables), probes, labels))
+        mean, var = measured[f"{name}/mean"], measured[f"{name}/var"]
+        scale, bias = flat[f"params/{name}/scale"], flat[f"params/{name}/bias"]
+        flat |= {
+            f"batch_stats/{name}/mean": mean,
+            f"batch_stats/{name}/var": var,
+            f"params/{name}/scale": jnp.broadcast_to(jnp.sqrt(var + epsilon), scale.shape).astype(scale.dtype),
+            f"params/{name}/bias": jnp.broadcast_to(mean, bias.shape).astype(bias.dtype),
+        }
+    return unflatten(flat, like=variables)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gan_jax.surgery.ops import Step, lookup
-from gan_jax.surgery.ops.select import shifted
+from gan_jax.surgery.ops.join import shifted
 from gan_jax.surgery.plan import Plan, PlanEntry
 from gan_jax.surgery.planner import make_entry
 from gan_jax.surgery.transplant import Report, transplant

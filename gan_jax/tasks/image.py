@@ -10,9 +10,9 @@ from gan_jax.config import Config, NetConfig
 from gan_jax.losses import path_lengths
 from gan_jax.nets import Pair
 from gan_jax.nets.fronts import Styled
-from gan_jax.train.augment import init_augment
 from gan_jax.train.context import Batch
 from gan_jax.train.extension import NO_EXTENSION, Extension
+from gan_jax.train.feed import init_augment
 from gan_jax.train.state import Variables
 from gan_jax.train.step import d_phase, g_phase
 from gan_jax.train.task import Task

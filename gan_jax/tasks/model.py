@@ -13,8 +13,7 @@ import numpy as np
 from gan_jax.config import Config, ConfigError, NetConfig, kind_of, net_to_dict, read_record
 from gan_jax.files import typed
 from gan_jax.interop import WeightsError, load_weights, save_weights
-from gan_jax.interop.finite import check_finite
-from gan_jax.interop.fitting import fitting_net
+from gan_jax.interop.fitting import check_finite, fitting_net
 from gan_jax.interop.weights import load_manifest
 from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front

@@ -8,7 +8,85 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gan_jax.config import OptimConfig
+from gan_jax.config import AnnealConfig, EMAConfig, OptimConfig
+from gan_jax.trees import Tree
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Annealing of values during a run, along half a cosine.
+
+
+def annealed(config: AnnealConfig, name: str, start: float, images: jax.Array) -> float | jax.Array:
+    """Anneals a value: `[]` float32 after `images` images, or `start` itself where the value is not annealed.
+
+    end + (start - end) (1 + cos(pi t)) / 2, where t is the fraction of `config.kimg` shown, at most 1.
+
+    Args:
+      config: length of the annealing, and the end of each value.
+      name: field of `config` with the end of the value.
+      start: value at the beginning.
+      images: `[]` real images shown to D.
+    """
+    end = getattr(config, name)
+    if end is None or config.kimg == 0:
+        return start
+    return cosine(start, end, config.kimg, images)
+
+
+def cosine(start: float, end: float, kimg: float, images: jax.Array | int) -> jax.Array:
+    """Interpolates from `start` to `end` along half a cosine of `kimg` thousand images: `[]` float32."""
+    t = jnp.minimum(jnp.asarray(images, jnp.float32) / (kimg * 1000), 1)
+    return end + (start - end) * (1 + jnp.cos(jnp.pi * t)) / 2
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The moving average of G, counted in images, so that it does not depend on the batch size.
+
+
+def ema_decay(
+    config: EMAConfig, batch: int, images: jax.Array, half_life_kimg: float | jax.Array | None = None
+) -> jax.Array:
+    """The decay beta = 0.5^(batch / half-life) `[]`; the half-life is at most `rampup` times the images shown so far.
+
+    Args:
+      config: half-life and its ramp-up.
+      batch: images between two updates of the average.
+      images: `[]` shown so far.
+      half_life_kimg: half-life; None = the configuration's.
+    """
+    half_life_kimg = config.half_life_kimg if half_life_kimg is None else half_life_kimg
+    half_life = jnp.asarray(half_life_kimg * 1000, jnp.float32)
+    if config.rampup is not None:
+        half_life = jnp.minimum(half_life, images.astype(jnp.float32) * config.rampup)
+    return 0.5 ** (batch / jnp.maximum(half_life, 1e-8))
+
+
+def lerp(average: Any, value: Any, decay: jax.Array) -> Any:
+    """Moves an average towards a value: e + (1 - beta)(p - e), in which a constant leaf stays bit-exact."""
+    return jax.tree_util.tree_map(lambda e, p: e + (1 - decay) * (p - e), average, value)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Projection of conflicting gradients (PCGrad; Yu et al., NeurIPS 2020), leaf by leaf.
+
+TINY = 1e-30  # squared length below which a gradient has no direction
+
+
+def project_conflict(gradient: Tree, main: Tree) -> tuple[Tree, jax.Array]:
+    """Removes from `gradient` the part that points against `main`; the second value is the share of such leaves, `[]`.
+
+    For every leaf, g becomes `g - <g, m> / |m|^2 m` where <g, m> < 0.
+    """
+
+    def project(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inner = jnp.vdot(g, m, precision=jax.lax.Precision.HIGHEST)
+        against = jnp.minimum(inner, 0.0) / jnp.maximum(jnp.square(m).sum(), TINY)
+        return g - against * m, inner < 0
+
+    leaves, tree = jax.tree_util.tree_flatten(gradient)
+    pairs = [project(g, m) for g, m in zip(leaves, jax.tree_util.tree_leaves(main), strict=True)]
+    conflicts = jnp.stack([conflict for _, conflict in pairs]).astype(jnp.float32).mean()
+    return jax.tree_util.tree_unflatten(tree, [g for g, _ in pairs]), conflicts
+
 
 LR_SCALE = "lr_scale"  # in the state's extras: `[]` factor of the learning rates, where replicas of a population differ
 

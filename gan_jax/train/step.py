@@ -20,15 +20,20 @@ from gan_jax.config import Config
 from gan_jax.losses import LOSSES
 from gan_jax.losses.adversarial import G_SEES_REAL
 from gan_jax.random_streams import Purpose
-from gan_jax.train.anneal import annealed
-from gan_jax.train.augment import adapt_augment, strength
-from gan_jax.train.conflict import project_conflict
-from gan_jax.train.context import LossOutput, StepContext
-from gan_jax.train.draws import example_index, example_keys
-from gan_jax.train.ema import ema_decay, lerp
+from gan_jax.train.context import LossOutput, StepContext, example_index, example_keys
 from gan_jax.train.extension import NO_EXTENSION, Extension
-from gan_jax.train.feed import Draw
-from gan_jax.train.optim import LR_SCALE, apply_updates, lazy_correction, learning_rate, make_adam
+from gan_jax.train.feed import Draw, adapt_augment, strength
+from gan_jax.train.optim import (
+    LR_SCALE,
+    annealed,
+    apply_updates,
+    ema_decay,
+    lazy_correction,
+    learning_rate,
+    lerp,
+    make_adam,
+    project_conflict,
+)
 from gan_jax.train.regularisers import Extras, Regulariser, regularisers_of
 from gan_jax.train.state import GanState, Networks
 from gan_jax.train.task import Metrics, Phase, Task

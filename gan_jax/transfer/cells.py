@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_jax.config import Config, ConfigError
 from gan_jax.documents import field_of, read_document
-from gan_jax.train.checkpoint_rows import read_rows
+from gan_jax.train.rows import read_rows
 from gan_jax.transfer.record import EVALUATIONS, Callbacks
 from gan_jax.transfer.run import run
 

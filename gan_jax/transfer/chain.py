@@ -21,8 +21,7 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.extension import NO_EXTENSION, Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import GanState, Networks
-from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.method import Graft, Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 
 SINGLE = {  # hook that only one method of a chain can have -> what two methods would both do

@@ -14,13 +14,23 @@ from gan_jax.config import Config, ConfigError, from_dict
 from gan_jax.documents import read_document
 from gan_jax.files import remove_parts, replace
 from gan_jax.tasks.model import WEIGHTS
-from gan_jax.train import lock
+from gan_jax.train import processes
 
 CONFIG, NOTES, DATA = "config.json", "notes.jsonl", "data.json"
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"
 PLAN, HISTORY, PREPARED = "plan.json", "history.json", "prepared.json"
 CHECKPOINTS, SAMPLES = "checkpoints", "samples"
-FILES = (CONFIG, NOTES, DATA, METRICS, EVALUATIONS, PLAN, HISTORY, PREPARED, lock.FILE)  # files that a start may write
+FILES = (
+    CONFIG,
+    NOTES,
+    DATA,
+    METRICS,
+    EVALUATIONS,
+    PLAN,
+    HISTORY,
+    PREPARED,
+    processes.FILE,
+)  # files that a start may write
 
 
 class RunFolder:

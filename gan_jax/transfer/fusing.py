@@ -15,24 +15,191 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import ConfigError, DistillationConfig
-from gan_jax.fusion.conditional import standing, with_statistics
-from gan_jax.fusion.mixture import Gate, Mixture, Shares, cut_axis, fused, grouping
-from gan_jax.fusion.points import choose_points
+from gan_jax.config import ConfigError, DistillationConfig, OptimConfig
+from gan_jax.fusion.attention import describe, standardised, standing, with_statistics
+from gan_jax.fusion.features import choose_points
+from gan_jax.fusion.mixture import Aligned, Gate, Mixture, Shares, align_donor, cut_axis, fused, grouping
+from gan_jax.fusion.teachers import Distillation, attach, plain, trains, with_teachers
+from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
+from gan_jax.metrics.perceptual import load_perceptual
 from gan_jax.nets import Net, Pair, build
-from gan_jax.random_streams import MIXTURE_KEYS
-from gan_jax.reserved import ADAPTER, DONORS
+from gan_jax.nets.build import Variables
+from gan_jax.nets.features.perceptual import lpips
+from gan_jax.nets.inside import whole_groups
+from gan_jax.random_streams import DISTIL_KEY, MIXTURE_KEYS
+from gan_jax.reserved import ADAPTER, DISTANCES, DONORS
+from gan_jax.surgery.align import singular_vectors
+from gan_jax.surgery.families import layouts
+from gan_jax.surgery.provenance import fused_history
+from gan_jax.tasks.image import probes
+from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network, Regulariser
-from gan_jax.train.state import GanState, Networks, Variables
-from gan_jax.transfer.discriminators import best_discriminator
-from gan_jax.transfer.donors import Donors, check_donors, fused_pair, open_donors, recompute_statistics
+from gan_jax.train.state import GanState, Networks
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.methods.preserve import preserved
-from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
-from gan_jax.transfer.teaching import distil
+from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf, no_leaf
+from gan_jax.transfer.ranking import best_discriminator
 from gan_jax.trees import Tree
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Donors, the further sources of a fusion: opened, aligned with the target, and the statistics of mixed weights.
+
+PROBES = 256  # latents that donors are aligned and described with
+STATS = 8, 128  # batches for the statistics of mixed weights, and their size
+
+
+@dataclasses.dataclass(frozen=True)
+class Donors:
+    """Donor networks in the target's shape, order of channels and scales, without the target, `source`, itself.
+
+    Attributes:
+      names: as in `transfer.donors`.
+      g, d: variables; d is empty where D is the source's own.
+      record: how alike they are, JSON values for `prepared.json`.
+      histories: provenance of each donor.
+    """
+
+    names: tuple[str, ...]
+    g: list[Variables]
+    d: list[Variables]
+    record: dict[str, Any]
+    histories: list[Any]
+
+
+def open_donors(context: PrepareContext, config: Any, pair: Pair, g: Variables, d: Variables) -> Donors:
+    """Reads the donors one after the other, and aligns each with the target's order of channels and scales.
+
+    Raises:
+      PlanError, WeightsError: a donor cannot be read into the target's shape; names the leaf.
+      AlignError: as `fusion.donors.align_donor`.
+    """
+    networks: tuple[Network, ...] = ("g",) if config.d == "base" else ("g", "d")
+    align = aligner(config, pair, g, d)
+    variables: dict[str, list[Variables]] = {"g": [], "d": []}
+    alike: list[dict[str, Any]] = []
+    histories = []
+    for name in config.donors:
+        start = context.open_donor(name, networks)
+        row: dict[str, Any] = {"donor": name}
+        for network in networks:
+            aligned = align(network, start.nets[network])
+            variables[network].append(aligned.variables)
+            row[network] = [aligned.before, aligned.after]
+        alike.append(row)
+        histories.append(start.history)
+    return Donors(
+        tuple(config.donors), variables["g"], variables["d"], {"by": config.align, "donors": alike}, histories
+    )
+
+
+def aligner(config: Any, pair: Pair, g: Variables, d: Variables) -> Callable[[Network, Variables], Aligned]:
+    """Makes `(network, a donor's variables) -> Aligned`, in the order of channels and the scales of this pair.
+
+    Arrays are on the host with `shard_donors`, else on the device.
+
+    Args:
+      config: what channels are matched by, and whether scales are changed too.
+      pair: of plain networks.
+      g, d: variables of the target.
+    """
+    targets, axes = jax.device_get({"g": g, "d": d}), layouts(pair.config)
+    activations = _activations(pair, g) if config.align == "activations" else {}
+    place = np.asarray if config.shard_donors else jnp.asarray
+
+    def align(network: Network, other: Variables) -> Aligned:
+        aligned = align_donor(
+            axes[network], targets[network], jax.device_get(other),
+            by=config.align, scales=config.scales, activations=activations.get(network),
+        )  # fmt: skip
+        return dataclasses.replace(aligned, variables=jax.tree_util.tree_map(place, aligned.variables))
+
+    return align
+
+
+def descriptors(pair: Pair, every: Sequence[Variables]) -> jax.Array:
+    """Descriptors `[N, M]` of N generators, from their images of the same latents, standardised over the generators.
+
+    Args:
+      pair: of plain networks.
+      every: variables of the generators.
+    """
+    z, labels = probes(pair.config, jax.random.key(0), PROBES)
+    make = jax.jit(lambda g: describe(pair.g.apply(g, z, labels)[0]))
+    return standardised(jnp.stack([make(g) for g in every]))
+
+
+def unaligned_donors(context: PrepareContext, names: Sequence[str]) -> Donors:
+    """Reads the donors' Gs without alignment: channels stay in their own order."""
+    starts = [context.open_donor(name) for name in names]
+    record = {"by": "none", "donors": [{"donor": name} for name in names]}
+    return Donors(tuple(names), [start.nets["g"] for start in starts], [], record, [start.history for start in starts])
+
+
+def fused_pair(
+    context: PrepareContext,
+    nets: Networks,
+    constants: dict[str, Any],
+    donors: Donors,
+    shares: dict[str, Any],
+    words: str,
+    *,
+    images: int = 0,
+    **measured: Any,
+) -> PreparedState:
+    """The result of a fusion: one pair, a history that includes the donors', and a record under `fusion`.
+
+    Args:
+      context: of the preparation.
+      constants, images: as of `PreparedState`.
+      nets: variables of G and D.
+      donors: the donors.
+      shares: network -> group of leaves -> the donors' mixing weights, for the fused networks.
+      words: the same as a sentence.
+      measured: more for the record, JSON values.
+    """
+    config: Any = context.config.transfer
+    history = fused_history(context.start.history, donors.names, donors.histories, shares, words)
+    record = {**donors.record, "target": config.source, "shares": shares, **measured}
+    return PreparedState(nets, constants, images, history, {"fusion": record}, (words,))
+
+
+def recompute_statistics(pair: Pair, network: Network, variables: Variables, key: jax.Array) -> Variables:
+    """Variables with recalibrated statistics for mixed weights: G's batch statistics, the vectors of spectral norms."""
+    batches, size = STATS
+    if network == "g":
+        variables = make_restatistics(pair, size)(variables, key, batches)
+    if "spectral" in variables:
+        fresh = singular_vectors(layouts(pair.config)[network], jax.device_get(variables))
+        variables = jax.tree_util.tree_map(jnp.asarray, fresh)
+    return variables
+
+
+def check_donors(config: Any) -> None:
+    """Raises ConfigError where there are no donors, no pretrained G, or no Ds to mix or to choose from."""
+    if not config.donors:
+        raise ConfigError("transfer.donors is empty: name at least one source beside transfer.source")
+    if "g" not in networks_of(config.networks):
+        raise ConfigError(
+            "transfer.networks is d, but several pretrained Gs are made one: fusion mixes pretrained Gs, and Ds beside them "
+            "at most; use both or g"
+        )
+    if config.networks != "both" and config.d != "base":
+        raise ConfigError(
+            f"transfer.d is {config.d}, which needs a D of every donor and of the source, but transfer.networks is "
+            f"{config.networks}; use both, or transfer.d base"
+        )
+
+
+def _activations(pair: Pair, g: Variables) -> dict[str, Any]:
+    """Activations of the modules of G on fixed latents, and of D on the target's images of these."""
+    z, labels = probes(pair.config, jax.random.key(0), PROBES)
+    images = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])(g)
+    of_g = jax.jit(lambda v: pair.g.activations(v, z, labels))
+    count = whole_groups(pair, PROBES)
+    images, labels_of_d = images[:count], None if labels is None else labels[:count]
+    return {"g": of_g, "d": jax.jit(lambda v: pair.d.activations(v, images, labels_of_d))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,3 +360,116 @@ def _words(source: str, names: Sequence[str], shares: Shares) -> str:
     mean = np.mean(list(listed.values()), axis=0)
     parts = [f"{1 - mean.sum():.3f} of {source}", *(f"{w:.3f} of {name}" for w, name in zip(mean, names, strict=True))]
     return f"G is a mixture, on average {', '.join(parts)}"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Distillation as a stage: a plain G, the student, learns its teachers' images, without data and without D.
+
+Rows = list[dict[str, Any]]
+
+
+def distil_teachers(
+    context: PrepareContext,
+    config: DistillationConfig,
+    g: Variables,
+    d: Variables,
+    teachers: Sequence[Variables],
+    shares: Sequence[float],
+    points: Sequence[str],
+    teacher: Callable[[Pair], Net] = lambda pair: pair.g,
+) -> tuple[Variables, Variables, int, Rows]:
+    """Distils teachers into G: `(g, d, images, rows)`, the trained student and the unchanged D.
+
+    Args:
+      context: of the preparation.
+      config: length, choice of a teacher for each example, and weights of the loss terms.
+      g: variables of the student.
+      d: variables of D, which is not used.
+      teachers: variables of the teachers.
+      shares: share of the examples that each teaches.
+      points: modules whose features are compared, where these have a weight.
+      teacher: `plain pair -> Net`, the network of the teachers.
+    """
+    distillation = Distillation(
+        tuple(float(share) for share in shares),
+        tuple(points) if config.feature_weight else (),
+        config.by,
+        functools.partial(_lpips, config.lpips) if config.lpips and _perceptual(config) else None,
+    )
+    weights = {"l1": config.l1, "features": config.feature_weight, "perceptual": config.perceptual}
+    params = load_perceptual(config.lpips).params if config.lpips and _perceptual(config) else None
+    g = attach(distillation, g, teachers, params)
+    rows: Rows = []
+    state = context.train(
+        {"g": g, "d": d}, config.distil_kimg, name="distillation",
+        trains={"g": trains, "d": no_leaf},
+        wrap=lambda pair: dataclasses.replace(pair, g=with_teachers(pair.g, distillation, teacher(pair))),
+        optim=distillation_optim(context.config.optim, config.distil_lr),
+        extension=Extension(adversarial=False, regularisers=tuple(_term(name, weights[name]) for name in g[DISTANCES])),
+        row=lambda images, metrics: rows.append({"images": images, **metrics}),
+    )  # fmt: skip
+    return plain(state.nets["g"]), state.nets["d"], int(state.images), rows
+
+
+def distil(
+    context: PrepareContext,
+    config: DistillationConfig,
+    g: Variables,
+    d: Variables,
+    fused: Variables,
+    points: Sequence[str],
+    net: Callable[[Pair], Net],
+) -> tuple[Variables, Variables, int, Rows]:
+    """`distil_teachers` as the second stage of a fusion: the frozen fused G is distilled into a plain G: `(g, d, images, rows)`.
+
+    Args:
+      context, config, d, points: as of `distil_teachers`.
+      g: variables of the student; they may share arrays with the fused G.
+      fused: variables of the fused G, the teacher.
+      net: `plain pair -> Net`, the network of the teacher.
+    """
+    later = context.replace(key=jax.random.fold_in(context.key, DISTIL_KEY))
+    return distil_teachers(later, config, jax.tree_util.tree_map(jnp.array, g), d, [fused], [1.0], points, net)
+
+
+def distillation_optim(optim: OptimConfig, lr: float) -> OptimConfig:
+    """The run's optimiser with Adam's usual betas and a step size that falls to 0, as suits distillation."""
+    return dataclasses.replace(optim, lr=lr, b1=0.9, b2=0.999, schedule="linear")
+
+
+def check_distillation(config: DistillationConfig, pair: Pair) -> None:
+    """Checks that a distillation has teachers and a loss.
+
+    Raises:
+      ConfigError: there are no donors, G starts from no source, all weights are 0, or images are too small for LPIPS.
+    """
+    check_donors(config)
+    if config.l1 == 0 and config.feature_weight == 0 and not _perceptual(config):
+        raise ConfigError(
+            "transfer.l1 and transfer.feature_weight are 0 and there is no LPIPS, so that nothing is learned; use l1 1"
+        )
+    if _perceptual(config) and pair.config.resolution < (least := NETWORKS[config.lpips or ""].least):
+        raise ConfigError(
+            f"transfer.lpips {config.lpips} needs images of at least {least} px, not {pair.config.resolution}; "
+            "use another network, or None"
+        )
+
+
+def _term(name: str, weight: float) -> Regulariser:
+    def value(ctx: StepContext) -> tuple[jax.Array, dict[str, Any]]:
+        assert ctx.g_collections is not None
+        return weight * ctx.g_collections[DISTANCES][name], {}
+
+    return Regulariser(name, "g", value)
+
+
+def _perceptual(config: DistillationConfig) -> bool:
+    return config.lpips is not None and config.perceptual > 0
+
+
+def _lpips(network: str, params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+    def rgb(images: jax.Array) -> jax.Array:
+        """`[B, H, W, 3]` of grey, RGB or RGBA images."""
+        return jnp.broadcast_to(images[..., :3], (*images.shape[:3], 3))
+
+    return lpips(params, PERCEPTUAL[network], rgb(a), rgb(b))

@@ -5,12 +5,17 @@ Results are patterns over `g/params/..` and `d/params/..` for a `Method`, or pat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from gan_jax.config import ConfigError
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net
+from gan_jax.transfer.adapters import Adapter, filter_scale
 from gan_jax.trees import flatten, match
 
 
@@ -67,3 +72,61 @@ def body(pair: Pair) -> tuple[str, ...]:
 def _within(network: str, names: Sequence[str]) -> tuple[str, ...]:
     block_norms = (f"norm{name[1:]}" for name in names if name[0] == "b")  # DCGAN's norms are modules of their own
     return tuple(f"{network}/params/{name}/**" for name in (*names, *block_norms))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Scales and shifts of a generator: those of its norms, or the nearest equivalent where it has none.
+
+
+def scales_and_shifts(pair: Pair) -> tuple[tuple[str, ...], Adapter | None]:
+    """Patterns of G's leaves that are scales and shifts, and an adapter for scales without leaves of their own.
+
+    - With norms: the scales and shifts of norms, and the dense layers of conditional norms. No adapter.
+    - With styles (StyleGAN2): a factor for each output of the affine layers, that is for each input channel of a
+      convolution, and the biases of synthesis. A factor for each filter would do nothing: demodulation undoes it.
+    - Else (R3GAN, MLP): a factor for each filter of every kernel, and the biases.
+    """
+    if names := norms(pair.g):
+        return tuple(f"g/params/{name}/**" for name in names), None
+    if affine := kernels(pair.g, lambda path, _: path.endswith("/affine/kernel")):
+        return ("g/params/synthesis/**/bias",), filter_scale(affine)
+    return ("g/params/**/bias",), filter_scale(kernels(pair.g))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Styled convolutions of a generator by index, for methods that train some of them in a step.
+
+LAYER = re.compile(r"(?:^|/)b(\d+)/(?:conv(\d)|const)(?:/|$)")  # the constant at 4 px goes with the first convolution
+Layers = tuple[tuple[int, int], ...]
+
+
+def corrected(betas: jax.Array, counts: jax.Array, all_: jax.Array) -> jax.Array:
+    """Factors `[layers]` that change Adam's bias correction from `all_` updates to `counts [layers]`, each layer's own."""
+
+    def bias(n: jax.Array) -> jax.Array:
+        """`[2, layers]` 1 - beta^n."""
+        return 1 - betas[:, None] ** n.astype(jnp.float32)[None]
+
+    first, second = bias(counts) / bias(all_[None])
+    return jnp.sqrt(second) / first
+
+
+def style_layers(pair: Pair) -> Layers:
+    """`(resolution, number)` of G's styled convolutions, in the order of their styles.
+
+    Raises:
+      ConfigError: the generator has no styles.
+    """
+    if "synthesise" not in pair.g.parts or "map" not in pair.g.parts:
+        raise ConfigError(
+            "transfer.layers chooses layers by their styles, which only StyleGAN2 has; use 0 for all layers"
+        )
+    matches = (LAYER.search(path) for path in flatten(pair.g.specs()["params"]))
+    return tuple(sorted({(int(match[1]), int(match[2] or 1)) for match in matches if match}))
+
+
+def layer_of(path: str, layers: Layers) -> int:
+    """The index of a leaf's layer in `layers`."""
+    match = LAYER.search(path)
+    assert match is not None, f"{path} is no leaf of a styled convolution"
+    return layers.index((int(match[1]), int(match[2] or 1)))

@@ -10,14 +10,86 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
+from gan_jax.config import Config
 from gan_jax.nets import Pair
+from gan_jax.nets.build import Net, Variables
+from gan_jax.nets.fronts import Branches, Front, prepend_front
+from gan_jax.random_streams import BRANCH_KEY
+from gan_jax.reserved import ADAPTER, GRAFT
+from gan_jax.tasks import task_of
 from gan_jax.train.extension import Extension
+from gan_jax.train.feed import Feed, resident_feed
 from gan_jax.train.regularisers import Network
-from gan_jax.train.state import Networks, Variables
-from gan_jax.transfer.graft import Graft, grafted
+from gan_jax.train.state import Networks
+from gan_jax.train.trainer import Trainer
+from gan_jax.transfer.adapters import Adapter, adapted, attach, bake
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
-from gan_jax.trees import match
+from gan_jax.trees import Tree, match
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Grafts: auxiliary parameters of a network during a transfer, beside its own leaves.
+#
+# A grafted network is a `Net` whose parameters have further branches: `adapter/PATH/NAME` for the arrays of an adapted
+# leaf, `graft/NAME/...` for other trained leaves of a method, such as a second head of D or a network before G. Freezing,
+# moments, averages and checkpoints treat them as any other leaves; `plain` removes them.
+
+
+@dataclasses.dataclass(frozen=True)
+class Graft:
+    """The auxiliary parameters of one network.
+
+    Attributes:
+      adapter: makes effective leaves of frozen leaves and small arrays.
+      branches: name -> `(key, params) -> tree`, which draws a further branch.
+      front: `(branches, x) -> x`, a transform of the network's input (G's latents, D's images); or a `Front`, which
+        weights may keep with its branches.
+    """
+
+    adapter: Adapter | None = None
+    branches: Mapping[str, Callable[[jax.Array, Tree], Tree]] = dataclasses.field(default_factory=dict)
+    front: Callable[[Branches, jax.Array], jax.Array] | Front | None = None
+
+    @property
+    def as_front(self) -> Front | None:
+        """The transform of the input; None = there is none."""
+        return self.front if self.front is None or isinstance(self.front, Front) else Front(self.front)
+
+    def trains(self, path: str) -> bool | None:
+        """Whether a leaf of `params` is trained; None for leaves of the network itself."""
+        if path.startswith(f"{ADAPTER}/"):
+            return self.adapter is not None and self.adapter.trains(path)
+        return True if path.startswith(f"{GRAFT}/") else None
+
+    def attach(self, params: Tree, key: jax.Array) -> Tree:
+        """Adds all branches to parameters; draws depend on the key and on names only."""
+        draws = {name: init(jax.random.fold_in(key, i), params) for i, (name, init) in enumerate(self.branches.items())}
+        out = params if self.adapter is None else attach(self.adapter, params, jax.random.fold_in(key, len(draws)))
+        return {**out, GRAFT: draws} if draws else out
+
+    def plain(self, params: Tree) -> Tree:
+        """Parameters of the plain network: the adapter is folded in, other branches are dropped."""
+        trees = {name: tree for name, tree in params.items() if name != GRAFT}
+        return trees if self.adapter is None else bake(self.adapter, trees)
+
+    def shared(self, params: Tree) -> Tree:
+        """Parameters to share: those of the plain network, and the branches of a front that weights keep."""
+        with_front = self.as_front is not None and self.as_front.spec is not None
+        return self.plain(params) | ({GRAFT: params[GRAFT]} if with_front else {})
+
+
+def grafted(net: Net, graft: Graft) -> Net:
+    """Wraps a network so that it computes with its auxiliary parameters."""
+    inner = net if graft.adapter is None else adapted(net, graft.adapter)
+    if not graft.branches and graft.front is None:
+        return inner
+
+    def init(key: jax.Array) -> Variables:
+        variables = net.init(key)
+        return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
+
+    return dataclasses.replace(prepend_front(inner, graft.as_front), init=init)
 
 
 def _no_constants(nets: Networks) -> dict[str, Any]:
@@ -98,6 +170,59 @@ class Method:
 def networks_of(choice: str) -> Sequence[str]:
     """The networks that `both`, `g` or `d` stands for."""
     return ("g", "d") if choice == "both" else (choice,)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Methods that train an adapter: the network's own leaves are frozen, apart from a few, and new arrays are trained.
+
+
+def frozen_under(
+    adapters: Mapping[Network, Adapter],
+    *,
+    starts: Sequence[str],
+    trained: Sequence[str] = (),
+    frozen: Sequence[str] = (),
+    fresh: Sequence[str] = (),
+) -> Method:
+    """Makes a method that freezes each network of `adapters` under its adapter and fine-tunes the others.
+
+    Args:
+      adapters: network -> adapter, which is trained in place of its leaves.
+      starts, fresh: as in `Method`.
+      trained: patterns of leaves that are trained nevertheless, such as D's head.
+      frozen: patterns of further frozen leaves.
+    """
+    return Method(
+        starts=tuple(starts),
+        fresh=tuple(fresh),
+        frozen=(*(f"{network}/params/**" for network in adapters), *frozen),
+        trained=tuple(trained),
+        grafts={network: Graft(adapter) for network, adapter in adapters.items()},
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Trainers of runs, from a configuration and a method.
+
+
+def make_trainer(config: Config, method: Method, feed: Feed) -> Trainer:
+    """Makes the trainer of a run: networks as the method wraps them, their trained leaves, additions to the step."""
+    return Trainer(config, task_of(method.wrap), feed, method.trains, method.extension)
+
+
+def step_flops(config: Config, method: Method, count: int = 64) -> float:
+    """Counts the floating-point operations of one step of a method on one device; see `Trainer.flops`.
+
+    Args:
+      config: networks, loss and batch size.
+      method: wraps the networks, adds to the step and has constants.
+      count: images in the resident set.
+    """
+    net = config.net
+    images = np.zeros((count, net.resolution, net.resolution, net.channels), np.uint8)
+    labels = np.zeros((count,), np.int32) if net.num_classes else None
+    feed = resident_feed(images, labels, config.data.mirror)
+    return make_trainer(config, method, feed).flops(method.constants)
 
 
 __all__ = ["Graft", "Method", "PrepareContext", "PreparedState", "networks_of"]

@@ -11,7 +11,7 @@ import jax
 from gan_jax.config import Config, ConfigError, net_from_dict, net_to_dict
 from gan_jax.documents import read_document
 from gan_jax.files import typed
-from gan_jax.interop.finite import check_finite
+from gan_jax.interop.fitting import check_finite
 from gan_jax.interop.source import Source
 from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
@@ -21,7 +21,7 @@ from gan_jax.seeds import root_key
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import STATS_BATCH, make_restatistics
-from gan_jax.train import checkpoint_store as store
+from gan_jax.train.checkpoint import storage as store
 from gan_jax.transfer.dataset import counted
 from gan_jax.transfer.folder import CONFIG, with_class_names
 from gan_jax.transfer.method import Method

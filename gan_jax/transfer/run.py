@@ -23,27 +23,28 @@ from gan_jax.random_streams import RUN_KEY
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import versions
-from gan_jax.train.checkpoint import Checkpointer, Restored, cut_rows
-from gan_jax.train.checkpoint_store import complete
-from gan_jax.train.compile import choose_devices, use_all_cores
+from gan_jax.train.checkpoint.manager import Checkpointer, Restored, cut_rows
+from gan_jax.train.checkpoint.storage import complete
+from gan_jax.train.compile import choose_devices, memory_limits, use_all_cores
 from gan_jax.train.feed import Feed
 from gan_jax.train.fit import total_images
-from gan_jax.train.memory import memory_limits
 from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
-from gan_jax.transfer.boundary import Boundary, stopped_early
-from gan_jax.transfer.callbacks import Callbacks, Notes, default_callbacks
+from gan_jax.transfer.boundary import Boundary, on_sigterm, stopped_early, stopping
 from gan_jax.transfer.claim import INTERRUPTS, enter, make_claim
-from gan_jax.transfer.dataset import Dataset, counted, load_dataset, make_feed
+from gan_jax.transfer.dataset import Dataset, check_data, counted, describe_data, load_dataset, make_feed, read_data
 from gan_jax.transfer.diagnostics import make_diagnosis
 from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
 from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
-from gan_jax.transfer.fork import check_fork, copy_records, forked_state
+from gan_jax.transfer.method import make_trainer
 from gan_jax.transfer.methods import MakeMethod, make_method
 from gan_jax.transfer.preparation import Start
 from gan_jax.transfer.record import (
     STAGE_IMAGES,
+    Callbacks,
+    Notes,
     Recorder,
+    default_callbacks,
     history_at,
     prepared_images,
     read_history,
@@ -51,11 +52,8 @@ from gan_jax.transfer.record import (
     write_history,
     write_start,
 )
-from gan_jax.transfer.resume import LENGTH, length_command, schedule_notes
-from gan_jax.transfer.seen_data import check_data, describe_data, read_data
-from gan_jax.transfer.signals import on_sigterm, stopping
+from gan_jax.transfer.resume import LENGTH, check_fork, copy_records, forked_state, length_command, schedule_notes
 from gan_jax.transfer.start import make_prepared, make_start, plan_transfer
-from gan_jax.transfer.trainers import make_trainer
 from gan_jax.transfer.weights import transplant_weights
 
 __all__ = [

@@ -13,10 +13,9 @@ from gan_jax.files import typed
 from gan_jax.interop.diff import Diff, compare
 from gan_jax.interop.source import Source, open_weights
 from gan_jax.interop.weights import FORMAT
-from gan_jax.surgery.chain import provenance_lines
-from gan_jax.surgery.provenance import manifest_digest
+from gan_jax.surgery.provenance import manifest_digest, provenance_lines
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
-from gan_jax.train import checkpoint_store as store
+from gan_jax.train.checkpoint import storage as store
 from gan_jax.trees import did_you_mean, digest, flatten
 
 

@@ -14,16 +14,15 @@ from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
 from gan_jax.random_streams import READY_KEY
 from gan_jax.surgery import Plan
-from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families import new_norms
+from gan_jax.surgery.measure import calibrate
 from gan_jax.train.regularisers import Network
 from gan_jax.train.trainer import Trainer
-from gan_jax.transfer.fresh import fresh_variables
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import MakeMethod, make_method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, Start
 from gan_jax.transfer.source import open_source
-from gan_jax.transfer.weights import fill, plan_weights
+from gan_jax.transfer.weights import fill, fresh_variables, plan_weights
 from gan_jax.trees import flatten, match
 
 

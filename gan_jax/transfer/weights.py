@@ -30,39 +30,64 @@ An example: from the embedded pair to a wider one that makes the same images, an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import jax
 
 from gan_jax.config import Config, ConfigError, NetConfig, TrainConfig, TransplantConfig, net_to_dict
-from gan_jax.config.value_checks import part_problems
+from gan_jax.config.checks import part_problems
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Pair, build
 from gan_jax.nets.fronts import with_front
-from gan_jax.surgery import (
-    Action,
-    Difference,
-    Plan,
-    PlanError,
-    Report,
-    make_plan,
-    measure_pair,
-    pair_notes,
-    pair_rules,
-)
+from gan_jax.random_streams import NETWORK_KEYS
+from gan_jax.seeds import root_key
+from gan_jax.surgery import Action, Difference, Plan, PlanError, Report, make_plan, measure_pair, pair_notes, pair_rules
 from gan_jax.surgery import transplant as carry_out
 from gan_jax.surgery.families.notes import with_notes
 from gan_jax.surgery.ops.width import Width
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
 from gan_jax.surgery.transplant import reads_fresh
 from gan_jax.tasks.model import Model, names_of, save
-from gan_jax.train.checkpoint import CheckpointError
-from gan_jax.transfer.fresh import NETWORKS, fresh_leaves
+from gan_jax.train.checkpoint.manager import CheckpointError
+from gan_jax.train.state import Variables
 from gan_jax.transfer.source import open_source
 from gan_jax.trees import Rule, count, did_you_mean, flatten, match, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Fresh values of a pair's variables: all, or only those that a plan reads.
+
+NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a path -> the network that it belongs to
+
+
+def fresh_variables(pair: Pair, seed: int) -> dict[str, Variables]:
+    """Draws fresh variables `{"g": variables, "d": variables}` from a seed."""
+    return {network: jax.jit(getattr(pair, network).init)(_key(seed, network)) for network in NETWORK_KEYS}
+
+
+def fresh_leaves(pair: Pair, seed: int, paths: Collection[str]) -> dict[str, Any]:
+    """Draws some of these leaves by path, `{"g_ema/params/stem/kernel": array}`; no other leaf is computed."""
+    leaves: dict[str, Any] = {}
+    for root, network in NETWORKS.items():
+        tails = [path.partition("/")[2] for path in paths if path.startswith(f"{root}/")]
+        if tails:
+            values = jax.jit(_some, static_argnums=(0, 1))(
+                getattr(pair, network).init, tuple(tails), _key(seed, network)
+            )
+            leaves |= {f"{root}/{tail}": value for tail, value in zip(tails, values)}
+    return leaves
+
+
+def _some(init: Any, tails: tuple[str, ...], key: jax.Array) -> list[jax.Array]:
+    flat = flatten(init(key))
+    return [flat[tail] for tail in tails]  # the compiler drops the computation of all others
+
+
+def _key(seed: int, network: str) -> jax.Array:
+    return jax.random.fold_in(root_key(seed), NETWORK_KEYS[network])
+
 
 LACKING = {  # root that a source lacks -> the remedy
     "d": "discriminator; take the generator alone, beside a fresh D that trains by itself at first: "

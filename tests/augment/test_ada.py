@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from gan_jax.augment import PIPES, ada, adapt
-from gan_jax.augment.ada_colour import colour_matrix
-from gan_jax.augment.ada_draws import GATES, NORMAL, UNIFORM, percentile_draws, probabilities, random_draws
-from gan_jax.augment.ada_filter import band_gains, filter_bank
-from gan_jax.augment.ada_geometry import geometry_matrix
+from gan_jax.augment.ada.colour import band_gains, colour_matrix, filter_bank
+from gan_jax.augment.ada.draws import GATES, NORMAL, UNIFORM, percentile_draws, probabilities, random_draws
+from gan_jax.augment.ada.geometry import geometry_matrix
 from tests.golden import golden, golden_files, under
 
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.augment.ada_geometry import LOWPASS
-from gan_jax.augment.ada_resample import contract, spread
+from gan_jax.augment.ada.geometry import LOWPASS, contract, spread
 
 TAPS = tuple(float(tap) for tap in LOWPASS)
 

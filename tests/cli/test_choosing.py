@@ -15,8 +15,8 @@ from gan_jax.cli.arguments import given_options
 from gan_jax.cli.choosing import data_spec, parse_or_choose
 from gan_jax.cli.transfer import Transfer
 from gan_jax.config import Config, ConfigError, DCGANConfig, FinetuneConfig, FreezeDConfig, ScratchConfig, to_dict
-from gan_jax.transfer import candidates
 from gan_jax.transfer.choices import Machine, Pretrained
+from gan_jax.transfer.diagnostics import sources
 
 
 def survey(spec, classes=None, bad="skip", *, whole=False):
@@ -43,9 +43,9 @@ FACES = Pretrained("faces", DCGANConfig(channel_base=1024))
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gan_jax.data, "survey", survey, raising=False)
-    monkeypatch.setattr(candidates, "candidates", lambda **options: ["faces"])
-    monkeypatch.setattr(candidates, "look_at", lambda name: Pretrained(name, FACES.net))
-    monkeypatch.setattr(candidates, "pick", lambda names, data, features, **_: FACES)
+    monkeypatch.setattr(sources, "candidates", lambda **options: ["faces"])
+    monkeypatch.setattr(sources, "look_at", lambda name: Pretrained(name, FACES.net))
+    monkeypatch.setattr(sources, "pick", lambda names, data, features, **_: FACES)
     monkeypatch.setattr(choosing, "machine", Machine)
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     (tmp_path / "photos" / "cats" / "a.PNG").touch()
@@ -166,8 +166,8 @@ def test_a_source_has_the_options_that_are_given(monkeypatch, capsys):
     """A DCGAN has no classes: with --net.num-classes another pair is taken, and that is said."""
     from gan_jax.cli import choosing
     from gan_jax.config import DataConfig, DCGANConfig, ResNetConfig
-    from gan_jax.transfer import candidates as found
     from gan_jax.transfer.choices import Pretrained
+    from gan_jax.transfer.diagnostics import sources as found
 
     nets = {"faces": DCGANConfig(), "clothes": ResNetConfig()}
     monkeypatch.setattr(found, "candidates", lambda leave_out=None: list(nets))

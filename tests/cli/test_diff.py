@@ -63,7 +63,7 @@ def test_equal_leaves_are_not_read_and_damaged_ones_are_told(cli, pair):
 
 
 def test_a_run_its_checkpoint_and_its_weights(cli, tmp_path):
-    from gan_jax.train.checkpoint import Checkpointer
+    from gan_jax.train.checkpoint.manager import Checkpointer
 
     run = tmp_path / "run"
     run.mkdir()

@@ -13,8 +13,7 @@ from safetensors import safe_open
 from gan_jax.config import DCGANConfig
 from gan_jax.interop.exporters import ExportError, export_file
 from gan_jax.interop.foreign import read_foreign
-from gan_jax.interop.save import save_weights
-from gan_jax.interop.weights import load_manifest, load_weights
+from gan_jax.interop.weights import load_manifest, load_weights, save_weights
 from gan_jax.nets import build
 from gan_jax.surgery.provenance import train_step
 from gan_jax.tasks.model import save

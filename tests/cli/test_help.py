@@ -209,7 +209,7 @@ def test_values(value, fine):
 
 @pytest.fixture(scope="module")
 def scripts():
-    from gan_jax.cli.completion import script
+    from gan_jax.cli.help import script
 
     return {shell: script([shell], VERBS) for shell in ("bash", "zsh")}
 

@@ -111,7 +111,7 @@ def test_a_run(cli, run):
 
 
 def test_a_run_in_training_shows_its_newest_checkpoint(cli, run):
-    from gan_jax.train.checkpoint import Checkpointer
+    from gan_jax.train.checkpoint.manager import Checkpointer
 
     with Checkpointer(run / "checkpoints") as checkpointer:
         for images in (64, 128):

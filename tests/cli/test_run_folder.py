@@ -13,7 +13,7 @@ import pytest
 
 from gan_jax import config as c
 from gan_jax.config import Config, to_dict
-from gan_jax.train.checkpoint_store import complete
+from gan_jax.train.checkpoint.storage import complete
 from tests.conftest import REPO
 
 CONFIG = Config(

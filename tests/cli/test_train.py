@@ -8,7 +8,7 @@ import pytest
 
 from gan_jax import config as c
 from gan_jax.config import Config, to_dict
-from gan_jax.train.lock import LockError
+from gan_jax.train.processes import LockError
 
 
 def ran(fake_run):

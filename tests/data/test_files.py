@@ -430,7 +430,7 @@ def test_hostile_label_files_are_a_sentence(tmp_path, case):
 
 
 def test_a_zip_that_unpacks_to_far_more_than_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("gan_jax.data.limits.MAX_UNPACKED_BYTES", 100_000)
+    monkeypatch.setattr("gan_jax.data.decode.MAX_UNPACKED_BYTES", 100_000)
     with pytest.raises(
         DataError, match=r"x.zip has [0-9,]+ bytes and unpacks to 3,000,000; the limit is 100,000 bytes or 100"
     ):

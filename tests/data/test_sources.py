@@ -239,7 +239,7 @@ FASHION = (
 
 
 def test_what_unpacks_to_far_more_than_it_is_is_refused_by_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("gan_jax.data.limits.MAX_UNPACKED_BYTES", 100_000)
+    monkeypatch.setattr("gan_jax.data.decode.MAX_UNPACKED_BYTES", 100_000)
     path = tmp_path / "x.npz"
     np.savez_compressed(path, images=np.zeros((100, 100, 100), np.uint8))
     with pytest.raises(

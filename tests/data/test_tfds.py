@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from gan_jax.data import DataError, Images, from_arrays, load, open_source, prepare, resize
-from gan_jax.data.fit import Shape
+from gan_jax.data.convert import Shape
 from gan_jax.data.tfds_writer import _load_splits
 
 pytest.importorskip("tensorflow_datasets")

@@ -28,10 +28,9 @@ from gan_jax.interop.source import Source
 from gan_jax.nets import build
 from gan_jax.transfer import start
 from gan_jax.transfer.dataset import counted
-from gan_jax.transfer.encoders import ENCODERS, Encoder
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.method import Method, step_flops
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.trainers import step_flops
+from gan_jax.transfer.methods.nada import ENCODERS, Encoder
 from gan_jax.trees import flatten, match
 from tests.conftest import REPO
 from tests.train.toy import run_config

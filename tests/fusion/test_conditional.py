@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.config import MLPConfig, ResNetConfig, StyleGAN2Config
-from gan_jax.fusion.conditional import (
+from gan_jax.fusion.attention import (
     Conditional,
     conditional,
     plain_target,

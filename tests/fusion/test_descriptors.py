@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.fusion.descriptors import describe, standardised
+from gan_jax.fusion.attention import describe, standardised
 
 
 def test_cells_by_hand():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.fusion.feature_attention import FUSION_LAYERS, init_aff
+from gan_jax.fusion.features import FUSION_LAYERS, init_aff
 from gan_jax.trees import flatten
 
 SHAPES = [(2, 3, 3, 8), (4, 8)]

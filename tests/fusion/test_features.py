@@ -11,10 +11,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, MLPConfig, ResNetConfig
-from gan_jax.fusion import carried as fusing
-from gan_jax.fusion.features import attention_maps
+from gan_jax.fusion import features as fusing
+from gan_jax.fusion.features import attention_maps, choose_points
 from gan_jax.fusion.features import fused as fused_net
-from gan_jax.fusion.points import choose_points
 from gan_jax.losses import path_lengths
 from gan_jax.nets import build
 from gan_jax.nets.fronts import Styled

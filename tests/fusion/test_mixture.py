@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.fusion.aligner import aligned, spatial_kernels
 from gan_jax.fusion.attention import TEMPERATURE, Attention, annealed_temperature
-from gan_jax.fusion.donors import align_donor
 from gan_jax.fusion.gradient import Coefficients, distance, entropy
-from gan_jax.fusion.mixture import Mixture, fused, grouping, mix
+from gan_jax.fusion.mixture import Mixture, align_donor, aligned, fused, grouping, mix, spatial_kernels
 from gan_jax.surgery.align import AlignError, canonical_factors, match_weights, permute, rescale
-from gan_jax.surgery.align.checks import scale_sizes
+from gan_jax.surgery.align.apply import scale_sizes
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import TreeError, flatten, unflatten
 from tests.lanes import default_rows

@@ -216,7 +216,7 @@ def test_at_most_a_leaf_of_each_is_alive(folder, tmp_path):
 def test_files_are_those_of_weights_that_are_saved_whole(folder, tmp_path):
     """The writer by itself: any dtype, an empty leaf, a number."""
     from gan_jax.interop import save_weights
-    from gan_jax.interop.stream import stream_weights
+    from gan_jax.interop.source import stream_weights
 
     draw = np.random.default_rng(0)
     flat = {

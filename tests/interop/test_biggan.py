@@ -11,8 +11,15 @@ from safetensors.numpy import save_file
 
 from gan_jax.config import BigGANConfig
 from gan_jax.interop.importers import import_file
-from gan_jax.interop.layouts.biggan import STATISTICS, MapsLink, constants, discriminator_links, find, generator_links
-from gan_jax.interop.layouts.biggan_config import guess_config
+from gan_jax.interop.layouts.biggan import (
+    STATISTICS,
+    MapsLink,
+    constants,
+    discriminator_links,
+    find,
+    generator_links,
+    guess_config,
+)
 from gan_jax.interop.links import ForeignLayoutError, Link, export_tensors
 from gan_jax.nets import build
 from gan_jax.trees import flatten

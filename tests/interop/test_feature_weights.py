@@ -17,13 +17,12 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save
 
 from gan_jax.interop.feature_weights import CATALOGUE, get_weights, read_weights
-from gan_jax.interop.feature_weights.names import IGNORED
+from gan_jax.interop.feature_weights.catalogue import IGNORED
 from gan_jax.interop.links import ForeignLayoutError, export_tensors, import_tensors
 from gan_jax.interop.weights import WeightsError
 from gan_jax.metrics import MetricError, load_features
-from gan_jax.metrics.cache import cache_folder
 from gan_jax.metrics.features import feature_net
-from gan_jax.metrics.networks import FID_WEIGHTS, NETWORKS
+from gan_jax.metrics.networks import FID_WEIGHTS, NETWORKS, cache_folder
 from gan_jax.trees import flatten, unflatten
 from tests.nets.features.random import random_params
 

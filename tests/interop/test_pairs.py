@@ -14,8 +14,7 @@ from gan_jax.cli.main import main
 from gan_jax.config import DCGANConfig, net_to_dict
 from gan_jax.interop.exporters import export_file
 from gan_jax.interop.feature_weights import pairs
-from gan_jax.interop.save import save_weights
-from gan_jax.interop.weights import WeightsError, embedded_names, load_weights
+from gan_jax.interop.weights import WeightsError, embedded_names, load_weights, save_weights
 from gan_jax.nets import build
 from gan_jax.tasks.model import load
 from gan_jax.transfer.source import open_source

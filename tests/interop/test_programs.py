@@ -16,11 +16,10 @@ import gan_jax
 from gan_jax.config import DCGANConfig, MLPConfig, SNGANConfig, StyleGAN2Config, kind_of
 from gan_jax.data.convert import to_uint8
 from gan_jax.interop import programs
-from gan_jax.interop.onnx_graph import Graph, GraphError
-from gan_jax.interop.onnx_ops import write
-from gan_jax.interop.onnx_trace import trace
-from gan_jax.interop.programs import ProgramError, export_onnx, export_stablehlo, load_stablehlo, widened
-from gan_jax.interop.sampler import sampler_of
+from gan_jax.interop.onnx.graph import Graph, GraphError
+from gan_jax.interop.onnx.ops import write
+from gan_jax.interop.onnx.trace import trace
+from gan_jax.interop.programs import ProgramError, export_onnx, export_stablehlo, load_stablehlo, sampler_of, widened
 from gan_jax.nets import build
 
 STYLED = StyleGAN2Config(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.losses.spatial import (
+from gan_jax.losses.correspondence import (
     centre,
     cross_correlation,
     cross_correlation_distance,

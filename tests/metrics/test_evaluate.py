@@ -23,8 +23,7 @@ from gan_jax.metrics import (
     summarise,
     unmeasurable,
 )
-from gan_jax.metrics.networks import FID_WEIGHTS
-from gan_jax.metrics.resizing import FID_RESIZES
+from gan_jax.metrics.networks import FID_RESIZES, FID_WEIGHTS
 from tests.metrics import golden
 
 NET = FeatureNet("fashion-v1", "ab" * 32, 16, 10, 32, 1, apply=lambda images: (images, images))

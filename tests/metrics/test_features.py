@@ -25,7 +25,7 @@ from gan_jax.metrics import (
     summarise,
 )
 from gan_jax.metrics.features import load_features_from
-from gan_jax.nets.features.small_conv import apply_small_conv, calibrate, init_small_conv, set_units
+from gan_jax.nets.features.classifiers import apply_small_conv, calibrate, init_small_conv, set_units
 
 
 @pytest.fixture(scope="module")

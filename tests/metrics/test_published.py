@@ -7,8 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.metrics import load_features, load_perceptual
-from gan_jax.metrics.cache import is_there
-from gan_jax.metrics.networks import NETWORKS
+from gan_jax.metrics.networks import NETWORKS, is_there
 from tests.conftest import extra_data
 
 pytestmark = pytest.mark.weights

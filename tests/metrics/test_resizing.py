@@ -12,8 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.metrics.features import feature_net
-from gan_jax.metrics.networks import NETWORKS, apply_to_pixels
-from gan_jax.metrics.resizing import resize_clean, resize_pytorch, resize_tensorflow
+from gan_jax.metrics.networks import NETWORKS, apply_to_pixels, resize_clean, resize_pytorch, resize_tensorflow
 from tests.nets.features.random import random_params
 
 SIZES = [(64, 64, 299), (32, 48, 299), (512, 400, 299), (7, 100, 31), (31, 31, 31)]

@@ -12,10 +12,8 @@ import pytest
 
 from gan_jax.config import BigGANConfig, Config, ConfigError
 from gan_jax.nets import build
-from gan_jax.nets.attention import Attention
-from gan_jax.nets.biggan import PRESETS, PUBLISHED, widths
-from gan_jax.nets.biggan_d import stages
-from gan_jax.nets.layers import Columns, Dense
+from gan_jax.nets.biggan import PRESETS, PUBLISHED, stages, widths
+from gan_jax.nets.layers import Attention, Columns, Dense
 from gan_jax.trees import count, flatten
 from tests.nets.families import drawn
 

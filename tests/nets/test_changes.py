@@ -10,8 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MLPConfig, StyleGAN2Config
 from gan_jax.nets import build
-from gan_jax.nets.fronts import prepend_front
-from gan_jax.nets.fronts.miner import init_miner, miner
+from gan_jax.nets.fronts import init_miner, miner, prepend_front
 from gan_jax.nets.inside import g_maps_by_block, module_shapes
 from gan_jax.reserved import GRAFT, MINER
 from gan_jax.trees import TreeError

@@ -15,8 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import Config, ConfigError, StyleGAN2Config
 from gan_jax.nets import build
-from gan_jax.nets.fronts import Styled, with_front
-from gan_jax.nets.fronts.miner import init_miner, mine, mine_constant
+from gan_jax.nets.fronts import Styled, init_miner, mine, mine_constant, with_front
 from gan_jax.tasks import image_task
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run

@@ -11,7 +11,7 @@ import pytest
 
 from gan_jax.config import ResNetConfig, StyleGAN2Config
 from gan_jax.nets import build
-from gan_jax.nets.grouped import logits_in_groups, up_to_groups, whole_groups
+from gan_jax.nets.inside import logits_in_groups, up_to_groups, whole_groups
 from tests.nets.families import drawn
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run

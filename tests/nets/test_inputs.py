@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.nets.conv import conv, conv_down, conv_up
-from gan_jax.nets.inputs import kernel_inputs, transposed_windows, windows
+from gan_jax.nets.inside import kernel_inputs, transposed_windows, windows
 from gan_jax.nets.resample import _transposed3, blur
 from gan_jax.trees import flatten
 from tests.nets.families import EVERY, FAMILIES, drawn, inputs, pair_of

@@ -12,8 +12,7 @@ from scipy.signal import convolve
 from gan_jax.config import StyleGAN2Config
 from gan_jax.nets import build
 from gan_jax.nets.resample import conv_down3, conv_up3, downsample, upsample
-from gan_jax.nets.stylegan2 import Mapping, _noise, dtype_at, num_ws, widths
-from gan_jax.nets.stylegan2_d import minibatch_stddev
+from gan_jax.nets.stylegan2 import Mapping, _noise, dtype_at, minibatch_stddev, num_ws, widths
 from gan_jax.train.trainer import lowered_flops
 from tests.nets.families import drawn
 

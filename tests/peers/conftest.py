@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gan_jax.metrics.cache import is_there
+from gan_jax.metrics.networks import is_there
 from gan_jax.trees import unflatten
 
 HERE = Path(__file__).parent

@@ -394,7 +394,7 @@ def _resizing() -> Sequence[Row]:
 
     def ours(mode: str) -> Callable[[], float]:
         def call() -> float:
-            from gan_jax.metrics.resizing import resize_clean, resize_pytorch, resize_tensorflow
+            from gan_jax.metrics.networks import resize_clean, resize_pytorch, resize_tensorflow
 
             if mode == "clean":
                 out = resize_clean(PHOTOS, 299)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gan_jax.metrics.features import feature_net
-from gan_jax.metrics.resizing import resize_clean, resize_pytorch, resize_tensorflow
+from gan_jax.metrics.networks import resize_clean, resize_pytorch, resize_tensorflow
 from tests.peers.conftest import close, params_of, pictures, planes, randomise
 
 

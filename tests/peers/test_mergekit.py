@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.fusion.merges import merge
-from gan_jax.fusion.merges.dare import dare
+from gan_jax.fusion.merges.task_vectors import dare
 from gan_jax.trees import flatten
 from tests.fusion.merges.cases import draw
 

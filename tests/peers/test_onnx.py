@@ -20,8 +20,7 @@ from gan_jax.config import (
     SNGANConfig,
     StyleGAN2Config,
 )
-from gan_jax.interop.programs import export_onnx, export_stablehlo, load_stablehlo, widened
-from gan_jax.interop.sampler import sampler_of
+from gan_jax.interop.programs import export_onnx, export_stablehlo, load_stablehlo, sampler_of, widened
 from gan_jax.nets import build
 from tests.conftest import REPO
 

@@ -9,12 +9,11 @@ import json
 import pytest
 
 from gan_jax.config import Config, DataConfig, FinetuneConfig, ScratchConfig
-from gan_jax.report.benchmark import tables
-from gan_jax.report.benchmark.blocks import blocks
-from gan_jax.report.table import markdown_table
-from gan_jax.report.table_files import csv_table, latex_table
+from gan_jax.report import benchmark as tables
+from gan_jax.report.benchmark import blocks
+from gan_jax.report.table import csv_table, latex_table, markdown_table
 from gan_jax.transfer.benchmark import BenchmarkConfig, Target, current, trials
-from gan_jax.transfer.benchmark.records import append_trial, identify
+from gan_jax.transfer.benchmark.runner import append_trial, identify
 
 BENCH = BenchmarkConfig(
     title="x",

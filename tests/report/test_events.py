@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.report.events import EventWriter
+from gan_jax.report.watch import EventWriter
 
 
 def test_events_hold_scalars_and_pictures(tmp_path, images):

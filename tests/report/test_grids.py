@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_jax.report import files, grids
+from gan_jax import files
+from gan_jax.report import grids
 
 
 def test_grid_puts_every_pixel_where_it_belongs(images):

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("matplotlib")
-from gan_jax.report import content, html  # noqa: E402
+from gan_jax.report import html
+from gan_jax.report import html as content
 from gan_jax.report.curves import Chart, Curve  # noqa: E402
-from gan_jax.report.neighbours import make_gallery  # noqa: E402
+from gan_jax.report.grids import make_gallery
 from gan_jax.report.table import Column, Table  # noqa: E402
 from tests.report.pages import Page, refers_outside  # noqa: E402
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gan_jax.report.neighbours import gallery_grid, make_gallery, three_digits
+from gan_jax.report.grids import gallery_grid, make_gallery, three_digits
 
 
 def test_gallery_shows_the_most_suspicious_pairs_first(images):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from gan_jax.report.plans import plan_to_table
+from gan_jax.report.comparison import plan_to_table
 
 
 def entry(target, sources=(), op="copy", shape=(), was=(), frozen=False):

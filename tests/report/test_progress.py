@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.report.progress import Progress, clock_text, rate_text
+from gan_jax.report.watch import Progress, clock_text, rate_text
 
 
 class Clock:

@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 from gan_jax.config import Config, ConfigError, DataConfig, EvalConfig, FreezeDConfig, MLPConfig  # noqa: E402
 from gan_jax.report.grids import make_grid, write_png  # noqa: E402
 from gan_jax.report.run import read_run, write_run_page  # noqa: E402
-from gan_jax.report.run.curves import averaged  # noqa: E402
+from gan_jax.report.run.findings import averaged
 from gan_jax.report.run.pictures import cut, newest, smaller, spread  # noqa: E402
 from gan_jax.surgery.plan import Plan, PlanEntry  # noqa: E402
 from tests.report.pages import Page, refers_outside  # noqa: E402
@@ -207,7 +207,7 @@ def test_data_that_a_run_names_relatively_are_found_where_it_found_them(tmp_path
 def test_the_newest_state_is_drawn_with_the_latents_of_the_grids(tmp_path):
     from gan_jax.nets import build
     from gan_jax.tasks.sample import make_sampler
-    from gan_jax.train.checkpoint import Checkpointer
+    from gan_jax.train.checkpoint.manager import Checkpointer
 
     run = write_run(tmp_path / "r")
     g = write_weights(run, 512)

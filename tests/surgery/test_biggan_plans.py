@@ -11,7 +11,7 @@ import pytest
 from gan_jax.surgery import PlanError, make_plan, pair_rules
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.cross import roles_of
-from gan_jax.surgery.families.fit_biggan import _rows, grey_weights
+from gan_jax.surgery.families.fit import _rows, grey_weights
 from gan_jax.surgery.families.notes import plan_notes
 from gan_jax.surgery.ops import run_steps
 from gan_jax.trees import flatten

@@ -1,4 +1,4 @@
-"""Colour heads of any number of channels: what is exact, said in `gan_jax.surgery.families.colour`, is exact."""
+"""Colour heads of any number of channels: what is exact, said in `gan_jax.surgery.families.classes`, is exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import OPS, OpError
-from gan_jax.surgery.families.colour import colour_matrix
+from gan_jax.surgery.families.classes import colour_matrix
 from gan_jax.surgery.families.fit import fit
 
 draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import Action, Plan, PlanError, make_plan, transplant
-from gan_jax.surgery.compose import compose
 from gan_jax.surgery.ops.simplify import simplify
+from gan_jax.surgery.planner import compose
 from gan_jax.trees import Rule
 
 draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)

@@ -12,8 +12,7 @@ import pytest
 from gan_jax.config import DCGANConfig, ResNetConfig, has_field
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
 from gan_jax.surgery import PlanError, make_plan, pair_notes, pair_rules, transplant
-from gan_jax.surgery.families.cross import roles_of
-from gan_jax.surgery.families.cross_fit import KINDS, across, across_vector
+from gan_jax.surgery.families.cross import KINDS, across, across_vector, roles_of
 from gan_jax.surgery.ops import run_steps
 from gan_jax.trees import count, flatten
 from tests.surgery.pairs import (

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import Action, PlanError, resize_images
-from gan_jax.surgery.calibrate import calibrate
 from gan_jax.surgery.families.dcgan import new_norms
+from gan_jax.surgery.measure import calibrate
 from gan_jax.trees import Rule
 from tests.surgery.pairs import SMALL_DCGAN, compare, compiled, grow, latents, make_pair
 

@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from gan_jax.surgery import Action, make_plan, transplant
-from gan_jax.surgery.devices import digest_of
+from gan_jax.surgery.transplant import digest_of
 from gan_jax.trees import Rule, digest
 
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import pytest
 
 from gan_jax.surgery import Action, PlanError, make_plan, pair_rules
 from gan_jax.surgery.families import layouts
-from gan_jax.surgery.ops.arrays import OpError
+from gan_jax.surgery.ops.basic import OpError
 from gan_jax.surgery.ops.width import copies, duplicate, duplicate_shape
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import QUICK, SMALL_DCGAN, compare, grow, make_pair

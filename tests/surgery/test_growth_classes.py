@@ -9,7 +9,7 @@ import pytest
 
 from gan_jax.surgery import PlanError
 from gan_jax.surgery.families.classes import class_steps, fit_classes, nearest_classes
-from gan_jax.surgery.ops.arrays import OpError
+from gan_jax.surgery.ops.basic import OpError
 from tests.surgery.pairs import QUICK, grow, latents, make_pair
 
 

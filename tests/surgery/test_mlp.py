@@ -13,7 +13,7 @@ from gan_jax.surgery import Action, PlanError, make_plan, measure_pair, pair_rul
 from gan_jax.surgery.align import canonical, inverse, match_weights, permute
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.notes import plan_notes
-from gan_jax.surgery.ops.arrays import OpError
+from gan_jax.surgery.ops.basic import OpError
 from gan_jax.surgery.ops.dense import fold_shape, image_matrix, in_pairs, pass_on_shape, resample_shape
 from gan_jax.trees import Rule, specs
 from tests.surgery.align.copies import disguised

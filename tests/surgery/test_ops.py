@@ -11,7 +11,7 @@ import pytest
 
 from gan_jax.surgery import OPS, OpError
 from gan_jax.surgery.ops import lookup, run_steps, shape_of_steps, values_kept
-from gan_jax.surgery.ops.spectral import STRENGTH
+from gan_jax.surgery.ops.equalised import STRENGTH
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 draw = lambda *shape: np.random.default_rng(math.prod(shape)).standard_normal(shape).astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
 from gan_jax.surgery import OPS, Action, make_plan, transplant_state
 from gan_jax.surgery.ops.grids import resize_matrix
-from gan_jax.surgery.ops.select import shifted
+from gan_jax.surgery.ops.join import shifted
 from gan_jax.trees import Rule
 
 draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import Difference, make_plan, pair_rules, transplant
-from gan_jax.surgery.chain import origin_lines, provenance_lines
-from gan_jax.surgery.provenance import history_of, manifest_digest, origin_of, train_step, transplant_step
+from gan_jax.surgery.provenance import (
+    history_of,
+    manifest_digest,
+    origin_lines,
+    origin_of,
+    provenance_lines,
+    train_step,
+    transplant_step,
+)
 from gan_jax.trees import TreeError, digest, flatten, specs
 from tests.surgery.pairs import make_pair
 

@@ -14,8 +14,8 @@ import pytest
 
 from gan_jax.surgery import PlanError, make_plan, pair_rules, transplant_state
 from gan_jax.surgery.families.notes import plan_notes
-from gan_jax.surgery.ops.arrays import OpError
-from gan_jax.surgery.ops.heads import linear_shape
+from gan_jax.surgery.ops.basic import OpError
+from gan_jax.surgery.ops.dense import linear_shape
 from tests.surgery.pairs import QUICK, SMALL_R3GAN, compiled, grow, latents, make_pair, pair_of, shapes
 from tests.surgery.test_growth import exact
 

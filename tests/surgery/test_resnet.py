@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery import Action, PlanError, make_plan, measure_pair, pair_rules, transplant
-from gan_jax.surgery.ops.spectral import STRENGTH
+from gan_jax.surgery.ops.equalised import STRENGTH
 from gan_jax.trees import Rule, flatten, specs
 from tests.surgery.pairs import QUICK, compare, compiled, grow, latents, make_pair
 

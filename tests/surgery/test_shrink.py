@@ -9,7 +9,7 @@ import pytest
 from gan_jax.surgery import PlanError, make_plan, pair_rules, transplant, transplant_state
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.ops import width
-from gan_jax.surgery.ops.arrays import OpError
+from gan_jax.surgery.ops.basic import OpError
 from gan_jax.surgery.ops.width import importance, important_shape
 from gan_jax.trees import flatten, specs
 from tests.surgery.pairs import BASE, SMALL_DCGAN, compare, grow, make_pair

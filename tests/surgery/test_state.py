@@ -206,7 +206,7 @@ def test_leaves_put_together_take_all_their_moments():
 
 
 def test_a_whole_state_is_read_leaf_by_leaf_from_a_checkpoint(old, tmp_path):
-    from gan_jax.train.checkpoint import Checkpointer
+    from gan_jax.train.checkpoint.manager import Checkpointer
     from gan_jax.transfer.source import open_source
 
     (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(Config())}))

@@ -16,7 +16,7 @@ from gan_jax.surgery.align import match_weights
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.families.notes import plan_notes
-from gan_jax.surgery.ops.arrays import OpError
+from gan_jax.surgery.ops.basic import OpError
 from gan_jax.surgery.ops.equalised import equalise_shape, parts, parts_shape
 from gan_jax.trees import Rule
 from tests.surgery.align.copies import disguised

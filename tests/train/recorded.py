@@ -140,8 +140,7 @@ def end_state(case: str) -> dict[str, np.ndarray]:
 
 
 def _population_member(config: Config) -> dict[str, np.ndarray]:
-    from gan_jax.transfer.benchmark.game import make_setup
-    from gan_jax.transfer.benchmark.ways import train_population
+    from gan_jax.transfer.benchmark.population import make_setup, train_population
     from gan_jax.transfer.dataset import load_dataset
 
     setup, dataset = make_setup(config, 24), load_dataset(config)

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.config import AugmentConfig, ConfigError, LossConfig
-from gan_jax.train.augment import adapt_augment, init_augment
+from gan_jax.train.feed import adapt_augment, init_augment
 from tests.train.games import assert_parity, dispatches, make_config, make_state, make_trainer
 from tests.train.toy import build_toy
 

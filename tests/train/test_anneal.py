@@ -11,9 +11,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.augment import ada
-from gan_jax.augment.ada_draws import random_draws
+from gan_jax.augment.ada.draws import random_draws
 from gan_jax.config import AnnealConfig, AugmentConfig, ConfigError, EMAConfig, LossConfig, OptimConfig
-from gan_jax.train.anneal import annealed
+from gan_jax.train.optim import annealed
 from tests.train.games import dispatch, make_config, make_state, make_trainer
 from tests.train.toy import build_toy
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from gan_jax import trees
-from gan_jax.train import checkpoint_store
-from gan_jax.train.checkpoint import Checkpointer, CheckpointError, read
+from gan_jax.train.checkpoint import storage
+from gan_jax.train.checkpoint.manager import Checkpointer, CheckpointError, read
 from tests.conftest import REPO
 from tests.train.checkpoint_states import assert_same, make_state, make_template
 
@@ -32,7 +32,7 @@ def test_restores_to_the_bit(tmp_path):
         assert checkpointer.latest() == 300
         restored = checkpointer.restore(make_template())
     assert_same(restored.state, make_state(3))
-    said = checkpoint_store.read_manifest(tmp_path / "300")["versions"]
+    said = storage.read_manifest(tmp_path / "300")["versions"]
     assert said.keys() == {"gan_jax", "jax", "numpy", "orbax-checkpoint"} and said["jax"] == jax.__version__
     assert (restored.cursor, restored.images, restored.notes) == ({"position": 3}, 300, ())
     draw = lambda state: jax.random.normal(state.key, (3,))
@@ -79,12 +79,12 @@ def test_keeps_the_last_and_the_best(tmp_path):
     with Checkpointer(tmp_path, keep_last=2, keep_best=True, best_mode="min") as checkpointer:
         for number, metric in enumerate([5.0, 1.0, 3.0, float("nan"), None, 4.0], 1):
             checkpointer.save(number * 100, make_state(number), metric=metric)
-    assert checkpoint_store.complete(tmp_path) == [200, 500, 600]
+    assert storage.complete(tmp_path) == [200, 500, 600]
     with Checkpointer(
         tmp_path, keep_last=1, keep_best=True, best_mode="max"
     ) as checkpointer:  # metrics outlive a process
         checkpointer.save(700, make_state(7), metric=2.0)
-    assert checkpoint_store.complete(tmp_path) == [600, 700]
+    assert storage.complete(tmp_path) == [600, 700]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["600", "700"]
 
 
@@ -111,7 +111,7 @@ def test_going_on_from_an_older_one_moves_newer_ones_aside(tmp_path):
 def test_reading_an_older_one_moves_nothing(tmp_path):
     saved(tmp_path, 1, 2)
     assert_same(read(tmp_path, make_template(), images=100).state, make_state(1))
-    assert checkpoint_store.complete(tmp_path) == [100, 200]
+    assert storage.complete(tmp_path) == [100, 200]
     with pytest.raises(CheckpointError, match="no checkpoint of 150 images.*there are 100, 200"):
         read(tmp_path, make_template(), images=150)
 
@@ -120,7 +120,7 @@ def test_the_same_images_are_saved_once(tmp_path):
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(100, make_state(1))
         checkpointer.save(100, make_state(1))  # SIGTERM right after a periodic save
-    assert checkpoint_store.complete(tmp_path) == [100]
+    assert storage.complete(tmp_path) == [100]
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.restore(make_template())
         checkpointer.save(100, make_state(1))
@@ -131,9 +131,9 @@ def test_the_same_images_are_saved_once(tmp_path):
 def test_unfinished_saves_are_ignored_and_said(tmp_path):
     from orbax.checkpoint._src.path import atomicity_types
 
-    assert checkpoint_store.UNFINISHED == atomicity_types.TMP_DIR_SUFFIX
+    assert storage.UNFINISHED == atomicity_types.TMP_DIR_SUFFIX
     saved(tmp_path, 1)
-    old, busy = (tmp_path / f"{images}{checkpoint_store.UNFINISHED}" for images in (200, 300))
+    old, busy = (tmp_path / f"{images}{storage.UNFINISHED}" for images in (200, 300))
     for path in (old, busy):
         (path / "state").mkdir(parents=True)
         for made in (path / "state", path):
@@ -211,8 +211,8 @@ def test_a_full_disk(tmp_path):
                 checkpointer.wait()
                 if not checkpointer.unfinished():
                     break
-        assert checkpoint_store.complete(tmp_path) == [images - 100 if images > 300 else 100, images]
-        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(map(str, checkpoint_store.complete(tmp_path)))
+        assert storage.complete(tmp_path) == [images - 100 if images > 300 else 100, images]
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted(map(str, storage.complete(tmp_path)))
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 
@@ -245,11 +245,11 @@ def test_without_orbax_the_extra_is_named_at_once(tmp_path, monkeypatch):
         Checkpointer(tmp_path)
     (tmp_path / "100" / "manifest").mkdir(parents=True)
     with pytest.raises(ImportError, match="pip install"):
-        checkpoint_store.orbax()
+        storage.orbax()
 
 
 def test_orbax_loads_with_the_first_save_only(tmp_path):
-    code = "import sys; from gan_jax.train.checkpoint import Checkpointer; c = Checkpointer(sys.argv[1]); "
+    code = "import sys; from gan_jax.train.checkpoint.manager import Checkpointer; c = Checkpointer(sys.argv[1]); "
     code += "c.check(); c.latest(); c.close(); print(any(name.startswith('orbax.checkpoint') for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=REPO, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -262,7 +262,7 @@ def test_bad_options(tmp_path):
 
 def test_a_state_is_saved_first_and_scored_later(tmp_path):
     """What is kept is what it would be if the metric had been known before the save."""
-    metric = lambda images: checkpoint_store.read_manifest(tmp_path / str(images))["metric"]
+    metric = lambda images: storage.read_manifest(tmp_path / str(images))["metric"]
     with Checkpointer(tmp_path, keep_last=1, keep_best=True) as checkpointer:
         for number, score in ((1, 5.0), (2, 3.0), (3, 4.0)):
             checkpointer.save(number * 100, make_state(number))
@@ -270,9 +270,9 @@ def test_a_state_is_saved_first_and_scored_later(tmp_path):
             checkpointer.score(number * 100 + 50, 0.0)  # of a state that nobody saved
             checkpointer.score(number * 100, None)
         checkpointer.wait()
-        assert checkpoint_store.complete(tmp_path) == [200, 300] and (metric(200), metric(300)) == (3.0, 4.0)
+        assert storage.complete(tmp_path) == [200, 300] and (metric(200), metric(300)) == (3.0, 4.0)
         checkpointer.score(300, 2.0)
-        assert checkpoint_store.complete(tmp_path) == [300] and metric(300) == 2.0
+        assert storage.complete(tmp_path) == [300] and metric(300) == 2.0
         assert_same(checkpointer.restore(make_template()).state, make_state(3))
         checkpointer.score(300, 1.0)  # of the state that was restored
     assert metric(300) == 1.0
@@ -281,7 +281,7 @@ def test_a_state_is_saved_first_and_scored_later(tmp_path):
 
 def test_what_a_killed_save_left_is_gone_when_a_run_is_over(tmp_path):
     saved(tmp_path, 1)
-    left = tmp_path / f"200{checkpoint_store.UNFINISHED}"
+    left = tmp_path / f"200{storage.UNFINISHED}"
     left.mkdir()
     os.utime(left, (0, 0))
     with Checkpointer(tmp_path) as checkpointer:
@@ -300,5 +300,5 @@ def test_a_score_that_cannot_be_compared_any_more_is_forgotten(tmp_path):
         assert len(list(tmp_path.glob("aside-*/100"))) == 1
         checkpointer.save(300, make_state(3))
         checkpointer.score(300, 5.0)
-    assert checkpoint_store.complete(tmp_path) == [200, 300]
+    assert storage.complete(tmp_path) == [200, 300]
     assert_same(read(tmp_path, make_template(), images=200).state, make_state(2))

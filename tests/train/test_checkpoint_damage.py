@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from gan_jax import trees
-from gan_jax.train import checkpoint_store
-from gan_jax.train.checkpoint import Checkpointer, CheckpointError, DamagedError, read
+from gan_jax.train.checkpoint import storage
+from gan_jax.train.checkpoint.manager import Checkpointer, CheckpointError, DamagedError, read
 from tests.train.checkpoint_states import assert_same, make_state, make_template
 
 
@@ -197,6 +197,6 @@ def test_another_state_names_the_leaf(folder, change, words):
 
 def test_nothing_there(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
-        assert checkpoint_store.complete(folder) == []
+        assert storage.complete(folder) == []
         with pytest.raises(CheckpointError, match="no complete checkpoint in"):
             read(folder, make_template())

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import time
 
-from gan_jax.train.checkpoint import read
-from gan_jax.train.checkpoint_store import complete, unfinished
+from gan_jax.train.checkpoint.manager import read
+from gan_jax.train.checkpoint.storage import complete, unfinished
 from tests.conftest import REPO
 from tests.train.checkpoint_states import assert_same, make_state, make_template
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.train.checkpoint import CheckpointError, cut_rows
-from gan_jax.train.checkpoint_rows import append_row, read_rows
+from gan_jax.train.checkpoint.manager import CheckpointError, cut_rows
+from gan_jax.train.rows import append_row, read_rows
 
 ROWS = b'{"images": 100, "loss": 1.5}\n{"note": "no images"}\n{"images": 200}\n{"images": 300}\n'
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import FinetuneConfig, MLPConfig
-from gan_jax.train.conflict import project_conflict
 from gan_jax.train.extension import Extension
+from gan_jax.train.optim import project_conflict
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.method import Method
 from tests.lanes import default_rows

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.random_streams import Purpose
-from gan_jax.train.draws import example_index, example_keys
+from gan_jax.train.context import example_index, example_keys
 
 
 def keys(step, purpose, use, index):

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.config import EMAConfig
-from gan_jax.train.ema import ema_decay, lerp
+from gan_jax.train.optim import ema_decay, lerp
 
 
 @pytest.mark.parametrize(("batch", "kimg", "want"), [(32, 10, 0.99778439), (64, 500, 0.99991128)])

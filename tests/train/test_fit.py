@@ -13,7 +13,7 @@ import pytest
 from gan_jax.config import FinetuneConfig
 from gan_jax.tasks import task_of
 from gan_jax.train import step
-from gan_jax.train.checkpoint_store import complete
+from gan_jax.train.checkpoint.storage import complete
 from gan_jax.train.feed import resident_feed, streamed_feed
 from gan_jax.train.fit import Hooks, NonFiniteError, is_due, total_images
 from gan_jax.train.trainer import Trainer

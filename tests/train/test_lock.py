@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_jax.train.lock import LockError, RunLock
+from gan_jax.train.processes import LockError, RunLock
 from tests.conftest import REPO
 
 HOLDER = """

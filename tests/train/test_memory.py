@@ -5,10 +5,9 @@ import errno
 import pytest
 
 from gan_jax.config import ConfigError
-from gan_jax.train import checkpoint_store as store
-from gan_jax.train.checkpoint import Checkpointer, DamagedError
-from gan_jax.train.compile import check_platform
-from gan_jax.train.memory import MemoryLimitError, is_memory_limit, memory_limits
+from gan_jax.train.checkpoint import storage as store
+from gan_jax.train.checkpoint.manager import Checkpointer, DamagedError
+from gan_jax.train.compile import MemoryLimitError, check_platform, is_memory_limit, memory_limits
 from tests.train.checkpoint_states import make_state, make_template
 
 

@@ -25,14 +25,14 @@ from gan_jax.config import (
 from gan_jax.nets import NamedNets
 from gan_jax.nets.build import make_net
 from gan_jax.tasks import TASKS, TaskFamily, networks_of
-from gan_jax.train.checkpoint import Checkpointer
+from gan_jax.train.checkpoint.manager import Checkpointer
 from gan_jax.train.context import LossOutput
 from gan_jax.train.feed import resident
 from gan_jax.train.task import Phase, Task
+from gan_jax.transfer.method import make_trainer
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.preparation import Start
 from gan_jax.transfer.start import make_prepared
-from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
 from tests.lanes import default_rows
 from tests.train.checkpoint_states import assert_same

@@ -8,9 +8,8 @@ from gan_jax.config import Config, FreezeDConfig, ResNetConfig, TrainConfig
 from gan_jax.nets import build
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.method import Method, step_flops
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.trainers import step_flops
 
 CONFIG = Config(net=ResNetConfig(resolution=16, channel_base=128, channel_max=8), train=TrainConfig(batch=8))
 

@@ -12,9 +12,9 @@ from gan_jax.metrics import MetricError
 from gan_jax.nets import build
 from gan_jax.surgery import PlanError
 from gan_jax.tasks.model import save
-from gan_jax.transfer import candidates as room
-from gan_jax.transfer.candidates import candidates, look_at, pick
 from gan_jax.transfer.diagnostics import Ranking, SourceScore
+from gan_jax.transfer.diagnostics import sources as room
+from gan_jax.transfer.diagnostics.sources import candidates, look_at, pick
 from gan_jax.transfer.start import plan_transfer
 
 NET = MLPConfig(resolution=8, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,))

@@ -113,8 +113,7 @@ def test_a_chain_is_resumed_to_the_bit(sources, tmp_path):
 
 
 def test_a_chain_of_the_table_is_a_run_and_a_member_of_a_population(sources, tmp_path):
-    from gan_jax.transfer.benchmark.game import make_setup
-    from gan_jax.transfer.benchmark.ways import train_population
+    from gan_jax.transfer.benchmark.population import make_setup, train_population
     from gan_jax.transfer.dataset import load_dataset
 
     transfer = ChainConfig(methods=(LoRAConfig(rank=2), L2SPConfig(strength=0.1)))

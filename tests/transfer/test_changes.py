@@ -26,10 +26,9 @@ from gan_jax.config import (
 )
 from gan_jax.data import Images
 from gan_jax.transfer.claim import check_place, make_claim
-from gan_jax.transfer.dataset import Dataset
+from gan_jax.transfer.dataset import Dataset, check_data, data_changes, describe_data, read_data
 from gan_jax.transfer.folder import RunFolder, read_record
 from gan_jax.transfer.resume import changes, check_changes, length_command, option_of, schedule_notes
-from gan_jax.transfer.seen_data import check_data, data_changes, describe_data, read_data
 
 OLD = Config(train=TrainConfig(kimg=10.0, devices=2))
 

@@ -18,7 +18,7 @@ from gan_jax.config import (
     MLPConfig,
     TrainConfig,
 )
-from gan_jax.report.diagnoses import diagnoses
+from gan_jax.report.comparison import diagnoses
 from gan_jax.transfer.run import Callbacks, run
 
 CONFIG = Config(

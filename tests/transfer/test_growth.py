@@ -13,9 +13,9 @@ from gan_jax.config import Config, DCGANConfig, FinetuneConfig, ResNetConfig
 from gan_jax.nets import build
 from gan_jax.surgery import PlanError, resize_images
 from gan_jax.tasks.model import save
-from gan_jax.transfer.fresh import fresh_variables
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import make_start, plan_transfer
+from gan_jax.transfer.weights import fresh_variables
 
 SMALL = DCGANConfig(resolution=16, channels=1, z_dim=8, channel_base=64, channel_max=6)
 

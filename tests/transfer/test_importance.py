@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.transfer.importance import adversarial_loss, examples
+from gan_jax.transfer.fisher import adversarial_loss, examples
 
 
 def context(group: int, n: int = 5) -> SimpleNamespace:

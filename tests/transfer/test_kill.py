@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import to_dict
-from gan_jax.train.checkpoint_store import complete, unfinished
+from gan_jax.train.checkpoint.storage import complete, unfinished
 from tests.conftest import REPO
 from tests.train.toy import images, run_config
 

@@ -18,12 +18,12 @@ from gan_jax.config import Config, ConfigError, to_dict
 from gan_jax.interop import WeightsError
 from gan_jax.nets import build
 from gan_jax.tasks.model import save
-from gan_jax.train.checkpoint import Checkpointer
+from gan_jax.train.checkpoint.manager import Checkpointer
 from gan_jax.train.feed import resident_feed
+from gan_jax.transfer.method import make_trainer
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.models import class_names, load, unfinished
 from gan_jax.transfer.record import write_weights
-from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten, unflatten
 
 CONFIG = Config(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 from gan_jax.config import Config, DataConfig, FinetuneConfig, GradientFusionConfig, ScratchConfig
-from gan_jax.transfer.paths import absolute, followed, relative_to
+from gan_jax.transfer.claim import absolute, followed, relative_to
 
 
 def test_paths_that_are_there_become_absolute(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import AugmentConfig, LossConfig, OptimConfig, to_dict
-from gan_jax.train.checkpoint_store import complete
+from gan_jax.train.checkpoint.storage import complete
 from tests.conftest import REPO
 from tests.train.toy import images, run_config
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gan_jax.config import ConfigError
-from gan_jax.train.lock import LockError, RunLock
+from gan_jax.train.processes import LockError, RunLock
 from gan_jax.transfer.run import Callbacks, run
 from tests.lanes import default_rows
 from tests.train.checkpoint_states import assert_same

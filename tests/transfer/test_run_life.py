@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from gan_jax.config import CheckpointConfig, ConfigError, EvalConfig, LogConfig, OptimConfig
-from gan_jax.train.checkpoint_store import complete, read_manifest
-from gan_jax.transfer.callbacks import Callbacks
+from gan_jax.train.checkpoint.storage import complete, read_manifest
 from gan_jax.transfer.evaluation import Evaluator
+from gan_jax.transfer.record import Callbacks
 from gan_jax.transfer.run import run
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import build_toy, images, run_config

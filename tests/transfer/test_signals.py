@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gan_jax.transfer.signals import Stop, stopping
+from gan_jax.transfer.boundary import Stop, stopping
 from tests.conftest import REPO
 
 

@@ -9,9 +9,9 @@ import pytest
 from gan_jax.config import Config, ConfigError, FinetuneConfig, FreezeDConfig, ResNetConfig, ScratchConfig
 from gan_jax.nets import build
 from gan_jax.tasks.model import save
-from gan_jax.transfer.fresh import fresh_variables
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import make_start
+from gan_jax.transfer.weights import fresh_variables
 from gan_jax.trees import flatten
 
 NET = ResNetConfig(resolution=16, z_dim=4, channel_base=64, channel_max=4)

@@ -18,13 +18,12 @@ from gan_jax.interop.weights import WEIGHTS, load_manifest
 from gan_jax.surgery import Action, PlanError
 from gan_jax.surgery.provenance import history_of, origin_of, train_step
 from gan_jax.tasks.model import save
-from gan_jax.train.checkpoint import DamagedError
+from gan_jax.train.checkpoint.manager import DamagedError
 from gan_jax.transfer import weights
-from gan_jax.transfer.callbacks import Callbacks
-from gan_jax.transfer.fresh import fresh_variables
+from gan_jax.transfer.record import Callbacks
 from gan_jax.transfer.run import run
 from gan_jax.transfer.source import open_source
-from gan_jax.transfer.weights import measured_lines, transplant, transplant_weights
+from gan_jax.transfer.weights import fresh_variables, measured_lines, transplant, transplant_weights
 from gan_jax.trees import Rule, flatten
 from tests.lanes import default_rows
 from tests.train.toy import NET, build_toy, images, run_config
@@ -239,7 +238,7 @@ def damage(run_folder, leaf, *spared):
 def test_a_checkpoint_is_read_as_far_as_it_is_needed(tmp_path):
     """Damage of a moment is not met; damage of a leaf that is taken names it."""
     from gan_jax.config import Config, to_dict
-    from gan_jax.train.checkpoint import Checkpointer
+    from gan_jax.train.checkpoint.manager import Checkpointer
 
     rng = np.random.default_rng(1)
     state = {**drawn(build_toy(NET)), "opt_g": {"mu": rng.standard_normal((64, 64)).astype(np.float32)}}

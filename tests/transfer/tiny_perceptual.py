@@ -10,8 +10,7 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from gan_jax.metrics.cache import MANIFEST, WEIGHTS, network_folder
-from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL
+from gan_jax.metrics.networks import MANIFEST, NETWORKS, PERCEPTUAL, WEIGHTS, network_folder
 from gan_jax.nets.features.perceptual import perceptual_specs
 from gan_jax.nets.features.steps import Conv
 from gan_jax.trees import flatten

@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Literal, Union
 
 from gan_jax.config.methods.anchored import *
 from gan_jax.config.methods.chain import *
-from gan_jax.config.methods.fused_features import *
 from gan_jax.config.methods.fusion import *
-from gan_jax.config.methods.importance import *
-from gan_jax.config.methods.latent import *
 from gan_jax.config.methods.light import *
-from gan_jax.config.methods.text import *
 from gan_jax.config.methods.whole import *
 from gan_jax.config.methods.whole import FinetuneConfig, ScratchConfig, TransferConfig
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from gan_jax.config.transplant import TransplantConfig
+from gan_jax.config.training import TransplantConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,3 +78,48 @@ class FreezeGConfig(FinetuneConfig):
     blocks: int = 1  # number of G's frozen blocks, counted from the latents
 
     positive = {"blocks": "; to freeze nothing use finetune"}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Methods that search a frozen generator's latent space for the target.
+
+
+@dataclasses.dataclass(frozen=True)
+class MineGANConfig(FinetuneConfig):
+    """A miner before frozen generators is trained against D, then everything is fine-tuned (MineGAN)."""
+
+    mine_kimg: float = 1.0  # thousand real images shown while G is frozen; part of train.kimg
+    miner_width: int = (
+        512  # width of the miner's hidden layer; at least twice net.z_dim, so that it starts as the identity
+    )
+    finetune: bool = True  # whether G is trained too, after mining
+    donors: tuple[str, ...] = ()  # further sources beside `source`; a mixture of miners selects one of all sources
+    selection_rate: float = 100.0  # step size of that mixture, as a multiple of the miners'
+    semantic: bool = False  # StyleGAN2: whether the constant at the start of synthesis is mined too
+    moment: Literal["none", "prior"] = "prior"  # whether mined latents are scaled to the prior's second moment
+
+    not_negative = ("mine_kimg", "selection_rate")
+
+    @property
+    def stages(self) -> dict[str, int]:
+        return {"mine_kimg": 1}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Methods whose target is a text.
+
+
+@dataclasses.dataclass(frozen=True)
+class NADAConfig(FinetuneConfig):
+    """StyleGAN-NADA: G follows the direction between two texts in CLIP's space, without D and without images."""
+
+    networks: Literal["both", "g", "d"] = "g"
+    unused: Literal["error", "drop"] = "drop"
+    clip: str = ""  # folder of CLIP weights, or name of an encoder registered in Python
+    source_text: str = "photo"  # description of the source's images
+    target_text: str = "sketch"  # description of the target's images
+    layers: int = 1  # number of G's layers trained in a step, those whose styles move most; 0 = all
+    layer_batch: int = 8  # styles in the batch that chooses them
+    layer_lr: float = 0.01  # step size of the moves that choose them
+
+    adversarial: ClassVar[bool] = False

@@ -18,15 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.fusion.merges.averages import average
-from gan_jax.fusion.merges.blend import blend
-from gan_jax.fusion.merges.dare import dare, dare_votes
-from gan_jax.fusion.merges.fisher import fisher_merge, gradient_matching
+from gan_jax.fusion.merges.averages import average, blend, greedy_soup, karcher, slerp
 from gan_jax.fusion.merges.leaves import MergeError
-from gan_jax.fusion.merges.regmean import regmean
-from gan_jax.fusion.merges.soup import greedy_soup
-from gan_jax.fusion.merges.spherical import karcher, slerp
-from gan_jax.fusion.merges.task_vectors import task_arithmetic, ties, ties_votes
+from gan_jax.fusion.merges.task_vectors import dare, dare_votes, task_arithmetic, ties, ties_votes
+from gan_jax.fusion.merges.weighted import fisher_merge, gradient_matching, regmean
 from gan_jax.trees import Tree, did_you_mean
 
 NEEDS = {

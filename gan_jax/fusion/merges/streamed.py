@@ -23,9 +23,8 @@ from gan_jax.config import differences
 from gan_jax.fusion.merges import MERGES, merge
 from gan_jax.fusion.merges.averages import merge_collections
 from gan_jax.fusion.merges.leaves import MergeError, check_fit, is_float
-from gan_jax.interop.finite import OVERFLOW, check_finite
-from gan_jax.interop.source import Source
-from gan_jax.interop.stream import stream_weights
+from gan_jax.interop.fitting import OVERFLOW, check_finite
+from gan_jax.interop.source import Source, stream_weights
 from gan_jax.surgery.provenance import fused_history, history_of
 from gan_jax.tasks.model import names_of
 from gan_jax.trees import Flat, did_you_mean, flatten, unflatten

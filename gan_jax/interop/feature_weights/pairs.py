@@ -12,8 +12,7 @@ import numpy as np
 from gan_jax.config import net_to_dict
 from gan_jax.interop.feature_weights.catalogue import Published
 from gan_jax.interop.importers import Imported, import_file
-from gan_jax.interop.save import save_weights
-from gan_jax.interop.weights import WeightsError, load_weights
+from gan_jax.interop.weights import WeightsError, load_weights, save_weights
 from gan_jax.nets import build
 from gan_jax.trees import digest, flatten
 

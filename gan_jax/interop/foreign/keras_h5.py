@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from gan_jax.extras import require
-from gan_jax.interop.foreign.dtypes import BY_NAME
-from gan_jax.interop.foreign.limits import Budget, ForeignError, show
+from gan_jax.interop.foreign.archive import Budget, ForeignError, show
+from gan_jax.interop.foreign.tensors import BY_NAME
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # others are plug-ins: code from elsewhere

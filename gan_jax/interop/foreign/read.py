@@ -13,15 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.interop.foreign import keras_h5, npz, safetensors_file, torch_legacy
-from gan_jax.interop.foreign.allowed import ALLOWED
-from gan_jax.interop.foreign.archive import Archive
-from gan_jax.interop.foreign.collect import Collector, Recorded
-from gan_jax.interop.foreign.limits import Budget, ForeignError, Limits
-from gan_jax.interop.foreign.literals import Cursor
-from gan_jax.interop.foreign.networks import is_tf_network, is_torch_network, named_root
-from gan_jax.interop.foreign.torch_zip import read_torch_zip, root_of
-from gan_jax.interop.foreign.unpickle import unpickle
+from gan_jax.interop.foreign import array_files, keras_h5, torch_files
+from gan_jax.interop.foreign.archive import Archive, Budget, ForeignError, Limits
+from gan_jax.interop.foreign.collect import Collector, Recorded, is_tf_network, is_torch_network, named_root
+from gan_jax.interop.foreign.pickles import ALLOWED, Cursor, unpickle
+from gan_jax.interop.foreign.torch_files import read_torch_zip, root_of
 
 KERAS_ARCHIVE = "model.weights.h5"  # in a `.keras` file
 KNOWN = "torch (.pt, .pth, .ckpt), NVlabs .pkl, safetensors, npz, npy, Keras HDF5 and pickles of NumPy arrays are known"
@@ -110,22 +106,22 @@ def _read(data: bytes, budget: Budget) -> Contents:
     """The format that the first bytes promise."""
     if data.startswith(b"PK"):
         return _archive(Archive(data, budget), budget)
-    if data.startswith(torch_legacy.HEAD):
+    if data.startswith(torch_files.HEAD):
         cursor = Cursor(memoryview(data))
-        return _flat("torch legacy", lambda: torch_legacy.read_torch_legacy(cursor, budget), cursor, budget)
+        return _flat("torch legacy", lambda: torch_files.read_torch_legacy(cursor, budget), cursor, budget)
     if data.startswith(keras_h5.MAGIC):
         return ("hdf5", *_numbers(*keras_h5.read_h5(data, budget), budget))
-    if data.startswith(npz.MAGIC):
-        return ("npy", *_numbers({"arr_0": npz.read_npy(memoryview(data))}, {}, budget))
-    if safetensors_file.is_safetensors(data):
-        return ("safetensors", *_numbers(*safetensors_file.read_safetensors(data, budget), budget))
+    if data.startswith(array_files.MAGIC):
+        return ("npy", *_numbers({"arr_0": array_files.read_npy(memoryview(data))}, {}, budget))
+    if array_files.is_safetensors(data):
+        return ("safetensors", *_numbers(*array_files.read_safetensors(data, budget), budget))
     if data[257:262] == b"ustar":
         raise ForeignError("a tar archive; unpack it, or save the weights with torch 1.6 or newer")
     if data[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5"):
         raise ForeignError("a compressed file; unpack it first (gunzip, bunzip2, unxz, unzstd)")
     if data[:1] == b"\x80" or data[:1] in b"(]}cd" and data[-1:] == b".":
         cursor = Cursor(memoryview(data))
-        load = lambda: unpickle(cursor, budget, {**ALLOWED, **torch_legacy.NESTED})
+        load = lambda: unpickle(cursor, budget, {**ALLOWED, **torch_files.NESTED})
         return _flat("pickle", load, cursor, budget)
     if data.startswith(b"version https://git-lfs"):
         raise ForeignError("a pointer of Git LFS, not the weights; fetch them with git lfs pull")
@@ -141,8 +137,8 @@ def _read(data: bytes, budget: Budget) -> Contents:
 def _archive(archive: Archive, budget: Budget) -> Contents:
     if root_of(archive.names):
         return _flat("torch zip", lambda: read_torch_zip(archive, budget), None, budget)
-    if npz.is_npz(archive):
-        return ("npz", *_numbers(npz.read_npz(archive, budget), {}, budget))
+    if array_files.is_npz(archive):
+        return ("npz", *_numbers(array_files.read_npz(archive, budget), {}, budget))
     if KERAS_ARCHIVE in archive.members:
         inner = bytes(archive.read(KERAS_ARCHIVE))
         return ("keras archive", *_numbers(*keras_h5.read_h5(inner, budget), budget))

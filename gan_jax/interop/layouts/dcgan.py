@@ -13,8 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gan_jax.config import DCGANConfig
-from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, under
-from gan_jax.interop.layouts.spectral import plain_kernels, plain_name
+from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, plain_kernels, plain_name, under
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.dcgan import widths
 

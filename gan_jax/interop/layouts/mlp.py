@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gan_jax.config import MLPConfig
-from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, under
-from gan_jax.interop.layouts.spectral import plain_kernels, plain_name
+from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, plain_kernels, plain_name, under
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 
 LAYER = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)\.(weight|bias)")

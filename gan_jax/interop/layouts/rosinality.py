@@ -27,7 +27,7 @@ from gan_jax.interop.layouts.layout import (
     under,
 )
 from gan_jax.interop.layouts.nvidia import FIR, check_filters
-from gan_jax.interop.layouts.stylegan2_config import base_and_max
+from gan_jax.interop.layouts.stylegan2 import base_and_max
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets import build
 from gan_jax.nets.stylegan2 import widths

@@ -12,9 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.nets.features.leaves import dense_specs, leaf_specs
-from gan_jax.nets.features.steps import Conv, Parallel, Pool, Steps, run_steps
-from gan_jax.nets.features.windows import PRECISION
+from gan_jax.nets.features.steps import PRECISION, Conv, Parallel, Pool, Steps, dense_specs, leaf_specs, run_steps
 
 EPS = 1e-3
 FEATURES, CLASSES, RESOLUTION = 2048, 1008, 299

@@ -13,8 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gan_jax.nets.features.leaves import leaf_specs, width_of
-from gan_jax.nets.features.steps import Conv, Pool, Steps, run_steps
+from gan_jax.nets.features.steps import Conv, Pool, Steps, leaf_specs, run_steps, width_of
 
 # Of pixels in [-1, 1]: the mean and deviation of ImageNet's pixels in other units.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)

@@ -6,22 +6,105 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gan_jax.config import DiagnoseConfig
-from gan_jax.report.diagnoses import COLUMNS as DIAGNOSED
-from gan_jax.report.diagnoses import diagnoses
+from gan_jax.metrics.protocol import TITLES
+from gan_jax.report.comparison import CHECK_COLUMNS as DIAGNOSED
+from gan_jax.report.comparison import diagnoses, plan_to_table
+from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.fusion import alignment_lines, mixing_chart, mixing_table
 from gan_jax.report.html import bullets, chart_figure, escape, folded, gallery_figure, image_element, paragraphs
-from gan_jax.report.plans import plan_to_table
-from gan_jax.report.run import curves
-from gan_jax.report.run.folder import RunFolder
-from gan_jax.report.run.parts import guarded, note
-from gan_jax.report.run.pictures import GRID_PX, Drawn, smaller
-from gan_jax.report.run.reading import Row, is_number
-from gan_jax.report.run.training_images import Neighbours
+from gan_jax.report.run.facts import guarded, note
+from gan_jax.report.run.folder import Row, RunFolder, is_number
+from gan_jax.report.run.pictures import GRID_PX, Drawn, Neighbours, smaller
 from gan_jax.report.table import Column, Table, html_table
 from gan_jax.surgery import Plan
-from gan_jax.surgery.chain import origin_lines, step_lines
-from gan_jax.surgery.provenance import origin_of
+from gan_jax.surgery.provenance import origin_lines, origin_of, step_lines
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Curves of a run: metrics rows of its dispatches, and its evaluations.
+
+POINTS = 300  # of a curve: rows of longer runs are averaged
+LOGGED = {
+    "Losses": (("loss_d", "D"), ("loss_g", "G")),
+    "What D thinks": (("logits_real", "logits of real images"), ("logits_fake", "logits of generated images")),
+}
+MEASURED: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("Frechet distance", ("fd",), "Lower is better."),
+    ("KID", ("kid",), "Lower is better."),
+    (
+        "Precision and recall",
+        ("precision", "recall"),
+        "Higher is better: how real images are, and how much is covered.",
+    ),
+    ("Density and coverage", ("density", "coverage"), "Higher is better."),
+)
+APART = {"images", "seconds", "images_per_s", "not_finite"}  # no curves of their own
+
+
+def training_charts(rows: Sequence[Row]) -> list[Chart]:
+    """Losses and logits over images; a single row gives no curve."""
+    return [chart for title, keys in LOGGED.items() if (chart := _logged(rows, title, keys)) is not None]
+
+
+def other_charts(rows: Sequence[Row]) -> list[Chart]:
+    """A chart for every other number that rows hold and that changes."""
+    charted = APART | {key for keys in LOGGED.values() for key, _ in keys}
+    names = dict.fromkeys(key for row in rows for key, value in row.items() if is_number(value) and key not in charted)
+    charts = [_logged(rows, name, ((name, name),)) for name in names]
+
+    def varies(chart: Chart) -> bool:
+        return len({value for curve in chart.curves for value in curve.values}) > 1
+
+    return [chart for chart in charts if chart is not None and varies(chart)]
+
+
+def evaluation_charts(rows: Sequence[Row]) -> list[Chart]:
+    """Metrics over images and seconds, from rows of one protocol; none where there is only one evaluation."""
+    out = []
+    for title, keys, remark in MEASURED:
+        curves = [curve for key in keys if (curve := measured(rows, key, TITLES.get(key, key))) is not None]
+        if curves:
+            out.append(Chart(title, title if len(keys) > 1 else curves[0].label, tuple(curves), note=remark))
+    return out
+
+
+def latest_protocol(rows: Sequence[Row]) -> tuple[str, list[Row], int]:
+    """The last row's protocol, the rows measured under it, and the number of other rows."""
+    name = rows[-1]["protocol"]
+    same = [row for row in rows if row["protocol"] == name]
+    return name, same, len(rows) - len(same)
+
+
+def averaged(points: Sequence[tuple[float, float]], most: int = POINTS) -> tuple[list[float], list[float]]:
+    """At most `most` means over neighbouring points (x, y); the x of a mean is that of its last point."""
+    size = -(-len(points) // most)
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    return [group[-1][0] for group in groups], [float(np.mean([y for _, y in group])) for group in groups]
+
+
+def _logged(rows: Sequence[Row], title: str, keys: Sequence[tuple[str, str]]) -> Chart | None:
+    curves, size = [], -(-len(rows) // POINTS)
+    for key, label in keys:
+        points = [(row["images"], float(row[key])) for row in rows if is_number(row.get(key))]
+        if len(points) > 1:
+            curves.append(Curve(label, *averaged(points)))
+    if not curves:
+        return None
+    note = f"Each point is the mean of {size} logged dispatches." if size > 1 else ""
+    return Chart(title, title, tuple(curves), note=note)
+
+
+def measured(rows: Sequence[Mapping[str, Any]], key: str, label: str, least: int = 2) -> Curve | None:
+    """A metric over images, and over seconds where all rows have them; None for fewer than `least` points."""
+    points = [row for row in rows if is_number(row.get(key))]
+    if len(points) < least:
+        return None
+    of = lambda field: [row[field] for row in points]
+    timed = all(is_number(row.get("seconds")) for row in points)
+    return Curve(label, of("images"), of(key), of("seconds") if timed else None)
+
 
 ATTENTION = "attention.png"  # where in the image donors are attended to, as `gan-jax fuse` draws it
 LONGEST = 200_000  # characters of prepared.json that are shown
@@ -39,7 +122,7 @@ def diagnoses_section(run: RunFolder) -> str:
     if not run.evaluations:
         return paragraphs("Diagnoses are made of evaluations, and there are none.")
     limits = run.config.diagnose if run.config is not None else DiagnoseConfig()
-    _, same, _ = curves.latest_protocol(run.evaluations)
+    _, same, _ = latest_protocol(run.evaluations)
     rows = [{key: value for key, value in row.items() if value is not None} for row in same]
     table, warnings = diagnoses({"": rows}, limits)
     missing = [what for key, what in LOOKED_FOR.items() if not is_number(rows[-1].get(key))]

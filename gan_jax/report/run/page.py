@@ -3,20 +3,162 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gan_jax.config import ConfigError
-from gan_jax.report.files import write_atomically
-from gan_jax.report.html import escape, fact_list, paragraphs, render_page, tiles
-from gan_jax.report.run import facts, findings, particulars, sections, words
-from gan_jax.report.run.folder import RunFolder, read_run
-from gan_jax.report.run.parts import guarded, note
-from gan_jax.report.run.pictures import Drawn, moments, newest
-from gan_jax.report.run.reading import attempt
-from gan_jax.report.run.training_images import Neighbours, Space, neighbours
+from gan_jax.files import typed, write_atomically
+from gan_jax.metrics.protocol import TITLES
+from gan_jax.report.grids import make_grid, readable_scale, to_rgb
+from gan_jax.report.html import (
+    bullets,
+    chart_figure,
+    escape,
+    fact_list,
+    image_element,
+    paragraphs,
+    render_page,
+    strips,
+    tiles,
+)
+from gan_jax.report.run import facts, findings
+from gan_jax.report.run import facts as particulars
+from gan_jax.report.run import facts as words
+from gan_jax.report.run import findings as curves
+from gan_jax.report.run.facts import at, guarded, note
+from gan_jax.report.run.folder import Row, RunFolder, attempt, is_number, read_run
+from gan_jax.report.run.pictures import (
+    GRID_PX,
+    Drawn,
+    Neighbours,
+    Space,
+    columns_of,
+    moments,
+    neighbours,
+    newest,
+    smaller,
+    spread,
+    strip_rows,
+)
+from gan_jax.report.table import Column, Table, html_table
 from gan_jax.transfer.record import GRID_IMAGES
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The first sections of a run's page as HTML: what was run, pictures, evaluations, curves.
+#
+# Where a section has no data, a sentence says so.
+
+BETTER: dict[str, Any] = {"fd": "lower", "kid": "lower", "class_kl": "lower", "precision": "higher", "recall": "higher",
+                          "density": "higher", "coverage": "higher", "is": "higher"}  # fmt: skip
+EVALUATIONS = 60  # rows of the table
+
+
+def run_section(run: RunFolder) -> str:
+    """The facts of a run, and what could not be read."""
+    out = fact_list(facts.facts(run))
+    if run.lost:
+        out += f"<h3>What could not be read, or was left behind</h3>\n{bullets(run.lost)}"
+    return out
+
+
+def pictures_section(run: RunFolder, moments: Sequence[Drawn], lost: Sequence[str]) -> str:
+    """Rows of the same latents over time, and the full newest grid."""
+    problems = bullets(lost)
+    if not moments:
+        return problems + paragraphs("There are no sample grids, and nothing that images could be drawn with yet.")
+    last = moments[-1]
+    kinds = (
+        f"The rows are evenly spread over the {len(run.grids)} grids of the run. "
+        if len(run.grids) > len(moments)
+        else ""
+    )
+    text = f"Every row shows the same latents, not picked, of the moving average of G. {kinds}{_classes(run)}"
+    grid = make_grid(last.images, padding=2, scale=readable_scale(last.images))
+    grid = smaller(to_rgb(grid[None]), GRID_PX)[0]
+    title = f"All {len(last.images)} images after {last.at:,} ({last.origin})"
+    width = f"max-width:{max(grid.shape[1], 72 * columns_of(len(last.images)))}px"
+    picture = f'<div class="whole" style="{width}">{image_element(grid, title)}</div>'
+    return (
+        f"{problems}{strips(strip_rows(moments), text)}\n<details><summary>{escape(title)}</summary>{picture}</details>"
+    )
+
+
+def _classes(run: RunFolder) -> str:
+    count, names = run.option("net.num_classes", 0), run.data.get("class_names")
+    if not count:
+        return ""
+    named = f": {', '.join(map(str, names[:20]))}" if isinstance(names, list) and names else ""
+    return f"Classes come in turn, {count} of them{named}."
+
+
+def results_section(run: RunFolder) -> str:
+    """The table of evaluations."""
+    if not run.evaluations:
+        off = run.config is not None and run.config.evaluate.features is None
+        why = "its evaluate.features is None" if off else "it has not come to one yet"
+        measure = f"gan-jax evaluate {typed(run.path)}{words.measured_by(run)} measures it"
+        again = measure if run.weights else f"gan-jax train {typed(run.path)} goes on with it"
+        return paragraphs(f"The run has no evaluation: {why}. {again}.")
+    protocols = list(dict.fromkeys(row["protocol"] for row in run.evaluations))
+    keys = [key for key in TITLES if any(is_number(row.get(key)) for row in run.evaluations)]
+    columns = [Column("images", decimals=0), Column("seconds", "seconds", decimals=0)]
+    columns += [Column(key, TITLES[key], better=BETTER.get(key)) for key in keys]
+    columns += [Column("protocol", code=True)] if len(protocols) > 1 else []
+    rows = [
+        {key: value for key, value in row.items() if value is not None} for row in spread(run.evaluations, EVALUATIONS)
+    ]
+    few = (
+        f"{len(rows)} of {len(run.evaluations)} evaluations, evenly spread. "
+        if len(rows) < len(run.evaluations)
+        else ""
+    )
+    caption = f"{few}Protocol {protocols[0]}: only numbers of one protocol may be compared."
+    if len(protocols) > 1:
+        caption = f"{few}{len(protocols)} protocols: rows of different ones must not be compared, and what is best is not marked."
+        columns = [Column(c.key, c.title, decimals=c.decimals, code=c.code) for c in columns]
+    elif len(rows) > 1:
+        caption += " The best of each column is bold."
+    lost = [f"{at(row)}: {key} was {value}." for row in run.evaluations for key, value in _not_finite(row).items()]
+    return html_table(Table(tuple(columns), rows, caption, over_seeds=False)) + "\n" + bullets(lost[:20])
+
+
+def _not_finite(row: Row) -> Mapping[str, Any]:
+    values = row.get("not_finite")
+    return values if isinstance(values, Mapping) else {}
+
+
+def curves_section(run: RunFolder) -> str:
+    """Curves of metrics and losses; those of all other numbers folded."""
+    out, lost = "", list[str]()
+    if run.evaluations:
+        name, rows, remaining = curves.latest_protocol(run.evaluations)
+        charts = curves.evaluation_charts(rows)
+        out += _figures(charts, lost)
+        if not charts:
+            out += paragraphs(
+                "There is one evaluation, so that metrics have no curves: the table above has its numbers."
+            )
+        elif remaining:
+            out += note(f"{remaining} evaluations under other protocols than {name} are not drawn.")
+    if len(run.metrics) < 2:
+        return out + bullets(lost) + paragraphs("There are too few rows of metrics for curves of losses.")
+    out += _figures(curves.training_charts(run.metrics), lost)
+    if more := _figures(curves.other_charts(run.metrics), lost):
+        out += f"<details><summary>Everything else that was logged</summary>{more}</details>"
+    broken = [row for row in run.metrics if _not_finite(row)]
+    if broken:
+        lost.append(f"{at(broken[0])} values were not finite: {', '.join(_not_finite(broken[0]))}.")
+    return out + bullets(list(dict.fromkeys(lost)))
+
+
+def _figures(charts: Sequence[Any], lost: list[str]) -> str:
+    """Charts with two panels below each other; charts with one panel side by side."""
+    figures = [(chart, attempt(lambda chart=chart: chart_figure(chart), "curves", lost)) for chart in charts]
+    wide = "\n".join(figure for chart, figure in figures if figure and len(chart.axes()) > 1)
+    narrow = "\n".join(f"<div>{figure}</div>" for chart, figure in figures if figure and len(chart.axes()) == 1)
+    return wide + (f'\n<div class="charts">{narrow}</div>' if narrow else "")
+
 
 PAGE = "report.html"
 OURS = b"Written by gan_jax."  # in the foot of every page
@@ -86,10 +228,10 @@ def render_run(
 
     memory = guarded(lambda: findings.memory_section(nearest, newest_drawn), "Nearest training images")
     parts = [
-        ("run", "What was run", section(sections.run_section, "What was run")),
-        ("pictures", "Pictures over time", section(sections.pictures_section, "Pictures", pictures, lost)),
-        ("results", "Evaluations", section(sections.results_section, "Evaluations")),
-        ("curves", "Curves", section(sections.curves_section, "Curves")),
+        ("run", "What was run", section(run_section, "What was run")),
+        ("pictures", "Pictures over time", section(pictures_section, "Pictures", pictures, lost)),
+        ("results", "Evaluations", section(results_section, "Evaluations")),
+        ("curves", "Curves", section(curves_section, "Curves")),
         ("diagnoses", "Does anything look wrong?", section(findings.diagnoses_section, "Diagnoses")),
         ("memory", "Does it copy its training images?", memory),
         ("start", "Where it started", section(findings.start_section, "The start")),
@@ -125,8 +267,8 @@ def page_path(path: Path) -> Path:
 
 def _flops(run: RunFolder) -> float:
     from gan_jax.nets import build
+    from gan_jax.transfer.method import step_flops
     from gan_jax.transfer.methods import make_method
-    from gan_jax.transfer.trainers import step_flops
 
     if run.config is None:
         raise ValueError("the configuration cannot be read")

@@ -9,17 +9,14 @@ from typing import Any
 
 from gan_jax.config import ConfigError, DiagnoseConfig
 from gan_jax.metrics.protocol import TITLES
-from gan_jax.report.content import Fact, PictureRow, Report
+from gan_jax.report.comparison import diagnoses
 from gan_jax.report.curves import Chart, Curve
-from gan_jax.report.diagnoses import diagnoses
-from gan_jax.report.html import write_report
-from gan_jax.report.run import words
-from gan_jax.report.run.curves import averaged, measured
-from gan_jax.report.run.folder import RunFolder, read_run
-from gan_jax.report.run.page import page_path
+from gan_jax.report.html import Fact, PictureRow, Report, write_report
+from gan_jax.report.run import facts as words
+from gan_jax.report.run.findings import averaged, measured
+from gan_jax.report.run.folder import RunFolder, attempt, is_number, read_run
+from gan_jax.report.run.page import BETTER, page_path
 from gan_jax.report.run.pictures import SHOWN, STRIP_PX, moments, newest, smaller
-from gan_jax.report.run.reading import attempt, is_number
-from gan_jax.report.run.sections import BETTER
 from gan_jax.report.table import Column, Table
 
 DRAWN = ("fd", "kid", "precision", "recall")

@@ -8,11 +8,9 @@ After an average, batch statistics and singular vectors have to be estimated aga
 `singular_vectors`).
 """
 
-from gan_jax.surgery.align.activations import match_activations
-from gan_jax.surgery.align.apply import inverse, permute, plan_permute, rescale
-from gan_jax.surgery.align.checks import AlignError
+from gan_jax.surgery.align.apply import AlignError, inverse, permute, plan_permute, rescale
+from gan_jax.surgery.align.matching import Match, match_activations, match_weights
 from gan_jax.surgery.align.scales import canonical, canonical_factors, in_scales_of, singular_vectors
-from gan_jax.surgery.align.weights import Match, match_weights
 
 __all__ = [
     "AlignError",

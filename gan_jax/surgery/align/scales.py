@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.align.apply import along, rescale
-from gan_jax.surgery.align.checks import scale_sizes
+from gan_jax.surgery.align.apply import along, rescale, scale_sizes
 from gan_jax.surgery.families.layout import Layout
-from gan_jax.surgery.ops.arrays import wide, xp_of
-from gan_jax.surgery.ops.spectral import stretch, top_vector
+from gan_jax.surgery.ops.basic import wide, xp_of
+from gan_jax.surgery.ops.equalised import stretch, top_vector
 from gan_jax.trees import Flat, Tree, flatten, unflatten
 
 Loops = set[tuple[str, str]]

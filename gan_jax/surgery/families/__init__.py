@@ -14,11 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from gan_jax.config import NETS, NetConfig
-from gan_jax.surgery.families.case import Case, Classes, Options
+from gan_jax.surgery.families.case import Case, Classes, Family, Options, make_rules
 from gan_jax.surgery.families.cross import cross_rules
-from gan_jax.surgery.families.files import families_with, part_of
-from gan_jax.surgery.families.layout import Layout
-from gan_jax.surgery.families.roles import Family, make_rules
+from gan_jax.surgery.families.layout import Layout, families_with, part_of
 from gan_jax.surgery.ops.width import Narrow, Width
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule, Tree

@@ -25,15 +25,225 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gan_jax.nets.biggan import modulation, widths
-from gan_jax.nets.biggan_d import stages
-from gan_jax.surgery.families.biggan_blocks import identity, moved, zero_output_attention, zero_output_blocks
-from gan_jax.surgery.families.biggan_d import class_term, first_block
-from gan_jax.surgery.families.biggan_layout import layouts
-from gan_jax.surgery.families.case import Case
-from gan_jax.surgery.families.cross_roles import biggan_roles as roles
+from gan_jax.config import BigGANConfig
+from gan_jax.nets.biggan import modulation, stages, widths
+from gan_jax.surgery.families.case import Case, vector_role
+from gan_jax.surgery.families.cross import biggan_roles as roles
+from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What the axes of every leaf of a BigGAN pair are.
+#
+# No scale is free: kernels are divided by their largest singular value, and a norm's gain is 1 more than what is stored.
+# D's stream is named after the block that writes it; a block without a layer beside it ties what it reads to what it
+# writes. Queries and keys of attention share a number of channels, over which their product sums: the keys' kernel counts
+# as reading them, so that new ones are read with zero.
+
+Text = dict[str, str]
+
+
+def layouts(config: BigGANConfig) -> dict[str, Layout]:
+    """The axes of every leaf of `g` and `d`."""
+    return {"g": _generator(config), "d": _discriminator(config)}
+
+
+def streams(config: BigGANConfig) -> dict[str, str]:
+    """What each of D's blocks writes: a stream named after the block, or that which it reads."""
+    names: dict[str, str] = {}
+    before = "rgb"
+    for stage in stages(config):
+        before = names[stage.name] = stage.name if stage.has_skip else before
+    return names
+
+
+def _conv(name: str, read: str, write: str, spectral: bool, bias: bool = True) -> Text:
+    """A convolution, or with `read` without height and width a dense layer."""
+    text = {f"params/{name}/kernel": f"{read} -> {write}"}
+    text |= {f"params/{name}/bias": f"-> {write}"} if bias else {}
+    return text | ({f"spectral/{name}/u": f"-> {write}"} if spectral else {})
+
+
+def _attention(name: str, stream: str, spectral: bool) -> Text:
+    key, value = f"{name}/key", f"{name}/value"
+    text = {f"params/{name}/gamma": "->"}
+    text |= _conv(f"{name}/theta", f"h w {stream}", key, spectral, bias=False)
+    text |= {
+        **_conv(f"{name}/phi", "", key, spectral, bias=False),
+        f"params/{name}/phi/kernel": f"h w {stream} {key} ->",
+    }
+    text |= _conv(f"{name}/g", f"h w {stream}", value, spectral, bias=False)
+    return text | _conv(f"{name}/o", f"h w {value}", stream, spectral, bias=False)
+
+
+def _norm(config: BigGANConfig, name: str, stream: str) -> Text:
+    """A norm in a block: two layers that read class and latents, or two tables or vectors."""
+    text = {f"batch_stats/{name}/{leaf}": f"-> {stream}" for leaf in ("mean", "var")}
+    shared, part = modulation(config)
+    for leaf in ("gain", "bias"):
+        if shared or part:
+            read = "joined" if part else "shared"
+            text |= _conv(f"{name}/{leaf}", read, stream, config.g_spectral, bias=False)
+        else:
+            text[f"params/{name}/{leaf}"] = f"classes -> {stream}" if config.num_classes else f"-> {stream}"
+    return text
+
+
+def _generator(config: BigGANConfig) -> Layout:
+    spectral, (shared, part) = config.g_spectral, modulation(config)
+    text = _conv("stem", "z", "(4 4 b4)", spectral)
+    if shared:
+        text["params/shared/embedding"] = f"classes -> {'joined' if part else 'shared'}"
+    for r in list(widths(config))[1:]:
+        b, before = f"b{r}", f"b{r // 2}"
+        text |= _norm(config, f"{b}/norm0", before) | _norm(config, f"{b}/norm1", f"{b}/conv0")
+        text |= _conv(f"{b}/conv0", f"h w {before}", f"{b}/conv0", spectral)
+        text |= _conv(f"{b}/conv1", f"h w {b}/conv0", b, spectral) | _conv(f"{b}/skip", f"h w {before}", b, spectral)
+        text |= _attention(f"{b}/attention", b, spectral) if r in config.attention else {}
+    top = f"b{config.resolution}"
+    text |= {f"batch_stats/to_rgb_norm/{leaf}": f"-> {top}" for leaf in ("mean", "var")}
+    text |= {f"params/to_rgb_norm/{leaf}": f"-> {top}" for leaf in ("scale", "bias")}
+    return _layout(text | _conv("to_rgb", f"h w {top}", "rgb", spectral), spectral)
+
+
+def _discriminator(config: BigGANConfig) -> Layout:
+    text: Text = {}
+    before, stream = "rgb", streams(config)
+    for stage in stages(config):
+        b, write = stage.name, stream[stage.name]
+        text |= _conv(f"{b}/conv0", f"h w {before}", f"{b}/conv0", True) | _conv(
+            f"{b}/conv1", f"h w {b}/conv0", write, True
+        )
+        text |= _conv(f"{b}/skip", f"h w {before}", write, True) if stage.has_skip else {}
+        text |= _attention(f"{b}/attention", write, True) if stage.attends else {}
+        before = write
+    text |= _conv("head", before, "logit", True)
+    if config.num_classes:
+        text |= _conv("embed", before, "classes", True, bias=False)
+        text |= {"params/embed/gain": "->"} if config.d_gain else {}
+    return _layout(text, True)
+
+
+def _layout(text: Text, spectral: bool) -> Layout:
+    return Layout(text, spectral=tuple(path for path in text if path.endswith("kernel")) if spectral else ())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Blocks and attention of BigGAN with zero output at first, although spectral norm keeps every kernel from being zero.
+
+
+def moved(case: Case, path: str, op: str, **more: Any) -> list[Rule]:
+    """Rules for a kernel by another resolver than `fit`, and for its singular vector."""
+    role = {**case.role(path), **more}
+    sources = lambda *paths: case.sources(*paths) if "keep" in role else list(paths)
+    rules = [case.move(path, op, sources(path), **role)]
+    vector = path.replace("params/", "spectral/", 1).removesuffix("kernel") + "u"
+    if vector in case.leaves:
+        role = {**vector_role(case, path, vector), **more}
+        rules.append(case.move(vector, f"{op}_vector", sources(vector, path), **role))
+    return rules
+
+
+def identity(case: Case, block: str) -> list[Rule]:
+    """A layer beside a block that passes channels on."""
+    rules = [case.create(f"params/{block}/skip/kernel", "identity"), case.create(f"params/{block}/skip/bias", "zero")]
+    return [*rules, case.create(f"spectral/{block}/skip/u", "one_hot", index=0)]
+
+
+def zero_output_blocks(case: Case, blocks: list[str]) -> list[Rule]:
+    """Rules for blocks that pass their input on: the last hidden unit is zero, and the only weight of conv1 reads it."""
+    if not blocks:
+        return []
+    block = f"({'|'.join(map(re.escape, blocks))})"
+    rules = [rule for name in blocks for rule in identity(case, name)]
+    if case.layout.spectral:
+        rules += [
+            case.create(f"params/{block}/conv0/kernel", "mute"),
+            case.create(f"params/{block}/norm1/bias/kernel", "mute"),
+            case.create(f"params/{block}/conv1/kernel", "ballast"),
+            case.create(f"spectral/{block}/conv1/u", "one_hot", index=-1),
+        ]
+    else:
+        rules.append(case.create(f"params/{block}/conv1/kernel", "zero"))
+    return [
+        *rules,
+        case.create(f"params/{block}/attention/gamma", "zero"),
+        case.create(f"(params/{block}/(conv[01]|norm1)/bias|batch_stats/{block}/norm1/mean)", "zero"),
+        case.create(f"(params|batch_stats|spectral)/{block}/.*", "init", unheard=True),
+    ]
+
+
+def zero_output_attention(case: Case) -> list[Rule]:
+    """Rules for attention that the old network does not have."""
+    gammas = [path for path in case.leaves if path.endswith("/attention/gamma") and path not in case.old]
+    rules = []
+    for path in gammas:
+        part = re.escape(path.removeprefix("params/").removesuffix("/gamma"))
+        rules += [
+            case.create(f"params/{part}/gamma", "zero"),
+            case.create(f"(params|spectral)/{part}/.*", "init", unheard=True),
+        ]
+    return rules
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# BigGAN's discriminator: the block that reads the image, when there come others above it or go, and the class term.
+
+SHIFTED = "a ring of one pixel at the border, where padding is another value than before"
+PASSED = "blocks above the image dropped, exact where growth made them"
+STRENGTH = "D's class term is divided by its largest singular value, which other classes change (net.d_gain keeps it)"
+
+
+def first_block(case: Case, new: dict[str, Any], old: dict[str, Any]) -> list[Rule]:
+    """The old block at the image, which becomes one within; or the way back; and grey readers that see colour."""
+    config, was = case.config, case.old_config
+    top, before = next(iter(new)), next(iter(old))
+    image = {"image": [was.channels, config.channels]}
+    if top == before:
+        grey = was.channels == 1 < config.channels
+        return [r for name in ("conv0", "skip") * grey for r in moved(case, _kernel(top, name), "fit_reader", **image)]
+    grows = config.resolution > was.resolution
+    joint = before if grows else top  # the block that is the first on one side only
+    if joint not in new or joint not in old:
+        return []
+    if grows and new[top].features < config.channels:
+        return [case.create(f"params/{top}/.*", "init")]  # no way through for the image
+    rules: list[Rule] = []
+    for name in ("conv0", "skip"):
+        kernel, bias, vector = _kernel(joint, name), f"params/{joint}/{name}/bias", f"spectral/{joint}/{name}/u"
+        rules += moved(case, kernel, "fit_reader", **image)
+        about = {"reason": SHIFTED if name == "conv0" else PASSED} if name == "conv0" or not grows else {}
+        shift = {"factor": -1.0 if grows else 1.0, "channels": was.channels, **about}
+        rules.append(case.move(bias, "fit_shifted", [bias, kernel, vector], **case.role(bias), **shift))
+    if grows:
+        rules.append(case.create(f"params/{top}/skip/bias", "one_hot", index=[*range(config.channels)]))
+    return rules
+
+
+def _kernel(block: str, name: str) -> str:
+    return f"params/{block}/{name}/kernel"
+
+
+def class_term(case: Case) -> list[Rule]:
+    """The projection on classes, whose strength is that of its largest singular value, times a gain where there is one."""
+    kernel, vector, gain = "params/embed/kernel", "spectral/embed/u", "params/embed/gain"
+    if kernel not in case.leaves:
+        return []
+    if kernel not in case.old:
+        zero_gain = [case.create(gain, "zero")] if gain in case.leaves else []
+        return [*zero_gain, case.create(f"({kernel}|{vector})", "init", **({"unheard": True} if zero_gain else {}))]
+    classes, count = case.options.classes, case.old_config.num_classes
+    same = classes is None or sorted(map(str, classes)) == sorted(map(str, range(count)))
+    if gain not in case.leaves:
+        return [] if same else moved(case, kernel, "fit_with_reason", reason=STRENGTH)
+    role = {**vector_role(case, kernel, vector), "refine": True, "alone": gain not in case.old}
+    if gain not in case.old and same:
+        return [case.create(gain, "fill", value=1.0)]
+    before = [gain] if gain in case.old else []
+    sources = case.sources(vector, kernel) if "keep" in role else [vector, kernel]
+    return [case.move(gain, "fit_gain", [*before, *sources], **role)]
+
 
 DOUBLED = "a 3x3 to_rgb reads doubled maps"
 

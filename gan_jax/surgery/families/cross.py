@@ -13,16 +13,250 @@ have no counterpart. So the function is not preserved in any direction, and the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from gan_jax.config import NETS, NetConfig, family_title
-from gan_jax.surgery.families.cross_fit import KINDS
-from gan_jax.surgery.families.cross_parts import Fill, Part, Roles
-from gan_jax.surgery.families.files import families_with, part_of
-from gan_jax.surgery.families.roles import DISCRIMINATORS, GENERATORS, winning
+from gan_jax.config import NETS, BigGANConfig, DCGANConfig, NetConfig, ResNetConfig, SNGANConfig, family_title
+from gan_jax.nets import biggan, resnet, sngan
+from gan_jax.nets import biggan as biggan_d
+from gan_jax.surgery.families.case import DISCRIMINATORS, GENERATORS, winning
+from gan_jax.surgery.families.fit import fit
+from gan_jax.surgery.families.layout import families_with, part_of
+from gan_jax.surgery.ops import Step, lookup, shape_of_steps
+from gan_jax.surgery.ops.basic import Args, OpError, Shape
 from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule, Tree, flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What plays a role in a family, and how it is stored there.
+#
+# | role, of G | leaf |
+# |---|---|
+# | `stem` | from latents to 4x4 maps |
+# | `const` | the maps where latents say nothing |
+# | `up8` | makes the 8 px maps from those of 4 px |
+# | `same8` | a further convolution of the 8 px maps |
+# | `skip8` | the linear way from 4 px to 8 px beside convolutions |
+# | `norm8` | what 8 px maps pass on their way up |
+# | `to_rgb`, `to_rgb8` | from maps to the image; from 8 px maps |
+#
+# Of D: `from_rgb`, `down8` (from 16 px), `same8`, `skip8` and `head`. Between families a layer is passed on in a plain form:
+# the kernel `[k, k, I, O]` that computes, dense layers by position as `[z, (4 4 C)]` and `[(4 4 C), 1]`.
+
+POSITIONS = 16  # 4 x 4: where maps begin in G and end in D
+
+
+class Fill(NamedTuple):
+    """How a leaf is filled from the plain form: operations, and what `across` has to know instead of the role's own."""
+
+    takes: tuple[Step, ...] = ()
+    about: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What plays a role: leaves that are read, the operations to the plain form, and leaves that are filled from it."""
+
+    reads: tuple[str, ...]
+    gives: tuple[Step, ...] = ()
+    fills: Mapping[str, Fill] = dataclasses.field(default_factory=dict)
+
+
+Roles = Mapping[str, Part]
+
+
+def leaf(path: str, gives: tuple[Step, ...] = (), takes: tuple[Step, ...] = (), **about: Any) -> Part:
+    """A role of one leaf."""
+    return Part((path,), gives, {path: Fill(takes, about or None)})
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Which leaf plays which role in families whose kernels compute as they are stored; `families.cross_parts` has the roles.
+
+NORM = {"scale": "params", "bias": "params", "mean": "batch_stats", "var": "batch_stats"}
+
+
+def resnet_roles(config: ResNetConfig) -> dict[str, Roles]:
+    """ResNet: blocks on a stream that is normalised before each block and at the end; D's head sums over positions."""
+    sizes, width = _sizes(config.resolution), resnet.widths(config)[4]
+    before = {r: f"b{2 * r}/norm0" if r < config.resolution else "to_rgb_norm" for r in sizes}
+    layers = {"skip": "skip", "up": "conv0", "same": "conv1"}
+    g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")}
+    g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
+    g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
+    g |= {f"norm{r}/{name}": leaf(f"{kind}/{before[r]}/{name}") for r in sizes for name, kind in NORM.items()}
+    d = {"from_rgb": leaf("params/from_rgb/kernel"), "head": _summed(width)}
+    layers = {"skip": "skip", "down": "conv1"}
+    d |= {f"{role}{r}": leaf(f"params/b{2 * r}/{name}/kernel") for r in sizes[:-1] for role, name in layers.items()}
+    d |= {f"same{r}": leaf(f"params/b{r}/conv0/kernel") for r in sizes}
+    return {"g": g, "d": d}
+
+
+def sngan_roles(config: SNGANConfig) -> dict[str, Roles]:
+    """SNGAN as published: as ResNet, but D's first block reads the image, and maps may begin and end at any size."""
+    width, d_stages = sngan.widths(config), sngan.stages(config)
+    sizes, layers = list(width), {"skip": "skip", "up": "conv0", "same": "conv1"}
+    before = {r: f"b{2 * r}/norm0" if r < config.resolution else "to_rgb_norm" for r in sizes}
+    g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")} if sizes[0] == 4 else {}
+    g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
+    g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
+    g |= {f"norm{r}/{name}": leaf(f"{kind}/{before[r]}/{name}") for r in sizes for name, kind in NORM.items()}
+    d = {"from_rgb": leaf(f"params/{d_stages[0].name}/conv0/kernel"), "head": _summed(d_stages[-1].features)}
+    for r, stage in {int(s.name[1:]): s for s in d_stages if s.down}.items():
+        d |= {
+            f"{role}{r // 2}": leaf(f"params/b{r}/{name}/kernel")
+            for role, name in (("skip", "skip"), ("down", "conv1"))
+        }
+        d |= {} if stage.first else {f"same{r}": leaf(f"params/b{r}/conv0/kernel")}
+    return {"g": g, "d": d}
+
+
+def biggan_roles(config: BigGANConfig) -> dict[str, Roles]:
+    """BigGAN: as SNGAN; what its norms multiply by and add is made of class and latents, and plays no role."""
+    sizes, d_stages = list(biggan.widths(config)), biggan_d.stages(config)
+    layers = {"skip": "skip", "up": "conv0", "same": "conv1"}
+    g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")}
+    g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
+    g |= {name: leaf("params/to_rgb/kernel") for name in (f"to_rgb{config.resolution}", "to_rgb")}
+    g |= {f"norm{config.resolution}/{name}": leaf(f"{kind}/to_rgb_norm/{name}") for name, kind in NORM.items()}
+    for r in sizes[:-1]:
+        g |= {f"norm{r}/{name}": leaf(f"batch_stats/b{2 * r}/norm0/{name}") for name in ("mean", "var")}
+    d = {"from_rgb": leaf(f"params/{d_stages[0].name}/conv0/kernel"), "head": _summed(d_stages[-1].features)}
+    for stage in (stage for stage in d_stages if "_" not in stage.name):
+        r, b = int(stage.name[1:]), f"params/{stage.name}"
+        d |= {f"down{r // 2}": leaf(f"{b}/conv1/kernel")} if stage.down else {}
+        d |= {} if stage.first else {f"same{r}": leaf(f"{b}/conv0/kernel")}
+        d |= {f"skip{r // 2}": leaf(f"{b}/skip/kernel")} if stage.down and not stage.first else {}
+    return {"g": g, "d": d}
+
+
+def _summed(width: int) -> Part:
+    """A head `[C, 1]` over features that are summed over positions."""
+    tile: Step = ("tile", {"axis": 0, "repeats": POSITIONS})
+    everywhere = (tile, ("reshape", {"shape": [POSITIONS * width, 1]}))
+    return leaf("params/head/kernel", everywhere, inputs=[0], heads="mean")
+
+
+def dcgan_roles(config: DCGANConfig) -> dict[str, Roles]:
+    """DCGAN: the layer next to the image changes the size too, so maps end at half the image's."""
+    sizes = _sizes(config.resolution)[:-1]
+    norms = {f"norm{r}/{name}": leaf(f"{kind}/norm{r}/{name}") for r in sizes for name, kind in NORM.items()}
+    g = {"stem": leaf("params/b4/kernel"), "to_rgb": leaf("params/to_rgb/kernel"), **norms}
+    g |= {f"up{r}": leaf(f"params/b{r}/kernel") for r in sizes[1:]}
+    d = {"from_rgb": leaf("params/from_rgb/kernel"), "head": leaf("params/head/kernel")}
+    d |= {f"down{r}": leaf(f"params/b{r}/kernel") for r in sizes[:-1]}
+    d |= {role: part for role, part in norms.items() if not role.startswith(f"norm{sizes[-1]}/")}
+    return {"g": g, "d": d}
+
+
+def _sizes(resolution: int) -> list[int]:
+    return [2**i for i in range(2, resolution.bit_length())]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Operations from a leaf of one family to the leaf of the same role in another.
+
+# role, without its resolution -> the arguments of `across`
+KINDS: dict[str, Mapping[str, Any]] = {
+    "stem": {"inputs": [0], "fused": True},
+    "const": {"fused": True},
+    "up": {"inputs": [2], "resample": "fuse_up"},
+    "same": {"inputs": [2]},
+    "skip": {"inputs": [2]},
+    "to_rgb": {"inputs": [2], "resample": "fuse_up", "colour": ("out", 3)},
+    "down": {"inputs": [2], "resample": "fuse_down"},
+    "from_rgb": {"inputs": [2], "resample": "fuse_down", "colour": ("in", 2)},
+    "head": {"inputs": [1], "heads": "positions"},
+}
+
+
+def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """As `fit`, for a leaf of another family.
+
+    Args:
+      shapes: of the sources; all are read.
+      target: shape to reach.
+      args: those of `fit`, and `unit`: the source's kernel is divided by its largest singular value; `gives`: the steps
+        from the sources to the plain form (`families.cross_parts`); `takes`: from there to the form of the target;
+        `limit`: `[axis, n]`, of an axis that holds more than channels; `resample`: the operation between a kernel
+        beside a resampling and one that resamples; `fused`: the last axis holds positions and channels; `heads`:
+        `positions` where the first axis does, `mean` where it does not any more: the weights of all for one.
+    """
+    steps: list[Step] = []
+
+    def current() -> Shape:
+        return shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+
+    role = {key: args[key] for key in ("inputs", "colour", "classes", "spectral") if key in args}
+    if args.get("unit"):
+        steps.append(("unit", {}))
+    steps += [(name, arguments) for name, arguments in (*args.get("gives", ()), *args.get("takes", ()))]
+    if "limit" in args:
+        axis, n = args["limit"]
+        if (shape := list(current()))[axis] > n:
+            shape[axis] = n
+            steps.append(("slice", {"shape": shape}))
+    if "resample" in args:
+        steps += _resampled(current(), target, args["resample"])
+    if "fused" in args:
+        steps += _fused(current(), target)
+        if len(target) < 3:
+            role["view"] = [_by_position(shape, len(shape) - 1) for shape in (current(), target)]
+    if args.get("heads") == "positions":
+        role["view"] = [_by_position(shape, 0) for shape in (current(), target)]
+    elif args.get("heads") == "mean":
+        width, outputs = current()
+        steps.append(("reshape", {"shape": [POSITIONS, width // POSITIONS, outputs]}))
+        steps.append(("mean", {"axis": 0}))
+    return len(shapes), [*steps, *fit([current()], target, role)[1]]
+
+
+def across_vector(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """The singular vector of a kernel that `across` makes, from that kernel's source; `args["shape"]` is the kernel's."""
+    _, steps = across(shapes, tuple(args["shape"]), {k: v for k, v in args.items() if k != "shape"})
+    steps = [*(step for step in steps if not lookup(step[0]).fresh), ("top_vector", {})]
+    reached = shape_of_steps(steps, shapes)
+    view = {"view": [_by_position(reached, 0), _by_position(target, 0)]} if "fused" in args else {}
+    return len(shapes), steps if reached == target else [*steps, ("pad", {"shape": list(target), **view})]
+
+
+def _resampled(shape: Shape, target: Shape, name: str) -> list[Step]:
+    """From an odd kernel beside a resampling to an even one that resamples, or back; sizes that differ else are `fit`'s."""
+    if len(shape) != 4 or len(target) != 4:
+        raise OpError(f"{list(shape)} -> {list(target)} are no kernels [k, k, I, O]")
+    old, new = shape[0], target[0]
+    if (old - new) % 2 == 0:
+        return []
+    if old % 2:
+        size = max(new, old + 1)
+        fused: list[Step] = [(name, {"shape": [size, size, *shape[2:]]})]
+        middle = {"shape": [new, new, *shape[2:]], "starts": [(size - new) // 2] * 2 + [0, 0]}
+        return fused if size == new else [*fused, ("slice", middle)]
+    size = min(new, old - 1)
+    return [(name, {"shape": [size, size, *shape[2:]]})]
+
+
+def _by_position(shape: Shape, axis: int) -> list[int]:
+    """The shape with positions and channels along this axis taken apart."""
+    sizes = [*shape]
+    return [*sizes[:axis], POSITIONS, sizes[axis] // POSITIONS, *sizes[axis + 1 :]]
+
+
+def _fused(shape: Shape, target: Shape) -> list[Step]:
+    """From maps `[4, 4, C]` to the bias `[(4 4 C)]` of a dense layer, or back."""
+    if len(shape) == 3 and len(target) == 1:
+        return [("reshape", {"shape": [math.prod(shape)]})]
+    return (
+        [("reshape", {"shape": [*target[:2], shape[0] // POSITIONS]})] if len(shape) == 1 and len(target) == 3 else []
+    )
+
+
+RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]] = {
+    "across": across,
+    "across_vector": across_vector,
+}
 
 
 def cross_rules(

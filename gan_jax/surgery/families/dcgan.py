@@ -21,7 +21,7 @@ from gan_jax.config import DCGANConfig
 from gan_jax.nets.dcgan import widths
 from gan_jax.nets.layers import Norm
 from gan_jax.surgery.families.case import Case
-from gan_jax.surgery.families.cross_roles import dcgan_roles as roles
+from gan_jax.surgery.families.cross import dcgan_roles as roles
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Rule
 

@@ -7,13 +7,40 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import NamedTuple
+import importlib
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
 
+from gan_jax.config import NETS, NetConfig, kind_of
 from gan_jax.surgery.axes import Leaf, parse
-from gan_jax.surgery.ops.arrays import Shape
+from gan_jax.surgery.ops.basic import Shape
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import did_you_mean
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The file of a family of networks, found by its name in `config.NETS`.
+
+
+def part_of(config: NetConfig, part: str) -> Callable[..., Any] | None:
+    """A function of the family's file, such as `layouts`; None where there is none."""
+    return getattr(_file(kind_of(config)), part, None)
+
+
+def families_with(part: str) -> list[str]:
+    """The names of the families whose files have a function."""
+    return [name for name in NETS if hasattr(_file(name), part)]
+
+
+@functools.cache
+def _file(name: str) -> ModuleType | None:
+    where = f"gan_jax.surgery.families.{name}"
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name != where:
+            raise
+        return None
 
 
 class Use(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Any
 from gan_jax.config import MLPConfig
 from gan_jax.surgery.families.case import Case
 from gan_jax.surgery.families.layout import Layout
-from gan_jax.surgery.ops.heads import width_of
+from gan_jax.surgery.ops.dense import width_of
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
 

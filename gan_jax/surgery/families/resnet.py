@@ -19,7 +19,7 @@ import re
 from gan_jax.config import ResNetConfig
 from gan_jax.nets.resnet import widths
 from gan_jax.surgery.families.case import Case, vector_role
-from gan_jax.surgery.families.cross_roles import resnet_roles as roles
+from gan_jax.surgery.families.cross import resnet_roles as roles
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Rule
 

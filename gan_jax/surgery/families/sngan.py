@@ -13,7 +13,7 @@ from __future__ import annotations
 from gan_jax.config import SNGANConfig
 from gan_jax.nets.sngan import stages, widths
 from gan_jax.surgery.families.case import Case
-from gan_jax.surgery.families.cross_roles import sngan_roles as roles
+from gan_jax.surgery.families.cross import sngan_roles as roles
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.families.resnet import generator_layout, projection
 from gan_jax.surgery.plan import PlanError

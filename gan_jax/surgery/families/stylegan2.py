@@ -23,13 +23,263 @@ import math
 import re
 from typing import Any
 
-from gan_jax.nets.stylegan2 import widths
+from gan_jax.config import StyleGAN2Config
+from gan_jax.nets import stylegan2
+from gan_jax.nets.stylegan2 import HALF, widths
 from gan_jax.surgery.families.case import Case
-from gan_jax.surgery.families.cross_stylegan2 import roles
-from gan_jax.surgery.families.stylegan2_d import equalised, head, new_block, old_block, parts
-from gan_jax.surgery.families.stylegan2_layout import layouts
+from gan_jax.surgery.families.cross import POSITIONS, Fill, Part, Roles, leaf
+from gan_jax.surgery.families.layout import Layout
+from gan_jax.surgery.ops import Step
+from gan_jax.surgery.ops.equalised import CARRIED
+from gan_jax.surgery.ops.forms import SLOPE
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What the axes of every leaf of a StyleGAN2 pair are, and which scales its function does not see.
+#
+# Of G: each output filter of a demodulated kernel has a scale of its own that nothing sees; each style trades with what
+# it multiplies (the affine layer's column against the kernel's input axis); the mapping's leaky ReLUs pass scales on.
+# Of D: every activation does, unless it is clamped, or read by the minibatch deviation.
+#
+# Two axes hold several things side by side and are left as they are (`joined`): the latents and the embedded label that
+# a conditional mapping reads, and the features at 4 px with the minibatch deviation.
+
+
+def layouts(config: StyleGAN2Config) -> dict[str, Layout]:
+    """The axes of every leaf of `g` and `d`."""
+    return {"g": _generator(config), "d": _discriminator(config)}
+
+
+def _dense(name: str, read: str, write: str) -> dict[str, str]:
+    return {f"params/{name}/kernel": f"{read} -> {write}", f"params/{name}/bias": f"-> {write}"}
+
+
+def _mapping(layers: int, labels: bool, read: str, write: str) -> tuple[dict[str, str], set[str]]:
+    """(leaves, free scales) of a mapping network, whose last layer writes `write`."""
+    text = _dense("mapping/embed", "classes", read if layers else write) if labels else {}
+    hidden = [f"mapping/fc{i}" for i in range(layers - 1)]
+    for i, (before, after) in enumerate(zip([read, *hidden], [*hidden, write])):
+        text |= _dense(f"mapping/fc{i}", before, after) if layers else {}
+    return text, set(hidden)
+
+
+def _generator(config: StyleGAN2Config) -> Layout:
+    labels = bool(config.num_classes)
+    text, free = _mapping(config.mapping_layers, labels, "joined" if labels else "z", "styles")
+    text["moving/mapping/w_avg"] = "-> styles"
+
+    def modulated(name: str, read: str, write: str) -> None:
+        style, leaf = f"{read}:{name}/style", f"params/synthesis/{name}"
+        text.update(_dense(f"synthesis/{name}/affine", "styles", style))
+        text.update({f"{leaf}/kernel": f"h w {style} -> {write}", f"{leaf}/bias": f"-> {write.partition(':')[0]}"})
+        free.add(f"{name}/style")
+
+    def styled(name: str, read: str) -> None:
+        modulated(name, read, f"{name}:{name}/filter")
+        free.add(f"{name}/filter")
+        text[f"params/synthesis/{name}/noise_strength"] = "->"
+        text[f"constants/synthesis/{name}/noise"] = "h w ->"
+
+    before = "b4/const"
+    text["params/synthesis/b4/const"] = "h w -> b4/const"
+    for r in widths(config):
+        if r > 4:
+            styled(f"b{r}/conv0", before)
+            before = f"b{r}/conv0"
+        styled(f"b{r}/conv1", before)
+        before = f"b{r}/conv1"
+        modulated(f"b{r}/to_rgb", before, "rgb")
+    return Layout(text, frozenset(free | {"styles"}))
+
+
+def _discriminator(config: StyleGAN2Config) -> Layout:
+    text: dict[str, str] = {}
+    free: set[str] = set()
+    sizes = [*reversed(widths(config))]
+    at = {r: f"b{r}" if r > 4 or not config.mbstd_group else "joined" for r in sizes}
+
+    def conv(name: str, read: str, write: str, bias: bool = True) -> None:
+        text[f"params/{name}/kernel"] = f"h w {read} -> {write}"
+        text.update({f"params/{name}/bias": f"-> {write}"} if bias else {})
+
+    for r in sizes:
+        if r == sizes[0] or config.discriminator == "skip":
+            conv(f"b{r}/from_rgb", "rgb", at[r])
+        if r > 4:
+            conv(f"b{r}/conv0", at[r], f"b{r}/conv0")
+            conv(f"b{r}/conv1", f"b{r}/conv0", at[r // 2])
+            if config.discriminator == "residual":
+                conv(f"b{r}/skip", at[r], at[r // 2], bias=False)
+            free |= {at[r], f"b{r}/conv0"}
+    conv("b4/conv", at[4], "b4/conv")
+    free = set() if config.clamp else (free | {"b4/conv", at[4]}) - {"joined"}
+    text |= _dense("b4/fc", "(4 4 b4/conv)", "fc")
+    text |= _dense("b4/out", "fc", "cmap" if config.num_classes else "logit")
+    free.add("fc")
+    if config.num_classes:
+        leaves, hidden = _mapping(config.d_mapping_layers, True, "embed", "cmap")
+        text, free = text | leaves, free | hidden
+    return Layout(text, frozenset(free))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The roles of StyleGAN2's leaves: see `families.cross_parts`.
+
+ROOT2 = math.sqrt(2)  # that follows StyleGAN2's leaky ReLUs
+
+
+def roles(config: StyleGAN2Config) -> dict[str, Roles]:
+    """StyleGAN2: stored weights times 1 / sqrt(fan-in), styles as they are on average, sqrt(2) behind nonlinearities.
+
+    Demodulated kernels have no size. Those that make maps larger are convolved, all others correlated.
+    """
+    width = stylegan2.widths(config)
+
+    def styled(name: str, up: bool = False) -> Part:
+        path, turn = f"params/synthesis/{name}", (("flip", {}),) * up
+        reads = (f"{path}/kernel", f"{path}/affine/bias")
+        gives = (("modulated", {"demodulated": True, "gain": ROOT2}), *turn)
+        return Part(reads, gives, {reads[0]: Fill((("unit_rms", {}), *turn))})
+
+    def to_rgb(r: int) -> Part:
+        path, root = f"params/synthesis/b{r}/to_rgb", math.sqrt(width[r])
+        reads = (f"{path}/kernel", f"{path}/affine/bias")
+        return Part(reads, (("modulated", {"gain": 1 / root}),), {reads[0]: Fill((("scale", {"factor": root}),))})
+
+    const = "params/synthesis/b4/const"
+    g = {"const": leaf(const, takes=(("unit_rms", {}),)), "same4": styled("b4/conv1")}
+    for r in list(width)[1:]:
+        g |= {f"up{r}": styled(f"b{r}/conv0", up=True), f"same{r}": styled(f"b{r}/conv1")}
+    g |= {f"to_rgb{r}": to_rgb(r) for r in width} | {"to_rgb": to_rgb(config.resolution)}
+
+    def conv(name: str, inputs: int, gain: float, size: int = 3, more: int = 0) -> Part:
+        root, cut = math.sqrt((inputs + more) * size**2) / gain, {"inputs": [2], "limit": [2, inputs]} if more else {}
+        first: tuple[Step, ...] = (("slice", {"shape": [size, size, inputs, inputs]}),) if more else ()
+        gives, takes = ({"factor": x} for x in (1 / root, root))
+        return leaf(f"params/{name}/kernel", (*first, ("scale", gives)), (("scale", takes),), **cut)
+
+    half = HALF if config.discriminator == "residual" else 1.0
+    d = {"from_rgb": conv(f"b{config.resolution}/from_rgb", config.channels, ROOT2, 1)}
+    for r in list(width)[1:]:
+        if config.discriminator == "residual":
+            d[f"skip{r // 2}"] = conv(f"b{r}/skip", width[r], half, 1)
+        d[f"down{r // 2}"] = conv(f"b{r}/conv1", width[r], ROOT2 * half)
+        d[f"same{r}"] = conv(f"b{r}/conv0", width[r], ROOT2)
+    d["same4"] = conv("b4/conv", width[4], ROOT2, more=int(config.mbstd_group > 0))
+    if not config.num_classes:  # the last two layers, as if they were linear; a head does not make two layers
+        steps = [
+            [["scale", {"factor": x}]]
+            for x in (SLOPE * ROOT2 / math.sqrt(POSITIONS * width[4]), 1 / math.sqrt(width[4]))
+        ]
+        inputs = [{"sources": [i], "steps": own} for i, own in enumerate(steps)]
+        fold: Step = ("nested", {"op": "fold_linear", "args": {}, "inputs": inputs})
+        d["head"] = Part(("params/b4/fc/kernel", "params/b4/out/kernel"), (fold,))
+    return {"g": g, "d": d}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# StyleGAN2's discriminator: the block that a resolution adds or takes, and the logits of classes.
+
+MAPPING_BIAS = 0.01 * math.sqrt(2)  # what a stored bias of 1 is behind the mapping's last layer
+
+
+def fan_in(case: Case, path: str) -> list[int]:
+    """`[old, new]` fan-in of a kernel."""
+    return [math.prod(tuple(leaves[path].shape)[:-1]) for leaves in (case.old, case.leaves)]
+
+
+def equalised(case: Case, path: str, **more: Any) -> Rule:
+    """A leaf in its role, with a factor where its fan-in changes."""
+    role = {"gain": fan_in(case, path) if path.endswith("kernel") else [1, 1], **case.role(path), **more}
+    return case.move(path, "fit_equalised", case.sources(path) if "keep" in role else [path], **role)
+
+
+def parts(case: Case, path: str, **arguments: Any) -> Rule:
+    """A kernel with several things along its input axis; `arguments` are those of the operation."""
+    role = case.role(path)
+    if any(old > new for old, new in zip(arguments["old"], arguments["new"])):
+        arguments["reason"] = "channels or latents dropped"
+    return case.move(path, "fit_parts", case.sources(path) if "keep" in role else [path], **role, parts=arguments)
+
+
+def new_block(case: Case) -> list[Rule]:
+    """Blocks above the old image: they pass on what the old from_rgb reads, or, beside a from_rgb, nothing."""
+    config, was = case.config, case.old_config
+    levels = [r for r in widths(config) if r > was.resolution]  # from the old image upwards
+    if not levels:
+        return []
+    fresh = f"params/b({'|'.join(map(str, levels))})"
+    if config.discriminator == "skip":
+        zero_residual = case.create(f"params/b{levels[0]}/conv1/(kernel|bias)", "zero")
+        return [zero_residual, case.create(f"{fresh}/.*", "init", unheard=True)]
+    channels, width = config.channels, widths(config)
+    if any(width[r] < 2 * channels for r in levels) or config.discriminator != was.discriminator:
+        return [case.create(f"{fresh}/.*", "init")]  # no way through for the image
+    half = HALF if config.discriminator == "residual" else 1.0  # of what a block's last layer writes
+    image = {"writes": "pairs", "channels": channels}
+    conv = lambda r, name: f"params/b{r}/{name}/kernel"
+    root = lambda r: math.sqrt(9 * width[r]) / CARRIED
+    top, old, first = levels[-1], f"params/b{was.resolution}/from_rgb", levels[0]
+    role = {**case.role(conv(first, "conv1"), f"{old}/kernel"), "colour": ("in", 2), "channels": channels}
+    rules = [case.create(conv(top, "from_rgb"), "carry_centre", reads="plain", value=math.sqrt(channels), **image)]
+    for r in levels:
+        behind = 1.0 if r == top else half
+        rules.append(case.create(conv(r, "conv0"), "carry_centre", reads="pairs", value=root(r) / behind, **image))
+    for r in levels[1:]:
+        rules.append(case.create(conv(r, "conv1"), "carry_centre", reads="pairs", value=root(r), **image))
+    value = root(first) / math.sqrt(was.channels) / half
+    bias = f"params/b{first}/conv1/bias"
+    return [
+        *rules,
+        case.move(conv(first, "conv1"), "fit_carry", [f"{old}/kernel"], **role, by=("carry_head", {"value": value})),
+        case.move(bias, "fit_equalised", [f"{old}/bias"], **case.role(bias, f"{old}/bias"), gain=[half**2, 1.0]),
+        case.create(f"{fresh}/(from_rgb|conv0|conv1)/bias", "zero"),
+        case.create(f"{fresh}/skip/kernel", "zero"),
+    ]
+
+
+def old_block(case: Case) -> list[Rule]:
+    """Blocks above the new image go: from_rgb and their layers become the new from_rgb, as if they were linear."""
+    config, was = case.config, case.old_config
+    levels = [r for r in reversed(widths(was)) if r > config.resolution]
+    if not levels or "skip" in (config.discriminator, was.discriminator):
+        return []
+    half = HALF if was.discriminator == "residual" else 1.0
+    old, new = f"params/b{levels[-1]}/conv1", f"params/b{config.resolution}/from_rgb"
+    sources = [f"params/b{levels[0]}/from_rgb/kernel"]
+    sources += [f"params/b{r}/{name}/kernel" for r in levels for name in ("conv0", "conv1")]
+    role = {**case.role(f"{new}/kernel", f"{old}/kernel"), "colour": ("in", 2), "gain": [was.channels, config.channels]}
+    rest = {**case.role(f"{new}/bias", f"{old}/bias"), "gain": [1.0, half**2]}
+    return [
+        case.move(f"{new}/kernel", "fit_fold", sources, **role, fold=("fold_rgb", {"value": half ** len(levels)})),
+        case.move(f"{new}/bias", "fit_equalised", [f"{old}/bias"], **rest),
+    ]
+
+
+def head(case: Case) -> list[Rule]:
+    """The last layer and, with classes, the one of the mapping that it is multiplied with."""
+    kernel, bias = "params/b4/out/kernel", "params/b4/out/bias"
+    labels, had = bool(case.config.num_classes), bool(case.old_config.num_classes)
+    old, new = widths(case.old_config)[4], widths(case.config)[4]
+    if not labels:
+        return [case.create("params/b4/out/(kernel|bias)", "init")] if had else []
+    first, then = fan_in(case, kernel)
+    if not had:
+        last = f"params/mapping/fc{case.config.d_mapping_layers - 1}"
+        ratio = {"silent": True, "last": True}
+        return [
+            equalised(case, kernel, gain=[first, then * new], **ratio),  # logits are divided by sqrt(new)
+            equalised(case, bias, gain=[1, new], **ratio),
+            case.create(f"{last}/kernel", "mute"),
+            case.create(f"{last}/bias", "one_hot", index=-1, value=1 / MAPPING_BIAS),
+            case.create("params/mapping/.*", "init", unheard=True),
+        ]
+    return [
+        equalised(case, kernel, gain=[first * old, then * new], silent=True),
+        equalised(case, bias, gain=[old, new], silent=True),
+    ]
+
 
 NEARLY = "but for the 1e-4 of silent channels in the minibatch deviation"
 
@@ -121,9 +371,9 @@ def _no_copies(case: Case, groups: set[str], why: str) -> None:
     """Refuses copies of these channels."""
     if case.options.of("width", case.root) == "silent":
         return
-    for path, leaf in case.layout.leaves.items():
+    for path, described in case.layout.leaves.items():
         if path in case.leaves and path in case.old:
-            copied = [leaf.axes[choice["axis"]].group for choice in case.role(path).get("copies", [])]
+            copied = [described.axes[choice["axis"]].group for choice in case.role(path).get("copies", [])]
             if groups & set(copied):
                 raise PlanError(
                     f"width='net2wider' would copy channels of {case.root}/{path}, and {why}; use width='silent' for "

@@ -16,8 +16,11 @@ from typing import Any, Literal
 import numpy as np
 
 from gan_jax.surgery.ops import basic as leaf
-from gan_jax.surgery.ops import dense, equalised, forms, grids, heads, join, select, spectral, width
-from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide
+from gan_jax.surgery.ops import dense, equalised, forms, grids, join, width
+from gan_jax.surgery.ops import dense as heads
+from gan_jax.surgery.ops import equalised as spectral
+from gan_jax.surgery.ops import join as select
+from gan_jax.surgery.ops.basic import Args, OpError, Shape, wide
 from gan_jax.trees import did_you_mean
 
 Step = tuple[str, Args]  # an operation's name and its arguments
@@ -228,7 +231,12 @@ OPS: dict[str, Op] = {
     "carry": Op("a head as a layer within", heads.carry_shape, heads.carry, fresh=True, fills=False, keeps="adapted"),
     "carry_on": Op("4x4, passes an image on, else fresh", heads.carry_on_shape, heads.carry_on, **_NEW),
     "fold_head": Op(
-        "a head and layers next to it as one", heads.fold_shape, heads.fold_head, sources=4, many=True, keeps="adapted"
+        "a head and layers next to it as one",
+        heads.fold_head_shape,
+        heads.fold_head,
+        sources=4,
+        many=True,
+        keeps="adapted",
     ),
     "fold_linear": Op(
         "kernels of size 1 one after the other as one",

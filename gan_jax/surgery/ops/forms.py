@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
+from gan_jax.surgery.ops.basic import Args, OpError, Shape, wide, xp_of
 
 SIDE = 4  # px, of the maps with which G begins and D ends
 SLOPE = 0.6  # mean of a leaky ReLU's slopes

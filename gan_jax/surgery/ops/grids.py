@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
+from gan_jax.surgery.ops.basic import Args, OpError, Shape, wide, xp_of
 
 
 def resize_matrix(new: int, old: int, method: str) -> np.ndarray:

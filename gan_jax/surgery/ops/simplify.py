@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax.surgery.ops import Step, shape_of_steps
-from gan_jax.surgery.ops.arrays import Args, Shape
+from gan_jax.surgery.ops.basic import Args, Shape
 
 
 def simplify(steps: list[Step], shapes: tuple[Shape, ...]) -> list[Step]:

@@ -22,8 +22,8 @@ import numpy as np
 
 from gan_jax.random_streams import path_number
 from gan_jax.surgery.axes import parse
-from gan_jax.surgery.ops.arrays import Args, OpError, Shape, wide, xp_of
-from gan_jax.surgery.ops.select import check_keep, folded, keep_best, unfolded
+from gan_jax.surgery.ops.basic import Args, OpError, Shape, wide, xp_of
+from gan_jax.surgery.ops.join import check_keep, folded, keep_best, unfolded
 
 Width = Literal["silent", "net2wider"]
 Narrow = Literal["leading", "strongest"]

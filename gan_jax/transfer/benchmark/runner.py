@@ -3,27 +3,176 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from gan_jax.data import DataError
+from gan_jax.config import Config, ConfigError, DataConfig, NetConfig
+from gan_jax.data import DataError, Images
 from gan_jax.files import replace
 from gan_jax.interop import WeightsError
+from gan_jax.metrics import Perceptual, Protocol, evaluate_intra_cluster, extract, load_perceptual, memorisation
+from gan_jax.nets import Pair, build
 from gan_jax.surgery.provenance import versions
+from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 from gan_jax.train.compile import use_all_cores
-from gan_jax.train.lock import RunLock
-from gan_jax.transfer.benchmark.config import BenchmarkConfig, TrialId, filled_in, trial_config
-from gan_jax.transfer.benchmark.game import Replica, make_setup
-from gan_jax.transfer.benchmark.measure import GRID_SAMPLES, Measures, protocol_facts
-from gan_jax.transfer.benchmark.records import SAMPLES, Row, append_trial, current, finished, identify, missing
-from gan_jax.transfer.benchmark.ways import STRATEGIES, Stopped, Strategy, choose_strategy
-from gan_jax.transfer.signals import on_sigterm
+from gan_jax.train.processes import RunLock
+from gan_jax.train.rows import read_rows, to_line
+from gan_jax.train.state import Variables
+from gan_jax.transfer.benchmark.config import BenchmarkConfig, TrialId, config_hash, filled_in, trial_config, trials
+from gan_jax.transfer.benchmark.population import STRATEGIES, Replica, Stopped, Strategy, choose_strategy, make_setup
+from gan_jax.transfer.boundary import on_sigterm
+from gan_jax.transfer.dataset import Dataset, load_dataset
+from gan_jax.transfer.evaluation import Evaluator, lpips_protocol, make_evaluator
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Lines of finished trials, one JSON object each: a benchmark resumes from them, and its tables are made from them.
+
+TRIALS, SAMPLES = "cells.jsonl", "samples"
+
+Row = dict[str, Any]
+
+
+def append_trial(folder: Path, row: Row) -> None:
+    """Appends a line atomically: a kill in the middle leaves the file as it was."""
+    path = folder / TRIALS
+    before = [to_line(old) for old in read_rows(path, numbers=())]  # a torn line of another program is left out
+    text = "\n".join([*before, to_line(row)]) + "\n"
+    replace(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def identity(row: Row) -> TrialId:
+    """The trial of a line."""
+    return TrialId(**{field.name: row[field.name] for field in dataclasses.fields(TrialId)})
+
+
+def identify(config: BenchmarkConfig, trial: TrialId) -> Row:
+    """The first fields of a line: the trial, and the hash of its configuration."""
+    relation = config.targets[trial.target].relation
+    return {**dataclasses.asdict(trial), "relation": relation, "config": config_hash(config, trial)}
+
+
+def current(folder: Path, config: BenchmarkConfig) -> dict[TrialId, Row]:
+    """The lines of this configuration's trials, in its order; lines of other configurations are left out.
+
+    If a trial has several lines, the last one counts.
+    """
+    rows = {(identity(row), row["config"]): row for row in read_rows(folder / TRIALS, numbers=())}
+    keys = [(trial, config_hash(config, trial)) for trial in trials(config)]
+    return {key[0]: rows[key] for key in keys if key in rows}
+
+
+def finished(rows: Iterable[Row]) -> list[Row]:
+    """The lines of trials that did not fail."""
+    return [row for row in rows if "failed" not in row]
+
+
+def missing(config: BenchmarkConfig, rows: dict[TrialId, Row], *, again: bool = False) -> list[list[TrialId]]:
+    """Trials without a line, grouped into populations; with `again` also trials that failed."""
+    groups: dict[Any, list[TrialId]] = {}
+    for trial in trials(config):
+        if trial not in rows or (again and "failed" in rows[trial]):
+            groups.setdefault(trial.group, []).append(trial)
+    return list(groups.values())
+
+
+def restrict(config: BenchmarkConfig, **axes: Sequence[Any] | None) -> BenchmarkConfig:
+    """The benchmark with fewer values on some axes; None leaves an axis as it is.
+
+    Raises:
+      ConfigError: a value that the benchmark does not have.
+    """
+    from gan_jax.config import ConfigError
+    from gan_jax.trees import did_you_mean
+
+    changes: dict[str, Any] = {}
+    for axis, values in axes.items():
+        if values is None:
+            continue
+        present = getattr(config, axis) if axis != "lrs" else config.rates
+        for value in values:
+            if value not in present:
+                names = [str(name) for name in present]
+                raise ConfigError(
+                    f"this benchmark has no {value!r} among its {axis}{did_you_mean(str(value), names)}; "
+                    f"there are {', '.join(names)}"
+                )
+        changes[axis] = {v: present[v] for v in present if v in values} if isinstance(present, dict) else tuple(values)
+    if "methods" in changes and config.baseline not in changes["methods"]:
+        changes["baseline"] = None
+    return dataclasses.replace(config, **changes)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The metrics of a benchmark, with one evaluator for all trials of a target: reference features are computed once.
+
+GRID_SAMPLES = 64  # samples of a trial that are kept for its grid
+
+
+@dataclasses.dataclass
+class Measures:
+    """Data sets and evaluators of a benchmark, each made at its first use."""
+
+    lpips: str | None
+    datasets: dict[tuple[DataConfig, NetConfig], Dataset] = dataclasses.field(default_factory=dict)
+    evaluators: dict[Any, Evaluator] = dataclasses.field(default_factory=dict)
+    perceptual: Perceptual | None = None
+
+    def __post_init__(self) -> None:
+        """Loads LPIPS before hours of training, and raises MetricError where its weights are missing."""
+        self.perceptual = load_perceptual(self.lpips) if self.lpips else None
+
+    def dataset(self, config: Config) -> Dataset:
+        """Images of a trial."""
+        key = config.data, config.net
+        if key not in self.datasets:
+            self.datasets[key] = load_dataset(config)
+            if not isinstance(self.datasets[key].train, Images):
+                raise ConfigError("a benchmark needs few shots in memory; use data.pipeline device")
+        return self.datasets[key]
+
+    def evaluator(self, config: Config, pair: Pair | None = None) -> Evaluator:
+        """The evaluator with a trial's reference, for the plain pair or for another pair of the same configuration."""
+        dataset = self.dataset(config)
+        key = config.evaluate, dataset.reference_hash
+        if key not in self.evaluators:
+            evaluator = make_evaluator(config.evaluate, build(config.net), dataset)
+            assert evaluator is not None  # BenchmarkConfig.validate requires a feature network
+            self.evaluators[key] = evaluator
+        evaluator = self.evaluators[key]
+        if pair is None:
+            return evaluator
+        return dataclasses.replace(
+            evaluator, pair=pair, sampler=make_sampler(pair), restate=make_restatistics(pair, STATS_BATCH)
+        )
+
+    def end(self, evaluator: Evaluator, g_ema: Variables, config: Config) -> tuple[dict[str, Any], np.ndarray]:
+        """All final metrics of a finished trial, with the ids of their protocols, and samples `[64, H, W, C]`."""
+        dataset, images = self.dataset(config), evaluator.sample(g_ema)
+        train = dataset.train
+        assert isinstance(train, Images)
+        fake = extract(evaluator.net, images)
+        numbers: dict[str, Any] = dict(evaluator.numbers(fake))
+        held_out = evaluator.reference.values if dataset.held_out else None
+        memory = memorisation(fake.values, extract(evaluator.net, train.images).values, held_out)
+        numbers |= {"memorisation": memory.ratio, "closer": memory.closer}
+        if self.perceptual is not None:
+            protocol = lpips_protocol(evaluator.protocol, self.perceptual, train.images, dataset.train_hash)
+            numbers |= evaluate_intra_cluster(self.perceptual, images, train.images, protocol)
+            numbers["lpips_protocol"] = protocol.id
+        return numbers, images[:GRID_SAMPLES]
+
+
+def protocol_facts(protocol: Protocol) -> dict[str, Any]:
+    """The fields of a line that name the protocol of its numbers."""
+    return {"protocol": protocol.id, "measured": protocol.label, "relative_only": protocol.relative_only}
+
 
 Note = Callable[[str], None]
 COMPILED = ".compiled"

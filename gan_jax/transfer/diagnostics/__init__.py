@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gan_jax.transfer.diagnostics.check import Check
 from gan_jax.transfer.diagnostics.diagnose import Diagnosis, checks, make_diagnosis, new_warnings
-from gan_jax.transfer.diagnostics.negative import read_against
+from gan_jax.transfer.diagnostics.failures import Check, read_against
 from gan_jax.transfer.diagnostics.sources import Ranking, SourceScore, advice, rank_sources
 
 __all__ = [

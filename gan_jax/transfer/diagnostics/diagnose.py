@@ -11,12 +11,12 @@ import numpy as np
 
 from gan_jax.config import Config, ConfigError, DiagnoseConfig
 from gan_jax.data import Images
-from gan_jax.data.fit import Shape
+from gan_jax.data.convert import Shape
 from gan_jax.metrics import Features, extract
 from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset
-from gan_jax.transfer.diagnostics import collapse, discriminator, memory, negative
-from gan_jax.transfer.diagnostics.check import Check, Row
+from gan_jax.transfer.diagnostics import failures
+from gan_jax.transfer.diagnostics.failures import Check, Row
 from gan_jax.transfer.evaluation import Evaluator
 
 
@@ -49,11 +49,11 @@ class Diagnosis:
         if not self.config.diagnose.images:
             return {}
         reference = self.evaluator.reference.values
-        out = collapse.measure(fake.values, reference) if len(reference) > 1 else {}  # one image has no spread
+        out = failures.measure_collapse(fake.values, reference) if len(reference) > 1 else {}  # one image has no spread
         if self._train_features is not None:
             held_out = self.evaluator.reference.values if self._held_out is not None else None
-            out |= memory.measure(fake.values, self._train_features, held_out)
-        out |= negative.measure(images, numbers, self.against)
+            out |= failures.measure_memory(fake.values, self._train_features, held_out)
+        out |= failures.measure_negative(images, numbers, self.against)
         return out | self._measure_d(d, samples)
 
     def _measure_d(self, d: Variables, samples: np.ndarray) -> dict[str, float]:
@@ -68,11 +68,11 @@ class Diagnosis:
         train = self._logits_fn(d, sets[0], labels(self._train), group)
         fake = self._logits_fn(d, sets[1], np.arange(n) % classes if classes else None, group)
         unseen = None if held_out is None else self._logits_fn(d, sets[2], labels(held_out), group)
-        return discriminator.measure(self.config.loss.name, train, unseen, fake)
+        return failures.measure_discriminator(self.config.loss.name, train, unseen, fake)
 
     @cached_property
-    def _logits_fn(self) -> discriminator.LogitsFn:
-        return discriminator.make_logits_fn(self.evaluator.pair)
+    def _logits_fn(self) -> failures.LogitsFn:
+        return failures.make_logits_fn(self.evaluator.pair)
 
     @cached_property
     def _held_out(self) -> Images | None:
@@ -94,7 +94,7 @@ class Diagnosis:
     def _train_features(self) -> np.ndarray | None:
         """Features of all training images; None where there are too many to be memorised."""
         train = self.dataset.train
-        if not isinstance(train, Images) or len(train) > memory.MOST:
+        if not isinstance(train, Images) or len(train) > failures.MOST:
             return None
         return extract(self.evaluator.net, train.images).values
 
@@ -113,7 +113,7 @@ def make_diagnosis(
                 f"--against {against} compares evaluations, but evaluate.features is None; name a network"
             )
         return None
-    rows = () if against is None else negative.read_against(against, evaluator.protocol.id)
+    rows = () if against is None else failures.read_against(against, evaluator.protocol.id)
     return Diagnosis(config, dataset, evaluator, rows)
 
 
@@ -125,7 +125,12 @@ def _some(images: Images, n: int) -> Images:
 def checks(rows: Sequence[Row], limits: DiagnoseConfig) -> Iterator[Check]:
     """All checks of the last row of a run's evaluations, compared with rows of the same protocol."""
     rows = [row for row in rows if row.get("protocol") == rows[-1].get("protocol")]
-    for checks_of in (discriminator.checks, collapse.checks, memory.checks, negative.checks):
+    for checks_of in (
+        failures.discriminator_checks,
+        failures.collapse_checks,
+        failures.memory_checks,
+        failures.negative_checks,
+    ):
         yield from checks_of(rows, limits)
 
 

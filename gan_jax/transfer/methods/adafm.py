@@ -12,9 +12,8 @@ from __future__ import annotations
 from gan_jax.config import AdaFMConfig, ConfigError
 from gan_jax.nets import Pair
 from gan_jax.transfer import adapters
-from gan_jax.transfer.adapted import frozen_under
 from gan_jax.transfer.layers import image_side, kernels, latent_side
-from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.method import Method, frozen_under, networks_of
 from gan_jax.trees import match
 
 

@@ -31,10 +31,8 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.adapters import kml_where
-from gan_jax.transfer.filters import Groups, PerFilter, filter_groups, in_head, lowest
-from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.importance import adversarial_fisher, estimate
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.fisher import Groups, PerFilter, adversarial_fisher, estimate, filter_groups, in_head, lowest
+from gan_jax.transfer.method import Graft, Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree, flatten, unflatten
 

@@ -24,18 +24,25 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import AttentionFusionConfig, ConfigError, DistillationConfig
-from gan_jax.fusion.aligner import spatial_kernels
-from gan_jax.fusion.attention import TEMPERATURE, Attention, annealed_temperature
-from gan_jax.fusion.conditional import MEAN, Conditional, conditional, plain_target, source_of, update_running_mean
-from gan_jax.fusion.mixture import Gate, Mixture
+from gan_jax.fusion.attention import (
+    MEAN,
+    TEMPERATURE,
+    Attention,
+    Conditional,
+    annealed_temperature,
+    conditional,
+    plain_target,
+    source_of,
+    update_running_mean,
+)
+from gan_jax.fusion.mixture import Gate, Mixture, spatial_kernels
 from gan_jax.nets import Pair
 from gan_jax.reserved import ADAPTER, GATE
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
-from gan_jax.transfer.donors import Donors, descriptors
-from gan_jax.transfer.fusing import Fusing, fusion
+from gan_jax.transfer.fusing import Donors, Fusing, descriptors, fusion
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
 

@@ -37,10 +37,9 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.train.state import Networks, Variables
-from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.layers import scales_and_shifts
+from gan_jax.transfer.method import Graft, Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
-from gan_jax.transfer.scales import scales_and_shifts
 from gan_jax.trees import Tree, flatten, partition
 
 

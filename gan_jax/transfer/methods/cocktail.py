@@ -18,15 +18,32 @@ import jax.numpy as jnp
 
 from gan_jax.config import CocktailConfig, ConfigError
 from gan_jax.fusion.merges.averages import average
-from gan_jax.fusion.rooting import DONOR, use_donor_images
 from gan_jax.nets import Pair
-from gan_jax.random_streams import COCKTAIL_KEY
+from gan_jax.random_streams import COCKTAIL_KEY, Purpose
+from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks
-from gan_jax.transfer.donors import Donors, check_donors, fused_pair, recompute_statistics
+from gan_jax.transfer.fusing import Donors, check_donors, fused_pair, recompute_statistics
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The task of GAN Cocktail's common root (Avrahami, Lischinski, Fried, ECCV 2022): a donor's images are the real ones.
+
+DONOR = "donor"  # key among the stage's constants
+
+
+def use_donor_images(ctx: StepContext) -> StepContext:
+    """Replaces a context's real images with the frozen donor's, from separate latents and with the batch's labels.
+
+    The donor runs as in sampling: in evaluation mode, its images clipped to [-1, 1].
+    """
+    latents = ctx.keys(Purpose.DONOR_LATENTS)
+    images = ctx.task.generate(ctx.constants[DONOR], ctx.batch, latents, False)[0]
+    real = jax.lax.stop_gradient(jnp.clip(images, -1, 1))
+    return ctx.replace(batch={**ctx.batch, "image": real})
+
 
 NETWORKS: tuple[Network, ...] = ("g", "d")
 

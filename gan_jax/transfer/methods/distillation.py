@@ -12,13 +12,12 @@ from __future__ import annotations
 from typing import Any
 
 from gan_jax.config import ConfigError, DistillationConfig
-from gan_jax.fusion.points import choose_points
+from gan_jax.fusion.features import choose_points
 from gan_jax.nets import Pair
 from gan_jax.train.state import Networks
-from gan_jax.transfer.donors import fused_pair, unaligned_donors
+from gan_jax.transfer.fusing import check_distillation, distil_teachers, fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
-from gan_jax.transfer.teaching import check_distillation, distil_teachers
 
 
 def make(config: DistillationConfig, pair: Pair) -> Method:

@@ -20,7 +20,7 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import Networks
-from gan_jax.transfer.importance import g_information
+from gan_jax.transfer.fisher import g_information
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.l2_sp import squared_distance
 from gan_jax.transfer.preparation import PrepareContext, PreparedState

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, FeatureDistillationConfig
 from gan_jax.nets import Pair
-from gan_jax.train.anneal import cosine
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
+from gan_jax.train.optim import cosine
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import Networks
 from gan_jax.transfer.method import Method, networks_of

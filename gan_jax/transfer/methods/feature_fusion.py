@@ -20,20 +20,16 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, FeatureFusionConfig
-from gan_jax.fusion.carried import Fusion, attach, plain, trains, without
-from gan_jax.fusion.features import fused
-from gan_jax.fusion.points import choose_points
-from gan_jax.fusion.told import measure_attention
+from gan_jax.fusion.features import Fusion, attach, choose_points, fused, measure_attention, plain, trains, without
 from gan_jax.nets import Pair
 from gan_jax.reserved import FUSION, LAYERS, SELF_ATTENTION, SHARES
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import GanState, Networks, Variables
-from gan_jax.transfer.donors import fused_pair, unaligned_donors
+from gan_jax.transfer.fusing import Rows, check_distillation, distil, fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
-from gan_jax.transfer.teaching import Rows, check_distillation, distil
 
 
 def make(config: FeatureFusionConfig, pair: Pair) -> Method:

@@ -12,10 +12,9 @@ from __future__ import annotations
 from gan_jax.config import FSGANConfig
 from gan_jax.nets import Pair
 from gan_jax.train.regularisers import Network
-from gan_jax.transfer.adapted import frozen_under
 from gan_jax.transfer.adapters import Adapter, singular_values
 from gan_jax.transfer.layers import kernels
-from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.method import Method, frozen_under, networks_of
 
 
 def make(config: FSGANConfig, pair: Pair) -> Method:

@@ -17,15 +17,13 @@ from typing import Any
 import jax
 
 from gan_jax.config import ConfigError, GradientFusionConfig
-from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_shares
-from gan_jax.fusion.gradient import Coefficients, distance, entropy
+from gan_jax.fusion.gradient import Coefficients, distance, entropy, fisher_shares, group_shares, matching_shares
 from gan_jax.fusion.mixture import Mixture, Shares
 from gan_jax.nets import Pair
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.transfer.donors import Donors
-from gan_jax.transfer.fusing import Fusing, fusion
-from gan_jax.transfer.importance import g_information
+from gan_jax.transfer.fisher import g_information
+from gan_jax.transfer.fusing import Donors, Fusing, fusion
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.trees import Tree

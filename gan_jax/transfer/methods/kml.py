@@ -12,9 +12,8 @@ from gan_jax.config import KMLConfig
 from gan_jax.nets import Pair
 from gan_jax.train.regularisers import Network
 from gan_jax.transfer import adapters as adapt
-from gan_jax.transfer.adapted import frozen_under
 from gan_jax.transfer.layers import body, head, kernels
-from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.method import Method, frozen_under, networks_of
 
 
 def make(config: KMLConfig, pair: Pair) -> Method:

@@ -11,10 +11,9 @@ from __future__ import annotations
 from gan_jax.config import ConfigError, LoRAConfig
 from gan_jax.nets import Networks, Pair
 from gan_jax.train.regularisers import Network
-from gan_jax.transfer.adapted import frozen_under
 from gan_jax.transfer.adapters import Adapter, lora
 from gan_jax.transfer.layers import body, head, kernels
-from gan_jax.transfer.method import Method, networks_of
+from gan_jax.transfer.method import Method, frozen_under, networks_of
 
 
 def make(config: LoRAConfig, nets: Networks) -> Method:

@@ -16,20 +16,19 @@ import numpy as np
 
 from gan_jax.config import ConfigError, MergeConfig
 from gan_jax.fusion.merges import MERGES, merge
-from gan_jax.fusion.merges.blend import position
-from gan_jax.fusion.merges.regmean import gram, mean_gram
+from gan_jax.fusion.merges.averages import position
+from gan_jax.fusion.merges.weighted import gram, mean_gram
 from gan_jax.nets import Pair, build
-from gan_jax.nets.inputs import kernel_inputs
+from gan_jax.nets.inside import kernel_inputs
 from gan_jax.random_streams import MERGE_KEY
 from gan_jax.tasks.image import probes
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks, Variables
-from gan_jax.transfer.discriminators import best_discriminator
-from gan_jax.transfer.distance import make_distance
-from gan_jax.transfer.donors import Donors, aligner, check_donors, fused_pair, open_donors, recompute_statistics
-from gan_jax.transfer.importance import g_information
+from gan_jax.transfer.fisher import g_information
+from gan_jax.transfer.fusing import Donors, aligner, check_donors, fused_pair, open_donors, recompute_statistics
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
+from gan_jax.transfer.ranking import best_discriminator, make_distance
 from gan_jax.trees import Tree
 
 OVER_A_BASE = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "gradient_matching")

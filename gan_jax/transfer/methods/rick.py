@@ -28,8 +28,17 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network
 from gan_jax.train.state import GanState, Networks, Variables
-from gan_jax.transfer.filters import Groups, PerFilter, bias_of, choose, filter_groups, in_head, lowest, moment_of
-from gan_jax.transfer.importance import adversarial_fisher
+from gan_jax.transfer.fisher import (
+    Groups,
+    PerFilter,
+    adversarial_fisher,
+    bias_of,
+    choose,
+    filter_groups,
+    in_head,
+    lowest,
+    moment_of,
+)
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, no_leaf
 from gan_jax.trees import Tree, flatten, map_with_path

@@ -20,8 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import RSSAConfig
-from gan_jax.losses.correspondence import in_groups
-from gan_jax.losses.spatial import cross_correlation_distance, self_correlation_distance
+from gan_jax.losses.correspondence import cross_correlation_distance, in_groups, self_correlation_distance
 from gan_jax.nets import Pair
 from gan_jax.nets.conv import downsample_mean
 from gan_jax.random_streams import Purpose

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from gan_jax.config import ScaleShiftConfig
 from gan_jax.nets import Pair
-from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.layers import head
-from gan_jax.transfer.method import Method, networks_of
-from gan_jax.transfer.scales import scales_and_shifts
+from gan_jax.transfer.layers import head, scales_and_shifts
+from gan_jax.transfer.method import Graft, Method, networks_of
 
 
 def make(config: ScaleShiftConfig, pair: Pair) -> Method:

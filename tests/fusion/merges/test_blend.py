@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.fusion.merges.blend import blend, position, positions
+from gan_jax.fusion.merges.averages import blend, position, positions
 from gan_jax.fusion.merges.leaves import MergeError
 from gan_jax.trees import flatten, unflatten
 from tests.conftest import REPO

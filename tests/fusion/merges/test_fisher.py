@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.fusion.merges.averages import average
-from gan_jax.fusion.merges.fisher import fisher_merge, gradient_matching
 from gan_jax.fusion.merges.leaves import MergeError
 from gan_jax.fusion.merges.task_vectors import task_arithmetic
+from gan_jax.fusion.merges.weighted import fisher_merge, gradient_matching
 from gan_jax.transfer.fisher import fisher
 from tests.fusion.merges.cases import close, draw, leaf, positive
 

@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose
 
 from gan_jax.fusion.merges.averages import average
 from gan_jax.fusion.merges.leaves import MergeError
-from gan_jax.fusion.merges.regmean import gram, mean_gram, regmean
-from gan_jax.nets.inputs import kernel_inputs, windows
+from gan_jax.fusion.merges.weighted import gram, mean_gram, regmean
+from gan_jax.nets.inside import kernel_inputs, windows
 from tests.fusion.merges.cases import close, draw
 from tests.lanes import default_rows
 from tests.nets.families import inputs, pair_of

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from gan_jax.fusion.merges.averages import greedy_soup
 from gan_jax.fusion.merges.leaves import MergeError
-from gan_jax.fusion.merges.soup import greedy_soup
 from tests.fusion.merges.cases import close, leaf
 
 

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.fusion.merges.averages import average
+from gan_jax.fusion.merges.averages import average, karcher, slerp
 from gan_jax.fusion.merges.leaves import MergeError
-from gan_jax.fusion.merges.spherical import karcher, slerp
 from tests.fusion.merges.cases import close, draw, leaf
 
 

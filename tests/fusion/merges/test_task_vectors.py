@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.fusion.merges.dare import dare, draw_masks
 from gan_jax.fusion.merges.leaves import MergeError
-from gan_jax.fusion.merges.task_vectors import task_arithmetic, ties
+from gan_jax.fusion.merges.task_vectors import dare, draw_masks, task_arithmetic, ties
 from gan_jax.trees import flatten
 from tests.fusion.merges.cases import close, draw, leaf
 

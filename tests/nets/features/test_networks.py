@@ -8,20 +8,30 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from gan_jax.nets.features import inception_v3, lenet, mobilenet, perceptual
-from gan_jax.nets.features.leaves import convs, fold, leaf_specs, width_of
-from gan_jax.nets.features.steps import Conv, Pool, Residual, run_steps
-from gan_jax.nets.features.windows import convolve, max_pool, mean_pool
+from gan_jax.nets.features import classifiers, inception_v3, perceptual
+from gan_jax.nets.features.steps import (
+    Conv,
+    Pool,
+    Residual,
+    convolve,
+    convs,
+    fold,
+    leaf_specs,
+    max_pool,
+    mean_pool,
+    run_steps,
+    width_of,
+)
 from gan_jax.trees import flatten
 from tests.nets.features.random import random_params
 
 TRAINED = {  # values that were trained, and tensors of the state dict, as the references have them
     "inception": (inception_v3.inception_v3_specs, 23_850_960, 566),
-    "mobilenet": (mobilenet.mobilenet_v2_specs, 3_504_872, 314),
-    "efficientnet-lite0": (mobilenet.efficientnet_lite0_specs, 4_652_008, 296),
+    "mobilenet": (classifiers.mobilenet_v2_specs, 3_504_872, 314),
+    "efficientnet-lite0": (classifiers.efficientnet_lite0_specs, 4_652_008, 296),
     "alexnet": (lambda: perceptual.perceptual_specs(perceptual.ALEXNET), 2_469_696 + 1_152, 15),
     "vgg16": (lambda: perceptual.perceptual_specs(perceptual.VGG16), 14_714_688 + 1_472, 31),
-    "lenet": (lenet.lenet_specs, 61_706, 10),
+    "lenet": (classifiers.lenet_specs, 61_706, 10),
 }
 
 
@@ -47,7 +57,7 @@ def test_inception_at_every_stage_has_the_papers_sizes():
 
 @pytest.mark.parametrize(
     ("steps", "expected"),
-    [(mobilenet.MOBILENET_V2_STEPS, 7), (mobilenet.EFFICIENTNET_LITE0_STEPS, 7)],
+    [(classifiers.MOBILENET_V2_STEPS, 7), (classifiers.EFFICIENTNET_LITE0_STEPS, 7)],
     ids=["v2", "lite0"],
 )
 def test_mobile_networks_shrink_32_times_and_have_their_blocks(steps, expected):
@@ -55,7 +65,7 @@ def test_mobile_networks_shrink_32_times_and_have_their_blocks(steps, expected):
     out = jax.eval_shape(lambda params, x: run_steps(params, steps, x), leaf_specs(steps), x)
     assert out.shape == (1, expected, expected, 1280) and width_of(steps, 3) == 1280
     blocks = {conv.path.split("/")[0] for conv, _ in convs(steps, 3)} - {"stem", "head"}
-    assert len(blocks) == (17 if steps is mobilenet.MOBILENET_V2_STEPS else 16)
+    assert len(blocks) == (17 if steps is classifiers.MOBILENET_V2_STEPS else 16)
     assert sum(isinstance(step, Residual) for step in steps) == (10 if len(blocks) == 17 else 9)
 
 
@@ -96,7 +106,7 @@ def test_pools_are_those_of_a_loop_over_windows(size, stride, padding):
 def test_pools_are_the_same_on_every_platform(form, monkeypatch):
     x = jnp.asarray(np.random.default_rng(2).normal(size=(1, 7, 7, 2)), jnp.float32)
     slices = form(x, 3, 2, 1)
-    monkeypatch.setattr("gan_jax.nets.features.windows.is_closed", lambda: False)
+    monkeypatch.setattr("gan_jax.nets.features.steps.is_closed", lambda: False)
     assert_allclose(slices, form(x, 3, 2, 1), rtol=1e-5)
 
 
@@ -105,7 +115,7 @@ def test_depthwise_convolutions_are_the_same_on_every_platform(stride, monkeypat
     rng = np.random.default_rng(3)
     x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 9, 8, 4), (5, 3, 1, 4)))
     slices = convolve(x, kernel, stride, ((2, 1), (0, 1)))
-    monkeypatch.setattr("gan_jax.nets.features.windows.is_closed", lambda: False)
+    monkeypatch.setattr("gan_jax.nets.features.steps.is_closed", lambda: False)
     assert_allclose(slices, convolve(x, kernel, stride, ((2, 1), (0, 1))), rtol=1e-4, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gan_jax.surgery.align import permute, rescale
-from gan_jax.surgery.align.checks import scale_sizes, sizes_of
+from gan_jax.surgery.align.apply import scale_sizes, sizes_of
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import flatten
 from tests.surgery.pairs import SMALL_DCGAN, SMALL_R3GAN

@@ -11,8 +11,8 @@ from gan_jax.config import MLPConfig, StyleGAN2Config
 from gan_jax.nets import build
 from gan_jax.surgery import align
 from gan_jax.surgery.align import AlignError, canonical, inverse, match_activations, match_weights, permute
-from gan_jax.surgery.align.activations import producers
-from gan_jax.surgery.align.checks import sizes_of
+from gan_jax.surgery.align.apply import sizes_of
+from gan_jax.surgery.align.matching import producers
 from gan_jax.surgery.families import layouts
 from gan_jax.trees import flatten
 from tests.surgery.align.copies import NETS, disguised, name

@@ -11,9 +11,8 @@ from numpy.testing import assert_allclose
 
 from gan_jax.config import EvalConfig
 from gan_jax.transfer.benchmark.config import trial_config, trials
-from gan_jax.transfer.benchmark.game import make_setup
-from gan_jax.transfer.benchmark.measure import Measures
-from gan_jax.transfer.benchmark.ways import STRATEGIES, Stopped
+from gan_jax.transfer.benchmark.population import STRATEGIES, Stopped, make_setup
+from gan_jax.transfer.benchmark.runner import Measures
 from gan_jax.transfer.run import run
 from gan_jax.trees import flatten
 from tests.lanes import default_rows

@@ -11,7 +11,7 @@ import pytest
 from gan_jax.config import ConfigError, FreezeDConfig
 from gan_jax.report.benchmark import write_benchmark
 from gan_jax.transfer.benchmark import current, finished, run_benchmark
-from gan_jax.transfer.benchmark.records import TRIALS, append_trial
+from gan_jax.transfer.benchmark.runner import TRIALS, append_trial
 from tests.transfer.benchmark.benches import make_bench
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.config import ConfigError, DiagnoseConfig
-from gan_jax.transfer.diagnostics import checks, collapse, discriminator, memory, negative, new_warnings, read_against
+from gan_jax.transfer.diagnostics import checks, failures, new_warnings, read_against
 
 LIMITS = DiagnoseConfig()
 RNG = np.random.default_rng(0)
@@ -26,14 +26,14 @@ def notes(*rows):
 
 def test_d_that_knows_its_training_images_is_told_from_one_that_does_not():
     train, fake = np.array([2.0, 3.0, 1.0, 2.0]), np.array([-2.0, -2.0, -1.0, -3.0])
-    over = discriminator.measure("hinge", train, np.array([-1.0, -2.0, 1.0, -2.0]), fake)
+    over = failures.measure_discriminator("hinge", train, np.array([-1.0, -2.0, 1.0, -2.0]), fake)
     # E train 2, E held out -1, E fake -2: r_v = 3 / 4
     assert over == {"d_train": 1.0, "d_fake": 0.0, "r_t": 1.0, "d_held_out": 0.25, "r_v": 0.75}
     assert warned(over) == ["discriminator overfitting", "discriminator too sure"]
     assert "D tells training images (1.00 taken for real) from held-out ones (0.25) apart" in notes(over)
     assert "augment.policy" in notes(over) and "freeze_d" in notes(over)
     same = np.array([1.0, 1.0, -0.5, 0.5])
-    fine = discriminator.measure("hinge", same, same + 0.1, fake)
+    fine = failures.measure_discriminator("hinge", same, same + 0.1, fake)
     assert_allclose(fine["r_v"], -0.1 / 2.5)
     assert warned(fine) == []
 
@@ -41,8 +41,8 @@ def test_d_that_knows_its_training_images_is_told_from_one_that_does_not():
 @pytest.mark.parametrize("loss", ["relativistic", "wasserstein", "least_squares"])
 def test_where_zero_means_nothing_a_constant_added_to_all_logits_changes_nothing(loss):
     train, held_out, fake = np.array([2.0, 3.0, 4.0]), np.array([0.0, -1.0, 3.0]), np.array([-3.0, -2.0, -1.0])
-    a = discriminator.measure(loss, train, held_out, fake)
-    b = discriminator.measure(loss, train + 100, held_out + 100, fake + 100)
+    a = failures.measure_discriminator(loss, train, held_out, fake)
+    b = failures.measure_discriminator(loss, train + 100, held_out + 100, fake + 100)
     assert "r_t" not in a and a.keys() == b.keys()  # r_t is a sign
     for name in a:
         assert_allclose(a[name], b[name])
@@ -53,19 +53,19 @@ def test_where_zero_means_nothing_a_constant_added_to_all_logits_changes_nothing
 
 def test_without_held_out_images_or_a_difference_to_generated_ones_there_is_no_r_v():
     ones = np.ones(4)
-    assert set(discriminator.measure("hinge", ones, None, -ones)) == {"d_train", "d_fake", "r_t"}
-    assert "r_v" not in discriminator.measure("hinge", ones, ones, ones)
+    assert set(failures.measure_discriminator("hinge", ones, None, -ones)) == {"d_train", "d_fake", "r_t"}
+    assert "r_v" not in failures.measure_discriminator("hinge", ones, ones, ones)
 
 
 def test_spread_is_the_mean_squared_distance_of_pairs_by_definition():
     fake, real = RNG.normal(size=(30, 4)), 3 * RNG.normal(size=(40, 4))
     pairs = lambda x: np.mean([((a - b) ** 2).sum() for i, a in enumerate(x) for j, b in enumerate(x) if i != j])
-    assert_allclose(collapse.measure(fake, real)["spread"], np.sqrt(pairs(fake) / pairs(real)), rtol=1e-12)
+    assert_allclose(failures.measure_collapse(fake, real)["spread"], np.sqrt(pairs(fake) / pairs(real)), rtol=1e-12)
 
 
 def test_images_that_grow_alike_are_a_collapse():
     real = RNG.normal(size=(200, 8))
-    wide, narrow = collapse.measure(real + 1, real), collapse.measure(0.1 * real, real)
+    wide, narrow = failures.measure_collapse(real + 1, real), failures.measure_collapse(0.1 * real, real)
     assert_allclose([wide["spread"], narrow["spread"]], [1, 0.1])
     assert warned(wide, wide) == []
     assert warned(wide, narrow) == ["mode collapse", "falling diversity"]
@@ -89,32 +89,36 @@ def test_copies_of_training_images_are_told_from_new_ones():
     train, held_out, new = (RNG.normal(size=(n, 6)) for n in (40, 60, 80))
     copies = train[RNG.integers(0, 20, 80)] + 0.01 * RNG.normal(size=(80, 6))
     for reference in (held_out, None):
-        copied, fine = memory.measure(copies, train, reference), memory.measure(new, train, reference)
+        copied, fine = failures.measure_memory(copies, train, reference), failures.measure_memory(new, train, reference)
         assert copied["memory"] < 0.05 and copied["memory_closer"] > 0.99
         assert 0.8 < fine["memory"] < 1.25 and 0.35 < fine["memory_closer"] < 0.65
         assert warned(copied) == ["memorisation"] and warned(fine) == []
         assert copied["occupied"] <= 0.5 < fine["occupied"]
     assert "G copies its training images; use more of them (data.shots)" in notes(copied)
-    assert memory.measure(new, train[:1], None) == {}
-    assert memory.measure(new, np.repeat(train[:1], 4, 0), None) == {}  # all at distance 0 from each other
+    assert failures.measure_memory(new, train[:1], None) == {}
+    assert failures.measure_memory(new, np.repeat(train[:1], 4, 0), None) == {}  # all at distance 0 from each other
 
 
 def test_distance_among_training_images_is_to_the_nearest_other_one():
     train, fake = np.array([[0.0], [1.0], [3.0]]), np.array([[0.5], [4.0]])
     # among themselves 1, 1, 2: median 1; the two fakes are 0.5 and 1 away: median 0.75
-    assert_allclose(memory.measure(fake, train, None)["memory"], 0.75)
+    assert_allclose(failures.measure_memory(fake, train, None)["memory"], 0.75)
 
 
 def test_worse_than_another_run_after_as_many_images():
     other = [{"images": 1000, "kid": 4.0}, {"images": 3000, "kid": 2.0}]
-    assert negative.value_at(other, 2000) == 3.0 and negative.value_at(other, 3000) == 2.0
-    assert negative.value_at(other, 500) is None and negative.value_at(other, 3001) is None
-    assert negative.value_at(other[:1], 1000) == 4.0
-    worse, better = (negative.measure(2000, {"kid": kid}, other) for kid in (6.0, 1.5))
+    assert failures.value_at(other, 2000) == 3.0 and failures.value_at(other, 3000) == 2.0
+    assert failures.value_at(other, 500) is None and failures.value_at(other, 3001) is None
+    assert failures.value_at(other[:1], 1000) == 4.0
+    worse, better = (failures.measure_negative(2000, {"kid": kid}, other) for kid in (6.0, 1.5))
     assert (worse, better) == ({"kid_against": 2.0}, {"kid_against": 0.5})
     assert warned(worse) == ["negative transfer"] and warned(better) == []
     assert "rank-sources" in notes(worse)
-    assert negative.measure(9000, {"kid": 1.0}, other) == {} == negative.measure(2000, {"kid": -0.1}, other)
+    assert (
+        failures.measure_negative(9000, {"kid": 1.0}, other)
+        == {}
+        == failures.measure_negative(2000, {"kid": -0.1}, other)
+    )
 
 
 def test_a_run_to_compare_with_must_be_one_and_must_be_comparable(tmp_path):

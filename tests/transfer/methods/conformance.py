@@ -16,11 +16,10 @@ from gan_jax.nets.build import family_maker
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.state import GanState
 from gan_jax.train.trainer import Trainer
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.method import Method, make_trainer
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.preparation import PreparedState, Start
 from gan_jax.transfer.start import make_prepared
-from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten, unflatten
 from tests.train import games
 from tests.train.games import dispatches, host

@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, EWCConfig, FeatureDistillationConfig, L2SPConfig, PreserveConfig
 from gan_jax.nets.build import build
-from gan_jax.train.anneal import cosine
 from gan_jax.train.context import DOutput
+from gan_jax.train.optim import cosine
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.methods.ewc import balanced
 from gan_jax.transfer.methods.feature_distillation import distance

@@ -13,14 +13,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import CocktailConfig, ConfigError, MLPConfig
 from gan_jax.fusion.merges.averages import average
-from gan_jax.fusion.rooting import DONOR, use_donor_images
 from gan_jax.nets.build import build
 from gan_jax.random_streams import Purpose
 from gan_jax.tasks.image import draw_latents
-from gan_jax.train.draws import example_keys
+from gan_jax.train.context import example_keys
 from gan_jax.train.extension import Extension
 from gan_jax.transfer import start as start_room
 from gan_jax.transfer.method import Method
+from gan_jax.transfer.methods.cocktail import DONOR, use_donor_images
 from gan_jax.transfer.methods.cocktail import make as cocktail
 from gan_jax.transfer.preparation import PrepareContext, Start
 from tests.train.toy import NET, build_toy

@@ -11,22 +11,21 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, DistillationConfig, FeatureFusionConfig, MLPConfig
-from gan_jax.fusion import carried, teachers
-from gan_jax.fusion.features import fused
-from gan_jax.fusion.told import smaller
+from gan_jax.fusion import features as carried
+from gan_jax.fusion import teachers
+from gan_jax.fusion.features import fused, smaller
 from gan_jax.nets.build import build
 from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer import start as start_room
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.fusing import distil_teachers
+from gan_jax.transfer.method import Method, make_trainer
 from gan_jax.transfer.methods.distillation import make as distillation
 from gan_jax.transfer.methods.feature_fusion import attention_extension
 from gan_jax.transfer.methods.feature_fusion import make as feature_fusion
 from gan_jax.transfer.preparation import PrepareContext, Start
 from gan_jax.transfer.start import make_prepared
-from gan_jax.transfer.teaching import distil_teachers
-from gan_jax.transfer.trainers import make_trainer
 from gan_jax.trees import flatten
 from tests.train.toy import NET, build_toy
 from tests.transfer.methods import conformance as ask

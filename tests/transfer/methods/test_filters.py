@@ -11,8 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from gan_jax.config import LossConfig, StyleGAN2Config
 from gan_jax.nets.build import build
 from gan_jax.transfer.adapters import kml_where
-from gan_jax.transfer.filters import bias_of, choose, filter_groups, lowest, moment_of
-from gan_jax.transfer.importance import adversarial_fisher
+from gan_jax.transfer.fisher import adversarial_fisher, bias_of, choose, filter_groups, lowest, moment_of
 from gan_jax.transfer.methods.adam import _gate_fisher
 
 

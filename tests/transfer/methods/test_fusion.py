@@ -20,8 +20,7 @@ from gan_jax.config import (
     MergeConfig,
     MLPConfig,
 )
-from gan_jax.fusion.curvature import fisher_shares, group_shares, matching_shares
-from gan_jax.fusion.gradient import Coefficients
+from gan_jax.fusion.gradient import Coefficients, fisher_shares, group_shares, matching_shares
 from gan_jax.fusion.mixture import Mixture, fused, grouping
 from gan_jax.nets.build import build
 from gan_jax.surgery.align import permute

@@ -13,15 +13,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MineGANConfig, MLPConfig
 from gan_jax.nets.build import build
-from gan_jax.nets.fronts.miner import init_miner, miner
+from gan_jax.nets.fronts import init_miner, miner
 from gan_jax.random_streams import Purpose
 from gan_jax.reserved import MINER
 from gan_jax.tasks.image import draw_latents
-from gan_jax.train.draws import example_keys
+from gan_jax.train.context import example_keys
 from gan_jax.transfer import start as start_room
-from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.method import Method
-from gan_jax.transfer.methods import minegan_donors as donors
+from gan_jax.transfer.method import Graft, Method
+from gan_jax.transfer.methods import minegan as donors
 from gan_jax.transfer.methods.minegan import make as minegan
 from gan_jax.transfer.preparation import Start
 from tests.train.games import PLAIN_SGD, gradients

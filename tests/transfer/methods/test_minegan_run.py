@@ -14,7 +14,7 @@ from gan_jax import load
 from gan_jax.cli.main import main
 from gan_jax.config import FinetuneConfig, MineGANConfig, MLPConfig
 from gan_jax.interop.exporters import ExportError, export_file
-from gan_jax.interop.sampler import sampler_of
+from gan_jax.interop.programs import sampler_of
 from gan_jax.nets.build import build
 from gan_jax.surgery import PlanError
 from gan_jax.tasks.sample import make_sampler

@@ -12,10 +12,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, NADAConfig, OptimConfig, StyleGAN2Config
 from gan_jax.nets.build import build
-from gan_jax.transfer.encoders import ENCODERS, Encoder, embed_images, load_encoder, text_direction
+from gan_jax.transfer.layers import corrected
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.methods.nada import FLOOR, directional
-from gan_jax.transfer.styled import corrected
+from gan_jax.transfer.methods.nada import (
+    ENCODERS,
+    FLOOR,
+    Encoder,
+    directional,
+    embed_images,
+    load_encoder,
+    text_direction,
+)
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.resumed import NET as MLP

@@ -17,8 +17,7 @@ from gan_jax.tasks.model import save
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer.adapters import kml
-from gan_jax.transfer.graft import Graft
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.method import Graft, Method
 from gan_jax.transfer.preparation import PreparedState, every_leaf
 from gan_jax.transfer.run import run
 from tests.train.checkpoint_states import assert_same

@@ -8,8 +8,8 @@ import pytest
 from gan_jax.config import BigGANConfig, MLPConfig, R3GANConfig, ResNetConfig, ScaleShiftConfig, StyleGAN2Config
 from gan_jax.nets.build import build
 from gan_jax.transfer.adapters import attach, bake
+from gan_jax.transfer.layers import scales_and_shifts
 from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.scales import scales_and_shifts
 from gan_jax.trees import flatten
 from tests.train.toy import build_toy
 from tests.transfer.methods import conformance as ask

@@ -1,0 +1,1 @@
+"""Generators as ONNX graphs: traced, written operation by operation, checked."""

@@ -1,0 +1,1 @@
+"""Checkpoints: saving and keeping them, their manifest, and their files on disk."""
