@@ -34,7 +34,6 @@ def outputs(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[d
     return [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
-@pytest.mark.slow  # half a minute each
 @pytest.mark.filterwarnings("default")  # of the client's event loop and its sockets; the kernel has its own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(path, tmp_path, monkeypatch):

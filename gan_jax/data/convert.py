@@ -1,8 +1,4 @@
-"""Conversion between uint8 outside and float32 in [-1, 1] inside; resizing; grey, RGB and RGBA.
-
-Resizing and channel conversion are integer or exactly representable arithmetic, so that every machine gives bit-exact
-images: fingerprints and evaluation references depend on it.
-"""
+"""Conversion between uint8 outside and float32 in [-1, 1] inside; resizing; fitting to a resolution and to channels."""
 
 from __future__ import annotations
 
@@ -15,6 +11,12 @@ import numpy as np
 
 from gan_jax.data.images import DataError
 from gan_jax.trees import did_you_mean
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Conversion between uint8 outside and float32 in [-1, 1] inside; resizing; grey, RGB and RGBA.
+#
+# Resizing and channel conversion are integer or exactly representable arithmetic, so that every machine gives bit-exact
+# images: fingerprints and evaluation references depend on it.
 
 _WEIGHT_BITS = 16  # fraction bits of a resampling weight: two passes over pixels times alpha stay exact in float64
 _CHUNK_VALUES = 1 << 22  # float64 values that a resize holds at a time

@@ -1,4 +1,4 @@
-"""Decoding and encoding of single image files; a file that cannot be read is an error that names it."""
+"""Single image files: their format from their bytes, decoding within a limit, encoding."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ import numpy as np
 from gan_jax.data.deep import TooDeep, depth_of, read_deep
 from gan_jax.data.images import DataError
 from gan_jax.extras import require
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Decoding and encoding of single image files; a file that cannot be read is an error that names it.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Limits of what is read from one file: a file that unpacks to far more than its size is refused before.

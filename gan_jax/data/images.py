@@ -1,4 +1,4 @@
-"""A set of images in memory: every reader returns one, every pipeline takes one."""
+"""Sets of images in memory, which every reader returns and every pipeline takes, and the order of their classes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.trees import did_you_mean, digest
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A set of images in memory: every reader returns one, every pipeline takes one.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Numbers of class names: whole numbers by their value, other names in natural order.

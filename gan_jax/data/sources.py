@@ -1,14 +1,4 @@
-"""`load`: a set of images in memory from a spec string or arrays.
-
-| spec | what is read |
-|---|---|
-| `embedded:NAME` | a set inside this package: `fashion-mnist` (test split), `emoji` (Noto, 64 px RGBA) |
-| `tfds:NAME[:SPLIT]`, `tfds:PATH[:SPLIT]` | a prepared TFDS data set (array_record), by name or folder; default train |
-| `idx:PATH[:SPLIT]` | a folder of idx files, .gz and .xz too; split train or test (default train) |
-| `folder:PATH` | images in a folder; labels from `labels.csv`, `labels.json`, `dataset.json` or one subfolder a class |
-| `zip:PATH` | the same inside a zip file |
-| `npz:PATH` | arrays `images` [N, H, W(, C)] uint8 and, where there, `labels` [N] |
-"""
+"""`load`: a set of images in memory from a spec string or arrays; seeded few-shot subsets of it."""
 
 from __future__ import annotations
 
@@ -29,6 +19,18 @@ from gan_jax.data.images import DataError, Images, from_arrays, gap_note
 from gan_jax.data.tfds_source import TfdsSource, open_tfds
 from gan_jax.seeds import SeedError, check_seed
 from gan_jax.trees import did_you_mean
+
+# ----------------------------------------------------------------------------------------------------------------------
+# `load`: a set of images in memory from a spec string or arrays.
+#
+# | spec | what is read |
+# |---|---|
+# | `embedded:NAME` | a set inside this package: `fashion-mnist` (test split), `emoji` (Noto, 64 px RGBA) |
+# | `tfds:NAME[:SPLIT]`, `tfds:PATH[:SPLIT]` | a prepared TFDS data set (array_record), by name or folder; default train |
+# | `idx:PATH[:SPLIT]` | a folder of idx files, .gz and .xz too; split train or test (default train) |
+# | `folder:PATH` | images in a folder; labels from `labels.csv`, `labels.json`, `dataset.json` or one subfolder a class |
+# | `zip:PATH` | the same inside a zip file |
+# | `npz:PATH` | arrays `images` [N, H, W(, C)] uint8 and, where there, `labels` [N] |
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Seeded few-shot subsets, the same on every machine, with hashes to report.

@@ -1,8 +1,4 @@
-"""Directly trained mixing weights: the gate of gradient-based fusion (AdaMerging's coefficients under a GAN's loss).
-
-Constraints: `free` allows any number; `box` clips to [0, 1] after every update; `simplex` is a softmax of trained logits
-over the donors and the target. All mixing weights start at `start`, by default 1 / (K + 1).
-"""
+"""Directly trained mixing weights: their gate, and where they start by Fisher information."""
 
 from __future__ import annotations
 
@@ -15,6 +11,12 @@ import jax.numpy as jnp
 
 from gan_jax.fusion.mixture import Shares, Sizes
 from gan_jax.trees import Tree, flatten, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Directly trained mixing weights: the gate of gradient-based fusion (AdaMerging's coefficients under a GAN's loss).
+#
+# Constraints: `free` allows any number; `box` clips to [0, 1] after every update; `simplex` is a softmax of trained logits
+# over the donors and the target. All mixing weights start at `start`, by default 1 / (K + 1).
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Initial mixing weights from Fisher information: Fisher merging and gradient matching, by group.

@@ -1,4 +1,4 @@
-"""Files of named tensors, by their endings: safetensors, npz, and those of `torch.save`."""
+"""Files of named tensors, by their endings: safetensors, npz, and those of `torch.save`, written without torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import numpy as np
 
 from gan_jax.files import replace
 from gan_jax.interop.source import not_held, write_safetensors
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Files of named tensors, by their endings: safetensors, npz, and those of `torch.save`.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Writes the zip file of `torch.save` without torch: tensors in dicts, as `torch.load(weights_only=True)` reads them.

@@ -1,4 +1,4 @@
-"""Checks that the leaves of weights are those of the networks in their manifest, before memory of that size is taken."""
+"""Checks of weights before they are used: leaves that fit their manifest's networks, and finite values."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from gan_jax.nets import build
 from gan_jax.nets.fronts import with_front
 from gan_jax.reserved import GRAFT
 from gan_jax.trees import did_you_mean, flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checks that the leaves of weights are those of the networks in their manifest, before memory of that size is taken.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Checks that weights can be computed with, for all that uses weights; what only shows them does not call these.

@@ -1,4 +1,4 @@
-"""A source of weights that is read leaf by leaf: what it holds is known from its manifest, before anything is read."""
+"""Weights leaf by leaf: a source that is read so, and files that are written so, for trees larger than memory."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ from gan_jax.interop.weights import (
 )
 from gan_jax.surgery.provenance import manifest_digest
 from gan_jax.trees import Flat, shape_of, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A source of weights that is read leaf by leaf: what it holds is known from its manifest, before anything is read.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,14 @@
-"""Cross-sample similarities: cosines between features of samples, within fixed groups of consecutive samples.
-
-The groups make the values independent of how a batch is split over devices.
-"""
+"""Similarities between samples, between places of maps, and distances between sets of points."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Cross-sample similarities: cosines between features of samples, within fixed groups of consecutive samples.
+#
+# The groups make the values independent of how a batch is split over devices.
 
 TINY = 1e-12  # added to squared lengths: features that are all zeros have cosine 0, and a gradient
 

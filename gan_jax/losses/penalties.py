@@ -1,4 +1,4 @@
-"""Penalties on the gradient of D with respect to its input. Each takes D as a function `images [B, ...] -> logits [B]`."""
+"""Penalties: on D's gradient, on path lengths, on kernels that are not orthogonal, on D's scores (LeCam)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.trees import flatten, match
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Penalties on the gradient of D with respect to its input. Each takes D as a function `images [B, ...] -> logits [B]`.
 
 Critic = Callable[[jax.Array], jax.Array]
 

@@ -1,7 +1,4 @@
-"""Inception-style score of logits: exp(E_x KL(p(y|x) || p(y))) (Salimans et al. 2016).
-
-Only with the Inception network is it the Inception Score; with any other classifier the name carries the classifier's.
-"""
+"""Metrics of logits: inception score, and histograms of classes."""
 
 from __future__ import annotations
 
@@ -11,6 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.metrics.statistics import MetricError, check_features
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Inception-style score of logits: exp(E_x KL(p(y|x) || p(y))) (Salimans et al. 2016).
+#
+# Only with the Inception network is it the Inception Score; with any other classifier the name carries the classifier's.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Classes of generated images against those of the reference: dropped modes and favoured ones.

@@ -1,7 +1,4 @@
-"""Feature networks whose weights were trained elsewhere: their features and their inputs.
-
-Their weights are not part of this package; `gan-jax weights get NAME` puts them into the cache (`cache.py`).
-"""
+"""Feature networks whose weights were trained elsewhere: the cache of weights, resizing of inputs, and features."""
 
 from __future__ import annotations
 
@@ -23,6 +20,11 @@ from gan_jax.documents import field_of, parse_document
 from gan_jax.metrics.statistics import MetricError
 from gan_jax.nets.features import classifiers, inception_v3, perceptual
 from gan_jax.nets.features.steps import fold
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Feature networks whose weights were trained elsewhere: their features and their inputs.
+#
+# Their weights are not part of this package; `gan-jax weights get NAME` puts them into the cache (`cache.py`).
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The three resizings to 299 px in published Frechet Inception distances.

@@ -1,10 +1,4 @@
-"""Statistics of features: count, mean and scatter about the mean, in float64 on the host.
-
-Statistics of parts add up to those of the full set, so that a stream of batches, or the shards of several devices, give
-the same numbers: `sum((summarise(batch) for batch in stream), empty_statistics(dim))`. Sums of squares are never
-subtracted from each other. So a mean far larger than the spread costs no digits, and equal rows have a covariance of
-exactly 0.
-"""
+"""Statistics of features in float64, and the Frechet distance between two of them."""
 
 from __future__ import annotations
 
@@ -13,6 +7,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Statistics of features: count, mean and scatter about the mean, in float64 on the host.
+#
+# Statistics of parts add up to those of the full set, so that a stream of batches, or the shards of several devices, give
+# the same numbers: `sum((summarise(batch) for batch in stream), empty_statistics(dim))`. Sums of squares are never
+# subtracted from each other. So a mean far larger than the spread costs no digits, and equal rows have a covariance of
+# exactly 0.
 
 
 class MetricError(ValueError):

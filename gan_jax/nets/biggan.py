@@ -1,12 +1,4 @@
-"""The generator of BigGAN (Brock et al., 2019), in the form of its published PyTorch implementation.
-
-The latents may be cut into equal parts: the first makes the 4 px maps, and the norms of each block read one more part. With
-classes, the norms read y, the shared class embedding and then that part: `gain = 1 + W_g y`, `bias = W_b y`. Without
-classes they read the part of the latents alone; without either they are plain batch norms. All kernels are divided by their
-largest singular value; evaluation estimates it by one more power iteration from the stored vector.
-
-A block is named by the resolution that it writes; attention belongs to the block that it follows.
-"""
+"""BigGAN (Brock et al., 2019) in the form of its published PyTorch implementation."""
 
 from __future__ import annotations
 
@@ -33,6 +25,16 @@ from gan_jax.nets.layers import (
     standardised,
     xavier,
 )
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The generator of BigGAN (Brock et al., 2019), in the form of its published PyTorch implementation.
+#
+# The latents may be cut into equal parts: the first makes the 4 px maps, and the norms of each block read one more part. With
+# classes, the norms read y, the shared class embedding and then that part: `gain = 1 + W_g y`, `bias = W_b y`. Without
+# classes they read the part of the latents alone; without either they are plain batch norms. All kernels are divided by their
+# largest singular value; evaluation estimates it by one more power iteration from the stored vector.
+#
+# A block is named by the resolution that it writes; attention belongs to the block that it follows.
 
 # resolution -> (width multipliers of G's maps from 4 px upwards, of D's blocks from the image downwards); those of
 # 16 px are by analogy

@@ -1,8 +1,4 @@
-"""A front: a learned transform of a network's input, whose parameters are auxiliary branches of the network's.
-
-A front cannot be folded into the network's own leaves. Its branches are in `params/graft/NAME/...`, and the manifest of
-weights that have them describes the front (`Front.spec`).
-"""
+"""Fronts, learned transforms of a network's input, and the one there is: the miner of MineGAN."""
 
 from __future__ import annotations
 
@@ -19,6 +15,12 @@ from gan_jax.nets.build import Net, Pair, Variables
 from gan_jax.nets.conv import conv
 from gan_jax.reserved import GRAFT, MINED, MINER
 from gan_jax.trees import Tree
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A front: a learned transform of a network's input, whose parameters are auxiliary branches of the network's.
+#
+# A front cannot be folded into the network's own leaves. Its branches are in `params/graft/NAME/...`, and the manifest of
+# weights that have them describes the front (`Front.spec`).
 
 Branches = Mapping[str, Tree]  # the branches of one network, by name
 

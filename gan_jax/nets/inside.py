@@ -1,4 +1,4 @@
-"""Module paths of a pair's networks, and the shape of each module's output for one example."""
+"""Views into networks: module paths and shapes, inputs of kernels, and D on whole groups of images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from gan_jax.nets import r3gan as r3gan_d
 from gan_jax.nets.build import Net, Pair, Variables
 from gan_jax.nets.layers import at_least_float32
 from gan_jax.nets.resample import TAPS, blur, downsample
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Module paths of a pair's networks, and the shape of each module's output for one example.
 
 Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's output
 

@@ -1,4 +1,4 @@
-"""Layers shared by the families: convolutions and dense layers with spectral norm, and synchronised batch norm."""
+"""Layers shared by the families: spectral norm, synchronised batch norm, self-attention, equalised learning rate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import jax.numpy as jnp
 
 from gan_jax.nets.conv import conv
 from gan_jax.nets.resample import conv_down3, downsample
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Layers shared by the families: convolutions and dense layers with spectral norm, and synchronised batch norm.
 
 Initializer = Callable[..., jax.Array]
 MOMENTUM = 0.9  # of running batch statistics

@@ -1,12 +1,4 @@
-"""The generator of R3GAN (Huang et al., NeurIPS 2024): residual blocks with grouped convolutions, no norm, no style, no noise.
-
-G and D mirror each other. A stage is a resolution: residual blocks `res0`, `res1`, .. and, towards the neighbouring
-resolution, a `transition` (a 1x1 convolution, where the widths differ, and a FIR filter). The shortcuts are identities
-and a new block's last convolution is zero, so that a new block does not change the function.
-
-The published filter `[1, 2, 1]` is given per output pixel. Convolved with the reference's resampling box of two, it is
-`[1, 3, 3, 1]`: StyleGAN2's filter in StyleGAN2's alignment.
-"""
+"""R3GAN (Huang et al., NeurIPS 2024): residual blocks with grouped convolutions, no norm, no style, no noise."""
 
 from __future__ import annotations
 
@@ -21,6 +13,16 @@ from gan_jax.config import R3GANConfig
 from gan_jax.nets.build import Pair, example_inputs, make_net, projection_head
 from gan_jax.nets.layers import Conv, Embed, Initializer, at_least_float32, needed
 from gan_jax.nets.resample import downsample, upsample
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The generator of R3GAN (Huang et al., NeurIPS 2024): residual blocks with grouped convolutions, no norm, no style, no noise.
+#
+# G and D mirror each other. A stage is a resolution: residual blocks `res0`, `res1`, .. and, towards the neighbouring
+# resolution, a `transition` (a 1x1 convolution, where the widths differ, and a FIR filter). The shortcuts are identities
+# and a new block's last convolution is zero, so that a new block does not change the function.
+#
+# The published filter `[1, 2, 1]` is given per output pixel. Convolved with the reference's resampling box of two, it is
+# `[1, 3, 3, 1]`: StyleGAN2's filter in StyleGAN2's alignment.
 
 GAIN = math.sqrt(2 / 1.04)  # of initial weights before a leaky ReLU of slope 0.2, whose own gain is 1
 

@@ -1,9 +1,4 @@
-"""The generator of StyleGAN2 (Karras et al., 2020), and of its ADA version: mapping and skip synthesis.
-
-Blocks and their leaves are named by resolution. The style scales the activations before the convolution, and the
-demodulation scales them after it. So all examples share one kernel: the result equals that of a kernel per example, by a
-plain convolution on every accelerator.
-"""
+"""StyleGAN2 (Karras et al., 2020) and its ADA version."""
 
 from __future__ import annotations
 
@@ -20,6 +15,13 @@ from gan_jax.nets.layers import NORMAL, EqualisedConv, EqualisedDense, at_least_
 from gan_jax.nets.resample import conv_up3, downsample, upsample
 from gan_jax.random_streams import MIXING_KEY, NOISE_KEY, SECOND_LATENT_KEY
 from gan_jax.reserved import MINED
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The generator of StyleGAN2 (Karras et al., 2020), and of its ADA version: mapping and skip synthesis.
+#
+# Blocks and their leaves are named by resolution. The style scales the activations before the convolution, and the
+# demodulation scales them after it. So all examples share one kernel: the result equals that of a kernel per example, by a
+# plain convolution on every accelerator.
 
 W_AVG_BETA = 0.995  # of the moving average of w, for each update; the value of the ADA code
 

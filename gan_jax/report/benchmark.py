@@ -1,4 +1,4 @@
-"""Blocks of finished trials: those of one source, target and number of shots, which may be compared."""
+"""The tables, curves, grids and page of a benchmark's finished trials."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from gan_jax.report.table import Column, Table, csv_table, latex_table, markdown
 from gan_jax.transfer.benchmark import BenchmarkConfig, TrialId, current
 from gan_jax.transfer.benchmark.runner import SAMPLES, identity
 from gan_jax.transfer.cells import Trial
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Blocks of finished trials: those of one source, target and number of shots, which may be compared.
 
 Row = dict[str, Any]
 

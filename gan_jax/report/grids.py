@@ -1,4 +1,4 @@
-"""Pictures of many images: plain grids, grids with a label per row, and PNG files. uint8 in, uint8 out."""
+"""Pictures of many images: grids, grids with labels, PNG files, and galleries of nearest training images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from gan_jax.files import printable, write_atomically
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Pictures of many images: plain grids, grids with a label per row, and PNG files. uint8 in, uint8 out.
 
 WHITE, INK = 255, (28, 32, 38)
 READABLE_PX = 64  # the least height of an image in a picture of many

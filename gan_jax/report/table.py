@@ -1,8 +1,4 @@
-"""Tables of results for a terminal, for Markdown and for HTML, from the same rows.
-
-A row is a dict. A value that is a sequence of numbers is one number per seed and is shown as its mean with the
-half-width of the 95 % Student t interval; of one seed there is no interval, and the note under the table says so.
-"""
+"""Tables of results for a terminal, Markdown, HTML, CSV and LaTeX, from the same rows."""
 
 from __future__ import annotations
 
@@ -18,6 +14,12 @@ from typing import Any, Literal
 import numpy as np
 
 from gan_jax.files import printable
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Tables of results for a terminal, for Markdown and for HTML, from the same rows.
+#
+# A row is a dict. A value that is a sequence of numbers is one number per seed and is shown as its mean with the
+# half-width of the 95 % Student t interval; of one seed there is no interval, and the note under the table says so.
 
 Rows = Sequence[Mapping[str, Any]]
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}

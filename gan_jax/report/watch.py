@@ -1,4 +1,4 @@
-"""Callbacks that show a run: a bar, a line for each evaluation, their table, event files, grids."""
+"""Progress of a run as a person sees it: a bar, a line for each evaluation, tables, event files, grids."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from gan_jax.files import printable
 from gan_jax.report.grids import make_grid, readable_scale, write_png
 from gan_jax.train.fit import total_images
 from gan_jax.transfer.record import Callbacks
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Callbacks that show a run: a bar, a line for each evaluation, their table, event files, grids.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Progress of a run: a bar in a terminal, a plain line now and then where the output goes to a file.

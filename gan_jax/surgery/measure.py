@@ -1,4 +1,4 @@
-"""How much a transplant changed the function: the largest difference on probe inputs."""
+"""The change of a function by a transplant, on probe inputs, and norms that leave a batch as it is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from gan_jax.nets.resample import downsample, upsample
 from gan_jax.random_streams import UNIFORM_PROBES_KEY
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Flat, did_you_mean, flatten, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# How much a transplant changed the function: the largest difference on probe inputs.
 
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
 

@@ -1,4 +1,4 @@
-"""What a plan is: one entry for every target leaf, with a table for the eye and JSON for the record."""
+"""Plans: one entry for every target leaf, as text, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from gan_jax.documents import escaped, parse_document, shown
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps, values_kept
 from gan_jax.surgery.ops.basic import Shape
 from gan_jax.trees import TreeError
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What a plan is: one entry for every target leaf, with a table for the eye and JSON for the record.
 
 FORMAT = 1  # of the JSON
 

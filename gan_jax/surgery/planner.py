@@ -1,4 +1,4 @@
-"""Makes plans: from rules and shapes to entries, or to an error that says everything that does not fit."""
+"""Planning: from rules and shapes to entries, or to an error with everything that does not fit; two plans in a row as one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from gan_jax.surgery.ops.basic import OpError, Shape
 from gan_jax.surgery.ops.simplify import simplify
 from gan_jax.surgery.plan import Action, Plan, PlanEntry, PlanError, check_entry
 from gan_jax.trees import Flat, Rule, Tree, TreeError, assign, did_you_mean, flatten, match
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Makes plans: from rules and shapes to entries, or to an error that says everything that does not fit.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Operations of a rule's action under the policies: its sources, steps and conversions.

@@ -1,4 +1,4 @@
-"""Executes a plan, leaf by leaf, and reports what happened to each."""
+"""Execution of a plan, leaf by leaf, on host or devices, with a report of each leaf."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from gan_jax.surgery.ops import Op, Step, lookup, run_steps
 from gan_jax.surgery.ops.width import reading
 from gan_jax.surgery.plan import Plan, PlanEntry, PlanError, align
 from gan_jax.trees import Tree, did_you_mean, digest, digest_blocks, flatten, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Executes a plan, leaf by leaf, and reports what happened to each.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Where a leaf's operations run, and its digest where no host has it whole.

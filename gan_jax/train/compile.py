@@ -1,8 +1,4 @@
-"""Compilers of the step: `jit` over a mesh, `pmap`, and a population of runs.
-
-Each turns `step(state, data) -> (state, metrics)` into a program that runs K steps in one dispatch, with the state
-donated. The host gets metrics averaged over the K steps.
-"""
+"""Compilers of the step: `jit` over a mesh, `pmap`, a population of runs; too little memory is named."""
 
 from __future__ import annotations
 
@@ -23,6 +19,12 @@ from gan_jax.train.state import GanState
 from gan_jax.train.step import Step
 from gan_jax.train.task import Metrics
 from gan_jax.trees import map_with_path
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Compilers of the step: `jit` over a mesh, `pmap`, and a population of runs.
+#
+# Each turns `step(state, data) -> (state, metrics)` into a program that runs K steps in one dispatch, with the state
+# donated. The host gets metrics averaged over the K steps.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Errors that mean too little memory, of the host or of a device.

@@ -1,4 +1,4 @@
-"""The context of an update, which losses read: networks, a batch, keys, and the outputs of the phase so far."""
+"""The context of an update, which losses read, and the keys of its draws."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from gan_jax.train.state import GanState, Networks, Variables
 if TYPE_CHECKING:
     from gan_jax.train.task import Task
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The context of an update, which losses read: networks, a batch, keys, and the outputs of the phase so far.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Random draws of a step, with keys by (run, step, purpose, global example index) on any number of devices.

@@ -1,8 +1,4 @@
-"""Feeds, the sources of batches: a set that is resident on the device, or batches that the host sends.
-
-Both have a `draw(data, keys, i)`, so the step is the same. A resident set is sampled with replacement, each example by its
-own key: a step needs no host work, and a batch is the same on any number of devices.
-"""
+"""Feeds, the sources of batches: resident on the device, or sent by the host; adaptive augmentation."""
 
 from __future__ import annotations
 
@@ -20,6 +16,12 @@ from gan_jax.data.convert import to_float
 from gan_jax.train.context import Batch
 from gan_jax.train.optim import annealed
 from gan_jax.train.state import GanState
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Feeds, the sources of batches: a set that is resident on the device, or batches that the host sends.
+#
+# Both have a `draw(data, keys, i)`, so the step is the same. A resident set is sampled with replacement, each example by its
+# own key: a step needs no host work, and a batch is the same on any number of devices.
 
 Draw = Callable[[Any, jax.Array, Any], Batch]  # (data, keys [B], number of the batch in the step) -> batch
 

@@ -1,4 +1,4 @@
-"""Adam, its schedule in images, and the correction for lazy regularisation."""
+"""Adam with its schedule, annealed values, the moving average, and projection of conflicting gradients."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import optax
 
 from gan_jax.config import AnnealConfig, EMAConfig, OptimConfig
 from gan_jax.trees import Tree
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Adam, its schedule in images, and the correction for lazy regularisation.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Annealing of values during a run, along half a cosine.

@@ -1,8 +1,4 @@
-"""Runs of several processes: how they find each other, and how they exchange values.
-
-`gather`, `anywhere` and `meet` wait for every process, so all must call them in one order; with one process they do
-nothing.
-"""
+"""Runs of several processes, and the lock of a run folder."""
 
 from __future__ import annotations
 
@@ -18,6 +14,12 @@ import jax
 import numpy as np
 
 from gan_jax.config import ConfigError
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Runs of several processes: how they find each other, and how they exchange values.
+#
+# `gather`, `anywhere` and `meet` wait for every process, so all must call them in one order; with one process they do
+# nothing.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # A lock, one process per run folder, that the operating system releases when its owner dies.

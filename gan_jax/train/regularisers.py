@@ -1,4 +1,4 @@
-"""The type of a regulariser, one further loss term of a network."""
+"""Regularisers, further loss terms of a network, and the table of those that `LossConfig` turns on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from gan_jax.config import ConfigError, LossConfig
 from gan_jax.losses import gradient_penalty, lecam, orthogonal_penalty, squared_gradient
 from gan_jax.random_streams import Purpose
 from gan_jax.train.context import Sample, StepContext
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The type of a regulariser, one further loss term of a network.
 
 Extras = dict[str, Any]
 Network = str  # the name of a network: "g" and "d" of the usual pair

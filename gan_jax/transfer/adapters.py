@@ -1,9 +1,4 @@
-"""Adapters: effective weights from frozen weights and a small trainable delta.
-
-The code of a network does not know about adapters. An adapted network is a `Net` whose parameters have one more branch,
-`adapter/PATH/NAME`, for the arrays of the leaf at PATH; freezing, moments, averages and checkpoints treat them as other
-leaves. `bake` folds them into the weights of a plain network.
-"""
+"""Adapters: effective weights from frozen weights and a small trainable delta, by rank or by modulation."""
 
 from __future__ import annotations
 
@@ -17,6 +12,13 @@ from gan_jax.nets.build import Net, Variables, derived
 from gan_jax.random_streams import BRANCH_KEY, path_key
 from gan_jax.reserved import ADAPTER
 from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Adapters: effective weights from frozen weights and a small trainable delta.
+#
+# The code of a network does not know about adapters. An adapted network is a `Net` whose parameters have one more branch,
+# `adapter/PATH/NAME`, for the arrays of the leaf at PATH; freezing, moments, averages and checkpoints treat them as other
+# leaves. `bake` folds them into the weights of a plain network.
 
 Arrays = Mapping[str, jax.Array]  # an adapter's arrays of one leaf, by name
 

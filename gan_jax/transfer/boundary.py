@@ -1,4 +1,4 @@
-"""Work between dispatches: the state is saved before it is sampled or measured, so that no failure there costs the run."""
+"""Work between dispatches: saving first, then sampling and measuring; and what Ctrl-C and SIGTERM do."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from gan_jax.transfer.claim import Entry
 from gan_jax.transfer.folder import SAMPLES
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.record import Recorder, history_at, metric_of, paused, write_evaluation, write_weights
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Work between dispatches: the state is saved before it is sampled or measured, so that no failure there costs the run.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Handling of Ctrl-C and SIGTERM in a run.

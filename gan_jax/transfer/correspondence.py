@@ -1,4 +1,4 @@
-"""The layers of a network whose features are compared: module path -> shape of the output."""
+"""Cross-domain correspondence: layers whose features are compared, paired features, anchors, and patches."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from gan_jax.train.state import Networks, Variables
 from gan_jax.transfer.method import Graft
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree, match
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The layers of a network whose features are compared: module path -> shape of the output.
 
 
 def g_layers(pair: Pair) -> Shapes:

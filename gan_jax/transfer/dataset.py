@@ -1,4 +1,4 @@
-"""The images of a run: the training set, and the reference that samples are measured against."""
+"""The images of a run: its training set and its reference, and the record by which both are recognised."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.files import typed
 from gan_jax.train.feed import RESIDENT_BYTES, Feed, resident_feed, streamed_feed
 from gan_jax.transfer.folder import DATA, read_json
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The images of a run: the training set, and the reference that samples are measured against.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Fingerprints of a run's images: written to `data.json`, and compared when the run goes on.

@@ -1,8 +1,4 @@
-"""Fisher information of parameters: how much each matters to a loss, from gradients of single examples.
-
-The square is taken of each example's gradient, before the mean. The square of a batch's mean gradient, which some
-published codes take for it, is smaller by about the size of the batch.
-"""
+"""Fisher information of parameters and filters, estimated on a standing or a running game."""
 
 from __future__ import annotations
 
@@ -24,6 +20,12 @@ from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.preparation import PrepareContext, no_leaf
 from gan_jax.trees import Tree, flatten, match, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Fisher information of parameters: how much each matters to a loss, from gradients of single examples.
+#
+# The square is taken of each example's gradient, before the mean. The square of a batch's mean gradient, which some
+# published codes take for it, is smaller by about the size of the batch.
 
 CHUNK = 16  # examples in one pass, where several at once are faster
 

@@ -1,8 +1,4 @@
-"""The stage that learns a fusion's mixing weights: donors are mixed, trained by the target's loss, baked or distilled.
-
-It is a method's preparation, so the main training has no donors: it fine-tunes a plain pair, whose optimiser and average
-begin from it.
-"""
+"""The stages of a fusion: donors opened and aligned, mixing weights learned, baked or distilled."""
 
 from __future__ import annotations
 
@@ -42,6 +38,12 @@ from gan_jax.transfer.methods.preserve import preserved
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf, no_leaf
 from gan_jax.transfer.ranking import best_discriminator
 from gan_jax.trees import Tree
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The stage that learns a fusion's mixing weights: donors are mixed, trained by the target's loss, baked or distilled.
+#
+# It is a method's preparation, so the main training has no donors: it fine-tunes a plain pair, whose optimiser and average
+# begin from it.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Donors, the further sources of a fusion: opened, aligned with the target, and the statistics of mixed weights.

@@ -1,7 +1,4 @@
-"""Selections of a pair's leaves for methods: the first blocks of G or of D, D's head, norms, kernels.
-
-Results are patterns over `g/params/..` and `d/params/..` for a `Method`, or paths below `params` for an adapter.
-"""
+"""Selections of a pair's leaves for methods: first blocks, heads, norms, kernels, scales and shifts, styled layers."""
 
 from __future__ import annotations
 
@@ -17,6 +14,11 @@ from gan_jax.nets import Pair
 from gan_jax.nets.build import Net
 from gan_jax.transfer.adapters import Adapter, filter_scale
 from gan_jax.trees import flatten, match
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Selections of a pair's leaves for methods: the first blocks of G or of D, D's head, norms, kernels.
+#
+# Results are patterns over `g/params/..` and `d/params/..` for a `Method`, or paths below `params` for an adapter.
 
 
 def image_side(pair: Pair, blocks: int, field: str = "transfer.blocks") -> tuple[str, ...]:

@@ -1,7 +1,4 @@
-"""Methods of transfer: how a pair starts, which leaves are trained, and what is added to each step.
-
-A method changes no network's code, no step and no other method. A new one is a function `(config, pair) -> Method`.
-"""
+"""Methods of transfer: how a pair starts, which leaves are trained, what is added to each step, and the trainer."""
 
 from __future__ import annotations
 
@@ -27,6 +24,11 @@ from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.adapters import Adapter, adapted, attach, bake
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree, match
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Methods of transfer: how a pair starts, which leaves are trained, and what is added to each step.
+#
+# A method changes no network's code, no step and no other method. A new one is a function `(config, pair) -> Method`.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Grafts: auxiliary parameters of a network during a transfer, beside its own leaves.

@@ -1,4 +1,4 @@
-"""The distance of a generator's samples from a run's few training images, by which sources are chosen before training."""
+"""Ranks of donors before training: distance of samples from the target's images, and fit of discriminators."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.state import Variables
 from gan_jax.transfer.fisher import adversarial_loss, estimate, examples
 from gan_jax.transfer.preparation import PrepareContext
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The distance of a generator's samples from a run's few training images, by which sources are chosen before training.
 
 
 def make_distance(context: PrepareContext, pair: Pair, samples: int) -> Callable[[Variables], float]:

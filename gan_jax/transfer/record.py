@@ -1,4 +1,4 @@
-"""Files of a run apart from its checkpoints: metrics rows, evaluations, samples, and weights to share."""
+"""Files of a run apart from its checkpoints, and the callbacks that are told of each."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ from gan_jax.transfer.folder import (
     write_json,
 )
 from gan_jax.transfer.method import Method
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Files of a run apart from its checkpoints: metrics rows, evaluations, samples, and weights to share.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Callbacks of a run: what it reports while it trains, and the notes that it keeps.

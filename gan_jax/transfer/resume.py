@@ -1,4 +1,4 @@
-"""Resuming a run: which changes of its configuration are allowed, and how its schedules go on."""
+"""Resuming a run and forking from its checkpoint: which options may change, and how schedules go on."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from gan_jax.train.optim import learning_rate
 from gan_jax.train.state import GanState, Networks, Variables
 from gan_jax.transfer.folder import CHECKPOINTS, EVALUATIONS, HISTORY, METRICS, NOTES, PLAN, PREPARED, read_record
 from gan_jax.trees import flatten, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Resuming a run: which changes of its configuration are allowed, and how its schedules go on.
 
 FREE = ("log.", "checkpoint.", "evaluate.", "diagnose.")  # parts of a configuration without influence on training
 DEVICES, LENGTH, SOURCE = "train.devices", "train.kimg", "data.source"

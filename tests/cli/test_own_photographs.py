@@ -57,7 +57,6 @@ def test_from_photographs_to_a_plan(cli, photos, fake_run):
     assert config.net.channels == 3 and config.train.kimg == 0.032
 
 
-@pytest.mark.slow
 def test_from_photographs_to_a_page_and_a_grid(cli, photos):
     assert cli("data", "info", "folder:photos") == 0, cli.err
     said = cli.out + cli.err

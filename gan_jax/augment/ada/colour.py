@@ -1,4 +1,4 @@
-"""Colour part of ADA: one 4x4 matrix per image for brightness, contrast, luma flip, hue and saturation."""
+"""Colour and image-space parts of ADA: brightness to saturation, frequency bands, noise, and a hole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.augment.ada.draws import angle
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Colour part of ADA: one 4x4 matrix per image for brightness, contrast, luma flip, hue and saturation.
 
 COLOUR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
 

@@ -1,8 +1,4 @@
-"""Downsampling and upsampling of rows by a wavelet; each is the other's transpose and gradient.
-
-Both are sums of strided slices. The default gradients of slices would be sums of padded arrays, which compilers fuse into
-programs that repeat computations: 50 times the cost of the transposes written here.
-"""
+"""Geometric part of ADA: one affine map per image, without aliasing, and the wavelet by which images are resampled."""
 
 from __future__ import annotations
 
@@ -15,6 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.augment.ada.draws import angle
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Downsampling and upsampling of rows by a wavelet; each is the other's transpose and gradient.
+#
+# Both are sums of strided slices. The default gradients of slices would be sums of padded arrays, which compilers fuse into
+# programs that repeat computations: 50 times the cost of the transposes written here.
 
 Taps = tuple[float, ...]
 

@@ -1,10 +1,13 @@
-"""Fine-tuning with a loss term that keeps weights, features or similarities of samples near the source's."""
+"""Fine-tuning that stays near the source: in weights, in features, in similarities of samples, or filter by filter."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from gan_jax.config.methods.whole import FinetuneConfig
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Fine-tuning with a loss term that keeps weights, features or similarities of samples near the source's.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fusions of pretrained networks by their weights: mixing weights and how they are learned, merges, donors."""
+"""Fusions of pretrained networks: by weights, by closed forms, by features, and by distillation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from gan_jax.config.methods.whole import FinetuneConfig
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Fusions of pretrained networks by their weights: mixing weights and how they are learned, merges, donors.
 
 
 @dataclasses.dataclass(frozen=True)

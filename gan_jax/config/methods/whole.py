@@ -1,4 +1,4 @@
-"""Fine-tuning of all leaves, or of those that are not frozen."""
+"""Fine-tuning of all leaves or of those that are not frozen, learned mining of latents, and adaptation to a text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from gan_jax.config.training import TransplantConfig
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Fine-tuning of all leaves, or of those that are not frozen.
 
 
 @dataclasses.dataclass(frozen=True)

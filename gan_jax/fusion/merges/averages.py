@@ -1,4 +1,4 @@
-"""Weighted averages of networks (model soups, Wortsman et al., 2022), and merged collections other than parameters."""
+"""Averages of networks: weighted, on the sphere, greedily chosen, or by resolution."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import jax.numpy as jnp
 from gan_jax.fusion.merges.leaves import MergeError, Weights, coefficients, each_leaf, float_leaves, weighted_sum
 from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree, did_you_mean, flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Weighted averages of networks (model soups, Wortsman et al., 2022), and merged collections other than parameters.
 
 AVERAGED = ("batch_stats", "moving")  # collections of running statistics
 

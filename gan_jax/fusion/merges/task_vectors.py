@@ -1,8 +1,4 @@
-"""Task vectors `tau_i = donor_i - base`, merged by task arithmetic (a sum) or TIES (trimmed, where signs agree).
-
-Task arithmetic (Ilharco et al., 2023) and TIES (Yadav et al., NeurIPS 2023). Both are linear in `lam`, and `lam=0` gives
-the base. Each leaf is trimmed on its own, as in mergekit; the code of TIES trims all leaves as one vector.
-"""
+"""Task vectors `tau_i = donor_i - base`: added (task arithmetic), trimmed where signs agree (TIES), or thinned (DARE)."""
 
 from __future__ import annotations
 
@@ -23,6 +19,12 @@ from gan_jax.fusion.merges.leaves import (
 )
 from gan_jax.random_streams import path_key
 from gan_jax.trees import Tree, flatten, map_with_path
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Task vectors `tau_i = donor_i - base`, merged by task arithmetic (a sum) or TIES (trimmed, where signs agree).
+#
+# Task arithmetic (Ilharco et al., 2023) and TIES (Yadav et al., NeurIPS 2023). Both are linear in `lam`, and `lam=0` gives
+# the base. Each leaf is trimmed on its own, as in mergekit; the code of TIES trims all leaves as one vector.
 
 Vectors = dict[str, list[jax.Array]]  # path -> tau of each donor
 

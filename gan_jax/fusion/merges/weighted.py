@@ -1,7 +1,4 @@
-"""Merges that weigh each value of a donor by its diagonal Fisher information.
-
-`transfer.fisher.fisher` computes such trees: the mean of squared gradients of single examples. Here they are arguments.
-"""
+"""Merges by statistics of the donors: diagonal Fisher information, and the inputs of linear layers (RegMean)."""
 
 from __future__ import annotations
 
@@ -22,6 +19,11 @@ from gan_jax.fusion.merges.leaves import (
     weighted_sum,
 )
 from gan_jax.trees import Flat, Tree, did_you_mean, flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Merges that weigh each value of a donor by its diagonal Fisher information.
+#
+# `transfer.fisher.fisher` computes such trees: the mean of squared gradients of single examples. Here they are arguments.
 
 FLOOR = 1e-6  # of Fisher information, from the code of Matena & Raffel
 

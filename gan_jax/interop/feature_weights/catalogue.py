@@ -1,4 +1,4 @@
-"""What is published where, under which licence: one row for each network of `metrics.networks`."""
+"""Published weights: where, under which licence, and which tensor is which leaf."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from gan_jax.nets.features.classifiers import EFFICIENTNET_LITE0_STEPS, MOBILENE
 from gan_jax.nets.features.inception_v3 import inception_v3_specs
 from gan_jax.nets.features.steps import Steps, convs
 from gan_jax.trees import flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is published where, under which licence: one row for each network of `metrics.networks`.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Which tensor of a published file is which leaf of a feature network (`nets/features`).

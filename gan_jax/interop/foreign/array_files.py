@@ -1,4 +1,4 @@
-"""NumPy's own files, `.npy` and `.npz`: arrays of numbers; arrays of objects are pickles and refused."""
+"""Files of named arrays: `.npy`, `.npz` and safetensors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import numpy as np
 from gan_jax.interop.foreign.archive import MIB, Archive, Budget, ForeignError, show
 from gan_jax.interop.foreign.pickles import Cursor
 from gan_jax.interop.foreign.tensors import BY_NAME, array_of, checked_shape, numpy_dtype
+
+# ----------------------------------------------------------------------------------------------------------------------
+# NumPy's own files, `.npy` and `.npz`: arrays of numbers; arrays of objects are pickles and refused.
 
 MAGIC = b"\x93NUMPY"
 LONGEST_NPY_HEADER = 10_000

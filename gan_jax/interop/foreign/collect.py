@@ -1,4 +1,4 @@
-"""Flattens what a pickle held: arrays by dotted names in the order of the file, plain values and records beside them."""
+"""Networks in the pickles of their programs, flattened to arrays by dotted names."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from gan_jax.interop.foreign.tensors import (
     Tensor,
     native,
 )
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Flattens what a pickle held: arrays by dotted names in the order of the file, plain values and records beside them.
 
 
 @dataclasses.dataclass(frozen=True)

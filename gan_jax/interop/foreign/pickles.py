@@ -1,4 +1,4 @@
-"""The only names that a pickle can have built, each by a function of ours. All others become records."""
+"""A reader of pickles that runs nothing of the file: numbers, strings, containers, arrays, and records of the rest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from gan_jax.interop.foreign import tensors
 from gan_jax.interop.foreign import tensors as arrays
 from gan_jax.interop.foreign.archive import CONTAINER_BYTES, Budget, ForeignError, checked_key, show
 from gan_jax.interop.foreign.tensors import ArrayShell, DtypeShell, Ours, Storage, Stub, StubClass, Tensor, stub_class
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The only names that a pickle can have built, each by a function of ours. All others become records.
 
 
 def _built_dict(machine: Machine, pairs: Any = (), *more: Any) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""Torch tensors as its pickles spell them: views of storages, which are bytes elsewhere in the file. No torch."""
+"""Arrays and tensors as pickles of NumPy and torch spell them, built without either's unpickling."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from gan_jax.interop.foreign.archive import Budget, ForeignError, show
 if TYPE_CHECKING:
     from gan_jax.interop.foreign.pickles import Machine
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Torch tensors as its pickles spell them: views of storages, which are bytes elsewhere in the file. No torch.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The number formats that weights come in: names in, NumPy dtypes out. No objects, no records.

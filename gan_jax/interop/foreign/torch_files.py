@@ -1,7 +1,4 @@
-"""Files of `torch.save` before torch 1.6: five pickles after each other, then the storages.
-
-A tensor in a plain pickle (`pickle.dump` of a dict of tensors, NVlabs' network pickles) is such a file of its own.
-"""
+"""Files of `torch.save`: the legacy format of five pickles, and the zip archive since torch 1.6."""
 
 from __future__ import annotations
 
@@ -10,6 +7,11 @@ from typing import Any
 from gan_jax.interop.foreign.archive import Archive, Budget, ForeignError, show
 from gan_jax.interop.foreign.pickles import ALLOWED, Cursor, Machine, unpickle
 from gan_jax.interop.foreign.tensors import Ours, Storage, storage_type, swapped
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Files of `torch.save` before torch 1.6: five pickles after each other, then the storages.
+#
+# A tensor in a plain pickle (`pickle.dump` of a dict of tensors, NVlabs' network pickles) is such a file of its own.
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 HEAD = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little")  # how such a file begins

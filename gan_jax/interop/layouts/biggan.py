@@ -1,9 +1,4 @@
-"""BigGAN pairs in the layout of BigGAN-PyTorch: names and shapes.
-
-Blocks are counted there, G's from 4 px upwards and D's from the image downwards; attention is a block's second part.
-Each network lies in a file of its own there (`G_ema.pth`, `D.pth`). What their norms multiply by is 1 + the stored value
-here too.
-"""
+"""BigGAN pairs in the layout of BigGAN-PyTorch: configuration from shapes, and names."""
 
 from __future__ import annotations
 
@@ -26,6 +21,13 @@ from gan_jax.interop.layouts.layout import (
 )
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.biggan import PUBLISHED, modulation, stages, widths
+
+# ----------------------------------------------------------------------------------------------------------------------
+# BigGAN pairs in the layout of BigGAN-PyTorch: names and shapes.
+#
+# Blocks are counted there, G's from 4 px upwards and D's from the image downwards; attention is a block's second part.
+# Each network lies in a file of its own there (`G_ema.pth`, `D.pth`). What their norms multiply by is 1 + the stored value
+# here too.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The configuration of a BigGAN pair from the names and shapes of its tensors in BigGAN-PyTorch.

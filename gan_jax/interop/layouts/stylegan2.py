@@ -1,8 +1,4 @@
-"""StyleGAN2 pairs in the layout of stylegan2-ada-pytorch and of the stylegan3 repository: names and shapes.
-
-Weights are stored there as here, before the equalised learning rate's gain. Channels come first there, and the kernel
-of an up-sampling layer has the same orientation as ours (a true convolution), so that no axis is flipped.
-"""
+"""StyleGAN2 pairs in NVIDIA's layouts, of PyTorch and of TensorFlow: configuration from shapes, and names."""
 
 from __future__ import annotations
 
@@ -19,6 +15,12 @@ from gan_jax.interop.layouts.layout import DROPPED, NO_CONTEXT, FileContext, For
 from gan_jax.interop.layouts.nvidia import FIR, nvidia_layout
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.stylegan2 import widths
+
+# ----------------------------------------------------------------------------------------------------------------------
+# StyleGAN2 pairs in the layout of stylegan2-ada-pytorch and of the stylegan3 repository: names and shapes.
+#
+# Weights are stored there as here, before the equalised learning rate's gain. Channels come first there, and the kernel
+# of an up-sampling layer has the same orientation as ours (a true convolution), so that no axis is flipped.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The configuration of a StyleGAN2 pair from its tensors, and from what its networks were made with.

@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: a classifier of digits, for distances between sets of digits."""
+"""Small classifiers as feature networks: LeNet-5, a small convolutional one, MobileNetV2, EfficientNet-Lite0."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.nets.features.steps import PRECISION, Conv, Pool, Residual, Steps, dense_specs, leaf_specs, run_steps
+
+# ----------------------------------------------------------------------------------------------------------------------
+# LeNet-5 (LeCun et al. 1998) with ReLU and max pooling: a classifier of digits, for distances between sets of digits.
 
 LENET_FEATURES, LENET_CLASSES = 84, 10
 STEPS: Steps = (

@@ -1,7 +1,4 @@
-"""Convolutional networks as data: lists of steps, run by `run_steps`; `leaves.py` lists their leaves.
-
-A published network is a table of layers, and written as a table it can be compared with the paper line by line. NHWC, HWIO.
-"""
+"""Convolutional networks as data: lists of steps, run by `run_steps`, and their leaves."""
 
 from __future__ import annotations
 
@@ -16,6 +13,11 @@ import numpy as np
 
 from gan_jax.nets.conv import conv, is_closed
 from gan_jax.trees import flatten, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Convolutional networks as data: lists of steps, run by `run_steps`; `leaves.py` lists their leaves.
+#
+# A published network is a table of layers, and written as a table it can be compared with the paper line by line. NHWC, HWIO.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Strided convolutions and pooling of feature networks, in a fast form for each platform.

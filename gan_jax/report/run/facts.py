@@ -1,4 +1,4 @@
-"""Facts of a run, each a name and a value: what was run, its cost, its data, its options."""
+"""Facts of a run in words: its title and progress, its cost, data, options and commands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from gan_jax.report.run.folder import CHECKPOINTS, Row, RunFolder, bytes_text, f
 from gan_jax.report.table import Column, Table, html_table
 from gan_jax.report.watch import clock_text
 from gan_jax.tasks.model import WEIGHTS
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Facts of a run, each a name and a value: what was run, its cost, its data, its options.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Small pieces of a run's page.

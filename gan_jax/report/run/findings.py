@@ -1,4 +1,4 @@
-"""Sections of a run's page: diagnoses, nearest training images, origins of leaves, mixing weights."""
+"""Sections of a run's page: curves, diagnoses, origins of leaves, mixing weights."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from gan_jax.report.run.pictures import GRID_PX, Drawn, Neighbours, smaller
 from gan_jax.report.table import Column, Table, html_table
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import origin_lines, origin_of, step_lines
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Sections of a run's page: diagnoses, nearest training images, origins of leaves, mixing weights.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Curves of a run: metrics rows of its dispatches, and its evaluations.

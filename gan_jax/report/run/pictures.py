@@ -1,4 +1,4 @@
-"""Images of a run's generator: its sample grids cut into images, and newly drawn ones where no grid shows the newest state."""
+"""Images of a run's generator, and the training images nearest to them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from gan_jax.report.grids import Gallery, make_gallery
 from gan_jax.report.html import PictureRow
 from gan_jax.report.run.folder import CHECKPOINTS, RunFolder, attempt, bytes_text
 from gan_jax.transfer.record import GRID_IMAGES
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Images of a run's generator: its sample grids cut into images, and newly drawn ones where no grid shows the newest state.
 
 LARGEST_SCALE = 64  # by which the images of a grid file may be enlarged
 PADDING = 2  # px between the images of a sample grid, as `make_grid` lays them out

@@ -1,4 +1,4 @@
-"""Orders and scales of channels: applied to trees, inverted, and as a plan. None of them changes the function."""
+"""Orders and scales of channels: checked, applied to trees, inverted, and as a plan. None changes the function."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from gan_jax.surgery.ops.basic import Shape, xp_of
 from gan_jax.surgery.plan import Plan
 from gan_jax.surgery.planner import make_entry
 from gan_jax.trees import Flat, Tree, TreeError, did_you_mean, flatten, unflatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Orders and scales of channels: applied to trees, inverted, and as a plan. None of them changes the function.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Checks of orders and factors against the numbers of channels.

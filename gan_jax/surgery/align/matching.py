@@ -1,4 +1,4 @@
-"""Activation matching: the order of channels in which two networks do most alike on the same inputs."""
+"""The order of channels in which two networks are most alike: by activations, and by weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from gan_jax.surgery.align.apply import AlignError, check_alike, sizes_of
 from gan_jax.surgery.align.scales import canonical
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.trees import Flat, Tree, did_you_mean, flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Activation matching: the order of channels in which two networks do most alike on the same inputs.
 
 Features = Mapping[str, Any]  # module path -> [N, .., C], of `Net.activations`
 

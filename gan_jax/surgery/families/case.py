@@ -1,4 +1,4 @@
-"""The role of every leaf, worked out from the layouts: which axes are read, fused, coloured, widened or narrowed."""
+"""The role of every leaf from the layouts, and the rules of a pair that follow from it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops.width import Narrow, Width, copies, seed_of
 from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule, Tree, flatten, match
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The role of every leaf, worked out from the layouts: which axes are read, fused, coloured, widened or narrowed.
 
 READ_NOWHERE = (None, "h", "w", "classes")  # axes that are read, but whose new positions need no zeros
 Classes = Sequence["int | Sequence[int] | Sequence[float]"]  # see `surgery.classes`

@@ -1,4 +1,4 @@
-"""Which source classes each target class starts from: by hand, by prototypes, or as fitted combinations."""
+"""Classes and colours: the sources of each target class, and kernels whose image channels change."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from gan_jax.surgery.ops.basic import OpError, Shape
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Which source classes each target class starts from: by hand, by prototypes, or as fitted combinations.
 
 Start = Any  # an index, -1 for the mean of all, a list of indices to average, or a list of coefficients (floats)
 

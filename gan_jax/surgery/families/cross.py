@@ -1,15 +1,4 @@
-"""Rules between families, by role: what a leaf is for in one network, in another network's leaf for the same.
-
-Each family lists its roles and the leaves that play each, by resolution (`families.cross_parts`). Roles that both have are
-moved, each source leaf in one role only; what is left of the target is as fresh as `missing` allows, what is left of the
-source is unused.
-
-Layer by layer much is exact: a 3x3 convolution after a doubling is a 4x4 transposed one, one before 2x2 means is a 4x4
-with stride 2, a head over summed positions is the same head at every position, a spectrally normalised kernel is its
-kernel divided by its singular value, an equalised one its weights times the scale of their use, and a map for each channel
-is a dense layer by position of rank one. The network is not: skips, inner layers, norms, styles and other nonlinearities
-have no counterpart. So the function is not preserved in any direction, and the plan says so (`pair_notes`).
-"""
+"""Rules between families: the role of a leaf in one network, and the leaf of that role in the other."""
 
 from __future__ import annotations
 
@@ -28,6 +17,19 @@ from gan_jax.surgery.ops import Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.basic import Args, OpError, Shape
 from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule, Tree, flatten
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Rules between families, by role: what a leaf is for in one network, in another network's leaf for the same.
+#
+# Each family lists its roles and the leaves that play each, by resolution (`families.cross_parts`). Roles that both have are
+# moved, each source leaf in one role only; what is left of the target is as fresh as `missing` allows, what is left of the
+# source is unused.
+#
+# Layer by layer much is exact: a 3x3 convolution after a doubling is a 4x4 transposed one, one before 2x2 means is a 4x4
+# with stride 2, a head over summed positions is the same head at every position, a spectrally normalised kernel is its
+# kernel divided by its singular value, an equalised one its weights times the scale of their use, and a map for each channel
+# is a dense layer by position of rank one. The network is not: skips, inner layers, norms, styles and other nonlinearities
+# have no counterpart. So the function is not preserved in any direction, and the plan says so (`pair_notes`).
 
 # ----------------------------------------------------------------------------------------------------------------------
 # What plays a role in a family, and how it is stored there.

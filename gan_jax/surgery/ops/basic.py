@@ -1,4 +1,4 @@
-"""The plain leaf functions `(sources, fresh, args) -> array`, and their shape effects `(shapes, args) -> shape`."""
+"""The basic leaf functions `(sources, fresh, args) -> array`, and their effects on shapes `(shapes, args) -> shape`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import numpy as np
 
 from gan_jax.random_streams import path_number
 from gan_jax.trees import TreeError
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The plain leaf functions `(sources, fresh, args) -> array`, and their shape effects `(shapes, args) -> shape`.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Array helpers that keep NumPy in NumPy and JAX in JAX.

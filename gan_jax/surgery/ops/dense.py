@@ -1,12 +1,4 @@
-"""Operations on dense layers: what reads or writes pixels at another size, and layers that pass units on or fold away.
-
-| operation | leaf | what stays |
-|---|---|---|
-| `resample` | an axis of pixels | written: images, repeated; read: the logit of an image brought to the old size |
-| `pass_on` | a new layer `[I, O]` | the units before it, behind its activation |
-| `in_pairs` | what reads units that a leaky layer passes on as pairs | the function |
-| `fold_dense` | what reads a layer, and the layer | the function, if the layer were linear |
-"""
+"""Operations on dense layers, and on layers that carry an image through a nonlinearity."""
 
 from __future__ import annotations
 
@@ -19,6 +11,16 @@ import numpy as np
 
 from gan_jax.surgery.ops.basic import Args, OpError, Shape, paste, wide, xp_of, zeros
 from gan_jax.surgery.ops.grids import along, resize_matrix
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Operations on dense layers: what reads or writes pixels at another size, and layers that pass units on or fold away.
+#
+# | operation | leaf | what stays |
+# |---|---|---|
+# | `resample` | an axis of pixels | written: images, repeated; read: the logit of an image brought to the old size |
+# | `pass_on` | a new layer `[I, O]` | the units before it, behind its activation |
+# | `in_pairs` | what reads units that a leaky layer passes on as pairs | the function |
+# | `fold_dense` | what reads a layer, and the layer | the function, if the layer were linear |
 
 
 def image_matrix(new: int, old: int) -> np.ndarray:

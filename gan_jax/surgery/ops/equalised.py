@@ -1,8 +1,4 @@
-"""Leaf functions for layers with an equalised learning rate, whose stored weights are divided by sqrt(fan-in) in use.
-
-A slope of 0.2 on both sides of zero is 1.2 in all: `lrelu(p) - lrelu(-p) = 1.2 p`. So two channels carry an image
-channel through a layer, and on average, at a slope of 0.6 each, a layer is linear.
-"""
+"""Operations on kernels that are scaled in use: by an equalised learning rate, or by spectral norm."""
 
 from __future__ import annotations
 
@@ -14,6 +10,12 @@ import numpy as np
 
 from gan_jax.surgery.ops.basic import Args, OpError, Shape, corner, paste, views, wide, xp_of, zeros
 from gan_jax.surgery.ops.dense import signs, width_of
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Leaf functions for layers with an equalised learning rate, whose stored weights are divided by sqrt(fan-in) in use.
+#
+# A slope of 0.2 on both sides of zero is 1.2 in all: `lrelu(p) - lrelu(-p) = 1.2 p`. So two channels carry an image
+# channel through a layer, and on average, at a slope of 0.6 each, a layer is linear.
 
 CARRIED = 1.2 * math.sqrt(2)  # of p by the pair lrelu(p), lrelu(-p), with the sqrt(2) that follows a leaky ReLU
 

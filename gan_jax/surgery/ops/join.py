@@ -1,4 +1,4 @@
-"""Operations that put leaves together, take them apart and turn their axes; no value changes."""
+"""Operations that join, split, transpose and select; no value changes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from gan_jax.surgery.ops.basic import Args, OpError, Shape, wide, xp_of
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Operations that put leaves together, take them apart and turn their axes; no value changes.
 
 
 def _axis(args: Args, rank: int) -> int:

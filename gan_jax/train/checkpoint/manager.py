@@ -1,4 +1,4 @@
-"""Which checkpoints are kept, and the removal of others, which never look complete while they are removed."""
+"""Saving a run so that it can be killed at any moment, resuming it, and which checkpoints are kept."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from gan_jax.train.checkpoint.manifest import CheckpointError, DamagedError, mak
 from gan_jax.train.checkpoint.storage import Restored, read
 from gan_jax.train.processes import gather, meet
 from gan_jax.train.rows import cut_rows
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Which checkpoints are kept, and the removal of others, which never look complete while they are removed.
 
 
 def to_keep(folder: Path, last: int, best: Literal["min", "max"] | None) -> set[int]:

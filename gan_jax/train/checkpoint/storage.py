@@ -1,4 +1,4 @@
-"""Silences the logging of Orbax about errors that it raises too: a failed save or restore is one message here."""
+"""Checkpoints on disk, which Orbax writes: listing, reading, and its log messages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from gan_jax.train.checkpoint.manifest import (
     verify,
 )
 from gan_jax.train.compile import MemoryLimitError, first_line, is_memory_limit, memory_limits
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Silences the logging of Orbax about errors that it raises too: a failed save or restore is one message here.
 
 _hooks: list[Any] = []  # the installed hook
 

@@ -1,4 +1,4 @@
-"""The setup of a population: one method on one pair for all replicas, and the start of each replica."""
+"""Populations: the setup that replicas share, and the strategies that train them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ from gan_jax.transfer.method import Method, make_trainer, step_flops
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.start import make_prepared, make_start
 from gan_jax.trees import count, partition
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The setup of a population: one method on one pair for all replicas, and the start of each replica.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Running a benchmark: its missing trials, one population after the other, one line for each trial."""
+"""Running a benchmark: missing trials, one population after the other, measured and recorded, one line a trial."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ from gan_jax.transfer.benchmark.population import STRATEGIES, Replica, Stopped, 
 from gan_jax.transfer.boundary import on_sigterm
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.evaluation import Evaluator, lpips_protocol, make_evaluator
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Running a benchmark: its missing trials, one population after the other, one line for each trial.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Lines of finished trials, one JSON object each: a benchmark resumes from them, and its tables are made from them.

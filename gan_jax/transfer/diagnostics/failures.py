@@ -1,4 +1,4 @@
-"""A check of a diagnosis: a number, its limit, and advice."""
+"""Failures of a transfer, each with its measure, limit and advice: collapse, overfitting, memorisation, negative transfer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from gan_jax.nets import Pair
 from gan_jax.nets.inside import logits_in_groups
 from gan_jax.train.rows import read_rows
 from gan_jax.train.state import Variables
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A check of a diagnosis: a number, its limit, and advice.
 
 Row = Mapping[str, Any]  # of evaluations.jsonl
 

@@ -1,10 +1,4 @@
-"""Ranking of sources: the choice of a pretrained pair before anything is trained.
-
-Grigoryev, Voynov and Babenko (ICLR 2022) compared pairs on many targets: the best predictor of the result is the recall
-of the source's samples against the target's data, the share of target images that the source covers. Precision and the
-Frechet distance are worse predictors: they favour samples that look like the target, but the value of a pretrained G is
-its modes.
-"""
+"""Ranking of sources before anything is trained, and the pretrained pairs on this machine."""
 
 from __future__ import annotations
 
@@ -27,6 +21,14 @@ from gan_jax.transfer.choices import Pretrained
 from gan_jax.transfer.dataset import reading
 from gan_jax.transfer.models import load as load_model
 from gan_jax.transfer.source import open_source
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Ranking of sources: the choice of a pretrained pair before anything is trained.
+#
+# Grigoryev, Voynov and Babenko (ICLR 2022) compared pairs on many targets: the best predictor of the result is the recall
+# of the source's samples against the target's data, the share of target images that the source covers. Precision and the
+# Frechet distance are worse predictors: they favour samples that look like the target, but the value of a pretrained G is
+# its modes.
 
 MOST_TARGETS = 5000  # target images that are used
 LITTLE = 0.05  # recall below which a source's samples have almost nothing in common with the target; a rule of thumb
