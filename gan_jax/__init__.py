@@ -92,7 +92,7 @@ __all__ = [
 ]
 
 _HOMES = {  # name -> module[:name there]; configuration classes are found by `_config_classes`
-    "Callbacks": "transfer.callbacks",
+    "Callbacks": "transfer.record",
     "Config": "config",
     "Extension": "train.extension",
     "Method": "transfer.method",

@@ -24,7 +24,7 @@ from gan_jax.nets.features.steps import fold
 # ----------------------------------------------------------------------------------------------------------------------
 # Feature networks whose weights were trained elsewhere: their features and their inputs.
 #
-# Their weights are not part of this package; `gan-jax weights get NAME` puts them into the cache (`cache.py`).
+# Their weights are not part of this package; `gan-jax weights get NAME` puts them into the cache.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The three resizings to 299 px in published Frechet Inception distances.

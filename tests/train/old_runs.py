@@ -1,7 +1,8 @@
 """Run folders of an earlier state of this code, that must be gone on with to the bit.
 
-`python -m tests.train.old_runs` writes them anew with the code that it is run with: each is stopped between two
-checkpoints, and `ends.json` says what its state is where nothing stops it.
+`python -m tests.train.old_runs` writes them again with the code that it is run with: each is stopped between two
+checkpoints, and `ends.json` says what its state is where nothing stops it. With a KIND and a FILE it goes on with the folder of
+that kind, and writes what its state ends as.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -26,8 +28,10 @@ from gan_jax.config import (
     MineGANConfig,
     MLPConfig,
     ScratchConfig,
+    read_record,
 )
 from gan_jax.transfer.run import run
+from tests import conftest
 from tests.train.recorded import leaves, place, record
 from tests.train.toy import run_config, save_pairs
 from tests.transfer.methods.resumed import Stops
@@ -65,6 +69,17 @@ def write_data(folder: Path) -> None:
     np.savez(folder / "data.npz", images=images, labels=np.arange(len(images)) % 3)
 
 
+def resume(kind: str, folder: Path) -> dict[str, Any]:
+    """Goes on with a folder whose sources are gone: the record of the state at the end, and the notes of the run."""
+    with zipfile.ZipFile(FOLDER / f"{kind}.zip") as archive:
+        archive.extractall(folder)
+    config, _ = read_record(Config, folder / kind / "config.json")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=f"npz:{FOLDER / 'data.npz'}"))
+    resumed = run(config, folder / kind, quiet=True)
+    notes = [json.loads(line)["text"] for line in (folder / kind / "notes.jsonl").read_text().splitlines()]
+    return {"place": place(), "record": record(leaves(resumed.state)), "notes": notes}
+
+
 def main() -> None:
     """Writes the folders and what their states end as."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -88,7 +103,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from tests import conftest
-
     assert conftest.CHEAP, "written as the tests compile"
-    main()
+    if len(sys.argv) == 3:
+        with tempfile.TemporaryDirectory() as scratch:
+            Path(sys.argv[2]).write_text(json.dumps(resume(sys.argv[1], Path(scratch))))
+    else:
+        main()

@@ -15,7 +15,7 @@ from tests.train.checkpoint_states import assert_same, make_state, make_template
 SAVER = """
 import sys
 from tests.train.checkpoint_states import make_state, make_template
-from gan_jax.train.checkpoint import Checkpointer
+from gan_jax.train.checkpoint.manager import Checkpointer
 checkpointer = Checkpointer(sys.argv[1], keep_last=2)
 start = 0
 if checkpointer.latest() is not None:

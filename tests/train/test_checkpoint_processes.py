@@ -20,7 +20,7 @@ folder, port, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
 jax.distributed.initialize(f"localhost:{port}", 2, rank)
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from gan_jax.train.checkpoint import Checkpointer
+from gan_jax.train.checkpoint.manager import Checkpointer
 
 mesh = Mesh(np.asarray(jax.devices()), ("batch",))
 everywhere, spread = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))

@@ -16,7 +16,7 @@ from tests.conftest import REPO
 
 HOLDER = """
 import os, sys, time
-from gan_jax.train.lock import RunLock
+from gan_jax.train.processes import RunLock
 with RunLock(sys.argv[1]):
     print("held", flush=True)
     """

@@ -50,9 +50,9 @@ def test_once_it_is_saved_a_signal_ends_at_once_again():
 
 BUSY = """
 import hashlib, os, sys
-from gan_jax.transfer import signals
-signals.GRACE_S = 0.1
-with signals.stopping(lambda text: os.write(1, (text + chr(10)).encode())) as stop:
+from gan_jax.transfer import boundary
+boundary.GRACE_S = 0.1
+with boundary.stopping(lambda text: os.write(1, (text + chr(10)).encode())) as stop:
     stop.leave = lambda: "left"
     stop.at_once = sys.argv[1] == "starts"
     os.write(1, b"ready" + bytes([10]))

@@ -59,7 +59,7 @@ _with_transpose(spread, contract)
 # Geometric part of ADA (Karras et al., 2020, appendix B): one affine map per image, without aliasing.
 #
 # The image is reflected at its edges, upsampled 2x with the sym6 wavelet, sampled bilinearly on a grid that is moved,
-# and downsampled with the mirrored wavelet. All functions take one image `[H, W, C]`; `ada.py` maps them.
+# and downsampled with the mirrored wavelet. All functions take one image `[H, W, C]`; `ada` maps them.
 #
 # The published code pads as much as the batch's largest transform needs. Here shapes are static: the canvas has the largest
 # possible margin, H-1 and W-1, and pixels outside the margin of the image's own transform are zero.

@@ -213,7 +213,7 @@ LITERALS: dict[int, Callable[[Cursor], Any]] = {
 # ----------------------------------------------------------------------------------------------------------------------
 # The machine that reads a pickle: a stack, a memo, and operations on them that run nothing of the file.
 #
-# What a file asks for by name is looked up in one table (`allowed.py`) of functions of ours; every other name becomes a
+# What a file asks for by name is looked up in one table (`ALLOWED`) of functions of ours; every other name becomes a
 # `Stub`, whose calls and states are recorded. There is no way from here to an import, to an attribute of a Python object,
 # or to a call of what a file brought.
 

@@ -7,7 +7,7 @@
    are trained themselves, without a gate. The loss is the plain adversarial loss.
 
 Groups are G's convolutions, G's dense layers that make styles (affine layers, conditional norms), D's convolutions and
-a network's other dense layers (see `filters.py`). G's mapping network, strengths of noise and biases of kernels are
+a network's other dense layers (see `transfer/fisher.py`). G's mapping network, strengths of noise and biases of kernels are
 frozen in G, biases also in D. Biases of style layers are trained, which is equal to a trained offset of a frozen bias.
 D's head trains in both stages.
 

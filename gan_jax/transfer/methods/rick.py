@@ -9,7 +9,7 @@ The `batches` of an estimate are those of as many consecutive steps, at the begi
 images of its own; the networks move a little meanwhile. Before the first estimate all filters are frozen. A frozen filter
 is bit-exact in weights, average and moments, whatever the optimiser; a pruned filter is zero in all of them.
 
-Groups are those of `filters.py`: G's convolutions except the last, which makes the image, G's dense layers that make
+Groups are those of `transfer/fisher.py`: G's convolutions except the last, which makes the image, G's dense layers that make
 styles, D's convolutions except the first, and other dense layers. A share is rounded down to whole filters: 0.1 % of
 fewer than 1000 is none. D's head always trains. In the official code it is a group of filters with D's convolutions, and
 D has a moving average.

@@ -1,4 +1,4 @@
-"""GAN Cocktail: copies against what a donor makes, the average of root and copies, what is measured anew."""
+"""GAN Cocktail: copies against what a donor makes, the average of root and copies, what is recomputed."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
         rest["row"](96, {"loss_g": 1.0})
         return SimpleNamespace(nets=jax.tree.map(lambda x: x + len(calls), nets), images=96)
 
-    settled: list[str] = []
-    record = lambda pair, network, variables, key: settled.append(network) or variables
-    monkeypatch.setattr(sys.modules[cocktail.__module__], "settled", record)
+    recomputed: list[str] = []
+    record = lambda pair, network, variables, key: recomputed.append(network) or variables
+    monkeypatch.setattr(sys.modules[cocktail.__module__], "recompute_statistics", record)
     monkeypatch.setattr(PrepareContext, "train", train)
     root = starts["root"].nets
     ready = ask.prepared(ask.make_config(transfer), starts["root"], cocktail(transfer, pair))
     moved = lambda new, old: assert_allclose(new, old + 1, rtol=1e-6)
     for name in ("g", "d"):
         jax.tree.map(moved, ready.nets[name]["params"], root[name]["params"])
-    assert settled == ["g", "d"]  # what goes beside the weights is measured anew
+    assert recomputed == ["g", "d"]  # what goes beside the weights is recomputed
     assert (calls[0][0] != calls[1][0]).any() and [call[2] for call in calls] == [0.1, 0.1]
     for (_, donor, _, g), name in zip(calls, ("a", "b")):
         jax.tree.map(assert_array_equal, donor, starts[name].nets["g"])

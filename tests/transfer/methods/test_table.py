@@ -75,6 +75,6 @@ def test_a_configuration_of_no_row_and_a_row_without_a_file(monkeypatch):
 
     with pytest.raises(ConfigError, match="no network for HoleConfig; the known ones are resnet, dcgan"):
         build(HoleConfig())
-    monkeypatch.setitem(c.NETS, "attention", HoleConfig)  # a module of that name makes no pair
-    with pytest.raises(ConfigError, match=r"attention has a row in NETS, but gan_jax\.nets\.attention has no make"):
+    monkeypatch.setitem(c.NETS, "layers", HoleConfig)  # a module of that name makes no pair
+    with pytest.raises(ConfigError, match=r"layers has a row in NETS, but gan_jax\.nets\.layers has no make"):
         build(HoleConfig())
