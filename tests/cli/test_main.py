@@ -143,6 +143,7 @@ def test_a_run_may_leave_with_its_own_code(cli, monkeypatch):
     assert cli("demo") == 75
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_silent():
     """`gan-jax train --help | head -1` prints no error."""
     command = f"{sys.executable} -m gan_jax train --help | head -1"

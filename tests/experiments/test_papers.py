@@ -8,6 +8,7 @@ import json
 import shlex
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -15,7 +16,6 @@ from gan_jax.cli import train
 from gan_jax.cli.arguments import load_experiment
 from gan_jax.config import (
     Config,
-    EvalConfig,
     FinetuneConfig,
     ResNetConfig,
     ScratchConfig,
@@ -136,12 +136,14 @@ def test_measured_as_the_papers_do(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(PAPERS))
     from measure import measure
 
-    from gan_jax.transfer.run import run
+    from gan_jax.tasks.model import save
 
     images = np.random.default_rng(0).integers(0, 256, (100, 16, 16, 1), np.uint8)
     np.savez(tmp_path / "few.npz", images=images[:10])
     np.savez(tmp_path / "full.npz", images=images)
     config = run_config(f"npz:{tmp_path / 'few.npz'}", kimg=0.016)
-    run(dataclasses.replace(config, net=MLP, evaluate=EvalConfig(features=None)), tmp_path / "run")
+    config, pair, key = dataclasses.replace(config, net=MLP), build(MLP), jax.random.key(0)
+    save(tmp_path / "run" / "weights", MLP, {"g_ema": pair.g.init(key), "d": pair.d.init(key)}, {})
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"config": to_dict(config)}))
     found = measure(tmp_path / "run", f"npz:{tmp_path / 'full.npz'}", "fashion-v1", 80, None, 0)
     assert "-r100-f80-" in found["protocol"] and any(name.startswith("KID") for name in found)

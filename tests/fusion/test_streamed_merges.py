@@ -59,7 +59,7 @@ def asked(kind):
     return names, OPTIONS.get(kind, {}) | ({"key": jax.random.key(3)} if "key" in MERGES[kind].needs else {})
 
 
-@pytest.mark.parametrize("kind", default_rows(STREAMED, ["uniform", "ties", "karcher"]))
+@pytest.mark.parametrize("kind", default_rows(STREAMED, ["uniform", "ties"]))
 def test_it_is_the_merge_of_whole_networks_to_the_bit(folder, tmp_path, kind):
     names, given = asked(kind)
     over = "base" in MERGES[kind].needs
@@ -172,7 +172,7 @@ print(json.dumps(peaks))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of a process where Linux keeps it")
-@pytest.mark.parametrize("kind", default_rows(["ties", "karcher"], ["ties"]))
+@pytest.mark.parametrize("kind", default_rows(["ties", "karcher"], []))
 def test_the_peak_does_not_grow_with_the_number_of_leaves(tmp_path, kind):
     """Networks of 4 and then of 24 MiB, five of each: what the larger ones need beyond the smaller is next to nothing."""
     from gan_jax.interop import save_weights

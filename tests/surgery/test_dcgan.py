@@ -38,6 +38,7 @@ def test_two_more_resolutions_are_exact_in_evaluation_and_so_is_the_way_back(cha
                 assert difference.largest <= 1e-10, (name, str(difference))
 
 
+@pytest.mark.slow
 def test_in_training_mode_new_norms_want_calibration():
     """Before it the batch standardises what carries the image; after it almost nothing is left of that."""
     with jax.enable_x64(True):

@@ -55,6 +55,7 @@ BROKEN = {  # leaf -> a move that keeps something wrong
 }
 
 
+@pytest.mark.slow
 def test_each_recipe_counts():
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL_R3GAN)

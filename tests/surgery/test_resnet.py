@@ -35,6 +35,7 @@ def test_growth_preserves_both_networks(growth):
                 assert difference.largest <= 1e-10, (name, train, str(difference))
 
 
+@pytest.mark.slow
 def test_growth_preserves_in_single_precision():
     old, old_variables = make_pair(0)
     new, fresh = make_pair(1, **GROWTHS["all"])

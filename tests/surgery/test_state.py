@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.config import Config, OptimConfig, to_dict
+from gan_jax.config import Config, MLPConfig, OptimConfig, to_dict
 from gan_jax.surgery import Action, make_plan, pair_rules, plan_state, transplant, transplant_state
 from gan_jax.train.optim import apply_updates, make_adam
 from gan_jax.train.state import GanState
@@ -21,9 +21,9 @@ from tests.surgery.pairs import BASE, QUICK, make_pair
 ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
 
 
-def make_state(seed, steps, **changes):
+def make_state(seed, steps, base=BASE, **changes):
     """A state after so many steps, with drawn moments."""
-    _, variables = make_pair(seed, **changes)
+    _, variables = make_pair(seed, base, **changes)
     rng = np.random.default_rng(seed)
 
     def drawn(x):
@@ -205,14 +205,17 @@ def test_leaves_put_together_take_all_their_moments():
     assert "opt_g: moments of 0 of 1 leaves moved, 1 reset, update count reset" in whole.notes
 
 
-def test_a_whole_state_is_read_leaf_by_leaf_from_a_checkpoint(old, tmp_path):
+def test_a_whole_state_is_read_leaf_by_leaf_from_a_checkpoint(tmp_path):
+    """Of a pair of few leaves: every read opens the checkpoint anew."""
     from gan_jax.train.checkpoint.manager import Checkpointer
     from gan_jax.transfer.source import open_source
 
+    few = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(3,), d_widths=(3,))
+    old = make_state(0, 3, few)
     (tmp_path / "config.json").write_text(json.dumps({"config": to_dict(Config())}))
     with Checkpointer(tmp_path / "checkpoints") as checkpointer:
         checkpointer.save(24, old)
-    source, target = open_source(tmp_path), make_state(1, 0)
+    source, target = open_source(tmp_path), make_state(1, 0, few)
     nets = {root: source.specs[root] for root in ("g", "d")}
     whole = plan_state(make_plan(specs(target.nets), nets), specs(target), source.specs)
     asked = []

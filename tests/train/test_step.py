@@ -118,6 +118,7 @@ def test_g_is_untouched_to_the_bit_while_d_warms_up():
     assert "loss_g" not in metrics
 
 
+@pytest.mark.slow
 def test_lazy_penalties_come_in_every_kth_update():
     trainer = make_trainer(make_config(LossConfig(r1_gamma=5.0, penalty_interval=3)))
     rows = itertools.islice(dispatches(trainer, make_state(trainer)), 6)

@@ -32,9 +32,11 @@ from gan_jax.tasks.model import load
 from gan_jax.transfer.chain import chain
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import run
+from gan_jax.transfer.start import make_start
 from gan_jax.trees import flatten
 from tests.train.checkpoint_states import assert_same
 from tests.train.toy import run_config, save_pairs
+from tests.transfer.methods import conformance as ask
 from tests.transfer.methods.resumed import Stops
 
 NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8, 8, 8))
@@ -72,28 +74,19 @@ def test_one_method_is_itself():
         chain()
 
 
-def test_lora_with_ewc_pays_for_its_additions_alone(sources, tmp_path):
-    whole = lambda transfer, pair: chain(
-        dataclasses.replace(make_method(LoRAConfig(rank=2, source=transfer.source), pair), name="lora"),
-        dataclasses.replace(make_method(transfer, pair), name="ewc"),
-    )
-    config = config_of(sources, EWCConfig(samples=16, balance=0.1))
-    rows = []
-
-    class Rows(Stops):
-        def row(self, row):
-            rows.append(row)
-
-    state = run(config, tmp_path / "run", Rows(), method=whole).state
-    assert set(state.constants) == {"lora", "ewc"} and state.constants["lora"] == {}
-    start = values(state.constants["ewc"]["start"])
+def test_lora_with_ewc_pays_for_its_additions_alone():
+    whole = made(LoRAConfig(rank=2), EWCConfig(samples=16, balance=0.1))
+    begun = ask.begin(ask.make_config(EWCConfig(samples=16, balance=0.1), NET), whole)
+    rows, state = [begun.after(times)[1] for times in range(1, 5)], begun.state_after(4)
+    assert set(state.constants) == {"LoRAConfig", "EWCConfig"} and state.constants["LoRAConfig"] == {}
+    start = values(state.constants["EWCConfig"]["start"])
     now = values(state.nets["g"]["params"])
     assert start.keys() == now.keys()
     for path, leaf in start.items():
         assert (now[path] != leaf).any() == path.startswith("adapter/"), path
     assert rows[-1]["ewc"] > 0, "moving is paid for"
     assert any(
-        (leaf != 0).any() for path, leaf in values(state.constants["ewc"]["fisher"]).items() if "adapter" in path
+        (leaf != 0).any() for path, leaf in values(state.constants["EWCConfig"]["fisher"]).items() if "adapter" in path
     )
 
 
@@ -112,6 +105,7 @@ def test_a_chain_is_resumed_to_the_bit(sources, tmp_path):
     assert_same(run(config, tmp_path / "cut", method=lora_l2, quiet=True).state, whole.state)
 
 
+@pytest.mark.slow
 def test_a_chain_of_the_table_is_a_run_and_a_member_of_a_population(sources, tmp_path):
     from gan_jax.transfer.benchmark.population import make_setup, train_population
     from gan_jax.transfer.dataset import load_dataset
@@ -128,14 +122,12 @@ def test_a_chain_of_the_table_is_a_run_and_a_member_of_a_population(sources, tmp
     assert load(tmp_path / "alone").sample(0, 2).shape == (2, 16, 16, 1)
 
 
-def test_what_follows_a_fusion_holds_to_the_fused_generator(sources, tmp_path):
-    fused = lambda transfer, pair: chain(
-        dataclasses.replace(make_method(transfer, pair), name="gradient_fusion"),
-        dataclasses.replace(make_method(L2SPConfig(strength=1.0, source=transfer.source), pair), name="l2_sp"),
-    )
-    transfer = GradientFusionConfig(fuse_kimg=0.016, fuse_lr=0.3)
-    state = run(config_of(sources, transfer, kimg=0.032), tmp_path, method=fused, quiet=True).state
-    source, held = values(load(sources / "first").variables["g_ema"]["params"]), values(state.constants["l2_sp"]["g"])
+def test_what_follows_a_fusion_holds_to_the_fused_generator(sources):
+    config = config_of(sources, GradientFusionConfig(fuse_kimg=0.016, fuse_lr=0.3))
+    fused = made(config.transfer, L2SPConfig(strength=1.0, source=config.transfer.source))
+    ready = ask.prepared(config, make_start(config, build(NET), fused), fused)
+    source = values(load(sources / "first").variables["g_ema"]["params"])
+    held = values(ready.constants["L2SPConfig"]["g"])
     assert held.keys() == source.keys() and any((held[path] != source[path]).any() for path in source)
 
 

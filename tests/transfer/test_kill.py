@@ -90,6 +90,7 @@ def kill_and_finish(begin, folder, kills, seed):
         assert "done" in finish(process)
 
 
+@pytest.mark.slow
 def test_killed_runs_end_where_an_unkilled_one_ends(tmp_path, begin):
     whole = begin(tmp_path / "whole")
     kill_and_finish(begin, tmp_path / "killed", [1], seed=0)

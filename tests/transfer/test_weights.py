@@ -144,7 +144,7 @@ def leaf_bytes(variables):
     }
 
 
-@pytest.mark.parametrize("source", default_rows(["path", "model", "checkpoint"], ["model", "checkpoint"]))
+@pytest.mark.parametrize("source", default_rows(["path", "model", "checkpoint"], ["model"]))
 def test_one_call_in_memory_is_what_is_written(made, tmp_path, source):
     """From a path or from a loaded model: the same bits, and the same history but for the date."""
     path = str(made / "b" / "checkpoints" / "64") if source == "checkpoint" else str(made / "b")
@@ -219,17 +219,22 @@ def flip(file, at):
 
 
 def damage(run_folder, leaf, *spared):
-    """Flips a byte on disk that is this leaf's alone, found by trying."""
+    """Flips a byte on disk that is this leaf's alone, or with no leaf spared any of its own, found by trying.
+
+    A large leaf has a file of its own nearly; what is small lies together in a small file.
+    """
     source = open_source(run_folder)
-    for file in sorted((run_folder / "checkpoints").rglob("d/*"), key=lambda path: -path.stat().st_size):
+    for file in sorted(
+        (run_folder / "checkpoints").rglob("d/*"), key=lambda path: path.stat().st_size, reverse=bool(spared)
+    ):
         for at in range(0, file.stat().st_size, 61):
             flip(file, at)
-            with contextlib.suppress(DamagedError):
-                for other in spared:
-                    source(other)
-                try:
-                    source(leaf)
-                except DamagedError:
+            try:
+                source(leaf)
+            except DamagedError:
+                with contextlib.suppress(DamagedError):
+                    if spared:
+                        source.read_many(list(spared))  # at once: every read opens the checkpoint anew
                     return
             flip(file, at)
     raise AssertionError(f"no byte is {leaf}'s alone")

@@ -38,7 +38,12 @@ def test_latents_scales_and_shifts_move_and_nothing_of_d():
     begun = ask.conform(CONFIG)
     ask.assert_identity(begun)
     ask.assert_only(begun, lambda path: path.startswith(("g/params/norm0/", "g/params/graft/latents/")))
-    ask.assert_same_on_devices(begun)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("toy")
+def test_devices_do_the_same():
+    ask.assert_same_on_devices(ask.conform(CONFIG))
 
 
 @pytest.mark.usefixtures("toy")

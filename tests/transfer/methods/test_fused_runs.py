@@ -60,8 +60,14 @@ def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path,
     assert (tmp_path / "whole" / "fusion.png").exists()
     assert (tmp_path / "whole" / "shares.png").exists() == (name in ("features", "aff"))
     assert load(tmp_path / "whole").sample(jax.random.key(0), 2).shape == (2, 16, 16, 1)
-    if name != "features":
-        return
+
+
+@pytest.mark.slow
+def test_features_resume_to_the_bit_and_read_no_donor(sources, tmp_path):
+    names = {"source": str(sources / "first"), "donors": (str(sources / "second"),)}
+    config = run_config(f"npz:{sources / 'data.npz'}", kimg=0.112, devices=1)
+    config = dataclasses.replace(config, net=NET, transfer=dataclasses.replace(METHODS["features"], **names))
+    whole = run(config, tmp_path / "whole")
     with pytest.raises(Stops.Broken):
         run(config, tmp_path / "cut", Stops())
     (sources / "second").rename(sources / "moved")

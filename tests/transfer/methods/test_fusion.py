@@ -207,7 +207,7 @@ def test_attention_begins_as_the_source_and_cools(donors):
 COLLAPSES = [("example", "mean"), ("batch", "mean"), ("example", "distil")]
 
 
-@pytest.mark.parametrize("per, collapse", default_rows(COLLAPSES, [("batch", "mean")]))
+@pytest.mark.parametrize("per, collapse", default_rows(COLLAPSES, []))
 def test_a_query_of_latents_collapses(donors, per, collapse):
     transfer = AttentionFusionConfig(source=str(donors / "first"), donors=(str(donors / "second"),) * 2, fuse_kimg=0.064,
                                      fuse_lr=0.05, query="latent", per=per, gate=0.5, collapse=collapse,

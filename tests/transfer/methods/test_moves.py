@@ -60,7 +60,7 @@ CASES: dict[str, tuple[Any, Any, Callable[[str], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("name", default_rows(CASES, ["lora"]))
+@pytest.mark.parametrize("name", default_rows(CASES, []))
 def test_what_is_trained_moves_and_nothing_else(name, monkeypatch):
     transfer, builder, moves = CASES[name]
     monkeypatch.setattr("gan_jax.nets.resnet.make", builder)

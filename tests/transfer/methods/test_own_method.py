@@ -101,10 +101,15 @@ def moves(path):
     return grafted or path == "g/params/to_rgb/bias" or path.startswith(("d/params/b4", "d/params/head"))
 
 
-def test_only_what_it_trains_moves_and_all_compilers_agree():
+def test_only_what_it_trains_moves_and_two_devices_agree():
     method = own(None, build(CONFIG.net))
     ask.assert_only(ask.begin(CONFIG, method), moves)
-    ask.assert_same_everywhere(CONFIG, method)
+    ask.assert_same_everywhere(CONFIG, method, ask.EVERYWHERE[:1])
+
+
+@pytest.mark.slow
+def test_a_population_computes_the_same():
+    ask.assert_same_everywhere(CONFIG, own(None, build(CONFIG.net)), ask.EVERYWHERE[1:])
 
 
 def test_terms_weights_and_running_values_are_read():
