@@ -25,7 +25,7 @@ from tests.train import games
 from tests.train.games import dispatches, host
 from tests.train.toy import NET, images
 
-EVERYWHERE = [("pmap", 2), ("population", 1)]  # asked once, of a method with every hook: test_own_method
+EVERYWHERE = [("pmap", 2), ("population", 1)]  # asked of a method with every hook: test_own_method
 KEY = 7  # of the run
 
 
@@ -172,13 +172,15 @@ def assert_baked(begun: Begun) -> None:
         assert set(plain["params"]) == set(plain_nets[name].specs()["params"])
 
 
-def assert_same_on_devices(begun: Begun, devices: int = 8, rtol: float = 2e-4, atol: float = 2e-6) -> None:
+def assert_same_on_devices(
+    begun: Begun, devices: int = 8, rtol: float = 2e-4, atol: float = 2e-6, compiler: str = "jit"
+) -> None:
     """The first dispatch on several devices gives the gradients, collections, extras and metrics of one device.
 
     This is what the author of a method can break: a mean over a device in place of all, draws by place in place of index.
     Adam's first moments stand for gradients: its steps have one size, so that rounding could turn them round.
     """
-    (want, metrics), (got, other) = begun.after(1), games.dispatch(begun.trainer, begun.state, "jit", devices)
+    (want, metrics), (got, other) = begun.after(1), games.dispatch(begun.trainer, begun.state, compiler, devices)
     weights = tuple(f"{name}/params/" for name in ("g", "d", "g_ema"))
     for path, value in want.items():
         if not path.startswith(weights) and "/nu/" not in path:

@@ -1,4 +1,4 @@
-"""A whole run of MineGAN: resumed to the bit; its weights are sampled through their miner, and nothing drops it unasked."""
+"""A whole run of MineGAN, resumed to the bit; its weights are sampled through their miner, and nothing drops it unasked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NET = MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,)
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run with two donors, and the same run that was stopped on its way and went on."""
+    """A run with two donors, and what it was told of."""
     folder = tmp_path_factory.mktemp("mined")
     save_pairs(folder, NET)
     transfer = MineGANConfig(
@@ -40,23 +40,31 @@ def finished(tmp_path_factory):
     )
     config = dataclasses.replace(run_config(f"npz:{folder / 'data.npz'}", kimg=0.112, devices=1), net=NET)
     config = dataclasses.replace(config, transfer=transfer)
-    stopper = _Stops()
+    watch = _Notes()
+    return folder, config, run(config, folder / "whole", watch), watch
+
+
+@pytest.mark.slow
+def test_it_resumes_to_the_bit_and_reads_nothing_of_its_sources(finished):
+    folder, config, whole, _ = finished
     with pytest.raises(_Stops.Broken):
-        run(config, folder / "cut", stopper)
-    whole = run(config, folder / "whole")
-    for name in ("first", "second"):  # a resumed run reads nothing of its sources
+        run(config, folder / "cut", _Stops())
+    for name in ("first", "second"):
         (folder / name).rename(folder / f"{name} moved")
-    assert_same(run(config, folder / "cut").state, whole.state)
-    return folder, config, whole, stopper
+    try:
+        assert_same(run(config, folder / "cut").state, whole.state)
+    finally:
+        for name in ("first", "second"):
+            (folder / f"{name} moved").rename(folder / name)
 
 
 def test_the_choice_is_recorded(finished):
-    folder, config, whole, stopper = finished
+    folder, config, whole, watch = finished
     record = json.loads((folder / "whole" / "prepared.json").read_text())
     assert [row["images"] for row in record["mined"]] == [16, 32] and int(whole.state.images) == 112
     assert all(abs(row["p0"] + row["p1"] - 1) < 1e-6 for row in record["mined"])
     assert record["chosen"] == record["sources"][int(np.argmax(record["p"]))]
-    assert any(record["chosen"] in note and "chosen by mining" in note for note in stopper.notes)
+    assert any(record["chosen"] in note and "chosen by mining" in note for note in watch.notes)
     step = load(folder / "whole").manifest["history"][0]
     assert step["source"]["name"] == record["chosen"] and "chosen by mining" in step["chosen"]
 
@@ -91,15 +99,17 @@ def test_nothing_leaves_the_miner_behind_unasked(finished, tmp_path):
     assert any("graft/miner" in path for path in taken.unused)
 
 
-class _Stops(Callbacks):
-    class Broken(RuntimeError):
-        pass
-
+class _Notes(Callbacks):
     def __init__(self):
         self.notes = []
 
     def note(self, text):
         self.notes.append(text)
+
+
+class _Stops(_Notes):
+    class Broken(RuntimeError):
+        pass
 
     def row(self, row):
         if row["images"] >= 96:
