@@ -39,7 +39,9 @@ def test_lines_failures_and_report(bench, tmp_path):
     said.clear()
     run_benchmark(bench, out, note=said.append)
     assert not said  # nothing is missing
-    changed = dataclasses.replace(bench, methods={**bench.methods, "frozen": FreezeDConfig(blocks=2)})
+    changed = dataclasses.replace(
+        bench, methods={**bench.methods, "frozen": FreezeDConfig(blocks=1)}
+    )  # compiled before
     run_benchmark(changed, out, note=said.append)
     assert len([text for text in said if "runs" in text]) == 1  # only what the change is about
     assert len(finished(current(out, changed).values())) == 6
