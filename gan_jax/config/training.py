@@ -27,6 +27,10 @@ class DiagnoseConfig:
     worse: float = 1.1  # KID, as a multiple of another run's after as many images
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Data, loss, augmentation, optimisers, checkpoints, evaluations, logs.
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     source: str = "embedded:fashion-mnist"  # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH or npz:PATH

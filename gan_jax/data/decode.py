@@ -1,4 +1,7 @@
-"""Single image files: their format from their bytes, decoding within a limit, encoding."""
+"""Single image files: their format from their bytes, decoding within a limit, encoding.
+
+A file that cannot be read is an error that names it.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,6 @@ import numpy as np
 from gan_jax.data.deep import TooDeep, depth_of, read_deep
 from gan_jax.data.images import DataError
 from gan_jax.extras import require
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Decoding and encoding of single image files; a file that cannot be read is an error that names it.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Limits of what is read from one file: a file that unpacks to far more than its size is refused before.
@@ -175,6 +175,9 @@ def _is_tga(head: bytes, tail: bytes) -> bool:
         return False
     return tail.endswith(b"TRUEVISION-XFILE.\0") or (mapped == 1 or not any(head[3:8])) and head[17] & 0xC0 == 0
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Decoding and encoding.
 
 MAX_PIXELS = 1 << 26  # a larger picture is refused before it is unpacked; training sets hold nothing near it
 

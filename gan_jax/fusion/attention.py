@@ -60,6 +60,9 @@ def standardised(rows: jax.Array) -> jax.Array:
     return (rows - rows.mean(0, keepdims=True)) / jnp.maximum(rows.std(0, keepdims=True), LEAST)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The gate: static mixing weights by query-key attention.
+
 TEMPERATURE, DESCRIPTORS = "temperature", "descriptors"
 
 

@@ -269,6 +269,10 @@ def name_of(point: str) -> str:
     return point.replace("/", ".")
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The fused generator.
+
+
 def fused(net: Net, fusion: Fusion) -> Net:
     """Makes the fused generator, whose variables come from `carried.attach`; its `init` is that of the plain generator.
 

@@ -80,6 +80,9 @@ def align_donor(
     return Aligned(donor) if match is None else Aligned(donor, match.before, match.after)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Mixtures, their gates and the grouping of their mixing weights.
+
 Granularity = Literal["global", "block", "tensor", "channel"]
 Sizes = Mapping[str, int | None]  # group of leaves -> channels with a mixing weight each; None = one for all channels
 Shares = dict[str, jax.Array]  # group -> [K] or [K, C]

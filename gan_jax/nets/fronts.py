@@ -205,7 +205,7 @@ def _dense(layer: Tree, x: jax.Array) -> jax.Array:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Fronts: learned latent transforms before a generator, stored in its weights, and the table of their kinds.
+# Generators with the front that their weights hold, and the table of kinds.
 
 
 def with_front(pair: Pair, spec: Mapping[str, Any] | None) -> Pair:

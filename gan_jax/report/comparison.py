@@ -113,6 +113,9 @@ def diagnoses(
     return table, tuple(f"{run}: {check.note}" for run, check in outcomes if check.warns)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The comparison: its numbers and its page.
+
 SHOWN = 10  # images in a row of the picture
 MEASURES = ("fd", "kid", "precision", "recall", "density", "coverage")
 

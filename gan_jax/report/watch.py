@@ -21,9 +21,6 @@ from gan_jax.train.fit import total_images
 from gan_jax.transfer.record import Callbacks
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Callbacks that show a run: a bar, a line for each evaluation, their table, event files, grids.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Progress of a run: a bar in a terminal, a plain line now and then where the output goes to a file.
 
 WINDOW_S = 30.0  # speed and time left are measured over this last stretch
@@ -238,6 +235,9 @@ class EventWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Callbacks that show a run: a bar, a line for each evaluation, their table, event files, grids.
 
 SHOWN = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall"}  # of an evaluation, in this order
 INSTEAD = {"is": "IS", "d_train": "D(train)", "d_fake": "D(G)"}  # where none of those could be measured

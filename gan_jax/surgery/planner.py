@@ -17,9 +17,6 @@ from gan_jax.surgery.plan import Action, Plan, PlanEntry, PlanError, check_entry
 from gan_jax.trees import Flat, Rule, Tree, TreeError, assign, did_you_mean, flatten, match
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Makes plans: from rules and shapes to entries, or to an error that says everything that does not fit.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Operations of a rule's action under the policies: its sources, steps and conversions.
 
 RESOLVERS = RESOLVERS | cross.RESOLVERS
@@ -130,6 +127,9 @@ def with_cast(
     several = first is not None and (first.sources > 1 or first.many)
     return [*steps, cast] if several else [cast, *steps]  # what reads fresh values comes last
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Plans, or an error that says everything that does not fit.
 
 ALLOWED = {"missing": "init", "unused": "drop", "shape": "adapt", "dtype": "cast"}
 

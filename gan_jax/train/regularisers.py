@@ -207,7 +207,7 @@ PATH_LENGTH = Regulariser(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Regularisers, further loss terms of networks: a file for each kind, and a table of those that `LossConfig` turns on.
+# The table of regularisers that `LossConfig` turns on.
 
 REGULARISERS = (GRADIENT_PENALTY, LECAM, BCR, ZCR_D, ORTHOGONAL_D, PATH_LENGTH, ZCR_G, ORTHOGONAL_G)
 

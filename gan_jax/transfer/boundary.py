@@ -26,9 +26,6 @@ from gan_jax.transfer.method import Method
 from gan_jax.transfer.record import Recorder, history_at, metric_of, paused, write_evaluation, write_weights
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Work between dispatches: the state is saved before it is sampled or measured, so that no failure there costs the run.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Handling of Ctrl-C and SIGTERM in a run.
 #
 # Before the first dispatch, and after the result is on disk, nothing can be lost: either signal ends the run at once.
@@ -153,6 +150,10 @@ def _end(code: int) -> None:
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(code)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Work between dispatches: the state is saved before it is sampled or measured, so that no failure there costs the run.
 
 
 class Boundary:

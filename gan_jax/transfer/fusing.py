@@ -1,4 +1,8 @@
-"""The stages of a fusion: donors opened and aligned, mixing weights learned, baked or distilled."""
+"""The stages of a fusion: donors opened and aligned, mixing weights learned, baked or distilled.
+
+Fusing is a method's preparation, so the main training has no donors: it fine-tunes a plain pair, whose optimiser and average
+begin from it.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +42,6 @@ from gan_jax.transfer.methods.preserve import preserved
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf, no_leaf
 from gan_jax.transfer.ranking import best_discriminator
 from gan_jax.trees import Tree
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The stage that learns a fusion's mixing weights: donors are mixed, trained by the target's loss, baked or distilled.
-#
-# It is a method's preparation, so the main training has no donors: it fine-tunes a plain pair, whose optimiser and average
-# begin from it.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Donors, the further sources of a fusion: opened, aligned with the target, and the statistics of mixed weights.
@@ -202,6 +200,10 @@ def _activations(pair: Pair, g: Variables) -> dict[str, Any]:
     count = whole_groups(pair, PROBES)
     images, labels_of_d = images[:count], None if labels is None else labels[:count]
     return {"g": of_g, "d": jax.jit(lambda v: pair.d.activations(v, images, labels_of_d))}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The stage that learns a fusion's mixing weights: donors are mixed, trained by the target's loss, baked or distilled.
 
 
 @dataclasses.dataclass(frozen=True)

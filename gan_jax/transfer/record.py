@@ -45,9 +45,6 @@ from gan_jax.transfer.folder import (
 from gan_jax.transfer.method import Method
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Files of a run apart from its checkpoints: metrics rows, evaluations, samples, and weights to share.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Callbacks of a run: what it reports while it trains, and the notes that it keeps.
 
 WATCH = "gan_jax.report.watch"  # shows a run; loaded by name, since this package does not import reports
@@ -146,6 +143,9 @@ def paused(callbacks: Callbacks, what: str) -> Iterator[None]:
     finally:
         callbacks.proceed()
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Metrics rows, evaluations, samples, and weights to share.
 
 GRID_IMAGES = 64  # in a sample grid
 STAGE_IMAGES = "stage_images"  # in `prepared.json`: real images shown by the stages before the main training

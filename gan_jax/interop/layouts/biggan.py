@@ -1,4 +1,9 @@
-"""BigGAN pairs in the layout of BigGAN-PyTorch: configuration from shapes, and names."""
+"""BigGAN pairs in the layout of BigGAN-PyTorch: configuration from shapes, and names.
+
+The layout is that of BigGAN-PyTorch. Blocks are counted there, G's from 4 px upwards and D's from the image downwards;
+attention is a block's second part. Each network lies in a file of its own there (`G_ema.pth`, `D.pth`). What their norms
+multiply by is 1 + the stored value here too.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,6 @@ from gan_jax.interop.layouts.layout import (
 )
 from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.biggan import PUBLISHED, modulation, stages, widths
-
-# ----------------------------------------------------------------------------------------------------------------------
-# BigGAN pairs in the layout of BigGAN-PyTorch: names and shapes.
-#
-# Blocks are counted there, G's from 4 px upwards and D's from the image downwards; attention is a block's second part.
-# Each network lies in a file of its own there (`G_ema.pth`, `D.pth`). What their norms multiply by is 1 + the stored value
-# here too.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The configuration of a BigGAN pair from the names and shapes of its tensors in BigGAN-PyTorch.
@@ -155,6 +153,9 @@ def _attention_size(config: BigGANConfig, d: Tensors | None) -> BigGANConfig:
 def _blocks(tensors: Tensors) -> int:
     return sum(name.startswith("blocks.") and name.endswith(".0.conv1.weight") for name in tensors)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Names of leaves in the layout.
 
 IGNORED = {
     ".sv0": "the largest singular value of the last training step, worked out anew",

@@ -23,9 +23,6 @@ from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import origin_lines, origin_of, step_lines
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Sections of a run's page: diagnoses, nearest training images, origins of leaves, mixing weights.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Curves of a run: metrics rows of its dispatches, and its evaluations.
 
 POINTS = 300  # of a curve: rows of longer runs are averaged
@@ -108,6 +105,9 @@ def measured(rows: Sequence[Mapping[str, Any]], key: str, label: str, least: int
     timed = all(is_number(row.get("seconds")) for row in points)
     return Curve(label, of("images"), of(key), of("seconds") if timed else None)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Sections: diagnoses, nearest training images, origins of leaves, mixing weights.
 
 ATTENTION = "attention.png"  # where in the image donors are attended to, as `gan-jax fuse` draws it
 LONGEST = 200_000  # characters of prepared.json that are shown

@@ -111,6 +111,9 @@ def _whole(row: Row, text_keys: tuple[str, ...], counted: bool) -> bool:
     return (not counted or is_number(row.get("images"))) and all(isinstance(row.get(key), str) for key in text_keys)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The content of a run folder.
+
 # names that a run gives its files
 CONFIG, NOTES, DATA = "config.json", "notes.jsonl", "data.json"
 METRICS, EVALUATIONS = "metrics.jsonl", "evaluations.jsonl"

@@ -160,6 +160,9 @@ def _figures(charts: Sequence[Any], lost: list[str]) -> str:
     return wide + (f'\n<div class="charts">{narrow}</div>' if narrow else "")
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The page as one file.
+
 PAGE = "report.html"
 OURS = b"Written by gan_jax."  # in the foot of every page
 

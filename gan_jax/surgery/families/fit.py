@@ -274,6 +274,10 @@ KERNELS: dict[str, Resolver] = {"fit_with_reason": fit_with_reason, "fit_joined"
 BIGGAN_RESOLVERS: dict[str, Resolver] = {**KERNELS, "fit_shifted": fit_shifted}
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# `fit`, for leaves without a variant of their own, and its parts.
+
+
 def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """(how many of the sources are read, the steps from the first source's shape to the target's).
 
@@ -378,7 +382,7 @@ def _fold(shape: Sequence[int], view: Sequence[int], folded: Sequence[int]) -> l
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Operations that a plan works out from the shapes: `fit`, and those that need more than one source for it.
+# Operations that need more than one source for `fit`, and the table of all.
 
 
 def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args, by: Resolver = fit) -> tuple[int, list[Step]]:

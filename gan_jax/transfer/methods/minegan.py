@@ -132,6 +132,10 @@ def _loss(ctx: StepContext, network: Network, g: Variables) -> jax.Array:
     return loss(jnp.zeros_like(logits_fake), logits_fake)[1].mean()
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The method.
+
+
 def make(config: MineGANConfig, pair: Pair) -> Method:
     """G behind a miner that is trained first, in a stage of its own.
 
