@@ -90,7 +90,7 @@ class Coefficients:
       count: K, the number of donors.
       constraint: allowed values of the mixing weights.
       start: initial mixing weight of each donor; None = 1 / (K + 1).
-      starts: group -> initial mixing weights `[K]`, in place of `start`, such as those of `curvature.fisher_shares`.
+      starts: group -> initial mixing weights `[K]`, in place of `start`, such as those of `fisher_shares`.
     """
 
     count: int

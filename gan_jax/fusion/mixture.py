@@ -2,7 +2,7 @@
 
 The target's own leaves stay in place. The branch `adapter/` holds the donors, stacked on a leading axis
 (`donors/PATH [K, ...]`, frozen), and the parameters of the gate that computes the mixing weights (`gate/...`, trained).
-With channel maps it also holds these (`align/PATH [K, C, C]` of spatial kernels, trained: `fusion.aligner`). A mixture is an
+With channel maps it also holds these (`align/PATH [K, C, C]` of spatial kernels, trained: `aligned`). A mixture is an
 adapter: networks and steps do not know of it, and `bake` returns a plain tree.
 """
 

@@ -1,7 +1,7 @@
 """Distillation: a student generator whose training pass compares its images with those of teachers on the same latents.
 
 The teachers are frozen, of any architecture that takes the same latents. They run with the same labels, noise and mixed
-styles, and in training mode like the student, except a mixture of batch-normed networks (`conditional.standing`).
+styles, and in training mode like the student, except a mixture of batch-normed networks (`attention.standing`).
 Parameters below `teachers`: `g1/..` the teachers' variables, `lpips/..` a perceptual network's; none of them train. A
 training pass returns the collection `distances`:
 

@@ -73,7 +73,7 @@ def open_donors(context: PrepareContext, config: Any, pair: Pair, g: Variables, 
 
     Raises:
       PlanError, WeightsError: a donor cannot be read into the target's shape; names the leaf.
-      AlignError: as `fusion.donors.align_donor`.
+      AlignError: as `fusion.mixture.align_donor`.
     """
     networks: tuple[Network, ...] = ("g",) if config.d == "base" else ("g", "d")
     align = aligner(config, pair, g, d)

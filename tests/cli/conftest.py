@@ -49,7 +49,7 @@ def fake_run(monkeypatch):
     for name in ("run", "transplant_weights", "evaluate_model"):
         setattr(fake, name, record(name))
     fake.plan_transfer = lambda config: FakePlan()
-    fake.Callbacks = object  # what `cli.watch` derives from
+    fake.Callbacks = object  # what `report.watch` derives from
     monkeypatch.setitem(sys.modules, "gan_jax.transfer.run", fake)
     return fake
 

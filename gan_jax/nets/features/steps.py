@@ -161,7 +161,7 @@ def run_steps(params: Mapping[str, Any], steps: Steps, x: jax.Array) -> jax.Arra
     """Runs images or maps through the steps.
 
     Args:
-      params: a tree as `leaves.leaf_specs` describes it, or as `fold` leaves it.
+      params: a tree as `leaf_specs` describes it, or as `fold` leaves it.
       steps: the network.
       x: [N, H, W, C] float32.
     """

@@ -1,6 +1,6 @@
 """The BigGAN pair: axes of its leaves, blocks with zero output, how it grows and shrinks.
 
-Everything is divided by its largest singular value, so that new units are orthogonal to the old ones (`ops.spectral`) and
+Everything is divided by its largest singular value, so that new units are orthogonal to the old ones (`ops.equalised`) and
 read by them with zero. Attention starts behind its factor `gamma`, which is 0. Latents: each part grows at its end, and a
 new block brings its own. Labels: what G's norms read grows by rows of zeros; D's class term has no strength of its own
 unless `d_gain` gives it one.

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 from gan_jax.config import NETS, BigGANConfig, DCGANConfig, NetConfig, ResNetConfig, SNGANConfig, family_title
 from gan_jax.nets import biggan, resnet, sngan
-from gan_jax.nets import biggan as biggan_d
 from gan_jax.surgery.families.case import DISCRIMINATORS, GENERATORS, winning
 from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.families.layout import families_with, part_of
@@ -115,7 +114,7 @@ def sngan_roles(config: SNGANConfig) -> dict[str, Roles]:
 
 def biggan_roles(config: BigGANConfig) -> dict[str, Roles]:
     """BigGAN: as SNGAN; what its norms multiply by and add is made of class and latents, and plays no role."""
-    sizes, d_stages = list(biggan.widths(config)), biggan_d.stages(config)
+    sizes, d_stages = list(biggan.widths(config)), biggan.stages(config)
     layers = {"skip": "skip", "up": "conv0", "same": "conv1"}
     g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")}
     g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}

@@ -160,8 +160,8 @@ def fit_carry(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
     """A head of another number of image channels and perhaps of copied ones, as a layer within.
 
     `args["colour"]` is as in `fit`, `channels` how many image channels the layer carries, and `by` the operation that
-    makes the layer of a head with so many, and its arguments but for the shape: see `heads.carry` and
-    `equalised.carry_head`; where nothing stands between the layers, it is `widen`.
+    makes the layer of a head with so many, and its arguments but for the shape: see `ops.dense.carry` and
+    `ops.equalised.carry_head`; where nothing stands between the layers, it is `widen`.
     """
     _, axis = args["colour"]
     other, middle = 5 - axis, [*shapes[0][:2], *target[2:]]

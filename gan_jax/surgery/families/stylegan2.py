@@ -6,7 +6,7 @@ demodulation does not see either. Copies would change it, so G has none. New fea
 is the minibatch deviation: they are zero, and what reads the deviation is multiplied by the ratio of widths.
 
 Resolution, G: the new block's to_rgb is zero, so that the image is the old one, doubled by the filter. D: two channels
-carry an image channel through the new block's layers (`surgery.equalised`), and its convolution to half the size, whose
+carry an image channel through the new block's layers (`ops.equalised`), and its convolution to half the size, whose
 filter is the one that halves images, becomes the old from_rgb: `D32(x) = D16(filtered half of x)`. In D's `skip` form
 the new block adds nothing. Labels: G reads them with zero; D's logit is the old one times a channel of the embedded
 label that starts as 1 for each class.

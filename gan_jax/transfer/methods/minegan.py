@@ -5,7 +5,7 @@ together, or, with `finetune` off, miner and D go on. The first stage has optimi
 rate; its images count towards `train.kimg`. D has to be warm before it can guide the miner: the miner stays as it is for
 the first `d_warmup_kimg` of the stage.
 
-With `donors` the first stage trains against several frozen generators (`minegan_donors`); the one that it selects goes on
+With `donors` the first stage trains against several frozen generators (`add_donors`); the one that it selects goes on
 with its miner. With `semantic` (StyleGAN2) the constant that synthesis begins with is mined too.
 
 The miner, its start and `moment` are described in `nets.fronts.miner`. The weights that the run writes hold the miner
