@@ -31,7 +31,7 @@ def cli(capsys, monkeypatch):
 
 @pytest.fixture
 def fake_run(monkeypatch):
-    """Stands in for `gan_jax.transfer.run`, whose real work the tests of that room check; records its calls."""
+    """Stands in for `gan_jax.transfer.run`, whose real work the tests of that package check; records its calls."""
     fake = types.ModuleType("gan_jax.transfer.run")
     fake.calls = []
     fake.result = types.SimpleNamespace(stopped=False, prepared={})

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import MLPConfig
-from gan_jax.fusion import teachers as teaching
+from gan_jax.fusion import teachers
 from gan_jax.fusion.teachers import Distillation, choose, with_teachers
 from gan_jax.nets import build
 from gan_jax.nets.inside import g_maps_by_block
@@ -27,7 +27,7 @@ LESSON = Distillation(
 def made(lesson=LESSON, params=3.0):
     net = build(MLP).g
     g, *others = (net.init(jax.random.key(i)) for i in range(len(lesson.shares) + 1))
-    return net, with_teachers(net, lesson), g, others, teaching.attach(lesson, g, others, jnp.float32(params))
+    return net, with_teachers(net, lesson), g, others, teachers.attach(lesson, g, others, jnp.float32(params))
 
 
 @pytest.mark.parametrize("by", ["latent", "chance"])
@@ -73,19 +73,19 @@ def test_only_the_pupil_learns_and_it_is_the_plain_one_otherwise():
     loss = lambda p: sum(pupil.apply({**carried, "params": p}, z, train=True)[1][DISTANCES].values())
     slopes = flatten(jax.jit(jax.grad(loss))(carried["params"]))
     for path, slope in slopes.items():
-        assert np.any(slope) == (teaching.trains(path)), path
-    assert sum(map(teaching.trains, slopes)) == len(flatten(g["params"]))
+        assert np.any(slope) == (teachers.trains(path)), path
+    assert sum(map(teachers.trains, slopes)) == len(flatten(g["params"]))
     out, collections = jax.jit(pupil.apply)(carried, z)
     assert_array_equal(out, jax.jit(net.apply)(g, z)[0])
     assert jax.tree.structure(collections) == jax.tree.structure({DISTANCES: carried[DISTANCES]})
-    jax.tree.map(assert_array_equal, teaching.plain(carried), g)
+    jax.tree.map(assert_array_equal, teachers.plain(carried), g)
 
 
 def test_a_pupil_that_equals_its_teachers_is_not_far():
     lesson = Distillation((0.5, 0.5), ("fc0",))
     net = build(MLP).g
     g = net.init(jax.random.key(0))
-    carried = teaching.attach(lesson, g, [g, g])
+    carried = teachers.attach(lesson, g, [g, g])
     told = jax.jit(lambda v: with_teachers(net, lesson).apply(v, jnp.ones((4, 3)), train=True)[1][DISTANCES])(carried)
     assert told == {"l1": 0, "features": 0} and set(carried[DISTANCES]) == set(told)
 
@@ -98,7 +98,7 @@ def test_every_family_is_taught_by_shapes_alone(family):
     pair = pair_of(family, FAMILIES[family].resolutions[0], "bfloat16")
     z, images, labels = inputs(pair.config)
     lesson = Distillation((0.5, 0.5), tuple(g_maps_by_block(pair)), "chance")
-    carried = jax.eval_shape(lambda g: teaching.attach(lesson, g, [g, g]), pair.g.specs())
+    carried = jax.eval_shape(lambda g: teachers.attach(lesson, g, [g, g]), pair.g.specs())
     keys = jax.random.split(jax.random.key(0), len(z))
     out, told = jax.eval_shape(
         lambda v: with_teachers(pair.g, lesson).apply(v, z, labels, train=True, keys=keys), carried
@@ -110,4 +110,4 @@ def test_every_family_is_taught_by_shapes_alone(family):
 
 def test_a_teacher_without_a_share_is_an_error():
     with pytest.raises(ValueError, match="3 teachers have 2 shares; give one to each"):
-        teaching.attach(LESSON, {}, [{}, {}, {}])
+        teachers.attach(LESSON, {}, [{}, {}, {}])

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax.interop.foreign import tensors
-from gan_jax.interop.foreign import tensors as arrays
 from gan_jax.interop.foreign.archive import CONTAINER_BYTES, Budget, ForeignError, checked_key, show
 from gan_jax.interop.foreign.tensors import ArrayShell, DtypeShell, Ours, Storage, Stub, StubClass, Tensor, stub_class
 
@@ -84,7 +83,7 @@ _BUILTINS = {
 }  # fmt: skip
 
 ALLOWED: dict[tuple[str, str], Any] = {
-    **arrays.ARRAY_NAMES,
+    **tensors.ARRAY_NAMES,
     **tensors.TENSOR_NAMES,
     **{(module, name): ours for module in ("builtins", "__builtin__") for name, ours in _BUILTINS.items()},
     **{(module, "_reconstructor"): Ours("copyreg._reconstructor", _object) for module in ("copyreg", "copy_reg")},
