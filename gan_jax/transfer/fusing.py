@@ -390,7 +390,7 @@ def distil_teachers(
       g: variables of the student.
       d: variables of D, which is not used.
       teachers: variables of the teachers.
-      shares: share of the examples that each teaches.
+      shares: share of the examples that the student learns from each.
       points: modules whose features are compared, where these have a weight.
       teacher: `plain pair -> Net`, the network of the teachers.
     """

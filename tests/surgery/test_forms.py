@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.nets import build
-from gan_jax.nets import layers
+from gan_jax.nets import build, layers
 from gan_jax.nets.conv import conv
 from gan_jax.nets.r3gan import Head, Stem
 from gan_jax.nets.resample import conv_down3, downsample, upsample

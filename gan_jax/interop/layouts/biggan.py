@@ -158,7 +158,7 @@ def _blocks(tensors: Tensors) -> int:
 # Names of leaves in the layout.
 
 IGNORED = {
-    ".sv0": "the largest singular value of the last training step, worked out anew",
+    ".sv0": "the largest singular value of the last training step, computed again",
     **dict.fromkeys((".sv1", ".sv2", ".u1", ".u2"), "of further singular values, which are only watched"),
     ".accumulation_counter": "how many batches the statistics are sums over; they are divided by it",
     ".num_batches_tracked": "a count of training steps, which nothing reads",

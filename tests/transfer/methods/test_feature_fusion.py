@@ -138,11 +138,11 @@ def test_several_teachers_by_latent_are_learned_where_a_blur_is_not(monkeypatch)
         last[by] = np.mean([row["l1"] for row in rows[-20:]])
         assert jax.tree.structure(ready.nets) == jax.tree.structure(starts["first"].nets) and ready.images == 6400
     assert last["latent"] < 0.5 * last["chance"] and last["latent"] < 0.6 * np.mean([row["l1"] for row in rows[:20]])
-    assert ready.notes[0] == "G was taught by first (0.5 of the examples), second (0.5 of the examples)"
+    assert ready.notes[0] == "G was distilled from first (0.5 of the examples), second (0.5 of the examples)"
     alone, starts, _ = prepared(
         monkeypatch, dataclasses.replace(base, shares=(0.0, 2.0), distil_kimg=0.032), distillation
     )
-    assert alone.notes[0] == "G was taught by second (1 of the examples)"
+    assert alone.notes[0] == "G was distilled from second (1 of the examples)"
 
 
 class Stage(Method):
