@@ -222,9 +222,9 @@ def losses(sizes: Counter[tuple[int, int]], shape: Shape, *, colour: int = 0, al
     return out
 
 
-def of(n: int, total: int, many: str = "are", one: str = "is") -> str:
+def of(n: int, total: int, plural: str = "are", singular: str = "is") -> str:
     """`3 of 60 images are`."""
-    return f"{share(n, total)} {one if n == 1 else many}"
+    return f"{share(n, total)} {singular if n == 1 else plural}"
 
 
 def share(n: int, total: int) -> str:

@@ -220,7 +220,7 @@ class Boundary:
 
     @contextlib.contextmanager
     def compiling(self, phases: tuple[str, ...]) -> Iterator[None]:
-        """Context of a compilation, which the callbacks are told of, with its time."""
+        """Context of a compilation, of which the callbacks are notified, with its time."""
         self.callbacks.compiling()
         began = time.monotonic()
         yield

@@ -1,4 +1,4 @@
-"""Files of a run apart from its checkpoints, and the callbacks that are told of each."""
+"""Files of a run apart from its checkpoints, and the callbacks of a run."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Notes:
 
 @contextlib.contextmanager
 def paused(callbacks: Callbacks, what: str) -> Iterator[None]:
-    """Context of a pause in training, which the callbacks are told of."""
+    """Context of a pause in training, of which the callbacks are notified."""
     callbacks.pause(what)
     try:
         yield
