@@ -289,7 +289,7 @@ def _reading(stream: Any, where: str) -> Iterator[tuple[Any, Facts, str]]:
     except TooDeep as error:
         raise BadImage(where, f"is {error}, which is not read; save it with 8") from error
     except Exception as error:  # decoders raise errors of any type on damaged files
-        raise BadImage(where, f"is not a readable image: {_said(error, kind)}") from error
+        raise BadImage(where, f"is not a readable image: {_message(error, kind)}") from error
 
 
 def _before_pixels(stream: Any) -> str | None:
@@ -383,7 +383,7 @@ def _is_whole_exif(block: bytes) -> bool:
     return at + 2 + 12 * struct.unpack(order + "H", block[at : at + 2])[0] <= len(block)
 
 
-def _said(error: Exception, kind: str) -> str:
+def _message(error: Exception, kind: str) -> str:
     """The message of a decoder's error, without addresses of objects."""
     if type(error).__name__ == "UnidentifiedImageError" or isinstance(error, KeyError):
         return f"its {kind} header is damaged, or this Pillow reads no {kind}"

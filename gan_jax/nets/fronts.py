@@ -227,6 +227,3 @@ def with_front(pair: Pair, spec: Mapping[str, Any] | None) -> Pair:
 
 
 FRONTS: dict[str, Callable[..., Front]] = {"miner": miner}  # kind -> front of the other entries of a manifest's `front`
-
-
-__all__ = ["Branches", "FRONTS", "Front", "Styled", "miner", "prepend_front", "with_front"]

@@ -386,6 +386,3 @@ def _tables(
 def file_name(block: Block) -> str:
     """`fashion16-boot-100`."""
     return f"{block.source}-{block.target}-{block.shots}"
-
-
-__all__ = ["write_benchmark"]

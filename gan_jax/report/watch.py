@@ -404,6 +404,3 @@ def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _is_finite_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-__all__ = ["Watch", "make_callbacks"]

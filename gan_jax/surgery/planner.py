@@ -8,8 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from gan_jax.surgery.families import cross
-from gan_jax.surgery.families.fit import RESOLVERS
+from gan_jax.surgery.families import cross, fit
 from gan_jax.surgery.ops import OPS, Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.basic import OpError, Shape
 from gan_jax.surgery.ops.simplify import simplify
@@ -19,7 +18,7 @@ from gan_jax.trees import Flat, Rule, Tree, TreeError, assign, did_you_mean, fla
 # ----------------------------------------------------------------------------------------------------------------------
 # Operations of a rule's action under the policies: its sources, steps and conversions.
 
-RESOLVERS = RESOLVERS | cross.RESOLVERS
+RESOLVERS = fit.RESOLVERS | cross.RESOLVERS
 FILLED = {
     "shape": lambda path, target: target,
     "salt": lambda path, target: path,

@@ -242,19 +242,3 @@ def filter_scale(patterns: Sequence[str] = KERNELS) -> Adapter:
 def _over(factor: jax.Array, kernel: jax.Array) -> jax.Array:
     """The factor with leading axes of size 1, up to the kernel's number of axes."""
     return factor.reshape((1,) * (kernel.ndim - factor.ndim) + factor.shape)
-
-
-__all__ = [
-    "Adapter",
-    "KERNELS",
-    "adafm",
-    "adapted",
-    "attach",
-    "bake",
-    "count_trained",
-    "filter_scale",
-    "kml",
-    "kml_where",
-    "lora",
-    "singular_values",
-]

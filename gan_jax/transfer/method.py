@@ -227,6 +227,3 @@ def step_flops(config: Config, method: Method, count: int = 64) -> float:
     labels = np.zeros((count,), np.int32) if net.num_classes else None
     feed = resident_feed(images, labels, config.data.mirror)
     return make_trainer(config, method, feed).flops(method.constants)
-
-
-__all__ = ["Graft", "Method", "PrepareContext", "PreparedState", "networks_of"]

@@ -275,6 +275,3 @@ def _without_labels(case: Case) -> Rule:
     inputs = [{"sources": [0], "steps": []}, {"sources": [1], "steps": mean}]
     fold = {"op": "fold_linear", "args": {}, "inputs": inputs, "reason": f"the mean of {classes} classes"}
     return case.move(HEAD, "fit_fold", [HEAD, EMBED], **role, fold=("nested", fold))
-
-
-__all__ = ["discriminator", "generator", "layouts", "roles"]

@@ -382,6 +382,3 @@ def _no_copies(case: Case, groups: set[str], why: str) -> None:
                     f"width='net2wider' would copy channels of {case.root}/{path}, and {why}; use width='silent' for "
                     f"{case.root!r}"
                 )
-
-
-__all__ = ["discriminator", "generator", "layouts", "roles"]
