@@ -206,7 +206,7 @@ class Conditional(QueryKeyAttention):
         """
         if any(channels is not None for channels in sizes.values()):
             raise ValueError(
-                "channels have no shares of their own where these depend on examples; use tensor or coarser"
+                "channels have no mixing weights of their own where these depend on examples; use tensor or coarser"
             )
         even = jnp.full((self.slots,), 1 / self.slots, jnp.float32)
         return {**super().init(key, sizes), MEAN: unflatten(dict.fromkeys(sizes, even))}

@@ -152,7 +152,7 @@ class Mixture:
             )
         leaves, trees = flatten(params), [params] * self.gate.count if donors is None else list(donors)
         if len(trees) != self.gate.count:
-            raise TreeError(f"the gate shares among {self.gate.count} donors, but there are {len(trees)}")
+            raise TreeError(f"the gate has mixing weights for {self.gate.count} donors, but there are {len(trees)}")
         flat_donors = [flatten(tree) for tree in trees]
         for number, donor in enumerate(flat_donors, 1):
             check_alike(leaves, donor, f"donor {number}")

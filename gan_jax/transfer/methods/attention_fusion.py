@@ -139,8 +139,8 @@ def _check(config: AttentionFusionConfig) -> None:
         raise ConfigError(f"transfer.attention_width is {config.attention_width}; use 1 or more (16 is usual)")
     if config.query != "free" and config.granularity == "channel":
         raise ConfigError(
-            f"transfer.granularity is channel, but shares that depend on examples (transfer.query {config.query}) are of "
-            "whole leaves; use tensor or coarser, or transfer.query free"
+            f"transfer.granularity is channel, but mixing weights that depend on examples (transfer.query {config.query}) "
+            "are of whole leaves; use tensor or coarser, or transfer.query free"
         )
     if config.collapse == "distil":
         if config.query == "free":
