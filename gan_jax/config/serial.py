@@ -52,7 +52,7 @@ def size_problems(net: Any) -> Iterator[str]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Configurations as JSON values, and back.
+# Reading and writing.
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from gan_jax.data.images import DataError
 from gan_jax.trees import did_you_mean
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Conversion between uint8 outside and float32 in [-1, 1] inside; resizing; grey, RGB and RGBA.
+# Pixels: uint8 and float32; resizing; grey, RGB and RGBA.
 #
 # Resizing and channel conversion are integer or exactly representable arithmetic, so that every machine gives bit-exact
 # images: fingerprints and evaluation references depend on it.

@@ -104,7 +104,7 @@ def printable(name: str) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Images in a folder or a zip file.
+# Listing and reading.
 
 Bad = Literal["skip", "fail"]
 

@@ -72,7 +72,7 @@ def index_hash(indices: np.ndarray) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# `load`: a spec string or arrays to a set of images.
+# `load`, and a reader for each kind of source.
 
 
 def load(

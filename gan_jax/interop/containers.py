@@ -100,7 +100,7 @@ def _global(module: str, name: str) -> bytes:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Writers of files of named tensors, by their endings.
+# The writers, by the ending of a file.
 
 Tensors = dict[str, np.ndarray]
 # (path, tensors, facts for formats that can carry them, beginnings of names that are keys of a torch file's dict)

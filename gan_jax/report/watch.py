@@ -237,7 +237,7 @@ class EventWriter:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Callbacks that show a run: a bar, a line for each evaluation, their table, event files, grids.
+# The callbacks that show all of it.
 
 SHOWN = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall"}  # of an evaluation, in this order
 INSTEAD = {"is": "IS", "d_train": "D(train)", "d_fake": "D(G)"}  # where none of those could be measured

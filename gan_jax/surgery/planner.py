@@ -128,7 +128,7 @@ def with_cast(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Plans, or an error that says everything that does not fit.
+# Plans.
 
 ALLOWED = {"missing": "init", "unused": "drop", "shape": "adapt", "dtype": "cast"}
 

@@ -160,7 +160,7 @@ def _block(array: jax.Array, ranges: list[tuple[int, int]]) -> np.ndarray:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Execution of a plan, leaf by leaf, and a report of what happened to each.
+# The execution and its report.
 
 Reader = Callable[[str], Any]  # path -> array
 

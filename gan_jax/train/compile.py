@@ -70,7 +70,7 @@ def first_line(error: BaseException) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The compilers: `jit` over a mesh, `pmap`, and a population of runs.
+# The compilers.
 
 AXIS = "batch"
 Sharding = Callable[[str, tuple[int, ...], int], int | None]  # as `Extension.sharding`

@@ -14,7 +14,7 @@ from gan_jax.reserved import ADAPTER
 from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Adapters: effective weights from frozen weights and a small trainable delta.
+# What an adapter is, and how a network computes with one.
 #
 # The code of a network does not know about adapters. An adapted network is a `Net` whose parameters have one more branch,
 # `adapter/PATH/NAME`, for the arrays of the leaf at PATH; freezing, moments, averages and checkpoints treat them as other

@@ -7,7 +7,7 @@ import dataclasses
 from gan_jax.config.methods.whole import FinetuneConfig
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Fine-tuning with a loss term that keeps weights, features or similarities of samples near the source's.
+# Loss terms on weights, features or similarities of samples.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -374,9 +374,9 @@ class Machine:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# A reader of pickles that runs nothing: it builds numbers, strings, containers, arrays and records of the rest.
+# The reader: all instructions of a pickle, and what each does to the machine.
 #
-# It does not use Python's own, which imports what a file names and calls it.
+# Python's own unpickler is not used: it imports what a file names, and calls it.
 
 CONTAINERS = frozenset(b"]}(\x8f")  # a byte of a file that takes many of memory
 

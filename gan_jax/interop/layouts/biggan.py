@@ -28,7 +28,7 @@ from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.biggan import PUBLISHED, modulation, stages, widths
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The configuration of a BigGAN pair from the names and shapes of its tensors in BigGAN-PyTorch.
+# The configuration of a pair from the names and shapes of its tensors.
 
 MARK = "output_layer.2.weight"  # which only generators have
 LATENTS = 20  # in a part, where there is no G to say so

@@ -140,7 +140,7 @@ def _number(value: float) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Facts of a run, each a name and a value: what was run, its cost, its data, its options.
+# Facts, each a name and a value: what was run, its cost, its data, its options.
 
 
 def images_per_s(rows: list[Row]) -> float | None:

@@ -95,7 +95,7 @@ def check_alike(layout: Layout, a: Tree, b: Tree) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Orders and scales applied to trees, inverted, and as a plan.
+# Application and inversion.
 
 EPSILON: float = Norm.epsilon  # of batch norm
 

@@ -175,7 +175,7 @@ def protocol_facts(protocol: Protocol) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The benchmark: its missing trials, one population after the other, one line for each trial.
+# The benchmark.
 
 Note = Callable[[str], None]
 COMPILED = ".compiled"
