@@ -3,10 +3,12 @@
     W_l = W_l^T + gate_l sum_i a_i (W_l^i - W_l^T),    a = softmax(q_l . k_{l,i} / sqrt(d) / temperature)
 
 The query is a free vector (static attention). The keys are free vectors too, or linear maps of descriptors of the donors.
-Nothing depends on the input, so the mixture bakes into plain weights exactly. With a gate of 0 the result is exactly the
+Then nothing depends on the input, so the mixture bakes into plain weights exactly. With a gate of 0 the result is exactly the
 target; then only the gate has a gradient, and queries and keys move once it has opened (as in ReZero). A high temperature
 keeps the mixing weights nearly equal early in training (Dynamic Convolution, 30 to 1). The source may be a slot of the
 softmax itself, so that a query weighs it against the donors.
+
+Conditional queries come from latents, styles, classes or block features: then examples have mixing weights of their own.
 """
 
 from __future__ import annotations
