@@ -380,7 +380,7 @@ def _tables(
     if finished:
         yield "cost", "What a step costs", cost(finished)
     if (table := failures(all_blocks)) is not None:
-        yield "failures", "What did not run", table
+        yield "failures", "Failed trials", table
 
 
 def file_name(block: Block) -> str:

@@ -18,7 +18,7 @@ from gan_jax.train.fit import dispatch_images
 from gan_jax.train.rows import parse_lines
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Reading that does not fail: damaged parts are left out, with a sentence about each.
+# Reading of single files that does not fail.
 
 T = TypeVar("T")
 Row = dict[str, Any]
