@@ -38,7 +38,7 @@ def config_of(net: NetConfig, batch: int, **loss: Any) -> Config:
     return Config(net=net, loss=LossConfig("relativistic", **loss), train=train)
 
 
-STYLEGAN2 = StyleGAN2Config(resolution=32, z_dim=128, w_dim=128, mapping_layers=2, channel_base=4096, channel_max=128)
+STYLEGAN2 = StyleGAN2Config(resolution=32, z_dim=128, w_dim=128, mapping_layers=2, channel_base=1024, channel_max=128)
 R3GAN = R3GANConfig(resolution=32, widths=(384, 384, 192, 96), cardinality=(48, 48, 24, 12), blocks=(1,))
 CASES: dict[str, Config] = {
     "the demo's pair": config_of(few_shot("boot", transfer=False).net, 16),

@@ -48,6 +48,14 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
         _writing.discard(part)
 
 
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Writes a temporary file and renames it to `path`, so that no reader sees half a file. Makes the folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, lambda part: part.write_bytes(data))
+    return path
+
+
 def remove_parts(folder: Path) -> list[Path]:
     """Removes the parts that killed processes left in a folder; returns their paths."""
     removed = []
@@ -153,18 +161,3 @@ def named(path: str | Path) -> Iterator[None]:
         if error.errno is None or error.filename:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Atomic writing: a file is either complete or not there.
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Writes a temporary file and renames it to `path`, so that no reader sees half a file. Makes the folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, lambda part: part.write_bytes(data))
-    return path
-
-
-__all__ = ["printable", "write_atomically"]

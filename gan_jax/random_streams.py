@@ -34,7 +34,7 @@ independent where their paths differ. The numbers never change: existing runs dr
     an example's key
       itself                                                its latents
       NOISE_KEY + layer, SECOND_LATENT_KEY, MIXING_KEY      StyleGAN2: noise, and styles of a second latent
-      TEACHER_KEY                                           by whom it is taught
+      TEACHER_KEY                                           its teacher
       position in the policy                                DiffAugment
       ADA_NOISE_KEY                                         ADA's noise; its other draws are of the key itself
 
@@ -89,7 +89,7 @@ ADA_NOISE_KEY = 1  # the noise of ADA
 NOISE_KEY = 1000  # plus the layer: StyleGAN2's noise
 SECOND_LATENT_KEY = 999  # StyleGAN2: a latent whose styles are mixed in
 MIXING_KEY = 998  # StyleGAN2: whether, and from which layer on
-TEACHER_KEY = 3000  # by which teacher an example is taught
+TEACHER_KEY = 3000  # the choice of an example's teacher
 
 # -- below other keys ---------------------------------------------------------------------------
 

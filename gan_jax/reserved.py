@@ -11,7 +11,7 @@ from __future__ import annotations
 GRAFT = "graft"  # graft/NAME/..: whatever else a method trains, such as a second head of D
 ADAPTER = "adapter"  # adapter/PATH/NAME: arrays of an adapted leaf; of a mixture of donors see below
 FUSION = "fusion"  # a generator that is fused with donors by features
-TEACHERS = "teachers"  # g1/..: variables of those who teach a generator; lpips/..: a perceptual network
+TEACHERS = "teachers"  # g1/..: variables of the teachers of a generator; lpips/..: a perceptual network
 BRANCHES = (GRAFT, ADAPTER, FUSION, TEACHERS)
 
 # -- below params/graft -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # Compiling is what these tests wait for, and XLA does it in half the time where little is optimised. As users compile,
-# but for the rooms of whole steps: GAN_JAX_TEST_OPTIMISED=1. A program in one part costs a sixth less than in many.
+# but for the folders of whole steps: GAN_JAX_TEST_OPTIMISED=1. A program in one part costs a sixth less than in many.
 CHEAP = os.environ["JAX_PLATFORMS"] == "cpu" and os.environ.get("GAN_JAX_TEST_OPTIMISED") != "1"
 if CHEAP and metadata.version("jaxlib").startswith("0.10."):  # an XLA that does not know a flag ends the process
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
@@ -77,10 +77,10 @@ def _no_stray_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _cheap_compiles(request: pytest.FixtureRequest):
-    """Whole steps and networks are compiled in some rooms; they are cheap there in any case."""
-    rooms = ("augment", "fusion", "tasks", "train", "transfer")
-    room = request.path.relative_to(REPO / "tests").parts[0]  # in whatever folder of it
-    cheap = CHEAP or room in rooms or request.path.stem in ("test_conformance", "test_nets")
+    """Whole steps and networks are compiled in some folders; they are cheap there in any case."""
+    folders = ("augment", "fusion", "tasks", "train", "transfer")
+    folder = request.path.relative_to(REPO / "tests").parts[0]  # at whatever depth
+    cheap = CHEAP or folder in folders or request.path.stem in ("test_conformance", "test_nets")
     jax.config.update("jax_disable_most_optimizations", cheap)
     yield
     jax.config.update("jax_disable_most_optimizations", CHEAP)

@@ -165,10 +165,10 @@ def test_text_for_a_terminal():
 
 
 def test_stored_shapes_are_looked_at_before_memory_is_taken():
-    from gan_jax.train.checkpoint import storage as store
+    from gan_jax.train.checkpoint import storage
 
     stored = {"g": {"params": {"kernel": jax.ShapeDtypeStruct((2**30, 3), np.float32)}}}
     with pytest.raises(
         ValueError, match=r"g/params/kernel is stored as \[1073741824, 3\], and its manifest says \[3, 3"
     ):
-        store._check_stored(type("Metadata", (), {"tree": stored})(), LEAVES)
+        storage._check_stored(type("Metadata", (), {"tree": stored})(), LEAVES)

@@ -16,9 +16,9 @@ from tests.conftest import REPO
 
 PACKAGE = REPO / "gan_jax"
 
-# The way data flows. A room may import itself and the rooms to its left.
-ROOMS = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augment", "metrics", "surgery", "interop", "train",
-         "tasks", "fusion", "transfer", "report", "cli"]  # fmt: skip
+# The way data flows. A package may import itself and the packages to its left.
+PACKAGES = ["trees", "config", "extras", "data", "nets", "presets", "losses", "augment", "metrics", "surgery", "interop",
+            "train", "tasks", "fusion", "transfer", "report", "cli"]  # fmt: skip
 
 ALIASES = {
     "documents": "trees",
@@ -26,7 +26,7 @@ ALIASES = {
     "random_streams": "trees",
     "reserved": "trees",
     "seeds": "trees",
-}  # files that are one room with another
+}  # files that count as part of a package
 
 HEAVY = ["tensorflow_datasets", "tensorflow", "array_record", "grain", "orbax", "matplotlib", "tensorboardX", "PIL",
          "safetensors", "h5py", "tyro", "scipy.stats", "torch", "pandas", "onnx", "onnxruntime"]  # fmt: skip
@@ -34,7 +34,7 @@ HEAVY = ["tensorflow_datasets", "tensorflow", "array_record", "grain", "orbax", 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     first = path.relative_to(PACKAGE).parts[0]
     return ALIASES.get(first.removesuffix(".py"), first.removesuffix(".py"))
 
@@ -62,30 +62,31 @@ def imports(path: Path, *, at_import: bool = False) -> Iterator[tuple[int, str]]
 
 def is_verb(path: Path) -> bool:
     """The files of verbs are made of tyro's annotations; cli/main.py imports one only when it was asked for."""
-    return room_of(path) == "cli" and path.stem not in ("__init__", "main", "errors", "arguments", "watch")
+    return package_of(path) == "cli" and path.stem not in ("__init__", "main", "errors", "arguments")
 
 
 def is_or_in(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
-def test_there_are_rooms():
-    assert {room_of(path) for path in FILES} <= {*ROOMS, "__init__", "__main__"}, "a new room: name its place in ROOMS"
+def test_every_package_has_its_place():
+    packages = {package_of(path) for path in FILES}
+    assert packages <= {*PACKAGES, "__init__", "__main__"}, "a new package: name its place in PACKAGES"
     assert len(FILES) > 20
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_imports_point_left(room):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_left(package):
     wrong = []
     for path in FILES:
-        if room_of(path) != room:
+        if package_of(path) != package:
             continue
         for line, module in imports(path):
             parts = module.split(".")
             if parts[0] != "gan_jax" or len(parts) < 2 or parts[1].startswith("__"):
                 continue
             target = ALIASES.get(parts[1], parts[1])
-            if target not in ROOMS or ROOMS.index(target) > ROOMS.index(room):
+            if target not in PACKAGES or PACKAGES.index(target) > PACKAGES.index(package):
                 wrong.append(f"{path.relative_to(REPO)}:{line} imports {module}")
     assert not wrong, "\n".join(wrong)
 
@@ -155,14 +156,14 @@ def test_the_test_of_circles_sees_them(tmp_path):
 
 
 def test_no_name_of_data_hides_a_module():
-    """`import gan_jax.data.x as x` must give the module x, whatever the room exports."""
+    """`import gan_jax.data.x as x` must give the module x, whatever the package exports."""
     from gan_jax import data
 
     assert not {path.stem for path in (PACKAGE / "data").glob("*.py")} & set(data.__all__)
 
 
 def test_only_nets_import_linen():
-    wrong = [f"{path.relative_to(REPO)}:{line}" for path in FILES if room_of(path) != "nets"
+    wrong = [f"{path.relative_to(REPO)}:{line}" for path in FILES if package_of(path) != "nets"
              for line, module in imports(path) if is_or_in(module, "flax.linen")]  # fmt: skip
     assert not wrong, f"only gan_jax/nets may import flax.linen: {wrong}"
 
@@ -200,7 +201,7 @@ def test_import_in_a_bare_process_loads_nothing_heavy():
 
 
 def test_every_module_loads_without_the_heavy_packages():
-    """All rooms are imported while the heavy packages cannot be: whoever needs one asks inside a function."""
+    """All modules are imported while the heavy packages cannot be: whoever needs one asks inside a function."""
     code = f"""
 import importlib, pkgutil, sys
 for name in {[name for name in HEAVY if name != "tyro"]!r}:

@@ -78,9 +78,9 @@ def run_lines(run: Path) -> list[str]:
     lines = [f"run: {run}"]
     lines += [f"  {line}" for line in differences(Config(), read_config(run))] or ["  all defaults"]
     lines += [f"  {name}: {brief(record[name])}" for name in ("versions", "device") if name in record]
-    from gan_jax.train.checkpoint import storage as store
+    from gan_jax.train.checkpoint import storage
 
-    complete, unfinished = store.complete(run / "checkpoints"), store.unfinished(run / "checkpoints")
+    complete, unfinished = storage.complete(run / "checkpoints"), storage.unfinished(run / "checkpoints")
     lines.append(f"  checkpoints: {', '.join(map(str, complete)) or 'none'} (images)")
     lines += [f"  unfinished save, never read: {name}" for name in unfinished]
     if (run / "metrics.jsonl").is_file() and (rows := (run / "metrics.jsonl").read_text().splitlines()):

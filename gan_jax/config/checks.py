@@ -113,7 +113,7 @@ PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "True or 
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Checks of networks: which cannot be built, and what to change, for all families and by each family.
+# Checks of networks, for all families and by each family.
 
 
 def net_problems(net: NetConfig) -> Iterator[str]:
@@ -126,7 +126,7 @@ def net_problems(net: NetConfig) -> Iterator[str]:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Checks of a configuration's transfer method: which methods cannot run in it, and what to change.
+# Checks of a configuration's transfer method.
 
 
 def method_problems(config: Config) -> Iterator[str]:
@@ -173,6 +173,10 @@ def _stages(config: Config) -> Iterator[str]:
             f"; a dispatch is train.steps_per_dispatch {train.steps_per_dispatch} batches of {train.batch}: use fewer"
         )
     yield f"{words} must be shorter than train.kimg {train.kimg:g}{rounded}: nothing would be left to fine-tune{remedy}"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# All checks of a configuration.
 
 
 def problems(config: Config) -> Iterator[str]:

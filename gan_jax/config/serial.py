@@ -51,6 +51,9 @@ def size_problems(net: Any) -> Iterator[str]:
                 yield f"{field.name} is {number}; {problem}"
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Reading and writing.
+
 T = TypeVar("T")
 
 

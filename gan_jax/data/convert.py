@@ -13,7 +13,7 @@ from gan_jax.data.images import DataError
 from gan_jax.trees import did_you_mean
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Conversion between uint8 outside and float32 in [-1, 1] inside; resizing; grey, RGB and RGBA.
+# Pixels: uint8 and float32; resizing; grey, RGB and RGBA.
 #
 # Resizing and channel conversion are integer or exactly representable arithmetic, so that every machine gives bit-exact
 # images: fingerprints and evaluation references depend on it.
@@ -222,9 +222,9 @@ def losses(sizes: Counter[tuple[int, int]], shape: Shape, *, colour: int = 0, al
     return out
 
 
-def of(n: int, total: int, many: str = "are", one: str = "is") -> str:
+def of(n: int, total: int, plural: str = "are", singular: str = "is") -> str:
     """`3 of 60 images are`."""
-    return f"{share(n, total)} {one if n == 1 else many}"
+    return f"{share(n, total)} {singular if n == 1 else plural}"
 
 
 def share(n: int, total: int) -> str:

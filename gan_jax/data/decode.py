@@ -1,4 +1,7 @@
-"""Single image files: their format from their bytes, decoding within a limit, encoding."""
+"""Single image files: their format from their bytes, decoding within a limit, encoding.
+
+A file that cannot be read is an error that names it.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,6 @@ import numpy as np
 from gan_jax.data.deep import TooDeep, depth_of, read_deep
 from gan_jax.data.images import DataError
 from gan_jax.extras import require
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Decoding and encoding of single image files; a file that cannot be read is an error that names it.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Limits of what is read from one file: a file that unpacks to far more than its size is refused before.
@@ -176,6 +176,9 @@ def _is_tga(head: bytes, tail: bytes) -> bool:
     return tail.endswith(b"TRUEVISION-XFILE.\0") or (mapped == 1 or not any(head[3:8])) and head[17] & 0xC0 == 0
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Decoding and encoding.
+
 MAX_PIXELS = 1 << 26  # a larger picture is refused before it is unpacked; training sets hold nothing near it
 
 TOO_LARGE = f"is larger than {MAX_FILE_BYTES} bytes, the most that is read of one file"
@@ -286,7 +289,7 @@ def _reading(stream: Any, where: str) -> Iterator[tuple[Any, Facts, str]]:
     except TooDeep as error:
         raise BadImage(where, f"is {error}, which is not read; save it with 8") from error
     except Exception as error:  # decoders raise errors of any type on damaged files
-        raise BadImage(where, f"is not a readable image: {_said(error, kind)}") from error
+        raise BadImage(where, f"is not a readable image: {_message(error, kind)}") from error
 
 
 def _before_pixels(stream: Any) -> str | None:
@@ -380,7 +383,7 @@ def _is_whole_exif(block: bytes) -> bool:
     return at + 2 + 12 * struct.unpack(order + "H", block[at : at + 2])[0] <= len(block)
 
 
-def _said(error: Exception, kind: str) -> str:
+def _message(error: Exception, kind: str) -> str:
     """The message of a decoder's error, without addresses of objects."""
     if type(error).__name__ == "UnidentifiedImageError" or isinstance(error, KeyError):
         return f"its {kind} header is damaged, or this Pillow reads no {kind}"

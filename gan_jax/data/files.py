@@ -103,6 +103,9 @@ def printable(name: str) -> str:
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Listing and reading.
+
 Bad = Literal["skip", "fail"]
 
 MAX_ENTRIES = 1 << 22  # in a zip

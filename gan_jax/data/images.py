@@ -15,9 +15,6 @@ import numpy as np
 from gan_jax.trees import did_you_mean, digest
 
 # ----------------------------------------------------------------------------------------------------------------------
-# A set of images in memory: every reader returns one, every pipeline takes one.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Numbers of class names: whole numbers by their value, other names in natural order.
 
 
@@ -72,6 +69,10 @@ def gap_note(labels: np.ndarray) -> str | None:
         return None
     labels_text = ", ".join(map(str, present[:20].tolist())) + (" ..." if len(present) > 20 else "")
     return f"the labels are {labels_text}: not 0 .. {len(present) - 1}, as which a conditional network numbers them in this order"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Sets of images.
 
 
 class DataError(ValueError):

@@ -1,4 +1,14 @@
-"""`load`: a set of images in memory from a spec string or arrays; seeded few-shot subsets of it."""
+"""`load`: a set of images in memory from a spec string or arrays; seeded few-shot subsets of it.
+
+| spec | what is read |
+|---|---|
+| `embedded:NAME` | a set inside this package: `fashion-mnist` (test split), `emoji` (Noto, 64 px RGBA) |
+| `tfds:NAME[:SPLIT]`, `tfds:PATH[:SPLIT]` | a prepared TFDS data set (array_record), by name or folder; default train |
+| `idx:PATH[:SPLIT]` | a folder of idx files, .gz and .xz too; split train or test (default train) |
+| `folder:PATH` | images in a folder; labels from `labels.csv`, `labels.json`, `dataset.json` or one subfolder a class |
+| `zip:PATH` | the same inside a zip file |
+| `npz:PATH` | arrays `images` [N, H, W(, C)] uint8 and, where there, `labels` [N] |
+"""
 
 from __future__ import annotations
 
@@ -19,18 +29,6 @@ from gan_jax.data.images import DataError, Images, from_arrays, gap_note
 from gan_jax.data.tfds_source import TfdsSource, open_tfds
 from gan_jax.seeds import SeedError, check_seed
 from gan_jax.trees import did_you_mean
-
-# ----------------------------------------------------------------------------------------------------------------------
-# `load`: a set of images in memory from a spec string or arrays.
-#
-# | spec | what is read |
-# |---|---|
-# | `embedded:NAME` | a set inside this package: `fashion-mnist` (test split), `emoji` (Noto, 64 px RGBA) |
-# | `tfds:NAME[:SPLIT]`, `tfds:PATH[:SPLIT]` | a prepared TFDS data set (array_record), by name or folder; default train |
-# | `idx:PATH[:SPLIT]` | a folder of idx files, .gz and .xz too; split train or test (default train) |
-# | `folder:PATH` | images in a folder; labels from `labels.csv`, `labels.json`, `dataset.json` or one subfolder a class |
-# | `zip:PATH` | the same inside a zip file |
-# | `npz:PATH` | arrays `images` [N, H, W(, C)] uint8 and, where there, `labels` [N] |
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Seeded few-shot subsets, the same on every machine, with hashes to report.
@@ -71,6 +69,10 @@ def few_shot(n: int, shots: int, seed: int = 0) -> Split:
 def index_hash(indices: np.ndarray) -> str:
     """16 hex digits that name a list of positions."""
     return hashlib.sha256(np.asarray(indices).astype("<i8").tobytes()).hexdigest()[:16]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# `load`, and a reader for each kind of source.
 
 
 def load(

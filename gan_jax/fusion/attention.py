@@ -3,10 +3,12 @@
     W_l = W_l^T + gate_l sum_i a_i (W_l^i - W_l^T),    a = softmax(q_l . k_{l,i} / sqrt(d) / temperature)
 
 The query is a free vector (static attention). The keys are free vectors too, or linear maps of descriptors of the donors.
-Nothing depends on the input, so the mixture bakes into plain weights exactly. With a gate of 0 the result is exactly the
+Then nothing depends on the input, so the mixture bakes into plain weights exactly. With a gate of 0 the result is exactly the
 target; then only the gate has a gradient, and queries and keys move once it has opened (as in ReZero). A high temperature
 keeps the mixing weights nearly equal early in training (Dynamic Convolution, 30 to 1). The source may be a slot of the
 softmax itself, so that a query weighs it against the donors.
+
+Conditional queries come from latents, styles, classes or block features: then examples have mixing weights of their own.
 """
 
 from __future__ import annotations
@@ -59,6 +61,9 @@ def standardised(rows: jax.Array) -> jax.Array:
         return rows
     return (rows - rows.mean(0, keepdims=True)) / jnp.maximum(rows.std(0, keepdims=True), LEAST)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The gate: static mixing weights by query-key attention.
 
 TEMPERATURE, DESCRIPTORS = "temperature", "descriptors"
 
@@ -203,7 +208,7 @@ class Conditional(QueryKeyAttention):
         """
         if any(channels is not None for channels in sizes.values()):
             raise ValueError(
-                "channels have no shares of their own where these depend on examples; use tensor or coarser"
+                "channels have no mixing weights of their own where these depend on examples; use tensor or coarser"
             )
         even = jnp.full((self.slots,), 1 / self.slots, jnp.float32)
         return {**super().init(key, sizes), MEAN: unflatten(dict.fromkeys(sizes, even))}

@@ -1,7 +1,7 @@
 """Feature fusion: a generator that mixes frozen donors' features into its own at some of its modules.
 
 The donors have the generator's architecture and run on the same latents, labels, noise and mixed styles, in the same
-mode. Its auxiliary parameters are in `carried`, the fusion layers in `feature_attention`.
+mode.
 """
 
 from __future__ import annotations
@@ -174,10 +174,11 @@ FUSION_LAYERS: dict[str, FusionLayer] = {
 # ----------------------------------------------------------------------------------------------------------------------
 # Auxiliary parameters and collections of feature fusion: the donors, the fusion layers, and the attention statistics.
 #
-# Parameters below `fusion`: `ways/POINT/..` are the fusion layer of a point (`feature_attention`; slashes of the point's path
-# are dots), `donors/g1/..` are the donors' variables, which are frozen. A pass in training mode returns two collections.
-# `shares/POINT [K + 1]` are mean attention weights over examples and positions, the generator's own first. `leaning/POINT []`
-# is the self-attention entropy loss, the mean of -log of the generator's own weight: 0 means that donors can be pruned.
+# Parameters below `fusion`: `ways/POINT/..` are the fusion layer of a point (slashes of the point's path are dots),
+# `donors/g1/..` are the donors' variables, which are frozen. A pass in training mode returns two collections.
+# `shares/POINT [K + 1]` are mean attention weights over examples and positions, the generator's own first.
+# `leaning/POINT []` is the self-attention entropy loss, the mean of -log of the generator's own weight: 0 means that donors
+# can be pruned.
 
 TINY = 1e-6  # lower bound of a weight under the logarithm
 
@@ -188,7 +189,7 @@ class Fusion:
 
     Attributes:
       points: paths of the generator's modules -> channels of their outputs.
-      kind: name of the fusion layer, of `feature_attention.FUSION_LAYERS`.
+      kind: name of the fusion layer, of `FUSION_LAYERS`.
       width: size of queries and keys.
     """
 
@@ -269,8 +270,12 @@ def name_of(point: str) -> str:
     return point.replace("/", ".")
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The fused generator.
+
+
 def fused(net: Net, fusion: Fusion) -> Net:
-    """Makes the fused generator, whose variables come from `carried.attach`; its `init` is that of the plain generator.
+    """Makes the fused generator, whose variables come from `attach`; its `init` is that of the plain generator.
 
     It has one more part, `shares`: `(variables, z, labels=None) -> {point: [N, ..., K + 1]}`, the attention weights in
     evaluation mode.

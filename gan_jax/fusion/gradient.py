@@ -1,4 +1,9 @@
-"""Directly trained mixing weights: their gate, and where they start by Fisher information."""
+"""Directly trained mixing weights: their gate, and where they start by Fisher information.
+
+The gate is that of gradient-based fusion: AdaMerging's coefficients under a GAN's loss. Constraints: `free` allows any
+number; `box` clips to [0, 1] after every update; `simplex` is a softmax of trained logits over the donors and the target.
+All mixing weights start at `start`, by default 1 / (K + 1).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,6 @@ import jax.numpy as jnp
 
 from gan_jax.fusion.mixture import Shares, Sizes
 from gan_jax.trees import Tree, flatten, unflatten
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Directly trained mixing weights: the gate of gradient-based fusion (AdaMerging's coefficients under a GAN's loss).
-#
-# Constraints: `free` allows any number; `box` clips to [0, 1] after every update; `simplex` is a softmax of trained logits
-# over the donors and the target. All mixing weights start at `start`, by default 1 / (K + 1).
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Initial mixing weights from Fisher information: Fisher merging and gradient matching, by group.
@@ -76,6 +75,9 @@ def group_shares(
     return {name: jnp.where(s[:, 1] > 0, s[:, 0] / jnp.maximum(s[:, 1], 1e-30), even) for name, s in sums.items()}
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The gate.
+
 Constraint = Literal["free", "box", "simplex"]
 FLOOR = 1e-4  # a mixing weight of 0 has no logit
 
@@ -88,7 +90,7 @@ class Coefficients:
       count: K, the number of donors.
       constraint: allowed values of the mixing weights.
       start: initial mixing weight of each donor; None = 1 / (K + 1).
-      starts: group -> initial mixing weights `[K]`, in place of `start`, such as those of `curvature.fisher_shares`.
+      starts: group -> initial mixing weights `[K]`, in place of `start`, such as those of `fisher_shares`.
     """
 
     count: int

@@ -2,7 +2,7 @@
 
 The target's own leaves stay in place. The branch `adapter/` holds the donors, stacked on a leading axis
 (`donors/PATH [K, ...]`, frozen), and the parameters of the gate that computes the mixing weights (`gate/...`, trained).
-With channel maps it also holds these (`align/PATH [K, C, C]` of spatial kernels, trained: `fusion.aligner`). A mixture is an
+With channel maps it also holds these (`align/PATH [K, C, C]` of spatial kernels, trained: `aligned`). A mixture is an
 adapter: networks and steps do not know of it, and `bake` returns a plain tree.
 """
 
@@ -80,6 +80,9 @@ def align_donor(
     return Aligned(donor) if match is None else Aligned(donor, match.before, match.after)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Mixtures, their gates and the grouping of their mixing weights.
+
 Granularity = Literal["global", "block", "tensor", "channel"]
 Sizes = Mapping[str, int | None]  # group of leaves -> channels with a mixing weight each; None = one for all channels
 Shares = dict[str, jax.Array]  # group -> [K] or [K, C]
@@ -149,7 +152,7 @@ class Mixture:
             )
         leaves, trees = flatten(params), [params] * self.gate.count if donors is None else list(donors)
         if len(trees) != self.gate.count:
-            raise TreeError(f"the gate shares among {self.gate.count} donors, but there are {len(trees)}")
+            raise TreeError(f"the gate has mixing weights for {self.gate.count} donors, but there are {len(trees)}")
         flat_donors = [flatten(tree) for tree in trees]
         for number, donor in enumerate(flat_donors, 1):
             check_alike(leaves, donor, f"donor {number}")

@@ -1,7 +1,7 @@
 """Distillation: a student generator whose training pass compares its images with those of teachers on the same latents.
 
 The teachers are frozen, of any architecture that takes the same latents. They run with the same labels, noise and mixed
-styles, and in training mode like the student, except a mixture of batch-normed networks (`conditional.standing`).
+styles, and in training mode like the student, except a mixture of batch-normed networks (`attention.standing`).
 Parameters below `teachers`: `g1/..` the teachers' variables, `lpips/..` a perceptual network's; none of them train. A
 training pass returns the collection `distances`:
 
@@ -89,7 +89,7 @@ def with_teachers(net: Net, distillation: Distillation, teacher: Net | None = No
       distillation: what the student learns.
       teacher: the network of the teachers' variables; None = `net`.
     """
-    teacher_look, count = (teacher or net).apply_with_intermediates, len(distillation.shares)
+    apply_teacher, count = (teacher or net).apply_with_intermediates, len(distillation.shares)
 
     def apply(
         variables: Variables, x: jax.Array, labels: Any = None, train: bool = False, keys: Any = None, **options: Any
@@ -101,7 +101,7 @@ def with_teachers(net: Net, distillation: Distillation, teacher: Net | None = No
         out, collections, intermediates = net.apply_with_intermediates(
             plain(variables), x, labels, True, keys, **options
         )
-        passes = [teacher_look(branch[f"g{i}"], x, labels, True, keys, **options) for i in range(1, count + 1)]
+        passes = [apply_teacher(branch[f"g{i}"], x, labels, True, keys, **options) for i in range(1, count + 1)]
         index = choose(distillation, x, keys)
         target = _select(index, [images for images, _, _ in passes])
         distances = {"l1": jnp.abs(out - target).mean()}

@@ -15,9 +15,6 @@ from gan_jax.files import replace
 from gan_jax.interop.source import not_held, write_safetensors
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Files of named tensors, by their endings: safetensors, npz, and those of `torch.save`.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Writes the zip file of `torch.save` without torch: tensors in dicts, as `torch.load(weights_only=True)` reads them.
 #
 # Its `data.pkl` is written opcode by opcode. It can only name `collections.OrderedDict`, `torch._utils._rebuild_tensor_v2`
@@ -101,6 +98,9 @@ def _number(number: int) -> bytes:
 def _global(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The writers, by the ending of a file.
 
 Tensors = dict[str, np.ndarray]
 # (path, tensors, facts for formats that can carry them, beginnings of names that are keys of a torch file's dict)

@@ -19,10 +19,7 @@ from gan_jax.reserved import GRAFT
 from gan_jax.trees import did_you_mean, flatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Checks that the leaves of weights are those of the networks in their manifest, before memory of that size is taken.
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Checks that weights can be computed with, for all that uses weights; what only shows them does not call these.
+# Checks for values that nothing can be computed with. What uses weights calls them; what only shows weights does not.
 
 VARIANCE = re.compile(r"(?:.*/)?batch_stats/(?:.*/)?var")
 
@@ -74,6 +71,9 @@ def check_finite(
         if getattr(leaf, "dtype", None) is not None and (why := not_finite(leaf)):
             raise error(f"leaf {path!r} of {where} holds {why}: {reason}")
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Checks that the leaves of weights are those of the networks in their manifest, before memory of that size is taken.
 
 NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a manifest's leaves -> network of the pair
 DEEP = 64  # layers beyond one for each leaf

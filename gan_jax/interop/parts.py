@@ -158,7 +158,7 @@ def whole_kernels(parts: Parts) -> Parts:
             continue
         left_out[origin.pop(name)] = PUT_TOGETHER
         origin[base] = origin.pop(kept)
-        # in the place of the kernel: the order of layers may be told by that of the file
+        # in the place of the kernel: the order of layers may be that of the file
         tensors = {base if n == kept else n: value if n == kept else a for n, a in tensors.items() if n != name}
     return Parts(tensors, {name: origin[name] for name in tensors}, left_out)
 

@@ -1,4 +1,8 @@
-"""Samplers as programs that run without this library: a generator as a function of latents, as StableHLO and as ONNX."""
+"""Samplers as programs that run without this library: a generator as a function of latents, as StableHLO and as ONNX.
+
+Beside each lies a JSON file: the calling convention, the versions it was made with, digests, and what is known about
+the weights. Neither format holds Python code; reading one runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +33,6 @@ from gan_jax.nets.fronts import with_front
 from gan_jax.reserved import GRAFT
 from gan_jax.surgery.provenance import versions
 from gan_jax.trees import Tree
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Samplers as programs that run without this library: StableHLO, for whatever has JAX, and ONNX.
-#
-# Beside each lies a JSON file: the calling convention, the versions it was made with, digests, and what is known about
-# the weights. Neither format holds Python code; reading one runs nothing.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # A generator with its weights inside, as one function of latents: what is exported as a program.
@@ -108,6 +106,9 @@ def sampler_of(
     output = Input("images", (config.resolution, config.resolution, config.channels), images)
     return Sampler(function, tuple(inputs), output)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Programs: StableHLO, for whatever has JAX, and ONNX.
 
 BATCH = "b"  # the name of a batch of any size
 NOT_FINITE = "images that are not finite, as the network makes them"

@@ -226,7 +226,7 @@ def _chosen(only: str | Collection[str] | None, known: Mapping[str, Any]) -> lis
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Writing weights to share: what `interop.weights` reads.
+# Writing weights.
 
 FILES = (WEIGHTS, MANIFEST)
 OURS = ("format", "version", "leaves", "versions", "created")  # what save_weights writes into the manifest itself

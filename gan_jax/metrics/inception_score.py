@@ -1,4 +1,7 @@
-"""Metrics of logits: inception score, and histograms of classes."""
+"""Metrics of logits: inception score, and histograms of classes.
+
+Only with the Inception network is it the Inception Score; with any other classifier the name carries the classifier's.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gan_jax.metrics.statistics import MetricError, check_features
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Inception-style score of logits: exp(E_x KL(p(y|x) || p(y))) (Salimans et al. 2016).
-#
-# Only with the Inception network is it the Inception Score; with any other classifier the name carries the classifier's.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Classes of generated images against those of the reference: dropped modes and favoured ones.
@@ -42,6 +40,10 @@ def class_kl(real_logits: Any, fake_logits: Any) -> float:
     q = (q * len(real_logits) + 1) / (len(real_logits) + len(q))
     present = p > 0
     return float((p[present] * np.log(p[present] / q[present])).sum())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Inception-style score of logits: exp(E_x KL(p(y|x) || p(y))) (Salimans et al. 2016).
 
 
 class Score(NamedTuple):

@@ -1,4 +1,7 @@
-"""Feature networks whose weights were trained elsewhere: the cache of weights, resizing of inputs, and features."""
+"""Feature networks whose weights were trained elsewhere: the cache of weights, resizing of inputs, and features.
+
+Their weights are not part of this package; `gan-jax weights get NAME` puts them into the cache.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,6 @@ from gan_jax.documents import field_of, parse_document
 from gan_jax.metrics.statistics import MetricError
 from gan_jax.nets.features import classifiers, inception_v3, perceptual
 from gan_jax.nets.features.steps import fold
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Feature networks whose weights were trained elsewhere: their features and their inputs.
-#
-# Their weights are not part of this package; `gan-jax weights get NAME` puts them into the cache.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The three resizings to 299 px in published Frechet Inception distances.
@@ -151,6 +149,9 @@ def read_folder(folder: Any, known: Collection[str], remedy: str) -> tuple[dict[
         )
     return manifest, raw
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Feature networks: their inputs and their features.
 
 Outputs = tuple[jax.Array, jax.Array | None]
 

@@ -27,7 +27,7 @@ from gan_jax.nets.layers import (
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The generator of BigGAN (Brock et al., 2019), in the form of its published PyTorch implementation.
+# The generator.
 #
 # The latents may be cut into equal parts: the first makes the 4 px maps, and the norms of each block read one more part. With
 # classes, the norms read y, the shared class embedding and then that part: `gain = 1 + W_g y`, `bias = W_b y`. Without
@@ -193,7 +193,7 @@ PRESETS: dict[
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The discriminator of BigGAN: blocks named by the size that they read, sums over positions, a projection on classes.
+# The discriminator: blocks named by the size that they read, sums over positions, a projection on classes.
 
 
 class Stage(NamedTuple):

@@ -205,7 +205,7 @@ def _dense(layer: Tree, x: jax.Array) -> jax.Array:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Fronts: learned latent transforms before a generator, stored in its weights, and the table of their kinds.
+# Generators with the front that their weights hold, and the table of kinds.
 
 
 def with_front(pair: Pair, spec: Mapping[str, Any] | None) -> Pair:
@@ -227,6 +227,3 @@ def with_front(pair: Pair, spec: Mapping[str, Any] | None) -> Pair:
 
 
 FRONTS: dict[str, Callable[..., Front]] = {"miner": miner}  # kind -> front of the other entries of a manifest's `front`
-
-
-__all__ = ["Branches", "FRONTS", "Front", "Styled", "miner", "prepend_front", "with_front"]

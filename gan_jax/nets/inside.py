@@ -12,8 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.nets import dcgan, layers, r3gan, stylegan2
-from gan_jax.nets import layers as equalised
-from gan_jax.nets import r3gan as r3gan_d
 from gan_jax.nets.build import Net, Pair, Variables
 from gan_jax.nets.layers import at_least_float32
 from gan_jax.nets.resample import TAPS, blur, downsample
@@ -142,13 +140,13 @@ def _head(module: Any, x: jax.Array, path: str, outputs: Outputs) -> jax.Array:
 ROWS: dict[type, Callable[[Any, jax.Array, str, Outputs], jax.Array]] = {
     layers.Dense: lambda module, x, path, outputs: _flat(x),
     layers.Conv: lambda module, x, path, outputs: windows(x, module.size, pad=module.size // 2, groups=module.groups),
-    equalised.EqualisedDense: lambda module, x, path, outputs: _flat(x),
-    equalised.EqualisedConv: _equalised_conv,
+    layers.EqualisedDense: lambda module, x, path, outputs: _flat(x),
+    layers.EqualisedConv: _equalised_conv,
     dcgan.Resample: _resample,
     stylegan2.StyledConv: _styled,
     stylegan2.ToRGB: lambda module, x, path, outputs: windows(_modulated(x, path, outputs), 1),
     r3gan.Stem: lambda module, x, path, outputs: _flat(x),
-    r3gan_d.Head: _head,
+    r3gan.Head: _head,
 }
 
 

@@ -14,7 +14,7 @@ from gan_jax.nets.conv import conv
 from gan_jax.nets.resample import conv_down3, downsample
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Layers shared by the families: convolutions and dense layers with spectral norm, and synchronised batch norm.
+# Convolutions and dense layers with spectral norm, and synchronised batch norm.
 
 Initializer = Callable[..., jax.Array]
 MOMENTUM = 0.9  # of running batch statistics

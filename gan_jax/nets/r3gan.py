@@ -15,7 +15,7 @@ from gan_jax.nets.layers import Conv, Embed, Initializer, at_least_float32, need
 from gan_jax.nets.resample import downsample, upsample
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The generator of R3GAN (Huang et al., NeurIPS 2024): residual blocks with grouped convolutions, no norm, no style, no noise.
+# The generator.
 #
 # G and D mirror each other. A stage is a resolution: residual blocks `res0`, `res1`, .. and, towards the neighbouring
 # resolution, a `transition` (a 1x1 convolution, where the widths differ, and a FIR filter). The shortcuts are identities
@@ -155,7 +155,7 @@ PRESETS: dict[str, R3GANConfig] = {  # the networks of the paper; ImageNet's sta
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The discriminator of R3GAN, the mirror image of its generator.
+# The discriminator, the mirror image of the generator.
 
 
 class DStage(nn.Module):

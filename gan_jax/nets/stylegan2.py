@@ -17,7 +17,7 @@ from gan_jax.random_streams import MIXING_KEY, NOISE_KEY, SECOND_LATENT_KEY
 from gan_jax.reserved import MINED
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The generator of StyleGAN2 (Karras et al., 2020), and of its ADA version: mapping and skip synthesis.
+# The generator: mapping and skip synthesis.
 #
 # Blocks and their leaves are named by resolution. The style scales the activations before the convolution, and the
 # demodulation scales them after it. So all examples share one kernel: the result equals that of a kernel per example, by a
@@ -256,7 +256,7 @@ def make(config: StyleGAN2Config, axis_name: str | None) -> Pair:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The discriminators of StyleGAN2: residual (the default), skip, and plain ("orig").
+# The discriminators: residual (the default), skip, and plain ("orig").
 
 HALF = math.sqrt(0.5)
 

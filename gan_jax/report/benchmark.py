@@ -54,7 +54,7 @@ class Block:
         """The final value of every seed; empty where it was not measured."""
         return [row["end"][key] for row in self.rows[method] if row["end"].get(key) is not None]
 
-    def cells(self, *methods: str) -> list[Trial]:
+    def trials(self, *methods: str) -> list[Trial]:
         """The trials as `Trial`; with several methods, only the seeds that all of them finished."""
         common = set.intersection(*({row["seed"] for row in self.rows[method]} for method in methods))
         return [
@@ -67,17 +67,17 @@ class Block:
 
 
 def blocks(config: BenchmarkConfig, lines: dict[TrialId, Row]) -> list[Block]:
-    """All blocks with a finished or failed cell, in the order of the configuration."""
+    """All blocks with a finished or failed trial, in the order of the configuration."""
     out = []
     for source in config.sources:
         for target in config.targets:
             for shots in config.shots:
                 rows: dict[str, list[Row]] = {}
                 failures: dict[str, dict[str, int]] = {}
-                for cell, row in lines.items():
-                    if (cell.target, cell.shots) != (target, shots) or cell.source not in (None, source):
+                for trial, row in lines.items():
+                    if (trial.target, trial.shots) != (target, shots) or trial.source not in (None, source):
                         continue
-                    name = cell.method + (f", lr {cell.lr:g}" if len(config.rates) > 1 else "")
+                    name = trial.method + (f", lr {trial.lr:g}" if len(config.rates) > 1 else "")
                     if "failed" in row:
                         reasons = failures.setdefault(name, {})
                         reasons[row["failed"]] = reasons.get(row["failed"], 0) + 1
@@ -165,10 +165,10 @@ def reach(config: BenchmarkConfig, block: Block, key: str = "kid") -> Table | No
         against = baseline(config, block, method)
         if against is None or method == against:
             continue
-        cells = block.cells(method, against)
-        if not cells:
+        trials = block.trials(method, against)
+        if not trials:
             continue
-        seeds = reached(cells, method, against, key)
+        seeds = reached(trials, method, against, key)
         hits = [row for row in seeds if row is not None]
         every = len(hits) == len(seeds)
         rows.append({
@@ -230,7 +230,7 @@ def failures(blocks: Sequence[Block]) -> Table | None:
         for block in blocks for name, reasons in block.failures.items() for text, count in reasons.items()
     ]  # fmt: skip
     columns = (Column("target"), Column("method"), Column("runs"), Column("why"))
-    return Table(columns, rows, "Cells that failed.") if rows else None
+    return Table(columns, rows, "Trials that failed.") if rows else None
 
 
 def _named(block: Block, key: str) -> tuple[str, str, Any, int]:
@@ -255,8 +255,8 @@ def charts(config: BenchmarkConfig, block: Block, key: str = "kid") -> list[Char
     out = []
     for group in groups:
         names = {name: name for name in [*steady, *group]}
-        cells = [cell for name in names for cell in block.cells(name)]
-        chart = make_chart(cells, names, key)
+        trials = [trial for name in names for trial in block.trials(name)]
+        chart = make_chart(trials, names, key)
         out.append(_titled(chart, f"{block.title} ({block.relation}): {chart.title}"))
     return out
 
@@ -267,10 +267,10 @@ def strips(block: Block, samples: Path) -> list[PictureRow]:
     if (real := samples / f"real-{block.target}.npy").exists():
         out.append(PictureRow(f"{block.title}: real", np.load(real, allow_pickle=False)[:SHOWN], "not trained on"))
     for name, rows in block.rows.items():
-        cell: TrialId = identity(rows[0])
-        if (path := samples / f"{cell.name}.npy").exists():
+        trial: TrialId = identity(rows[0])
+        if (path := samples / f"{trial.name}.npy").exists():
             images = np.load(path, allow_pickle=False)[:SHOWN]
-            out.append(PictureRow(f"{block.title}: {name}", images, f"seed {cell.seed}"))
+            out.append(PictureRow(f"{block.title}: {name}", images, f"seed {trial.seed}"))
     return out
 
 
@@ -380,12 +380,9 @@ def _tables(
     if finished:
         yield "cost", "What a step costs", cost(finished)
     if (table := failures(all_blocks)) is not None:
-        yield "failures", "What did not run", table
+        yield "failures", "Failed trials", table
 
 
 def file_name(block: Block) -> str:
     """`fashion16-boot-100`."""
     return f"{block.source}-{block.target}-{block.shots}"
-
-
-__all__ = ["write_benchmark"]

@@ -81,7 +81,7 @@ CHECK_COLUMNS = (
     Column("what", "number"),
     Column("value", "value"),
     Column("limit", "warns"),
-    Column("verdict"),
+    Column("result"),
 )
 
 
@@ -104,7 +104,7 @@ def diagnoses(
                 "what": check.what,
                 "value": check.value,
                 "limit": f"{'below' if check.below else 'above'} {check.limit:g}",
-                "verdict": "warns" if check.warns else "passes",
+                "result": "warns" if check.warns else "passes",
             }
             for run, check in outcomes
         ],
@@ -112,6 +112,9 @@ def diagnoses(
     )
     return table, tuple(f"{run}: {check.note}" for run, check in outcomes if check.warns)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The comparison: its numbers and its page.
 
 SHOWN = 10  # images in a row of the picture
 MEASURES = ("fd", "kid", "precision", "recall", "density", "coverage")

@@ -24,7 +24,7 @@ from gan_jax.files import printable, write_atomically
 Axis = Literal["images", "seconds"]
 AXES: dict[Axis, str] = {"images": "real images shown to D", "seconds": "seconds of training"}
 
-# (CSS variable, light colour) of ink, lines and series: told apart by the colour-blind, and by dashes in print
+# (CSS variable, light colour) of ink, lines and series: distinct to the colour-blind, and by dashes in print
 INK = ("--ink-2", "#4a5260")
 LINE = ("--line", "#dfe3e8")
 SERIES = [("--series-1", "#1f6fd6"), ("--series-2", "#d2602a"), ("--series-3", "#13856b"), ("--series-4", "#8a5bd1")]

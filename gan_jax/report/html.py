@@ -22,7 +22,7 @@ from gan_jax.report.style import CSS
 from gan_jax.report.table import Table, html_table
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The content of a report, as frozen dataclasses. The caller fills in the numbers; `html.py` shows them.
+# The content of a report, as frozen dataclasses. The caller fills in the numbers; the functions below show them.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +85,9 @@ class Report:
     costs_note: str = ""
     limits: tuple[str, ...] = ()  # what these numbers do not show
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The page.
 
 # the browser itself refuses whatever would leave the file
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

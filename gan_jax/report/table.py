@@ -16,7 +16,7 @@ import numpy as np
 from gan_jax.files import printable
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Tables of results for a terminal, for Markdown and for HTML, from the same rows.
+# Tables for a terminal, for Markdown and for HTML.
 #
 # A row is a dict. A value that is a sequence of numbers is one number per seed and is shown as its mean with the
 # half-width of the 95 % Student t interval; of one seed there is no interval, and the note under the table says so.

@@ -21,9 +21,6 @@ from gan_jax.train.fit import total_images
 from gan_jax.transfer.record import Callbacks
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Callbacks that show a run: a bar, a line for each evaluation, their table, event files, grids.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Progress of a run: a bar in a terminal, a plain line now and then where the output goes to a file.
 
 WINDOW_S = 30.0  # speed and time left are measured over this last stretch
@@ -239,6 +236,9 @@ class EventWriter:
         self.close()
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The callbacks that show all of it.
+
 SHOWN = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall"}  # of an evaluation, in this order
 INSTEAD = {"is": "IS", "d_train": "D(train)", "d_fake": "D(G)"}  # where none of those could be measured
 DECIMALS = {"fd": 2, "kid": 4, "is": 2} | dict.fromkeys(("precision", "recall", "d_train", "d_fake"), 3)
@@ -404,6 +404,3 @@ def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _is_finite_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-__all__ = ["Watch", "make_callbacks"]

@@ -20,7 +20,7 @@ from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Flat, did_you_mean, flatten, unflatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# How much a transplant changed the function: the largest difference on probe inputs.
+# The largest difference of a function before and after, on probe inputs.
 
 PRESERVED = 1e-5  # share of the scale up to which a difference is float32 rounding
 

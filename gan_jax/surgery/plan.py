@@ -202,9 +202,9 @@ def plan_summary(plan: Plan) -> str:
         )
     if plan.unused:
         lines.append(f"not used of the source: {_few(plan.unused, 2)}")
-    room = SUMMARY - len(lines) - 1
+    space = SUMMARY - len(lines) - 1
     notes = [f"note: {note}" for note in plan.notes]
-    lines += notes if len(notes) <= room else [*notes[: room - 1], f"and {len(notes) - room + 1} more notes"]
+    lines += notes if len(notes) <= space else [*notes[: space - 1], f"and {len(notes) - space + 1} more notes"]
     return "\n".join(lines)
 
 

@@ -8,8 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from gan_jax.surgery.families import cross
-from gan_jax.surgery.families.fit import RESOLVERS
+from gan_jax.surgery.families import cross, fit
 from gan_jax.surgery.ops import OPS, Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.basic import OpError, Shape
 from gan_jax.surgery.ops.simplify import simplify
@@ -17,12 +16,9 @@ from gan_jax.surgery.plan import Action, Plan, PlanEntry, PlanError, check_entry
 from gan_jax.trees import Flat, Rule, Tree, TreeError, assign, did_you_mean, flatten, match
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Makes plans: from rules and shapes to entries, or to an error that says everything that does not fit.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Operations of a rule's action under the policies: its sources, steps and conversions.
 
-RESOLVERS = RESOLVERS | cross.RESOLVERS
+RESOLVERS = fit.RESOLVERS | cross.RESOLVERS
 FILLED = {
     "shape": lambda path, target: target,
     "salt": lambda path, target: path,
@@ -130,6 +126,9 @@ def with_cast(
     several = first is not None and (first.sources > 1 or first.many)
     return [*steps, cast] if several else [cast, *steps]  # what reads fresh values comes last
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Plans.
 
 ALLOWED = {"missing": "init", "unused": "drop", "shape": "adapt", "dtype": "cast"}
 

@@ -21,9 +21,6 @@ from gan_jax.surgery.plan import Plan, PlanEntry, PlanError, align
 from gan_jax.trees import Tree, did_you_mean, digest, digest_blocks, flatten, unflatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Executes a plan, leaf by leaf, and reports what happened to each.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Where a leaf's operations run, and its digest where no host has it whole.
 #
 # Leaves on the host or on one device go through NumPy, which compiles nothing. Leaves that are spread over devices stay
@@ -161,6 +158,9 @@ def _block(array: jax.Array, ranges: list[tuple[int, int]]) -> np.ndarray:
         out[index] = np.asarray(jax.lax.dynamic_slice(shard.data, first, sizes))
     return out
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The execution and its report.
 
 Reader = Callable[[str], Any]  # path -> array
 

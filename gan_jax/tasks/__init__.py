@@ -1,6 +1,6 @@
 """Tasks: networks and the phases that train them. The step is the same for all tasks.
 
-A new task is a dataclass of `config.tasks` and a row of `TASKS`.
+A new task is a dataclass of `config.training` and a row of `TASKS`.
 """
 
 from __future__ import annotations

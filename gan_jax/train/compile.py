@@ -1,4 +1,8 @@
-"""Compilers of the step: `jit` over a mesh, `pmap`, a population of runs; too little memory is named."""
+"""Compilers of the step: `jit` over a mesh, `pmap`, a population of runs; too little memory is named.
+
+Each turns `step(state, data) -> (state, metrics)` into a program that runs K steps in one dispatch, with the state
+donated. The host gets metrics averaged over the K steps.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,6 @@ from gan_jax.train.state import GanState
 from gan_jax.train.step import Step
 from gan_jax.train.task import Metrics
 from gan_jax.trees import map_with_path
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Compilers of the step: `jit` over a mesh, `pmap`, and a population of runs.
-#
-# Each turns `step(state, data) -> (state, metrics)` into a program that runs K steps in one dispatch, with the state
-# donated. The host gets metrics averaged over the K steps.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Errors that mean too little memory, of the host or of a device.
@@ -70,6 +68,9 @@ def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The compilers.
 
 AXIS = "batch"
 Sharding = Callable[[str, tuple[int, ...], int], int | None]  # as `Extension.sharding`

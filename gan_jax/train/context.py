@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from gan_jax.train.task import Task
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The context of an update, which losses read: networks, a batch, keys, and the outputs of the phase so far.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Random draws of a step, with keys by (run, step, purpose, global example index) on any number of devices.
 
 
@@ -34,6 +31,9 @@ def example_keys(state: GanState, purpose: Purpose, i: int | jax.Array, index: j
     key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.key, state.step), int(purpose)), i)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The context: networks, a batch, keys, and the outputs of the phase so far.
 
 Batch = dict[str, jax.Array]  # every array leads with the batch axis
 Sample = Any  # input of D: a pytree of arrays [B, ...]

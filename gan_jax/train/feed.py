@@ -18,7 +18,7 @@ from gan_jax.train.optim import annealed
 from gan_jax.train.state import GanState
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Feeds, the sources of batches: a set that is resident on the device, or batches that the host sends.
+# The two feeds.
 #
 # Both have a `draw(data, keys, i)`, so the step is the same. A resident set is sampled with replacement, each example by its
 # own key: a step needs no host work, and a batch is the same on any number of devices.

@@ -12,9 +12,6 @@ from gan_jax.config import AnnealConfig, EMAConfig, OptimConfig
 from gan_jax.trees import Tree
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Adam, its schedule in images, and the correction for lazy regularisation.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Annealing of values during a run, along half a cosine.
 
 
@@ -90,6 +87,9 @@ def project_conflict(gradient: Tree, main: Tree) -> tuple[Tree, jax.Array]:
     conflicts = jnp.stack([conflict for _, conflict in pairs]).astype(jnp.float32).mean()
     return jax.tree_util.tree_unflatten(tree, [g for g, _ in pairs]), conflicts
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Adam, its schedule in images, and the correction for lazy regularisation.
 
 LR_SCALE = "lr_scale"  # in the state's extras: `[]` factor of the learning rates, where replicas of a population differ
 

@@ -1,4 +1,7 @@
-"""Runs of several processes, and the lock of a run folder."""
+"""Runs of several processes, and the lock of a run folder.
+
+`gather`, `anywhere` and `meet` wait for every process, so all must call them in one order; with one process they do nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,6 @@ import jax
 import numpy as np
 
 from gan_jax.config import ConfigError
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Runs of several processes: how they find each other, and how they exchange values.
-#
-# `gather`, `anywhere` and `meet` wait for every process, so all must call them in one order; with one process they do
-# nothing.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # A lock, one process per run folder, that the operating system releases when its owner dies.
@@ -111,6 +108,9 @@ _HELD: set[int] = set()  # descriptors of the locks that this process holds
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Runs of several processes: how they find each other, and how they exchange values.
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 

@@ -207,7 +207,7 @@ PATH_LENGTH = Regulariser(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Regularisers, further loss terms of networks: a file for each kind, and a table of those that `LossConfig` turns on.
+# The table of regularisers that `LossConfig` turns on.
 
 REGULARISERS = (GRADIENT_PENALTY, LECAM, BCR, ZCR_D, ORTHOGONAL_D, PATH_LENGTH, ZCR_G, ORTHOGONAL_G)
 
@@ -243,6 +243,3 @@ def init_extras(loss: LossConfig, task: Allows) -> Extras:
     """The initial running values of a configuration's regularisers."""
     able = [term for term in REGULARISERS if task.regularisers is None or term.name in task.regularisers]
     return {name: jnp.zeros((), jnp.float32) for term in able if term.is_on(loss) for name in term.extras}
-
-
-__all__ = ["Extras", "Network", "REGULARISERS", "Regulariser", "check_regularisers", "init_extras", "regularisers_of"]

@@ -3,7 +3,7 @@
 The usual adversarial phases are here too, so that a step reads from top to bottom: D's batch, fakes, logits and loss
 (`d_phase`), G's (`g_phase`), regularisers and Adam (`make_update`), all phases and the average (`make_step`).
 
-Every compiler (`compile.py`) runs this step. The result is the same on any number of devices: gradients and batch
+Every compiler (`train.compile`) runs this step. The result is the same on any number of devices: gradients and batch
 statistics are averaged over the axis, and each draw is keyed by (run, step, purpose, global example index).
 """
 

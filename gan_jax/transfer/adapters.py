@@ -14,7 +14,7 @@ from gan_jax.reserved import ADAPTER
 from gan_jax.trees import Tree, TreeError, did_you_mean, flatten, match, unflatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Adapters: effective weights from frozen weights and a small trainable delta.
+# What an adapter is, and how a network computes with one.
 #
 # The code of a network does not know about adapters. An adapted network is a `Net` whose parameters have one more branch,
 # `adapter/PATH/NAME`, for the arrays of the leaf at PATH; freezing, moments, averages and checkpoints treat them as other
@@ -242,19 +242,3 @@ def filter_scale(patterns: Sequence[str] = KERNELS) -> Adapter:
 def _over(factor: jax.Array, kernel: jax.Array) -> jax.Array:
     """The factor with leading axes of size 1, up to the kernel's number of axes."""
     return factor.reshape((1,) * (kernel.ndim - factor.ndim) + factor.shape)
-
-
-__all__ = [
-    "Adapter",
-    "KERNELS",
-    "adafm",
-    "adapted",
-    "attach",
-    "bake",
-    "count_trained",
-    "filter_scale",
-    "kml",
-    "kml_where",
-    "lora",
-    "singular_values",
-]

@@ -26,9 +26,6 @@ from gan_jax.transfer.method import Method
 from gan_jax.transfer.record import Recorder, history_at, metric_of, paused, write_evaluation, write_weights
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Work between dispatches: the state is saved before it is sampled or measured, so that no failure there costs the run.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Handling of Ctrl-C and SIGTERM in a run.
 #
 # Before the first dispatch, and after the result is on disk, nothing can be lost: either signal ends the run at once.
@@ -155,6 +152,10 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Work between dispatches: the state is saved before it is sampled or measured, so that no failure there costs the run.
+
+
 class Boundary:
     """The hooks of a run's loop.
 
@@ -219,7 +220,7 @@ class Boundary:
 
     @contextlib.contextmanager
     def compiling(self, phases: tuple[str, ...]) -> Iterator[None]:
-        """Context of a compilation, which the callbacks are told of, with its time."""
+        """Context of a compilation, of which the callbacks are notified, with its time."""
         self.callbacks.compiling()
         began = time.monotonic()
         yield

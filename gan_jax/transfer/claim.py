@@ -1,4 +1,14 @@
-"""The claim of a run on its folder: its configuration, which changes are allowed, and paths that follow a move."""
+"""The claim of a run on its folder: its configuration, which changes are allowed, and paths that follow a move.
+
+The configuration is kept in `config.json`:
+
+    {"config", "method", "versions", "device": {"kind", "platform", "count", "used"},
+     "paths": {absolute path: the same seen from the folder}, "against": path,
+     "changed": [{"date", "images", "changes": ["train.kimg: 100.0 -> 200.0"]}],
+     "forked_from": {"folder", "images", "digest", "method", "date", "forked_from"}}
+
+Fields without a value are left out.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +29,6 @@ from gan_jax.surgery.provenance import versions
 from gan_jax.train.processes import RunLock, gather, is_first
 from gan_jax.transfer.folder import CONFIG, DATA, RunFolder, read_record, write_json
 from gan_jax.transfer.resume import Origin, changes, check_changes, open_origin, origin_of
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The claim of a run on its folder: the configuration in `config.json`, which changes are allowed, and how they are kept.
-#
-#     {"config", "method", "versions", "device": {"kind", "platform", "count", "used"},
-#      "paths": {absolute path: the same seen from the folder}, "against": path,
-#      "changed": [{"date", "images", "changes": ["train.kimg: 100.0 -> 200.0"]}],
-#      "forked_from": {"folder", "images", "digest", "method", "date", "forked_from"}}
-#
-# Fields without a value are left out.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Paths in a configuration: absolute in a run, and followed where the run and its data were moved together.
@@ -125,6 +125,10 @@ def _mapped_spec(spec: str, change: Callable[[str], str]) -> str:
 
 def _exists(path: str) -> bool:
     return bool(path) and os.path.exists(os.path.expanduser(path))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The claim: `config.json`, and which changes of it are allowed.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -214,16 +214,3 @@ def find_patches(pair: Pair, patch_px: int | None) -> Patches:
     raise ConfigError(
         f"logits of patches need a map of D of {size} px, but its maps are: {sizes}; change transfer.patch_px"
     )
-
-
-__all__ = [
-    "Patches",
-    "anchor_constants",
-    "anchor_latents",
-    "check_source",
-    "d_layers",
-    "find_patches",
-    "g_layers",
-    "g_maps",
-    "paired_features",
-]

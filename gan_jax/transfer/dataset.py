@@ -21,9 +21,6 @@ from gan_jax.train.feed import RESIDENT_BYTES, Feed, resident_feed, streamed_fee
 from gan_jax.transfer.folder import DATA, read_json
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The images of a run: the training set, and the reference that samples are measured against.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Fingerprints of a run's images: written to `data.json`, and compared when the run goes on.
 
 MOST = 20_000  # largest number of training images with a digest of each
@@ -123,6 +120,9 @@ def _listed(names: Any) -> str:
         return "without names"
     return ", ".join(map(str, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The training set, and the reference that samples are measured against.
 
 REFERENCE_IMAGES = 10_000  # largest reference where it is the training set itself
 

@@ -1,4 +1,4 @@
-"""Fisher information of parameters and filters, estimated on a standing or a running game."""
+"""Fisher information of parameters and filters, estimated without training or during it."""
 
 from __future__ import annotations
 

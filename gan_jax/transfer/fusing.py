@@ -1,4 +1,8 @@
-"""The stages of a fusion: donors opened and aligned, mixing weights learned, baked or distilled."""
+"""The stages of a fusion: donors opened and aligned, mixing weights learned, baked or distilled.
+
+Fusing is a method's preparation, so the main training has no donors: it fine-tunes a plain pair, whose optimiser and average
+begin from it.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +44,6 @@ from gan_jax.transfer.ranking import best_discriminator
 from gan_jax.trees import Tree
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The stage that learns a fusion's mixing weights: donors are mixed, trained by the target's loss, baked or distilled.
-#
-# It is a method's preparation, so the main training has no donors: it fine-tunes a plain pair, whose optimiser and average
-# begin from it.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Donors, the further sources of a fusion: opened, aligned with the target, and the statistics of mixed weights.
 
 PROBES = 256  # latents that donors are aligned and described with
@@ -75,7 +73,7 @@ def open_donors(context: PrepareContext, config: Any, pair: Pair, g: Variables, 
 
     Raises:
       PlanError, WeightsError: a donor cannot be read into the target's shape; names the leaf.
-      AlignError: as `fusion.donors.align_donor`.
+      AlignError: as `fusion.mixture.align_donor`.
     """
     networks: tuple[Network, ...] = ("g",) if config.d == "base" else ("g", "d")
     align = aligner(config, pair, g, d)
@@ -202,6 +200,10 @@ def _activations(pair: Pair, g: Variables) -> dict[str, Any]:
     count = whole_groups(pair, PROBES)
     images, labels_of_d = images[:count], None if labels is None else labels[:count]
     return {"g": of_g, "d": jax.jit(lambda v: pair.d.activations(v, images, labels_of_d))}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The stage that learns a fusion's mixing weights: donors are mixed, trained by the target's loss, baked or distilled.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -388,7 +390,7 @@ def distil_teachers(
       g: variables of the student.
       d: variables of D, which is not used.
       teachers: variables of the teachers.
-      shares: share of the examples that each teaches.
+      shares: share of the examples that the student learns from each.
       points: modules whose features are compared, where these have a weight.
       teacher: `plain pair -> Net`, the network of the teachers.
     """

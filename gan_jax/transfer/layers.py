@@ -16,7 +16,7 @@ from gan_jax.transfer.adapters import Adapter, filter_scale
 from gan_jax.trees import flatten, match
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Selections of a pair's leaves for methods: the first blocks of G or of D, D's head, norms, kernels.
+# The first blocks of G or of D, D's head, norms, kernels.
 #
 # Results are patterns over `g/params/..` and `d/params/..` for a `Method`, or paths below `params` for an adapter.
 

@@ -1,4 +1,7 @@
-"""Methods of transfer: how a pair starts, which leaves are trained, what is added to each step, and the trainer."""
+"""Methods of transfer: how a pair starts, which leaves are trained, what is added to each step, and the trainer.
+
+A method changes no network's code, no step and no other method. A new one is a function `(config, pair) -> Method`.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,6 @@ from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.adapters import Adapter, adapted, attach, bake
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree, match
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Methods of transfer: how a pair starts, which leaves are trained, and what is added to each step.
-#
-# A method changes no network's code, no step and no other method. A new one is a function `(config, pair) -> Method`.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Grafts: auxiliary parameters of a network during a transfer, beside its own leaves.
@@ -92,6 +90,10 @@ def grafted(net: Net, graft: Graft) -> Net:
         return {**variables, "params": graft.attach(variables["params"], jax.random.fold_in(key, BRANCH_KEY))}
 
     return dataclasses.replace(prepend_front(inner, graft.as_front), init=init)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Methods.
 
 
 def _no_constants(nets: Networks) -> dict[str, Any]:
@@ -225,6 +227,3 @@ def step_flops(config: Config, method: Method, count: int = 64) -> float:
     labels = np.zeros((count,), np.int32) if net.num_classes else None
     feed = resident_feed(images, labels, config.data.mirror)
     return make_trainer(config, method, feed).flops(method.constants)
-
-
-__all__ = ["Graft", "Method", "PrepareContext", "PreparedState", "networks_of"]

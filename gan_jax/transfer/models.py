@@ -21,7 +21,7 @@ from gan_jax.seeds import root_key
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import STATS_BATCH, make_restatistics
-from gan_jax.train.checkpoint import storage as store
+from gan_jax.train.checkpoint import storage
 from gan_jax.transfer.dataset import counted
 from gan_jax.transfer.folder import CONFIG, with_class_names
 from gan_jax.transfer.method import Method
@@ -57,7 +57,7 @@ def unfinished(path: str | Path, checkpoint: int | None = None) -> str | None:
     folder = Path(path)
     if str(path).startswith("embedded:") or checkpoint is not None or _run_of(folder) != folder:
         return None
-    if (folder / WEIGHTS).is_dir() or not (have := store.complete(folder / "checkpoints")):
+    if (folder / WEIGHTS).is_dir() or not (have := storage.complete(folder / "checkpoints")):
         return None
     return f"{path} has not finished: this is its newest checkpoint, of {have[-1]} images (gan-jax train {typed(path)} goes on)"
 

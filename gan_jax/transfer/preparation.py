@@ -160,6 +160,3 @@ def no_leaf(path: str) -> bool:
 def every_leaf(path: str) -> bool:
     """Trains everything."""
     return True
-
-
-__all__ = ["PrepareContext", "PreparedState", "Start", "every_leaf", "no_leaf"]

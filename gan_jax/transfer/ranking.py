@@ -46,7 +46,7 @@ def make_distance(context: PrepareContext, pair: Pair, samples: int) -> Callable
 # ----------------------------------------------------------------------------------------------------------------------
 # Choosing one of several discriminators by its loss on the target.
 
-SAMPLES = 256  # real and generated images that each D judges
+SAMPLES = 256  # real and generated images for the loss of each D
 
 
 def best_discriminator(

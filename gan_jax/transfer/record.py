@@ -1,4 +1,4 @@
-"""Files of a run apart from its checkpoints, and the callbacks that are told of each."""
+"""Files of a run apart from its checkpoints, and the callbacks of a run."""
 
 from __future__ import annotations
 
@@ -43,9 +43,6 @@ from gan_jax.transfer.folder import (
     write_json,
 )
 from gan_jax.transfer.method import Method
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Files of a run apart from its checkpoints: metrics rows, evaluations, samples, and weights to share.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Callbacks of a run: what it reports while it trains, and the notes that it keeps.
@@ -139,13 +136,16 @@ class Notes:
 
 @contextlib.contextmanager
 def paused(callbacks: Callbacks, what: str) -> Iterator[None]:
-    """Context of a pause in training, which the callbacks are told of."""
+    """Context of a pause in training, of which the callbacks are notified."""
     callbacks.pause(what)
     try:
         yield
     finally:
         callbacks.proceed()
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Metrics rows, evaluations, samples, and weights to share.
 
 GRID_IMAGES = 64  # in a sample grid
 STAGE_IMAGES = "stage_images"  # in `prepared.json`: real images shown by the stages before the main training

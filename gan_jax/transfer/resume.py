@@ -17,7 +17,7 @@ from gan_jax.config import Config, ConfigError, differences, from_dict
 from gan_jax.data import DataError
 from gan_jax.files import typed
 from gan_jax.surgery.provenance import Step, manifest_digest
-from gan_jax.train.checkpoint import storage as store
+from gan_jax.train.checkpoint import storage
 from gan_jax.train.checkpoint.manager import cut_rows
 from gan_jax.train.checkpoint.manifest import describe, place, spell
 from gan_jax.train.feed import Feed
@@ -215,7 +215,7 @@ class Origin:
 
     def to_record(self) -> dict[str, Any]:
         """The origin as JSON values for the new run's `config.json`."""
-        digest = manifest_digest(store.read_manifest(self.path))
+        digest = manifest_digest(storage.read_manifest(self.path))
         out = {"folder": os.path.abspath(self.folder), "images": self.images, "digest": digest, "method": self.method}
         out["date"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return out if self.before is None else out | {"forked_from": dict(self.before)}
@@ -230,7 +230,7 @@ def open_origin(folder: Path, at: int | None = None) -> Origin:
     record = read_record(folder)
     if record is None:
         raise ConfigError(f"--fork starts from a run, and {folder} holds none (no config.json)")
-    have = store.complete(folder / CHECKPOINTS)
+    have = storage.complete(folder / CHECKPOINTS)
     if not have:
         raise ConfigError(f"run {folder} has no checkpoint to fork from; train it first: gan-jax train {typed(folder)}")
     if at is not None and at not in have:
@@ -274,7 +274,7 @@ def forked_state(
     Raises:
       ConfigError: the networks differ.
     """
-    manifest = store.read_manifest(origin.path)
+    manifest = storage.read_manifest(origin.path)
     entries = manifest["leaves"]
     template = flatten(jax.eval_shape(begin, specs))
     fits = {p for p, spec in template.items() if p in entries and spell(entries[p]) == spell(describe(spec))}
@@ -289,7 +289,7 @@ def forked_state(
             f"--transfer.source {typed(origin.folder)}"
         )
     restored = sorted(p for p in fits if part(p) not in FRESH and (same_method or part(p) != "kept"))
-    arrays = store.read_leaves(origin.path, manifest, restored)
+    arrays = storage.read_leaves(origin.path, manifest, restored)
     placed = {p: place(arrays[p], entries[p], template[p]) for p in restored}
 
     def variables_of(network: str) -> Variables:

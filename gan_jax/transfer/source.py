@@ -15,7 +15,7 @@ from gan_jax.interop.source import Source, open_weights
 from gan_jax.interop.weights import FORMAT
 from gan_jax.surgery.provenance import manifest_digest, provenance_lines
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
-from gan_jax.train.checkpoint import storage as store
+from gan_jax.train.checkpoint import storage
 from gan_jax.trees import did_you_mean, digest, flatten
 
 
@@ -44,12 +44,12 @@ def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Sour
             raise ConfigError(f"--checkpoint {checkpoint} needs a run folder, and {name} has no config.json")
         in_run = folder.name.isdecimal() and (folder.parent.parent / "config.json").is_file()
         if in_run and not folder.is_dir():
-            have = ", ".join(map(str, store.complete(folder.parent))) or "none"
+            have = ", ".join(map(str, storage.complete(folder.parent))) or "none"
             raise ConfigError(f"there is no checkpoint {folder}; there are {have}")
         return open_checkpoint(folder, name) if in_run else open_weights(name)
     if checkpoint is None and (folder / WEIGHTS).is_dir():
         return open_weights(str(folder / WEIGHTS), name)
-    have = store.complete(folder / "checkpoints")
+    have = storage.complete(folder / "checkpoints")
     if not have:
         raise ConfigError(
             f"run {folder} has no weights and no complete checkpoint yet; go on with gan-jax train {typed(folder)}"
@@ -64,14 +64,14 @@ def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Sour
 
 def open_checkpoint(folder: Path, name: str) -> Source:
     """Opens a checkpoint of a run: the whole state, of which a transplant reads `g_ema` and `d`."""
-    manifest = store.read_manifest(folder)
+    manifest = storage.read_manifest(folder)
     net = net_to_dict(run_config(folder.parent.parent).net)
     leaves = manifest["leaves"]
 
     def read_many(paths: list[str]) -> dict[str, Any]:
         if unknown := next((path for path in paths if path not in leaves), None):
             raise ConfigError(f"no leaf {unknown!r} in checkpoint {folder}{did_you_mean(unknown, leaves)}")
-        return {path: typed(path, array) for path, array in store.read_leaves(folder, manifest, paths).items()}
+        return {path: typed(path, array) for path, array in storage.read_leaves(folder, manifest, paths).items()}
 
     def typed(path: str, array: Any) -> Any:
         impl = leaves[path].get("impl")

@@ -1,4 +1,31 @@
-"""Transplants of pretrained weights into other networks, leaf by leaf, and fresh values of the other leaves."""
+"""Transplants of pretrained weights into other networks, leaf by leaf, and fresh values of the other leaves.
+
+An example: from the embedded pair to a wider one that makes the same images, and the provenance of its leaves:
+
+    >>> import gan_jax
+
+    >>> wide = gan_jax.transplant("embedded:fashion16", gan_jax.ResNetConfig(resolution=16, channel_max=26))
+    >>> folder = wide.save("wide")
+    >>> print(gan_jax.provenance("wide", "g_ema/params/to_rgb/bias"))
+    history, oldest first:
+      1  ...  trained from fresh values: 1,200,128 images of tfds:fashion_mnist:train, classes [0, 1, 2, 3, 5, 6, 7, 8]
+           by gan_jax ..., jax ..., flax ...
+      2  ...  transplanted from embedded:fashion16 (manifest ...)
+           G: function preserved: largest difference ... of 1.0e+00 on 8 probes
+           D: function preserved: largest difference ... of 1.2e+00 on 16 probes
+           by gan_jax ..., jax ..., flax ...
+    <BLANKLINE>
+    g_ema/params/to_rgb/bias
+      2  copy <- g_ema/params/to_rgb/bias @...
+      1  trained from fresh values as g/params/to_rgb/bias, of which this is the moving average
+    >>> print(gan_jax.diff("embedded:fashion16", "wide", "g_ema/params/to_rgb/*"))
+    leaf                        is                         A                  B                  max |a-b|  / max |a|
+    --------------------------  -------------------------  -----------------  -----------------  ---------  ---------
+    g_ema/params/to_rgb/kernel  of another shape or dtype  float32[1,1,24,1]  float32[1,1,26,1]
+    2 leaves: 1 of another shape or dtype, 1 equal
+
+`print(wide.plan)` is the plan, `wide.measured` how far the function moved, `wide.model.sample(0, 64)` images.
+"""
 
 from __future__ import annotations
 
@@ -28,35 +55,6 @@ from gan_jax.train.checkpoint.manager import CheckpointError
 from gan_jax.train.state import Variables
 from gan_jax.transfer.source import open_source
 from gan_jax.trees import Rule, count, did_you_mean, flatten, match, unflatten
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Transplants of pretrained weights into other networks, leaf by leaf: plan, fill, measure, record.
-#
-# An example: from the embedded pair to a wider one that makes the same images, and the provenance of its leaves:
-#
-#     >>> import gan_jax
-#
-#     >>> wide = gan_jax.transplant("embedded:fashion16", gan_jax.ResNetConfig(resolution=16, channel_max=26))
-#     >>> folder = wide.save("wide")
-#     >>> print(gan_jax.provenance("wide", "g_ema/params/to_rgb/bias"))
-#     history, oldest first:
-#       1  ...  trained from fresh values: 1,200,128 images of tfds:fashion_mnist:train, classes [0, 1, 2, 3, 5, 6, 7, 8]
-#            by gan_jax ..., jax ..., flax ...
-#       2  ...  transplanted from embedded:fashion16 (manifest ...)
-#            G: function preserved: largest difference ... of 1.0e+00 on 8 probes
-#            D: function preserved: largest difference ... of 1.2e+00 on 16 probes
-#            by gan_jax ..., jax ..., flax ...
-#     <BLANKLINE>
-#     g_ema/params/to_rgb/bias
-#       2  copy <- g_ema/params/to_rgb/bias @...
-#       1  trained from fresh values as g/params/to_rgb/bias, of which this is the moving average
-#     >>> print(gan_jax.diff("embedded:fashion16", "wide", "g_ema/params/to_rgb/*"))
-#     leaf                        is                         A                  B                  max |a-b|  / max |a|
-#     --------------------------  -------------------------  -----------------  -----------------  ---------  ---------
-#     g_ema/params/to_rgb/kernel  of another shape or dtype  float32[1,1,24,1]  float32[1,1,26,1]
-#     2 leaves: 1 of another shape or dtype, 1 equal
-#
-# `print(wide.plan)` is the plan, `wide.measured` how far the function moved, `wide.model.sample(0, 64)` images.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Fresh values of a pair's variables: all, or only those that a plan reads.
@@ -90,6 +88,9 @@ def _some(init: Any, tails: tuple[str, ...], key: jax.Array) -> list[jax.Array]:
 def _key(seed: int, network: str) -> jax.Array:
     return jax.random.fold_in(root_key(seed), NETWORK_KEYS[network])
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Transplants: plan, fill, measure, record.
 
 LACKING = {  # root that a source lacks -> the remedy
     "d": "discriminator; take the generator alone, beside a fresh D that trains by itself at first: "

@@ -31,7 +31,7 @@ def cli(capsys, monkeypatch):
 
 @pytest.fixture
 def fake_run(monkeypatch):
-    """Stands in for `gan_jax.transfer.run`, whose real work the tests of that room check; records its calls."""
+    """Stands in for `gan_jax.transfer.run`, whose real work the tests of that package check; records its calls."""
     fake = types.ModuleType("gan_jax.transfer.run")
     fake.calls = []
     fake.result = types.SimpleNamespace(stopped=False, prepared={})
@@ -49,7 +49,7 @@ def fake_run(monkeypatch):
     for name in ("run", "transplant_weights", "evaluate_model"):
         setattr(fake, name, record(name))
     fake.plan_transfer = lambda config: FakePlan()
-    fake.Callbacks = object  # what `cli.watch` derives from
+    fake.Callbacks = object  # what `report.watch` derives from
     monkeypatch.setitem(sys.modules, "gan_jax.transfer.run", fake)
     return fake
 

@@ -167,12 +167,12 @@ def test_a_source_has_the_options_that_are_given(monkeypatch, capsys):
     from gan_jax.cli import choosing
     from gan_jax.config import DataConfig, DCGANConfig, ResNetConfig
     from gan_jax.transfer.choices import Pretrained
-    from gan_jax.transfer.diagnostics import sources as found
+    from gan_jax.transfer.diagnostics import sources
 
     nets = {"faces": DCGANConfig(), "clothes": ResNetConfig()}
-    monkeypatch.setattr(found, "candidates", lambda leave_out=None: list(nets))
-    monkeypatch.setattr(found, "look_at", lambda name: Pretrained(name, nets[name], frozenset({"g_ema", "d"})))
-    monkeypatch.setattr(found, "pick", lambda names, *_, **options: [*names, *options.values()])
+    monkeypatch.setattr(sources, "candidates", lambda leave_out=None: list(nets))
+    monkeypatch.setattr(sources, "look_at", lambda name: Pretrained(name, nets[name], frozenset({"g_ema", "d"})))
+    monkeypatch.setattr(sources, "pick", lambda names, *_, **options: [*names, *options.values()])
     assert choosing.net_fields({"net.num_classes", "train.kimg"}) == ("num_classes",)
     assert choosing._source(None, DataConfig(), None, ("num_classes",)) == ["clothes", "--net.num-classes"]
     assert "left aside, since their networks have no --net.num-classes: faces" in capsys.readouterr().out

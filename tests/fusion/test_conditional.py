@@ -238,5 +238,5 @@ def test_what_cannot_be_asked_is_said():
         source_of("style", build(NORMED))
     with pytest.raises(ValueError, match="no classes to make a query of"):
         source_of("class", build(dataclasses.replace(MLP, num_classes=0)))
-    with pytest.raises(ValueError, match="channels have no shares of their own"):
+    with pytest.raises(ValueError, match="channels have no mixing weights of their own"):
         Conditional(2, inputs=3).init(jax.random.key(0), {"a": 5})

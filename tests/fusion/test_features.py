@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, MLPConfig, ResNetConfig
-from gan_jax.fusion import features as fusing
+from gan_jax.fusion import features
 from gan_jax.fusion.features import attention_maps, choose_points
 from gan_jax.fusion.features import fused as fused_net
 from gan_jax.losses import path_lengths
@@ -33,16 +33,16 @@ TOYS = {
 def made(name="plain", kind="attention", donors=2, gate=None):
     """`(plain net, fused net, plain variables, fused variables, fusion)`."""
     pair, points = TOYS[name]
-    fusion = fusing.Fusion(points, kind, 4)
+    fusion = features.Fusion(points, kind, 4)
     init = jax.jit(pair.g.init)
     g, *others = (init(jax.random.key(i)) for i in range(donors + 1))
-    carried = jax.jit(lambda g, others: fusing.attach(fusion, g, others, jax.random.key(9)))(g, others)
+    carried = jax.jit(lambda g, others: features.attach(fusion, g, others, jax.random.key(9)))(g, others)
     if gate is not None:
         draw = np.random.default_rng(0)
-        branch = carried["params"][fusing.FUSION]
-        moved = jax.tree.map(lambda x: x + 0.2 * draw.standard_normal(x.shape, np.float32), branch[fusing.LAYERS])
+        branch = carried["params"][features.FUSION]
+        moved = jax.tree.map(lambda x: x + 0.2 * draw.standard_normal(x.shape, np.float32), branch[features.LAYERS])
         ways = {point: {**way, "gate": np.float32(gate)} for point, way in moved.items()}
-        carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.LAYERS: ways}}}
+        carried = {**carried, "params": {**carried["params"], features.FUSION: {**branch, features.LAYERS: ways}}}
     return pair.g, fused_net(pair.g, fusion), g, carried, fusion
 
 
@@ -65,10 +65,10 @@ def test_the_start_is_the_target_to_the_bit(name):
     assert_array_equal(out, want)
     assert jax.tree.structure(told) == jax.tree.structure({k: v for k, v in carried.items() if k != "params"})
     jax.tree.map(assert_array_equal, {k: told[k] for k in collections}, collections)
-    jax.tree.map(assert_array_equal, fusing.plain(carried), g)
-    for path, share in told[fusing.SHARES].items():
+    jax.tree.map(assert_array_equal, features.plain(carried), g)
+    for path, share in told[features.SHARES].items():
         assert_allclose(share.sum(), 1, rtol=1e-5)
-        assert told[fusing.SELF_ATTENTION][path] >= -np.log(share[0]) - 1e-5  # Jensen
+        assert told[features.SELF_ATTENTION][path] >= -np.log(share[0]) - 1e-5  # Jensen
     near = functools.partial(assert_allclose, rtol=3e-6, atol=3e-7)
     still = compiled(net.apply)(g, z, labels)[0]
     near(compiled(fused.apply)(carried, z, labels)[0], still)
@@ -114,7 +114,7 @@ def test_donors_have_no_gradient_and_are_not_trained():
     ways = {path for path in flat if path.startswith("fusion/ways/")}
     assert all(np.isfinite(flat[path]).all() and np.any(flat[path]) for path in ways)
     for finetune in (True, False):
-        trained = set(flatten(partition(carried["params"], fusing.trains(finetune))[0]))
+        trained = set(flatten(partition(carried["params"], features.trains(finetune))[0]))
         assert trained == (set(flat) - donors if finetune else ways)
 
 
@@ -122,13 +122,13 @@ def test_a_donor_with_all_of_the_weight_is_copied():
     """One-hot at every point: the generator computes what the donor does with what follows the last point."""
     net, fused, g, carried, fusion = made("plain")
     z, _, _ = latents()
-    branch = carried["params"][fusing.FUSION]
+    branch = carried["params"][features.FUSION]
     ways = {
         point: {**way, "gate": jnp.ones(()), "bias": jnp.array([0.0, 0.0, 60.0])}
-        for point, way in branch[fusing.LAYERS].items()
+        for point, way in branch[features.LAYERS].items()
     }
-    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.LAYERS: ways}}}
-    want = compiled(net.apply)(branch[fusing.DONORS]["g2"], z)[0]
+    carried = {**carried, "params": {**carried["params"], features.FUSION: {**branch, features.LAYERS: ways}}}
+    want = compiled(net.apply)(branch[features.DONORS]["g2"], z)[0]
     assert abs(want - compiled(net.apply)(g, z)[0]).max() > 0.1
     assert_allclose(compiled(fused.apply)(carried, z)[0], want, rtol=1e-5, atol=1e-6)
 
@@ -136,13 +136,13 @@ def test_a_donor_with_all_of_the_weight_is_copied():
 def test_a_donor_without_weight_can_be_dropped():
     net, fused, _, carried, fusion = made("plain", gate=0.7)
     z, _, _ = latents()
-    branch = carried["params"][fusing.FUSION]
-    ways = {p: {**way, "bias": jnp.array([0.3, -60.0, 0.0])} for p, way in branch[fusing.LAYERS].items()}
-    carried = {**carried, "params": {**carried["params"], fusing.FUSION: {**branch, fusing.LAYERS: ways}}}
-    fewer = fusing.without(carried, [0])
-    left = fewer["params"][fusing.FUSION][fusing.DONORS]
+    branch = carried["params"][features.FUSION]
+    ways = {p: {**way, "bias": jnp.array([0.3, -60.0, 0.0])} for p, way in branch[features.LAYERS].items()}
+    carried = {**carried, "params": {**carried["params"], features.FUSION: {**branch, features.LAYERS: ways}}}
+    fewer = features.without(carried, [0])
+    left = fewer["params"][features.FUSION][features.DONORS]
     assert set(left) == {"g1"}
-    jax.tree.map(assert_array_equal, left["g1"], branch[fusing.DONORS]["g2"])
+    jax.tree.map(assert_array_equal, left["g1"], branch[features.DONORS]["g2"])
     assert_allclose(compiled(fused.apply)(fewer, z)[0], compiled(fused.apply)(carried, z)[0], rtol=1e-5, atol=1e-6)
     out, told = compiled(fused.apply)(fewer, z, train=True)
     assert jax.tree.map(jnp.shape, told) == jax.tree.map(jnp.shape, {k: v for k, v in fewer.items() if k != "params"})
@@ -157,11 +157,11 @@ def test_every_family_is_fused_by_shapes_alone(family):
     pair = pair_of(family, FAMILIES[family].resolutions[0], "bfloat16")
     z, images, labels = inputs(pair.config)
     shapes = choose_points(pair)
-    fusion = fusing.Fusion({path: shape[-1] for path, shape in shapes.items()}, width=4)
+    fusion = features.Fusion({path: shape[-1] for path, shape in shapes.items()}, width=4)
     fused, specs = fused_net(pair.g, fusion), pair.g.specs()
-    attach = lambda g: fusing.attach(fusion, g, [g, g], jax.random.key(0))
+    attach = lambda g: features.attach(fusion, g, [g, g], jax.random.key(0))
     carried, keys = jax.eval_shape(attach, specs), jax.random.split(jax.random.key(0), len(z))
-    shares = jax.eval_shape(fused.parts[fusing.SHARES], carried, z, labels)
+    shares = jax.eval_shape(fused.parts[features.SHARES], carried, z, labels)
     for train in (False, True):
         out, told = jax.eval_shape(lambda v, t=train: fused.apply(v, z, labels, train=t, keys=keys), carried)
         assert (out.shape, out.dtype) == (images.shape, jnp.float32)
@@ -191,4 +191,4 @@ def test_points_that_are_not_there_are_errors():
 def test_no_donors_is_an_error():
     pair, points = TOYS["plain"]
     with pytest.raises(ValueError, match="there are no donors to fuse; give at least one"):
-        fusing.attach(fusing.Fusion(points), pair.g.specs(), [], jax.random.key(0))
+        features.attach(features.Fusion(points), pair.g.specs(), [], jax.random.key(0))

@@ -326,7 +326,7 @@ def test_leaves_share_by_their_place():
 
 def test_what_cannot_be_mixed_is_named():
     mixture, target, donors, params = make("mlp", Coefficients(2))
-    with pytest.raises(TreeError, match="shares among 2 donors, but there are 1"):
+    with pytest.raises(TreeError, match="has mixing weights for 2 donors, but there are 1"):
         mixture.attach(target, jax.random.key(0), donors[:1])
     with pytest.raises(TreeError, match="bake it before"):
         mixture.attach(params, jax.random.key(0), donors)

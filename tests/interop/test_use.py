@@ -74,7 +74,10 @@ def test_values_that_are_not_finite(variables, folder, tmp_path, value, capsys):
     [
         (["--kind", "average", "--weights", "nan", "1"], "merge 'average': weights is .nan, 1.0.; give finite"),
         (["--kind", "slerp", "--t", "inf"], "merge 'slerp': t is inf"),
-        (["--kind", "average", "--weights", "1", "-1"], "sum to 0, and shares sum to 1; give some whose sum is not 0"),
+        (
+            ["--kind", "average", "--weights", "1", "-1"],
+            "sum to 0, and mixing weights sum to 1; give some whose sum is not 0",
+        ),
     ],
 )
 def test_shares_that_are_none(folder, tmp_path, words, message, capsys):

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from gan_jax.config import Config, DataConfig, FinetuneConfig, ScratchConfig
-from gan_jax.report import benchmark as tables
+from gan_jax.report import benchmark
 from gan_jax.report.benchmark import blocks
 from gan_jax.report.table import csv_table, latex_table, markdown_table
 from gan_jax.transfer.benchmark import BenchmarkConfig, Target, current, trials
@@ -48,7 +48,7 @@ def block(tmp_path):
 
 
 def test_quality(block):
-    text = markdown_table(tables.quality(block))
+    text = markdown_table(benchmark.quality(block))
     assert "| scratch | 2.000 ± 2.484 |" in text  # t of two degrees of freedom, 4.303, times 1 / sqrt(3)
     assert "| finetune | **1.500 ± 0.000** |" in text
     assert "rank methods on this target" in text and "fashion-v1-r9-f9-0a" in text
@@ -56,26 +56,26 @@ def test_quality(block):
 
 def test_time_to_the_baseline(block):
     """Finetune reaches 3 at once, 2 at its second evaluation, 1 never: so there is no mean."""
-    (row,) = tables.reach(BENCH, block).rows
+    (row,) = benchmark.reach(BENCH, block).rows
     assert row == {"method": "finetune", "seeds": "2 of 3", "images": None, "seconds": None}
     for run in block.rows["scratch"]:
         run["evaluations"][-1]["kid"] = 2.6
-    (row,) = tables.reach(BENCH, block).rows
+    (row,) = benchmark.reach(BENCH, block).rows
     assert row["seeds"] == "3 of 3" and row["images"] == [100, 100, 100] and row["seconds"] == [2.0, 2.0, 2.0]
     for run in block.rows["scratch"]:
         run["evaluations"][-1]["kid"] = 0.5
-    assert tables.reach(BENCH, block).rows[0]["seeds"] == "not reached"
+    assert benchmark.reach(BENCH, block).rows[0]["seeds"] == "not reached"
 
 
 def test_costs_and_failures(block):
-    scratch, finetune = tables.cost([block]).rows
+    scratch, finetune = benchmark.cost([block]).rows
     assert (scratch["relative"], finetune["relative"], scratch["ms"]) == (1.5, 1.0, pytest.approx(400.0))
-    (row,) = tables.failures([block]).rows
+    (row,) = benchmark.failures([block]).rows
     assert row == {"target": "t", "method": "refused", "runs": 3, "why": "not with this network"}
 
 
 def test_other_formats(block):
-    table = tables.overview([block])
+    table = benchmark.overview([block])
     head, scratch, _ = csv.reader(io.StringIO(csv_table(table)))
     kid = "t (near): KID (fashion-v1)"
     assert head == ["method", kid, f"{kid}, half-width of 95 %", f"{kid}, seeds"]

@@ -12,7 +12,6 @@ from PIL import Image
 
 pytest.importorskip("matplotlib")
 from gan_jax.report import html
-from gan_jax.report import html as content
 from gan_jax.report.curves import Chart, Curve  # noqa: E402
 from gan_jax.report.grids import make_gallery
 from gan_jax.report.table import Column, Table  # noqa: E402
@@ -24,19 +23,19 @@ EVIL = "<script>alert('x')</script> & \"quoted\" \x1b[31m http://example.org/a.p
 @pytest.fixture
 def report(images):
     leaf = f"g/params/b8/{EVIL}"
-    return content.Report(
+    return html.Report(
         title=EVIL,
         summary=f"{EVIL}\n\nSecond.",
         results=Table((Column("run", EVIL), Column("kid", better="lower")), [{"run": EVIL, "kid": [1.0]}], EVIL),
         command=EVIL,
-        highlights=(content.Highlight(EVIL, EVIL, EVIL),),
-        facts=(content.Fact(EVIL, EVIL), content.Fact("hash", EVIL, code=True)),
+        highlights=(html.Highlight(EVIL, EVIL, EVIL),),
+        facts=(html.Fact(EVIL, EVIL), html.Fact("hash", EVIL, code=True)),
         config={EVIL: [EVIL, 1, None]},
         versions={EVIL: EVIL},
         pictures=(
-            content.PictureRow(EVIL, images(3, 4, 4), EVIL),
-            content.PictureRow("source", images(2, 2, 1)),
-            content.PictureRow("colour", images(2, 8, 3)),
+            html.PictureRow(EVIL, images(3, 4, 4), EVIL),
+            html.PictureRow("source", images(2, 2, 1)),
+            html.PictureRow("colour", images(2, 8, 3)),
         ),
         pictures_note=EVIL,
         tables=((EVIL, Table((Column("method", EVIL),), [{"method": EVIL}], EVIL)),),
@@ -46,7 +45,7 @@ def report(images):
         diagnoses=Table((Column("check", EVIL),), [{"check": EVIL}], EVIL),
         plan=Table((Column("leaf", EVIL, code=True),), [{"leaf": leaf}], EVIL),
         plan_summary=EVIL,
-        costs=(content.Cost(EVIL, 4e9), content.Cost("frozen", 3e9)),
+        costs=(html.Cost(EVIL, 4e9), html.Cost("frozen", 3e9)),
         costs_note=EVIL,
         limits=(EVIL,),
     )
@@ -94,7 +93,7 @@ def test_pictures_are_the_pixels_that_were_given(report):
 
 
 def test_empty_sections_are_left_out():
-    page = Page(html.render_report(content.Report("T", "S", Table((Column("run"),), [{"run": "a"}]))))
+    page = Page(html.render_report(html.Report("T", "S", Table((Column("run"),), [{"run": "a"}]))))
     assert [attrs["href"] for attrs in page.all("a")] == ["#results"]
 
 
@@ -103,7 +102,7 @@ def test_costs_are_compared_with_the_first(report):
     assert "4.00 GFLOP" in text and "3.00 GFLOP <small>(−25 %)</small>" in text and "width:75.00%" in text
     assert [html.flops_text(x) for x in (1.5e3, 2e6, 3e12)] == ["1.50 kFLOP", "2.00 MFLOP", "3.00 TFLOP"]
     with pytest.raises(ValueError, match="above 0 FLOP"):
-        html.render_report(dataclasses.replace(report, costs=(content.Cost("x", 0.0),)))
+        html.render_report(dataclasses.replace(report, costs=(html.Cost("x", 0.0),)))
 
 
 def test_write_report_is_whole_and_repeatable(tmp_path, report):

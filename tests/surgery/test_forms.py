@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.nets import build
-from gan_jax.nets import layers as equalised
+from gan_jax.nets import build, layers
 from gan_jax.nets.conv import conv
 from gan_jax.nets.r3gan import Head, Stem
 from gan_jax.nets.resample import conv_down3, downsample, upsample
@@ -104,7 +103,7 @@ def test_equalised_layers(name):
     kernel, x = draw(size, size, inputs, C), jnp.asarray(draw(2, 8, 8, inputs))
     short = "skip" in name
     options = {"down": short or "down" in name, "bias": not short, "activate": not short}
-    layer = equalised.EqualisedConv(C, size=size, **options)
+    layer = layers.EqualisedConv(C, size=size, **options)
     params = {"kernel": kernel} if short else {"kernel": kernel, "bias": np.zeros(C)}
     found = plain(SMALL_STYLEGAN2, name, kernel)
     np.testing.assert_allclose(layer.apply({"params": params}, x, gain), function(x, jnp.asarray(found)), atol=1e-10)
@@ -114,7 +113,7 @@ def test_equalised_layers(name):
 def test_the_layer_behind_the_deviation_reads_features_alone():
     kernel, x = draw(3, 3, C + 1, C), jnp.asarray(draw(2, 4, 4, C))
     none = jnp.concatenate([x, jnp.zeros((2, 4, 4, 1))], axis=-1)
-    layer = equalised.EqualisedConv(C).apply({"params": {"kernel": kernel, "bias": np.zeros(C)}}, none)
+    layer = layers.EqualisedConv(C).apply({"params": {"kernel": kernel, "bias": np.zeros(C)}}, none)
     found = plain(SMALL_STYLEGAN2, "d same4", kernel)
     np.testing.assert_allclose(layer, lrelu(conv(x, jnp.asarray(found))), atol=1e-10)
 
@@ -143,10 +142,10 @@ def test_the_last_layer_of_r3gan_is_a_dense_one_and_every_dense_one_is_it():
 def test_the_last_layers_of_stylegan2_as_if_they_were_linear():
     fc, out, x = draw(16 * C, C), draw(C, 1), draw(3, 4, 4, C).reshape(3, -1)
     found = plain(SMALL_STYLEGAN2, "d head", fc, out)
-    layers = [equalised.EqualisedDense(C), equalised.EqualisedDense(1)]
-    h = layers[0].apply({"params": {"kernel": fc, "bias": np.zeros(C)}}, x) * SLOPE * np.sqrt(2)
+    last = [layers.EqualisedDense(C), layers.EqualisedDense(1)]
+    h = last[0].apply({"params": {"kernel": fc, "bias": np.zeros(C)}}, x) * SLOPE * np.sqrt(2)
     np.testing.assert_allclose(
-        layers[1].apply({"params": {"kernel": out, "bias": np.zeros(1)}}, h), x @ found, atol=1e-12
+        last[1].apply({"params": {"kernel": out, "bias": np.zeros(1)}}, h), x @ found, atol=1e-12
     )
 
 

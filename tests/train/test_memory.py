@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from gan_jax.config import ConfigError
-from gan_jax.train.checkpoint import storage as store
+from gan_jax.train.checkpoint import storage
 from gan_jax.train.checkpoint.manager import Checkpointer, DamagedError
 from gan_jax.train.compile import MemoryLimitError, check_platform, is_memory_limit, memory_limits
 from tests.train.checkpoint_states import make_state, make_template
@@ -44,9 +44,9 @@ def test_a_checkpoint_that_does_not_fit_is_not_called_damaged(tmp_path, monkeypa
     def fails(path, paths):
         raise ValueError("unreadable") from error
 
-    monkeypatch.setattr(store, "_read_leaves", fails)
+    monkeypatch.setattr(storage, "_read_leaves", fails)
     with pytest.raises(MemoryLimitError, match="too little memory for checkpoint .*100 ") as caught:
-        store.read(tmp_path, make_template(), fallback=True)
+        storage.read(tmp_path, make_template(), fallback=True)
     assert not isinstance(caught.value, DamagedError) and "not in question" in str(caught.value)
 
 

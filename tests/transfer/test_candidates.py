@@ -12,8 +12,7 @@ from gan_jax.metrics import MetricError
 from gan_jax.nets import build
 from gan_jax.surgery import PlanError
 from gan_jax.tasks.model import save
-from gan_jax.transfer.diagnostics import Ranking, SourceScore
-from gan_jax.transfer.diagnostics import sources as room
+from gan_jax.transfer.diagnostics import Ranking, SourceScore, sources
 from gan_jax.transfer.diagnostics.sources import candidates, look_at, pick
 from gan_jax.transfer.start import plan_transfer
 
@@ -57,14 +56,14 @@ def test_the_one_that_reaches_most_is_taken_and_why_is_said(here, monkeypatch):
     why = "the only pair on this machine; a pair of 64 px in colour: gan-jax weights get digiface64"
     assert pick(["embedded:fashion16"], DataConfig()).why == why
     with monkeypatch.context() as patch:
-        patch.setattr(room, "is_pair_there", lambda name: True)
+        patch.setattr(sources, "is_pair_there", lambda name: True)
         left = pick(["embedded:fashion16"], DataConfig(), wanted="--net.num-classes").why
     assert left == "the only pair on this machine that has --net.num-classes"
     pair(here / "a")
-    monkeypatch.setattr(room, "rank_sources", ranking(("a", 0.7), ("embedded:fashion16", 0.2)))
+    monkeypatch.setattr(sources, "rank_sources", ranking(("a", 0.7), ("embedded:fashion16", 0.2)))
     best = pick(["embedded:fashion16", "a"], DataConfig())
     assert best.name == "a" and "recall 0.70, against 0.20 of embedded:fashion16" in best.why
-    monkeypatch.setattr(room, "rank_sources", ranking(("a", 0.0), ("embedded:fashion16", 0.0)))
+    monkeypatch.setattr(sources, "rank_sources", ranking(("a", 0.0), ("embedded:fashion16", 0.0)))
     assert "no source resembles these 9 images" in pick(["embedded:fashion16", "a"], DataConfig()).why
     with pytest.raises(ConfigError, match="gan-jax weights get digiface64.*--transfer.source none"):
         pick([], DataConfig())
@@ -72,7 +71,7 @@ def test_the_one_that_reaches_most_is_taken_and_why_is_said(here, monkeypatch):
 
 def test_where_no_source_resembles_the_data_that_is_said(here, monkeypatch):
     pair(here / "a")
-    monkeypatch.setattr(room, "rank_sources", ranking(("a", 0.0), ("embedded:fashion16", 0.0)))
+    monkeypatch.setattr(sources, "rank_sources", ranking(("a", 0.0), ("embedded:fashion16", 0.0)))
     best = pick(["embedded:fashion16", "a"], DataConfig())
     assert best.name == "a" and "no source resembles these 9 images (recall 0.000 at best, f)" in best.why
     assert "--transfer.source none" in best.why and "reaches the most" not in best.why
@@ -84,7 +83,7 @@ def test_where_they_cannot_be_compared_the_largest_one_is_taken(here, monkeypatc
         raise error
 
     pair(here / "a")
-    monkeypatch.setattr(room, "rank_sources", fail)
+    monkeypatch.setattr(sources, "rank_sources", fail)
     best = pick(["a", "embedded:fashion16"], DataConfig())
     assert best.name == "embedded:fashion16" and str(error) in best.why
 

@@ -66,9 +66,9 @@ def test_a_run_measures_warns_once_and_goes_on_where_it_was(tmp_path):
     assert len([note for note in other.notes if note.startswith("negative transfer: KID is 1.00 times")]) == 1
 
     table, warnings = diagnoses({"adapted": other.rows}, CONFIG.diagnose)
-    verdicts = {row["name"]: row["verdict"] for row in table.rows}
-    assert verdicts["memorisation"] == verdicts["negative transfer"] == "warns"
-    assert len(warnings) == list(verdicts.values()).count("warns")
+    results = {row["name"]: row["result"] for row in table.rows}
+    assert results["memorisation"] == results["negative transfer"] == "warns"
+    assert len(warnings) == list(results.values()).count("warns")
 
 
 def test_a_run_without_evaluations_or_without_diagnoses(tmp_path):

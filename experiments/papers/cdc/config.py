@@ -9,5 +9,5 @@ from gan_jax.presets.few_shot import few_shot
 
 
 def config() -> Config:
-    """5,002 updates; patches are judged at D's maps of 32 px."""
+    """5,002 updates; patches get their logits from D's maps of 32 px."""
     return dataclasses.replace(few_shot(), transfer=CDCConfig(source="runs/ffhq256", patch_px=32))

@@ -56,7 +56,7 @@ _with_transpose(spread, contract)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Geometric part of ADA (Karras et al., 2020, appendix B): one affine map per image, without aliasing.
+# The affine map of an image (ADA; Karras et al., 2020, appendix B).
 #
 # The image is reflected at its edges, upsampled 2x with the sym6 wavelet, sampled bilinearly on a grid that is moved,
 # and downsampled with the mirrored wavelet. All functions take one image `[H, W, C]`; `ada` maps them.

@@ -7,7 +7,7 @@ import dataclasses
 from gan_jax.config.methods.whole import FinetuneConfig
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Fine-tuning with a loss term that keeps weights, features or similarities of samples near the source's.
+# Loss terms on weights, features or similarities of samples.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +53,12 @@ class CDCConfig(FinetuneConfig):
 
     strength: float = 1000.0  # weight of the divergence of similarities, mean over pairs of a group
     group: int = 4  # samples that are compared with each other
-    anchors: int = 10  # fixed latents around which D judges whole images
+    anchors: int = 10  # fixed latents around which D sees whole images
     anchor_noise: float = 0.1  # standard deviation around them
     anchor_every: int = 4  # steps from one around anchors to the next
-    patch_px: int | None = None  # size of D's feature map at which patches are judged; None = a quarter of the image
+    patch_px: int | None = (
+        None  # size of D's feature map that gives a logit to each patch; None = a quarter of the image
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from gan_jax.config.methods.whole import FinetuneConfig
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Fusions of pretrained networks by their weights: mixing weights and how they are learned, merges, donors.
+# Fusions by weights: mixing weights and how they are learned, merges, donors.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class MergeConfig(DonorsConfig):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Fusions of several pretrained generators through their outputs: in features, as teachers, from a common root.
+# Fusions through outputs: in features, as teachers, from a common root.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from gan_jax.config.training import TransplantConfig
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Fine-tuning of all leaves, or of those that are not frozen.
+# Fine-tuning, and training from scratch.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,7 +111,9 @@ def coefficients(weights: Weights, count: int, *, normalize: bool, missing: floa
         raise MergeError(f"{len(values)} weights for {count} donors; give one for each")
     total = sum(values)
     if normalize and (total == 0 or not np.isfinite(total)):
-        raise MergeError(f"weights {values} sum to {total:g}, and shares sum to 1; give some whose sum is not 0")
+        raise MergeError(
+            f"weights {values} sum to {total:g}, and mixing weights sum to 1; give some whose sum is not 0"
+        )
     return [w / total for w in values] if normalize else values
 
 

@@ -21,7 +21,7 @@ from gan_jax.random_streams import path_key
 from gan_jax.trees import Tree, flatten, map_with_path
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Task vectors `tau_i = donor_i - base`, merged by task arithmetic (a sum) or TIES (trimmed, where signs agree).
+# Task arithmetic (a sum) and TIES (trimmed, where signs agree).
 #
 # Task arithmetic (Ilharco et al., 2023) and TIES (Yadav et al., NeurIPS 2023). Both are linear in `lam`, and `lam=0` gives
 # the base. Each leaf is trimmed on its own, as in mergekit; the code of TIES trims all leaves as one vector.

@@ -127,7 +127,7 @@ def _of_donors(donors: Sequence[Tree], fishers: Sequence[Tree], normalize: bool)
 # RegMean (Jin et al., ICLR 2023): linear layers whose outputs on each donor's inputs are closest to the donor's.
 #
 # Per layer this is least squares: `W = (sum_i G_i)^-1 sum_i G_i W_i`, where `G_i` is the mean of x xᵀ over the inputs of
-# donor i's layer (`nets.inputs.kernel_inputs`); for a convolution x is a patch. Other leaves are averaged.
+# donor i's layer (`nets.inside.kernel_inputs`); for a convolution x is a patch. Other leaves are averaged.
 #
 # Gram matrices do not include factors per output channel. So kernels with spectral norm, or before a demodulation, should
 # be in one scale before they are merged (`surgery.align.scales`).

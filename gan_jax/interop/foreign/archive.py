@@ -11,9 +11,6 @@ import zlib
 from typing import Any, NoReturn
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Zip archives in memory: nothing is extracted to disk, and no member grows beyond what was announced.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Limits on what is built from a foreign file: how much, how deep, how large. A file beyond them is refused.
 
 MIB = 2**20
@@ -112,6 +109,9 @@ def checked_key(key: Any) -> Any:
         raise ForeignError(f"a dict or set has a key of {len(key):,} characters; names have at most {LONGEST_KEY:,}")
     return key
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Zip archives in memory: nothing is extracted to disk, and no member grows beyond what was announced.
 
 MOST_DIRECTORY_BYTES = 2 * MIB  # some 20,000 members; one read of the directory turns into many times that in memory
 _LOCAL = struct.Struct("<4s5H3L2H")

@@ -107,7 +107,7 @@ class Collector:
         self.add(self.tensors, name, array)
 
     def stub(self, name: str, stub: Stub, depth: int) -> None:
-        """Takes in an object of another program; `networks.py` says how those of networks are laid out."""
+        """Takes in an object of another program; `parts_of` says how those of networks are laid out."""
         if id(stub) in self.open:
             return  # an object that knows its parent
         self.open.add(id(stub))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax.interop.foreign import tensors
-from gan_jax.interop.foreign import tensors as arrays
 from gan_jax.interop.foreign.archive import CONTAINER_BYTES, Budget, ForeignError, checked_key, show
 from gan_jax.interop.foreign.tensors import ArrayShell, DtypeShell, Ours, Storage, Stub, StubClass, Tensor, stub_class
 
@@ -84,7 +83,7 @@ _BUILTINS = {
 }  # fmt: skip
 
 ALLOWED: dict[tuple[str, str], Any] = {
-    **arrays.ARRAY_NAMES,
+    **tensors.ARRAY_NAMES,
     **tensors.TENSOR_NAMES,
     **{(module, name): ours for module in ("builtins", "__builtin__") for name, ours in _BUILTINS.items()},
     **{(module, "_reconstructor"): Ours("copyreg._reconstructor", _object) for module in ("copyreg", "copy_reg")},
@@ -375,9 +374,9 @@ class Machine:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# A reader of pickles that runs nothing: it builds numbers, strings, containers, arrays and records of the rest.
+# The reader: all instructions of a pickle, and what each does to the machine.
 #
-# It does not use Python's own, which imports what a file names and calls it.
+# Python's own unpickler is not used: it imports what a file names, and calls it.
 
 CONTAINERS = frozenset(b"]}(\x8f")  # a byte of a file that takes many of memory
 

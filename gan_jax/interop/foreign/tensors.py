@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from gan_jax.interop.foreign.pickles import Machine
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Torch tensors as its pickles spell them: views of storages, which are bytes elsewhere in the file. No torch.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # The number formats that weights come in: names in, NumPy dtypes out. No objects, no records.
 
 # NumPy spellings: byte order, kind, size
@@ -283,6 +280,10 @@ ARRAY_NAMES: dict[tuple[str, str], Any] = {
     # the spelling of arrays of these types; `dtype` gets them as its argument
     **{("ml_dtypes", name): DtypeShell(dtype) for name, dtype in BY_NAME.items() if dtype.type.__module__ == "ml_dtypes"},
 }  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Torch tensors as its pickles spell them: views of storages, which are bytes elsewhere in the file. No torch.
 
 
 @dataclasses.dataclass(frozen=True)

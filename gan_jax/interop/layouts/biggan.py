@@ -1,4 +1,9 @@
-"""BigGAN pairs in the layout of BigGAN-PyTorch: configuration from shapes, and names."""
+"""BigGAN pairs in the layout of BigGAN-PyTorch: configuration from shapes, and names.
+
+The layout is that of BigGAN-PyTorch. Blocks are counted there, G's from 4 px upwards and D's from the image downwards;
+attention is a block's second part. Each network lies in a file of its own there (`G_ema.pth`, `D.pth`). What their norms
+multiply by is 1 + the stored value here too.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +28,7 @@ from gan_jax.interop.links import ForeignLayoutError, Link, Links, MapsLink
 from gan_jax.nets.biggan import PUBLISHED, modulation, stages, widths
 
 # ----------------------------------------------------------------------------------------------------------------------
-# BigGAN pairs in the layout of BigGAN-PyTorch: names and shapes.
-#
-# Blocks are counted there, G's from 4 px upwards and D's from the image downwards; attention is a block's second part.
-# Each network lies in a file of its own there (`G_ema.pth`, `D.pth`). What their norms multiply by is 1 + the stored value
-# here too.
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The configuration of a BigGAN pair from the names and shapes of its tensors in BigGAN-PyTorch.
+# The configuration of a pair from the names and shapes of its tensors.
 
 MARK = "output_layer.2.weight"  # which only generators have
 LATENTS = 20  # in a part, where there is no G to say so
@@ -156,8 +154,11 @@ def _blocks(tensors: Tensors) -> int:
     return sum(name.startswith("blocks.") and name.endswith(".0.conv1.weight") for name in tensors)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Names of leaves in the layout.
+
 IGNORED = {
-    ".sv0": "the largest singular value of the last training step, worked out anew",
+    ".sv0": "the largest singular value of the last training step, computed again",
     **dict.fromkeys((".sv1", ".sv2", ".u1", ".u2"), "of further singular values, which are only watched"),
     ".accumulation_counter": "how many batches the statistics are sums over; they are divided by it",
     ".num_batches_tracked": "a count of training steps, which nothing reads",

@@ -22,7 +22,7 @@ from gan_jax.nets.sngan import stages, widths
 
 IGNORED = {
     ".num_batches_tracked": "a counter of training steps",
-    ".sn_sigma": "the largest singular value of the last training step, worked out anew",
+    ".sn_sigma": "the largest singular value of the last training step, computed again",
 }
 OPTIMISER = "state of an optimiser"
 D_OF = {  # resolution -> what D's blocks write that halve the size, and those that keep it

@@ -1,4 +1,9 @@
-"""StyleGAN2 pairs in NVIDIA's layouts, of PyTorch and of TensorFlow: configuration from shapes, and names."""
+"""StyleGAN2 pairs in NVIDIA's layouts, of PyTorch and of TensorFlow: configuration from shapes, and names.
+
+The PyTorch layout is that of stylegan2-ada-pytorch and of the stylegan3 repository. Weights are stored there as here, before
+the equalised learning rate's gain. Channels come first there, and the kernel of an up-sampling layer has the same
+orientation as ours (a true convolution), so that no axis is flipped.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,6 @@ from gan_jax.interop.layouts.layout import DROPPED, NO_CONTEXT, FileContext, For
 from gan_jax.interop.layouts.nvidia import FIR, nvidia_layout
 from gan_jax.interop.links import ForeignLayoutError, Link, Links
 from gan_jax.nets.stylegan2 import widths
-
-# ----------------------------------------------------------------------------------------------------------------------
-# StyleGAN2 pairs in the layout of stylegan2-ada-pytorch and of the stylegan3 repository: names and shapes.
-#
-# Weights are stored there as here, before the equalised learning rate's gain. Channels come first there, and the kernel
-# of an up-sampling layer has the same orientation as ours (a true convolution), so that no axis is flipped.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The configuration of a StyleGAN2 pair from its tensors, and from what its networks were made with.
@@ -240,6 +239,9 @@ def _discriminator(name: str) -> tuple[str, Turn] | None:
             return f"b{r}.{D_LAYERS[layer]}.{leaf}", turn
     return None
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Names of leaves in the layout of PyTorch.
 
 IGNORED = {"resample_filter": "a constant, the FIR filter [1, 3, 3, 1]"}
 

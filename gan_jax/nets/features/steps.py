@@ -1,4 +1,7 @@
-"""Convolutional networks as data: lists of steps, run by `run_steps`, and their leaves."""
+"""Convolutional networks as data: lists of steps, run by `run_steps`, and their leaves.
+
+A published network is a table of layers, and written as a table it can be compared with the paper line by line. NHWC, HWIO.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,6 @@ import numpy as np
 
 from gan_jax.nets.conv import conv, is_closed
 from gan_jax.trees import flatten, unflatten
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Convolutional networks as data: lists of steps, run by `run_steps`; `leaves.py` lists their leaves.
-#
-# A published network is a table of layers, and written as a table it can be compared with the paper line by line. NHWC, HWIO.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Strided convolutions and pooling of feature networks, in a fast form for each platform.
@@ -106,6 +104,9 @@ def _pads(padding: int) -> tuple[tuple[int, int], ...]:
     return (0, 0), (padding, padding), (padding, padding), (0, 0)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The steps, and `run_steps`.
+
 Steps = Sequence["Conv | Pool | Parallel | Residual"]
 
 
@@ -160,7 +161,7 @@ def run_steps(params: Mapping[str, Any], steps: Steps, x: jax.Array) -> jax.Arra
     """Runs images or maps through the steps.
 
     Args:
-      params: a tree as `leaves.leaf_specs` describes it, or as `fold` leaves it.
+      params: a tree as `leaf_specs` describes it, or as `fold` leaves it.
       steps: the network.
       x: [N, H, W, C] float32.
     """

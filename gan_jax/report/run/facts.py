@@ -16,9 +16,6 @@ from gan_jax.report.watch import clock_text
 from gan_jax.tasks.model import WEIGHTS
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Facts of a run, each a name and a value: what was run, its cost, its data, its options.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Small pieces of a run's page.
 
 
@@ -140,6 +137,10 @@ def measured_by(run: RunFolder) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Facts, each a name and a value: what was run, its cost, its data, its options.
 
 
 def images_per_s(rows: list[Row]) -> float | None:

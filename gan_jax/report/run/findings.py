@@ -10,8 +10,7 @@ import numpy as np
 
 from gan_jax.config import DiagnoseConfig
 from gan_jax.metrics.protocol import TITLES
-from gan_jax.report.comparison import CHECK_COLUMNS as DIAGNOSED
-from gan_jax.report.comparison import diagnoses, plan_to_table
+from gan_jax.report.comparison import CHECK_COLUMNS, diagnoses, plan_to_table
 from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.fusion import alignment_lines, mixing_chart, mixing_table
 from gan_jax.report.html import bullets, chart_figure, escape, folded, gallery_figure, image_element, paragraphs
@@ -23,15 +22,12 @@ from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import origin_lines, origin_of, step_lines
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Sections of a run's page: diagnoses, nearest training images, origins of leaves, mixing weights.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Curves of a run: metrics rows of its dispatches, and its evaluations.
 
 POINTS = 300  # of a curve: rows of longer runs are averaged
 LOGGED = {
     "Losses": (("loss_d", "D"), ("loss_g", "G")),
-    "What D thinks": (("logits_real", "logits of real images"), ("logits_fake", "logits of generated images")),
+    "Logits of D": (("logits_real", "logits of real images"), ("logits_fake", "logits of generated images")),
 }
 MEASURED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Frechet distance", ("fd",), "Lower is better."),
@@ -109,6 +105,9 @@ def measured(rows: Sequence[Mapping[str, Any]], key: str, label: str, least: int
     return Curve(label, of("images"), of(key), of("seconds") if timed else None)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Sections: diagnoses, nearest training images, origins of leaves, mixing weights.
+
 ATTENTION = "attention.png"  # where in the image donors are attended to, as `gan-jax fuse` draws it
 LONGEST = 200_000  # characters of prepared.json that are shown
 LEAVES = 300  # leaves whose origins are listed
@@ -131,7 +130,7 @@ def diagnoses_section(run: RunFolder) -> str:
     missing = [what for key, what in LOOKED_FOR.items() if not is_number(rows[-1].get(key))]
     out = bullets([warning.removeprefix(": ") for warning in warnings])
     if table.rows:
-        columns = tuple(column for column in DIAGNOSED if column.key != "run")
+        columns = tuple(column for column in CHECK_COLUMNS if column.key != "run")
         checked = html_table(Table(columns, table.rows, "Of the last evaluation."))
         out = (out or paragraphs("Nothing that was looked at is beyond its limit.")) + checked
     return out + (paragraphs(f"Not looked at: {'; '.join(missing)}.") if missing else "")
@@ -212,7 +211,7 @@ def fusion_section(run: RunFolder) -> str:
         out += guarded(lambda: _picture(run, ATTENTION), ATTENTION)
     if rest:
         text = json.dumps(rest, indent=1, ensure_ascii=False)
-        out += folded("All that the preparation found", text if len(text) < LONGEST else f"{text[:LONGEST]} ...")
+        out += folded("All results of the preparation", text if len(text) < LONGEST else f"{text[:LONGEST]} ...")
     return out
 
 

@@ -13,12 +13,12 @@ from gan_jax.config import Config, ConfigError, from_dict, kind_in
 from gan_jax.interop.weights import load_manifest
 from gan_jax.surgery import Plan
 from gan_jax.tasks.model import WEIGHTS
-from gan_jax.train.checkpoint import storage as store
+from gan_jax.train.checkpoint import storage
 from gan_jax.train.fit import dispatch_images
 from gan_jax.train.rows import parse_lines
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Reading that does not fail: damaged parts are left out, with a sentence about each.
+# Reading of single files that does not fail.
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -110,6 +110,9 @@ def read_rows(path: Path, lost: list[str], text_keys: tuple[str, ...] = (), coun
 def _whole(row: Row, text_keys: tuple[str, ...], counted: bool) -> bool:
     return (not counted or is_number(row.get("images"))) and all(isinstance(row.get(key), str) for key in text_keys)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The content of a run folder.
 
 # names that a run gives its files
 CONFIG, NOTES, DATA = "config.json", "notes.jsonl", "data.json"
@@ -257,7 +260,7 @@ def _grids(folder: Path) -> dict[int, Path]:
 
 
 def _checkpoints(folder: Path, lost: list[str]) -> tuple[list[int], list[str]]:
-    scan = lambda: (store.complete(folder), store.unfinished(folder))
+    scan = lambda: (storage.complete(folder), storage.unfinished(folder))
     complete, unfinished = attempt(scan, CHECKPOINTS, lost) or ([], [])
     if unfinished:
         lost.append(f"Saves that were not finished lie in {CHECKPOINTS} and are never read: {', '.join(unfinished)}.")
@@ -270,7 +273,7 @@ def _manifest(path: Path, checkpoints: list[int], lost: list[str]) -> tuple[bool
         if manifest := attempt(lambda: load_manifest(path / WEIGHTS), f"the manifest of {WEIGHTS}", lost):
             return True, manifest
     for images in reversed(checkpoints):
-        read = lambda images=images: store.read_manifest(path / CHECKPOINTS / str(images))
+        read = lambda images=images: storage.read_manifest(path / CHECKPOINTS / str(images))
         if manifest := attempt(read, f"the manifest of checkpoint {images}", lost):
             return False, manifest
     return False, {}

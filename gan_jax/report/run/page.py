@@ -23,9 +23,6 @@ from gan_jax.report.html import (
     tiles,
 )
 from gan_jax.report.run import facts, findings
-from gan_jax.report.run import facts as particulars
-from gan_jax.report.run import facts as words
-from gan_jax.report.run import findings as curves
 from gan_jax.report.run.facts import at, guarded, note
 from gan_jax.report.run.folder import Row, RunFolder, attempt, is_number, read_run
 from gan_jax.report.run.pictures import (
@@ -97,7 +94,7 @@ def results_section(run: RunFolder) -> str:
     if not run.evaluations:
         off = run.config is not None and run.config.evaluate.features is None
         why = "its evaluate.features is None" if off else "it has not come to one yet"
-        measure = f"gan-jax evaluate {typed(run.path)}{words.measured_by(run)} measures it"
+        measure = f"gan-jax evaluate {typed(run.path)}{facts.measured_by(run)} measures it"
         again = measure if run.weights else f"gan-jax train {typed(run.path)} goes on with it"
         return paragraphs(f"The run has no evaluation: {why}. {again}.")
     protocols = list(dict.fromkeys(row["protocol"] for row in run.evaluations))
@@ -132,8 +129,8 @@ def curves_section(run: RunFolder) -> str:
     """Curves of metrics and losses; those of all other numbers folded."""
     out, lost = "", list[str]()
     if run.evaluations:
-        name, rows, remaining = curves.latest_protocol(run.evaluations)
-        charts = curves.evaluation_charts(rows)
+        name, rows, remaining = findings.latest_protocol(run.evaluations)
+        charts = findings.evaluation_charts(rows)
         out += _figures(charts, lost)
         if not charts:
             out += paragraphs(
@@ -143,8 +140,8 @@ def curves_section(run: RunFolder) -> str:
             out += note(f"{remaining} evaluations under other protocols than {name} are not drawn.")
     if len(run.metrics) < 2:
         return out + bullets(lost) + paragraphs("There are too few rows of metrics for curves of losses.")
-    out += _figures(curves.training_charts(run.metrics), lost)
-    if more := _figures(curves.other_charts(run.metrics), lost):
+    out += _figures(findings.training_charts(run.metrics), lost)
+    if more := _figures(findings.other_charts(run.metrics), lost):
         out += f"<details><summary>Everything else that was logged</summary>{more}</details>"
     broken = [row for row in run.metrics if _not_finite(row)]
     if broken:
@@ -159,6 +156,9 @@ def _figures(charts: Sequence[Any], lost: list[str]) -> str:
     narrow = "\n".join(f"<div>{figure}</div>" for chart, figure in figures if figure and len(chart.axes()) == 1)
     return wide + (f'\n<div class="charts">{narrow}</div>' if narrow else "")
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The page as one file.
 
 PAGE = "report.html"
 OURS = b"Written by gan_jax."  # in the foot of every page
@@ -235,16 +235,16 @@ def render_run(
         ("diagnoses", "Does anything look wrong?", section(findings.diagnoses_section, "Diagnoses")),
         ("memory", "Does it copy its training images?", memory),
         ("start", "Where it started", section(findings.start_section, "The start")),
-        ("fusion", "What the preparation found", section(findings.fusion_section, "The preparation")),
-        ("cost", "What it cost", section(costs, "Costs")),
-        ("notes", "What the run said", section(particulars.notes_section, "Notes")),
-        ("data", "Data", section(particulars.data_section, "Data")),
-        ("configuration", "Configuration", section(particulars.configuration_section, "The configuration")),
-        ("next", "How to go on", section(particulars.commands_section, "Commands")),
+        ("fusion", "Results of the preparation", section(findings.fusion_section, "The preparation")),
+        ("cost", "Cost", section(costs, "Costs")),
+        ("notes", "Messages", section(facts.notes_section, "Notes")),
+        ("data", "Data", section(facts.data_section, "Data")),
+        ("configuration", "Configuration", section(facts.configuration_section, "The configuration")),
+        ("next", "How to go on", section(facts.commands_section, "Commands")),
     ]
-    top = paragraphs(words.lead(run), "lead") + "\n" + tiles(words.highlights(run))
+    top = paragraphs(facts.lead(run), "lead") + "\n" + tiles(facts.highlights(run))
     command = escape(f"gan-jax report {shlex.quote(str(run.path))}")
-    return render_page(words.title(run), top, parts, f"<p>Made again by <code>{command}</code>.</p>")
+    return render_page(facts.title(run), top, parts, f"<p>Made again by <code>{command}</code>.</p>")
 
 
 def page_path(path: Path) -> Path:

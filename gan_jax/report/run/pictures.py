@@ -142,14 +142,14 @@ def _from_weights(run: RunFolder, n: int) -> np.ndarray:
 
 def _from_checkpoint(run: RunFolder, at: int, n: int) -> np.ndarray:
     from gan_jax.nets import build
-    from gan_jax.train.checkpoint import storage as store
+    from gan_jax.train.checkpoint import storage
     from gan_jax.transfer.methods import make_method
     from gan_jax.trees import unflatten
 
     assert run.config is not None
     path, pair = run.path / CHECKPOINTS / str(at), build(run.config.net)
-    manifest = store.read_manifest(path)
-    leaves = store.read_leaves(path, manifest, [leaf for leaf in manifest["leaves"] if leaf.startswith("g_ema/")])
+    manifest = storage.read_manifest(path)
+    leaves = storage.read_leaves(path, manifest, [leaf for leaf in manifest["leaves"] if leaf.startswith("g_ema/")])
     return _draw(run, make_method(run.config.transfer, pair).wrap(pair), unflatten(leaves)["g_ema"], n)
 
 

@@ -12,7 +12,7 @@ from gan_jax.metrics.protocol import TITLES
 from gan_jax.report.comparison import diagnoses
 from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.html import Fact, PictureRow, Report, write_report
-from gan_jax.report.run import facts as words
+from gan_jax.report.run import facts
 from gan_jax.report.run.findings import averaged, measured
 from gan_jax.report.run.folder import RunFolder, attempt, is_number, read_run
 from gan_jax.report.run.page import BETTER, page_path
@@ -53,7 +53,7 @@ def compare_runs(runs: Sequence[RunFolder], *, quick: bool = False) -> Report:
     diagnosed = attempt(lambda: diagnoses(clean, limits), "diagnoses", lost) if clean else None
     return Report(
         title=f"{len(runs)} runs side by side",
-        summary="\n\n".join(f"{name}: {words.title(run)}. {words.status(run)}" for name, run in named.items()),
+        summary="\n\n".join(f"{name}: {facts.title(run)}. {facts.status(run)}" for name, run in named.items()),
         results=_table(named, main),
         command=f"gan-jax report {' '.join(shlex.quote(str(run.path)) for run in runs)}",
         facts=tuple(Fact(name, str(run.path), code=True) for name, run in named.items()),

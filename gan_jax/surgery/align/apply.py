@@ -18,9 +18,6 @@ from gan_jax.surgery.planner import make_entry
 from gan_jax.trees import Flat, Tree, TreeError, did_you_mean, flatten, unflatten
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Orders and scales of channels: applied to trees, inverted, and as a plan. None of them changes the function.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Checks of orders and factors against the numbers of channels.
 
 Orders = Mapping[str, Any]  # group -> [n] int: channel i of the result is channel order[i]
@@ -96,6 +93,9 @@ def check_alike(layout: Layout, a: Tree, b: Tree) -> None:
             )
     sizes_of(layout, first)
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Application and inversion.
 
 EPSILON: float = Norm.epsilon  # of batch norm
 

@@ -29,7 +29,7 @@ def match_activations(layout: Layout, a: Features, b: Features) -> Match:
     correlations (mean-free, unit variance, over examples and positions) are averaged, and one order serves all. So
     are those of the positive parts, which is what readers see: all that a 1x1 reader of grey images gives is one
     image times a factor, and only where it is cut off tells its channels apart. A channel that never changes
-    correlates with nothing; channels that are alike on all inputs cannot be told apart.
+    correlates with nothing; channels that are alike on all inputs cannot be distinguished.
 
     Args:
       layout: of both.

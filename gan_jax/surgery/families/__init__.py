@@ -45,7 +45,7 @@ def pair_rules(
       target_specs: arrays or ShapeDtypeStructs.
       source_specs: the same, of the source.
       classes: for each target class, the source class that it starts from, a list of source classes to average, -1 =
-        the mean of all, or a row of coefficients (`surgery.classes`). Needed where both are conditional and the
+        the mean of all, or a row of coefficients (`families.classes`). Needed where both are conditional and the
         numbers differ.
       roots: where each network comes from, such as `{"g": "g_ema"}`; what is not named comes from its own root, or
         from the other generator where the source has only one.

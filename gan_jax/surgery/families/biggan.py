@@ -1,4 +1,24 @@
-"""The BigGAN pair: axes of its leaves, blocks with zero output, how it grows and shrinks."""
+"""The BigGAN pair: axes of its leaves, blocks with zero output, how it grows and shrinks.
+
+Everything is divided by its largest singular value, so that new units are orthogonal to the old ones (`ops.equalised`) and
+read by them with zero. Attention starts behind its factor `gamma`, which is 0. Latents: each part grows at its end, and a
+new block brings its own. Labels: what G's norms read grows by rows of zeros; D's class term has no strength of its own
+unless `d_gain` gives it one.
+
+Grey to colour: G's to_rgb, three times itself, would count less by sqrt(3), which the norm before it makes up for; D reads
+2/3 red + 2/3 green - 1/3 blue, whose weights sum to 1, as do their squares: the singular value stays.
+
+Resolution: a new block passes its input on and adds nothing. G: its 3x3 to_rgb then reads doubled maps, in which a
+neighbour is often the pixel itself: near, not exact. (A pair of 16 px after two thousand images of Fashion-MNIST: the root
+mean square of the difference was 0.21, the spread of its images 0.60.) D: the old first block read the image before any
+ReLU, so that the new one passes on image + 1, which no ReLU cuts, and biases take the 1 back; exact but for the ring of
+one pixel at the border, where the padding is 0 (logits of that pair: by 0.17 at most, of 1.5; of random pairs by 2 %).
+
+Exact: wider; attention; more latents in a part; unconditional to conditional and classes chosen (D: with `d_gain`); grey
+to colour, on grey images; and the way back from each of these, before training. Not exact: a narrower block on top, as the
+published widths have it, and what is smaller otherwise. Refused: other kinds of norms or of spectral norm in G, another
+last size of D.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +32,6 @@ from gan_jax.surgery.families.cross import biggan_roles as roles
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The BigGAN pair: how it grows and shrinks, beyond what follows from its layout.
-#
-# Everything is divided by its largest singular value, so that new units are orthogonal to the old ones (`ops.spectral`) and
-# read by them with zero. Attention starts behind its factor `gamma`, which is 0. Latents: each part grows at its end, and a
-# new block brings its own. Labels: what G's norms read grows by rows of zeros; D's class term has no strength of its own
-# unless `d_gain` gives it one.
-#
-# Grey to colour: G's to_rgb, three times itself, would count less by sqrt(3), which the norm before it makes up for; D reads
-# 2/3 red + 2/3 green - 1/3 blue, whose weights sum to 1, as do their squares: the singular value stays.
-#
-# Resolution: a new block passes its input on and adds nothing. G: its 3x3 to_rgb then reads doubled maps, in which a
-# neighbour is often the pixel itself: near, not exact. (A pair of 16 px after two thousand images of Fashion-MNIST: the root
-# mean square of the difference was 0.21, the spread of its images 0.60.) D: the old first block read the image before any
-# ReLU, so that the new one passes on image + 1, which no ReLU cuts, and biases take the 1 back; exact but for the ring of
-# one pixel at the border, where the padding is 0 (logits of that pair: by 0.17 at most, of 1.5; of random pairs by 2 %).
-#
-# Exact: wider; attention; more latents in a part; unconditional to conditional and classes chosen (D: with `d_gain`); grey
-# to colour, on grey images; and the way back from each of these, before training. Not exact: a narrower block on top, as the
-# published widths have it, and what is smaller otherwise. Refused: other kinds of norms or of spectral norm in G, another
-# last size of D.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # What the axes of every leaf of a BigGAN pair are.
@@ -246,6 +244,9 @@ def class_term(case: Case) -> list[Rule]:
     sources = case.sources(vector, kernel) if "keep" in role else [vector, kernel]
     return [case.move(gain, "fit_gain", [*before, *sources], **role)]
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The rules of the pair: how it grows and shrinks, beyond what follows from its layout.
 
 DOUBLED = "a 3x3 to_rgb reads doubled maps"
 

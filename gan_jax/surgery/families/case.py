@@ -17,7 +17,7 @@ from gan_jax.trees import Flat, Rule, Tree, flatten, match
 # The role of every leaf, worked out from the layouts: which axes are read, fused, coloured, widened or narrowed.
 
 READ_NOWHERE = (None, "h", "w", "classes")  # axes that are read, but whose new positions need no zeros
-Classes = Sequence["int | Sequence[int] | Sequence[float]"]  # see `surgery.classes`
+Classes = Sequence["int | Sequence[int] | Sequence[float]"]  # see `families.classes`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,15 @@
-"""Rules between families: the role of a leaf in one network, and the leaf of that role in the other."""
+"""Rules between families: the role of a leaf in one network, and the leaf of that role in the other.
+
+Each family lists its roles and the leaves that play each, by resolution (`Part`). Roles that both have are
+moved, each source leaf in one role only; what is left of the target is as fresh as `missing` allows, what is left of the
+source is unused.
+
+Layer by layer much is exact: a 3x3 convolution after a doubling is a 4x4 transposed one, one before 2x2 means is a 4x4
+with stride 2, a head over summed positions is the same head at every position, a spectrally normalised kernel is its
+kernel divided by its singular value, an equalised one its weights times the scale of their use, and a map for each channel
+is a dense layer by position of rank one. The network is not: skips, inner layers, norms, styles and other nonlinearities
+have no counterpart. So the function is not preserved in any direction, and the plan says so (`pair_notes`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +20,6 @@ from typing import Any, NamedTuple
 
 from gan_jax.config import NETS, BigGANConfig, DCGANConfig, NetConfig, ResNetConfig, SNGANConfig, family_title
 from gan_jax.nets import biggan, resnet, sngan
-from gan_jax.nets import biggan as biggan_d
 from gan_jax.surgery.families.case import DISCRIMINATORS, GENERATORS, winning
 from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.families.layout import families_with, part_of
@@ -17,19 +27,6 @@ from gan_jax.surgery.ops import Step, lookup, shape_of_steps
 from gan_jax.surgery.ops.basic import Args, OpError, Shape
 from gan_jax.surgery.plan import Action, PlanError
 from gan_jax.trees import Flat, Rule, Tree, flatten
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Rules between families, by role: what a leaf is for in one network, in another network's leaf for the same.
-#
-# Each family lists its roles and the leaves that play each, by resolution (`families.cross_parts`). Roles that both have are
-# moved, each source leaf in one role only; what is left of the target is as fresh as `missing` allows, what is left of the
-# source is unused.
-#
-# Layer by layer much is exact: a 3x3 convolution after a doubling is a 4x4 transposed one, one before 2x2 means is a 4x4
-# with stride 2, a head over summed positions is the same head at every position, a spectrally normalised kernel is its
-# kernel divided by its singular value, an equalised one its weights times the scale of their use, and a map for each channel
-# is a dense layer by position of rank one. The network is not: skips, inner layers, norms, styles and other nonlinearities
-# have no counterpart. So the function is not preserved in any direction, and the plan says so (`pair_notes`).
 
 # ----------------------------------------------------------------------------------------------------------------------
 # What plays a role in a family, and how it is stored there.
@@ -75,7 +72,7 @@ def leaf(path: str, gives: tuple[Step, ...] = (), takes: tuple[Step, ...] = (), 
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Which leaf plays which role in families whose kernels compute as they are stored; `families.cross_parts` has the roles.
+# Which leaf plays which role in families whose kernels compute as they are stored.
 
 NORM = {"scale": "params", "bias": "params", "mean": "batch_stats", "var": "batch_stats"}
 
@@ -117,7 +114,7 @@ def sngan_roles(config: SNGANConfig) -> dict[str, Roles]:
 
 def biggan_roles(config: BigGANConfig) -> dict[str, Roles]:
     """BigGAN: as SNGAN; what its norms multiply by and add is made of class and latents, and plays no role."""
-    sizes, d_stages = list(biggan.widths(config)), biggan_d.stages(config)
+    sizes, d_stages = list(biggan.widths(config)), biggan.stages(config)
     layers = {"skip": "skip", "up": "conv0", "same": "conv1"}
     g = {"stem": leaf("params/stem/kernel"), "const": leaf("params/stem/bias")}
     g |= {f"{role}{r}": leaf(f"params/b{r}/{name}/kernel") for r in sizes[1:] for role, name in layers.items()}
@@ -181,7 +178,7 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
       shapes: of the sources; all are read.
       target: shape to reach.
       args: those of `fit`, and `unit`: the source's kernel is divided by its largest singular value; `gives`: the steps
-        from the sources to the plain form (`families.cross_parts`); `takes`: from there to the form of the target;
+        from the sources to the plain form (`Part`); `takes`: from there to the form of the target;
         `limit`: `[axis, n]`, of an axis that holds more than channels; `resample`: the operation between a kernel
         beside a resampling and one that resamples; `fused`: the last axis holds positions and channels; `heads`:
         `positions` where the first axis does, `mean` where it does not any more: the weights of all for one.
@@ -254,6 +251,9 @@ def _fused(shape: Shape, target: Shape) -> list[Step]:
         [("reshape", {"shape": [*target[:2], shape[0] // POSITIONS]})] if len(shape) == 1 and len(target) == 3 else []
     )
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Rules between families, and what a plan says about them.
 
 RESOLVERS: dict[str, Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]] = {
     "across": across,

@@ -5,7 +5,7 @@ relu(p) - relu(-p), behind a leaky one (lrelu(p) - lrelu(-p)) / 1.2: two channel
 channels are fresh and unread. G: the old `to_rgb` becomes the first new layer, and the new `to_rgb` repeats pixels.
 D: the new `from_rgb` takes means of 2x2 pixels, and the old one becomes a layer within. Norms of new layers are set to
 the identity: mean 0, variance 1 - eps, scale 1. In training mode a norm takes the statistics of the batch instead;
-`surgery.calibrate` gives it the scale and bias that undo that, on batches like those that it was shown.
+`surgery.measure.calibrate` gives it the scale and bias that undo that, on batches like those that it was shown.
 
 Exact: wider, silently or by copies (batch norm is per channel), more latent dimensions, grey to colour on grey images;
 in evaluation mode higher resolutions where new layers have two channels for each image channel, and the way back. There

@@ -26,7 +26,7 @@ def fit_equalised(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[i
     `last`: what the source writes is the last output, all others are zero; `condition`: for the notes.
     """
     between = (*target[:-1], shapes[0][-1]) if args.get("last") else target
-    read, steps = fit(shapes, between, _equalised_role(args))
+    read, steps = fit(shapes, between, _without(args, *EQUALISED_OWN))
     out: list[Step] = []
     for name, arguments in steps:
         arguments = dict(arguments)
@@ -52,15 +52,11 @@ def fit_parts(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
     parts = dict(args["parts"])
     outputs = target[-1] if args.get("copies") else min(shapes[0][-1], target[-1])
     between = [target[i] if i != parts["axis"] else n for i, n in enumerate(shapes[0])]
-    role = {key: value for key, value in _equalised_role(args).items() if key != "inputs"}
+    role = _without(args, *EQUALISED_OWN, "inputs")
     read, steps = fit(shapes, (*between[:-1], outputs), role)
     if parts["old"] == parts["new"] and outputs == target[-1] and set(parts["factors"]) == {1.0}:
         return read, steps
     return read, [*steps, ("parts", {"shape": list(target), **parts})]
-
-
-def _equalised_role(args: Args) -> dict[str, Any]:
-    return {key: value for key, value in args.items() if key not in EQUALISED_OWN}
 
 
 EQUALISED_RESOLVERS = {
@@ -93,7 +89,7 @@ def fit_dense(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
         `in_pairs`; `reason`: why the function is not preserved.
     """
     small, large = (list(view) for view in args["shapes"])
-    rest = {key: value for key, value in args.items() if key not in DENSE_OWN}
+    rest = _without(args, *DENSE_OWN)
     fused, read, steps = args["fused"], 1, []
 
     def current() -> Shape:
@@ -160,8 +156,8 @@ def fit_carry(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, 
     """A head of another number of image channels and perhaps of copied ones, as a layer within.
 
     `args["colour"]` is as in `fit`, `channels` how many image channels the layer carries, and `by` the operation that
-    makes the layer of a head with so many, and its arguments but for the shape: see `heads.carry` and
-    `equalised.carry_head`; where nothing stands between the layers, it is `widen`.
+    makes the layer of a head with so many, and its arguments but for the shape: see `ops.dense.carry` and
+    `ops.equalised.carry_head`; where nothing stands between the layers, it is `widen`.
     """
     _, axis = args["colour"]
     other, middle = 5 - axis, [*shapes[0][:2], *target[2:]]
@@ -178,7 +174,7 @@ def fit_fold(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, l
     """All sources as one head by the operation `args["fold"]` (its name and arguments), then whatever leads to the target."""
     name, arguments = args["fold"]
     steps: list[Step] = [(name, arguments)]
-    role = {key: value for key, value in args.items() if key != "fold"}
+    role = _without(args, "fold")
     return len(shapes), [*steps, *fit_equalised([shape_of_steps(steps, shapes)], target, role)[1]]
 
 
@@ -194,7 +190,7 @@ Resolver = Callable[[Sequence[Shape], Shape, Args], tuple[int, list[Step]]]
 
 def fit_with_reason(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """`fit`, whose first step says with `reason` why the function is not preserved."""
-    read, steps = fit(shapes, target, _biggan_role(args))
+    read, steps = fit(shapes, target, _without(args, *BIGGAN_OWN))
     (name, arguments), *rest = steps or [("copy", {})]
     return read, [(name, {**arguments, "reason": args["reason"]}), *rest]
 
@@ -204,7 +200,7 @@ def fit_joined(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int,
 
     New rows are zero, which the singular value does not see; then new outputs as always.
     """
-    role = {key: value for key, value in _biggan_role(args).items() if key != "inputs"}
+    role = _without(args, *BIGGAN_OWN, "inputs")
     read, steps = fit(shapes, (shapes[0][0], min(shapes[0][-1], target[-1])), role)
     rest = {key: value for key, value in role.items() if key != "keep"}
     outputs = (shape_of_steps(steps, shapes) if steps else shapes[0])[-1]
@@ -238,7 +234,7 @@ def _rows(old: Sequence[int], new: Sequence[int], outputs: int) -> list[Step]:
 
 def fit_reader(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """A kernel that reads an image, of `image` = `[old, new]` channels, or channels whose first ones hold an image."""
-    role = {key: value for key, value in _biggan_role(args).items() if key != "colour"}
+    role = _without(args, *BIGGAN_OWN, "colour")
     old, new = args["image"]
     middle = (*shapes[0][:2], min(shapes[0][2], old), min(shapes[0][-1], target[-1]))
     read, steps = fit(shapes, middle, {key: value for key, value in role.items() if key not in ("inputs", "spectral")})
@@ -263,15 +259,15 @@ def grey_weights(channels: int) -> list[list[float]]:
 def fit_shifted(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
     """A bias beside a kernel (and its singular vector) whose first `channels` inputs are 1 more: see `ops.shift`."""
     about = {key: args[key] for key in ("factor", "channels", "reason") if key in args}
-    return 3, [("shift", about), *fit(shapes[:1], target, _biggan_role(args))[1]]
-
-
-def _biggan_role(args: Args) -> dict[str, Any]:
-    return {key: value for key, value in args.items() if key not in BIGGAN_OWN}
+    return 3, [("shift", about), *fit(shapes[:1], target, _without(args, *BIGGAN_OWN))[1]]
 
 
 KERNELS: dict[str, Resolver] = {"fit_with_reason": fit_with_reason, "fit_joined": fit_joined, "fit_reader": fit_reader}
 BIGGAN_RESOLVERS: dict[str, Resolver] = {**KERNELS, "fit_shifted": fit_shifted}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# `fit`, for leaves without a variant of their own, and its parts.
 
 
 def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
@@ -344,6 +340,11 @@ def fit(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[S
     return len(shapes) if "keep" in args else 1, steps
 
 
+def _without(args: Args, *names: str) -> dict[str, Any]:
+    """The arguments for another operation, without those that only the caller knows."""
+    return {key: value for key, value in args.items() if key not in names}
+
+
 def _classes(shape: Shape, target: Shape, args: Args) -> list[Step]:
     """Steps over the class axis, of leaves that are `[classes, C]` where conditional and `[C]` where not.
 
@@ -378,7 +379,7 @@ def _fold(shape: Sequence[int], view: Sequence[int], folded: Sequence[int]) -> l
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Operations that a plan works out from the shapes: `fit`, and those that need more than one source for it.
+# Operations that need more than one source for `fit`, and the table of all.
 
 
 def fit_vector(shapes: Sequence[Shape], target: Shape, args: Args, by: Resolver = fit) -> tuple[int, list[Step]]:
@@ -419,7 +420,7 @@ def fit_gain(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, l
 
 def _kernel(shapes: Sequence[Shape], args: Args, by: Resolver = fit) -> tuple[int, list[Step]]:
     """The steps of a kernel that may change its singular value."""
-    role = {key: value for key, value in args.items() if key not in OWN}
+    role = _without(args, *VECTOR_OWN)
     read, steps = by(shapes, tuple(args["shape"]), role)
     return read, [step for step in steps if not lookup(step[0]).fresh]
 
@@ -442,7 +443,7 @@ def select_of(args: Args, steps: Sequence[Step]) -> dict[str, object]:
     return {"select": chosen} if chosen else {}
 
 
-OWN = ("shape", "vector", "vector_view", "refine", "alone")  # not for `fit`
+VECTOR_OWN = ("shape", "vector", "vector_view", "refine", "alone")  # not for `fit`
 
 
 RESOLVERS: dict[str, Resolver] = {

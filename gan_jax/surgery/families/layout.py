@@ -43,6 +43,10 @@ def _file(name: str) -> ModuleType | None:
         return None
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Layouts, and how a leaf takes part in a scale.
+
+
 class Use(NamedTuple):
     """How a leaf takes part in a scale: it reads or writes it, along these axes of its view."""
 

@@ -1,4 +1,21 @@
-"""The R3GAN pair: axes of its leaves, its roles for other families, how it grows and shrinks."""
+"""The R3GAN pair: axes of its leaves, its roles for other families, how it grows and shrinks.
+
+Nothing is normalised, and streams pass through blocks as they are: what is new is not read by what was there. A new
+block's last convolution is zero. The 3x3 convolutions are grouped, so that channels inside a block come as more groups,
+or as more places in each group, or both. Where the widths of two resolutions become unequal, a transition appears, which
+passes channels on; where they become equal, one goes, as if it had done so.
+
+Resolution: everything between the streams at the old image and the new head is linear, so that the head moves inwards:
+G's old to_rgb becomes the first transition above, and the new to_rgb takes the image out of the stream; D's from_rgb
+likewise. Where all widths are equal the heads stay as they are. So `G32(z) = filtered double of G16(z)` and
+`D32(x) = D16(filtered half of x)`. Labels: G reads them with zero; of what D multiplies, the first feature is the old
+logit, times 1 for each class.
+
+Exact: wider, silently or by copies; more latents; deeper; another expansion, or more groups; higher resolution; grey to
+colour, on grey images; unconditional to conditional; classes chosen; and the way back from each of these, before
+training. Where D loses its labels, its logit is the mean over classes. Not exact: anything else that is smaller; G
+without its labels. Alpha starts at 0, half transparent: to_rgb has no bias to make it opaque.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +33,6 @@ from gan_jax.surgery.ops import Step
 from gan_jax.surgery.ops.width import copies, seed_of
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Flat, Rule
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The R3GAN pair: how it grows and shrinks, beyond what follows from its layout.
-#
-# Nothing is normalised, and streams pass through blocks as they are: what is new is not read by what was there. A new
-# block's last convolution is zero. The 3x3 convolutions are grouped, so that channels inside a block come as more groups,
-# or as more places in each group, or both. Where the widths of two resolutions become unequal, a transition appears, which
-# passes channels on; where they become equal, one goes, as if it had done so.
-#
-# Resolution: everything between the streams at the old image and the new head is linear, so that the head moves inwards:
-# G's old to_rgb becomes the first transition above, and the new to_rgb takes the image out of the stream; D's from_rgb
-# likewise. Where all widths are equal the heads stay as they are. So `G32(z) = filtered double of G16(z)` and
-# `D32(x) = D16(filtered half of x)`. Labels: G reads them with zero; of what D multiplies, the first feature is the old
-# logit, times 1 for each class.
-#
-# Exact: wider, silently or by copies; more latents; deeper; another expansion, or more groups; higher resolution; grey to
-# colour, on grey images; unconditional to conditional; classes chosen; and the way back from each of these, before
-# training. Where D loses its labels, its logit is the mean over classes. Not exact: anything else that is smaller; G
-# without its labels. Alpha starts at 0, half transparent: to_rgb has no bias to make it opaque.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # What the axes of every leaf of an R3GAN pair are. Nothing is normalised, so that all scales are free.
@@ -110,7 +108,7 @@ def _discriminator(config: R3GANConfig) -> Layout:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The roles of R3GAN's leaves: see `families.cross_parts`.
+# The roles of R3GAN's leaves: see `families.cross`.
 
 
 def roles(config: R3GANConfig) -> dict[str, Roles]:
@@ -142,6 +140,9 @@ def roles(config: R3GANConfig) -> dict[str, Roles]:
         d["head"] = Part((kernel, maps), (("spread", {"side": "last"}),), fills)
     return {"g": g, "d": d}
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The rules of the pair: how it grows and shrinks, beyond what follows from its layout.
 
 TO_RGB, FROM_RGB, STEM = "params/to_rgb/kernel", "params/from_rgb/kernel", "params/stem/kernel"
 HEAD, EMBED = "params/head/kernel", "params/embed/embedding"
@@ -274,6 +275,3 @@ def _without_labels(case: Case) -> Rule:
     inputs = [{"sources": [0], "steps": []}, {"sources": [1], "steps": mean}]
     fold = {"op": "fold_linear", "args": {}, "inputs": inputs, "reason": f"the mean of {classes} classes"}
     return case.move(HEAD, "fit_fold", [HEAD, EMBED], **role, fold=("nested", fold))
-
-
-__all__ = ["discriminator", "generator", "layouts", "roles"]

@@ -1,7 +1,7 @@
 """The ResNet pair: how it grows and shrinks, beyond what follows from its layout.
 
 Width: new units have fresh inputs, and old units read them with zero. In D, where kernels are divided
-by their largest singular value, new units are also orthogonal to the old ones (`ops.spectral`); G may instead be
+by their largest singular value, new units are also orthogonal to the old ones (`ops.equalised`); G may instead be
 widened by copies. Resolution: a new block passes its input on (identity skip) and adds nothing (a residual of zeros), so
 that `G32(z) = repeat(G16(z))` and `D32(x) = D16(mean(x))`. Depth: a new residual adds nothing. Kernels grow by zeros.
 Colour: grey heads are repeated, colour readers get chroma. Classes: a projection term starts with the gain zero.

@@ -1,4 +1,21 @@
-"""The StyleGAN2 pair: axes of its leaves, its roles for other families, how it grows and shrinks."""
+"""The StyleGAN2 pair: axes of its leaves, its roles for other families, how it grows and shrinks.
+
+Weights are stored without the 1 / sqrt(fan-in) of their use, so what gets a new fan-in is multiplied by the root of the
+ratio; demodulated kernels are not, they have none. New channels are read with zero by the old ones, which the
+demodulation does not see either. Copies would change it, so G has none. New features at 4 px would change the mean that
+is the minibatch deviation: they are zero, and what reads the deviation is multiplied by the ratio of widths.
+
+Resolution, G: the new block's to_rgb is zero, so that the image is the old one, doubled by the filter. D: two channels
+carry an image channel through the new block's layers (`ops.equalised`), and its convolution to half the size, whose
+filter is the one that halves images, becomes the old from_rgb: `D32(x) = D16(filtered half of x)`. In D's `skip` form
+the new block adds nothing. Labels: G reads them with zero; D's logit is the old one times a channel of the embedded
+label that starts as 1 for each class.
+
+Exact: wider, in mapping too; higher resolution (D: where new layers have two channels for an image channel, below the
+clamp) and the way back; grey to colour; unconditional to conditional; classes chosen. Up to 1e-4 for a new channel in the
+mean over all: wider at 4 px where D looks at the minibatch deviation. Not exact: another number of latents, which are
+normalised together; deeper or shallower mappings; conditional to unconditional; anything else that is smaller.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +34,6 @@ from gan_jax.surgery.ops.equalised import CARRIED
 from gan_jax.surgery.ops.forms import SLOPE
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The StyleGAN2 pair: how it grows and shrinks, beyond what follows from its layout.
-#
-# Weights are stored without the 1 / sqrt(fan-in) of their use, so what gets a new fan-in is multiplied by the root of the
-# ratio; demodulated kernels are not, they have none. New channels are read with zero by the old ones, which the
-# demodulation does not see either. Copies would change it, so G has none. New features at 4 px would change the mean that
-# is the minibatch deviation: they are zero, and what reads the deviation is multiplied by the ratio of widths.
-#
-# Resolution, G: the new block's to_rgb is zero, so that the image is the old one, doubled by the filter. D: two channels
-# carry an image channel through the new block's layers (`surgery.equalised`), and its convolution to half the size, whose
-# filter is the one that halves images, becomes the old from_rgb: `D32(x) = D16(filtered half of x)`. In D's `skip` form
-# the new block adds nothing. Labels: G reads them with zero; D's logit is the old one times a channel of the embedded
-# label that starts as 1 for each class.
-#
-# Exact: wider, in mapping too; higher resolution (D: where new layers have two channels for an image channel, below the
-# clamp) and the way back; grey to colour; unconditional to conditional; classes chosen. Up to 1e-4 for a new channel in the
-# mean over all: wider at 4 px where D looks at the minibatch deviation. Not exact: another number of latents, which are
-# normalised together; deeper or shallower mappings; conditional to unconditional; anything else that is smaller.
 
 # ----------------------------------------------------------------------------------------------------------------------
 # What the axes of every leaf of a StyleGAN2 pair are, and which scales its function does not see.
@@ -126,7 +124,7 @@ def _discriminator(config: StyleGAN2Config) -> Layout:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The roles of StyleGAN2's leaves: see `families.cross_parts`.
+# The roles of StyleGAN2's leaves: see `families.cross`.
 
 ROOT2 = math.sqrt(2)  # that follows StyleGAN2's leaky ReLUs
 
@@ -283,6 +281,9 @@ def head(case: Case) -> list[Rule]:
     ]
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The rules of the pair: how it grows and shrinks, beyond what follows from its layout.
+
 NEARLY = "but for the 1e-4 of silent channels in the minibatch deviation"
 
 
@@ -381,6 +382,3 @@ def _no_copies(case: Case, groups: set[str], why: str) -> None:
                     f"width='net2wider' would copy channels of {case.root}/{path}, and {why}; use width='silent' for "
                     f"{case.root!r}"
                 )
-
-
-__all__ = ["discriminator", "generator", "layouts", "roles"]

@@ -15,11 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gan_jax.surgery.ops import basic as leaf
-from gan_jax.surgery.ops import dense, equalised, forms, grids, join, width
-from gan_jax.surgery.ops import dense as heads
-from gan_jax.surgery.ops import equalised as spectral
-from gan_jax.surgery.ops import join as select
+from gan_jax.surgery.ops import basic, dense, equalised, forms, grids, join, width
 from gan_jax.surgery.ops.basic import Args, OpError, Shape, wide
 from gan_jax.trees import did_you_mean
 
@@ -141,69 +137,70 @@ def _regain(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """
     gain, sources = (np.ones((), sources[0].dtype), sources) if args.get("alone") else (sources[0], sources[1:])
     vector, kernel = _changed(sources, args)
-    size = lambda kernel, vector: spectral.stretch(kernel, vector, args.get("refine", False))
+    size = lambda kernel, vector: equalised.stretch(kernel, vector, args.get("refine", False))
     ratio = size(kernel, vector) / size(sources[1], sources[0])
     return (wide(gain) * ratio).astype(gain.dtype)
 
 
 def _gain_shape(shapes: Sequence[Shape], args: Args) -> Shape:
-    return () if args.get("alone") else leaf.same_shape(shapes, args)
+    return () if args.get("alone") else basic.same_shape(shapes, args)
 
 
 def _changed(sources: Sequence[Any], args: Args) -> tuple[Any, Any]:
     """The singular vector and the kernel after `args["steps"]`; the vector's own channels go by `args["select"]`."""
     kernel = run_steps(args["steps"], sources[1:], None)
     chosen = run_steps(args["select"], sources, None) if "select" in args else sources[0]
-    return spectral.vector_after(chosen, kernel, sources[0], sources[1]), kernel
+    return equalised.vector_after(chosen, kernel, sources[0], sources[1]), kernel
 
 
 _NEW = {"sources": 0, "fresh": True, "keeps": "fresh"}
 _CONSTANT = {**_NEW, "constant": True}
 
 OPS: dict[str, Op] = {
-    "copy": Op("the same shape", leaf.same_shape, leaf.copy, moments="copy"),
-    "init": Op("the target's shape, its fresh value", leaf.given_shape, leaf.init, **_NEW),
-    "zero": Op("the target's shape", leaf.given_shape, leaf.zero, **_CONSTANT),
-    "identity": Op("[.., I, O], one tap in the middle", leaf.kernel_shape, leaf.identity, **_CONSTANT),
+    "copy": Op("the same shape", basic.same_shape, basic.copy, moments="copy"),
+    "init": Op("the target's shape, its fresh value", basic.given_shape, basic.init, **_NEW),
+    "zero": Op("the target's shape", basic.given_shape, basic.zero, **_CONSTANT),
+    "identity": Op("[.., I, O], one tap in the middle", basic.kernel_shape, basic.identity, **_CONSTANT),
     "slice": Op(
-        "a part along each axis, the leading one unless it has `starts`", leaf.smaller_shape, leaf.part, moments="slice"
+        "a part along each axis, the leading one unless it has `starts`",
+        basic.smaller_shape,
+        basic.part,
+        moments="slice",
     ),
     "widen": Op(
         "larger; fresh, but new inputs feed old outputs with zero",
-        leaf.larger_shape,
-        leaf.widen,
+        basic.larger_shape,
+        basic.widen,
         fresh=True,
         fills=False,
         moments="pad",
     ),
-    "pad": Op("larger, by zeros", leaf.larger_shape, leaf.pad, fills=False, moments="pad"),
-    "tile": Op("a new axis of equal parts", leaf.tile_shape, leaf.tile),
-    "mean": Op("one axis less", leaf.mean_shape, leaf.mean, keeps="adapted"),
-    "gather": Op(
-        "one axis by a list of indices, -1 for the mean", select.gather_shape, select.gather, moments="gather"
-    ),
-    "colour_in": Op("image channels, in what reads them", leaf.mix_shape, leaf.mix, keeps="adapted"),
-    "colour_out": Op("image channels, in what writes them", leaf.mix_shape, leaf.mix, keeps="adapted"),
+    "pad": Op("larger, by zeros", basic.larger_shape, basic.pad, fills=False, moments="pad"),
+    "tile": Op("a new axis of equal parts", basic.tile_shape, basic.tile),
+    "mean": Op("one axis less", basic.mean_shape, basic.mean, keeps="adapted"),
+    "gather": Op("one axis by a list of indices, -1 for the mean", join.gather_shape, join.gather, moments="gather"),
+    "colour_in": Op("image channels, in what reads them", basic.mix_shape, basic.mix, keeps="adapted"),
+    "colour_out": Op("image channels, in what writes them", basic.mix_shape, basic.mix, keeps="adapted"),
     "resize": Op("another kernel size, the same sum", grids.resize_shape, grids.resize, keeps="adapted"),
-    "cast": Op("the same shape, another dtype", leaf.same_shape, leaf.cast, moments="cast"),
+    "cast": Op("the same shape, another dtype", basic.same_shape, basic.cast, moments="cast"),
     "widen_spectral": Op(
         "as widen, the largest singular value kept",
-        leaf.larger_shape,
-        spectral.widen,
+        basic.larger_shape,
+        equalised.widen,
         fresh=True,
         fills=False,
         moments="pad",
     ),
     "colour_spectral": Op(
         "[1, 1, 1, O] -> [1, 1, 3 or 4, O'], the largest singular value kept",
-        spectral.colour_shape,
-        spectral.colour,
+        equalised.colour_shape,
+        equalised.colour,
         keeps="adapted",
     ),
-    "mute": Op("the target's shape, fresh but for a last output of zeros", leaf.kernel_shape, spectral.mute, **_NEW),
-    "ballast": Op("the target's shape, zero but for one weight", leaf.kernel_shape, spectral.ballast, **_CONSTANT),
+    "mute": Op("the target's shape, fresh but for a last output of zeros", basic.kernel_shape, equalised.mute, **_NEW),
+    "ballast": Op("the target's shape, zero but for one weight", basic.kernel_shape, equalised.ballast, **_CONSTANT),
     "one_hot": Op(
-        "the target's shape, a unit vector, or rows of them", leaf.given_shape, spectral.one_hot, **_CONSTANT
+        "the target's shape, a unit vector, or rows of them", basic.given_shape, equalised.one_hot, **_CONSTANT
     ),
     "singular_vector": Op(
         "[O] for a changed kernel [.., O]", _vector_shape, _vector, sources=2, many=True, keeps="adapted"
@@ -226,32 +223,32 @@ OPS: dict[str, Op] = {
         many=True,
         keeps="adapted",
     ),
-    "fill": Op("the target's shape, one value", leaf.given_shape, heads.fill, **_CONSTANT),
-    "mix": Op("one axis by combinations of what is along it", leaf.mix_shape, leaf.mix, keeps="adapted"),
-    "carry": Op("a head as a layer within", heads.carry_shape, heads.carry, fresh=True, fills=False, keeps="adapted"),
-    "carry_on": Op("4x4, passes an image on, else fresh", heads.carry_on_shape, heads.carry_on, **_NEW),
+    "fill": Op("the target's shape, one value", basic.given_shape, dense.fill, **_CONSTANT),
+    "mix": Op("one axis by combinations of what is along it", basic.mix_shape, basic.mix, keeps="adapted"),
+    "carry": Op("a head as a layer within", dense.carry_shape, dense.carry, fresh=True, fills=False, keeps="adapted"),
+    "carry_on": Op("4x4, passes an image on, else fresh", dense.carry_on_shape, dense.carry_on, **_NEW),
     "fold_head": Op(
         "a head and layers next to it as one",
-        heads.fold_head_shape,
-        heads.fold_head,
+        dense.fold_head_shape,
+        dense.fold_head,
         sources=4,
         many=True,
         keeps="adapted",
     ),
     "fold_linear": Op(
         "kernels of size 1 one after the other as one",
-        heads.linear_shape,
-        heads.fold_linear,
+        dense.linear_shape,
+        dense.fold_linear,
         sources=2,
         many=True,
         keeps="adapted",
     ),
-    "top_vector": Op("[O], what a kernel [.., O] stretches most", leaf.output_shape, spectral.top, keeps="adapted"),
-    "permute": Op("the same shape, one axis in another order", select.permute_shape, select.gather, moments="permute"),
+    "top_vector": Op("[O], what a kernel [.., O] stretches most", basic.output_shape, equalised.top, keeps="adapted"),
+    "permute": Op("the same shape, one axis in another order", join.permute_shape, join.gather, moments="permute"),
     "strongest": Op(
         "fewer channels along some axes: those with the largest norm in the leaves that `scores` name",
-        select.strongest_shape,
-        select.strongest,
+        join.strongest_shape,
+        join.strongest,
         many=True,
         scored=True,
         moments="strongest",
@@ -280,8 +277,8 @@ OPS: dict[str, Op] = {
     ),
     "fuse_up": Op("3x3 after a doubling <-> 4x4 transposed", grids.fuse_shape, grids.fuse_up, keeps="adapted"),
     "fuse_down": Op("3x3 before 2x2 means <-> 4x4, stride 2", grids.fuse_shape, grids.fuse_down, keeps="adapted"),
-    "noise": Op("the same shape, plus seeded noise", leaf.noise_shape, leaf.noise, keeps="adapted", moments="copy"),
-    "scale": Op("the same shape, times a number", leaf.scale_shape, leaf.scale, keeps="adapted"),
+    "noise": Op("the same shape, plus seeded noise", basic.noise_shape, basic.noise, keeps="adapted", moments="copy"),
+    "scale": Op("the same shape, times a number", basic.scale_shape, basic.scale, keeps="adapted"),
     "equalise": Op(
         "the same shape, times sqrt(new / old fan-in)", equalised.equalise_shape, equalised.equalise, keeps="adapted"
     ),
@@ -332,7 +329,7 @@ OPS: dict[str, Op] = {
         keeps="adapted",
     ),
     "shift": Op(
-        "[O], for a kernel whose inputs are shifted", leaf.same_shape, spectral.shift, sources=3, keeps="adapted"
+        "[O], for a kernel whose inputs are shifted", basic.same_shape, equalised.shift, sources=3, keeps="adapted"
     ),
     "modulated": Op(
         "a kernel with the styles that it is multiplied with",
@@ -341,7 +338,7 @@ OPS: dict[str, Op] = {
         sources=2,
         keeps="adapted",
     ),
-    "unit_rms": Op("the same shape, root mean square 1", leaf.same_shape, forms.unit_rms, keeps="adapted"),
+    "unit_rms": Op("the same shape, root mean square 1", basic.same_shape, forms.unit_rms, keeps="adapted"),
     "flip": Op("the same kernel, turned by half a turn", forms.kernel_shape, forms.flip, moments="flip"),
     "spread": Op(
         "a dense layer and a map for each channel as a dense layer by position",
@@ -359,6 +356,6 @@ OPS: dict[str, Op] = {
         many=True,
         keeps="adapted",
     ),
-    "unit": Op("the same kernel, largest singular value 1", leaf.matrix_shape, leaf.unit, keeps="adapted"),
+    "unit": Op("the same kernel, largest singular value 1", basic.matrix_shape, basic.unit, keeps="adapted"),
     "nested": Op("one operation on inputs that others make", _nested_shape, _nested, many=True),
 }

@@ -14,9 +14,6 @@ from gan_jax.random_streams import path_number
 from gan_jax.trees import TreeError
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The plain leaf functions `(sources, fresh, args) -> array`, and their shape effects `(shapes, args) -> shape`.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Array helpers that keep NumPy in NumPy and JAX in JAX.
 
 Shape = tuple[int, ...]

@@ -15,7 +15,7 @@ import jax
 
 from gan_jax import extras
 from gan_jax.surgery.provenance import versions
-from gan_jax.train.checkpoint import storage as store
+from gan_jax.train.checkpoint import storage
 from gan_jax.train.checkpoint.manifest import CheckpointError, DamagedError, make_manifest, to_host, to_json
 from gan_jax.train.checkpoint.storage import Restored, read
 from gan_jax.train.processes import gather, meet
@@ -27,7 +27,7 @@ from gan_jax.train.rows import cut_rows
 
 def to_keep(folder: Path, last: int, best: Literal["min", "max"] | None) -> set[int]:
     """Images of the checkpoints to keep: the newest `last`, and, with `best`, the one with the best finite metric."""
-    have = store.complete(folder)
+    have = storage.complete(folder)
     keep = set(have[-last:])
     if best is not None:
         sign = 1 if best == "min" else -1
@@ -38,7 +38,7 @@ def to_keep(folder: Path, last: int, best: Literal["min", "max"] | None) -> set[
 
 def remove_others(folder: Path, keep: set[int]) -> None:
     """Removes the other complete checkpoints, and the rest of an interrupted removal."""
-    for step in set(store.complete(folder)) - keep:
+    for step in set(storage.complete(folder)) - keep:
         # Renamed first: a half-removed folder must not look like a checkpoint.
         (folder / str(step)).rename(folder / f"{step}.removed")
     for path in folder.glob("*.removed"):
@@ -74,7 +74,7 @@ def move_aside(folder: Path, steps: list[int]) -> Path:
 
 def _metric(path: Path) -> float | None:
     try:
-        value = store.read_manifest(path)["metric"]
+        value = storage.read_manifest(path)["metric"]
     except CheckpointError:
         return None
     return value if value is not None and math.isfinite(value) else None
@@ -119,7 +119,7 @@ class Checkpointer:
         self._keep_last = keep_last
         self._best: Literal["min", "max"] | None = best_mode if keep_best else None
         self._leftovers = dict.fromkeys(
-            store.unfinished(self.folder), time.time()
+            storage.unfinished(self.folder), time.time()
         )  # name: Unix time since when it is unfinished
         self._writer: Any = None
         self._saving: int | None = None  # images of the save under way
@@ -162,10 +162,10 @@ class Checkpointer:
         manifest = make_manifest(
             images, entries, gather(to_json(cursor)), metric, versions(PACKAGES, python=False), history
         )
-        self._writer = self._writer or store.make_writer()
+        self._writer = self._writer or storage.make_writer()
         self._saving = images
         try:
-            store.write(self._writer, self._path(images), arrays, manifest)
+            storage.write(self._writer, self._path(images), arrays, manifest)
         except Exception as error:  # noqa: BLE001  whatever the storage raises
             self._fail(error)
         self._last = images
@@ -193,10 +193,10 @@ class Checkpointer:
         Raises:
           CheckpointError: a manifest is damaged.
         """
-        complete = [step for step in store.complete(self.folder) if step in images]
-        scored = [step for step in complete if store.read_manifest(self._path(step))["metric"] is not None]
+        complete = [step for step in storage.complete(self.folder) if step in images]
+        scored = [step for step in complete if storage.read_manifest(self._path(step))["metric"] is not None]
         for step in scored:
-            store.write_metric(self._path(step), None)
+            storage.write_metric(self._path(step), None)
         if outdated := sorted(set(scored) - to_keep(self.folder, self._keep_last, None)):
             move_aside(self.folder, outdated)
         return scored
@@ -217,7 +217,7 @@ class Checkpointer:
         """Reads a checkpoint to resume from, as `read`, and moves newer checkpoints to `aside-TIME/`."""
         self._finish()
         restored = read(self.folder, template, images=images, fallback=fallback)
-        newer = [step for step in store.complete(self.folder) if step > restored.images]
+        newer = [step for step in storage.complete(self.folder) if step > restored.images]
         notes = restored.notes
         meet("gan_jax: newer checkpoints listed")
         if newer and jax.process_index() == 0:
@@ -229,12 +229,12 @@ class Checkpointer:
 
     def latest(self) -> int | None:
         """Images of the newest complete checkpoint."""
-        return max(store.complete(self.folder), default=None)
+        return max(storage.complete(self.folder), default=None)
 
     def unfinished(self) -> list[str]:
         """Names of unfinished saves, which are never read."""
-        mine = None if self._saving is None else f"{self._saving}{store.UNFINISHED}"
-        return [name for name in store.unfinished(self.folder) if name != mine]
+        mine = None if self._saving is None else f"{self._saving}{storage.UNFINISHED}"
+        return [name for name in storage.unfinished(self.folder) if name != mine]
 
     def wait(self) -> None:
         """Waits until the save under way is on disk, or raises its failure."""
@@ -282,16 +282,16 @@ class Checkpointer:
         metric, self._score = self._score, None
         assert metric is not None and self._last is not None
         if jax.process_index() == 0:
-            store.write_metric(self._path(self._last), metric)
+            storage.write_metric(self._path(self._last), metric)
             self._prune()
 
     def _fail(self, error: Exception) -> NoReturn:
         images, self._saving, self._last, self._score = self._saving, None, None, None
         # The folder stays: other threads of Orbax may still write to it. A save of these images replaces it.
-        self._leftovers[f"{images}{store.UNFINISHED}"] = time.time()
+        self._leftovers[f"{images}{storage.UNFINISHED}"] = time.time()
         last = self.latest()
         raise CheckpointError(
-            f"saving {images} images to {self.folder} failed: {store.one_line(error)}. "
+            f"saving {images} images to {self.folder} failed: {storage.one_line(error)}. "
             + ("No checkpoint is complete" if last is None else f"The last complete checkpoint has {last} images")
         ) from error
 

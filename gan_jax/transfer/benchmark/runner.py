@@ -32,9 +32,6 @@ from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.evaluation import Evaluator, lpips_protocol, make_evaluator
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Running a benchmark: its missing trials, one population after the other, one line for each trial.
-
-# ----------------------------------------------------------------------------------------------------------------------
 # Lines of finished trials, one JSON object each: a benchmark resumes from them, and its tables are made from them.
 
 TRIALS, SAMPLES = "cells.jsonl", "samples"
@@ -176,6 +173,9 @@ def protocol_facts(protocol: Protocol) -> dict[str, Any]:
     """The fields of a line that name the protocol of its numbers."""
     return {"protocol": protocol.id, "measured": protocol.label, "relative_only": protocol.relative_only}
 
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The benchmark.
 
 Note = Callable[[str], None]
 COMPILED = ".compiled"

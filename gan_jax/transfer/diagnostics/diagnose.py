@@ -57,7 +57,7 @@ class Diagnosis:
         return out | self._measure_d(d, samples)
 
     def _measure_d(self, d: Variables, samples: np.ndarray) -> dict[str, float]:
-        """The numbers of `discriminator.measure`; none where D compares images and there is only one of a set."""
+        """The numbers of `failures.measure_discriminator`; none where D compares images and there is only one of a set."""
         n, classes = self.config.diagnose.images, self.config.net.num_classes
         labels = lambda images: images.labels if classes else None
         held_out = self._held_out

@@ -136,7 +136,7 @@ LogitsFn = Callable[..., np.ndarray]
 def make_logits_fn(pair: Pair) -> LogitsFn:
     """Makes `logits_fn(d_vars, images uint8 [N, H, W, C], labels [N] or None, at_most=None) -> logits [N]`.
 
-    In evaluation mode, in whole groups of different images where D compares images (`nets.grouped`).
+    In evaluation mode, in whole groups of different images where D compares images (`nets.inside.logits_in_groups`).
     """
     apply = jax.jit(lambda d_vars, images, labels: pair.d.apply(d_vars, to_float(images), labels)[0])
 

@@ -3,14 +3,14 @@
 The mixing weights are defined in `fusion.attention`. Gates are zero at first, so that the stage begins exactly as the
 source; the softmax's temperature falls over the stage, so that mixing weights stay almost equal until D has learned. A
 free query collapses into plain weights exactly. A query that is computed from latents, styles, classes or features
-(`fusion.conditional`) has mixing weights for every example while it learns. It collapses to their running mean. With
+(`fusion.attention.conditional`) has mixing weights for every example while it learns. It collapses to their running mean. With
 `collapse` distil a plain G, the student, begins at this mean and is distilled for `distil_kimg` from the frozen mixture,
 by the distance between images of the same latents. Then everything is fine-tuned.
 
 A softmax over one donor is 1 whatever the query. `with_source` makes the source a slot of it: with `gate` 1, a low
 temperature and `granularity` global a latent decides whether the source or a donor makes its image. `aligner` is A of the
-formula in `fusion.aligner`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps are baked.
-With `keys` descriptor a donor's key is a trained map of a description of its images (`fusion.descriptors`), so that
+formula in `fusion.mixture`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps are baked.
+With `keys` descriptor a donor's key is a trained map of a description of its images (`fusion.attention.describe`), so that
 similar donors have similar mixing weights.
 """
 
@@ -139,8 +139,8 @@ def _check(config: AttentionFusionConfig) -> None:
         raise ConfigError(f"transfer.attention_width is {config.attention_width}; use 1 or more (16 is usual)")
     if config.query != "free" and config.granularity == "channel":
         raise ConfigError(
-            f"transfer.granularity is channel, but shares that depend on examples (transfer.query {config.query}) are of "
-            "whole leaves; use tensor or coarser, or transfer.query free"
+            f"transfer.granularity is channel, but mixing weights that depend on examples (transfer.query {config.query}) "
+            "are of whole leaves; use tensor or coarser, or transfer.query free"
         )
     if config.collapse == "distil":
         if config.query == "free":

@@ -45,6 +45,9 @@ def use_donor_images(ctx: StepContext) -> StepContext:
     return ctx.replace(batch={**ctx.batch, "image": real})
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The method.
+
 NETWORKS: tuple[Network, ...] = ("g", "d")
 
 

@@ -2,9 +2,9 @@
 
 Every source is a teacher, also `source` unless its share is 0, with plain weights and on the latents of training. The
 student begins as the source's G. D takes no part in the stage; main training fine-tunes both on the target, D from the
-source's. By default an example's teacher is chosen by its latent: teachers that make different images of one latent
-teach a blur between them (`fusion.teachers`). Features are compared on request only: networks that were trained apart
-have their channels in different orders.
+source's. By default an example's teacher is chosen by its latent: of teachers with different images of one latent a
+student learns a blur between them (`fusion.teachers`). Features are compared on request only: networks that were trained
+apart have their channels in different orders.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def make(config: DistillationConfig, pair: Pair) -> Method:
         g, d, images, rows = distil_teachers(
             context, config, g, d, [t for t, _ in teachers], [s for _, s in teachers], points
         )
-        words = "G was taught by " + ", ".join(
+        words = "G was distilled from " + ", ".join(
             f"{name} ({share:.3g} of the examples)"
             for name, share in zip([config.source, *config.donors], shares)
             if share > 0

@@ -2,7 +2,7 @@
 
 In the first stage (`fuse_kimg`) the source's G attends to donors at `points`, by default one in each block. Its
 attention, its own leaves (with `finetune`) and D are trained by the adversarial loss on the target. Attention and AFF are
-defined in `fusion.feature_attention`. As in Knowledge Flow (Liu et al., ICLR 2019) G has a loss term
+defined in `fusion.features`. As in Knowledge Flow (Liu et al., ICLR 2019) G has a loss term
 `wean x -log(weight of its own features)`, a mean over positions and points. The term's weight grows from 0 after the
 part `wean_from` of the stage: G uses the donors first, and then learns to do without them.
 

@@ -75,5 +75,5 @@ def _check(config: GradientFusionConfig) -> None:
     if not 0 <= config.start <= most:
         raise ConfigError(
             f"transfer.start {config.start:g} is outside of {config.constraint}, where each of {len(config.donors)} "
-            f"donors may begin at 0 to {most:g}; use such a share, or transfer.constraint free"
+            f"donors may begin at 0 to {most:g}; use such a value, or transfer.constraint free"
         )

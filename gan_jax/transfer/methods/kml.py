@@ -11,7 +11,7 @@ from __future__ import annotations
 from gan_jax.config import KMLConfig
 from gan_jax.nets import Pair
 from gan_jax.train.regularisers import Network
-from gan_jax.transfer import adapters as adapt
+from gan_jax.transfer import adapters
 from gan_jax.transfer.layers import body, head, kernels
 from gan_jax.transfer.method import Method, frozen_under, networks_of
 
@@ -19,7 +19,7 @@ from gan_jax.transfer.method import Method, frozen_under, networks_of
 def make(config: KMLConfig, pair: Pair) -> Method:
     """G's kernels are gated; D is fine-tuned, or gated too, with its whole head trained."""
     gated = kernels(pair.g, lambda path, _: not path.startswith("mapping/"))
-    adapters: dict[Network, adapt.Adapter] = {"g": adapt.kml(gated)}
+    by_network: dict[Network, adapters.Adapter] = {"g": adapters.kml(gated)}
     if config.d_adapted:
-        adapters["d"] = adapt.kml(body(pair))
-    return frozen_under(adapters, starts=networks_of(config.networks), trained=head(pair))
+        by_network["d"] = adapters.kml(body(pair))
+    return frozen_under(by_network, starts=networks_of(config.networks), trained=head(pair))

@@ -40,7 +40,7 @@ def make(config: MergeConfig, pair: Pair) -> Method:
     """Networks are merged, or one is chosen, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `donors.check_donors`; a number of donors that the merge cannot take; a D to be mixed where
+      ConfigError: as `transfer.fusing.check_donors`; a number of donors that the merge cannot take; a D to be mixed where
         nothing is merged.
     """
     check_donors(config)

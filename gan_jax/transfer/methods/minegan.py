@@ -5,7 +5,7 @@ together, or, with `finetune` off, miner and D go on. The first stage has optimi
 rate; its images count towards `train.kimg`. D has to be warm before it can guide the miner: the miner stays as it is for
 the first `d_warmup_kimg` of the stage.
 
-With `donors` the first stage trains against several frozen generators (`minegan_donors`); the one that it selects goes on
+With `donors` the first stage trains against several frozen generators (`add_donors`); the one that it selects goes on
 with its miner. With `semantic` (StyleGAN2) the constant that synthesis begins with is mined too.
 
 The miner, its start and `moment` are described in `nets.fronts.miner`. The weights that the run writes hold the miner
@@ -130,6 +130,10 @@ def _loss(ctx: StepContext, network: Network, g: Variables) -> jax.Array:
         return loss(of_real.logits, of_fake.logits)[1].mean()
     logits_fake = ctx.logits_of(x_fake)
     return loss(jnp.zeros_like(logits_fake), logits_fake)[1].mean()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The method.
 
 
 def make(config: MineGANConfig, pair: Pair) -> Method:

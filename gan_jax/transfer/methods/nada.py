@@ -105,6 +105,9 @@ def text_direction(encoder: Encoder, source: str, target: str) -> np.ndarray:
 ENCODERS: dict[str, Callable[[], Encoder]] = {}
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# The method.
+
 FLOOR = 0.05  # of unit embeddings; those of different images are about ten times as far apart
 CHOSEN, COUNTS = "nada_chosen", "nada_counts"  # in extras, `[layers]`: whether each trains next, its number of updates
 NEVER = ("mapping/**", "**/to_rgb/**", "**/noise_strength")

@@ -1,7 +1,7 @@
 """Preservation of images: G is held to what it made of the same latents at the start.
 
-G pays `strength * mean |G(z) - G_start(z)|`. With `give_way` the gradient of this term gives way to the adversarial one where
-the two conflict (PCGrad; Yu et al., NeurIPS 2020).
+G's loss has the term `strength * mean |G(z) - G_start(z)|`. With `give_way` its gradient gives way to the adversarial one
+where the two conflict (PCGrad; Yu et al., NeurIPS 2020).
 
 The start is what the preparation leaves. Behind a fusion or a merge in a chain (`--method merge preserve`) it is the G that
 the donors were made into, and what it has of each of them is preserved.

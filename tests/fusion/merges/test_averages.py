@@ -76,7 +76,7 @@ def test_errors_name_the_leaf(change, says):
     [
         ([], None, "no donors"),
         ([leaf(1.0)] * 2, [1.0], "1 weights for 2 donors"),
-        ([leaf(1.0)] * 2, [1.0, -1.0], "sum to 0, and shares sum to 1"),
+        ([leaf(1.0)] * 2, [1.0, -1.0], "sum to 0, and mixing weights sum to 1"),
         ([leaf(1.0)] * 2, jnp.ones(3), r"shape \[3\], for 2 donors it must be \[2\]"),
     ],
 )

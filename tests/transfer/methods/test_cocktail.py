@@ -18,7 +18,7 @@ from gan_jax.random_streams import Purpose
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import example_keys
 from gan_jax.train.extension import Extension
-from gan_jax.transfer import start as start_room
+from gan_jax.transfer import start
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods.cocktail import DONOR, use_donor_images
 from gan_jax.transfer.methods.cocktail import make as cocktail
@@ -56,7 +56,7 @@ def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
     init = jax.jit(lambda key: {"g": pair.g.init(key), "d": pair.d.init(jax.random.fold_in(key, 1))})
     step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
     starts = {name: Start(init(jax.random.key(i)), history=step(name)) for i, name in enumerate(("root", "a", "b"))}
-    monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
+    monkeypatch.setattr(start, "_donor", lambda config, method, name, networks=("g",): starts[name])
     calls: list[Any] = []
 
     def train(self, nets, kimg, **rest):

@@ -11,14 +11,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.config import ConfigError, DistillationConfig, FeatureFusionConfig, MLPConfig
-from gan_jax.fusion import features as carried
-from gan_jax.fusion import teachers
+from gan_jax.fusion import features, teachers
 from gan_jax.fusion.features import fused, smaller
 from gan_jax.nets.build import build
 from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.regularisers import Regulariser
-from gan_jax.transfer import start as start_room
+from gan_jax.transfer import start
 from gan_jax.transfer.fusing import distil_teachers
 from gan_jax.transfer.method import Method, make_trainer
 from gan_jax.transfer.methods.distillation import make as distillation
@@ -50,7 +49,7 @@ def prepared(monkeypatch, transfer, method, net=MLP):
     step = lambda name: ({"kind": "transplant", "source": {"name": name}, "leaves": {}},)
     names = [transfer.source, *transfer.donors]
     starts = {name: Start(init(jax.random.key(i)), history=step(name)) for i, name in enumerate(names)}
-    monkeypatch.setattr(start_room, "_donor", lambda config, method, name, networks=("g",): starts[name])
+    monkeypatch.setattr(start, "_donor", lambda config, method, name, networks=("g",): starts[name])
     data = np.random.default_rng(0).integers(0, 256, (24, net.resolution, net.resolution, 1), np.uint8)
     trainer = make_trainer(config, instance, resident_feed(data, None, mirror=False))
     return make_prepared(trainer, starts[transfer.source], instance, jax.random.key(ask.KEY)), starts, trainer
@@ -109,12 +108,12 @@ def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     )
     context = PrepareContext(trainer, jax.random.key(ask.KEY), starts["first"], starts.__getitem__)
     pair, config = build(MLP), dataclasses.replace(BASE, distil_kimg=6.4)
-    fusion = carried.Fusion({"fc0": 8, "fc1": 6}, width=4)
+    fusion = features.Fusion({"fc0": 8, "fc1": 6}, width=4)
     g, d = starts["first"].nets["g"], starts["first"].nets["d"]
-    teacher = carried.attach(fusion, g, [starts[name].nets["g"] for name in BASE.donors], jax.random.key(0))
-    branch = teacher["params"][carried.FUSION]
-    ways = {name: {**way, "gate": jnp.float32(0.9)} for name, way in branch[carried.LAYERS].items()}
-    teacher["params"][carried.FUSION] = {**branch, carried.LAYERS: ways}
+    teacher = features.attach(fusion, g, [starts[name].nets["g"] for name in BASE.donors], jax.random.key(0))
+    branch = teacher["params"][features.FUSION]
+    ways = {name: {**way, "gate": jnp.float32(0.9)} for name, way in branch[features.LAYERS].items()}
+    teacher["params"][features.FUSION] = {**branch, features.LAYERS: ways}
     pupil, after, seen, rows = distil_teachers(
         context, config, jax.tree.map(jnp.array, g), d, [teacher], [1.0], tuple(fusion.points),
         lambda pair: fused(pair.g, fusion),
@@ -139,11 +138,11 @@ def test_several_teachers_by_latent_are_learned_where_a_blur_is_not(monkeypatch)
         last[by] = np.mean([row["l1"] for row in rows[-20:]])
         assert jax.tree.structure(ready.nets) == jax.tree.structure(starts["first"].nets) and ready.images == 6400
     assert last["latent"] < 0.5 * last["chance"] and last["latent"] < 0.6 * np.mean([row["l1"] for row in rows[:20]])
-    assert ready.notes[0] == "G was taught by first (0.5 of the examples), second (0.5 of the examples)"
+    assert ready.notes[0] == "G was distilled from first (0.5 of the examples), second (0.5 of the examples)"
     alone, starts, _ = prepared(
         monkeypatch, dataclasses.replace(base, shares=(0.0, 2.0), distil_kimg=0.032), distillation
     )
-    assert alone.notes[0] == "G was taught by second (1 of the examples)"
+    assert alone.notes[0] == "G was distilled from second (1 of the examples)"
 
 
 class Stage(Method):
@@ -167,17 +166,17 @@ class Stage(Method):
 @pytest.mark.slow
 def test_every_compiler_attends_alike(toy):
     pair = build(NET)
-    fusion = carried.Fusion({"norm0": 4, "to_rgb": 1}, width=4)
+    fusion = features.Fusion({"norm0": 4, "to_rgb": 1}, width=4)
     others = [jax.jit(pair.g.init)(jax.random.key(10 + i)) for i in range(2)]
 
     def attach(g):
-        variables = carried.attach(fusion, g, others, jax.random.key(3))
-        for way in variables["params"][carried.FUSION][carried.LAYERS].values():
+        variables = features.attach(fusion, g, others, jax.random.key(3))
+        for way in variables["params"][features.FUSION][features.LAYERS].values():
             way["gate"] = jnp.float32(0.5)
         return variables
 
     config = ask.make_config(dataclasses.replace(BASE, wean=1.0, wean_from=0.0))
-    stage = Stage(attach, lambda net: fused(net, fusion), carried.trains(True), attention_extension(config.transfer))
+    stage = Stage(attach, lambda net: fused(net, fusion), features.trains(True), attention_extension(config.transfer))
     ask.assert_same_everywhere(config, stage, runs=[("jit", 2)], atol=5e-6)
     state = ask.begin(config, stage).state
     frozen = {path for path in flatten(state.nets["g"]["params"]) if path.startswith("fusion/donors/")}

@@ -18,7 +18,7 @@ from gan_jax.random_streams import Purpose
 from gan_jax.reserved import MINER
 from gan_jax.tasks.image import draw_latents
 from gan_jax.train.context import example_keys
-from gan_jax.transfer import start as start_room
+from gan_jax.transfer import start
 from gan_jax.transfer.method import Graft, Method
 from gan_jax.transfer.methods import minegan as donors
 from gan_jax.transfer.methods.minegan import make as minegan
@@ -98,7 +98,7 @@ def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch
         "g/params/fc0/kernel": {"op": "copy"}, **({"d/params/head/kernel": {"op": "copy"}} if name == "noise" else {}),
     }},)  # fmt: skip
     starts = {name: Start({"g": g, "d": d}, history=steps(name)) for name, g in (("noise", noise), ("good", good))}
-    monkeypatch.setattr(start_room, "_donor", lambda config, method, name: starts[name])
+    monkeypatch.setattr(start, "_donor", lambda config, method, name: starts[name])
     ready = ask.prepared(config, starts["noise"], minegan(transfer, pair), target)
     record = ready.record
     assert record["chosen"] == "good" and record["p"][1] > 0.8 and sum(record["p"]) == pytest.approx(1)
