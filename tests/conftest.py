@@ -84,3 +84,18 @@ def _cheap_compiles(request: pytest.FixtureRequest):
     jax.config.update("jax_disable_most_optimizations", cheap)
     yield
     jax.config.update("jax_disable_most_optimizations", CHEAP)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bounded_memory():
+    """Programs of a module are let go of once a process holds much: none of them is asked for again."""
+    yield
+    if resident_bytes() > 2 * 10**9:
+        jax.clear_caches()
+        gc.collect()
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds; 0 where /proc does not say it."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else 0
