@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ from gan_jax.config import Config
 from gan_jax.files import printable
 from gan_jax.report.grids import make_grid, readable_scale, write_png
 from gan_jax.train.fit import total_images
+from gan_jax.train.rows import is_number
 from gan_jax.transfer.record import Callbacks
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ def titles(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """The titles of the numbers that are shown, by key: those of SHOWN, or of INSTEAD where there are none."""
 
     def measured(titles: dict[str, str]) -> dict[str, str]:
-        return {name: title for name, title in titles.items() if any(_is_finite_number(row.get(name)) for row in rows)}
+        return {name: title for name, title in titles.items() if any(is_number(row.get(name)) for row in rows)}
 
     return measured(SHOWN) or measured(INSTEAD)
 
@@ -383,7 +383,7 @@ def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     several = len(networks) > 1
     table = [["images", "time", *(["features"] if several else []), *columns.values()]]
     for row in rows:
-        numbers = [f"{row[name]:.{DECIMALS[name]}f}" if _is_finite_number(row.get(name)) else "-" for name in columns]
+        numbers = [f"{row[name]:.{DECIMALS[name]}f}" if is_number(row.get(name)) else "-" for name in columns]
         features = [network_of(row)] if several else []
         table.append([f"{row['images']:,}", clock_text(row.get("seconds", 0)), *features, *numbers])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -400,7 +400,3 @@ def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
         )
         lines.append(f"  not measured{of}: {', '.join(absent)}")
     return lines
-
-
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

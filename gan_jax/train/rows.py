@@ -146,3 +146,8 @@ def _parse(path: Path, data: bytes, numbers: Sequence[str]) -> tuple[list[tuple[
                 )
         complete.append((line, row))
     return complete, len(lines)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -10,10 +10,11 @@ from typing import Any
 
 from gan_jax.config import Config, family_title, kind_in, to_dict
 from gan_jax.report.html import Fact, Highlight, bullets, escape, fact_list, folded, paragraphs
-from gan_jax.report.run.folder import CHECKPOINTS, Row, RunFolder, bytes_text, folder_bytes, is_number, one_line
+from gan_jax.report.run.folder import CHECKPOINTS, Row, RunFolder, bytes_text, folder_bytes, one_line
 from gan_jax.report.table import Column, Table, html_table
 from gan_jax.report.watch import clock_text
 from gan_jax.tasks.model import WEIGHTS
+from gan_jax.train.rows import is_number
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Small pieces of a run's page.

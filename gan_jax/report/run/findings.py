@@ -15,11 +15,12 @@ from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.fusion import alignment_lines, mixing_chart, mixing_table
 from gan_jax.report.html import bullets, chart_figure, escape, folded, gallery_figure, image_element, paragraphs
 from gan_jax.report.run.facts import guarded, note
-from gan_jax.report.run.folder import Row, RunFolder, is_number
+from gan_jax.report.run.folder import Row, RunFolder
 from gan_jax.report.run.pictures import GRID_PX, Drawn, Neighbours, smaller
 from gan_jax.report.table import Column, Table, html_table
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import origin_lines, origin_of, step_lines
+from gan_jax.train.rows import is_number
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Curves of a run: metrics rows of its dispatches, and its evaluations.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from gan_jax.surgery import Plan
 from gan_jax.tasks.model import WEIGHTS
 from gan_jax.train.checkpoint import storage
 from gan_jax.train.fit import dispatch_images
-from gan_jax.train.rows import parse_lines
+from gan_jax.train.rows import is_number, parse_lines
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Reading of single files that does not fail.
@@ -38,11 +37,6 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     text = f"{type(error).__name__} {text}" if isinstance(error, (KeyError, IndexError)) else text
     return (text if len(text) <= 300 else f"{text[:297]}...").rstrip(".")
-
-
-def is_number(value: Any) -> bool:
-    """Whether a JSON value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def folder_bytes(path: Path) -> int:

@@ -24,7 +24,7 @@ from gan_jax.report.html import (
 )
 from gan_jax.report.run import facts, findings
 from gan_jax.report.run.facts import at, guarded, note
-from gan_jax.report.run.folder import Row, RunFolder, attempt, is_number, read_run
+from gan_jax.report.run.folder import Row, RunFolder, attempt, read_run
 from gan_jax.report.run.pictures import (
     GRID_PX,
     Drawn,
@@ -39,6 +39,7 @@ from gan_jax.report.run.pictures import (
     strip_rows,
 )
 from gan_jax.report.table import Column, Table, html_table
+from gan_jax.train.rows import is_number
 from gan_jax.transfer.record import GRID_IMAGES
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.html import Fact, PictureRow, Report, write_report
 from gan_jax.report.run import facts
 from gan_jax.report.run.findings import averaged, measured
-from gan_jax.report.run.folder import RunFolder, attempt, is_number, read_run
+from gan_jax.report.run.folder import RunFolder, attempt, read_run
 from gan_jax.report.run.page import BETTER, page_path
 from gan_jax.report.run.pictures import SHOWN, STRIP_PX, moments, newest, smaller
 from gan_jax.report.table import Column, Table
+from gan_jax.train.rows import is_number
 
 DRAWN = ("fd", "kid", "precision", "recall")
 
