@@ -4,7 +4,7 @@ Keys form a tree. A fold goes one step down, and a draw is named by its path fro
 independent where their paths differ. The numbers never change: existing runs draw from them.
 
     root_key(seed)                                          a run's seed
-      NETWORK_KEYS[g], [d] / path of a module               fresh variables
+      NETWORK_KEYS[g], [d] / path of a module               fresh variables; of other networks by the crc32 of the name
       RUN_KEY                                               the run's key, see below
       i                                                     latents of image i of the grids, and of `gan-jax sample`
       GRID_STATS_KEY / i                                    latents of batch statistics for the grids
@@ -64,7 +64,7 @@ import jax
 
 # -- below a seed's key -------------------------------------------------------------------------
 
-NETWORK_KEYS = {"g": 0, "d": 1}  # fresh variables of a pair
+NETWORK_KEYS = {"g": 0, "d": 1}  # fresh variables of a pair; of other networks by the checksums of their names
 RUN_KEY = 2  # the run's key
 GRID_STATS_KEY = 1  # batch statistics for the grids
 STATS_KEY, SAMPLE_KEY = 0, 1  # of an evaluation's seed: batch statistics, images that are measured
@@ -119,6 +119,11 @@ class Purpose(enum.IntEnum):
     PROBE_LATENTS = 16  # of what a method estimates importance on
     COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
     DONOR_LATENTS = 18  # of what a donor makes to be taken for real images
+
+
+def network_key(network: str) -> int:
+    """The number of a network's fresh variables, below a run's seed."""
+    return NETWORK_KEYS.get(network, path_number(network))
 
 
 def path_number(path: str) -> int:

@@ -25,6 +25,7 @@ ALIASES = {
     "files": "extras",
     "random_streams": "trees",
     "reserved": "trees",
+    "roots": "trees",
     "seeds": "trees",
 }  # files that count as part of a package
 

@@ -22,6 +22,7 @@ class NetFamily:
       batch_norm_in_d: whether D has batch norm, so that gradients of images depend on each other.
       styles: whether G has styles, for path lengths.
       doubles: whether it can grow to twice its size with its function preserved.
+      translates: whether G translates images of `in_channels` into images, instead of making them from latents.
       positive: fields that must be more than 0 (or None where they may be) -> remedy, as the end of a sentence.
       not_negative: fields that must be at least 0.
     """
@@ -29,6 +30,7 @@ class NetFamily:
     batch_norm_in_d: ClassVar[bool] = False
     styles: ClassVar[bool] = False
     doubles: ClassVar[bool] = False
+    translates: ClassVar[bool] = False
     positive: ClassVar[Mapping[str, str]] = {"z_dim": ""}
     not_negative: ClassVar[tuple[str, ...]] = ()
 
@@ -54,6 +56,13 @@ class NetFamily:
     def any_channels(self) -> bool:
         """Whether images may have numbers of channels other than grey's, RGB's and RGBA's."""
         return False
+
+    @property
+    def reversed(self) -> NetFamily:
+        """The configuration of translators with input and output exchanged, for the way back; others as they are."""
+        if not self.translates:
+            return self
+        return dataclasses.replace(self, in_channels=self.channels, channels=getattr(self, "in_channels"))  # noqa: B009
 
     def problems(self) -> Iterator[str]:
         """Yields a line for every problem of the networks, with field (`net.resolution is ..`) and remedy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from gan_jax.config import ConfigError, NetConfig, net_from_dict
 from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
+from gan_jax.nets.build import net_like
 from gan_jax.nets.fronts import with_front
 from gan_jax.reserved import GRAFT
 from gan_jax.trees import did_you_mean, flatten
@@ -75,7 +76,6 @@ def check_finite(
 # ----------------------------------------------------------------------------------------------------------------------
 # Checks that the leaves of weights are those of the networks in their manifest, before memory of that size is taken.
 
-NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a manifest's leaves -> network of the pair
 DEEP = 64  # layers beyond one for each leaf
 
 
@@ -92,13 +92,11 @@ def fitting_net(manifest: Mapping[str, Any], where: str, *, whole: bool = True) 
     """
     net, leaves = named_net(manifest, where), manifest["leaves"]
     try:
-        specs = _specs(net, json.dumps(manifest.get("front")))
+        specs = _specs(net, json.dumps(manifest.get("front")), dict.fromkeys(path.partition("/")[0] for path in leaves))
     except ConfigError as error:
         raise WeightsError(f"{where}: the manifest cannot be used: {error}") from error
-    for root in dict.fromkeys(path.partition("/")[0] for path in leaves):
-        if root not in NETWORKS:
-            continue
-        want = {f"{root}/{path}": shape for path, shape in specs[NETWORKS[root]].items()}
+    for root in specs:
+        want = {f"{root}/{path}": shape for path, shape in specs[root].items()}
         have = {path: tuple(leaf["shape"]) for path, leaf in leaves.items() if path.startswith(f"{root}/")}
         if manifest.get("front") is not None:  # whose own leaves lie in a branch
             have = {path: shape for path, shape in have.items() if not path.startswith(f"{root}/params/{GRAFT}/")}
@@ -148,15 +146,16 @@ def _check_sizes(net: NetConfig, leaves: int) -> None:
             raise ConfigError(f"net.{field.name} is {value}, of weights with {leaves} leaves")
 
 
-def _specs(net: NetConfig, front: str) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Network -> path -> shape.
+def _specs(net: NetConfig, front: str, roots: Iterable[str]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Root -> path -> shape, of those roots that are a pair's networks, or like them.
 
     Raises:
       ConfigError: no such networks can be built.
     """
     try:
         pair = with_front(build(net), json.loads(front))
-        specs = {"g": pair.g.specs(), "d": pair.d.specs()}
+        nets = {root: net_like(pair, root) for root in roots}
+        specs = {root: part.specs() for root, part in nets.items() if part is not None}
     except ConfigError:
         raise
     except Exception as error:  # of values that are none of a network's, wherever they are used first

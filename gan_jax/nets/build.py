@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from gan_jax.config import NETS, ConfigError, NetConfig, kind_of
 from gan_jax.nets.changes import Changes, changed
 from gan_jax.nets.layers import MOMENTUM
+from gan_jax.roots import is_reversed, pair_part
 from gan_jax.trees import flatten
 
 Variables = dict[str, Any]  # {"params": tree, "batch_stats": tree, "spectral": tree}; the last two are optional
@@ -120,6 +121,19 @@ def build(config: NetConfig, axis_name: Any = None) -> Pair:
         return _built(make, config, axis_name, wide)
     except TypeError:  # a list in place of a tuple cannot be a cache key
         return _built.__wrapped__(make, config, axis_name, wide)
+
+
+def net_like(pair: Pair, root: str) -> Net | None:
+    """The network of the leaves below a root: G or D of a pair, for `g_ba` and `d_a` of the configuration reversed.
+
+    None for networks that are like neither, such as the `f` of contrastive translation.
+    """
+    part = pair_part(root)
+    if part is None:
+        return None
+    if is_reversed(root) and pair.config.translates:
+        pair = build(pair.config.reversed, pair.axis_name)
+    return pair.nets[part]
 
 
 def family_maker(config: NetConfig) -> Callable[..., Pair]:

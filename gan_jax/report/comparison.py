@@ -22,6 +22,7 @@ from gan_jax.tasks.model import load as load_model
 from gan_jax.tasks.model import run_config
 from gan_jax.train.rows import read_rows
 from gan_jax.transfer.diagnostics import checks
+from gan_jax.transfer.evaluation import Evaluator
 from gan_jax.transfer.method import step_flops
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.run import EVALUATIONS, RunResult, versions
@@ -151,7 +152,7 @@ def compare(adapted: RunResult, scratch: RunResult, target: str) -> Comparison:
     """Compares two finished runs; measures the start and the memorisation, which no run measures."""
     config: Any = run_config(adapted.folder)
     evaluator = adapted.evaluator
-    assert evaluator is not None, "a comparison needs runs that evaluate"
+    assert isinstance(evaluator, Evaluator), "a comparison needs runs that evaluate"
     start = make_start(config, adapted.pair, make_method(config.transfer, adapted.pair))
     assert start.plan is not None and start.differences is not None
     images = {name: evaluator.sample(g) for name, g in (

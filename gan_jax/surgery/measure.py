@@ -176,6 +176,53 @@ def measure_pair(
     return differences
 
 
+def measure_translators(
+    olds: Mapping[str, Any],
+    old_variables: Mapping[str, Any],
+    news: Mapping[str, Any],
+    new_variables: Mapping[str, Any],
+    config: Any,
+    key: jax.Array,
+    n: int = 8,
+) -> dict[str, Difference] | str:
+    """How far transplanted networks of images are from those that they came from, on uniform noise, by network.
+
+    Args:
+      olds, news: networks by name; None = there is none to compare with.
+      old_variables, new_variables: their variables.
+      config: of the new networks.
+      key: of the noise.
+      n: number of images.
+
+    Returns:
+      differences, or why there are none: no network has the shapes of the one that it came from.
+    """
+    differences = {}
+    for name in new_variables:
+        old, new = olds.get(name), news[name]
+        if old is None or name not in old_variables:
+            continue
+        shape = (n, config.resolution, config.resolution, _first_channels(new_variables[name]))
+        if shape[-1] != _first_channels(old_variables[name]):
+            continue
+        noise = jax.random.uniform(key, shape, minval=-1.0)
+        run = lambda net, variables, x=noise: jax.jit(lambda v: net.apply(v, x)[0])(variables)
+        before = jax.eval_shape(lambda v, net=old, x=noise: net.apply(v, x)[0], old_variables[name])
+        after = jax.eval_shape(lambda v, net=new, x=noise: net.apply(v, x)[0], new_variables[name])
+        if before.shape == after.shape:
+            differences[name] = measure(
+                lambda _, net=old, name=name, run=run: run(net, old_variables[name]),
+                lambda _, net=new, name=name, run=run: run(net, new_variables[name]),
+                [noise],
+            )
+    return differences or "not measured: no network reads and makes images of the same channels as before"
+
+
+def _first_channels(variables: Mapping[str, Any]) -> int:
+    """Channels of the images that a network of images reads: those of its first kernel."""
+    return next(leaf.shape[-2] for path, leaf in flatten(variables["params"]).items() if path.endswith("kernel"))
+
+
 def _class_0(pair: Any, n: int) -> jax.Array | None:
     return jnp.zeros((n,), jnp.int32) if pair.config.num_classes else None
 

@@ -29,6 +29,7 @@ from typing import Any
 
 from gan_jax.config import kind_in
 from gan_jax.documents import VERSION, shown
+from gan_jax.roots import average_of, is_network, network_of
 from gan_jax.surgery.measure import Difference
 from gan_jax.surgery.ops import OPS
 from gan_jax.surgery.plan import Plan
@@ -173,17 +174,23 @@ def fused_history(
 
 
 def train_step(
-    images: int, config: Mapping[str, Any], *, frozen: Sequence[str] = (), measured_anew: Sequence[str] = ()
+    images: int,
+    config: Mapping[str, Any],
+    *,
+    frozen: Sequence[str] = (),
+    measured_anew: Sequence[str] = (),
+    averages: Sequence[str] = ("g",),
 ) -> Step:
     """The record of a training.
 
     Args:
       images: real images shown.
       config: of the run, JSON values.
-      frozen: patterns over the leaves of `g` and `d` that were not trained.
+      frozen: patterns over the leaves of the networks that were not trained.
       measured_anew: patterns over leaves that were measured on the trained weights, such as batch statistics.
+      averages: networks with a moving average.
     """
-    body = {"images": images, "config": dict(config), "averages": {"g_ema": "g"}}
+    body = {"images": images, "config": dict(config), "averages": {average_of(name): name for name in averages}}
     more = {"frozen": list(frozen), "measured_anew": list(measured_anew)}
     return _stamp("train") | body | {key: value for key, value in more.items() if value}
 
@@ -302,7 +309,7 @@ def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
     root, _, tail = path.partition("/")
     averaged = step.get("averages", {}).get(root)
     trained = f"{averaged}/{tail}" if averaged else path
-    if trained.split("/")[0] not in ("g", "d"):
+    if not is_network(trained.split("/")[0]):
         return Origin(path, number, "made by this training")
     if any(match(pattern, trained) for pattern in step.get("frozen", ())):
         return Origin(path, number, "frozen: as it was before this training", (origin_of(before, trained),))
@@ -316,7 +323,7 @@ def _trained(step: Step, before: Sequence[Step], path: str) -> Origin:
 
 def _fused(step: Step, before: Sequence[Step], path: str) -> Origin:
     root = path.partition("/")[0]
-    network = "g" if root == "g_ema" else root
+    network = network_of(root)
     if network not in step["shares"]:
         return Origin(path, len(before) + 1, "not fused", (origin_of(before, path),))
     donors = step["donors"]

@@ -237,7 +237,9 @@ class Boundary:
             return
         with paused(self.callbacks, "saving"):
             cursor = self.feed.cursor() if self.feed.cursor else None
-            history = history_at(self.recorder.history, self.config, images, self.method.frozen)
+            history = history_at(
+                self.recorder.history, self.config, images, self.method.frozen, averages=tuple(state.ema)
+            )
             self.saver.save(images, state, cursor=cursor, history=history)
 
     def finish(self, images: int, state: GanState) -> None:

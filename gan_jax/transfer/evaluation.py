@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
+from typing import Protocol as Protocol_
 
 import jax
 import numpy as np
@@ -29,9 +30,46 @@ from gan_jax.nets import Pair
 from gan_jax.random_streams import SAMPLE_KEY, STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
-from gan_jax.train.state import Variables
+from gan_jax.train.state import GanState, Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 from gan_jax.transfer.models import load
+
+
+class Measures(Protocol_):
+    """What measures the states of a run: generated images here, translated ones in `transfer.translation`."""
+
+    @property
+    def protocol(self) -> Protocol:
+        """Protocol of the numbers."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Log messages about the metrics that are left out, with reasons."""
+        ...
+
+    def standing(self, g_vars: Variables) -> Variables:
+        """The variables of a generator with recalibrated batch statistics."""
+        ...
+
+    def measure_state(self, state: GanState) -> Measurement:
+        """Measures the moving averages of a state."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """The numbers of a state, and the images and features that they were computed from.
+
+    Attributes:
+      numbers: metrics.
+      samples: images made by the generator, uint8 `[N, H, W, C]`.
+      features: of these images.
+    """
+
+    numbers: Measured
+    samples: np.ndarray
+    features: Features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +110,12 @@ class Evaluator:
         """The generator's variables with recalibrated batch statistics."""
         key = jax.random.fold_in(root_key(self.config.seed), STATS_KEY)
         return self.restate(g_vars, key, self.config.stats_batches)
+
+    def measure_state(self, state: GanState) -> Measurement:
+        """Measures the moving average of G."""
+        samples = self.sample(state.ema["g"])
+        features = extract(self.net, samples)
+        return Measurement(self.numbers(features), samples, features)
 
     def measure(self, g_vars: Variables) -> dict[str, float]:
         """Computes all metrics of the protocol for a generator."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gan_jax.config import Config, ConfigError, from_dict
+from gan_jax.config import Config, ConfigError, ImageTask, from_dict, to_dict
 from gan_jax.documents import read_document
 from gan_jax.files import remove_parts, replace
 from gan_jax.tasks.model import WEIGHTS
@@ -125,6 +125,11 @@ def read_json(path: Path, remedy: str, kind: type = dict) -> Any:
 def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
     """Writes a JSON file in one step."""
     replace(path, lambda part: part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8"))
+
+
+def task_entry(config: Config) -> dict[str, Any]:
+    """The entry of a manifest for the task of a run; empty for images from latents, which weights have always been of."""
+    return {} if isinstance(config.task, ImageTask) else {"task": to_dict(config)["task"]}
 
 
 def with_class_names(manifest: dict[str, Any], run: Path) -> dict[str, Any]:

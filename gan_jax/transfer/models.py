@@ -17,13 +17,15 @@ from gan_jax.interop.weights import WeightsError
 from gan_jax.nets import build
 from gan_jax.nets.fronts import with_front
 from gan_jax.random_streams import STATS_KEY
+from gan_jax.roots import average_of, network_of
 from gan_jax.seeds import root_key
+from gan_jax.tasks import networks_of
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.tasks.model import load as load_written
 from gan_jax.tasks.sample import STATS_BATCH, make_restatistics
 from gan_jax.train.checkpoint import storage
 from gan_jax.transfer.dataset import counted
-from gan_jax.transfer.folder import CONFIG, with_class_names
+from gan_jax.transfer.folder import CONFIG, task_entry, with_class_names
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.source import open_source
@@ -81,15 +83,19 @@ def _run_of(folder: Path) -> Path | None:
 
 def _of_checkpoint(source: Source, run: Path) -> Model:
     config = run_config(run)
-    variables = source.load([leaf for leaf in source.manifest["leaves"] if leaf.split("/")[0] in ("g_ema", "d")])
+    networks = networks_of(config)
+    roots = [average_of(name) if name in networks.generators else name for name in networks.nets]
+    variables = source.load([leaf for leaf in source.manifest["leaves"] if leaf.split("/")[0] in roots])
     check_finite(variables, source.name, WeightsError)
     method = _method(config, run)
-    variables = {"g_ema": method.shared("g", variables["g_ema"]), "d": method.shared("d", variables["d"])}
+    variables = {root: method.shared(network_of(root), variables[root]) for root in roots}
     manifest = {key: value for key, value in source.manifest.items() if key not in ("leaves", "cursors")}
-    manifest |= {"net": net_to_dict(config.net)} | method.front
+    manifest |= {"net": net_to_dict(config.net)} | task_entry(config) | method.front
     model = Model(
         net_from_dict(manifest["net"], f"{run}: net"), variables, with_class_names(manifest, run), source.name
     )
+    if config.net.translates:
+        return model
     return dataclasses.replace(model, variables={**variables, "g_ema": _recalibrated(config, model)})
 
 
@@ -102,7 +108,7 @@ def _method(config: Config, run: Path) -> Method:
         )
     transfer: Any = config.transfer
     # No leaf of G or D depends on the number of training images.
-    return make_method(counted(transfer, 1), build(config.net))
+    return make_method(counted(transfer, 1), networks_of(config))
 
 
 def _recalibrated(config: Config, model: Model) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from gan_jax.config import Config, ConfigError, to_dict
 from gan_jax.documents import read_document
 from gan_jax.files import replace
 from gan_jax.interop.weights import MANIFEST
-from gan_jax.metrics import extract
 from gan_jax.nets import Pair
 from gan_jax.random_streams import GRID_STATS_KEY
+from gan_jax.roots import average_of
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import HistoryError, Step, check_history, train_step
@@ -29,7 +29,7 @@ from gan_jax.train.processes import is_first
 from gan_jax.train.rows import append_row, read_rows
 from gan_jax.train.state import GanState
 from gan_jax.transfer.diagnostics import Diagnosis, new_warnings
-from gan_jax.transfer.evaluation import Evaluator
+from gan_jax.transfer.evaluation import Measures
 from gan_jax.transfer.folder import (
     CHECKPOINTS,
     EVALUATIONS,
@@ -39,6 +39,7 @@ from gan_jax.transfer.folder import (
     PLAN,
     PREPARED,
     read_json,
+    task_entry,
     with_class_names,
     write_json,
 )
@@ -159,8 +160,8 @@ class Recorder:
       folder: of the run.
       callbacks: of the run.
       note: keeps and shows log messages.
-      evaluator: measures samples; None = nothing is measured.
-      pair: the networks as they train.
+      evaluator: measures states; None = nothing is measured.
+      paint: `state -> uint8 [n, H, W, C]`, images for the grid.
       diagnosis: further measurements at evaluations.
       history: of the networks before this run trained them.
     """
@@ -171,17 +172,15 @@ class Recorder:
         folder: Path,
         callbacks: Callbacks,
         note: Notes,
-        evaluator: Evaluator | None,
-        pair: Pair,
+        evaluator: Measures | None,
+        paint: Callable[[GanState], np.ndarray],
         diagnosis: Diagnosis | None = None,
         history: Sequence[Step] = (),
     ):
         self.history = tuple(history)
         self.folder, self.callbacks, self.note, self.evaluator = folder, callbacks, note, evaluator
         self.diagnosis, self.limits = diagnosis, config.diagnose
-        self.fixed = root_key(config.train.seed)
-        self.sampler, self.restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
-        self.stats_batches = config.evaluate.stats_batches
+        self.paint = paint
         rows = read_rows(folder / METRICS)
         self.before_s = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
         self.evaluations: list[dict[str, Any]] = list(read_rows(folder / EVALUATIONS))
@@ -247,29 +246,27 @@ class Recorder:
     def _measure(self, images: int, state: GanState) -> dict[str, Any]:
         assert self.evaluator is not None
         seconds = self.seconds()
-        samples = self.evaluator.sample(state.ema["g"])
-        fake = extract(self.evaluator.net, samples)
-        measured = self.evaluator.numbers(fake)
+        measurement = self.evaluator.measure_state(state)
+        measured = measurement.numbers
         for text in measured.notes:
             if text not in self.evaluator.notes:  # those were shown at the start
                 self.note(text)
         numbers: dict[str, Any] = dict(measured)
         if self.diagnosis is not None:
             with self._survived(f"the diagnosis at {images:,} images failed"):
-                numbers |= self.diagnosis.measure(images, state.nets["d"], samples, fake, numbers)
+                numbers |= self.diagnosis.measure(
+                    images, state.nets["d"], measurement.samples, measurement.features, numbers
+                )
         return {"images": images, "seconds": seconds, "protocol": self.evaluator.protocol.id, **numbers}
 
     def grid(self, images: int, state: GanState) -> None:
-        """Draws samples of fixed latents and shows them; an exception becomes a log message."""
+        """Draws samples of fixed latents or inputs and shows them; an exception becomes a log message."""
         if not is_first():
             return
         self.note.images, samples = images, None
         with paused(self.callbacks, "drawing samples"):
             with self._survived(f"the sample grid at {images:,} images failed"):
-                g_vars = self.restate(
-                    state.ema["g"], jax.random.fold_in(self.fixed, GRID_STATS_KEY), self.stats_batches
-                )
-                samples = self.sampler(g_vars, self.fixed, GRID_IMAGES)
+                samples = self.paint(state)
             if samples is not None:
                 self.callbacks.grid(images, samples)
 
@@ -280,6 +277,18 @@ class Recorder:
         except Exception as error:  # noqa: BLE001  no failure here may end the training
             text = " ".join(str(error).split())[:300]
             self.note(f"{what} ({type(error).__name__}{': ' if text else ''}{text}); training is not affected")
+
+
+def sample_painter(config: Config, pair: Pair) -> Callable[[GanState], np.ndarray]:
+    """Makes `state -> uint8 [n, H, W, C]`, images of fixed latents with recalibrated batch statistics."""
+    key, batches = root_key(config.train.seed), config.evaluate.stats_batches
+    sampler, restate = make_sampler(pair), make_restatistics(pair, STATS_BATCH)
+
+    def paint(state: GanState) -> np.ndarray:
+        g_vars = restate(state.ema["g"], jax.random.fold_in(key, GRID_STATS_KEY), batches)
+        return sampler(g_vars, key, GRID_IMAGES)
+
+    return paint
 
 
 def metric_of(row: Mapping[str, Any]) -> float | None:
@@ -335,32 +344,40 @@ def read_history(folder: Path) -> list[Step]:
 
 
 def history_at(
-    before: Sequence[Step], config: Config, images: int, frozen: Sequence[str], recalibrated: Sequence[str] = ()
+    before: Sequence[Step],
+    config: Config,
+    images: int,
+    frozen: Sequence[str],
+    recalibrated: Sequence[str] = (),
+    averages: Sequence[str] = ("g",),
 ) -> list[Step]:
     """The history of a run's state after `images` images: the history before the run, and a step for its training."""
-    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=recalibrated)]
+    return [*before, train_step(images, to_dict(config), frozen=frozen, measured_anew=recalibrated, averages=averages)]
 
 
 def write_weights(
     folder: Path,
     config: Config,
     state: GanState,
-    evaluator: Evaluator | None,
+    evaluator: Measures | None,
     evaluation: dict[str, Any] | None,
     method: Method,
     before: Sequence[Step] = (),
 ) -> None:
-    """Writes `weights/`: the plain networks, G's moving average with recalibrated batch statistics, metrics and history.
+    """Writes `weights/`: the plain networks, generators' averages with recalibrated batch statistics, metrics and history.
 
     A front of G and the names of classes are included. `before` is the history of the networks before this run.
     """
-    g_ema = state.ema["g"] if evaluator is None else evaluator.standing(state.ema["g"])
-    measured = ["g_ema/batch_stats/**"] if evaluator is not None and "batch_stats" in g_ema else []
+    standing = (lambda variables: variables) if evaluator is None else evaluator.standing
+    ema = {name: standing(variables) for name, variables in state.ema.items()}
+    measured = [f"{average_of(name)}/batch_stats/**" for name, v in ema.items() if v is not state.ema[name]]
     images = int(state.images)
-    history = history_at(before, config, images, method.frozen, measured)
+    history = history_at(before, config, images, method.frozen, measured, tuple(ema))
     about = {"evaluation": evaluation, "images": images, "history": history} | method.front
     about = with_class_names(about, folder) if config.net.num_classes else about
-    variables = {"g_ema": method.shared("g", g_ema), "d": method.shared("d", state.nets["d"])}
+    about |= task_entry(config)
+    variables = {average_of(name): method.shared(name, v) for name, v in ema.items()}
+    variables |= {name: method.shared(name, v) for name, v in state.nets.items() if name not in ema}
     save(folder / WEIGHTS, config.net, variables, about)
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from gan_jax.config import Config, ConfigError, differences, from_dict
 from gan_jax.data import DataError
 from gan_jax.files import typed
+from gan_jax.roots import is_network, network_of
 from gan_jax.surgery.provenance import Step, manifest_digest
 from gan_jax.train.checkpoint import storage
 from gan_jax.train.checkpoint.manager import cut_rows
@@ -177,7 +178,6 @@ def length_command(folder: Path, config: Config) -> str:
 # ----------------------------------------------------------------------------------------------------------------------
 # Forks: new runs that start from another run's checkpoint, with its state as far as it fits, its metrics and its history.
 
-NETWORKS = ("g", "d", "g_ema")  # parts of the state of which every leaf must fit
 FRESH = ("key",)  # parts that the new run makes itself
 
 
@@ -279,7 +279,9 @@ def forked_state(
     template = flatten(jax.eval_shape(begin, specs))
     fits = {p for p, spec in template.items() if p in entries and spell(entries[p]) == spell(describe(spec))}
     part = lambda path: path.partition("/")[0]
-    misfits = sorted(p for p in template.keys() ^ entries.keys() | template.keys() - fits if part(p) in NETWORKS)
+    misfits = sorted(
+        p for p in template.keys() ^ entries.keys() | template.keys() - fits if is_network(network_of(part(p)))
+    )
     if misfits:
         theirs = spell(entries[misfits[0]]) if misfits[0] in entries else "absent"
         ours = spell(describe(template[misfits[0]])) if misfits[0] in template else "absent"

@@ -10,19 +10,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from gan_jax.config import Config, ConfigError
 from gan_jax.metrics import Protocol
-from gan_jax.nets import Pair, build
+from gan_jax.nets import Networks, Pair
 from gan_jax.random_streams import RUN_KEY
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Plan
 from gan_jax.surgery.provenance import versions
+from gan_jax.tasks import networks_of
 from gan_jax.train.checkpoint.manager import Checkpointer, Restored, cut_rows
 from gan_jax.train.checkpoint.storage import complete
 from gan_jax.train.compile import choose_devices, memory_limits, use_all_cores
@@ -33,8 +35,8 @@ from gan_jax.train.state import GanState
 from gan_jax.transfer.boundary import Boundary, on_sigterm, stopped_early, stopping
 from gan_jax.transfer.claim import INTERRUPTS, enter, make_claim
 from gan_jax.transfer.dataset import Dataset, check_data, counted, describe_data, load_dataset, make_feed, read_data
-from gan_jax.transfer.diagnostics import make_diagnosis
-from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
+from gan_jax.transfer.diagnostics import Diagnosis, make_diagnosis
+from gan_jax.transfer.evaluation import Measures, evaluate_model, make_evaluator
 from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
 from gan_jax.transfer.method import make_trainer
 from gan_jax.transfer.methods import MakeMethod, make_method
@@ -49,11 +51,13 @@ from gan_jax.transfer.record import (
     prepared_images,
     read_history,
     read_prepared,
+    sample_painter,
     write_history,
     write_start,
 )
 from gan_jax.transfer.resume import LENGTH, check_fork, copy_records, forked_state, length_command, schedule_notes
 from gan_jax.transfer.start import make_prepared, make_start, plan_transfer
+from gan_jax.transfer.translation import make_translation_evaluator, translation_painter
 from gan_jax.transfer.weights import transplant_weights
 
 __all__ = [
@@ -77,12 +81,18 @@ class RunResult:
     state: GanState
     stopped: bool  # by a signal, after saving
     dataset: Dataset
-    pair: Pair
-    evaluator: Evaluator | None
+    networks: Networks
+    evaluator: Measures | None
     evaluation: dict[str, Any] | None  # of the last state, not of the best one; None where there is none
     start: Start | None  # None where the run was resumed or forked
     stopped_by: str | None = None  # `Ctrl-C` or `SIGTERM`
     record: dict[str, Any] | None = None  # of the method's preparation; None where the run was resumed or forked
+
+    @property
+    def pair(self) -> Pair:
+        """The networks of a run of images from latents."""
+        assert isinstance(self.networks, Pair)
+        return self.networks
 
     @property
     def protocol(self) -> Protocol | None:
@@ -172,18 +182,17 @@ def run(
 
         saver = _saver(config, folder, stack)
         devices = choose_devices(config.train.devices, config.train.batch)
-        plain_pair, make = build(config.net), method or make_method
+        plain, make = networks_of(config), method or make_method
         early = (
-            None if config.transfer.images is None else make(config.transfer, plain_pair)
+            None if config.transfer.images is None else make(config.transfer, plain)
         )  # a wrong option is reported before data are read
         dataset = load_dataset(config)
         for text in (*dataset.notes, *_unused_devices(config, len(devices))):
             note(text)
-        transfer = early or make(counted(config.transfer, len(dataset.train)), plain_pair)
-        pair, feed = transfer.wrap(plain_pair), make_feed(config, dataset)
+        transfer = early or make(counted(config.transfer, len(dataset.train)), plain)
+        networks, feed = transfer.wrap(plain), make_feed(config, dataset)
         trainer = make_trainer(config, transfer, feed)
-        evaluator = make_evaluator(config.evaluate, pair, dataset)
-        diagnosis = make_diagnosis(config, dataset, evaluator, claim.against)
+        evaluator, paint, diagnosis = _measuring(config, networks, dataset, claim.against)
         for text in () if evaluator is None else evaluator.notes:
             note(text)
         programs = trainer.compile()
@@ -231,7 +240,7 @@ def run(
                 cursor = feed.cursor() if feed.cursor else None
                 saver.save(claim.origin.images, state, cursor=cursor, history=history)
         else:
-            start = make_start(config, plain_pair, transfer)
+            start = make_start(config, plain, transfer)
             claim_folder(0)
             prepared = make_prepared(trainer, start, transfer, key, entry.watching(callbacks.stage))
             state = jax.jit(begin)(prepared.nets, prepared.constants)
@@ -250,7 +259,7 @@ def run(
                 saver.save(prepared.images, state, cursor=cursor, history=steps)
                 saver.wait()
                 entry.checkpoint = prepared.images
-        recorder = Recorder(config, folder, callbacks, note, evaluator, pair, diagnosis, history)
+        recorder = Recorder(config, folder, callbacks, note, evaluator, paint, diagnosis, history)
         if restored is not None and saver is not None and config.checkpoint.keep_best:
             recorder.forget_scores(saver)
         resumed = restored is not None and restored.images != prepared_images(folder)
@@ -266,7 +275,7 @@ def run(
         callbacks.done(recorder.evaluations)
         evaluation = recorder.at(int(state.images))
         by = stop.by if stopped else None
-        return RunResult(folder, state, stopped, dataset, pair, evaluator, evaluation, start, by, record)
+        return RunResult(folder, state, stopped, dataset, networks, evaluator, evaluation, start, by, record)
 
 
 def claim(config: Config, folder: Path, method: str = "table") -> None:
@@ -276,6 +285,19 @@ def claim(config: Config, folder: Path, method: str = "table") -> None:
       ConfigError: the file is of another run; lists the differences.
     """
     make_claim(config, folder, method).write(folder, 0, len(choose_devices(config.train.devices, config.train.batch)))
+
+
+def _measuring(
+    config: Config, networks: Networks, dataset: Dataset, against: str | Path | None
+) -> tuple[Measures | None, Callable[[GanState], np.ndarray], Diagnosis | None]:
+    """What measures a run's states, makes its grids, and looks for failures of its training."""
+    if config.net.translates:
+        if against is not None:
+            raise ConfigError(f"--against {against} compares images from latents; leave it out for translation")
+        return make_translation_evaluator(config, networks, dataset), translation_painter(networks, dataset), None
+    assert isinstance(networks, Pair)
+    evaluator = make_evaluator(config.evaluate, networks, dataset)
+    return evaluator, sample_painter(config, networks), make_diagnosis(config, dataset, evaluator, against)
 
 
 def _say(quiet: bool) -> Any:

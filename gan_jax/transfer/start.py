@@ -11,12 +11,13 @@ import jax
 
 from gan_jax.config import Config, ConfigError, ScratchConfig, TransplantConfig
 from gan_jax.interop.source import Source
-from gan_jax.nets import Pair, build
+from gan_jax.nets import Networks, Pair
 from gan_jax.random_streams import READY_KEY
+from gan_jax.roots import pair_part
 from gan_jax.surgery import Plan
 from gan_jax.surgery.families import new_norms
 from gan_jax.surgery.measure import calibrate
-from gan_jax.train.regularisers import Network
+from gan_jax.tasks import networks_of
 from gan_jax.train.trainer import Trainer
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.methods import MakeMethod, make_method
@@ -31,26 +32,28 @@ def plan_transfer(config: Config, method: MakeMethod | None = None) -> Plan:
     transfer = config.transfer
     if isinstance(transfer, ScratchConfig):
         raise ConfigError("the method is scratch, which transfers nothing: there is no plan; use finetune")
-    pair = build(config.net)
+    networks = networks_of(config)
     make = method or make_method
-    transfer_method = make(transfer, pair)
+    transfer_method = make(transfer, networks)
     source = open_source(transfer.source)
-    return _plan(transfer, pair, transfer_method, source, _target(pair, transfer_method))
+    return _plan(transfer, networks, transfer_method, source, _target(networks, transfer_method))
 
 
-def make_start(config: Config, pair: Pair, method: Method) -> Start:
+def make_start(config: Config, networks: Networks, method: Method) -> Start:
     """Makes the variables: transplanted where the method takes them from the source, fresh elsewhere."""
     transfer = config.transfer
     if isinstance(transfer, ScratchConfig) or not method.starts:
-        fresh = fresh_variables(pair, config.train.seed)
-        return Start({name: fresh[name] for name in pair.nets})
-    source, target = open_source(transfer.source), _target(pair, method)
-    plan = _plan(transfer, pair, method, source, target)
-    result = fill(source, plan, pair, target, seed=config.train.seed)
-    both = result.variables if len(method.starts) == 2 else fresh_variables(pair, config.train.seed) | result.variables
-    both = _calibrated(both, pair, {k: v for k, v in new_norms(pair.config, source.net).items() if k in method.starts})
+        return Start(fresh_variables(networks, config.train.seed))
+    source, target = open_source(transfer.source), _target(networks, method)
+    plan = _plan(transfer, networks, method, source, target)
+    result = fill(source, plan, networks, target, seed=config.train.seed)
+    started = result.variables.keys() >= networks.nets.keys()
+    nets = result.variables if started else fresh_variables(networks, config.train.seed) | result.variables
+    if isinstance(networks, Pair):
+        norms = {k: v for k, v in new_norms(networks.config, source.net).items() if k in method.starts}
+        nets = _calibrated(nets, networks, norms)
     differences = None if isinstance(result.measured, str) else result.measured
-    return Start({name: both[name] for name in pair.nets}, plan, differences, tuple(result.history))
+    return Start({name: nets[name] for name in networks.nets}, plan, differences, tuple(result.history))
 
 
 def make_prepared(
@@ -79,7 +82,7 @@ def make_prepared(
 def _donor(config: Config, method: Method, name: str, networks: Sequence[str] = ("g",)) -> Start:
     """Makes the start of a run that takes these networks from another source."""
     config = dataclasses.replace(config, transfer=dataclasses.replace(config.transfer, source=name))
-    return make_start(config, build(config.net), dataclasses.replace(method, starts=tuple(networks)))
+    return make_start(config, networks_of(config), dataclasses.replace(method, starts=tuple(networks)))
 
 
 def _calibrated(
@@ -98,22 +101,29 @@ def _calibrated(
     return out
 
 
-def _target(pair: Pair, method: Method) -> dict[str, Any]:
+def _started(networks: Networks, method: Method) -> list[str]:
+    """The networks that start from the source: those that the method names, and those that are like them."""
+    return [name for name in networks.nets if name in method.starts or pair_part(name) in method.starts]
+
+
+def _target(networks: Networks, method: Method) -> dict[str, Any]:
     """Specs of the networks that start from the source, placed on the default device."""
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     place = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
-    return {name: jax.tree_util.tree_map(place, {"g": pair.g, "d": pair.d}[name].specs()) for name in method.starts}
+    nets = networks.nets
+    return {name: jax.tree_util.tree_map(place, nets[name].specs()) for name in _started(networks, method)}
 
 
-def _trains(method: Method, path: str) -> bool:
+def _trains(networks: Networks, method: Method, path: str) -> bool:
     """Whether the method trains the leaf `g/params/..` or `d/params/..`; True for other collections."""
-    networks: tuple[Network, ...] = ("g", "d")
-    prefixes = {network: f"{network}/params/" for network in networks}
+    prefixes = {network: f"{network}/params/" for network in networks.nets}
     return all(method.trains(n)(path.removeprefix(prefix)) for n, prefix in prefixes.items() if path.startswith(prefix))
 
 
-def _plan(policies: TransplantConfig, pair: Pair, method: Method, source: Source, target: dict[str, Any]) -> Plan:
+def _plan(
+    policies: TransplantConfig, networks: Networks, method: Method, source: Source, target: dict[str, Any]
+) -> Plan:
     paths = flatten(target)
     fresh = tuple(pattern for pattern in method.fresh if any(match(pattern, path) for path in paths))
-    frozen = tuple(path for path in paths if not _trains(method, path))
-    return plan_weights(source, pair.config, target, policies, frozen=frozen, fresh=fresh)
+    frozen = tuple(path for path in paths if not _trains(networks, method, path))
+    return plan_weights(source, networks.config, target, policies, frozen=frozen, fresh=fresh)

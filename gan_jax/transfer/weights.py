@@ -40,13 +40,16 @@ from gan_jax.config import Config, ConfigError, NetConfig, TrainConfig, Transpla
 from gan_jax.config.checks import part_problems
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
-from gan_jax.nets import Pair, build
+from gan_jax.nets import Networks, Pair, build
+from gan_jax.nets.build import net_like
 from gan_jax.nets.fronts import with_front
-from gan_jax.random_streams import NETWORK_KEYS
+from gan_jax.random_streams import network_key
+from gan_jax.roots import network_of, origin_in, origins
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Action, Difference, Plan, PlanError, Report, make_plan, measure_pair, pair_notes, pair_rules
 from gan_jax.surgery import transplant as carry_out
 from gan_jax.surgery.families.notes import with_notes
+from gan_jax.surgery.measure import measure_translators
 from gan_jax.surgery.ops.width import Width
 from gan_jax.surgery.provenance import Step, history_of, transplant_step
 from gan_jax.surgery.transplant import reads_fresh
@@ -59,24 +62,20 @@ from gan_jax.trees import Rule, count, did_you_mean, flatten, match, unflatten
 # ----------------------------------------------------------------------------------------------------------------------
 # Fresh values of a pair's variables: all, or only those that a plan reads.
 
-NETWORKS = {"g": "g", "g_ema": "g", "d": "d"}  # root of a path -> the network that it belongs to
+
+def fresh_variables(networks: Networks, seed: int) -> dict[str, Variables]:
+    """Draws fresh variables of all networks from a seed, `{"g": variables, "d": variables}` of a pair."""
+    return {name: jax.jit(net.init)(_key(seed, name)) for name, net in networks.nets.items()}
 
 
-def fresh_variables(pair: Pair, seed: int) -> dict[str, Variables]:
-    """Draws fresh variables `{"g": variables, "d": variables}` from a seed."""
-    return {network: jax.jit(getattr(pair, network).init)(_key(seed, network)) for network in NETWORK_KEYS}
-
-
-def fresh_leaves(pair: Pair, seed: int, paths: Collection[str]) -> dict[str, Any]:
+def fresh_leaves(networks: Networks, seed: int, paths: Collection[str]) -> dict[str, Any]:
     """Draws some of these leaves by path, `{"g_ema/params/stem/kernel": array}`; no other leaf is computed."""
     leaves: dict[str, Any] = {}
-    for root, network in NETWORKS.items():
-        tails = [path.partition("/")[2] for path in paths if path.startswith(f"{root}/")]
-        if tails:
-            values = jax.jit(_some, static_argnums=(0, 1))(
-                getattr(pair, network).init, tuple(tails), _key(seed, network)
-            )
-            leaves |= {f"{root}/{tail}": value for tail, value in zip(tails, values)}
+    for root in dict.fromkeys(path.partition("/")[0] for path in paths):
+        tails = tuple(path.partition("/")[2] for path in paths if path.startswith(f"{root}/"))
+        name = network_of(root)
+        values = jax.jit(_some, static_argnums=(0, 1))(networks.nets[name].init, tails, _key(seed, name))
+        leaves |= {f"{root}/{tail}": value for tail, value in zip(tails, values)}
     return leaves
 
 
@@ -86,7 +85,7 @@ def _some(init: Any, tails: tuple[str, ...], key: jax.Array) -> list[jax.Array]:
 
 
 def _key(seed: int, network: str) -> jax.Array:
-    return jax.random.fold_in(root_key(seed), NETWORK_KEYS[network])
+    return jax.random.fold_in(root_key(seed), network_key(network))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -97,7 +96,6 @@ LACKING = {  # root that a source lacks -> the remedy
     "--transfer.networks g --transfer.d-warmup-kimg 1",
     "g_ema": "generator (g_ema); take the discriminator alone: --transfer.networks d",
 }
-ORIGINS = {"g": "g_ema", "g_ema": "g_ema", "d": "d"}  # root to fill -> root of the source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,16 +168,18 @@ def plan_weights(
     if policies.classes is not None and not getattr(net, "num_classes", 0):
         raise PlanError("classes says where each class starts from, and the new networks have none: set num_classes")
     source.check(whole=False)
-    origins = {root: ORIGINS[root] for root in target}
-    if lacking := [origin for origin in origins.values() if origin not in source.specs]:
-        raise PlanError(f"{source.name} holds no {LACKING[lacking[0]]}")
-    if "front" in source.manifest and "g_ema" in origins.values() and policies.unused == "error":
+    chosen = {root: origin_in(root, source.specs) for root in target}
+    if lacking := [root for root, origin in chosen.items() if origin is None]:
+        first = origins(lacking[0])[0]
+        raise PlanError(f"{source.name} holds no {LACKING.get(first, f'network {first}')}")
+    roots = {root: origin for root, origin in chosen.items() if origin is not None}
+    if "front" in source.manifest and "g_ema" in roots.values() and policies.unused == "error":
         raise PlanError(
             f"{source.name} carries a {source.manifest['front']['kind']} before its G, which is no part of G's own leaves "
             "and has no place in other networks: without it G makes images of its whole latent space again. "
             "To take G alone, allow that: unused='drop'"
         )
-    specs = {root: tree for root, tree in source.specs.items() if root in origins.values()}
+    specs = {root: tree for root, tree in source.specs.items() if root in roots.values()}
     widths: dict[str, Width] = {
         root: policies.d_width if root == "d" and policies.d_width else policies.width for root in target
     }
@@ -188,7 +188,7 @@ def plan_weights(
         source.net,
         target,
         specs,
-        roots=origins,
+        roots=roots,
         width=widths,
         narrow=policies.narrow,
         classes=policies.classes,
@@ -196,7 +196,7 @@ def plan_weights(
     )
     notes = pair_notes(net, source.net)
     if fresh:
-        specs = {origin: _without(specs[origin], root, fresh) for root, origin in origins.items()}
+        specs = {origin: _without(specs[origin], root, fresh) for root, origin in roots.items()}
     casts = floats_to_cast(specs, target) if policies.dtype == "cast" else None
     plan = make_plan(
         target,
@@ -231,24 +231,24 @@ def _without(tree: dict[str, Any], root: str, patterns: Sequence[str]) -> dict[s
 
 
 def fill(
-    source: Source, plan: Plan, pair: Pair, target: dict[str, Any], *, seed: int, probes: int = 8
+    source: Source, plan: Plan, networks: Networks, target: dict[str, Any], *, seed: int, probes: int = 8
 ) -> TransplantResult:
     """Carries out a plan with one leaf in memory beside the result, and measures the change of the functions.
 
     Args:
       source: of the plan; whole networks are read to measure.
       plan: of `plan_weights`.
-      pair: the networks to fill.
+      networks: to fill.
       target: specs of the plan; a leaf with a sharding is placed there, others stay on the host.
       seed: of fresh values; only those that the plan reads are drawn.
-      probes: number of latents to measure with; 0 = do not measure.
+      probes: number of latents, or of images to translate, to measure with; 0 = do not measure.
     """
-    fresh = fresh_leaves(pair, seed, [entry.target for entry in plan.entries if reads_fresh(entry)])
+    fresh = fresh_leaves(networks, seed, [entry.target for entry in plan.entries if reads_fresh(entry)])
     variables, report = carry_out(plan, source.take, target, init=fresh.pop, digests=source.digests)
-    measured = _measure(source, pair, variables, probes)
+    measured = _measure(source, networks, variables, probes)
     origin = {"name": source.name, "digest": source.digest}
     step = transplant_step(plan, report, origin, seed=seed, measured=measured)
-    return TransplantResult(pair.config, variables, plan, report, measured, [*history_of(source.manifest), step])
+    return TransplantResult(networks.config, variables, plan, report, measured, [*history_of(source.manifest), step])
 
 
 def measured_lines(measured: dict[str, Difference] | str) -> list[str]:
@@ -295,7 +295,7 @@ def transplant(
     opened = open_source(source, checkpoint)
     pair = build(net)
     specs = {"g_ema": pair.g.specs, "d": pair.d.specs}
-    target = {root: make() for root, make in specs.items() if root in opened.specs}
+    target = {root: make() for root, make in specs.items() if origin_in(root, opened.specs)}
     if not target:
         raise WeightsError(f"{opened.name} holds neither a generator (g_ema) nor a discriminator (d)")
     plan = plan_weights(opened, net, target, policies)
@@ -356,15 +356,20 @@ def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> Tra
     return policies
 
 
-def _measure(source: Source, pair: Pair, variables: dict[str, Any], probes: int) -> dict[str, Difference] | str:
+def _measure(source: Source, networks: Networks, variables: dict[str, Any], probes: int) -> dict[str, Difference] | str:
     if not probes:
         return "not measured: no probes were asked for"
-    new = {NETWORKS[root]: tree for root, tree in variables.items()}
+    if source.net.translates != networks.config.translates:
+        return "not measured: networks of latents and networks of images have no common probes"
+    new = {network_of(root): tree for root, tree in variables.items()}
     try:  # whole networks, with leaves that the plan does not take
-        roots = {NETWORKS[root]: ORIGINS[root] for root in variables}
+        roots = {network_of(root): origin_in(root, source.specs) or root for root in variables}
         paths = {name: [p for p in flatten(source.specs) if p.startswith(f"{root}/")] for name, root in roots.items()}
         old = {name: source.load(paths[name])[root] for name, root in roots.items()}
     except (WeightsError, CheckpointError) as error:
         return f"not measured: {error}"
     before = with_front(build(source.net), source.manifest.get("front"))
-    return measure_pair(before, old, pair, new, jax.random.key(0), probes)
+    if not isinstance(networks, Pair) or source.net.translates:
+        olds = {name: net_like(before, root) for name, root in roots.items()}
+        return measure_translators(olds, old, networks.nets, new, networks.config, jax.random.key(0), probes)
+    return measure_pair(before, old, networks, new, jax.random.key(0), probes)

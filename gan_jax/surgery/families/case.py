@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from gan_jax.config import NetConfig
+from gan_jax.roots import is_reversed, origins, pair_part
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops.width import Narrow, Width, copies, seed_of
 from gan_jax.surgery.plan import Action, PlanError
@@ -155,7 +156,7 @@ def vector_role(case: Case, kernel: str, vector: str) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------------------------
 # The rules of a pair: what its family says of single leaves, then the role of every leaf by the layouts.
 
-GENERATORS, DISCRIMINATORS = ("g", "g_ema"), ("d",)
+GENERATORS = ("g", "g_ema")  # the roots of a pair's generator
 Family = Callable[[Case], list[Rule]]  # the leaves of one network that are not simply moved
 
 
@@ -173,14 +174,15 @@ def make_rules(
     target, source = flatten(target_specs), flatten(source_specs)
     rules: list[Rule] = []
     for root in dict.fromkeys(path.split("/")[0] for path in target):
-        if root not in GENERATORS + DISCRIMINATORS:
-            raise PlanError(f"no roles for {root!r}; a pair has {', '.join(GENERATORS + DISCRIMINATORS)}")
-        which = 0 if root in GENERATORS else 1
+        part = pair_part(root)
+        if part is None:
+            raise PlanError(f"no roles for {root!r}; a pair has {', '.join((*GENERATORS, 'd'))}")
         origin = _origin(root, source, roots or {})
-        layout, old_layout = (layouts(config)["gd"[which]] for config in configs)
+        config, old_config = (c.reversed if is_reversed(name) else c for c, name in zip(configs, (root, origin)))
+        layout, old_layout = layouts(config)[part], layouts(old_config)[part]
         leaves, old = _subtree(target, root), _subtree(source, origin)
-        case = Case(root, origin, *configs, layout, old_layout, leaves, old, options)
-        rules += [*families[which](case), *derived(case)]
+        case = Case(root, origin, config, old_config, layout, old_layout, leaves, old, options)
+        rules += [*families[part == "d"](case), *derived(case)]
     return winning(first, rules, target)
 
 
@@ -221,5 +223,5 @@ def _origin(root: str, source: Flat, roots: Mapping[str, str]) -> str:
                 f"{root!r} should come from {roots[root]!r}, but the source has {', '.join(sorted(present))}"
             )
         return roots[root]
-    candidates = (root, *GENERATORS) if root in GENERATORS else (root,)
+    candidates = (root, *GENERATORS) if root in GENERATORS else (root, *origins(root))
     return next((name for name in candidates if name in present), root)

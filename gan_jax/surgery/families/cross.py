@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from gan_jax.config import NETS, BigGANConfig, DCGANConfig, NetConfig, ResNetConfig, SNGANConfig, family_title
 from gan_jax.nets import biggan, resnet, sngan
-from gan_jax.surgery.families.case import DISCRIMINATORS, GENERATORS, winning
+from gan_jax.roots import origins, pair_part
+from gan_jax.surgery.families.case import GENERATORS, winning
 from gan_jax.surgery.families.fit import fit
 from gan_jax.surgery.families.layout import families_with, part_of
 from gan_jax.surgery.ops import Step, lookup, shape_of_steps
@@ -276,9 +277,9 @@ def cross_rules(
     target, source = flatten(target_specs), flatten(source_specs)
     rules: list[Rule] = []
     for root in dict.fromkeys(path.split("/")[0] for path in target):
-        if root not in GENERATORS + DISCRIMINATORS:
-            raise PlanError(f"no roles for {root!r}; a pair has {', '.join(GENERATORS + DISCRIMINATORS)}")
-        net, origin = "g" if root in GENERATORS else "d", _origin(root, source, roots or {})
+        net, origin = pair_part(root), _origin(root, source, roots or {})
+        if net is None:
+            raise PlanError(f"no roles for {root!r}; a pair has {', '.join((*GENERATORS, 'd'))}")
         new, old = new_roles[net], old_roles[net]
         for path, role in moves(new, old).items():
             if f"{root}/{path}" in target:
@@ -355,5 +356,5 @@ def _origin(root: str, source: Flat, roots: Mapping[str, str]) -> str:
     present = {path.split("/")[0] for path in source}
     if root in roots and roots[root] not in present:
         raise PlanError(f"{root!r} should come from {roots[root]!r}, but the source has {', '.join(sorted(present))}")
-    candidates = (roots.get(root, root), *(GENERATORS if root in GENERATORS else ()))
+    candidates = (roots.get(root, root), *(GENERATORS if root in GENERATORS else origins(root)))
     return next((name for name in candidates if name in present), root)
