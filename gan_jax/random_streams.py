@@ -119,6 +119,12 @@ class Purpose(enum.IntEnum):
     PROBE_LATENTS = 16  # of what a method estimates importance on
     COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
     DONOR_LATENTS = 18  # of what a donor makes to be taken for real images
+    POOL = 19  # translations that pass a pool, and which stored one D is shown
+    POOL_BACK = 20  # the same for translations in the other direction
+    PATCHES = 21  # places of maps that are contrasted
+    PATCHES_IDENTITY = 22  # the same for images that are in the target domain already
+    FLIP = 23  # which images are translated mirrored
+    IDENTITY_LATENTS = 24  # what a generator draws for images that are in the target domain already
 
 
 def path_number(path: str) -> int:
