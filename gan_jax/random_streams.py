@@ -35,6 +35,7 @@ independent where their paths differ. The numbers never change: existing runs dr
       itself                                                its latents
       NOISE_KEY + layer, SECOND_LATENT_KEY, MIXING_KEY      StyleGAN2: noise, and styles of a second latent
       TEACHER_KEY                                           its teacher
+      DROPOUT_KEY + layer                                   U-Net, translator: values that are dropped
       position in the policy                                DiffAugment
       ADA_NOISE_KEY                                         ADA's noise; its other draws are of the key itself
 
@@ -90,6 +91,7 @@ NOISE_KEY = 1000  # plus the layer: StyleGAN2's noise
 SECOND_LATENT_KEY = 999  # StyleGAN2: a latent whose styles are mixed in
 MIXING_KEY = 998  # StyleGAN2: whether, and from which layer on
 TEACHER_KEY = 3000  # the choice of an example's teacher
+DROPOUT_KEY = 4000  # plus the layer: values that are dropped
 
 # -- below other keys ---------------------------------------------------------------------------
 
@@ -119,6 +121,12 @@ class Purpose(enum.IntEnum):
     PROBE_LATENTS = 16  # of what a method estimates importance on
     COMPARED_LATENTS = 17  # normal latents that learned ones are compared with
     DONOR_LATENTS = 18  # of what a donor makes to be taken for real images
+    POOL = 19  # translations that pass a pool, and which stored one D is shown
+    POOL_BACK = 20  # the same for translations in the other direction
+    PATCHES = 21  # places of maps that are contrasted
+    PATCHES_IDENTITY = 22  # the same for images that are in the target domain already
+    FLIP = 23  # which images are translated mirrored
+    IDENTITY_LATENTS = 24  # what a generator draws for images that are in the target domain already
 
 
 def network_key(network: str) -> int:

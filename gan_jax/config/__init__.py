@@ -27,6 +27,7 @@ from gan_jax.config.serial import (
     to_dict,
 )
 from gan_jax.config.training import (
+    TASK_NAMES,
     AnnealConfig,
     AugmentConfig,
     CheckpointConfig,
@@ -35,12 +36,18 @@ from gan_jax.config.training import (
     EMAConfig,
     EvalConfig,
     ImageTask,
+    LayoutTask,
     LogConfig,
     LossConfig,
+    OneSidedTask,
     OptimConfig,
+    PairedTask,
     TaskConfig,
+    TaskOptions,
+    TaskName,
     TrainConfig,
     TransplantConfig,
+    UnpairedTask,
 )
 
 
@@ -76,6 +83,7 @@ class Config:
 
 
 __all__ = [
+    "TASK_NAMES",
     "AnnealConfig",
     "AugmentConfig",
     "CheckpointConfig",
@@ -86,12 +94,18 @@ __all__ = [
     "EMAConfig",
     "EvalConfig",
     "ImageTask",
+    "LayoutTask",
     "LogConfig",
     "LossConfig",
+    "OneSidedTask",
     "OptimConfig",
+    "PairedTask",
     "TaskConfig",
+    "TaskOptions",
+    "TaskName",
     "TrainConfig",
     "TransplantConfig",
+    "UnpairedTask",
     "differences",
     "from_dict",
     "has_field",

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union
 
 from gan_jax.config.methods import METHOD_NAMES, TransferConfig
 from gan_jax.config.nets import NETS, NetConfig
+from gan_jax.config.training import TASK_NAMES, ImageTask
 from gan_jax.documents import read_document, shown
 from gan_jax.trees import did_you_mean, flatten
 
@@ -69,7 +70,7 @@ def to_dict(config: Any) -> Any:
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
             out[field.name] = to_dict(value)
-            if len(_dataclasses_in(hints[field.name])) > 1:
+            if len(_dataclasses_in(hints[field.name])) > 1 and type(value) is not UNNAMED:
                 out[field.name] = {"kind": kind_of(value), **out[field.name]}
         return out
     if isinstance(config, (tuple, list)):
@@ -115,12 +116,13 @@ def read_record(cls: type[T], path: str | Path) -> tuple[T, dict[str, Any]]:
 
 
 def kind_of(config: Any) -> str:
-    """The name of a family of networks or a method, from a configuration or its class: `stylegan2`, `lora`.
+    """The name of a family of networks, a method or a task, from a configuration or its class: `stylegan2`, `lora`.
 
-    The name is that in `NETS` or `METHOD_NAMES`; for a class in neither, the class name.
+    The name is that in `NETS`, `METHOD_NAMES` or `TASK_NAMES`; for a class in none of them, the class name.
     """
     cls = config if isinstance(config, type) else type(config)
-    return next((name for table in (NETS, METHOD_NAMES) for name, kind in table.items() if kind is cls), cls.__name__)
+    tables = (NETS, METHOD_NAMES, TASK_NAMES)
+    return next((name for table in tables for name, kind in table.items() if kind is cls), cls.__name__)
 
 
 def has_field(config: Any, name: str) -> bool:
@@ -200,7 +202,7 @@ def _parse(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, dict) and len(members) > 1:
             kinds = {kind_of(member): member for member in members}
             value = dict(value)
-            kind = value.pop("kind", None)
+            kind = value.pop("kind", kind_of(UNNAMED) if UNNAMED in members else None)
             name = current_kind(kind) if isinstance(kind, str) else None
             if name not in kinds:
                 raise ConfigError(
@@ -252,6 +254,8 @@ def _scalar(hint: type, value: Any, where: str) -> Any:
         raise ConfigError(f"{where} is {value}; use a finite number")
     return value
 
+
+UNNAMED = ImageTask  # written without a kind, as files are that are older than other tasks
 
 FORMER_KINDS = {  # name -> class name that older files have under `kind`
     "resnet": "ResNetConfig",

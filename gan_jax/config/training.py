@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, Union
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Diagnostics of a run, and the thresholds of its warnings.
@@ -153,15 +154,106 @@ class LogConfig:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Tasks: one dataclass for each configuration, and `TaskConfig`, any of them.
+# Tasks: one dataclass for each configuration, the table `TASK_NAMES` of them, and `TaskConfig`, any of them.
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageTask:
+class TaskOptions:
+    """Properties of a task, beside the fields of its configurations.
+
+    Attributes:
+      translates: whether its generators make images from images, so that it needs a family of translators.
+      losses: names of `LossConfig` that it can have; None = all.
+      repeats: whether D may have several updates in a step (`train.d_steps`).
+      positive: fields that must be more than 0 -> remedy, as the end of a sentence.
+      not_negative: fields that must be at least 0.
+    """
+
+    translates: ClassVar[bool] = False
+    losses: ClassVar[tuple[str, ...] | None] = None
+    repeats: ClassVar[bool] = True
+    positive: ClassVar[Mapping[str, str]] = {}
+    not_negative: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTask(TaskOptions):
     """Images from latents, unconditional or of classes: a generator `g` and a discriminator `d` (`net`)."""
 
 
-TaskConfig = ImageTask
+@dataclasses.dataclass(frozen=True)
+class TranslationTask(TaskOptions):
+    """Images from images: what all of these tasks share."""
+
+    translates = True
+    losses = ("non_saturating", "least_squares", "hinge", "wasserstein")
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedTask(TranslationTask):
+    """Images from images of pairs (pix2pix; Isola et al., 2017): a generator `g` and a discriminator `d`."""
+
+    l1: float = 100.0  # weight of the mean absolute difference from the target; 0 = off
+
+    not_negative = ("l1",)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnpairedTask(TranslationTask):
+    """Two domains without pairs (CycleGAN; Zhu et al., 2017): generators `g_ab` and `g_ba`, discriminators `d_a` and `d_b`."""
+
+    cycle: float = 10.0  # weight of the mean absolute difference of an image from itself, there and back
+    # weight of the mean absolute change of an image that is in the other domain already, in multiples of cycle; 0 = off
+    identity: float = 0.5
+    pool: int = 50  # earlier translations that D is shown half of the time, of each domain; 0 = the newest only
+
+    repeats = False
+    not_negative = ("cycle", "identity", "pool")
+
+
+@dataclasses.dataclass(frozen=True)
+class OneSidedTask(TranslationTask):
+    """One direction without pairs (CUT; Park et al., 2020): `g`, `d`, and a network `f` of the features of patches."""
+
+    nce: float = 1.0  # weight of the contrast of patches; 10 in FastCUT
+    nce_identity: bool = True  # whether images of the target domain are translated and contrasted too; off in FastCUT
+    temperature: float = 0.07  # divides similarities of patches
+    patches: int = 256  # places of a map that are contrasted, at most
+    layers: tuple[int, ...] = (0, 4, 8, 12, 16)  # modules of G's encoder whose maps are contrasted, in the published order
+    mlp: int = 256  # width of `f`
+    flip: bool = False  # whether half of the images are translated mirrored, and contrasted upright (FastCUT)
+    all_negatives: bool = False  # whether negatives are of all images of a batch; False = of the same image
+    pool: int = 0  # earlier translations that D is shown half of the time; 0 = the newest only
+
+    positive = {"temperature": "", "patches": "", "mlp": ""}
+    not_negative = ("nce", "pool")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayoutTask(TranslationTask):
+    """Images from label maps (SPADE; Park et al., 2019): a generator `g`, and `d` of several scales."""
+
+    matching: float = 10.0  # weight of the mean absolute difference of D's features of both images; 0 = off
+    perceptual: float = 10.0  # weight of the difference of VGG features of both images; 0 = off
+    kld: float = 0.05  # weight of the divergence of encoded latents from normal ones, with net.z_dim
+
+    not_negative = ("matching", "perceptual", "kld")
+
+
+TASK_NAMES: dict[str, type[TaskOptions]] = {  # a row is a task: its name, and its configuration
+    "image": ImageTask,
+    "paired": PairedTask,
+    "unpaired": UnpairedTask,
+    "one_sided": OneSidedTask,
+    "layout": LayoutTask,
+}
+
+if TYPE_CHECKING:
+    TaskConfig = TaskOptions
+    TaskName = str
+else:
+    TaskConfig = Union[tuple(TASK_NAMES.values())]  # noqa: UP007  of a table
+    TaskName = Literal[tuple(TASK_NAMES)]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

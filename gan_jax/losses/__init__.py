@@ -1,6 +1,6 @@
 """Adversarial losses and penalties, per example; the caller reduces them."""
 
-from gan_jax.losses.adversarial import LOSSES
+from gan_jax.losses.adversarial import LOSSES, whole
 from gan_jax.losses.correspondence import two_way_nearest
 from gan_jax.losses.penalties import gradient_penalty, lecam, orthogonal_penalty, path_lengths, squared_gradient
 
@@ -12,4 +12,5 @@ __all__ = [
     "path_lengths",
     "squared_gradient",
     "two_way_nearest",
+    "whole",
 ]

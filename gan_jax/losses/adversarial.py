@@ -47,4 +47,21 @@ LOSSES: dict[str, Loss] = {
     "relativistic": relativistic,
 }
 
+HALVED = frozenset({"least_squares"})  # losses that `LOSSES` has half of
+
+
+def whole(name: str) -> Loss:
+    """The loss as a sum of whole sides, for D those of real and of fake, for G one: least squares without its halves.
+
+    Translators weigh this sum: pix2pix, CycleGAN and CUT take half of D's and all of G's.
+    """
+    factor = 2.0 if name in HALVED else 1.0
+
+    def loss(logits_real: jax.Array, logits_fake: jax.Array) -> tuple[jax.Array, jax.Array]:
+        d, g = LOSSES[name](logits_real, logits_fake)
+        return factor * d, factor * g
+
+    return loss
+
+
 G_SEES_REAL = frozenset({"relativistic"})  # losses whose G side depends on real logits
