@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--out FOLDER] [--markdown]`: one table on the terminal, one JSON file for each benchmark."""
+"""`python -m benchmarks [NAME ...] [--out FOLDER] [--markdown] [--peer FOLDER]`: one table on the terminal, one JSON file for each benchmark."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(known)} (default: all)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder for the JSON files")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown, for a README")
+    parser.add_argument("--peer", metavar="FOLDER", help="clone of a peer, beside which `translation` is timed")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in known]:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(known)}")
     for name in args.names or known:
         module = importlib.import_module(f"benchmarks.{name}")
+        if args.peer is not None and hasattr(module, "PEER"):
+            module.PEER = args.peer
         rows = module.run()
         show(module.TITLE, rows, args.markdown)
         args.out.mkdir(parents=True, exist_ok=True)
