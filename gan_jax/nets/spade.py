@@ -13,11 +13,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gan_jax.config import SPADEConfig
 from gan_jax.nets.build import Pair, make_net
 from gan_jax.nets.conv import upsample_nearest
+from gan_jax.nets.features.steps import mean_pool
 from gan_jax.nets.layers import TRANSLATOR_INITS, Conv, InstanceNorm, at_least_float32, standardised
 
 HIDDEN = 128  # channels between the labels and what modulates a norm
@@ -194,7 +194,7 @@ class Discriminator(nn.Module):
         c, scales = self.config, []
         x = images.astype(c.dtype)
         for scale in range(c.d_scales):
-            x = pool3(x) if scale else x
+            x = mean_pool(x, 3, 2, 1) if scale else x
             h, maps = x, []
             for i, (features, stride) in enumerate(layers(c)):
                 last = i == c.d_layers
@@ -216,19 +216,6 @@ def layers(config: SPADEConfig) -> list[tuple[int, int]]:
 def layer_name(scale: int, layer: int) -> str:
     """Returns the name of a layer of D."""
     return f"scale{scale}_layer{layer}"
-
-
-def pool3(x: jax.Array) -> jax.Array:
-    """Means of 3x3 px at every second pixel, of those within the image: `[N, H, W, C]` -> `[N, ceil(H/2), ceil(W/2), C]`."""
-    for axis in (1, 2):
-        n = x.shape[axis]
-        size = (n + 1) // 2
-        padded = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(4)])
-        total = sum(jax.lax.slice_in_dim(padded, k, k + 2 * size - 1, 2, axis) for k in range(3))
-        inside = np.pad(np.ones(n), 1)
-        counts = sum(inside[k : k + 2 * size - 1 : 2] for k in range(3))
-        x = total / jnp.asarray(counts, x.dtype).reshape([-1 if i == axis else 1 for i in range(4)])
-    return x
 
 
 def make(config: SPADEConfig, axis_name: str | None) -> Pair:

@@ -69,6 +69,17 @@ def test_which_channels_are_labels(channels, expected):
     assert (config.num_labels, config.dont_care, config.edges) == expected
 
 
+def test_what_shapes_do_not_tell_can_be_named(tmp_path):
+    save_file(state("d", SMALL), tmp_path / "d.safetensors")
+    named = dataclasses.replace(SMALL, resolution=128, num_labels=34, dont_care=True, ups="normal")
+    found = import_file(tmp_path / "d.safetensors", net=named, layout="spade")
+    assert found.config == dataclasses.replace(named, width=SPADEConfig.width)
+    with pytest.raises(
+        ForeignLayoutError, match="read 36 channels of labels, which the configuration does not describe"
+    ):
+        import_file(tmp_path / "d.safetensors", net=dataclasses.replace(named, num_labels=30), layout="spade")
+
+
 def test_what_cannot_be_imported():
     g, d = (state(net, SMALL) for net in "gd")
     with pytest.raises(ForeignLayoutError, match="no single pair of SPADE"):

@@ -16,7 +16,7 @@ from gan_jax.interop.layouts.spade import IGNORED, discriminator_links, generato
 from gan_jax.losses.adversarial import hinge
 from gan_jax.losses.matching import feature_matching, mean_over_scales
 from gan_jax.nets import build
-from gan_jax.nets.spade import SpadeNorm, instance_edges, layer_name, one_hot, pool3, semantics
+from gan_jax.nets.spade import SpadeNorm, instance_edges, layer_name, one_hot, semantics
 from gan_jax.trees import count, flatten
 from tests.golden import close, golden, imported, nhwc, under
 
@@ -203,12 +203,6 @@ def test_what_modulates_a_norm_by_hand(norm):
     normed = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5)
     at = np.asarray([[1, 0], [0, 0]], "f4")[None, :, :, None]
     np.testing.assert_allclose(y, normed * (1 + 2 * at) + at, rtol=1e-5, atol=1e-6)
-
-
-def test_means_count_only_pixels_of_the_image():
-    x = jnp.arange(15, dtype=jnp.float32).reshape(1, 3, 5, 1)
-    wanted = [[3, 4.5, 6], [8, 9.5, 11]]  # of 4, 6 and 4 px
-    np.testing.assert_allclose(pool3(x)[0, ..., 0], wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize(("ups", "size"), [("more", 64), ("most", 128)])

@@ -1,19 +1,20 @@
 """SPADE pairs in the layout of the published code: configuration from names and shapes, and names.
 
 G and D lie in files of their own there (`latest_net_G.pth`, `latest_net_D.pth`). Kernels under spectral norm are stored
-as `weight_orig` with both vectors. Without a file's options the channels of labels are a number: which of them stands for
-places without a label and which for edges is taken from the published sets (184 of COCO-Stuff, 151 of ADE20K, 36 of
-Cityscapes), else all are labels; `--net.num_labels` and so on say otherwise.
+as `weight_orig` with both vectors. Of the channels of labels a file tells the number alone: which of them stands for places
+without a label and which for edges follows from the published sets (184 of COCO-Stuff, 151 of ADE20K, 36 of Cityscapes),
+else all are labels, unless the user names the configuration.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
 import numpy as np
 
-from gan_jax.config import SPADEConfig
+from gan_jax.config import NetConfig, SPADEConfig
 from gan_jax.interop.layouts.layout import (
     ForeignLayout,
     ForeignPair,
@@ -79,21 +80,38 @@ def _spectral(theirs: str, ours: str, size: int) -> dict[str, Link]:
     }
 
 
-def find(tensors: Tensors) -> ForeignPair:
-    """A generator, a discriminator, or both, in one file or two."""
+def find(tensors: Tensors, net: NetConfig | None = None) -> ForeignPair:
+    """A generator, a discriminator, or both, in one file or two; `net` says what their shapes do not."""
     kept, others = kept_generator(prefixes(tensors, G_MARK))
     d_prefixes = prefixes(tensors, D_MARK)
     if (kept is None and not d_prefixes) or others or len(d_prefixes) > 1:
         raise ForeignLayoutError(f"no single pair of SPADE ({G_MARK} of a G, {D_MARK} of a D)")
     g = None if kept is None else under(tensors, kept)
     d = under(tensors, d_prefixes[0]) if d_prefixes else None
-    config = guess_config(g, d)
+    config = _as_named(guess_config(g, d), net)
     parts = {}
     if kept is not None and g is not None:
         parts["g_ema"] = Part(kept, g, generator_links(config))
     if d is not None:
         parts["d"] = Part(d_prefixes[0], d, discriminator_links(config))
     return ForeignPair(config, parts, IGNORED)
+
+
+def _as_named(config: SPADEConfig, net: NetConfig | None) -> SPADEConfig:
+    """The configuration with what no shape tells from the one that the user names."""
+    if net is None:
+        return config
+    if (
+        not isinstance(net, SPADEConfig)
+        or net.in_channels != config.in_channels
+        or (net.ups == "most") != (config.ups == "most")
+    ):
+        raise ForeignLayoutError(
+            f"the file holds networks that read {config.in_channels} channels of labels, which the configuration "
+            "does not describe"
+        )
+    silent = ("resolution", "num_labels", "dont_care", "edges", "ups")
+    return dataclasses.replace(config, **{name: getattr(net, name) for name in silent})
 
 
 def guess_config(g: Tensors | None, d: Tensors | None = None) -> SPADEConfig:
@@ -182,4 +200,6 @@ def constants(config: SPADEConfig) -> dict[str, np.ndarray]:
     return {f"{name}num_batches_tracked": np.zeros((), np.int64) for name in ends}
 
 
-LAYOUT = ForeignLayout(SPADEConfig, find, names, constants)
+LAYOUT = ForeignLayout(
+    SPADEConfig, find, names, constants, find_in_context=lambda tensors, context: find(tensors, context.net)
+)
