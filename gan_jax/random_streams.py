@@ -127,6 +127,7 @@ class Purpose(enum.IntEnum):
     PATCHES_IDENTITY = 22  # the same for images that are in the target domain already
     FLIP = 23  # which images are translated mirrored
     IDENTITY_LATENTS = 24  # what a generator draws for images that are in the target domain already
+    CYCLE_LATENTS = 25  # what it draws on the way back
 
 
 def network_key(network: str) -> int:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from gan_jax.cli import module_of
 from gan_jax.cli.options import Option, commands_of, options_of
 from gan_jax.cli.typos import CommandLineError, check_words, unknown_command
-from gan_jax.config import METHOD_NAMES, NETS, ChainConfig, Config, ConfigError, kind_of, read_record
+from gan_jax.config import METHOD_NAMES, NETS, TASK_NAMES, ChainConfig, Config, ConfigError, kind_of, read_record
 from gan_jax.config.checks import value_problems
 from gan_jax.trees import did_you_mean
 
@@ -133,7 +133,7 @@ def parse_run(cls: type[T], argv: Sequence[str], *, verb: str, base: Config) -> 
     argv = join_methods(argv)
     start = Path(argv[0]) if argv and not argv[0].startswith("-") else None
     config = base if start is None else read_config(start)
-    config = switch(config, net=peek(argv, "--net"), method=peek(argv, "--method"))
+    config = switch(config, net=peek(argv, "--net"), method=peek(argv, "--method"), task=peek(argv, "--task"))
     make: Any = cls
     words = ["chain" if JOINED in word and argv[i - 1] == "--method" else word for i, word in enumerate(argv)]
     args: Any = parse(cls, words, verb=verb, default=make(config=config))
@@ -167,13 +167,17 @@ def config_file(path: Path) -> Path:
     return path
 
 
-def switch(config: Config, *, net: str | None = None, method: str | None = None) -> Config:
-    """Switches a configuration to another kind of network or transfer method.
+def switch(
+    config: Config, *, net: str | None = None, method: str | None = None, task: str | None = None
+) -> Config:
+    """Switches a configuration to another kind of network, transfer method or task.
 
     Fields that both kinds have keep their values if these were set; all others take their defaults.
     """
     if net in NETS:
         config = dataclasses.replace(config, net=_convert(config.net, NETS[net]))
+    if task in TASK_NAMES:
+        config = dataclasses.replace(config, task=_convert(config.task, TASK_NAMES[task]))
     if method in METHOD_NAMES:
         config = dataclasses.replace(config, transfer=_convert(config.transfer, METHOD_NAMES[method]))
     elif method is not None and JOINED in method:

@@ -11,7 +11,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import config_file, parse_run, peek, run_folder
 from gan_jax.cli.choosing import parse_or_choose, with_colour, with_stages
-from gan_jax.config import Config, ConfigError, MethodName, NetName
+from gan_jax.config import Config, ConfigError, MethodName, NetName, TaskName
 from gan_jax.files import typed
 from gan_jax.presets import PRESETS, preset
 
@@ -49,6 +49,7 @@ class Train:
     preset: Annotated[str | None, arg(metavar="NAME", help=f"one of {', '.join(PRESETS)}")] = None
     net: NetName | None = None  # kind of networks; None = FILE's
     method: MethodName | None = None  # transfer method; None = FILE's
+    task: TaskName | None = None  # what is made: images from latents, or from other images; None = FILE's
     at: int | None = (
         None  # continue from the checkpoint with this number of images, newer ones are moved aside; None = newest
     )

@@ -50,7 +50,7 @@ def unknown_option(word: str, name: str, known: Sequence[str] | dict[str, Option
     for option in every:
         if name in option.names and option.kind:
             part = name.partition(".")[0]
-            chosen = "--net" if part == "net" else "--method"
+            chosen = {"net": "--net", "task": "--task"}.get(part, "--method")
             return f"there is no option {word} here: it belongs to {chosen} {option.kind}"
     if meant := [other for other in FOREIGN.get(name.rpartition(".")[2].lower(), ()) if other in known]:
         return f"there is no option {word}; here it is {' or '.join('--' + other for other in meant)}{_remark(name)}"

@@ -11,10 +11,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from gan_jax.config.methods import ChainConfig, FinetuneConfig, ScratchConfig
-from gan_jax.config.nets import NetConfig, family_title
+from gan_jax.config.nets import NETS, NetConfig, family_title
 from gan_jax.config.serial import kind_of, whole_number_problem
 from gan_jax.config.stages import dispatches, leaves_nothing, stages_of
-from gan_jax.config.training import TrainConfig
+from gan_jax.config.training import (
+    TASK_NAMES,
+    LayoutTask,
+    OneSidedTask,
+    TaskOptions,
+    TrainConfig,
+    UnpairedTask,
+)
 from gan_jax.documents import shown
 from gan_jax.trees import did_you_mean
 
@@ -189,6 +196,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _loss(config)
     yield from _augment(config)
     yield from _train(config)
+    yield from _task(config)
     yield from method_problems(config)
 
 
@@ -254,6 +262,68 @@ def _augment(config: Config) -> Iterator[str]:
         yield f"augment.ada_p is {augment.ada_p:g}; use a probability in [0, 1]"
     if augment.ada_target is not None and not -1 <= augment.ada_target <= 1:
         yield f"augment.ada_target is {augment.ada_target:g}; a mean sign lies in [-1, 1] (0.6 in the paper)"
+
+
+def _task(config: Config) -> Iterator[str]:
+    """Checks that the networks, the loss and the batches suit the task."""
+    task, net = config.task, config.net
+    name, family = kind_of(task), family_title(net)
+    if not isinstance(task, TaskOptions):  # of a user
+        return
+    if task.translates != net.translates:
+        suited = ", ".join(name for name, cls in NETS.items() if cls.translates == task.translates)
+        makes = "images from images" if task.translates else "images from latents"
+        takes = "images" if net.translates else "latents"
+        fits = ", ".join(name for name, cls in TASK_NAMES.items() if cls.translates == net.translates)
+        yield (
+            f"task {name} makes {makes}, but {family}'s generator takes {takes}; use --net {suited}, or --task {fits}"
+        )
+        return
+    if task.losses is not None and config.loss.name not in task.losses:
+        yield f"loss.name is {config.loss.name}, which the task {name} cannot have; use one of {', '.join(task.losses)}"
+    if config.train.d_steps > 1 and not task.repeats:
+        yield (
+            f"train.d_steps is {config.train.d_steps}, but in the task {name} D is shown the translations of one update of "
+            "G; use 1"
+        )
+    if task.translates:
+        yield from _translation(config)
+
+
+def _translation(config: Config) -> Iterator[str]:
+    task, name = config.task, kind_of(config.task)
+    net: Any = config.net
+    labels = any(field.name == "num_labels" for field in dataclasses.fields(net))
+    if labels != isinstance(task, LayoutTask):
+        yield (
+            f"the task {name} has label maps, which {family_title(net)}'s generator does not take; use --net spade"
+            if not labels
+            else f"{family_title(net)}'s generator takes label maps, which the task {name} does not have; use --task layout"
+        )
+    if isinstance(task, (UnpairedTask, OneSidedTask)) and net.d_condition:
+        yield f"net.d_condition shows D pairs, which the task {name} does not have; use --net.no-d-condition"
+    same = isinstance(task, OneSidedTask) or (isinstance(task, UnpairedTask) and task.identity > 0 < task.cycle)
+    if same and net.in_channels != net.channels:
+        remedy = "the same number" + (", or task.identity 0" if isinstance(task, UnpairedTask) else "")
+        yield (
+            f"net.in_channels {net.in_channels} and net.channels {net.channels} differ, but in the task {name} G reads "
+            f"images of both domains; use {remedy}"
+        )
+    if isinstance(task, OneSidedTask):
+        if not hasattr(net, "blocks"):
+            yield f"the task {name} contrasts maps of a ResNet's encoder, which {family_title(net)} lacks; use --net translator"
+        elif wrong := [layer for layer in task.layers if not 0 <= layer < _encoder_steps(net)]:
+            yield (
+                f"task.layers has {wrong[0]}, but with net.blocks {net.blocks} the steps of G's encoder are 0 to "
+                f"{_encoder_steps(net) - 1}"
+            )
+        if not task.layers or len(set(task.layers)) < len(task.layers):
+            yield f"task.layers is {list(task.layers)}; name each layer once, and at least one"
+
+
+def _encoder_steps(net: Any) -> int:
+    """The number of steps that the published encoder has, of which `task.layers` are some: blocks are one each."""
+    return (12 if net.antialias else 10) + net.blocks
 
 
 def _shorter(train: TrainConfig) -> str:

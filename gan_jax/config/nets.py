@@ -405,6 +405,43 @@ class TranslatorConfig(TranslatorFamily):
         yield from _patches(self, antialias=self.antialias)
 
 
+@dataclasses.dataclass(frozen=True)
+class SPADEConfig(TranslatorFamily):
+    """SPADE pair: images from label maps, by norms that the labels modulate, and a discriminator at several scales.
+
+    G runs at every size that its doublings divide (32, 64 or 128 px); `resolution` is that of training. Labels enter G and
+    D as one channel each; so do the places without a label, and the edges of instances.
+    """
+
+    resolution: int = 256  # height and width in training, px; a multiple of 32, 64 (ups more) or 128 (ups most)
+    num_labels: int = 182  # of the label maps; 182 are those of COCO-Stuff
+    dont_care: bool = True  # whether places without a label have a channel
+    edges: bool = True  # whether the edges of instances have a channel
+    channels: int = 3  # of the images that come out; 1 grey, 3 RGB, 4 RGBA
+    width: int = 64  # channels of G's largest maps; up to 16 times as many below
+    ups: Literal["normal", "more", "most"] = "normal"  # G doubles the size 5, 6 or 7 times; more for 512 px
+    norm: Literal["batch", "instance"] = "batch"  # what G's modulated norms normalise by
+    d_width: int = 64  # channels of D's largest maps
+    d_layers: int = 4  # layers before D's logits; all but the last halve the size
+    d_scales: int = 2  # copies of D, each reads the images at half the size of the one before
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and G's output stay float32
+
+    d_condition: ClassVar[bool] = True  # what D judges is an image and its labels
+    positive = {"num_labels": "", "width": "", "d_width": "", "d_layers": "", "d_scales": ""}
+
+    @property
+    def in_channels(self) -> int:
+        """Number of channels of what G reads."""
+        return self.num_labels + self.dont_care + self.edges
+
+    def problems(self) -> Iterator[str]:
+        step = {"normal": 32, "more": 64, "most": 128}.get(self.ups, 32)
+        if self.resolution < step or self.resolution % step:
+            yield f"net.resolution is {self.resolution}; net.ups {self.ups!r} needs a multiple of {step}"
+        if self.ups == "most" and self.width < 2:
+            yield f"net.width is {self.width}; net.ups 'most' ends with half as many channels, so use 2 or more"
+
+
 NETS: dict[str, type[NetFamily]] = {  # a row is a family: its name, and its configuration
     "resnet": ResNetConfig,
     "dcgan": DCGANConfig,
@@ -415,6 +452,7 @@ NETS: dict[str, type[NetFamily]] = {  # a row is a family: its name, and its con
     "sngan": SNGANConfig,
     "unet": UNetConfig,
     "translator": TranslatorConfig,
+    "spade": SPADEConfig,
 }
 
 if TYPE_CHECKING:

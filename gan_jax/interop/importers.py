@@ -94,7 +94,7 @@ def import_file(
       path: of the file; of G's where each network has its own.
       layout: a key of `LAYOUTS`; None = the one that fits.
       d: of D's own file.
-      net: the networks' configuration, for the layout of our own names, whose shapes do not tell it.
+      net: the networks' configuration, for layouts whose shapes do not tell all of it: of our own names, and of SPADE.
       ignore: patterns over the names of tensors, of what is left out in addition to what is known to be no network.
 
     Raises:
@@ -105,7 +105,7 @@ def import_file(
         raise ForeignLayoutError(
             f"no layout {layout!r}{did_you_mean(layout, LAYOUTS)}; the known ones are {', '.join(LAYOUTS)}"
         )
-    if net is not None and layout not in (None, "gan_jax"):
+    if net is not None and layout not in (None, "gan_jax", "spade"):
         raise ForeignLayoutError(f"layout {layout} tells its configuration itself; leave net out")
     paths = {"": path} if d is None else {"g.": path, "d.": d}
     read = {prefix: read_foreign(place) for prefix, place in paths.items()}

@@ -91,7 +91,7 @@ def load_features(name: str = "fashion-v1") -> FeatureNet:
     """Loads a feature network: one that comes with this package, or one whose weights are in the cache.
 
     Args:
-      name: `fashion-v1`, `mobilenetv2`, `efficientnet-lite0`, `vgg16`, `alexnet` or `inception-v3-fid`. After a colon a
+      name: `fashion-v1`, `mobilenetv2`, `efficientnet-lite0`, `vgg16`, `vgg19`, `alexnet` or `inception-v3-fid`. After a colon a
         resolution in px may follow (`mobilenetv2:224`), for the last one a resizing (`inception-v3-fid:clean`).
 
     Raises:

@@ -241,9 +241,20 @@ def _last_layer(stages: Any) -> Callable[[Any, jax.Array], Outputs]:
     return lambda params, x: (perceptual.perceptual_layers(params, stages, x)[-1].mean((1, 2)), None)
 
 
+def _first_of_last_stage(params: Any, x: jax.Array) -> Outputs:
+    """The mean over pixels of VGG19's relu5_1."""
+    return perceptual.stage_maps(params, perceptual.VGG19, x)[-1].mean((1, 2)), None
+
+
 FID_NETWORK = "inception-v3-fid"
 FID_WEIGHTS = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # sha256 of the usual file
 PERCEPTUAL = {"alexnet": perceptual.ALEXNET, "vgg16": perceptual.VGG16}  # networks that LPIPS has heads for
+# Networks whose features losses compare -> `(params, images [N, H, W, 3] in [-1, 1]) -> maps of five stages`. VGG19 reads the
+# images as they are, as in the code of pix2pixHD and SPADE, VGG16 shifted and scaled, as it was trained.
+COMPARED: dict[str, Callable[[Any, jax.Array], list[jax.Array]]] = {
+    "vgg19": lambda params, images: perceptual.stage_maps(params, perceptual.VGG19, images),
+    "vgg16": lambda params, images: perceptual.perceptual_layers(params, perceptual.VGG16, images),
+}
 
 NETWORKS: dict[str, Network] = {
     "mobilenetv2": Network(
@@ -257,6 +268,9 @@ NETWORKS: dict[str, Network] = {
     "vgg16": Network(
         "VGG16", _last_layer(perceptual.VGG16), partial(perceptual.perceptual_specs, perceptual.VGG16),
         dict, _symmetric_pixels, 512, 0, 64, least=16,
+    ),
+    "vgg19": Network(
+        "VGG19", _first_of_last_stage, perceptual.vgg19_specs, dict, _imagenet_pixels, 512, 0, 64, least=16,
     ),
     "alexnet": Network(
         "AlexNet", _last_layer(perceptual.ALEXNET), partial(perceptual.perceptual_specs, perceptual.ALEXNET),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from gan_jax.data.convert import to_channels, to_float
 from gan_jax.metrics.extraction import extract_batches
 from gan_jax.metrics.features import read_leaves
-from gan_jax.metrics.networks import NETWORKS, PERCEPTUAL, read_network
+from gan_jax.metrics.networks import COMPARED, NETWORKS, PERCEPTUAL, read_network
 from gan_jax.metrics.statistics import MetricError
 from gan_jax.nets.features.perceptual import embed, lpips
 from gan_jax.trees import did_you_mean
@@ -136,6 +137,31 @@ def load_perceptual(network: str = "vgg16") -> Perceptual:
         )
     manifest, raw = read_network(network)
     return Perceptual(network, manifest["source"]["sha256"], read_leaves(raw))
+
+
+def load_compared(network: str = "vgg19") -> tuple[Any, Callable[[Any, jax.Array], list[jax.Array]]]:
+    """Loads the features that a perceptual loss compares: `(params, function)`.
+
+    Args:
+      network: "vgg19", as in pix2pixHD and SPADE, or "vgg16", whose file is smaller.
+
+    Returns:
+      `params`, which do not train, and `(params, images [N, H, W, C] in [-1, 1]) -> five maps [N, h, w, c]`, the finest
+      first. Grey images fill all three channels; alpha is left out.
+
+    Raises:
+      MetricError: an unknown network, or weights that are not there (and how to get them).
+    """
+    if network not in COMPARED:
+        raise MetricError(
+            f"no network {network!r} for a perceptual loss{did_you_mean(network, COMPARED)}; there are {', '.join(COMPARED)}"
+        )
+
+    def maps(params: Any, images: jax.Array) -> list[jax.Array]:
+        colour = images[..., :3] if images.shape[-1] > 1 else jnp.broadcast_to(images, (*images.shape[:3], 3))
+        return COMPARED[network](params, colour)
+
+    return read_leaves(read_network(network)[1]), maps
 
 
 @partial(jax.jit, static_argnums=0)

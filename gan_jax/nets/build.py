@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import flax.linen as nn
@@ -66,12 +66,18 @@ class NamedNets:
       nets: the networks.
       generators, discriminators: names of the generators and of the discriminators.
       config: configuration of the networks, of any type.
+      g_blocks, d_blocks, d_head: as of a `Pair`, of every generator and every discriminator.
+      judges: generator -> the discriminator of its images.
     """
 
     nets: dict[str, Net]
     generators: tuple[str, ...] = ()
     discriminators: tuple[str, ...] = ()
     config: Any = None
+    g_blocks: tuple[str, ...] = ()
+    d_blocks: tuple[str, ...] = ()
+    d_head: tuple[str, ...] = ()
+    judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def with_nets(self, **nets: Net) -> NamedNets:
         """Returns a copy with some networks replaced."""
@@ -102,6 +108,7 @@ class Pair:
 
     generators: ClassVar[tuple[str, ...]] = ("g",)
     discriminators: ClassVar[tuple[str, ...]] = ("d",)
+    judges: ClassVar[Mapping[str, str]] = {"g": "d"}
 
     def with_nets(self, **nets: Net) -> Pair:
         """Returns a copy with some networks replaced."""

@@ -149,7 +149,9 @@ def _padded(module: Any, x: jax.Array, path: str, outputs: Outputs) -> jax.Array
 # Class of a module with a kernel -> `(module, its input, its path, outputs of earlier modules) -> rows`.
 ROWS: dict[type, Callable[[Any, jax.Array, str, Outputs], jax.Array]] = {
     layers.Dense: lambda module, x, path, outputs: _flat(x),
-    layers.Conv: lambda module, x, path, outputs: windows(x, module.size, pad=module.size // 2, groups=module.groups),
+    layers.Conv: lambda module, x, path, outputs: windows(
+        x, module.size, module.stride, module.size // 2 if module.pad is None else module.pad, module.groups
+    ),
     layers.EqualisedDense: lambda module, x, path, outputs: _flat(x),
     layers.EqualisedConv: _equalised_conv,
     layers.PaddedConv: _padded,

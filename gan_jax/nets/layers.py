@@ -65,17 +65,26 @@ class _Weighted(nn.Module):
 
 
 class Conv(_Weighted):
-    """Stride-1 convolution of odd size, same padding: `[N, H, W, I]` -> `[N, H, W, features]`."""
+    """Convolution, by default of stride 1, odd size and same padding: `[N, H, W, I]` -> `[N, H', W', features]`.
+
+    `stride` may be 2 where there are no groups; `pad` px of zeros are on each side, None = as many as keep the size.
+    """
 
     features: int = 1
     size: int = 3
     bias: bool = True
     groups: int = 1
+    stride: int = 1
+    pad: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         kernel = self.weight("kernel", (self.size, self.size, x.shape[-1] // self.groups, self.features), train)
-        y = conv(x.astype(kernel.dtype), kernel, groups=self.groups)
+        x, pad = x.astype(kernel.dtype), self.size // 2 if self.pad is None else self.pad
+        if self.stride == 2:
+            y = strided(x, kernel, pad)
+        else:
+            y = conv(x, kernel, None if self.pad is None else ((pad, pad), (pad, pad)), self.groups)
         if self.bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)[None, None, None, :]
         return y

@@ -9,9 +9,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from gan_jax.config import Config, ConfigError, ImageTask
+from gan_jax.config import Config, ConfigError, ImageTask, PairedTask, UnpairedTask
 from gan_jax.nets import Networks, build
 from gan_jax.tasks.image import image_task
+from gan_jax.tasks.paired import paired_task
+from gan_jax.tasks.unpaired import unpaired_networks, unpaired_task
 from gan_jax.train.extension import Extension
 from gan_jax.train.task import Task
 from gan_jax.train.trainer import MakeTask
@@ -36,7 +38,11 @@ def _pair(config: Config, axis_name: str | None) -> Networks:
     return build(config.net, axis_name)
 
 
-TASKS: dict[type, TaskFamily] = {ImageTask: TaskFamily(_pair, image_task)}
+TASKS: dict[type, TaskFamily] = {
+    ImageTask: TaskFamily(_pair, image_task),
+    PairedTask: TaskFamily(_pair, paired_task),
+    UnpairedTask: TaskFamily(unpaired_networks, unpaired_task),
+}
 
 
 def networks_of(config: Config, axis_name: str | None = None) -> Any:

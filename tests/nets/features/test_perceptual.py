@@ -13,10 +13,13 @@ from gan_jax.nets.features.perceptual import (
     SCALE,
     SHIFT,
     VGG16,
+    VGG19,
     embed,
     lpips,
     perceptual_layers,
     perceptual_specs,
+    stage_maps,
+    vgg19_specs,
 )
 from gan_jax.nets.features.steps import Conv, Pool
 from tests.nets.features.random import random_params
@@ -49,6 +52,17 @@ def test_images_are_shifted_and_scaled_first():
     patch = (np.asarray(x, np.float64)[0, :3, :3] - SHIFT) / SCALE
     expected = np.maximum(np.einsum("hwi,hwio->o", patch, kernel) + np.asarray(PARAMS["conv0"]["bias"]), 0)
     assert_allclose(first[0, 0, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_vgg19_gives_the_first_layer_of_each_stage():
+    x = jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32)
+    maps = jax.eval_shape(lambda params, x: stage_maps(params, VGG19, x), vgg19_specs(), x)
+    assert [y.shape for y in maps] == [
+        (1, 64, 32, 64), (1, 32, 16, 128), (1, 16, 8, 256), (1, 8, 4, 512), (1, 4, 2, 512),
+    ]  # fmt: skip
+    counts = [sum(isinstance(step, Conv) for step in steps) for steps in VGG19]
+    assert counts == [1, 2, 2, 4, 4] == [len([step for step in steps if step != Pool("max", 2, 2)]) for steps in VGG19]
+    assert [steps[-2] == Pool("max", 2, 2) for steps in VGG19[1:]] == [True] * 4, "the pool is before the last layer"
 
 
 def test_it_is_symmetric_and_zero_on_itself():

@@ -1,0 +1,78 @@
+"""One tiny run of every task of images from images, for the tests of the tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.config import (
+    Config,
+    EMAConfig,
+    FinetuneConfig,
+    LossConfig,
+    OptimConfig,
+    PairedTask,
+    ScratchConfig,
+    TrainConfig,
+    TranslatorConfig,
+    UNetConfig,
+    UnpairedTask,
+)
+from gan_jax.tasks import networks_of
+from gan_jax.train.feed import resident
+from gan_jax.transfer.method import make_trainer
+from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.preparation import Start
+from gan_jax.transfer.start import make_prepared
+from gan_jax.trees import flatten
+
+SIZE, BATCH = 16, 4
+UNET = UNetConfig(resolution=SIZE, channels=1, in_channels=3, width=4, depth=2, d_width=4, d_layers=1)
+TRANSLATOR = TranslatorConfig(
+    resolution=SIZE, width=4, blocks=1, d_width=4, d_layers=1
+)
+TASKS: dict[str, tuple[Any, Any, str]] = {  # name -> (task, networks, loss)
+    "paired": (PairedTask(), UNET, "non_saturating"),
+    "unpaired": (UnpairedTask(pool=6), TRANSLATOR, "least_squares"),
+}
+
+
+def config_of(name: str, **changes: Any) -> Config:
+    """The configuration of a tiny run: 2 dispatches of 2 steps, 4 examples each."""
+    task, net, loss = TASKS[name]
+    base = Config(
+        task=task, net=net, loss=LossConfig(loss),  # type: ignore[arg-type]
+        # a bias before a norm has a gradient of rounding errors alone, which a smaller eps would let Adam amplify
+        optim=OptimConfig(lr=1e-3, b1=0.5, b2=0.999, eps=1e-4),
+        ema=EMAConfig(half_life_kimg=0.01, rampup=None),
+        train=TrainConfig(batch=BATCH, steps_per_dispatch=2, kimg=4 * BATCH / 1000, devices=1),
+    )  # fmt: skip
+    return dataclasses.replace(base, **changes)
+
+
+def feed_of(config: Config) -> Any:
+    """24 smooth random examples of a task."""
+    rng, net = np.random.default_rng(0), config.net
+    coarse = lambda channels: rng.uniform(-1, 1, (24, 4, 4, channels)).repeat(SIZE // 4, 1).repeat(SIZE // 4, 2)
+    images = coarse(net.channels).astype(np.float32)
+    return resident({"input": coarse(net.in_channels).astype(np.float32), "image": images})  # type: ignore[attr-defined]
+
+
+def begin(config: Config, transfer: Any = None) -> tuple[Any, Any]:
+    """`(trainer, state)` at the start of a run."""
+    config = config if transfer is None else dataclasses.replace(config, transfer=transfer)
+    networks, key = networks_of(config), jax.random.key(3)
+    method = make_method(FinetuneConfig() if isinstance(config.transfer, ScratchConfig) else config.transfer, networks)
+    trainer = make_trainer(config, method, feed_of(config))
+    nets = {name: net.init(jax.random.fold_in(key, i)) for i, (name, net) in enumerate(networks.nets.items())}
+    prepared = make_prepared(trainer, Start(nets), method, key)
+    return trainer, trainer.init(prepared.nets, key, prepared.constants)
+
+
+def values(tree: Any) -> dict[str, np.ndarray]:
+    """Leaves by path; keys as their numbers."""
+    plain = lambda leaf: jax.random.key_data(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return {path: np.asarray(plain(leaf)) for path, leaf in flatten(tree).items()}
