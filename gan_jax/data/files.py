@@ -320,7 +320,7 @@ def read_files(
         if out is None:
             out = np.empty((len(images), *pixels.shape), np.uint8)
         if pixels.shape != out.shape[1:]:
-            raise DataError(_mixed(files.where(file), pixels.shape, files.where(images[positions[0]]), out.shape[1:]))
+            raise DataError(mixed_text(files.where(file), pixels.shape, files.where(images[positions[0]]), out.shape[1:]))
         out[len(positions)] = pixels
         positions.append(i)
         facts.append(file_facts)
@@ -485,7 +485,8 @@ def _directory_bytes(stream: Any) -> int:
     return length
 
 
-def _mixed(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
+def mixed_text(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
+    """The error message where two images of a set have other shapes `[H, W, C]`."""
     words = ["{} x {} px with {} channel(s)".format(*s) for s in (shape, expected)]
     option = "a resolution" if shape[:2] != expected[:2] else "channels (1, 3 or 4)"
     return f"{where} is {words[0]}, but {first} is {words[1]}; give {option} to bring all images to"
