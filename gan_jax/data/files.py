@@ -320,7 +320,9 @@ def read_files(
         if out is None:
             out = np.empty((len(images), *pixels.shape), np.uint8)
         if pixels.shape != out.shape[1:]:
-            raise DataError(mixed_text(files.where(file), pixels.shape, files.where(images[positions[0]]), out.shape[1:]))
+            raise DataError(
+                mixed_text(files.where(file), pixels.shape, files.where(images[positions[0]]), out.shape[1:])
+            )
         out[len(positions)] = pixels
         positions.append(i)
         facts.append(file_facts)

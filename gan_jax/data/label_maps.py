@@ -21,7 +21,9 @@ NOWHERE = -1  # pixels that padding adds, before they are don't care
 def resize_nearest(maps: np.ndarray, resolution: int | tuple[int, int]) -> np.ndarray:
     """Resizes `[N, H, W]` of any dtype: each pixel is that of the source below its centre, as of Pillow's NEAREST."""
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
-    rows, columns = ((2 * np.arange(n) + 1) * size // (2 * n) for n, size in ((height, maps.shape[1]), (width, maps.shape[2])))
+    rows, columns = (
+        (2 * np.arange(n) + 1) * size // (2 * n) for n, size in ((height, maps.shape[1]), (width, maps.shape[2]))
+    )
     return maps[:, rows[:, None], columns]
 
 
@@ -76,7 +78,9 @@ def find_class_names(root: str, names: Sequence[str], read: Callable[[str], byte
     if not files:
         near = [name for name in names if name.lower() in ("class.txt", "labels.txt", "names.txt", "class_names.txt")]
         if near:
-            raise DataError(f"{root} holds {near[0]}; names of classes are read from {CLASS_FILES[0]}: rename or remove it")
+            raise DataError(
+                f"{root} holds {near[0]}; names of classes are read from {CLASS_FILES[0]}: rename or remove it"
+            )
         return None
     where = f"{root}/{files[0]}"
     try:
@@ -138,10 +142,14 @@ def count_labels(
     if count is None:
         top = max(int(labels[-1]) for labels in present)
         if top == DONT_CARE:
-            top = max((int(labels[labels != DONT_CARE][-1]) for labels in present if (labels != DONT_CARE).any()), default=0)
+            top = max(
+                (int(labels[labels != DONT_CARE][-1]) for labels in present if (labels != DONT_CARE).any()), default=0
+            )
         return top + 1
     known = lambda labels: (labels < count) | ((labels == DONT_CARE) if count <= DONT_CARE else False)
-    wrong = [(name, labels[~known(labels)]) for name, labels in zip(names, present, strict=True) if not known(labels).all()]
+    wrong = [
+        (name, labels[~known(labels)]) for name, labels in zip(names, present, strict=True) if not known(labels).all()
+    ]
     if wrong:
         listed = ", ".join(f"{name} ({', '.join(map(str, labels[:3].tolist()))})" for name, labels in wrong[:3])
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -160,5 +168,3 @@ def number_maps(maps: np.ndarray, count: int) -> np.ndarray:
     if count <= DONT_CARE:
         dont_care |= maps == DONT_CARE
     return np.where(dont_care, count, maps).astype(np.uint8 if count <= DONT_CARE else np.int32)
-
-
