@@ -31,6 +31,11 @@ independent where their paths differ. The numbers never change: existing runs dr
       i                                                     latents of batch statistics of mixed weights
       step / i                                              latents by which adaptive layers are chosen (NADA)
 
+    the key of an example's data
+      0 and 1 (a split)                                     which example; whether it is flipped
+      1 / CROP_KEY                                          pairs: the place of its crop
+      SECOND_SIDE_KEY / 0, 1, 1 / CROP_KEY                  the same of the image of an unpaired set
+
     an example's key
       itself                                                its latents
       NOISE_KEY + layer, SECOND_LATENT_KEY, MIXING_KEY      StyleGAN2: noise, and styles of a second latent
@@ -92,6 +97,11 @@ SECOND_LATENT_KEY = 999  # StyleGAN2: a latent whose styles are mixed in
 MIXING_KEY = 998  # StyleGAN2: whether, and from which layer on
 TEACHER_KEY = 3000  # the choice of an example's teacher
 DROPOUT_KEY = 4000  # plus the layer: values that are dropped
+
+# -- below the key of an example's data ---------------------------------------------------------
+
+SECOND_SIDE_KEY = 2  # the image of an unpaired set: drawn as its input is, by a key of its own
+CROP_KEY = 1  # below the key of the flip: the place of a crop
 
 # -- below other keys ---------------------------------------------------------------------------
 

@@ -200,6 +200,12 @@ WRONG = {
     "ema.rampup": Config(ema=c.EMAConfig(rampup=0.0)),
     "data.shots": Config(data=c.DataConfig(shots=0)),
     "data.classes": Config(data=c.DataConfig(classes=())),
+    "data.load_size is of pairs": Config(data=c.DataConfig(load_size=286)),
+    "data.load_size 24 is smaller than net.resolution 32": Config(
+        data=c.DataConfig(load_size=24), net=c.ResNetConfig(resolution=32)
+    ),
+    "data.load_size is 0; it must be positive": Config(data=c.DataConfig(load_size=0)),
+    "data.load_size is 8193; use at most 8192 px": Config(data=c.DataConfig(load_size=8193)),
     "checkpoint.keep_last": Config(checkpoint=c.CheckpointConfig(keep_last=0)),
     "checkpoint.every_kimg": Config(checkpoint=c.CheckpointConfig(every_kimg=0.0)),
     "set evaluate.every_kimg": Config(checkpoint=c.CheckpointConfig(keep_best=True)),

@@ -56,6 +56,10 @@ def below_steps(run: Path_, what: str) -> Iterator[tuple[str, Path_]]:
             if purpose == Purpose.DATA:
                 yield f"{what}: data", (*key, 0)
                 yield f"{what}: mirroring", (*key, 1)
+                yield f"{what}: crops", (*key, 1, table.CROP_KEY)
+                yield f"{what}: data of a second side", (*key, table.SECOND_SIDE_KEY, 0)
+                yield f"{what}: mirroring of a second side", (*key, table.SECOND_SIDE_KEY, 1)
+                yield f"{what}: crops of a second side", (*key, table.SECOND_SIDE_KEY, 1, table.CROP_KEY)
             else:
                 inner = below_augmented if purpose in augmented else below_examples
                 yield from ((f"{what}: {purpose.name}: {name}", path) for name, path in inner(key))
@@ -182,7 +186,7 @@ def test_numbers_are_what_runs_have_drawn_with():
         "READY_KEY": 2**31 - 1, "STAGE_KEY": 2**31 - 2, "CHAIN_KEY": 2**30,
         "MIXTURE_KEYS": {"g": 0, "d": 1}, "MERGE_KEY": 1, "DISTIL_KEY": 1, "COCKTAIL_KEY": 0, "ANCHOR_KEY": 13,
         "ADA_NOISE_KEY": 1, "NOISE_KEY": 1000, "SECOND_LATENT_KEY": 999, "MIXING_KEY": 998, "TEACHER_KEY": 3000,
-        "DROPOUT_KEY": 4000, "BRANCH_KEY": 1, "UNIFORM_PROBES_KEY": 1,
+        "DROPOUT_KEY": 4000, "SECOND_SIDE_KEY": 2, "CROP_KEY": 1, "BRANCH_KEY": 1, "UNIFORM_PROBES_KEY": 1,
     }  # fmt: skip
     assert [int(purpose) for purpose in Purpose] == list(range(19))
     assert path_number("head/kernel") == 2080522366

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 
 from gan_jax.config.methods import ChainConfig, FinetuneConfig, ScratchConfig
 from gan_jax.config.nets import NETS, NetConfig, family_title
-from gan_jax.config.serial import kind_of, whole_number_problem
+from gan_jax.config.serial import SIDE, kind_of, whole_number_problem
 from gan_jax.config.stages import dispatches, leaves_nothing, stages_of
 from gan_jax.config.training import (
     TASK_NAMES,
+    ImageTask,
     LayoutTask,
     OneSidedTask,
     TaskOptions,
@@ -193,6 +194,7 @@ def problems(config: Config) -> Iterator[str]:
         return
     yield from _numbers(config)
     yield from net_problems(config.net)
+    yield from _data(config)
     yield from _loss(config)
     yield from _augment(config)
     yield from _train(config)
@@ -220,6 +222,20 @@ def _numbers(config: Config) -> Iterator[str]:
 def _declared(cls: type, limit: str) -> Iterator[Any]:
     """The limits that a family or method and its base classes declare for their fields."""
     return (vars(base)[limit] for base in cls.__mro__ if limit in vars(base))
+
+
+def _data(config: Config) -> Iterator[str]:
+    data, size = config.data, config.net.resolution
+    if data.classes == ():
+        yield "data.classes is empty; name some classes, or use None for all"
+    if data.load_size is None:
+        return
+    if isinstance(config.task, ImageTask):
+        yield "data.load_size is of pairs, from which networks that translate learn; use None, or a task of pairs"
+    if 0 < data.load_size < size:
+        yield f"data.load_size {data.load_size} is smaller than net.resolution {size}, which is cut out of it; use {size} or more"
+    if data.load_size > SIDE:
+        yield f"data.load_size is {data.load_size}; use at most {SIDE} px"
 
 
 def _loss(config: Config) -> Iterator[str]:
@@ -336,8 +352,6 @@ def _shorter(train: TrainConfig) -> str:
 
 def _train(config: Config) -> Iterator[str]:
     train = config.train
-    if config.data.classes == ():
-        yield "data.classes is empty; name some classes, or use None for all"
     if train.batch > 0 and train.devices is not None and train.devices > 0 and train.batch % train.devices:
         yield f"train.batch {train.batch} does not divide over {train.devices} devices; use a multiple of {train.devices}"
     group = config.net.compared if config.transfer.adversarial else 0
@@ -361,7 +375,11 @@ def _train(config: Config) -> Iterator[str]:
 # Part -> field that must be more than 0 (or None where it may be) -> remedy. Families of networks and methods declare
 # those of their own fields.
 POSITIVE: dict[str, dict[str, str]] = {
-    "data": {"shots": ", or None for all images", "reference": ", or None for all images but the shots"},
+    "data": {
+        "shots": ", or None for all images",
+        "reference": ", or None for all images but the shots",
+        "load_size": ", or None for the network's resolution",
+    },
     "loss": {
         "penalty_interval": "",
         "path_length_interval": "",

@@ -34,7 +34,9 @@ class DiagnoseConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    source: str = "embedded:fashion-mnist"  # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH or npz:PATH
+    # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH or npz:PATH; of pairs pairs:INPUTS,IMAGES, joined:PATH[:BtoA],
+    # unpaired:INPUTS,IMAGES, layouts:LABELS,IMAGES[,INSTANCES], npz:PATH or tfds:NAME[:SPLIT][@INPUT,IMAGE]
+    source: str = "embedded:fashion-mnist"
     classes: tuple[int | str, ...] | None = None  # classes to keep, by name or label; None = all
     fit: Literal["crop", "pad", "stretch"] = "crop"  # treatment of images that are not square
     channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = the network's
@@ -45,7 +47,10 @@ class DataConfig:
     subset_seed: int = 0  # which subset
     # number of images held out for evaluations, the same for every subset; None = all outside the subset
     reference: int | None = None
-    mirror: bool = False  # random horizontal flips of real images
+    # of pairs: size that both sides are resized to, px, of which random crops of the network's size are shown (286 for 256 as
+    # published); None = the network's, without crops
+    load_size: int | None = None
+    mirror: bool = False  # random horizontal flips of real images; pairs are flipped together
     pipeline: Literal["auto", "device", "grain"] = (
         "auto"  # device = resident on the device; grain = from the host; auto = by size
     )

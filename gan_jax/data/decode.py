@@ -251,6 +251,47 @@ def decode_file(data: bytes, where: str) -> tuple[np.ndarray, Facts]:
     return (pixels[..., None] if pixels.ndim == 2 else pixels), facts
 
 
+def decode_indices(data: bytes, where: str) -> tuple[np.ndarray, Facts]:
+    """One file of a map as `[H, W]` int32, the numbers that it stores (of a palette its indices), and its facts.
+
+    The camera's orientation tag is applied, as to the image that belongs to it.
+
+    Args:
+      data: the bytes of the file.
+      where: the file's name, for errors.
+
+    Raises:
+      BadImage: the file is damaged.
+      NoIndices: it stores colours, or has lost its numbers by compression.
+    """
+    ImageOps = require("PIL.ImageOps", extra="data")
+    with _reading(io.BytesIO(data), where) as (image, facts, kind):
+        if kind in _LOSSY:
+            raise NoIndices(where, f"is a {kind}, whose compression changes numbers")
+        if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+            raise NoIndices(where, f"stores colours ({image.mode})")
+        image.load()
+        with contextlib.suppress(Exception):
+            image = ImageOps.exif_transpose(image)
+        indices = np.array(image).astype(np.int32)
+        # Pillow spreads grey of 2 and 4 bits over 0 .. 255.
+        bits = data[24] if kind == "PNG" and image.mode == "L" else 8
+        if bits in (2, 4):
+            indices //= 255 // (2**bits - 1)
+    return indices, dataclasses.replace(facts, height=indices.shape[0], width=indices.shape[1])
+
+
+class NoIndices(DataError):
+    """A readable file that cannot be a map of numbers; the message is `WHERE REASON`."""
+
+    def __init__(self, where: str, reason: str):
+        super().__init__(f"{where} {reason}")
+        self.reason = reason
+
+
+_LOSSY = ("JPEG", "AVIF", "WEBP", "JPEG2000")
+
+
 def read_header(stream: Any, where: str) -> Facts:
     """The facts in the header of an image file; its pixels are not read.
 

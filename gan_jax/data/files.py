@@ -252,6 +252,25 @@ def list_images(files: Files) -> Listing:
     Raises:
       DataError: there are no images, or labels that do not fit them.
     """
+    images, left_out, other_files = sort_files(files)
+
+    def read(name: str) -> bytes:
+        try:
+            return files.read(name)
+        except (BadImage, OSError) as error:
+            raise DataError(f"{files.where(name)} {getattr(error, 'reason', f'cannot be read: {error}')}") from error
+
+    names = tuple(name for name in files.names if name.split("/")[-1] in LABEL_FILES)
+    labels = find_labels(files.root, images, names, read, [name for name, _ in left_out]) if images else Labels()
+    return Listing(tuple(images), tuple(left_out), tuple(other_files), labels)
+
+
+def sort_files(files: Files) -> tuple[list[str], list[tuple[str, str]], list[str]]:
+    """The files of a folder or zip by their first bytes: images, pictures that are not read with reasons, other files.
+
+    Raises:
+      DataError: there are no images; the message says what is there.
+    """
     images, left_out, other_files = [], [], []
     names = [name for name in files.names if name.split("/")[-1] not in LABEL_FILES]
     with _pool() as pool:
@@ -266,17 +285,12 @@ def list_images(files: Files) -> Listing:
     if not images and not left_out and has_idx(files.names):
         raise DataError(f"{files.root} holds idx files; read it as idx:{files.root} (or idx:{files.root}:test)")
     if not images and not left_out:
-        raise DataError(f"{files.root} holds no images (png, jpeg, webp, gif, bmp, tiff, ppm, tga, avif, jpeg 2000)")
-
-    def read(name: str) -> bytes:
-        try:
-            return files.read(name)
-        except (BadImage, OSError) as error:
-            raise DataError(f"{files.where(name)} {getattr(error, 'reason', f'cannot be read: {error}')}") from error
-
-    names = tuple(name for name in files.names if name.split("/")[-1] in LABEL_FILES)
-    labels = find_labels(files.root, images, names, read, [name for name, _ in left_out]) if images else Labels()
-    return Listing(tuple(images), tuple(left_out), tuple(other_files), labels)
+        kinds_text = ", ".join(f"{n} {ending}" for ending, n in suffixes(files.names).most_common(5))
+        contents = f"its {len(files.names)} file(s) are {kinds_text}" if files.names else "it holds no file"
+        raise DataError(
+            f"{files.root} holds no images (png, jpeg, webp, gif, bmp, tiff, ppm, tga, avif, jpeg 2000); {contents}"
+        )
+    return images, left_out, other_files
 
 
 def read_files(
@@ -306,7 +320,9 @@ def read_files(
         if out is None:
             out = np.empty((len(images), *pixels.shape), np.uint8)
         if pixels.shape != out.shape[1:]:
-            raise DataError(_mixed(files.where(file), pixels.shape, files.where(images[positions[0]]), out.shape[1:]))
+            raise DataError(
+                mixed_text(files.where(file), pixels.shape, files.where(images[positions[0]]), out.shape[1:])
+            )
         out[len(positions)] = pixels
         positions.append(i)
         facts.append(file_facts)
@@ -356,7 +372,7 @@ def read_headers(files: Files, images: Sequence[str], *, whole: bool = False) ->
         except OSError as error:
             return BadImage(name, f"cannot be read: {error.strerror or error}")
 
-    yield from _mapped(look, images)
+    yield from mapped(look, images)
 
 
 def refuse(left_out: Sequence[tuple[str, str]], bad: Bad, root: str) -> None:
@@ -389,10 +405,10 @@ def _decoded(files: Files, images: Sequence[str], shape: Shape) -> Iterator[tupl
             return BadImage(name, f"cannot be read: {error.strerror or error}")
         return fit_pixels(pixels[None], shape)[0], facts, shape.channels == 1 and has_colour(pixels)
 
-    yield from _mapped(work, images)
+    yield from mapped(work, images)
 
 
-def _mapped(work: Callable[[str], Any], names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def mapped(work: Callable[[Any], Any], names: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Each name with the result of a function, in order; in threads, since decoders release Python's lock."""
     with _pool() as pool:
         step = 64
@@ -471,7 +487,8 @@ def _directory_bytes(stream: Any) -> int:
     return length
 
 
-def _mixed(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
+def mixed_text(where: str, shape: tuple[int, ...], first: str, expected: tuple[int, ...]) -> str:
+    """The error message where two images of a set have other shapes `[H, W, C]`."""
     words = ["{} x {} px with {} channel(s)".format(*s) for s in (shape, expected)]
     option = "a resolution" if shape[:2] != expected[:2] else "channels (1, 3 or 4)"
     return f"{where} is {words[0]}, but {first} is {words[1]}; give {option} to bring all images to"

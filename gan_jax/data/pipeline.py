@@ -23,7 +23,7 @@ from gan_jax.seeds import SeedError, word_of
 Batch = dict[str, np.ndarray]  # {"image": uint8 [B, H, W, C], "label": int32 [B]}
 
 _CURSOR_VERSION = 1
-_ORDER_SAMPLES = 64  # positions of the global order that a cursor's hash covers
+ORDER_SAMPLES = 64  # positions of the global order that a cursor's hash covers
 
 
 class CursorError(DataError):
@@ -125,10 +125,7 @@ def make_pipeline(
       workers: processes that prepare batches; 0 = a thread of this process (right for sets in memory).
     """
     grain = require("grain", extra="data")
-    if batch < 1 or process_count < 1 or batch % process_count:
-        raise DataError(f"a batch of {batch} cannot be divided over {process_count} processes; make it a multiple")
-    if not 0 <= process_index < process_count:
-        raise DataError(f"process_index {process_index} is outside 0 .. {process_count - 1}")
+    part = local_part(batch, process_index, process_count)
     try:
         word = word_of(seed, "data seed")  # grain takes 32 bits
     except SeedError as error:
@@ -136,7 +133,7 @@ def make_pipeline(
     source = open_source(source)
     shape = Shape(resolution, channels, fit)
     order = grain.MapDataset.range(len(source)).seed(word).shuffle().repeat().random_map(_toss if mirror else _straight)
-    sample = np.array([order[i] for i in range(_ORDER_SAMPLES)], "<i8")
+    sample = np.array([order[i] for i in range(ORDER_SAMPLES)], "<i8")
     identity = {
         "source": {"images": len(source), "fingerprint": source.fingerprint},
         "seed": seed,
@@ -146,12 +143,20 @@ def make_pipeline(
     }
     if fit != "crop":  # named only then, so that positions kept before there was a choice are still valid
         identity["pipeline"]["fit"] = fit
-    size = batch // process_count
-    part = slice(process_index * size, (process_index + 1) * size)
     local = order.batch(batch).map(
         _Fetch(fit_images(source, shape) if isinstance(source, Images) else source, shape, part)
     )
     return Pipeline(local, identity, workers, threads=1 if isinstance(source, Images) else 4)
+
+
+def local_part(batch: int, process_index: int, process_count: int) -> slice:
+    """The rows of a batch that a process of several takes."""
+    if batch < 1 or process_count < 1 or batch % process_count:
+        raise DataError(f"a batch of {batch} cannot be divided over {process_count} processes; make it a multiple")
+    if not 0 <= process_index < process_count:
+        raise DataError(f"process_index {process_index} is outside 0 .. {process_count - 1}")
+    size = batch // process_count
+    return slice(process_index * size, (process_index + 1) * size)
 
 
 class _Fetch:

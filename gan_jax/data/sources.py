@@ -210,6 +210,29 @@ def read_idx_folder(rest: str, shape: Shape) -> Images:
 def read_npz(rest: str, shape: Shape) -> Images:
     """Reads the arrays `images` and, where there, `labels` of a file; a single array may have any name."""
     path = existing(rest, "file")
+
+    def choose(keys: list[str]) -> dict[str, str]:
+        key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
+        if key is None:
+            raise DataError(f"{path} has no array 'images'; it holds {', '.join(map(repr, keys)) or 'nothing'}")
+        return {"images": key} | ({"labels": "labels"} if "labels" in keys and key != "labels" else {})
+
+    arrays = read_arrays(path, choose)
+    loaded = from_arrays(arrays["images"], arrays.get("labels"), name=f"npz:{path}")
+    note = None if loaded.labels is None or not len(loaded) else gap_note(loaded.labels)
+    return loaded if note is None else dataclasses.replace(loaded, notes=(*loaded.notes, note))
+
+
+def read_arrays(path: Path, choose: Callable[[list[str]], dict[str, str]]) -> dict[str, np.ndarray]:
+    """Reads arrays of an npz file, without pickle and within a limit of what it may unpack to.
+
+    Args:
+      path: of the file.
+      choose: the names of its arrays -> the names that the arrays get here, each with its name in the file.
+
+    Raises:
+      DataError: the file is damaged or no npz; names it.
+    """
     try:
         with path.open("rb") as stream:
             magic = stream.read(4)
@@ -217,14 +240,11 @@ def read_npz(rest: str, shape: Shape) -> Images:
             raise DataError(f"{path} is not an npz archive; save it with numpy.savez(path, images=..., labels=...)")
         with open_archive(path, "npz") as archive:
             sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
-        keys = list(sizes)
-        key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
-        if key is None:
-            raise DataError(f"{path} has no array 'images'; it holds {', '.join(map(repr, keys)) or 'nothing'}")
-        check_unpacked(path, sizes[key] + sizes.get("labels", 0))
+        names = choose(list(sizes))
+        check_unpacked(path, sum(sizes[name] for name in names.values()))
         with path.open("rb") as stream:  # opened here, since numpy leaves a damaged file open
             file: Any = np.load(stream, allow_pickle=False)
-            images, labels = file[key], file["labels"] if "labels" in keys and key != "labels" else None
+            return {name: file[key] for name, key in names.items()}
     except DataError:
         raise
     except MemoryError as error:
@@ -238,9 +258,6 @@ def read_npz(rest: str, shape: Shape) -> Images:
         raise DataError(f"{path} cannot be read as npz: {error}") from error
     except Exception as error:  # zip, zlib, header and size errors of numpy have no common base
         raise DataError(f"{path} cannot be read as npz: {error}") from error
-    loaded = from_arrays(images, labels, name=f"npz:{path}")
-    note = None if loaded.labels is None or not len(loaded) else gap_note(loaded.labels)
-    return loaded if note is None else dataclasses.replace(loaded, notes=(*loaded.notes, note))
 
 
 def existing(path: str, what: str) -> Path:

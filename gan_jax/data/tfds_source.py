@@ -113,32 +113,47 @@ class TfdsSource:
 
         Only a sample, since a large set is never read completely: another set is detected, one changed record may not be.
         """
-        positions = np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED_RECORDS, len(self))).astype(np.int64))
-        chosen = b"all" if self._indices is None else self._indices.astype("<i8").tobytes()
-        total = hashlib.sha256(f"{len(self._data)} ".encode() + chosen)
-        for record in self._records(positions.tolist()):
-            total.update(hashlib.sha256(record).digest())
-        return total.hexdigest()
+        return records_fingerprint(self._data, self.name, self._indices)
 
     def _position(self, index: int) -> int:
         return int(index) if self._indices is None else int(self._indices[index])
 
     def _records(self, indices: Sequence[int]) -> Sequence[bytes]:
-        try:
-            return self._data.data_source.__getitems__([self._position(i) for i in indices])
-        except Exception as error:  # array_record raises bare RuntimeError, ValueError, IndexError
-            raise DataError(f"{self.name}: records cannot be read: {error}") from error
+        return raw_records(self._data, [self._position(i) for i in indices], self.name)
 
     def _examples(self, indices: Sequence[int]) -> Iterable[dict[str, Any]]:
         """Examples, each image as the bytes of its file."""
-        tfds = require("tensorflow_datasets", extra="data")
-        features = self._data.dataset_info.features
-        skip = {"image": tfds.decode.SkipDecoding()}
         for i, record in zip(indices, self._records(indices), strict=True):
-            try:
-                yield features.deserialize_example_np(record, decoders=skip)
-            except Exception as error:
-                raise DataError(f"{self.name}, record {self._position(i)} cannot be read: {error}") from error
+            yield deserialised(self._data, record, ("image",), f"{self.name}, record {self._position(i)}")
+
+
+def raw_records(data: Any, positions: Sequence[int], name: str) -> Sequence[bytes]:
+    """The records at these positions, as they are stored."""
+    try:
+        return data.data_source.__getitems__(list(positions))
+    except Exception as error:  # array_record raises bare RuntimeError, ValueError, IndexError
+        raise DataError(f"{name}: records cannot be read: {error}") from error
+
+
+def deserialised(data: Any, record: bytes, images: Sequence[str], where: str) -> dict[str, Any]:
+    """One example; these features of images are the bytes of their files."""
+    tfds = require("tensorflow_datasets", extra="data")
+    skip = {name: tfds.decode.SkipDecoding() for name in images}
+    try:
+        return data.dataset_info.features.deserialize_example_np(record, decoders=skip)
+    except Exception as error:
+        raise DataError(f"{where} cannot be read: {error}") from error
+
+
+def records_fingerprint(data: Any, name: str, indices: np.ndarray | None = None) -> str:
+    """sha256 (hex) of the number of records, of the positions chosen, and of up to 64 evenly spaced records of them."""
+    count = len(data) if indices is None else len(indices)
+    positions = np.unique(np.linspace(0, count - 1, min(_SAMPLED_RECORDS, count)).astype(np.int64))
+    chosen = b"all" if indices is None else indices.astype("<i8").tobytes()
+    total = hashlib.sha256(f"{len(data)} ".encode() + chosen)
+    for record in raw_records(data, (positions if indices is None else indices[positions]).tolist(), name):
+        total.update(hashlib.sha256(record).digest())
+    return total.hexdigest()
 
 
 def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> TfdsSource:
@@ -146,6 +161,11 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
 
     Names are looked up in `data_dir`, else where TFDS keeps its data: TFDS_DATA_DIR, or ~/tensorflow_datasets.
     """
+    return TfdsSource(*open_data(rest, data_dir))
+
+
+def open_data(rest: str, data_dir: str | os.PathLike[str] | None = None) -> tuple[Any, str]:
+    """The data source that TFDS itself makes of a spec, and the spec as a name."""
     tfds = require("tensorflow_datasets", extra="data")
     require("importlib_resources", extra="data")  # needed by TFDS, which does not declare it
     require("array_record", extra="data")
@@ -171,7 +191,7 @@ def open_tfds(rest: str, data_dir: str | os.PathLike[str] | None = None) -> Tfds
         ) from error
     if not count:
         raise DataError(f"tfds:{rest} holds no examples")
-    return TfdsSource(data, f"tfds:{rest}")
+    return data, f"tfds:{rest}"
 
 
 def _name_and_split(rest: str) -> tuple[str, str]:

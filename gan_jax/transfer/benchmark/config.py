@@ -155,6 +155,7 @@ IRRELEVANT = ("checkpoint", "log", "diagnose")  # parts of a configuration that 
 LATER_FIELDS: dict[str, dict[str, Any]] = {  # fields that are newer than some results, and their defaults
     "transfer": {"dtype": "cast"},
     "task": {},
+    "data": {"load_size": None},
 }
 
 
