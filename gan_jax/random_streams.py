@@ -35,6 +35,7 @@ independent where their paths differ. The numbers never change: existing runs dr
       itself                                                its latents
       NOISE_KEY + layer, SECOND_LATENT_KEY, MIXING_KEY      StyleGAN2: noise, and styles of a second latent
       TEACHER_KEY                                           its teacher
+      DROPOUT_KEY + layer                                   U-Net, translator: values that are dropped
       position in the policy                                DiffAugment
       ADA_NOISE_KEY                                         ADA's noise; its other draws are of the key itself
 
@@ -90,6 +91,7 @@ NOISE_KEY = 1000  # plus the layer: StyleGAN2's noise
 SECOND_LATENT_KEY = 999  # StyleGAN2: a latent whose styles are mixed in
 MIXING_KEY = 998  # StyleGAN2: whether, and from which layer on
 TEACHER_KEY = 3000  # the choice of an example's teacher
+DROPOUT_KEY = 4000  # plus the layer: values that are dropped
 
 # -- below other keys ---------------------------------------------------------------------------
 

@@ -19,16 +19,17 @@ class NetFamily:
     choice, as class attributes.
 
     Attributes:
-      batch_norm_in_d: whether D has batch norm, so that gradients of images depend on each other.
       styles: whether G has styles, for path lengths.
       doubles: whether it can grow to twice its size with its function preserved.
+      translates: whether G makes images from images `[N, H, W, in_channels]`, not from latents; it then has the fields
+        `in_channels` and `d_condition` (whether D sees both, joined along the channels).
       positive: fields that must be more than 0 (or None where they may be) -> remedy, as the end of a sentence.
       not_negative: fields that must be at least 0.
     """
 
-    batch_norm_in_d: ClassVar[bool] = False
     styles: ClassVar[bool] = False
     doubles: ClassVar[bool] = False
+    translates: ClassVar[bool] = False
     positive: ClassVar[Mapping[str, str]] = {"z_dim": ""}
     not_negative: ClassVar[tuple[str, ...]] = ()
 
@@ -44,6 +45,11 @@ class NetFamily:
         def z_dim(self) -> int: ...
         @property
         def dtype(self) -> str: ...
+
+    @property
+    def batch_norm_in_d(self) -> bool:
+        """Whether D has batch norm, so that gradients of images depend on each other."""
+        return False
 
     @property
     def compared(self) -> int:
@@ -97,8 +103,11 @@ class DCGANConfig(NetFamily):
 
     positive = {"channel_base": "", "channel_max": ""}
     num_classes: ClassVar[int] = 0  # it is unconditional
-    batch_norm_in_d = True
     doubles = True
+
+    @property
+    def batch_norm_in_d(self) -> bool:
+        return True
 
     def problems(self) -> Iterator[str]:
         yield from _power_of_two(self, 16)
@@ -298,6 +307,97 @@ class SNGANConfig(NetFamily):
             yield f"net.d_rest is {list(self.d_rest)}; give widths of at least 1, or none"
 
 
+@dataclasses.dataclass(frozen=True)
+class TranslatorFamily(NetFamily):
+    """What families whose G makes images from images have in common: an encoder-decoder, and a D of patches or pixels."""
+
+    translates = True
+    num_classes: ClassVar[int] = 0  # what comes out is said by the image that goes in
+    z_dim: ClassVar[int] = 0
+    positive = {"in_channels": "", "width": "", "d_width": "", "d_layers": ""}
+
+    if TYPE_CHECKING:  # attributes of these families
+
+        @property
+        def in_channels(self) -> int: ...
+        @property
+        def d_condition(self) -> bool: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig(TranslatorFamily):
+    """pix2pix pair: a U-Net from images to images, and a discriminator of patches of both.
+
+    G runs at every size that 2^depth divides; `resolution` is that of training.
+    """
+
+    resolution: int = 256  # height and width in training, px; a multiple of 2^depth
+    in_channels: int = 3  # of the images that go in; 1 grey, 3 RGB, any number
+    channels: int = 3  # of the images that come out; 1 grey, 3 RGB, 4 RGBA
+    width: int = 64  # channels of G's largest maps; below, up to 8 times as many
+    depth: int = 8  # halvings down to the smallest map; 8 is U-Net-256, 7 U-Net-128
+    norm: Literal["batch", "instance", "none"] = "batch"  # of G's layers
+    affine: bool = False  # whether instance norm has a scale and a bias, in G and D
+    dropout: bool = True  # whether half of the values of G's inner layers are dropped in training
+    d_kind: Literal["patch", "pixel"] = "patch"  # whether D judges patches, or single pixels
+    d_width: int = 64  # channels of D's largest maps
+    d_layers: int = 3  # halvings in a D of patches; 3 judges patches of 70 px
+    d_norm: Literal["batch", "instance", "none"] | None = None  # of D's layers; None = as in G
+    d_condition: bool = True  # whether D sees the image that goes in beside the one that comes out
+    init: Literal["normal", "xavier"] = "normal"  # of kernels, with a deviation or a gain of 0.02
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and G's output stay float32
+
+    @property
+    def batch_norm_in_d(self) -> bool:
+        return (self.d_norm or self.norm) == "batch"
+
+    def problems(self) -> Iterator[str]:
+        if self.depth < 2:
+            yield f"net.depth is {self.depth}; use at least 2 (8 is U-Net-256, 7 U-Net-128)"
+        elif self.resolution < 1 or self.resolution % 2**self.depth:
+            yield (
+                f"net.resolution {self.resolution} cannot be halved {self.depth} times; use a multiple of {2**self.depth}, "
+                "or another net.depth"
+            )
+        yield from _patches(self, antialias=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslatorConfig(TranslatorFamily):
+    """CycleGAN's pair, and with `antialias` CUT's: a ResNet from images to images, and a discriminator of patches.
+
+    G runs at every size; one that 4 does not divide comes back larger, at the next multiple of 4.
+    """
+
+    resolution: int = 256  # height and width in training, px; a multiple of 4
+    in_channels: int = 3  # of the images that go in; 1 grey, 3 RGB, any number
+    channels: int = 3  # of the images that come out; 1 grey, 3 RGB, 4 RGBA
+    width: int = 64  # channels of G's largest maps; 4 times as many in its blocks
+    blocks: int = 9  # residual blocks; 9 as published for 256 px, 6 for 128 px
+    norm: Literal["batch", "instance", "none"] = "instance"  # of G's layers
+    affine: bool = False  # whether instance norm has a scale and a bias, in G and D
+    antialias: bool = False  # whether sizes change by filters, as in CUT, in G and D; else by strides
+    dropout: bool = False  # whether half of the values inside G's blocks are dropped in training
+    d_kind: Literal["patch", "pixel"] = "patch"  # whether D judges patches, or single pixels
+    d_width: int = 64  # channels of D's largest maps
+    d_layers: int = 3  # halvings in a D of patches; 3 judges patches of 70 px (84 px with antialias)
+    d_norm: Literal["batch", "instance", "none"] | None = None  # of D's layers; None = as in G
+    d_condition: bool = False  # whether D sees the image that goes in beside the one that comes out
+    init: Literal["normal", "xavier"] = "normal"  # of kernels, with a deviation or a gain of 0.02; xavier in CUT
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; D's head and G's output stay float32
+
+    not_negative = ("blocks",)
+
+    @property
+    def batch_norm_in_d(self) -> bool:
+        return (self.d_norm or self.norm) == "batch"
+
+    def problems(self) -> Iterator[str]:
+        if self.resolution < 8 or self.resolution % 4:
+            yield f"net.resolution is {self.resolution}; use a multiple of 4 from 8"
+        yield from _patches(self, antialias=self.antialias)
+
+
 NETS: dict[str, type[NetFamily]] = {  # a row is a family: its name, and its configuration
     "resnet": ResNetConfig,
     "dcgan": DCGANConfig,
@@ -306,6 +406,8 @@ NETS: dict[str, type[NetFamily]] = {  # a row is a family: its name, and its con
     "biggan": BigGANConfig,
     "mlp": MLPConfig,
     "sngan": SNGANConfig,
+    "unet": UNetConfig,
+    "translator": TranslatorConfig,
 }
 
 if TYPE_CHECKING:
@@ -314,7 +416,15 @@ if TYPE_CHECKING:
 else:
     NetConfig = Union[tuple(NETS.values())]  # noqa: UP007  of a table
     NetName = Literal[tuple(NETS)]
-    __all__ = ["NETS", "NetConfig", "NetFamily", "NetName", "family_title", *(cls.__name__ for cls in NETS.values())]
+    __all__ = [
+        "NETS",
+        "NetConfig",
+        "NetFamily",
+        "NetName",
+        "TranslatorFamily",
+        "family_title",
+        *(cls.__name__ for cls in NETS.values()),
+    ]
 
 
 def family_title(net: Any) -> str:
@@ -332,3 +442,15 @@ def _power_of_two(net: Any, least: int) -> Iterator[str]:
 def _any_width(net: Any, least: int) -> Iterator[str]:
     if not [*_power_of_two(net, least)] and 0 < net.channel_base < net.resolution:
         yield f"net.channel_base {net.channel_base} leaves no channel at {net.resolution} px; use at least as many"
+
+
+def _patches(net: Any, antialias: bool) -> Iterator[str]:
+    """Whether a discriminator of patches has a logit left at the training size."""
+    size = net.resolution
+    for _ in range(net.d_layers if net.d_kind == "patch" else 0):
+        size = size // 2 if antialias else (size - 2) // 2 + 1
+    if net.d_kind == "patch" and size - 2 < 1 <= net.d_layers:
+        yield (
+            f"net.d_layers {net.d_layers} leaves D no patch at net.resolution {net.resolution}; use fewer, or at least "
+            f"{3 * 2**net.d_layers} px"
+        )

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import NETS, ConfigError, NetConfig, kind_of
+from gan_jax.config import NETS, ConfigError, NetConfig, TranslatorFamily, kind_of
 from gan_jax.nets.changes import Changes, changed
 from gan_jax.nets.layers import MOMENTUM
 from gan_jax.trees import flatten
@@ -79,7 +79,10 @@ class NamedNets:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A generator `(z [N, z_dim], labels) -> images` and a discriminator `(images, labels) -> logits [N]`."""
+    """A generator `(z [N, z_dim], labels) -> images` and a discriminator `(images, labels) -> logits [N]`.
+
+    Where the family translates, G reads images in place of latents, and logits have more axes, `[N, h, w, 1]`.
+    """
 
     g: Net
     d: Net
@@ -240,9 +243,16 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
 
 
 def example_inputs(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Returns example inputs of G and D: `((latents [2, z_dim], labels), (images [2, r, r, C], labels))`."""
+    """Returns example inputs of G and D: `((latents [2, z_dim], labels), (images [2, r, r, C], labels))`.
+
+    G of a family that translates reads images `[2, r, r, in_channels]`, and D with `d_condition` both, joined.
+    """
     labels = jnp.zeros((2,), jnp.int32) if config.num_classes else None
     r = config.resolution
+    if config.translates:
+        net = cast(TranslatorFamily, config)
+        seen = net.channels + (net.in_channels if net.d_condition else 0)
+        return (jnp.zeros((2, r, r, net.in_channels)), None), (jnp.zeros((2, r, r, seen)), None)
     return (jnp.zeros((2, config.z_dim)), labels), (jnp.zeros((2, r, r, config.channels)), labels)
 
 

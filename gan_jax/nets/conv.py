@@ -63,6 +63,27 @@ def conv_down(x: jax.Array, w: jax.Array) -> jax.Array:
     return conv(x.reshape(n, h // 2 + 1, width // 2 + 1, 4 * c), w.reshape(2, 2, 4 * c, -1), ((0, 0), (0, 0)))
 
 
+def strided(x: jax.Array, w: jax.Array, pad: int = 0) -> jax.Array:
+    """Correlation with stride 2 of any size, zeros around: `[N, H, W, I]` -> `[N, (H + 2 pad - kh) // 2 + 1, .., O]`."""
+    if not is_closed():
+        return jax.lax.conv_general_dilated(
+            x, w, (2, 2), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    if (*w.shape[:2], pad, x.shape[1] % 2, x.shape[2] % 2) == (4, 4, 1, 0, 0):
+        return conv_down(x, w)  # one product in place of four
+    if pad:
+        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    h, width = ((x.shape[axis] - w.shape[axis - 1]) // 2 + 1 for axis in (1, 2))
+    parts = []
+    for a in (0, 1):
+        for b in (0, 1):  # even rows meet the even taps, odd rows the odd ones
+            taps = w[a::2, b::2]
+            if taps.size:
+                rows, columns = h + taps.shape[0] - 1, width + taps.shape[1] - 1
+                parts.append(conv(x[:, a::2, b::2][:, :rows, :columns], taps, ((0, 0), (0, 0))))
+    return sum(parts[1:], parts[0])
+
+
 def conv_up(x: jax.Array, w: jax.Array) -> jax.Array:
     """4x4 transposed convolution with stride 2 and padding 1: `[N, H, W, I]` -> `[N, 2H, 2W, O]`.
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.nets import dcgan, layers, r3gan, stylegan2
-from gan_jax.nets.build import Net, Pair, Variables
+from gan_jax.nets.build import Net, Pair, Variables, example_inputs
 from gan_jax.nets.layers import at_least_float32
 from gan_jax.nets.resample import TAPS, blur, downsample
 
@@ -24,11 +24,9 @@ Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's out
 
 def module_shapes(pair: Pair, network: str) -> Shapes:
     """Returns the output shapes of all modules of `g` or `d`, by shape inference alone."""
-    c = pair.config
-    labels = jnp.zeros((2,), jnp.int32) if c.num_classes else None
-    inputs = {"g": (2, c.z_dim), "d": (2, c.resolution, c.resolution, c.channels)}
     net = {"g": pair.g, "d": pair.d}[network]
-    outputs = jax.eval_shape(net.activations, net.specs(), jnp.zeros(inputs[network]), labels)
+    x, labels = dict(zip(("g", "d"), example_inputs(pair.config)))[network]
+    outputs = jax.eval_shape(net.activations, net.specs(), x, labels)
     return {path: leaf.shape[1:] for path, leaf in outputs.items()}
 
 
@@ -136,12 +134,25 @@ def _head(module: Any, x: jax.Array, path: str, outputs: Outputs) -> jax.Array:
     return jnp.einsum("nhwc,hwc->nc", x, module.variables["params"]["basis"][:, :, 0])[None]
 
 
+def _padded(module: Any, x: jax.Array, path: str, outputs: Outputs) -> jax.Array:
+    if module.up and module.size == 4:
+        return transposed_windows(x, 4)
+    if module.up:  # without the first row and column of outputs
+        n, h, width, _ = x.shape
+        rows = transposed_windows(x, 3).reshape(n, 2 * h + 1, 2 * width + 1, -1)[:, 1:, 1:]
+        return rows.reshape(1, 4 * n * h * width, -1)
+    if module.reflect:
+        return windows(layers.reflect_pad(x, module.pad), module.size, module.stride)
+    return windows(x, module.size, module.stride, module.pad)
+
+
 # Class of a module with a kernel -> `(module, its input, its path, outputs of earlier modules) -> rows`.
 ROWS: dict[type, Callable[[Any, jax.Array, str, Outputs], jax.Array]] = {
     layers.Dense: lambda module, x, path, outputs: _flat(x),
     layers.Conv: lambda module, x, path, outputs: windows(x, module.size, pad=module.size // 2, groups=module.groups),
     layers.EqualisedDense: lambda module, x, path, outputs: _flat(x),
     layers.EqualisedConv: _equalised_conv,
+    layers.PaddedConv: _padded,
     dcgan.Resample: _resample,
     stylegan2.StyledConv: _styled,
     stylegan2.ToRGB: lambda module, x, path, outputs: windows(_modulated(x, path, outputs), 1),

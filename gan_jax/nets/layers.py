@@ -10,8 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.nets.conv import conv
-from gan_jax.nets.resample import conv_down3, downsample
+from gan_jax.nets.conv import conv, conv_up, strided, upsample_linear
+from gan_jax.nets.resample import conv_down3, conv_up3_plain, downsample, halve_smoothly
+from gan_jax.random_streams import DROPOUT_KEY
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Convolutions and dense layers with spectral norm, and synchronised batch norm.
@@ -129,30 +130,39 @@ class Norm(nn.Module):
     """Batch norm over all devices of `axis_name`, with per-class scale and bias where `num_classes` > 0.
 
     Input `[N, H, W, C]`. Statistics are at least float32 for every compute dtype, biased, and averaged with
-    `MOMENTUM` into collection `batch_stats`.
+    `MOMENTUM` into collection `batch_stats`; with `unbiased` the averaged variance is not biased, as in PyTorch.
     """
 
     num_classes: int = 0
     axis_name: str | None = None
     epsilon: float = 1e-5
+    unbiased: bool = False
+    init_scale: Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: jax.Array, labels: jax.Array | None = None, train: bool = False) -> jax.Array:
         shape = (self.num_classes, x.shape[-1]) if self.num_classes else x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape)
+        scale = self.param("scale", self.init_scale, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         index = needed(labels) if self.num_classes else None  # a row for each example, or one for all
         scale, bias = scale[index][:, None, None, :], bias[index][:, None, None, :]
-        return (standardised(self, x, train, self.axis_name, self.epsilon) * scale + bias).astype(x.dtype)
+        y = standardised(self, x, train, self.axis_name, self.epsilon, self.unbiased)
+        return (y * scale + bias).astype(x.dtype)
 
 
 def standardised(
-    module: nn.Module, x: jax.Array, train: bool, axis_name: str | None, epsilon: float = 1e-5
+    module: nn.Module,
+    x: jax.Array,
+    train: bool,
+    axis_name: str | None,
+    epsilon: float = 1e-5,
+    unbiased: bool = False,
 ) -> jax.Array:
     """Normalises `[N, H, W, C]` to mean 0 and variance 1 in each channel, at least float32; for use inside a norm module.
 
     Training uses the batch's statistics over all devices of `axis_name`, and averages them with `MOMENTUM` into the
-    module's collection `batch_stats`, which evaluation uses.
+    module's collection `batch_stats`, which evaluation uses. With `unbiased`, the averaged variance is that of n values
+    times n / (n - 1).
 
     The statistics take two passes, the second around the mean of the first, so that a mean much larger than the deviation
     costs no precision. This centre is a constant to the gradient, since the result does not depend on it.
@@ -172,10 +182,35 @@ def standardised(
         wide -= spread(rest)
         if not module.is_initializing():
             mean.value += (1 - MOMENTUM) * (centre + rest - mean.value)
-            var.value += (1 - MOMENTUM) * (v - var.value)
+            if unbiased:
+                count = x.size // features * (1 if local else jax.lax.psum(1, axis_name))
+                var.value += (1 - MOMENTUM) * (v * (count / max(count - 1, 1)) - var.value)
+            else:
+                var.value += (1 - MOMENTUM) * (v - var.value)
     else:
         wide, v = wide - spread(mean.value), var.value
     return wide * spread(jax.lax.rsqrt(v + epsilon))
+
+
+class InstanceNorm(nn.Module):
+    """Normalises each channel of each example over its positions: `[N, H, W, C]` -> the same; no running statistics.
+
+    With `affine` each channel has a scale and a bias. Statistics are at least float32, and biased.
+    """
+
+    affine: bool = False
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = at_least_float32(x)
+        wide -= jax.lax.stop_gradient(wide.mean((1, 2), keepdims=True))  # a constant to the result, as is any centre
+        wide -= wide.mean((1, 2), keepdims=True)
+        wide *= jax.lax.rsqrt(jnp.square(wide).mean((1, 2), keepdims=True) + self.epsilon)
+        if self.affine:
+            wide *= self.param("scale", nn.initializers.ones, x.shape[-1:])[None, None, None, :]
+            wide += self.param("bias", nn.initializers.zeros, x.shape[-1:])[None, None, None, :]
+        return wide.astype(x.dtype)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
@@ -192,6 +227,119 @@ def needed(labels: jax.Array | None) -> jax.Array:
 
 def _unit(vector: jax.Array) -> jax.Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Convolutions of any size, stride and padding, and dropout, for networks from images to images.
+
+
+TRANSLATOR_INITS: dict[str, Initializer] = {  # of kernels
+    "normal": nn.initializers.normal(0.02),
+    "xavier": nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal"),
+}
+AROUND_ONE: Initializer = lambda key, shape, dtype=jnp.float32: 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+class PaddedConv(nn.Module):
+    """Convolution after padding, at the same size, half of it, or twice of it: `[N, H, W, I]` -> `[N, H', W', features]`.
+
+    Attributes:
+      features: channels of the output.
+      size: of the kernel, px.
+      stride: 1 or 2.
+      pad: px of padding on each side; for `up`, PyTorch's padding of a transposed convolution.
+      reflect: whether the padding mirrors the image; else it is zero.
+      up: whether it is the transposed convolution of stride 2: 4 px with padding 1, or 3 px with padding and output
+        padding 1. Both double the size.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    pad: int = 0
+    reflect: bool = False
+    up: bool = False
+    bias: bool = True
+    init_kernel: Initializer = xavier()
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.init_kernel, (self.size, self.size, x.shape[-1], self.features))
+        dtype = self.dtype or kernel.dtype
+        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        if self.up:
+            y = (conv_up if self.size == 4 else conv_up3_plain)(x, kernel)
+        else:
+            pad = 0 if self.reflect else self.pad
+            x = reflect_pad(x, self.pad) if self.reflect else x
+            y = strided(x, kernel, pad) if self.stride == 2 else conv(x, kernel, ((pad, pad), (pad, pad)))
+        if self.bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)[None, None, None, :]
+        return y
+
+
+class ConvNorm(nn.Module):
+    """Convolution, norm and activation: `[N, H, W, I]` -> `[N, H', W', features]`.
+
+    Attributes:
+      features, size, stride, pad, reflect, up, init_kernel, dtype: of the convolution (`PaddedConv`).
+      norm: "batch", "instance" (after a convolution with a bias) or "none".
+      affine: whether instance norm has a scale and a bias.
+      slope: of the activation below zero; None = no activation.
+      smooth: whether a filter changes the size: before the convolution for `up`, else after the activation; strides do
+        not change it then.
+      axis_name: mapped axis of batch norm.
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    pad: int = 1
+    reflect: bool = False
+    up: bool = False
+    norm: str = "none"
+    affine: bool = False
+    slope: float | None = None
+    smooth: bool = False
+    init_kernel: Initializer = xavier()
+    dtype: Any = None
+    axis_name: str | None = None
+    bias: bool | None = None  # None = where the norm is instance norm
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        bias = self.norm == "instance" if self.bias is None else self.bias
+        if self.smooth and self.up:
+            x = upsample_linear(x)
+        stride, up = (1, False) if self.smooth else (self.stride, self.up)
+        options = {"bias": bias, "init_kernel": self.init_kernel, "dtype": self.dtype}
+        conv = PaddedConv(self.features, self.size, stride, self.pad, self.reflect, up, **options, name="conv")
+        y = any_norm(conv(x), self.norm, self.affine, self.axis_name, train)
+        y = y if self.slope is None else nn.leaky_relu(y, self.slope)
+        return halve_smoothly(y) if self.smooth and not self.up else y
+
+
+def any_norm(
+    x: jax.Array, kind: str, affine: bool, axis_name: str | None, train: bool, name: str = "norm"
+) -> jax.Array:
+    """Applies "batch" or "instance" norm, as PyTorch starts them, or "none"; for use inside a module."""
+    if kind == "batch":
+        return Norm(axis_name=axis_name, unbiased=True, init_scale=AROUND_ONE, name=name)(x, train=train)
+    return InstanceNorm(affine, name=name)(x) if kind == "instance" else x
+
+
+def reflect_pad(x: jax.Array, pad: int) -> jax.Array:
+    """Mirrors the image around its outermost pixels: `[N, H, W, C]` -> `[N, H + 2 pad, W + 2 pad, C]`."""
+    return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+
+
+def drop_half(x: jax.Array, keys: jax.Array | None, layer: int) -> jax.Array:
+    """Sets half of the values of each example to zero and doubles the others; nothing without `keys [N]`."""
+    if keys is None:
+        return x
+    draw = lambda key: jax.random.bernoulli(jax.random.fold_in(key, DROPOUT_KEY + layer), 0.5, x.shape[1:])
+    return jnp.where(jax.vmap(draw)(keys), 2 * x, jnp.zeros_like(x))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from gan_jax.nets.conv import conv, is_closed
+from gan_jax.nets.conv import conv, is_closed, strided
 
 Taps = Sequence[float]
 TAPS = (1.0, 3.0, 3.0, 1.0)
@@ -62,16 +62,26 @@ def conv_up3(x: jax.Array, w: jax.Array, taps: Taps = TAPS) -> jax.Array:
 def conv_down3(x: jax.Array, w: jax.Array, taps: Taps = TAPS) -> jax.Array:
     """Applies the filter, then a 3x3 correlation of stride 2: `[N, H, W, I]` -> `[N, H/2, W/2, O]`."""
     x = blur(x, taps, (2, 2))
-    if not is_closed():
-        return jax.lax.conv_general_dilated(x, w, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    h, width = (x.shape[1] - 1) // 2, (x.shape[2] - 1) // 2
-    parts = []
-    for a in (0, 1):
-        for b in (0, 1):  # even rows meet taps 0 and 2, odd rows tap 1
-            rows, columns = (h + 1 - a, width + 1 - b)
-            part = x[:, a::2, b::2][:, :rows, :columns]
-            parts.append(conv(part, w[a::2, b::2], ((0, 0), (0, 0))))
-    return sum(parts[1:], parts[0])
+    return strided(x, w)
+
+
+def conv_up3_plain(x: jax.Array, w: jax.Array) -> jax.Array:
+    """3x3 transposed convolution, stride 2, padding and output padding 1: `[N, H, W, I]` -> `[N, 2H, 2W, O]`.
+
+    Output `o` is the sum over `i` of `x[i] * w[o + 1 - 2i]`, as in PyTorch's ConvTranspose2d.
+    """
+    return _transposed3(x, w)[:, 1:-1, 1:-1]
+
+
+def halve_smoothly(x: jax.Array) -> jax.Array:
+    """Mirrors one pixel around, applies `[1, 2, 1]`, takes every second pixel: `[N, H, W, C]` -> `[N, ceil(H/2), .., C]`.
+
+    CUT's filter before strides. The way back that CUT uses is `conv.upsample_linear`.
+    """
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    for axis in (1, 2):
+        x = _filter(x, axis, (0.25, 0.5, 0.25), (0, 0), 2)
+    return x
 
 
 def _transposed3(x: jax.Array, w: jax.Array) -> jax.Array:

@@ -20,6 +20,8 @@ from gan_jax.config import (
     ResNetConfig,
     SNGANConfig,
     StyleGAN2Config,
+    TranslatorConfig,
+    UNetConfig,
 )
 from gan_jax.nets import Net, Pair, build
 from gan_jax.trees import map_with_path
@@ -64,6 +66,8 @@ STYLES = {
     "g_rest": frozenset(),
     "bounded": False,
 }
+PATCHES = ("from_rgb", "layer1", "layer2")
+TRANSLATOR = ("stem", "down1", "down2", "block0", "block1", "up2", "up1")
 _biggan = functools.partial(BigGANConfig, z_dim=12, width=1)
 FAMILIES = {
     "resnet": Family(ResNetConfig(**SMALL), None),
@@ -117,6 +121,22 @@ FAMILIES = {
         SNGANConfig(z_dim=5, num_classes=3, g_widths=(8, 6), d_widths=(4, 6), d_rest=(6, 5), upsample="nearest"),
         (16, "float32"), AT_8, CLASSES, ("stem", "b32"),
     ),
+    "unet": Family(
+        UNetConfig(in_channels=2, width=4, depth=3, d_width=4, d_layers=2),
+        (16, "float32"), PATCHES, g_blocks=("down1", "down2", "down3", "up3", "up2"),
+    ),
+    "unet-pixel": Family(
+        UNetConfig(width=2, depth=2, norm="instance", d_kind="pixel", d_width=4, d_norm="batch", d_condition=False),
+        None, PATCHES[:2], g_blocks=("down1", "down2", "up2"), resolutions=(16,),
+    ),
+    "translator": Family(
+        TranslatorConfig(in_channels=2, width=4, blocks=2, affine=True, d_width=4, d_layers=2),
+        (16, "float32"), PATCHES, g_blocks=TRANSLATOR,
+    ),
+    "translator-antialias": Family(
+        TranslatorConfig(width=4, blocks=2, antialias=True, dropout=True, d_width=4, d_layers=2, init="xavier"),
+        None, PATCHES, g_blocks=TRANSLATOR, resolutions=(16,),
+    ),
 }  # fmt: skip
 CASES = [(name, r) for name, family in FAMILIES.items() for r in family.resolutions]
 # Every family; in every test run a row of each.
@@ -154,7 +174,15 @@ def drawn(net: Net, equalised: bool = False) -> dict[str, Any]:
 
 
 def inputs(config: Any, n: int = 4) -> tuple:
-    """Latents, images and, of a conditional pair, labels."""
+    """Latents, or what a translator reads; images; and, of a conditional pair, labels."""
+    r = config.resolution
+    images = jax.random.uniform(jax.random.key(2), (n, r, r, 3), minval=-1.0)
+    if config.translates:
+        return jax.random.uniform(jax.random.key(1), (n, r, r, config.in_channels), minval=-1.0), images, None
     z = jax.random.normal(jax.random.key(1), (n, config.z_dim))
-    images = jax.random.uniform(jax.random.key(2), (n, config.resolution, config.resolution, 3), minval=-1.0)
     return z, images, jnp.arange(n, dtype=jnp.int32) % 3 if config.num_classes else None
+
+
+def seen(config: Any, x: jax.Array, images: jax.Array) -> jax.Array:
+    """What D sees of images, made from x: the images, behind what they were made from where D is shown both."""
+    return jnp.concatenate([x, images], -1) if config.translates and config.d_condition else images

@@ -17,7 +17,7 @@ import pytest
 
 from gan_jax.config import NETS
 from gan_jax.trees import flatten
-from tests.nets.families import CASES, FAMILIES, drawn, inputs, pair_of
+from tests.nets.families import CASES, FAMILIES, drawn, inputs, pair_of, seen
 
 GOLDEN = Path(__file__).parent / "golden" / "leaves.json"
 SLOW = pytest.mark.slow
@@ -63,9 +63,11 @@ def test_outputs(family, resolution, dtype):
     z, images, labels = inputs(pair.config)
     for train in (False, True):
         made, g_collections = jax.eval_shape(lambda v, t=train: pair.g.apply(v, z, labels, t), pair.g.specs())
-        logits, d_collections = jax.eval_shape(lambda v, t=train: pair.d.apply(v, images, labels, t), pair.d.specs())
+        shown = seen(pair.config, z, images)
+        logits, d_collections = jax.eval_shape(lambda v, t=train: pair.d.apply(v, shown, labels, t), pair.d.specs())
         assert (made.shape, made.dtype) == (images.shape, jnp.float32)
-        assert (logits.shape, logits.dtype) == ((4,), jnp.float32)
+        rank = 4 if pair.config.translates else 1  # maps of logits, `[N, h, w, 1]`
+        assert (logits.shape[0], logits.size > 3, len(logits.shape), logits.dtype) == (4, True, rank, jnp.float32)
         for net, collections in ((pair.g, g_collections), (pair.d, d_collections)):
             expected = {k: v for k, v in net.specs().items() if k != "params"}
             assert jax.tree.map(lambda x: (x.shape, x.dtype), collections) == jax.tree.map(
@@ -98,7 +100,9 @@ def assert_training_passes(family, pair, variables):
     def run(g, d):
         def loss(params):
             made, _ = pair.g.apply({**g, "params": params["g"]}, z, labels, True)
-            both = jnp.concatenate([made, images])  # one pass of D is compiled in less time than two
+            both = jnp.concatenate(
+                [seen(pair.config, z, y) for y in (made, images)]
+            )  # one pass of D is compiled in less time than two
             twice = None if labels is None else jnp.concatenate([labels, labels])
             fake, real = jnp.split(pair.d.apply({**d, "params": params["d"]}, both, twice, True)[0], 2)
             # Not tanh, whose slope is 0 at the large logits of a sum over many pixels.
@@ -119,7 +123,7 @@ def assert_training_passes(family, pair, variables):
 def test_compiled_is_eager(family):
     pair = pair_of(family, 16)
     z, images, labels = inputs(pair.config, 2)
-    for net, x in zip((pair.g, pair.d), (z, images)):
+    for net, x in zip((pair.g, pair.d), (z, seen(pair.config, z, images))):
         variables = drawn(net, "stylegan2" in family)
         eager, fast = net.apply(variables, x, labels)[0], jax.jit(net.apply)(variables, x, labels)[0]
         np.testing.assert_allclose(fast, eager, rtol=1e-4, atol=1e-5)

@@ -12,7 +12,7 @@ from gan_jax.nets.conv import conv, conv_down, conv_up
 from gan_jax.nets.inside import kernel_inputs, transposed_windows, windows
 from gan_jax.nets.resample import _transposed3, blur
 from gan_jax.trees import flatten
-from tests.nets.families import EVERY, FAMILIES, drawn, inputs, pair_of
+from tests.nets.families import EVERY, FAMILIES, drawn, inputs, pair_of, seen
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
 
@@ -58,7 +58,7 @@ def test_every_kernel_is_listed(family):
     """Of the size of its kernel; tables of classes are not, a kernel `[features, classes]` of BigGAN's D among them."""
     pair = pair_of(family, FAMILIES[family].resolutions[0])
     z, images, labels = inputs(pair.config)
-    for net, x in ((pair.g, z), (pair.d, images)):
+    for net, x in ((pair.g, z), (pair.d, seen(pair.config, z, images))):
         specs = net.specs()
         found = jax.eval_shape(functools.partial(kernel_inputs, net), specs, x, labels)
         leaves = flatten(specs["params"])
