@@ -9,7 +9,9 @@ from gan_jax.metrics.features import FeatureNet, Features, load_features
 from gan_jax.metrics.inception_score import Score, class_kl, class_shares, inception_score
 from gan_jax.metrics.kernel import KID, kid, mmd2, polynomial_kernel, rbf_kernel
 from gan_jax.metrics.neighbours import PRDC, EmptyBalls, Memorisation, as_vectors, memorisation, nearest, prdc
+from gan_jax.metrics.pairs import PairEvaluation, PairMetrics, class_agreement, evaluate_pairs, pair_metrics
 from gan_jax.metrics.perceptual import Perceptual, load_perceptual
+from gan_jax.metrics.pixels import l1, ms_ssim, psnr, ssim
 from gan_jax.metrics.protocol import Protocol, make_protocol
 from gan_jax.metrics.statistics import (
     MetricError,
@@ -23,23 +25,27 @@ from gan_jax.metrics.statistics import (
 __all__ = [
     "class_kl",
     "class_shares",
-    "KID",
-    "PRDC",
     "EmptyBalls",
     "FeatureNet",
     "Features",
     "IntraCluster",
+    "KID",
     "Measured",
     "Memorisation",
     "MetricError",
+    "PRDC",
+    "PairEvaluation",
+    "PairMetrics",
     "Perceptual",
     "Protocol",
     "Score",
     "Statistics",
     "as_vectors",
+    "class_agreement",
     "empty_statistics",
     "evaluate_features",
     "evaluate_intra_cluster",
+    "evaluate_pairs",
     "extract",
     "extract_batches",
     "frechet_distance",
@@ -47,15 +53,20 @@ __all__ = [
     "inception_score",
     "intra_cluster",
     "kid",
+    "l1",
     "load_features",
     "load_perceptual",
     "make_protocol",
     "memorisation",
     "mmd2",
+    "ms_ssim",
     "nearest",
+    "pair_metrics",
     "polynomial_kernel",
     "prdc",
+    "psnr",
     "rbf_kernel",
+    "ssim",
     "summarise",
     "unmeasurable",
 ]

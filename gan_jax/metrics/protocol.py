@@ -82,7 +82,7 @@ class Protocol:
         if self.extractor == FID_NETWORK:  # of other weights or another size: the name would promise too much
             return f"Inception-v3 {self.weights_hash[:8] or 'of unnamed weights'}, {self.resize}"
         network = NETWORKS.get(self.extractor.removeprefix("lpips-"))
-        if network is None:
+        if network is None:  # of our own, or the pixels themselves
             return self.extractor
         return network.title if self.resolution is None else f"{network.title} {self.resolution} px"
 
@@ -99,6 +99,12 @@ class Protocol:
 
     def describe(self) -> list[str]:
         """The protocol as lines of text: its id, then its fields."""
+        if self.extractor.startswith(PIXELS):
+            return [
+                f"protocol {self.id}",
+                f"{self.n_fake} pairs of images as they are, {self.colour}; targets {self.reference_hash[:12]}",
+                "L1 of 0 .. 1; PSNR of range 255, in dB; SSIM: Gaussian window of 11 px, sigma 1.5, mean over channels",
+            ]
         size = "as they are" if self.resolution is None else f"{self.resolution} px, {self.resize}"
         weights = f", weights {self.weights_hash[:12]}" if self.weights_hash else ""
         stats = f"re-estimated on {self.stats_latents} fresh latents" if self.stats_latents else "as trained"
@@ -138,6 +144,7 @@ def make_protocol(
     return Protocol(net.name, net.weights_hash, net.resolution, colour, n_real, n_fake, reference_hash, **options)
 
 
+PIXELS = "pixels-v1"  # extractor's name of the metrics in `metrics.pixels`
 LATER = {"cluster_members": 50, "seen": False}  # fields added after the first ids were published, with their defaults
 TITLES = {
     "fd": "FD",
@@ -152,4 +159,10 @@ TITLES = {
     "class_kl": "KL of classes",
     "intra_lpips": "intra-cluster LPIPS",
     "clusters": "occupied clusters",
+    "l1": "L1",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "lpips": "LPIPS",
+    "agreement": "agreement of classes",
 }
