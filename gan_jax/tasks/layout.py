@@ -7,14 +7,13 @@ has several scales, each of which counts as much, whatever its size.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import Config, ConfigError, LayoutTask, SPADEConfig
+from gan_jax.config import Config, LayoutTask, SPADEConfig
 from gan_jax.losses import whole
 from gan_jax.losses.matching import feature_matching, perceptual
 from gan_jax.nets import Pair

@@ -13,10 +13,11 @@ import jax
 import numpy as np
 
 from gan_jax.config import ChainConfig, Config, ConfigError, DataConfig
-from gan_jax.data import Images, few_shot, load, make_pipeline, open_source
+from gan_jax.data import Images, Pairs, few_shot, load, make_pipeline, open_source
 from gan_jax.data.convert import Shape
 from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.files import typed
+from gan_jax.tasks.feeds import pair_feed
 from gan_jax.train.feed import RESIDENT_BYTES, Feed, resident_feed, streamed_feed
 from gan_jax.transfer.folder import DATA, read_json
 
@@ -141,8 +142,8 @@ class Dataset:
       train_hash, reference_hash: 16 hex digits of the fingerprints of the images, which other sets of as many do not share.
     """
 
-    train: Images | TfdsSource
-    reference: Images
+    train: Images | TfdsSource | Pairs
+    reference: Images | Pairs
     held_out: bool = True
     shots: bool = True
     notes: tuple[str, ...] = ()
@@ -209,11 +210,12 @@ def _split(images: Images, data: DataConfig) -> Dataset:
 
 def _noted(config: Config, dataset: Dataset, *notes: str | None) -> Dataset:
     """Adds the log messages to a data set; the one about its reference only where evaluations use it."""
-    reference = None if config.evaluate.features is None else _not_held_out(dataset)
+    reference = None if config.evaluate.features is None else not_held_out(dataset)
     return dataclasses.replace(dataset, notes=tuple(note for note in (*notes, reference) if note))
 
 
-def _not_held_out(dataset: Dataset) -> str | None:
+def not_held_out(dataset: Dataset) -> str | None:
+    """A log message where evaluations compare with what is trained on; None where they do not."""
     if dataset.held_out:
         return None
     n, of = len(dataset.reference), len(dataset.train)
@@ -250,6 +252,8 @@ def counted(transfer: Any, images: int) -> Any:
 def make_feed(config: Config, dataset: Dataset) -> Feed:
     """Makes the feed of a run: images on the device, or a pipeline on the host for sets that are too large."""
     train, mirror = dataset.train, config.data.mirror
+    if isinstance(train, Pairs):
+        return pair_feed(train, config)
     labels = train.labels if config.net.num_classes else None
     how = config.data.pipeline
     if isinstance(train, Images) and (how == "device" or (how == "auto" and train.images.nbytes <= RESIDENT_BYTES)):

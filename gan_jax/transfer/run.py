@@ -57,7 +57,7 @@ from gan_jax.transfer.record import (
 )
 from gan_jax.transfer.resume import LENGTH, check_fork, copy_records, forked_state, length_command, schedule_notes
 from gan_jax.transfer.start import make_prepared, make_start, plan_transfer
-from gan_jax.transfer.translation import make_translation_evaluator, translation_painter
+from gan_jax.transfer.translation import load_pair_dataset, make_translation_evaluator, translation_painter
 from gan_jax.transfer.weights import transplant_weights
 
 __all__ = [
@@ -186,7 +186,7 @@ def run(
         early = (
             None if config.transfer.images is None else make(config.transfer, plain)
         )  # a wrong option is reported before data are read
-        dataset = load_dataset(config)
+        dataset = load_pair_dataset(config) if config.net.translates else load_dataset(config)
         for text in (*dataset.notes, *_unused_devices(config, len(devices))):
             note(text)
         transfer = early or make(counted(config.transfer, len(dataset.train)), plain)

@@ -12,6 +12,7 @@ import numpy as np
 from gan_jax.config import Config, ConfigError, DiagnoseConfig
 from gan_jax.data import Images
 from gan_jax.data.convert import Shape
+from gan_jax.data.tfds_source import TfdsSource
 from gan_jax.metrics import Features, extract
 from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset
@@ -79,6 +80,7 @@ class Diagnosis:
         """Real images outside the training set; None where the reference is the training images."""
         if not self.dataset.held_out:
             return None
+        assert isinstance(self.dataset.reference, Images)
         return _some(self.dataset.reference, self.config.diagnose.images)
 
     @cached_property
@@ -87,6 +89,7 @@ class Diagnosis:
         train, n = self.dataset.train, self.config.diagnose.images
         if isinstance(train, Images):
             return _some(train, n)
+        assert isinstance(train, TfdsSource)
         index = np.linspace(0, len(train) - 1, min(n, len(train))).round().astype(int)
         return train.take(index).load(Shape(self.config.net.resolution, self.config.net.channels))
 
