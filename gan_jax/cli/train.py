@@ -137,8 +137,15 @@ def shown_run(
     if result.stopped:
         print(f"stopped and saved; the same command goes on: gan-jax train {typed(folder)}")
     else:
-        print(f"done: gan-jax sample {typed(folder)}")
+        print(f"done: {next_command(config, folder)}")
     return result
+
+
+def next_command(config: Config, folder: Path) -> str:
+    """The command that uses the networks of a finished run."""
+    if config.net.translates:
+        return f"gan-jax translate {typed(folder)} INPUT --out FOLDER"
+    return f"gan-jax sample {typed(folder)}"
 
 
 def exit_code(result: RunResult) -> int:

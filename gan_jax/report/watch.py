@@ -241,7 +241,8 @@ class EventWriter:
 
 SHOWN = {"fd": "FD", "kid": "KID", "precision": "precision", "recall": "recall"}  # of an evaluation, in this order
 INSTEAD = {"is": "IS", "d_train": "D(train)", "d_fake": "D(G)"}  # where none of those could be measured
-DECIMALS = {"fd": 2, "kid": 4, "is": 2} | dict.fromkeys(("precision", "recall", "d_train", "d_fake"), 3)
+PAIRS = {"l1": "L1", "psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}  # of translations with targets, after those
+DECIMALS = {"fd": 2, "kid": 4, "is": 2} | dict.fromkeys(("precision", "recall", "d_train", "d_fake", *PAIRS), 3)
 PROTOCOL = re.compile(r"(.+)-r(\d+)-f(\d+)-[0-9a-f]{8}")  # a protocol's id: feature network, real and generated images
 
 
@@ -368,12 +369,12 @@ def evaluation_line(row: dict[str, Any]) -> str:
 
 
 def titles(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """The titles of the numbers that are shown, by key: those of SHOWN, or of INSTEAD where there are none."""
+    """The titles of the numbers that are shown, by key: those of SHOWN, or of INSTEAD where there are none, and of PAIRS."""
 
     def measured(titles: dict[str, str]) -> dict[str, str]:
         return {name: title for name, title in titles.items() if any(is_number(row.get(name)) for row in rows)}
 
-    return measured(SHOWN) or measured(INSTEAD)
+    return (measured(SHOWN) or measured(INSTEAD)) | measured(PAIRS)
 
 
 def evaluation_lines(rows: Sequence[dict[str, Any]]) -> list[str]:

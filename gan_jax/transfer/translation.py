@@ -159,7 +159,8 @@ class TranslationEvaluator:
         measured = evaluate_features(self.reference, features, self.protocol)
         numbers = dict(measured)
         if pairs.kind != "unpaired":
-            numbers |= pair_metrics(outputs, pairs.images, perceptual=self.perceptual).means
+            means = pair_metrics(outputs, pairs.images, perceptual=self.perceptual).means
+            numbers |= {name: value for name, value in means.items() if np.isfinite(value)}  # equal images: no PSNR
         if self.back is not None and (name := translations.backward) is not None:
             reference, protocol = self.back
             inputs = translations.translate(name, state.ema, pairs.images, None)
