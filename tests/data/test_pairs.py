@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from gan_jax.data import DataError, Pairs, is_pair_spec, load_pairs, resize, split_pairs, to_channels
+from gan_jax.data import DataError, Pairs, is_pair_spec, load, load_pairs, resize, split_pairs, to_channels
 from gan_jax.data.decode import encode_png
-from gan_jax.data.label_maps import resize_nearest
+from gan_jax.data.label_maps import colour_labels, resize_nearest
+from gan_jax.data.pair_overview import inspect_pairs, preview
 from gan_jax.data.pair_pipeline import make_pair_pipeline
 from gan_jax.data.pair_specs import split_pair_spec
 from gan_jax.data.pipeline import CursorError
@@ -635,3 +636,47 @@ def test_processes_share_each_batch_of_pairs():
     ]
     for k in range(2):
         assert_array_equal(np.concatenate([part[k]["image"] for part in parts]), whole[k]["image"])
+
+
+# -- descriptions ----------------------------------------------------------------------------------
+
+
+def test_a_layout_is_described_with_the_share_of_each_class(tmp_path):
+    labels = np.zeros((2, 4, 4), int)
+    labels[0, :2] = 1
+    labels[1, 0] = 255
+    spec = write_layouts(tmp_path, labels)
+    (tmp_path / "l" / "classes.txt").write_text("sky\nsea\ntree")
+    facts, pairs = inspect_pairs(spec)
+    assert facts["kind"] == "layout" and facts["num_labels"] == 3 and facts["dont_care"] == 4 / 32
+    assert facts["labels"] == [  # 28 pixels have a class
+        {"label": 0, "name": "sky", "share": 20 / 28, "maps": 2},
+        {"label": 1, "name": "sea", "share": 8 / 28, "maps": 1},
+        {"label": 2, "name": "tree", "share": 0.0, "maps": 0},
+    ]
+    assert facts["inputs"]["sizes"] == {"4 x 4": 2} and facts["images"]["channels"] == 3
+    assert facts["fingerprint"] == pairs.fingerprint
+    cells = preview(pairs)
+    assert cells.shape == (4, 4, 4, 3)
+    assert_array_equal(cells[1], pictures(2, size=4)[0])
+    colours = colour_labels(np.arange(4), 3)
+    assert len({tuple(colour) for colour in colours.tolist()}) == 4 and not colours[3].any()
+    assert_array_equal(cells[0], colours[np.where(labels[0] == 255, 3, labels[0])])
+
+
+def test_sets_of_several_sizes_are_described_by_their_files(tmp_path):
+    for side in "ab":
+        write(tmp_path / side, pictures(2, size=6), ["0", "1"]), write(tmp_path / side, pictures(1, size=9), ["2"])
+    facts, pairs = inspect_pairs(f"unpaired:{tmp_path}/a,{tmp_path}/b")
+    assert facts["inputs"] == {
+        "count": 3, "height": None, "width": None, "channels": None, "sizes": {"6 x 6": 2, "9 x 9": 1},
+        "modes": {"RGB": 3}, "kinds": {"PNG": 3},
+    }  # fmt: skip
+    assert facts["fingerprint"] is None and facts["notes"] == []
+    assert preview(pairs).shape == (6, 64, 64, 3)
+
+
+def test_a_source_of_pairs_is_no_source_of_images(two):
+    folder, *_ = two
+    with pytest.raises(DataError, match="holds an input with each image, for networks that translate"):
+        load(f"pairs:{folder}/a,{folder}/b")
