@@ -25,7 +25,8 @@ class Info:
     --fit, --channels, --bad and --classes are those of `gan-jax train --data.fit ...`; --data.fit works, too.
     """
 
-    # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH, npz:PATH or idx:PATH[:SPLIT]
+    # embedded:NAME, tfds:NAME[:SPLIT], folder:PATH, zip:PATH, npz:PATH or idx:PATH[:SPLIT]; of pairs pairs:INPUTS,IMAGES,
+    # joined:PATH[:BtoA], unpaired:INPUTS,IMAGES or layouts:LABELS,IMAGES[,INSTANCES]
     spec: Annotated[Positional[str], arg(metavar="SPEC")]
     resolution: int | None = None  # height and width to read them in, px; None = unchanged
     fit: Literal["crop", "pad", "stretch"] = "crop"  # treatment of images that are not square
@@ -33,12 +34,13 @@ class Info:
     bad: Literal["skip", "fail"] = "skip"  # unreadable files: listed and skipped, or an error that lists all
     classes: tuple[int | str, ...] | None = None  # only these, by name or label; None = all
     json: bool = False  # print JSON
-    grid: Path | None = None  # also write the first 64 images to this PNG, enlarged to at least 64 px each
+    grid: Path | None = None  # also write the first 64 images (32 pairs) to this PNG, enlarged to at least 64 px each
     overwrite: bool = False  # replace the file of --grid
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax data info folder:photos",
         "gan-jax data info zip:photos.zip --grid first.png",
+        "gan-jax data info pairs:sketches,photos --grid first.png",
     )
 
 
@@ -80,10 +82,12 @@ def main(argv: Sequence[str]) -> int:
 
 def info(args: Info) -> int:
     """Prints a description of a data set."""
-    from gan_jax.data import inspect_source, load
+    from gan_jax.data import inspect_source, is_pair_spec, load
 
     if args.grid is not None:
         claim_output(args.grid, overwrite=args.overwrite, option="--grid")
+    if is_pair_spec(args.spec):
+        return info_of_pairs(args)
     options: dict[str, Any] = {"fit": args.fit, "bad": args.bad, "classes": args.classes}
     facts, images = inspect_source(args.spec, resolution=args.resolution, channels=args.channels, **options)
     print(json.dumps(facts, indent=2) if args.json else facts_text(facts))
@@ -97,6 +101,25 @@ def info(args: Info) -> int:
         args.grid.parent.mkdir(parents=True, exist_ok=True)
         first = images.images[:64]
         print(f"wrote {write_png(args.grid, make_grid(first, scale=readable_scale(first)))}")
+    return 0
+
+
+def info_of_pairs(args: Info) -> int:
+    """Prints a description of a set of pairs."""
+    from gan_jax.data.pair_overview import inspect_pairs, preview
+
+    if args.classes is not None:
+        raise ConfigError(f"--classes chooses among images with labels; {args.spec} holds pairs, leave it out")
+    facts, pairs = inspect_pairs(
+        args.spec, resolution=args.resolution, channels=args.channels, fit=args.fit, bad=args.bad
+    )
+    print(json.dumps(facts, indent=2) if args.json else pairs_text(facts))
+    if args.grid is not None:
+        from gan_jax.report.grids import make_grid, readable_scale, write_png
+
+        args.grid.parent.mkdir(parents=True, exist_ok=True)
+        cells = preview(pairs)
+        print(f"wrote {write_png(args.grid, make_grid(cells, columns=8, scale=readable_scale(cells)))}")
     return 0
 
 
@@ -160,6 +183,42 @@ def facts_text(facts: dict[str, Any]) -> str:
     else:
         lines += [f"mean: {facts['mean']}", f"fingerprint: {facts['fingerprint']}"]
     return "\n".join(lines)
+
+
+def pairs_text(facts: dict[str, Any]) -> str:
+    """Formats the facts of pairs in lines; classes and files below their titles."""
+    lines = [f"name: {facts['name']}", f"kind: {facts['kind']}"]
+    for title in ("inputs", "images"):
+        side = facts[title]
+        words = [f"{side['count']:,}", _common(side["sizes"])]
+        words += [f"{side['channels']} channel(s)"] if side["channels"] else []
+        words += [_counts(side["kinds"])] if side["kinds"] else []
+        lines.append(f"{title}: {', '.join(words)}")
+    if facts["kind"] == "layout":
+        lines.append(f"instances: {'yes' if facts['instances'] else 'none'}")
+        lines.append(f"classes: {facts['num_labels']} (label, name, share of the pixels, maps)")
+        lines += _shares(facts["labels"])
+        lines.append(f"don't care: {100 * facts['dont_care']:.1f} % of the pixels")
+    if facts["left_out"]:
+        lines.append(f"files left out, with their pairs: {len(facts['left_out'])}")
+        lines += [f"  {entry['file']} {entry['reason']}" for entry in facts["left_out"]]
+    lines += [f"note: {text}" for text in facts["notes"]]
+    lines.append(f"use: {facts['use']}")
+    lines.append(f"fingerprint: {facts['fingerprint'] or 'of rows of one shape; --resolution brings them to one'}")
+    return "\n".join(lines)
+
+
+def _common(sizes: dict[str, int]) -> str:
+    """Formats a single size, or the most common ones (width x height)."""
+    if len(sizes) == 1:
+        return f"{next(iter(sizes))} px"
+    return f"{len(sizes)} sizes, most common {', '.join(f'{size} ({n:,})' for size, n in list(sizes.items())[:3])} px"
+
+
+def _shares(labels: list[dict[str, Any]]) -> list[str]:
+    rows = [[str(e["label"]), _printable(e["name"]), f"{100 * e['share']:.2f} %", f"{e['maps']:,}"] for e in labels]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _sizes(facts: dict[str, Any]) -> list[str]:

@@ -168,3 +168,18 @@ def number_maps(maps: np.ndarray, count: int) -> np.ndarray:
     if count <= DONT_CARE:
         dont_care |= maps == DONT_CARE
     return np.where(dont_care, count, maps).astype(np.uint8 if count <= DONT_CARE else np.int32)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Colours, to look at label maps.
+
+
+def colour_labels(maps: np.ndarray, count: int) -> np.ndarray:
+    """Label maps `[..., H, W]` as RGB `[..., H, W, 3]` uint8, a colour a class; don't care is black."""
+    labels = np.arange(count)
+    hue = (labels * 0.61803398875) % 1  # golden ratio: neighbours are far apart
+    value = np.where(labels % 3 == 2, 0.65, 0.95)
+    saturation = np.where(labels % 2 == 1, 0.55, 0.85)
+    ramp = np.abs((hue[:, None] * 6 + np.array([0, 4, 2])) % 6 - 3) - 1
+    colours = value[:, None] * (1 - saturation[:, None] * (1 - ramp.clip(0, 1)))
+    return np.concatenate([np.rint(colours * 255).astype(np.uint8), np.zeros((1, 3), np.uint8)])[maps]

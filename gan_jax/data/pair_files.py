@@ -209,6 +209,10 @@ def joined_halves(side: Side, swapped: bool) -> Callable[[str], list[Read]]:
     return read
 
 
+class MixedShapes(DataError):
+    """Rows of several sizes or numbers of channels, where the caller asked for no size or channels."""
+
+
 class OddWidth(DataError):
     """A picture that cannot be cut into two halves."""
 
@@ -297,7 +301,7 @@ def read_rows(
                 if rows[side].shape != stacks[side].shape[1:]:
                     title = f"{root}: {forms[side].title} "
                     shapes = rows[side].shape, stacks[side].shape[1:]
-                    raise DataError(mixed_text(f"{title}{printable(name)}", shapes[0], printable(kept[0]), shapes[1]))
+                    raise MixedShapes(mixed_text(f"{title}{printable(name)}", shapes[0], printable(kept[0]), shapes[1]))
                 stacks[side][len(kept)] = rows[side]
             kept.append(name)
             facts.append(row_facts)

@@ -144,6 +144,11 @@ def split_spec(spec: str) -> tuple[str, str]:
       DataError: an unknown kind; the message lists the known ones.
     """
     kind, colon, rest = spec.partition(":")
+    if kind in ONLY_PAIRS and colon:
+        raise DataError(
+            f"{spec!r} holds an input with each image, for networks that translate (data.load_pairs, a task of pairs); images "
+            f"alone are one of {', '.join(f'{name}:...' for name in KINDS)}"
+        )
     if kind not in KINDS or not colon:
         if (meant := _meant(Path(spec))) is not None:
             raise DataError(f"a data source begins with its kind; use {meant}:{spec}")
@@ -303,3 +308,4 @@ READERS: dict[str, Callable[[str, Shape], Images]] = {
 }
 FILE_READERS: dict[str, Callable[[str, Request], Images]] = {"folder": read_folder, "zip": read_zip}
 KINDS = ("embedded", "tfds", "idx", "folder", "zip", "npz")
+ONLY_PAIRS = ("pairs", "joined", "unpaired", "layouts")  # sources of pairs: see `pair_specs`

@@ -24,6 +24,9 @@ import jax
 
 from gan_jax.config import ChainConfig, Config, ConfigError, differences, from_dict, to_dict
 from gan_jax.data.decode import EXTENSIONS
+from gan_jax.data.images import DataError
+from gan_jax.data.pair_specs import DIRECTIONS, PairSpec, split_pair_spec
+from gan_jax.data.sources import ONLY_PAIRS
 from gan_jax.files import printable
 from gan_jax.surgery.provenance import versions
 from gan_jax.train.processes import RunLock, gather, is_first
@@ -111,16 +114,35 @@ def _mapped_method(transfer: Any, change: Callable[[str], str]) -> Any:
 
 def _mapped_spec(spec: str, change: Callable[[str], str]) -> str:
     kind, colon, path = spec.partition(":")
+    if kind in ONLY_PAIRS and colon:
+        return _mapped_pairs(spec, change)
     if kind not in KINDS or not colon or not path:
         return spec
     split = ""
+    if kind == "tfds" and "@" in path and not _exists(path):
+        path, _, features = path.rpartition("@")
+        split = f"@{features}"
     if kind in SPLIT and not _exists(path):
         head, colon, tail = path.rpartition(":")
         if colon:
-            path, split = head, f":{tail}"
+            path, split = head, f":{tail}{split}"
     if kind == "tfds" and not (path.startswith((".", "~")) or os.path.isabs(path)):
         return spec  # the name of a set; a folder in the current one is written ./NAME
     return f"{kind}:{change(path)}{split}"
+
+
+def _mapped_pairs(spec: str, change: Callable[[str], str]) -> str:
+    """The same for the paths of pairs; where they are absent, every comma parts two."""
+    try:
+        parts = split_pair_spec(spec)
+    except DataError:
+        kind, _, rest = spec.partition(":")
+        rest, option = next(((rest[: -len(end)], end[1:]) for end in _ENDS if rest.endswith(end)), (rest, ""))
+        parts = PairSpec(kind, tuple(rest.split(",")), option)
+    return parts._replace(paths=tuple(map(change, parts.paths))).text()
+
+
+_ENDS = tuple(f":{direction}" for direction in DIRECTIONS)
 
 
 def _exists(path: str) -> bool:

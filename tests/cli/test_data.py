@@ -32,6 +32,31 @@ def test_info_json(cli, npz):
     assert (facts["images"], facts["channels"], facts["classes"]) == (6, 3, {"0": 2, "1": 4})
 
 
+def test_info_of_pairs(cli, tmp_path):
+    rng = np.random.default_rng(0)
+    for side in ("maps", "photos"):
+        (tmp_path / side).mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((8, 8), i % 2, np.uint8)).save(tmp_path / "maps" / f"{i}.png")
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / "photos" / f"{i}.jpg")
+    (tmp_path / "maps" / "classes.txt").write_text("sky\nsea")
+    (tmp_path / "photos" / "2.jpg").write_bytes(b"")
+    spec, grid = f"{tmp_path}/maps,{tmp_path}/photos", tmp_path / "grid.png"
+    assert cli("data", "info", f"layouts:{spec}", "--grid", grid) == 0
+    assert "\nkind: layout\ninputs: 2, 8 x 8 px, PNG 2\nimages: 2, 8 x 8 px, 3 channel(s), JPEG 2\n" in cli.out
+    assert "\n  0  sky  50.00 %  1\n  1  sea  50.00 %  1\ndon't care: 0.0 % of the pixels\n" in cli.out
+    assert f"their pairs: 1\n  {tmp_path}/photos/2.jpg is not a readable image: it is empty\n" in cli.out
+    with Image.open(grid) as image:
+        assert image.size == (4 * 66 + 2, 66 + 2)
+    assert cli("data", "info", f"pairs:{spec}", "--json") == 0
+    assert json.loads(cli.out)["images"]["count"] == 2
+    assert cli("data", "info", f"pairs:{spec}", "--classes", "1") == 2
+    assert "leave it out" in cli.err
+    (tmp_path / "photos" / "1.jpg").unlink()
+    assert cli("data", "info", f"layouts:{spec}") == 2
+    assert "1 of inputs without a partner in images: 1" in cli.err
+
+
 def test_info_of_nothing(cli, tmp_path):
     assert cli("data", "info", "embedded:fashion-mist") == 2
     assert "did you mean 'fashion-mnist'" in cli.err
