@@ -20,8 +20,8 @@ import numpy as np
 
 from gan_jax.config import TranslatorConfig, UNetConfig
 from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Tensors, prefixes, under
-from gan_jax.interop.links import ForeignLayoutError, Kind, Link, Links
-from gan_jax.nets import patchgan
+from gan_jax.interop.links import ForeignLayoutError, JoinedLink, Kind, Link, Links
+from gan_jax.nets import patchgan, unet
 
 Config = UNetConfig | TranslatorConfig
 NormKind = Literal["batch", "instance", "none"]
@@ -45,16 +45,17 @@ def generator_links(config: Config) -> Links:
 
 
 def _unet_links(config: UNetConfig) -> Links:
-    bias = config.norm == "instance"
+    bias, width = config.norm == "instance", unet.widths(config)
     links, start = _layer("model.model.0", "down1/conv", "conv", bias), "model.model.1.model."
     for i in range(2, config.depth):
         links |= _layer(f"{start}1", f"down{i}/conv", "conv", bias) | _norm(f"{start}2", f"down{i}/norm", config)
-        links |= _layer(f"{start}5", f"up{i}/conv", "transposed", bias) | _norm(f"{start}6", f"up{i}/norm", config)
+        links |= _layer(f"{start}5", f"up{i}/conv", "transposed", bias, (f"up{i}/skip", width[i - 1]))
+        links |= _norm(f"{start}6", f"up{i}/norm", config)
         start += "3.model."
     i = config.depth
     links |= _layer(f"{start}1", f"down{i}/conv", "conv", bias)
     links |= _layer(f"{start}3", f"up{i}/conv", "transposed", bias) | _norm(f"{start}4", f"up{i}/norm", config)
-    return links | _layer("model.model.3", "to_rgb", "transposed", True)
+    return links | _layer("model.model.3", "to_rgb/conv", "transposed", True, ("to_rgb/skip", width[0]))
 
 
 def _resnet_links(config: TranslatorConfig) -> Links:
@@ -82,11 +83,12 @@ def discriminator_links(config: Config) -> Links:
     """Their names of D's tensors."""
     norm = config.d_norm or config.norm
     bias, blocks = norm == "instance", patchgan.blocks(config)
+    first = ("from_rgb/input", config.in_channels) if config.d_condition else None
     if config.d_kind == "pixel":
-        links = _layer("net.0", "from_rgb/conv", "conv", True) | _layer("net.2", "layer1/conv", "conv", bias)
+        links = _layer("net.0", "from_rgb/conv", "conv", True, first) | _layer("net.2", "layer1/conv", "conv", bias)
         return links | _norm("net.3", "layer1/norm", config, norm) | _layer("net.5", "head", "conv", bias)
     smooth = isinstance(config, TranslatorConfig) and config.antialias
-    links, place = _layer("model.0", "from_rgb/conv", "conv", True), 3 if smooth else 2
+    links, place = _layer("model.0", "from_rgb/conv", "conv", True, first), 3 if smooth else 2
     for i, name in enumerate(blocks[1:], 1):
         links |= _layer(f"model.{place}", f"{name}/conv", "conv", bias)
         links |= _norm(f"model.{place + 1}", f"{name}/norm", config, norm)
@@ -119,8 +121,11 @@ def filters(config: Config) -> dict[str, dict[str, np.ndarray]]:
     return {"g_ema": make(g), "d": make(d)}
 
 
-def _layer(theirs: str, ours: str, kind: Kind, bias: bool) -> dict[str, Link]:
-    links = {f"{theirs}.weight": Link(f"params/{ours}/kernel", kind)}
+def _layer(theirs: str, ours: str, kind: Kind, bias: bool, first: tuple[str, int] | None = None) -> dict[str, Link]:
+    """A kernel and its bias; `first` is the layer that reads the first channels, where the kernel is two here."""
+    path = f"params/{ours}/kernel"
+    others = () if first is None else ((f"params/{first[0]}/kernel", first[1]),)
+    links: dict[str, Link] = {f"{theirs}.weight": JoinedLink(path, kind, others=others) if others else Link(path, kind)}
     return links | ({f"{theirs}.bias": Link(f"params/{ours}/bias")} if bias else {})
 
 
