@@ -167,9 +167,9 @@ class PatchLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        sizes = {"features": self.features, "size": 4, "stride": self.stride, "pad": 2}
-        spectral = {"spectral": self.normed, "stored": self.normed, "bias": not self.normed}
-        h = Conv(init_kernel=XAVIER, dtype=self.dtype, name="conv", **sizes, **spectral)(x, train)
+        options: dict[str, Any] = {"spectral": self.normed, "stored": self.normed, "bias": not self.normed}
+        options |= {"features": self.features, "size": 4, "stride": self.stride, "pad": 2, "dtype": self.dtype}
+        h = Conv(init_kernel=XAVIER, name="conv", **options)(x, train)
         h = InstanceNorm()(h) if self.normed else h
         return at_least_float32(h) if self.last else nn.leaky_relu(h, 0.2)
 
