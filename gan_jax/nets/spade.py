@@ -18,10 +18,10 @@ from gan_jax.config import SPADEConfig
 from gan_jax.nets.build import Pair, make_net
 from gan_jax.nets.conv import upsample_nearest
 from gan_jax.nets.features.steps import mean_pool
-from gan_jax.nets.layers import TRANSLATOR_INITS, Conv, InstanceNorm, at_least_float32, standardised
+from gan_jax.nets.layers import Conv, InstanceNorm, at_least_float32, gan_init, standardised
 
 HIDDEN = 128  # channels between the labels and what modulates a norm
-XAVIER = TRANSLATOR_INITS["xavier"]
+XAVIER = gan_init("xavier")
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Label maps as the networks read them.
