@@ -234,10 +234,10 @@ class LayoutTask(TranslationTask):
     """Images from label maps (SPADE; Park et al., 2019): a generator `g`, and `d` of several scales."""
 
     matching: float = 10.0  # weight of the mean absolute difference of D's features of both images; 0 = off
-    perceptual: float = 10.0  # weight of the difference of VGG features of both images; 0 = off
-    kld: float = 0.05  # weight of the divergence of encoded latents from normal ones, with net.z_dim
+    perceptual: float = 10.0  # weight of the difference of a published network's features of both images; 0 = off
+    features: Literal["vgg19", "vgg16"] = "vgg19"  # that network; its weights come by gan-jax weights get
 
-    not_negative = ("matching", "perceptual", "kld")
+    not_negative = ("matching", "perceptual")
 
 
 TASK_NAMES: dict[str, type[TaskOptions]] = {  # a row is a task: its name, and its configuration
