@@ -155,6 +155,7 @@ IRRELEVANT = ("checkpoint", "log", "diagnose")  # parts of a configuration that 
 LATER_FIELDS: dict[str, dict[str, Any]] = {  # fields that are newer than some results, and their defaults
     "transfer": {"dtype": "cast"},
     "task": {},
+    "optim": {"decay_from": 0.5, "decay_steps": 0},
 }
 
 
