@@ -257,6 +257,8 @@ def _loss(config: Config) -> Iterator[str]:
         yield "loss.bcr_policy is empty, so that there is nothing to be consistent about; use flip,translation"
     if not (0 <= optim.b1 < 1 and 0 <= optim.b2 < 1):
         yield f"optim.b1 and optim.b2 are {optim.b1:g} and {optim.b2:g}; they must lie in [0, 1)"
+    if not 0 <= optim.decay_from < 1:
+        yield f"optim.decay_from is {optim.decay_from:g}; use a share of train.kimg from 0 to below 1"
 
 
 def _augment(config: Config) -> Iterator[str]:
@@ -413,7 +415,7 @@ NOT_NEGATIVE: dict[str, tuple[str, ...]] = {
         "orthogonal_g",
         "orthogonal_d",
     ),
-    "optim": ("warmup_kimg",),
+    "optim": ("warmup_kimg", "decay_steps"),
     "ema": ("half_life_kimg",),
     "evaluate": ("stats_batches",),
     "diagnose": ("images",),

@@ -102,7 +102,11 @@ class OptimConfig:
     b1: float = 0.0  # Adam beta 1
     b2: float = 0.9  # Adam beta 2
     eps: float = 1e-8  # Adam epsilon
-    schedule: Literal["constant", "linear", "cosine"] = "constant"  # decay of the step size to 0 over train.kimg
+    # decay of the step size to 0 over train.kimg; late_linear begins at decay_from
+    schedule: Literal["constant", "linear", "cosine", "late_linear"] = "constant"
+    decay_from: float = 0.5  # share of train.kimg before the decay of late_linear; 0.5 for pix2pix, CycleGAN and CUT
+    # number of equal stairs of late_linear, such as epochs: the i-th, from 1, has 1 - i / (stairs + 1); 0 = a straight line
+    decay_steps: int = 0
     warmup_kimg: float = 0.0  # linear warm-up, thousand images; 0 = off
     clip_norm: float | None = None  # global gradient norm to clip at; None = off
 
@@ -245,10 +249,10 @@ class LayoutTask(TranslationTask):
     """Images from label maps (SPADE; Park et al., 2019): a generator `g`, and `d` of several scales."""
 
     matching: float = 10.0  # weight of the mean absolute difference of D's features of both images; 0 = off
-    perceptual: float = 10.0  # weight of the difference of VGG features of both images; 0 = off
-    kld: float = 0.05  # weight of the divergence of encoded latents from normal ones, with net.z_dim
+    perceptual: float = 10.0  # weight of the difference of a published network's features of both images; 0 = off
+    features: Literal["vgg19", "vgg16"] = "vgg19"  # that network; its weights come by gan-jax weights get
 
-    not_negative = ("matching", "perceptual", "kld")
+    not_negative = ("matching", "perceptual")
 
 
 TASK_NAMES: dict[str, type[TaskOptions]] = {  # a row is a task: its name, and its configuration

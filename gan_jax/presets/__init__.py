@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gan_jax.config import Config, ConfigError
-from gan_jax.presets import biggan, few_shot, r3gan, sngan, stylegan2
+from gan_jax.presets import biggan, few_shot, r3gan, sngan, stylegan2, translation
 from gan_jax.trees import did_you_mean
 
 PRESETS: dict[str, Callable[[], Config]] = {
@@ -21,6 +21,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     **biggan.PRESETS,
     **sngan.PRESETS,
     **few_shot.PRESETS,
+    **translation.PRESETS,
 }
 
 

@@ -9,9 +9,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from gan_jax.config import Config, ConfigError, ImageTask, PairedTask, UnpairedTask
+from gan_jax.config import Config, ConfigError, ImageTask, LayoutTask, OneSidedTask, PairedTask, UnpairedTask
 from gan_jax.nets import Networks, build
 from gan_jax.tasks.image import image_task
+from gan_jax.tasks.layout import layout_task
+from gan_jax.tasks.one_sided import one_sided_networks, one_sided_task
 from gan_jax.tasks.paired import paired_task
 from gan_jax.tasks.unpaired import unpaired_networks, unpaired_task
 from gan_jax.train.extension import Extension
@@ -42,6 +44,8 @@ TASKS: dict[type, TaskFamily] = {
     ImageTask: TaskFamily(_pair, image_task),
     PairedTask: TaskFamily(_pair, paired_task),
     UnpairedTask: TaskFamily(unpaired_networks, unpaired_task),
+    OneSidedTask: TaskFamily(one_sided_networks, one_sided_task),
+    LayoutTask: TaskFamily(_pair, layout_task),
 }
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from gan_jax.config import Config, LayoutTask, SPADEConfig
 from gan_jax.losses import whole
 from gan_jax.losses.matching import feature_matching, perceptual
+from gan_jax.metrics.perceptual import load_compared
 from gan_jax.nets import Pair
 from gan_jax.nets.spade import semantics
 from gan_jax.random_streams import Purpose
@@ -91,7 +92,7 @@ def layout_task(
             terms["matching"] = feature_matching(fake, real).mean()
             value += options.matching * terms["matching"]
         if features is not None:
-            maps = lambda image: features[1](ctx.extras[FEATURES], three_channels(image))
+            maps = lambda image: features[1](ctx.extras[FEATURES], image)
             image = sample[..., net.in_channels :]
             terms["perceptual"] = perceptual(maps(image), maps(ctx.batch["image"])).mean()
             value += options.perceptual * terms["perceptual"]
@@ -135,6 +136,7 @@ def flat_logits(scales: Scales) -> jax.Array:
     return jnp.concatenate([maps[-1].reshape(len(maps[-1]), -1) for maps in scales], axis=1)
 
 
-def three_channels(images: jax.Array) -> jax.Array:
-    """Images as a VGG reads them: grey ones in all three channels, others without alpha."""
-    return jnp.repeat(images, 3, -1) if images.shape[-1] == 1 else images[..., :3]
+@functools.cache
+def published_features(network: str) -> Features:
+    """The features that the perceptual term compares, with weights from the cache."""
+    return load_compared(network)

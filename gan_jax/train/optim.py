@@ -91,6 +91,7 @@ def project_conflict(gradient: Tree, main: Tree) -> tuple[Tree, jax.Array]:
 # ----------------------------------------------------------------------------------------------------------------------
 # Adam, its schedule in images, and the correction for lazy regularisation.
 
+ROUNDING = 1e-3  # of a stair: its first image is part of it, whatever the rounding of quotients
 LR_SCALE = "lr_scale"  # in the state's extras: `[]` factor of the learning rates, where replicas of a population differ
 
 
@@ -115,7 +116,7 @@ def lazy_correction(*intervals: int) -> float:
 
 
 def learning_rate(config: OptimConfig, lr: float | jax.Array, total_images: float, images: jax.Array) -> jax.Array:
-    """The step size `[]` after `images` images: linear warm-up, then constant, or linear or cosine decay to 0."""
+    """The step size `[]` after `images` images: linear warm-up, then constant, or linear, late linear or cosine decay to 0."""
     t = images.astype(jnp.float32)
     warm = config.warmup_kimg * 1000
     rate = jnp.asarray(lr, jnp.float32) * (jnp.minimum(1.0, (t + 1) / warm) if warm > 0 else 1.0)
@@ -124,7 +125,18 @@ def learning_rate(config: OptimConfig, lr: float | jax.Array, total_images: floa
         rate *= 1 - progress
     elif config.schedule == "cosine":
         rate *= (1 + jnp.cos(jnp.pi * progress)) / 2
+    elif config.schedule == "late_linear":
+        rate *= _late(config, progress)
     return rate
+
+
+def _late(config: OptimConfig, progress: jax.Array) -> jax.Array:
+    """The factor `[]` of a decay that begins at `decay_from`, along a line, or in stairs as by epochs."""
+    part, stairs = (progress - config.decay_from) / (1 - config.decay_from), config.decay_steps
+    if stairs == 0:
+        return 1 - jnp.maximum(part, 0.0)
+    stair = jnp.floor(part * stairs + ROUNDING).clip(-1, stairs - 1)  # -1 before the decay
+    return 1 - (stair + 1) / (stairs + 1)
 
 
 def apply_updates(

@@ -14,6 +14,7 @@ from gan_jax.nets import build
 from gan_jax.presets import PRESETS, preset
 from gan_jax.presets.few_shot import few_shot
 from gan_jax.presets.stylegan2 import auto
+from gan_jax.tasks import networks_of
 from gan_jax.trees import count
 
 GOLDEN = Path(__file__).parent / "golden" / "parameters.json"
@@ -97,6 +98,18 @@ def test_r3gan_ends_where_its_schedules_do():
     config = preset("r3gan-cifar10")
     assert config.anneal.kimg == config.train.kimg == 20_000 and config.anneal.ada_p == 0.55
     assert config.anneal.gamma == pytest.approx(0.005) and config.loss.r1_gamma == config.loss.r2_gamma == 0.05
+
+
+def test_translators_are_as_long_and_as_large_as_published():
+    shown = {name: round(preset(name).train.kimg * 1000) for name in ("pix2pix", "cyclegan", "cut", "fastcut")}
+    assert shown == {"pix2pix": 400 * 200, "cyclegan": 1334 * 200, "cut": 1334 * 400, "fastcut": 1334 * 200}
+    assert preset("fastcut").optim.decay_from == 0.75 and preset("fastcut").optim.decay_steps == 50
+    # counts of the published code: U-Net-256 and a PatchGAN of 6 channels, ResNet-9 and one of 3 channels, U-Net-128, SPADE
+    assert sizes_of("pix2pix") == [54_413_955, 2_768_705]
+    assert sizes_of("cyclegan") == sizes_of("cut") == [11_378_179, 2_764_737]
+    assert sizes_of("pix2pix-128")[0] == 41_828_995 and sizes_of("cyclegan-128")[0] == 7_837_699
+    f = networks_of(preset("cut")).nets["f"]
+    assert count(f.specs()["params"]) == 560_384
 
 
 def test_an_unknown_name_gets_the_nearest():

@@ -12,9 +12,12 @@ from gan_jax.config import (
     Config,
     EMAConfig,
     FinetuneConfig,
+    LayoutTask,
     LossConfig,
+    OneSidedTask,
     OptimConfig,
     PairedTask,
+    SPADEConfig,
     ScratchConfig,
     TrainConfig,
     TranslatorConfig,
@@ -34,8 +37,11 @@ UNET = UNetConfig(resolution=SIZE, channels=1, in_channels=3, width=4, depth=2, 
 TRANSLATOR = TranslatorConfig(
     resolution=SIZE, width=4, blocks=1, d_width=4, d_layers=1
 )
+SPADE = SPADEConfig(resolution=32, num_labels=3, width=2, d_width=4, d_layers=2)
 TASKS: dict[str, tuple[Any, Any, str]] = {  # name -> (task, networks, loss)
     "paired": (PairedTask(), UNET, "non_saturating"),
+    "one_sided": (OneSidedTask(layers=(0, 4, 8), patches=9, mlp=8, flip=True, pool=3), TRANSLATOR, "least_squares"),
+    "layout": (LayoutTask(perceptual=0.0), SPADE, "hinge"),
     "unpaired": (UnpairedTask(pool=6), TRANSLATOR, "least_squares"),
 }
 
@@ -56,8 +62,12 @@ def config_of(name: str, **changes: Any) -> Config:
 def feed_of(config: Config) -> Any:
     """24 smooth random examples of a task."""
     rng, net = np.random.default_rng(0), config.net
-    coarse = lambda channels: rng.uniform(-1, 1, (24, 4, 4, channels)).repeat(SIZE // 4, 1).repeat(SIZE // 4, 2)
+    scaled = lambda x: x.repeat(net.resolution // 4, 1).repeat(net.resolution // 4, 2)
+    coarse = lambda channels: scaled(rng.uniform(-1, 1, (24, 4, 4, channels)))
     images = coarse(net.channels).astype(np.float32)
+    if isinstance(net, SPADEConfig):
+        labels = lambda n: scaled(rng.integers(0, n, (24, 4, 4))).astype(np.int32)
+        return resident({"input": labels(net.num_labels + 1), "instance": labels(5), "image": images})
     return resident({"input": coarse(net.in_channels).astype(np.float32), "image": images})  # type: ignore[attr-defined]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,3 +95,23 @@ def test_cosine_at_a_quarter():
 def test_warm_up_then_decay():
     config = OptimConfig(lr=1.0, schedule="linear", warmup_kimg=20)
     assert_allclose([rate(config, t) for t in (0, 9_999, 20_000, 60_000)], [1 / 20_000, 0.5, 1.0, 0.5], rtol=1e-5)
+
+
+def test_the_published_factors_of_late_epochs():
+    """CUT's: k = e - 1 steps before epoch e, factor 1 - max(0, k + 1 - 200) / 201; of the run's 400 epochs of 3 images."""
+    config = OptimConfig(lr=1.0, schedule="late_linear", decay_from=0.5, decay_steps=200)
+    images = jnp.arange(1200)
+    got = jax.vmap(lambda n: learning_rate(config, 1.0, 1200, n))(images)
+    epoch = np.arange(1200) // 3 + 1
+    want = 1 - np.maximum(0, epoch - 200) / 201
+    assert_allclose(got, want, rtol=1e-5)
+    # numbers of the published code with 100 + 100 epochs: of epochs 100, 101 and 200
+    config = dataclasses.replace(config, decay_steps=100)
+    facades = [learning_rate(config, 1.0, 80_000, jnp.asarray(400 * (epoch - 1))) for epoch in (100, 101, 200)]
+    assert_allclose(facades, [1, 1 - 1 / 101, 1 - 100 / 101], rtol=1e-4)
+
+
+@pytest.mark.parametrize("images, want", [(0, 1), (74_999, 1), (87_500, 0.5), (100_000, 0)])
+def test_a_late_straight_line(images, want):
+    config = OptimConfig(lr=1.0, schedule="late_linear", decay_from=0.75)
+    assert_allclose(learning_rate(config, 1.0, 100_000, jnp.asarray(images)), want, atol=1e-6)

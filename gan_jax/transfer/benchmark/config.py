@@ -156,6 +156,7 @@ LATER_FIELDS: dict[str, dict[str, Any]] = {  # fields that are newer than some r
     "transfer": {"dtype": "cast"},
     "task": {},
     "data": {"load_size": None},
+    "optim": {"decay_from": 0.5, "decay_steps": 0},
 }
 
 
