@@ -7,7 +7,8 @@ network for LPIPS, FD and KID.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,23 @@ class PairMetrics:
     def means(self) -> dict[str, float]:
         """Metric -> mean over the pairs. The mean PSNR is infinite where an output equals its target."""
         return {name: float(values.mean()) for name, values in self.values.items()}
+
+    @classmethod
+    def joined(cls, parts: Sequence[PairMetrics], hashes: Sequence[str]) -> PairMetrics:
+        """Metrics of pairs of several sizes, each measured alone. A metric that any of them lacks is left out.
+
+        Args:
+          parts: of one pair each.
+          hashes: `trees.digest` of their targets, in the same order; the protocols are those of `pair_metrics` on a stack.
+        """
+        first = parts[0]
+        names = [name for name in first.values if all(name in part.values for part in parts)]
+        options = {"n_real": len(parts), "n_fake": len(parts), "reference_hash": _of_all(hashes)}
+        return cls(
+            {name: np.concatenate([part.values[name] for part in parts]) for name in names},
+            {name: dataclasses.replace(first.protocols[name], **options) for name in names},
+            tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +181,11 @@ def evaluate_pairs(
     if features is None:
         return PairEvaluation(measured, baselines)
     protocol = make_protocol(
-        features, channels=targets.shape[3], n_real=len(targets), n_fake=len(outputs), reference_hash=digest(targets)
+        features,
+        channels=targets.shape[3],
+        n_real=len(targets),
+        n_fake=len(outputs),
+        reference_hash=reference_of(targets),
     )
     distribution = evaluate_features(extract(features, targets), extract(features, outputs), protocol)
     numbers = {name: value for name, value in distribution.items() if name in ("fd", "kid", "kid_std")}
@@ -250,7 +272,16 @@ def pixel_protocol(targets: np.ndarray, scales: int = len(SCALE_WEIGHTS)) -> Pro
     """
     name = PIXELS if scales == len(SCALE_WEIGHTS) else f"{PIXELS}-scales{scales}"
     n, channels = len(targets), targets.shape[3]
-    return Protocol(name, "", None, "grey" if channels == 1 else "rgb", n, n, digest(targets), resize="none")
+    return Protocol(name, "", None, "grey" if channels == 1 else "rgb", n, n, reference_of(targets), resize="none")
+
+
+def reference_of(targets: np.ndarray) -> str:
+    """The hash of targets `[N, H, W, C]` in protocols: of their digests, one by one, so that sizes may differ."""
+    return _of_all([digest(target) for target in targets])
+
+
+def _of_all(hashes: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
 
 def _label_maps(labels: np.ndarray) -> np.ndarray:

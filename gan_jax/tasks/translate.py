@@ -281,13 +281,14 @@ class _Run:
                 InexactTiles,
                 stacklevel=3,
             )
-        cut = lambda x, at: None if x is None else x[0, at[0] : at[0] + grid.height, at[1] : at[1] + grid.width]
+        cut = lambda x, at: x[0, at[0] : at[0] + grid.height, at[1] : at[1] + grid.width]
         places = [grid.places[i : i + self.batch] for i in range(0, len(grid.places), self.batch)]
 
         def run(moments: Any, weighted: bool) -> Any:
             for part in places:
                 full = [*part, *[part[-1]] * (min(self.batch, len(grid.places)) - len(part))]  # one program for all
-                x = self._floats(np.stack([cut(image, at) for at in full]), _stacked(instances, cut, full))
+                marks = None if instances is None else np.stack([cut(instances, at) for at in full])
+                x = self._floats(np.stack([cut(image, at) for at in full]), marks)
                 keys = _keys(seed, np.array([index] * len(full)), full)
                 weights = None
                 if weighted:
@@ -416,10 +417,6 @@ def _keys(seed: int | None, index: np.ndarray, places: Sequence[tuple[int, int]]
         return keys
     numbers = jnp.asarray([(top << 16) + left for top, left in places], jnp.uint32)
     return jax.vmap(jax.random.fold_in)(keys, numbers)
-
-
-def _stacked(x: Any, cut: Any, places: Sequence[tuple[int, int]]) -> Any:
-    return None if x is None else np.stack([cut(x, at) for at in places])
 
 
 def _check_images(config: Any, images: np.ndarray, instances: Any) -> None:
