@@ -170,8 +170,11 @@ def config_file(path: Path) -> Path:
 def switch(config: Config, *, net: str | None = None, method: str | None = None, task: str | None = None) -> Config:
     """Switches a configuration to another kind of network, transfer method or task.
 
-    Fields that both kinds have keep their values if these were set; all others take their defaults.
+    Fields that both kinds have keep their values if these were set; all others take their defaults. A task of images from
+    images brings the networks that it was published with, where none are named that fit.
     """
+    if net is None and task in TASK_NAMES and TASK_NAMES[task].translates and not config.net.translates:
+        net = TASK_NAMES[task].usual_net
     if net in NETS:
         config = dataclasses.replace(config, net=_convert(config.net, NETS[net]))
     if task in TASK_NAMES:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from gan_jax.cli.arguments import given_options, join_methods, parse, parse_run, peek, read_config
-from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, ScratchConfig, has_field
+from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, OptimConfig, ScratchConfig, has_field
 
 T = TypeVar("T")
 NONE = "none"  # the value of --transfer.source for fresh weights
@@ -51,6 +51,8 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
       ConfigError: data named twice, a missing source, options that do not fit the data.
     """
     first = argv[0] if argv and not argv[0].startswith("-") else None
+    if (pairs := _pairs_named(argv, first)) is not None and not any(word in HELP for word in argv):
+        return _of_pairs(cls, argv, pairs, verb=verb, base=base)
     spec = None if first is None else data_spec(first)
     named = peek(argv, "--data.source") is not None and not fresh
     if any(word in HELP for word in argv) or (spec is None and (first is not None or not named)):
@@ -69,6 +71,47 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
         args = parse_run(cls, words, verb=verb, base=run)
         return Chosen(args, (f"choices: those of the run in {out}, which goes on",))
     return _choose(cls, words, verb=verb, base=base, fresh=fresh)
+
+
+TASKS = {"pairs": "paired", "joined": "paired", "unpaired": "unpaired", "layouts": "layout"}  # kind of a spec -> task
+USUAL = {"paired": "pix2pix", "unpaired": "cyclegan", "one_sided": "cut", "layout": "spade"}  # task -> preset
+
+
+def _pairs_named(argv: Sequence[str], first: str | None) -> str | None:
+    """The spec of pairs that the words name, as FILE or as --data.source without FILE and preset; None = none."""
+    spec = first if first is not None else peek(argv, "--data.source")
+    if spec is None or peek(argv, "--preset") is not None:
+        return None
+    return spec if spec.partition(":")[0] in TASKS else None
+
+
+def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: Config) -> Chosen:
+    """Parses words that name pairs: task, networks, loss and optimiser left out are those of the task's paper.
+
+    Networks left out are those of `--transfer.source`, where it holds translators.
+    """
+    from gan_jax.presets import preset
+
+    words = list(argv) if argv[0].startswith("-") else [*argv[1:], "--data.source", spec]
+    if len(words) > len(argv) and peek(argv, "--data.source") is not None:
+        raise ConfigError(f"{spec} and --data.source {peek(argv, '--data.source')} are two data sets; name one of them")
+    task = peek(words, "--task") or TASKS[spec.partition(":")[0]]
+    if task not in USUAL:
+        raise ConfigError(f"{spec} holds pairs, for the tasks {', '.join(USUAL)}; --task {task} has no place for them")
+    paper = preset(USUAL[task])
+    source = peek(words, "--transfer.source")
+    net, whose = paper.net, f"the networks of {USUAL[task]}"
+    if peek(words, "--net") is None and source not in (None, NONE):
+        from gan_jax.transfer.source import open_source
+
+        if (opened := open_source(str(source)).net).translates:
+            net, whose = opened, f"the networks of {source}"
+    optim = dataclasses.replace(paper.optim, schedule="constant", decay_from=OptimConfig().decay_from, decay_steps=0)
+    base = dataclasses.replace(base, task=paper.task, net=net, loss=paper.loss, optim=optim)
+    if peek(words, "--task") is None:
+        words = [*words, "--task", task]
+    line = f"choices: task {task}, {whose}, loss and optimiser of {USUAL[task]}; --net, --loss, --optim for others"
+    return Chosen(parse_run(cls, words, verb=verb, base=base), (line,))
 
 
 def with_colour(config: Config, argv: Sequence[str]) -> Chosen:

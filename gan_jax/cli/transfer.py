@@ -12,7 +12,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 from gan_jax.cli.arguments import run_folder
 from gan_jax.cli.choosing import parse_or_choose, with_stages
 from gan_jax.cli.train import start_run
-from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, NetName, ScratchConfig
+from gan_jax.config import Config, ConfigError, FinetuneConfig, MethodName, NetName, ScratchConfig, TaskName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Transfer:
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's, or the source's
     method: MethodName | None = None  # transfer method; None = FILE's, chosen for images, finetune without FILE
+    task: TaskName | None = None  # what is made: images from latents, or from other images; None = FILE's
     plan: Literal["summary", "full"] = "summary"  # how much of the plan to print
     against: Path | None = None  # folder of a run from scratch: warns if this one is worse; None = none
 

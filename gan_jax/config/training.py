@@ -172,6 +172,7 @@ class TaskOptions:
 
     Attributes:
       translates: whether its generators make images from images, so that it needs a family of translators.
+      usual_net: the family of networks that it was published with; empty = any of those of images from latents.
       losses: names of `LossConfig` that it can have; None = all.
       repeats: whether D may have several updates in a step (`train.d_steps`).
       positive: fields that must be more than 0 -> remedy, as the end of a sentence.
@@ -179,6 +180,7 @@ class TaskOptions:
     """
 
     translates: ClassVar[bool] = False
+    usual_net: ClassVar[str] = ""
     losses: ClassVar[tuple[str, ...] | None] = None
     repeats: ClassVar[bool] = True
     positive: ClassVar[Mapping[str, str]] = {}
@@ -202,6 +204,8 @@ class TranslationTask(TaskOptions):
 class PairedTask(TranslationTask):
     """Images from images of pairs (pix2pix; Isola et al., 2017): a generator `g` and a discriminator `d`."""
 
+    usual_net = "unet"
+
     l1: float = 100.0  # weight of the mean absolute difference from the target; 0 = off
 
     not_negative = ("l1",)
@@ -210,6 +214,8 @@ class PairedTask(TranslationTask):
 @dataclasses.dataclass(frozen=True)
 class UnpairedTask(TranslationTask):
     """Two domains without pairs (CycleGAN; Zhu et al., 2017): generators `g_ab` and `g_ba`, discriminators `d_a` and `d_b`."""
+
+    usual_net = "translator"
 
     cycle: float = 10.0  # weight of the mean absolute difference of an image from itself, there and back
     # weight of the mean absolute change of an image that is in the other domain already, in multiples of cycle; 0 = off
@@ -223,6 +229,8 @@ class UnpairedTask(TranslationTask):
 @dataclasses.dataclass(frozen=True)
 class OneSidedTask(TranslationTask):
     """One direction without pairs (CUT; Park et al., 2020): `g`, `d`, and a network `f` of the features of patches."""
+
+    usual_net = "translator"
 
     nce: float = 1.0  # weight of the contrast of patches; 10 in FastCUT
     nce_identity: bool = True  # whether images of the target domain are translated and contrasted too; off in FastCUT
@@ -247,6 +255,8 @@ class OneSidedTask(TranslationTask):
 @dataclasses.dataclass(frozen=True)
 class LayoutTask(TranslationTask):
     """Images from label maps (SPADE; Park et al., 2019): a generator `g`, and `d` of several scales."""
+
+    usual_net = "spade"
 
     matching: float = 10.0  # weight of the mean absolute difference of D's features of both images; 0 = off
     perceptual: float = 10.0  # weight of the difference of a published network's features of both images; 0 = off

@@ -13,9 +13,11 @@ import numpy as np
 
 from gan_jax.config import BigGANConfig, R3GANConfig, StyleGAN2Config
 from gan_jax.nets.biggan import chunk, widths
+from gan_jax.nets.build import example_inputs, net_like
 from gan_jax.nets.inside import up_to_groups
 from gan_jax.nets.resample import downsample, upsample
 from gan_jax.random_streams import UNIFORM_PROBES_KEY
+from gan_jax.roots import is_reversed, pair_part
 from gan_jax.surgery.families.classes import colour_matrix
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Flat, did_you_mean, flatten, unflatten
@@ -203,50 +205,46 @@ def measure_pair(
 
 
 def measure_translators(
-    olds: Mapping[str, Any],
-    old_variables: Mapping[str, Any],
-    news: Mapping[str, Any],
-    new_variables: Mapping[str, Any],
-    config: Any,
-    key: jax.Array,
-    n: int = 8,
-) -> dict[str, Difference] | str:
-    """How far transplanted networks of images are from those that they came from, on uniform noise, by network.
+    old: Any, old_variables: Mapping[str, Any], origins: Mapping[str, str], new: Any, new_variables: Mapping[str, Any],
+    key: jax.Array, n: int = 8,
+) -> dict[str, Difference] | str:  # fmt: skip
+    """How far named networks of images are from those that they came from, on uniform noise, by network.
 
     Args:
-      olds, news: networks by name; None = there is none to compare with.
-      old_variables, new_variables: their variables.
-      config: of the new networks.
+      old: the pair of the source's configuration.
+      old_variables: by network of `origins`.
+      origins: network -> the network of the source that it came from, such as `{"g_ab": "g", "d_a": "d"}`.
+      new: the networks to fill, by name.
+      new_variables: their variables.
       key: of the noise.
       n: number of images.
 
     Returns:
-      differences, or why there are none: no network has the shapes of the one that it came from.
+      differences, or why there are none: no network reads and makes images as the one that it came from.
     """
     differences = {}
-    for name in new_variables:
-        old, new = olds.get(name), news[name]
-        if old is None or name not in old_variables:
+    for name, origin in origins.items():
+        nets = net_like(old, origin), new.nets[name]
+        shapes = [_input_shape(old.config, origin), _input_shape(new.config, name)]
+        if nets[0] is None or shapes[0][-1] != shapes[1][-1]:
             continue
-        shape = (n, config.resolution, config.resolution, _first_channels(new_variables[name]))
-        if shape[-1] != _first_channels(old_variables[name]):
-            continue
-        noise = jax.random.uniform(key, shape, minval=-1.0)
-        run = lambda net, variables, x=noise: jax.jit(lambda v: net.apply(v, x)[0])(variables)
-        before = jax.eval_shape(lambda v, net=old, x=noise: net.apply(v, x)[0], old_variables[name])
-        after = jax.eval_shape(lambda v, net=new, x=noise: net.apply(v, x)[0], new_variables[name])
+        noise = jax.random.uniform(key, (n, *shapes[1]), minval=-1.0)
+        run = lambda net, variables, x: jax.jit(lambda v, x: net.apply(v, x)[0])(variables, x)
+        trees = old_variables[name], new_variables[name]
+        before, after = (
+            jax.eval_shape(lambda v, x, net=net: net.apply(v, x)[0], tree, noise)
+            for net, tree in zip(nets, trees, strict=True)
+        )
         if before.shape == after.shape:
-            differences[name] = measure(
-                lambda _, net=old, name=name, run=run: run(net, old_variables[name]),
-                lambda _, net=new, name=name, run=run: run(net, new_variables[name]),
-                [noise],
-            )
-    return differences or "not measured: no network reads and makes images of the same channels as before"
+            outputs = [run(net, tree, noise) for net, tree in zip(nets, trees, strict=True)]
+            differences[name] = measure(lambda x, y=outputs[0]: y, lambda x, y=outputs[1]: y, [noise])
+    return differences or "not measured: no network reads and makes images as the one that it came from"
 
 
-def _first_channels(variables: Mapping[str, Any]) -> int:
-    """Channels of the images that a network of images reads: those of its first kernel."""
-    return next(leaf.shape[-2] for path, leaf in flatten(variables["params"]).items() if path.endswith("kernel"))
+def _input_shape(config: Any, root: str) -> tuple[int, ...]:
+    """Height, width and channels of what a network of images reads."""
+    config = config.reversed if is_reversed(root) else config
+    return example_inputs(config)[pair_part(root) == "d"][0].shape[1:]
 
 
 def _class_0(pair: Any, n: int) -> jax.Array | None:

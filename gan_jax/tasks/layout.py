@@ -7,6 +7,7 @@ has several scales, each of which counts as much, whatever its size.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 

@@ -41,7 +41,6 @@ from gan_jax.config.checks import part_problems
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Networks, Pair, build
-from gan_jax.nets.build import net_like
 from gan_jax.nets.fronts import with_front
 from gan_jax.random_streams import network_key
 from gan_jax.roots import network_of, origin_in, origins
@@ -369,7 +368,6 @@ def _measure(source: Source, networks: Networks, variables: dict[str, Any], prob
     except (WeightsError, CheckpointError) as error:
         return f"not measured: {error}"
     before = with_front(build(source.net), source.manifest.get("front"))
-    if not isinstance(networks, Pair) or source.net.translates:
-        olds = {name: net_like(before, root) for name, root in roots.items()}
-        return measure_translators(olds, old, networks.nets, new, networks.config, jax.random.key(0), probes)
+    if not isinstance(networks, Pair):
+        return measure_translators(before, old, roots, networks, new, jax.random.key(0), probes)
     return measure_pair(before, old, networks, new, jax.random.key(0), probes)
