@@ -9,7 +9,8 @@ Three lines for a picture:
 All names that examples need are here: `from gan_jax import Config, ResNetConfig, run`.
 
 A full run: `run(Config(..), FOLDER)`, then `load(FOLDER)`, `evaluate`. Ready configurations: `few_shot`, `preset`.
-Data: `load_data`, `load_pairs`, `survey`. Choice of a source: `rank_sources`. A new method: `Method`, `Extension`, `Regulariser`, `chain`.
+Data: `load_data`, `load_pairs`, `survey`. Choice of a source: `rank_sources`. A new method: `Method`, `Extension`,
+`Regulariser`, `chain`.
 Weights into another architecture, the origin of each leaf, and differences: `transplant`, `provenance`, `diff`; leaf by
 leaf: `pair_rules`, `make_plan`. Files of other programs: `import_file`, `export_file`.
 
