@@ -9,7 +9,8 @@ Three lines for a picture:
 All names that examples need are here: `from gan_jax import Config, ResNetConfig, run`.
 
 A full run: `run(Config(..), FOLDER)`, then `load(FOLDER)`, `evaluate`. Ready configurations: `few_shot`, `preset`.
-Data: `load_data`, `survey`. Choice of a source: `rank_sources`. A new method: `Method`, `Extension`, `Regulariser`, `chain`.
+Data: `load_data`, `load_pairs`, `survey`. Choice of a source: `rank_sources`. A new method: `Method`, `Extension`,
+`Regulariser`, `chain`.
 Weights into another architecture, the origin of each leaf, and differences: `transplant`, `provenance`, `diff`; leaf by
 leaf: `pair_rules`, `make_plan`. Files of other programs: `import_file`, `export_file`.
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gan_jax.config import *  # noqa: F403  every configuration, by its own name
     from gan_jax.config import Config, TransplantConfig
     from gan_jax.data import load as load_data
-    from gan_jax.data import survey
+    from gan_jax.data import load_pairs, survey
     from gan_jax.fusion.merges import merge
     from gan_jax.interop import load_weights, save_weights
     from gan_jax.interop.exporters import export_file
@@ -71,6 +72,7 @@ __all__ = [
     "labelled_grid",
     "load",
     "load_data",
+    "load_pairs",
     "load_weights",
     "make_grid",
     "make_plan",
@@ -110,6 +112,7 @@ _HOMES = {  # name -> module[:name there]; configuration classes are found by `_
     "labelled_grid": "report.grids",
     "load": "transfer.models",
     "load_data": "data:load",
+    "load_pairs": "data",
     "load_weights": "interop",
     "make_grid": "report.grids",
     "make_plan": "surgery",

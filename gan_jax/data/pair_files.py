@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gan_jax.data.convert import Shape, fit_pixels, has_colour
-from gan_jax.data.decode import EXTENSIONS, BadImage, Facts, NoIndices, decode_file, decode_indices
+from gan_jax.data.decode import EXTENSIONS, BadImage, Facts, NoIndices, decode_file, decode_indices, read_header
 from gan_jax.data.files import (
     Bad,
     Files,
     left_out_text,
     mapped,
     mixed_text,
+    open_folder,
+    open_zip,
     printable,
     sentences,
     sort_files,
 )
 from gan_jax.data.images import DataError
-from gan_jax.data.label_maps import NOWHERE, fit_maps
+from gan_jax.data.label_maps import NOWHERE, find_class_names, fit_maps
+from gan_jax.data.sources import existing, read_arrays
 from gan_jax.trees import did_you_mean
 
 Read = tuple[np.ndarray, Facts]  # an image [H, W, C] uint8 or a map [H, W] int32, and the facts of its file
@@ -67,6 +72,7 @@ class Side:
       left_out: pictures that are not read: name without ending -> (path, reason).
       class_names: by label, of a side of label maps.
       named: whether rows have names; those without are matched by their position.
+      header: the facts of a row without decoding it; None where there are none.
     """
 
     root: str
@@ -75,6 +81,7 @@ class Side:
     left_out: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     named: bool = True
+    header: Callable[[Any], Facts] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -119,8 +126,18 @@ def side_of_files(files: Files, maps: bool = False) -> Side:
             raise BadImage(where, f"cannot be read: {error.strerror or error}") from error
         return decode_indices(data, where) if maps else decode_file(data, where)
 
+    def header(name: str) -> Facts:
+        where = files.where(name)
+        try:
+            with files.stream(name) as stream:
+                return read_header(stream, where)
+        except BadImage as error:
+            raise BadImage(where, error.reason) from error
+        except OSError as error:
+            raise BadImage(where, f"cannot be read: {error.strerror or error}") from error
+
     unread = {stem(name): (files.where(name), reason) for name, reason in left_out}
-    return Side(files.root, rows, read, {name: row for name, row in unread.items() if name not in rows})
+    return Side(files.root, rows, read, {name: row for name, row in unread.items() if name not in rows}, header=header)
 
 
 def side_of_array(array: np.ndarray, names: Sequence[str] | None, root: str, maps: bool = False) -> Side:
@@ -153,6 +170,52 @@ def side_of_array(array: np.ndarray, names: Sequence[str] | None, root: str, map
 
     keys = map(str, range(len(array))) if names is None else names
     return Side(root, {key: row for row, key in enumerate(keys)}, read, named=names is not None)
+
+
+@contextlib.contextmanager
+def open_side(path: str, maps: bool = False, labels: bool = False) -> Iterator[Side]:
+    """One side of a set, open; of label maps with the names of their classes."""
+    place = Path(path).expanduser()
+    if place.suffix.lower() == ".npz" and place.is_file():
+        yield _array_side(place, maps, labels)
+        return
+    if place.is_file() and place.suffix.lower() != ".zip":
+        raise DataError(f"{place} is a file; a side is a folder, a zip or an npz file")
+    opened = open_zip(place) if place.is_file() else open_folder(existing(path, "folder"))
+    with opened as files:
+        side = side_of_files(files, maps)
+        yield dataclasses.replace(side, class_names=_class_names(files)) if labels else side
+
+
+def _class_names(files: Files) -> tuple[str, ...] | None:
+    def read(name: str) -> bytes:
+        try:
+            return files.read(name)
+        except (DataError, OSError) as error:
+            raise DataError(f"{files.where(name)} cannot be read: {error}") from error
+
+    return find_class_names(files.root, files.names, read)
+
+
+def _array_side(path: Path, maps: bool, labels: bool) -> Side:
+    """The one array of pictures in an npz file, or that called `images` (`labels` of label maps, `instances`)."""
+    wanted = ("labels", "inputs", "images") if labels else ("instances", "images") if maps else ("images", "inputs")
+
+    def choose(keys: list[str]) -> dict[str, str]:
+        arrays = [key for key in keys if key not in ("names", "class_names")]
+        key = next((key for key in wanted if key in arrays), arrays[0] if len(arrays) == 1 else None)
+        if key is None:
+            raise DataError(f"{path} has no array {wanted[0]!r}; it holds {', '.join(map(repr, keys)) or 'nothing'}")
+        return {"pixels": key} | {name: name for name in ("names", "class_names") if name in keys}
+
+    arrays = read_arrays(path, choose)
+    side = side_of_array(arrays["pixels"], texts(arrays.get("names")), str(path), maps)
+    return dataclasses.replace(side, class_names=texts(arrays.get("class_names"))) if labels else side
+
+
+def texts(array: np.ndarray | None) -> tuple[str, ...] | None:
+    """An array of names as texts."""
+    return None if array is None else tuple(map(str, array.tolist()))
 
 
 def match(sides: Sequence[Side], titles: Sequence[str], where: str) -> list[str]:
@@ -307,7 +370,7 @@ def read_rows(
             facts.append(row_facts)
             colour += lost
             present += [] if labels is None else [labels]
-    _refuse_rows(root, len(names), sizes, odd, colours)
+    refuse_rows(root, len(names), sizes, odd, colours)
     left_out.sort()
     if left_out and (bad == "fail" or not kept):
         amount = "" if kept else "no row is left: "
@@ -323,7 +386,7 @@ def read_rows(
     )
 
 
-def _refuse_rows(root: str, total: int, sizes: list[str], odd: list[str], colours: list[str]) -> None:
+def refuse_rows(root: str, total: int, sizes: list[str], odd: list[str], colours: list[str]) -> None:
     """Raises the error of rows that can be read but do not fit."""
     for texts, problem, remedy in (
         (sizes, "have sides of different sizes", "a crop would show another part of each; resize one of them"),

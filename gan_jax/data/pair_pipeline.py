@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.data.images import DataError
+from gan_jax.data.pair_stream import StreamedPairs, read_row
 from gan_jax.data.pairs import Pairs
 from gan_jax.data.pipeline import ORDER_SAMPLES, Batch, Pipeline, local_part
 from gan_jax.extras import require
@@ -20,7 +21,7 @@ from gan_jax.seeds import SeedError, word_of
 
 
 def make_pair_pipeline(
-    pairs: Pairs,
+    pairs: Pairs | StreamedPairs,
     batch: int,
     seed: int,
     *,
@@ -35,7 +36,7 @@ def make_pair_pipeline(
     The inputs of layouts are `[b, R, R]` int32, with `instance` where the set has instances.
 
     Args:
-      pairs: the rows, square.
+      pairs: the rows, square; those in files are read as needed.
       batch: rows in a batch, over all processes.
       seed: of the order, crops and flips; 0 .. 2^64 - 1.
       resolution: height and width of the crops, px; None = all of each image.
@@ -50,21 +51,20 @@ def make_pair_pipeline(
         word = word_of(seed, "data seed")  # grain takes 32 bits
     except SeedError as error:
         raise DataError(str(error)) from error
-    for title, array in (("inputs", pairs.inputs), ("images", pairs.images)):
-        if resolution is not None and min(array.shape[1:3]) < resolution:
-            raise DataError(
-                f"{pairs.name}: {title} of {array.shape[1]} x {array.shape[2]} px hold no crop of {resolution} px"
-            )
-    orders = [_order(grain, pairs.inputs, resolution, mirror, word)]
+    sizes = sizes_of(pairs)
+    for title, (height, width) in zip(("inputs", "images"), sizes, strict=True):
+        if resolution is not None and min(height, width) < resolution:
+            raise DataError(f"{pairs.name}: {title} of {height} x {width} px hold no crop of {resolution} px")
+    orders = [_order(grain, len(pairs), sizes[0], resolution, mirror, word)]
     if pairs.kind == "unpaired":
         other = zlib.crc32(f"images {seed}".encode())
-        orders.append(_order(grain, pairs.images, resolution, mirror, other))
+        orders.append(_order(grain, pairs.image_count, sizes[1], resolution, mirror, other))
     sample = np.array([order[i] for order in orders for i in range(ORDER_SAMPLES)], "<i8")
     identity = {
         "source": {
             "kind": pairs.kind,
             "inputs": len(pairs),
-            "images": len(pairs.images),
+            "images": pairs.image_count,
             "fingerprint": pairs.fingerprint,
         },
         "seed": seed,
@@ -72,13 +72,21 @@ def make_pair_pipeline(
         "order": hashlib.sha256(sample.tobytes()).hexdigest()[:16],
     }
     rows = orders[0] if len(orders) == 1 else grain.experimental.ZipMapDataset(orders).map(np.stack)
-    return Pipeline(rows.batch(batch).map(_Cut(pairs, resolution, part)), identity, workers, threads=1)
+    threads = 1 if isinstance(pairs, Pairs) else 4
+    return Pipeline(rows.batch(batch).map(_Cut(pairs, resolution, part)), identity, workers, threads)
 
 
-def _order(grain: Any, array: np.ndarray, resolution: int | None, mirror: bool, word: int) -> Any:
+def sizes_of(pairs: Pairs | StreamedPairs) -> list[tuple[int, int]]:
+    """Height and width of the inputs and of the images, px."""
+    if isinstance(pairs, StreamedPairs):
+        return [(pairs.size, pairs.size)] * 2
+    return [(array.shape[1], array.shape[2]) for array in (pairs.inputs, pairs.images)]
+
+
+def _order(grain: Any, count: int, size: tuple[int, int], resolution: int | None, mirror: bool, word: int) -> Any:
     """One side's endless rows `[4]` int64: position, flipped, top and left of the crop."""
-    room = (1, 1) if resolution is None else (array.shape[1] - resolution + 1, array.shape[2] - resolution + 1)
-    return grain.MapDataset.range(len(array)).seed(word).shuffle().repeat().random_map(_Toss(mirror, room))
+    room = (1, 1) if resolution is None else (size[0] - resolution + 1, size[1] - resolution + 1)
+    return grain.MapDataset.range(count).seed(word).shuffle().repeat().random_map(_Toss(mirror, room))
 
 
 class _Toss:
@@ -94,27 +102,27 @@ class _Toss:
 
 
 class _Cut:
-    """Cuts a part of a batch out of the arrays, from rows `[B, 4]`, or `[B, 2, 4]` of unpaired sets."""
+    """Reads a part of a batch, from rows `[B, 4]`, or `[B, 2, 4]` of unpaired sets, and cuts the crops out of it."""
 
-    def __init__(self, pairs: Pairs, resolution: int | None, part: slice):
+    def __init__(self, pairs: Pairs | StreamedPairs, resolution: int | None, part: slice):
         self._pairs = pairs
         self._resolution = resolution
         self._part = part
 
     def __call__(self, picks: np.ndarray) -> Batch:
-        rows = picks[self._part]
-        first, second = (rows[:, 0], rows[:, 1]) if rows.ndim == 3 else (rows, rows)
-        out = {"input": self._crops(self._pairs.inputs, first), "image": self._crops(self._pairs.images, second)}
+        rows = [self._crops(*(pick if pick.ndim == 2 else (pick, pick))) for pick in picks[self._part]]
+        batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         if self._pairs.kind == "layout":
-            out["input"] = out["input"].astype(np.int32)
-        if self._pairs.instances is not None:
-            out["instance"] = self._crops(self._pairs.instances, first)
-        return out
+            batch["input"] = batch["input"].astype(np.int32)
+        return batch
 
-    def _crops(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        height, width = array.shape[1:3] if self._resolution is None else (self._resolution, self._resolution)
-        out = np.empty((len(rows), height, width, *array.shape[3:]), array.dtype)
-        for crop, (index, flip, top, left) in zip(out, rows.tolist(), strict=True):
-            pixels = array[index, top : top + height, left : left + width]
-            crop[:] = pixels[:, ::-1] if flip else pixels
-        return out
+    def _crops(self, first: np.ndarray, second: np.ndarray) -> Batch:
+        """One row's crops: of the input (and instances) by the first pick, of the image by the second."""
+        row = read_row(self._pairs, int(first[0]), int(second[0]))
+        return {name: self._crop(array, second if name == "image" else first) for name, array in row.items()}
+
+    def _crop(self, array: np.ndarray, pick: np.ndarray) -> np.ndarray:
+        _, flip, top, left = pick.tolist()
+        height, width = array.shape[:2] if self._resolution is None else (self._resolution, self._resolution)
+        pixels = array[top : top + height, left : left + width]
+        return pixels[:, ::-1] if flip else pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -14,9 +14,9 @@ import numpy as np
 
 from gan_jax.data.convert import Fit, Shape
 from gan_jax.data.decode import Facts
-from gan_jax.data.files import Bad, Files, open_folder, open_zip
+from gan_jax.data.files import Bad
 from gan_jax.data.images import DataError
-from gan_jax.data.label_maps import count_labels, find_class_names, number_maps
+from gan_jax.data.label_maps import count_labels, number_maps
 from gan_jax.data.pair_files import (
     Form,
     Read,
@@ -24,11 +24,12 @@ from gan_jax.data.pair_files import (
     Side,
     joined_halves,
     match,
+    open_side,
     read_rows,
     side_of_array,
-    side_of_files,
+    texts,
 )
-from gan_jax.data.pair_specs import PAIR_KINDS, split_pair_spec
+from gan_jax.data.pair_specs import PAIR_KINDS, PairSpec, split_pair_spec
 from gan_jax.data.sources import existing, few_shot, read_arrays
 from gan_jax.data.tfds_pairs import TfdsPairs, open_tfds_pairs
 from gan_jax.random_streams import path_number
@@ -112,6 +113,11 @@ class Pairs:
         return len(self.inputs)
 
     @property
+    def image_count(self) -> int:
+        """The number of images, that of inputs but for unpaired sets."""
+        return len(self.images)
+
+    @property
     def dont_care(self) -> bool:
         """Whether a pixel of a layout has no class."""
         return self.kind == "layout" and bool((self.inputs == self.num_labels).any())
@@ -178,7 +184,7 @@ def split_pairs(pairs: Pairs, *, shots: int | None = None, reference: int | None
     Raises:
       DataError: a side has fewer rows than that.
     """
-    columns = len(pairs.images) if pairs.kind == "unpaired" else None
+    columns = pairs.image_count if pairs.kind == "unpaired" else None
     train, rest = _choose(len(pairs), shots, reference, seed, f"{pairs.name}, inputs")
     if columns is None:
         return PairSplit(pairs.take(train), None if rest is None else pairs.take(rest))
@@ -289,7 +295,7 @@ def read_pairs(
     if load_size is not None and resolution is not None and load_size < resolution:
         raise DataError(f"data.load_size {load_size} is smaller than the {resolution} px that are cut out of it")
     size = resolution if load_size is None else load_size
-    request = _Request(Shape(size, in_channels, fit), Shape(size, channels, fit), bad, num_labels)
+    request = Request(Shape(size, in_channels, fit), Shape(size, channels, fit), bad, num_labels)
     if isinstance(spec, Pairs):
         return _of_pairs(spec, request)
     if isinstance(spec, TfdsPairs):
@@ -305,27 +311,58 @@ def read_pairs(
     if parts.kind == "npz":
         return _of_npz(existing(parts.paths[0], "file"), name, request)
     with contextlib.ExitStack() as stack:
-        if parts.kind == "joined":
-            side = stack.enter_context(_open_side(parts.paths[0]))
-            read = joined_halves(side, swapped=parts.option == "BtoA")
-            return _assemble("paired", side.names, read, (side, side), request, name)
-        layout = parts.kind == "layouts"
-        sides = [
-            stack.enter_context(_open_side(path, maps=layout and i != 1, labels=layout and i == 0))
-            for i, path in enumerate(parts.paths)
-        ]
-        if parts.kind == "unpaired":
-            return _assemble_unpaired(sides, request, name)
-        names = match(sides, _TITLES[: len(sides)], name)
-        kind: PairKind = "layout" if layout else "paired"
-        return _assemble(kind, names, lambda row: [side.load(row) for side in sides], sides, request, name)
+        source = open_sides(parts, stack)
+        if source.kind == "unpaired":
+            return _assemble_unpaired(source.sides, request, name)
+        return _assemble(source.kind, source.names, source.read, source.sides, request, name)
 
 
 _TITLES = ("inputs", "images", "instances")
 
 
+class PairSource(NamedTuple):
+    """The open sides of a spec.
+
+    Attributes:
+      kind: of the pairs.
+      name: the spec.
+      names: of the rows; of the inputs of unpaired sets.
+      sides: inputs, images and, where there, instances; the same twice where one picture holds both.
+      read: all sides of a row; of unpaired sets the sides are read by themselves.
+    """
+
+    kind: PairKind
+    name: str
+    names: Sequence[str]
+    sides: Sequence[Side]
+    read: Callable[[str], list[Read]]
+
+
+def open_sides(parts: PairSpec, stack: contextlib.ExitStack) -> PairSource:
+    """Opens the folders, zips and npz files of a spec, and matches their rows.
+
+    Args:
+      parts: of a spec `pairs`, `joined`, `unpaired` or `layouts`.
+      stack: closes them.
+    """
+    name = parts.text()
+    if parts.kind == "joined":
+        side = stack.enter_context(open_side(parts.paths[0]))
+        read = joined_halves(side, swapped=parts.option == "BtoA")
+        return PairSource("paired", name, side.names, (side, side), read)
+    layout = parts.kind == "layouts"
+    sides = [
+        stack.enter_context(open_side(path, maps=layout and i != 1, labels=layout and i == 0))
+        for i, path in enumerate(parts.paths)
+    ]
+    read = lambda row: [side.load(row) for side in sides]
+    if parts.kind == "unpaired":
+        return PairSource("unpaired", name, sides[0].names, sides, read)
+    return PairSource("layout" if layout else "paired", name, match(sides, _TITLES[: len(sides)], name), sides, read)
+
+
 @dataclasses.dataclass(frozen=True)
-class _Request:
+class Request:
     """The options of a reader."""
 
     inputs: Shape
@@ -340,7 +377,7 @@ class _Request:
 
 
 def _assemble(
-    kind: PairKind, names: Sequence[str], read: Callable[[str], list[Read]], sides: Sequence[Side], request: _Request, name: str
+    kind: PairKind, names: Sequence[str], read: Callable[[str], list[Read]], sides: Sequence[Side], request: Request, name: str
 ) -> tuple[Pairs, PairFacts]:  # fmt: skip
     """Reads rows of all sides and makes pairs of them."""
     rows = read_rows(names, read, request.forms(kind == "layout", len(sides)), name, request.bad)
@@ -357,13 +394,13 @@ def _assemble(
     return pairs, PairFacts(*rows.facts[:2])
 
 
-def _label_notes(kind: str, class_names: Sequence[str] | None, count: int | None, request: _Request) -> tuple[str, ...]:
+def _label_notes(kind: str, class_names: Sequence[str] | None, count: int | None, request: Request) -> tuple[str, ...]:
     if kind != "layout" or class_names is not None or request.num_labels is not None:
         return ()
     return (f"no classes.txt names the classes: {count}, one more than the largest label",)
 
 
-def _assemble_unpaired(sides: Sequence[Side], request: _Request, name: str) -> tuple[Pairs, PairFacts]:
+def _assemble_unpaired(sides: Sequence[Side], request: Request, name: str) -> tuple[Pairs, PairFacts]:
     rows: list[Rows] = []
     for side, form in zip(sides, request.forms(False), strict=True):
         load = side.load
@@ -376,52 +413,7 @@ def _assemble_unpaired(sides: Sequence[Side], request: _Request, name: str) -> t
     return pairs, PairFacts(rows[0].facts[0], rows[1].facts[0])
 
 
-@contextlib.contextmanager
-def _open_side(path: str, maps: bool = False, labels: bool = False) -> Iterator[Side]:
-    """One side of a set, open; of label maps with the names of their classes."""
-    place = Path(path).expanduser()
-    if place.suffix.lower() == ".npz" and place.is_file():
-        yield _array_side(place, maps, labels)
-        return
-    if place.is_file() and place.suffix.lower() != ".zip":
-        raise DataError(f"{place} is a file; a side is a folder, a zip or an npz file")
-    opened = open_zip(place) if place.is_file() else open_folder(existing(path, "folder"))
-    with opened as files:
-        side = side_of_files(files, maps)
-        yield dataclasses.replace(side, class_names=_class_names(files)) if labels else side
-
-
-def _class_names(files: Files) -> tuple[str, ...] | None:
-    def read(name: str) -> bytes:
-        try:
-            return files.read(name)
-        except (DataError, OSError) as error:
-            raise DataError(f"{files.where(name)} cannot be read: {error}") from error
-
-    return find_class_names(files.root, files.names, read)
-
-
-def _array_side(path: Path, maps: bool, labels: bool) -> Side:
-    """The one array of pictures in an npz file, or that called `images` (`labels` of label maps, `instances`)."""
-    wanted = ("labels", "inputs", "images") if labels else ("instances", "images") if maps else ("images", "inputs")
-
-    def choose(keys: list[str]) -> dict[str, str]:
-        arrays = [key for key in keys if key not in ("names", "class_names")]
-        key = next((key for key in wanted if key in arrays), arrays[0] if len(arrays) == 1 else None)
-        if key is None:
-            raise DataError(f"{path} has no array {wanted[0]!r}; it holds {', '.join(map(repr, keys)) or 'nothing'}")
-        return {"pixels": key} | {name: name for name in ("names", "class_names") if name in keys}
-
-    arrays = read_arrays(path, choose)
-    side = side_of_array(arrays["pixels"], _texts(arrays.get("names")), str(path), maps)
-    return dataclasses.replace(side, class_names=_texts(arrays.get("class_names"))) if labels else side
-
-
-def _texts(array: np.ndarray | None) -> tuple[str, ...] | None:
-    return None if array is None else tuple(map(str, array.tolist()))
-
-
-def _of_npz(path: Path, name: str, request: _Request) -> tuple[Pairs, PairFacts]:
+def _of_npz(path: Path, name: str, request: Request) -> tuple[Pairs, PairFacts]:
     def choose(keys: list[str]) -> dict[str, str]:
         if absent := [key for key in ("inputs", "images") if key not in keys]:
             raise DataError(
@@ -433,23 +425,23 @@ def _of_npz(path: Path, name: str, request: _Request) -> tuple[Pairs, PairFacts]
     return _of_arrays(read_arrays(path, choose), name, request)
 
 
-def _of_arrays(arrays: dict[str, np.ndarray], name: str, request: _Request) -> tuple[Pairs, PairFacts]:
+def _of_arrays(arrays: dict[str, np.ndarray], name: str, request: Request) -> tuple[Pairs, PairFacts]:
     """Pairs of arrays `inputs`, `images` and, where there, `instances`, `names` and `class_names`."""
     layout = arrays["inputs"].ndim == 3
     titles = [title for title in _TITLES if title in arrays]
     if "instances" in arrays and not layout:
         raise DataError(f"{name} has instances, but no label maps: inputs must be [N, H, W], one number a pixel")
-    names = _texts(arrays.get("names"))
+    names = texts(arrays.get("names"))
     sides = [
         side_of_array(arrays[title], names, f"{name}, {title}", maps=layout and title != "images") for title in titles
     ]
-    sides[0] = dataclasses.replace(sides[0], class_names=_texts(arrays.get("class_names")))
+    sides[0] = dataclasses.replace(sides[0], class_names=texts(arrays.get("class_names")))
     kind: PairKind = "layout" if layout else "paired"
     rows = match(sides, titles, name)
     return _assemble(kind, rows, lambda row: [side.load(row) for side in sides], sides, request, name)
 
 
-def _of_pairs(pairs: Pairs, request: _Request) -> tuple[Pairs, PairFacts]:
+def _of_pairs(pairs: Pairs, request: Request) -> tuple[Pairs, PairFacts]:
     """The same pairs in another shape; those that have it stay as they are."""
     arrays = {"inputs": pairs.inputs, "images": pairs.images} | (
         {} if pairs.instances is None else {"instances": pairs.instances}
@@ -476,10 +468,16 @@ def _of_pairs(pairs: Pairs, request: _Request) -> tuple[Pairs, PairFacts]:
     return (pairs if same else dataclasses.replace(pairs, **fitted, notes=notes)), facts
 
 
-def _of_tfds(source: TfdsPairs, request: _Request) -> tuple[Pairs, PairFacts]:
-    """All pairs of a TFDS set; label maps where the network has labels, or the feature is one of numbers."""
+def _of_tfds(source: TfdsPairs, request: Request) -> tuple[Pairs, PairFacts]:
+    """All pairs of a TFDS set."""
+    rows = source_of_tfds(source, request)
+    return _assemble(rows.kind, rows.names, rows.read, rows.sides, request, rows.name)
+
+
+def source_of_tfds(source: TfdsPairs, request: Request) -> PairSource:
+    """A TFDS set as sides; label maps where the network has labels, or the feature is one of numbers."""
     layout = source.layout or request.num_labels is not None
+    side = Side(source.name, {}, lambda row: source.read(int(row), layout)[0], named=False)
+    read = lambda row: source.read(int(row), layout)
     names = [str(i) for i in range(len(source))]
-    side = Side(source.name, {}, lambda row: source.read(int(row), layout)[0], class_names=None, named=False)
-    kind: PairKind = "layout" if layout else "paired"
-    return _assemble(kind, names, lambda row: source.read(int(row), layout), (side, side), request, source.name)
+    return PairSource("layout" if layout else "paired", source.name, names, (side, dataclasses.replace(side)), read)

@@ -13,21 +13,21 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import Config
-from gan_jax.data import DataError, Pairs
+from gan_jax.data import DataError, Pairs, StreamedPairs
 from gan_jax.data.convert import to_float
-from gan_jax.data.pair_pipeline import make_pair_pipeline
+from gan_jax.data.pair_pipeline import make_pair_pipeline, sizes_of
 from gan_jax.random_streams import CROP_KEY, SECOND_SIDE_KEY
 from gan_jax.train.context import Batch
 from gan_jax.train.feed import RESIDENT_BYTES, Feed
 
 
-def pair_feed(pairs: Pairs, config: Config) -> Feed:
+def pair_feed(pairs: Pairs | StreamedPairs, config: Config) -> Feed:
     """Makes the feed of a run: rows on the device, or a pipeline on the host where they are too large for it.
 
     Both cut random crops of `net.resolution` out of rows of `data.load_size` px, and flip half of them with `data.mirror`.
 
     Args:
-      pairs: rows of `data.load_size`, or of `net.resolution` where it is None.
+      pairs: rows of `data.load_size`, or of `net.resolution` where it is None; those in files are always sent by the host.
       config: of the run.
 
     Raises:
@@ -35,13 +35,16 @@ def pair_feed(pairs: Pairs, config: Config) -> Feed:
     """
     data, resolution = config.data, config.net.resolution
     size = data.load_size or resolution
-    for title, array in (("inputs", pairs.inputs), ("images", pairs.images)):
-        if array.shape[1:3] != (size, size):
+    for title, (height, width) in zip(("inputs", "images"), sizes_of(pairs), strict=True):
+        if (height, width) != (size, size):
             raise DataError(
-                f"{pairs.name}: {title} are {array.shape[1]} x {array.shape[2]} px, but data.load_size and net.resolution "
+                f"{pairs.name}: {title} are {height} x {width} px, but data.load_size and net.resolution "
                 f"need {size} x {size}; load them with resolution={resolution}, load_size={data.load_size}"
             )
-    if data.pipeline == "device" or (data.pipeline == "auto" and _bytes_of(pairs) <= RESIDENT_BYTES):
+    if isinstance(pairs, StreamedPairs):
+        if data.pipeline == "device":
+            raise DataError(f"{pairs.name} is read from its files; load it (load_pairs), or use data.pipeline grain")
+    elif data.pipeline == "device" or (data.pipeline == "auto" and _bytes_of(pairs) <= RESIDENT_BYTES):
         return resident_pairs(pairs, resolution, data.mirror)
     pipeline = make_pair_pipeline(
         pairs,

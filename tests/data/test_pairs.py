@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from gan_jax.data import DataError, Pairs, is_pair_spec, load, load_pairs, resize, split_pairs, to_channels
+from gan_jax.data import (
+    DataError,
+    Pairs,
+    StreamedPairs,
+    is_pair_spec,
+    load,
+    load_pairs,
+    open_pairs,
+    resize,
+    split_pairs,
+    to_channels,
+)
 from gan_jax.data.decode import encode_png
 from gan_jax.data.label_maps import colour_labels, resize_nearest
 from gan_jax.data.pair_overview import inspect_pairs, preview
@@ -478,6 +489,8 @@ def test_tfds_with_two_features_of_images(tmp_path):
     with pytest.raises(DataError, match="no feature of images 'sketches' .did you mean 'sketch'"):
         load_pairs(f"{spec}@sketches,photo")
     assert is_pair_spec(f"{spec}@sketch,photo") and not is_pair_spec(spec)
+    streamed = open_pairs(f"{spec}@sketch,photo", resolution=8, in_channels=3, channels=3)
+    assert isinstance(streamed, StreamedPairs) and streamed.load().fingerprint == pairs.fingerprint
 
 
 def test_tfds_with_label_maps(tmp_path):
@@ -680,3 +693,74 @@ def test_a_source_of_pairs_is_no_source_of_images(two):
     folder, *_ = two
     with pytest.raises(DataError, match="holds an input with each image, for networks that translate"):
         load(f"pairs:{folder}/a,{folder}/b")
+
+
+# -- read from files as needed ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> dict[str, str]:
+    """A spec of each kind of files, six rows of 12 px."""
+    folder = tmp_path_factory.mktemp("sources")
+    a, b = pictures(6, size=12), pictures(6, size=12, seed=1)
+    write(folder / "a", a), write(folder / "b", b), write(folder / "j", np.concatenate([a, b], 2))
+    for i in range(6):
+        write_map(folder / "l" / f"{i:03d}.png", np.where(labels_of(6, 12)[i] == 2, 255, labels_of(6, 12)[i]))
+        write_map(folder / "n" / f"{i:03d}.png", labels_of(6, 12, 200)[i], mode="L")
+    with zipfile.ZipFile(folder / "b.zip", "w") as archive:
+        for i, pixels in enumerate(b):
+            archive.writestr(f"{i:03d}.png", encode_png(pixels))
+    return {
+        "pairs": f"pairs:{folder}/a,{folder}/b.zip",
+        "joined": f"joined:{folder}/j:BtoA",
+        "unpaired": f"unpaired:{folder}/a,{folder}/b",
+        "layouts": f"layouts:{folder}/l,{folder}/b,{folder}/n",
+    }
+
+
+OPTIONS: dict = {"resolution": 8, "load_size": 10, "in_channels": 1, "channels": 3}
+
+
+@pytest.mark.parametrize("kind", ["pairs", "joined", "unpaired", "layouts"])
+def test_rows_that_are_read_as_needed_are_those_of_memory(sources, kind):
+    loaded, streamed = load_pairs(sources[kind], **OPTIONS), open_pairs(sources[kind], **OPTIONS)
+    assert isinstance(streamed, StreamedPairs) and len(streamed) == streamed.image_count == 6
+    assert streamed.load().fingerprint == loaded.fingerprint
+    assert (streamed.num_labels, streamed.names) == (loaded.num_labels, loaded.names)
+    parts = [split_pairs(pairs, shots=2, seed=1) for pairs in (loaded, streamed)]
+    assert [part.fingerprint for part in parts[0]] == [part.load().fingerprint for part in parts[1]]
+    assert parts[1].train.fingerprint != streamed.fingerprint == open_pairs(sources[kind], **OPTIONS).fingerprint
+    streamed.close()
+
+
+@pytest.mark.parametrize("kind", ["joined", "unpaired", "layouts"])
+def test_batches_that_are_read_as_needed_are_those_of_memory(sources, kind):
+    pytest.importorskip("grain")
+    expected, rows = (
+        batches(make_pair_pipeline(pairs, 4, 3, resolution=8, mirror=True), 3)
+        for pairs in (load_pairs(sources[kind], **OPTIONS), open_pairs(sources[kind], **OPTIONS))
+    )
+    for a, b in zip(expected, rows, strict=True):
+        assert set(a) == set(b) and a["image"].shape == (4, 8, 8, 3)
+        for name in a:
+            assert_array_equal(a[name], b[name])
+
+
+def test_what_does_not_fit_is_known_before_a_row_is_read(tmp_path):
+    write(tmp_path / "a", pictures(5)), write(tmp_path / "b", pictures(5, seed=1))
+    (tmp_path / "b" / "001.png").write_bytes(b"")
+    spec = f"pairs:{tmp_path}/a,{tmp_path}/b"
+    streamed = open_pairs(spec, **OPTIONS)
+    assert isinstance(streamed, StreamedPairs) and streamed.names == ("000", "002", "003", "004")
+    assert streamed.notes[0].startswith(f"1 of 5 left out: {tmp_path}/b/001.png is not")
+    with pytest.raises(DataError, match="b/001.png is not a readable image"):
+        open_pairs(spec, bad="fail", **OPTIONS)
+    write(tmp_path / "b", pictures(1, size=6), ["003"])
+    with pytest.raises(DataError, match=r"1 of 5 have sides of different sizes: 003 \(8 x 8, 6 x 6 px\)"):
+        open_pairs(spec, **OPTIONS)
+    write(tmp_path / "b", np.zeros((1, 8, 9, 3), np.uint8), ["004"])
+    with pytest.raises(DataError, match=r"1 of 5 have an odd width.*: 004 is 9 x 8 px"):
+        open_pairs(f"joined:{tmp_path}/b", **OPTIONS)
+    labels = write_layouts(tmp_path / "layout", labels_of())
+    with pytest.raises(DataError, match="beyond the 2 classes in num_labels"):
+        open_pairs(labels, num_labels=2, **OPTIONS)

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from gan_jax.config import Config, DataConfig, ResNetConfig, TrainConfig
-from gan_jax.data import DataError, Pairs, load_pairs
+from gan_jax.data import DataError, Pairs, load_pairs, open_pairs
 from gan_jax.data.convert import to_float
 from gan_jax.data.decode import encode_png
 from gan_jax.tasks.feeds import pair_feed, resident_pairs
@@ -139,3 +139,21 @@ def test_folders_are_loaded_at_the_size_that_crops_are_drawn_from(tmp_path):
     batch = feed.draw(on_device(feed), keys_of(4), 0)
     assert batch["input"].shape == (4, CROP, CROP, 3)
     assert_array_equal(batch["input"], batch["image"])
+
+
+def test_files_are_read_while_training(tmp_path):
+    pytest.importorskip("grain")
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        for i in range(3):
+            (tmp_path / side / f"{i}.png").write_bytes(encode_png(located().images[i]))
+    options = {"resolution": CROP, "load_size": SIZE, "in_channels": 3, "channels": 3}
+    streamed = open_pairs(f"pairs:{tmp_path}/a,{tmp_path}/b", **options)
+    feed = pair_feed(streamed, config("auto"))
+    assert feed.resident is None
+    rows = feed.stack(1, 1)
+    assert_array_equal(rows["input"], rows["image"])
+    assert set(rows["input"][0, 0, :, 0, 0, 0]) <= {0, 1, 2} and rows["image"].shape == (1, 1, 8, CROP, CROP, 3)
+    feed.batches.close()  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    with pytest.raises(DataError, match="is read from its files; load it"):
+        pair_feed(streamed, config("device"))
