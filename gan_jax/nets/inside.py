@@ -25,7 +25,7 @@ Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's out
 def module_shapes(pair: Pair, network: str) -> Shapes:
     """Returns the output shapes of all modules of `g` or `d`, by shape inference alone."""
     net = {"g": pair.g, "d": pair.d}[network]
-    x, labels = example_inputs(pair.config)[network == "d"]
+    x, labels = example_inputs(pair.config)["gd".index(network)]
     outputs = jax.eval_shape(net.activations, net.specs(), x, labels)
     return {path: leaf.shape[1:] for path, leaf in outputs.items()}
 
@@ -149,9 +149,7 @@ def _padded(module: Any, x: jax.Array, path: str, outputs: Outputs) -> jax.Array
 # Class of a module with a kernel -> `(module, its input, its path, outputs of earlier modules) -> rows`.
 ROWS: dict[type, Callable[[Any, jax.Array, str, Outputs], jax.Array]] = {
     layers.Dense: lambda module, x, path, outputs: _flat(x),
-    layers.Conv: lambda module, x, path, outputs: windows(
-        x, module.size, module.stride, module.size // 2 if module.pad is None else module.pad, module.groups
-    ),
+    layers.Conv: lambda module, x, path, outputs: windows(x, module.size, pad=module.size // 2, groups=module.groups),
     layers.EqualisedDense: lambda module, x, path, outputs: _flat(x),
     layers.EqualisedConv: _equalised_conv,
     layers.PaddedConv: _padded,
