@@ -204,7 +204,7 @@ def _fill(
     pair = build(foreign.config)
     variables, account, sources = {}, Account({}, {}), {}
     for root, (prefix, tensors, links) in foreign.parts.items():
-        specs = flatten((pair.d if root == "d" else pair.g).specs())
+        specs = flatten(foreign.nets.get(root, pair.d if root == "d" else pair.g).specs())
         what = next((path for start, path in paths.items() if prefix.startswith(start)), " and ".join(paths.values()))
         computed = {path: how for path in specs if (how := foreign.computed.get(f"{root}/{path}"))}
         stored = {path: spec for path, spec in specs.items() if path not in computed}

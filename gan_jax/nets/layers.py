@@ -256,7 +256,9 @@ def gan_init(kind: str, area: int = 0, channels: int = 0) -> Initializer:
     return nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
 
 
-AROUND_ONE: Initializer = lambda key, shape, dtype=jnp.float32: 1 + 0.02 * jax.random.normal(key, shape, dtype)
+def around_one(key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> jax.Array:
+    """Scales of batch norm, with mean 1 and deviation 0.02."""
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
 class PaddedConv(nn.Module):
@@ -350,7 +352,7 @@ def any_norm(
 ) -> jax.Array:
     """Applies "batch" or "instance" norm, as PyTorch starts them, or "none"; for use inside a module."""
     if kind == "batch":
-        return Norm(axis_name=axis_name, unbiased=True, init_scale=AROUND_ONE, name=name)(x, train=train)
+        return Norm(axis_name=axis_name, unbiased=True, init_scale=around_one, name=name)(x, train=train)
     return InstanceNorm(affine, name=name)(x) if kind == "instance" else x
 
 
