@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -222,7 +222,7 @@ def _networks(tensors: Tensors) -> Iterator[tuple[str, str]]:
         yield "mlp", prefix
 
 
-def guess_config(networks: dict[str, Tensors], kinds: dict[str, str]) -> Config:
+def guess_config(networks: Mapping[str, Tensors], kinds: Mapping[str, str]) -> Config:
     """The configuration of networks by their shapes and names.
 
     What these do not tell is as published: the size of training images, dropout in a U-Net, the initialisation.
