@@ -74,7 +74,7 @@ def doublings(config: SPADEConfig) -> int:
 def widths(config: SPADEConfig) -> dict[str, int]:
     """Returns the channels that G's blocks write, in the order in which data pass them."""
     ups = (8, 4, 2, 1)
-    multiples = {"head": 16, "middle0": 16, "middle1": 16, **{f"up{i}": n for i, n in enumerate(ups)}}
+    multiples = {"first": 16, "middle0": 16, "middle1": 16, **{f"up{i}": n for i, n in enumerate(ups)}}
     out = {name: n * config.width for name, n in multiples.items()}
     return out | {"up4": config.width // 2} if config.ups == "most" else out
 
@@ -139,7 +139,7 @@ class Generator(nn.Module):
             nearest(maps, x.shape[1] // step)
         )
         for name, features in widths(c).items():
-            if name not in ("head", "middle1") or (name == "middle1" and c.ups != "normal"):
+            if name not in ("first", "middle1") or (name == "middle1" and c.ups != "normal"):
                 h = upsample_nearest(h)
             h = GBlock(features, c, self.axis_name, name=name)(h, maps, train)
         h = Conv(features=c.channels, init_kernel=XAVIER, dtype=c.dtype, name="to_rgb")(nn.leaky_relu(h, 0.2))
