@@ -167,9 +167,7 @@ def config_file(path: Path) -> Path:
     return path
 
 
-def switch(
-    config: Config, *, net: str | None = None, method: str | None = None, task: str | None = None
-) -> Config:
+def switch(config: Config, *, net: str | None = None, method: str | None = None, task: str | None = None) -> Config:
     """Switches a configuration to another kind of network, transfer method or task.
 
     Fields that both kinds have keep their values if these were set; all others take their defaults.

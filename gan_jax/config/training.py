@@ -223,7 +223,13 @@ class OneSidedTask(TranslationTask):
     nce_identity: bool = True  # whether images of the target domain are translated and contrasted too; off in FastCUT
     temperature: float = 0.07  # divides similarities of patches
     patches: int = 256  # places of a map that are contrasted, at most
-    layers: tuple[int, ...] = (0, 4, 8, 12, 16)  # modules of G's encoder whose maps are contrasted, in the published order
+    layers: tuple[int, ...] = (
+        0,
+        4,
+        8,
+        12,
+        16,
+    )  # modules of G's encoder whose maps are contrasted, in the published order
     mlp: int = 256  # width of `f`
     flip: bool = False  # whether half of the images are translated mirrored, and contrasted upright (FastCUT)
     all_negatives: bool = False  # whether negatives are of all images of a batch; False = of the same image

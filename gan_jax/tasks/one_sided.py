@@ -72,9 +72,7 @@ def one_sided_task(networks: NamedNets, config: Config, extension: Extension = N
         """The contrast `[]` of translated images with their sources, over layers and places."""
         maps = features(ctx.g, images, options.layers, train=True, keys=ctx.latent_keys)
         maps = [values if flips is None else mirrored(values, flips) for values in maps]
-        source_maps = features(
-            jax.lax.stop_gradient(ctx.g), sources, options.layers, train=True, keys=ctx.latent_keys
-        )
+        source_maps = features(jax.lax.stop_gradient(ctx.g), sources, options.layers, train=True, keys=ctx.latent_keys)
         keys = ctx.keys(draws, jnp.arange(len(maps)))
         ids = [places(key, values.shape[1] * values.shape[2], options.patches) for key, values in zip(keys, maps)]
         queries = f.apply(ctx.nets["f"], [sample_patches(*pair) for pair in zip(maps, ids)])[0]

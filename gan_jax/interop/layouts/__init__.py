@@ -4,7 +4,18 @@ One file each: what its tensors are called (`*_links`, read in both directions),
 `LAYOUT` for this table.
 """
 
-from gan_jax.interop.layouts import biggan, dcgan, mimicry, mlp, native, r3gan, rosinality, spade, stylegan2, translation
+from gan_jax.interop.layouts import (
+    biggan,
+    dcgan,
+    mimicry,
+    mlp,
+    native,
+    r3gan,
+    rosinality,
+    spade,
+    stylegan2,
+    translation,
+)
 from gan_jax.interop.layouts.layout import FileContext, ForeignLayout, ForeignPair, Part
 
 LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown layout is tried
