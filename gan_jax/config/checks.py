@@ -320,6 +320,13 @@ def _translation(config: Config) -> Iterator[str]:
         )
     if isinstance(task, (UnpairedTask, OneSidedTask)) and net.d_condition:
         yield f"net.d_condition shows D pairs, which the task {name} does not have; use --net.no-d-condition"
+    transfer: Any = config.transfer
+    for method in transfer.methods if isinstance(transfer, ChainConfig) else (transfer,):
+        if method.latents:
+            yield (
+                f"the method {kind_of(method)} needs latents, which generators of the task {name} do not have; use another "
+                "method"
+            )
     same = isinstance(task, OneSidedTask) or (isinstance(task, UnpairedTask) and task.identity > 0 < task.cycle)
     if same and net.in_channels != net.channels:
         remedy = "the same number" + (", or task.identity 0" if isinstance(task, UnpairedTask) else "")

@@ -68,6 +68,7 @@ class NamedNets:
       config: configuration of the networks, of any type.
       g_blocks, d_blocks, d_head: as of a `Pair`, of every generator and every discriminator.
       judges: generator -> the discriminator of its images.
+      reads: generator -> the entry of a batch that it translates; empty where `Task.generate` is of the only generator.
     """
 
     nets: dict[str, Net]
@@ -78,6 +79,7 @@ class NamedNets:
     d_blocks: tuple[str, ...] = ()
     d_head: tuple[str, ...] = ()
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reads: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def with_nets(self, **nets: Net) -> NamedNets:
         """Returns a copy with some networks replaced."""
@@ -109,6 +111,7 @@ class Pair:
     generators: ClassVar[tuple[str, ...]] = ("g",)
     discriminators: ClassVar[tuple[str, ...]] = ("d",)
     judges: ClassVar[Mapping[str, str]] = {"g": "d"}
+    reads: ClassVar[Mapping[str, str]] = {}
 
     def with_nets(self, **nets: Net) -> Pair:
         """Returns a copy with some networks replaced."""

@@ -1,10 +1,10 @@
-"""Images from images: pix2pix (Isola et al., 2017), CycleGAN (Zhu et al., 2017), CUT and FastCUT (Park et al., 2020), SPADE
-(Park et al., 2019), by their published code.
+"""Images from images: pix2pix, CycleGAN, CUT, FastCUT and SPADE, by their published code.
 
-All but SPADE have a batch of 1 and Adam with 2e-4 and betas 0.5 and 0.999, whose step size falls to 0 in the last epochs,
-in a stair for each epoch: the last 100 of 200 (pix2pix, CycleGAN), 200 of 400 (CUT), 50 of 200 (FastCUT). SPADE has a batch of
-32, step sizes of 1e-4 for G and 4e-4 for D, betas 0 and 0.9, and 50 epochs. None has a moving average. Lengths are those
-of the papers' data: facades, horses and zebras, COCO-Stuff; networks for 128 px are the published smaller ones.
+(Isola et al., 2017; Zhu et al., 2017; Park et al., 2020; Park et al., 2019.) All but SPADE have a batch of 1 and Adam with
+2e-4 and betas 0.5 and 0.999, whose step size falls to 0 in the last epochs, in a stair for each epoch: the last 100 of 200
+(pix2pix, CycleGAN), 200 of 400 (CUT), 50 of 200 (FastCUT). SPADE has a batch of 32, step sizes of 1e-4 for G and 4e-4 for
+D, betas 0 and 0.9, and 50 epochs. None has a moving average. Lengths are those of the papers' data: facades, horses and
+zebras, COCO-Stuff; networks for 128 px are the published smaller ones.
 """
 
 from __future__ import annotations
@@ -50,23 +50,25 @@ def _config(
     )
 
 
-def pix2pix(net: UNetConfig = UNetConfig()) -> Config:
+def pix2pix(**net: Any) -> Config:
     """Makes pix2pix: vanilla loss, 100 times the mean absolute difference, dropout in G."""
     source = "joined:data/facades/train"
-    return _config(PairedTask(), net, source, "non_saturating", epoch=FACADES, constant=100, decay=100)
+    return _config(PairedTask(), UNetConfig(**net), source, "non_saturating", epoch=FACADES, constant=100, decay=100)
 
 
-def cyclegan(net: TranslatorConfig = TranslatorConfig()) -> Config:
+def cyclegan(**net: Any) -> Config:
     """Makes CycleGAN: least squares, cycle loss of weight 10, identity loss of half of that, pools of 50 images."""
     source = "unpaired:data/horse2zebra/trainA,data/horse2zebra/trainB"
-    return _config(UnpairedTask(), net, source, "least_squares", epoch=ZEBRAS, constant=100, decay=100)
+    return _config(
+        UnpairedTask(), TranslatorConfig(**net), source, "least_squares", epoch=ZEBRAS, constant=100, decay=100
+    )
 
 
-def cut(task: OneSidedTask = OneSidedTask(), constant: int = 200, decay: int = 200) -> Config:
+def cut(task: OneSidedTask | None = None, constant: int = 200, decay: int = 200) -> Config:
     """Makes CUT: least squares, and contrasts of weight 1 of translations and of images of the target domain."""
     source = "unpaired:data/horse2zebra/trainA,data/horse2zebra/trainB"
     net = TranslatorConfig(antialias=True, init="xavier")
-    return _config(task, net, source, "least_squares", epoch=ZEBRAS, constant=constant, decay=decay)
+    return _config(task or OneSidedTask(), net, source, "least_squares", epoch=ZEBRAS, constant=constant, decay=decay)
 
 
 def fastcut() -> Config:
@@ -89,9 +91,9 @@ def spade() -> Config:
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "pix2pix": pix2pix,
-    "pix2pix-128": partial(pix2pix, UNetConfig(resolution=128, depth=7)),
+    "pix2pix-128": partial(pix2pix, resolution=128, depth=7),
     "cyclegan": cyclegan,
-    "cyclegan-128": partial(cyclegan, TranslatorConfig(resolution=128, blocks=6)),
+    "cyclegan-128": partial(cyclegan, resolution=128, blocks=6),
     "cut": cut,
     "fastcut": fastcut,
     "spade": spade,

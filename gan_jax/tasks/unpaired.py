@@ -38,7 +38,7 @@ def unpaired_networks(config: Config, axis_name: str | None = None) -> NamedNets
     nets = {"g_ab": there.g, "g_ba": back.g, "d_a": back.d, "d_b": there.d}
     return NamedNets(
         nets, GENERATORS, DISCRIMINATORS, net, there.g_blocks, there.d_blocks, there.d_head,
-        judges={"g_ab": "d_b", "g_ba": "d_a"},
+        judges={"g_ab": "d_b", "g_ba": "d_a"}, reads={"g_ab": "input", "g_ba": "image"},
     )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def _conflicts(first: Method, second: Method) -> Iterator[str]:
 
 def _asks_d(extension: Extension) -> str | None:
     """How an extension uses D in the step, in words; None = it does not."""
-    if any(term.network == "d" for term in extension.regularisers):
+    if any(term.network.startswith("d") for term in extension.regularisers):  # d, d_a, d_b
         return "has a term of D"
     if extension.logits_fn is not NO_EXTENSION.logits_fn or extension.capture:
         return "looks inside D"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.losses import LOSSES
+from gan_jax.nets import Networks as PlainNetworks
 from gan_jax.nets import Pair
 from gan_jax.nets.conv import is_closed
 from gan_jax.random_streams import Purpose
@@ -218,13 +220,13 @@ def adversarial_loss(ctx: StepContext, network: Network) -> Callable[[Variables,
         group = in_its_group(example, every)
 
         def logits(sample: Any, side: str) -> jax.Array:
-            """The logit `[1]` of the example on one side."""
+            """The logits `[1, ...]` of the example on one side."""
             augmented = task.augment(group[side], sample, ctx.augment_p)
             return task.discriminate(d, augmented, group["batch"], False)[0][:1]
 
         fake = first_moves(task.generate(g, group["batch"], group["latents"], False)[0])
         d_loss, g_loss = adversarial(logits(task.real(group["batch"]), "real"), logits(fake, "fake"))
-        return (d_loss if network == "d" else g_loss)[0]
+        return (d_loss if network == "d" else g_loss)[0].mean()  # over a map's patches
 
     return value
 
@@ -263,15 +265,47 @@ def g_information(context: PrepareContext, g: Variables, d: Variables, samples: 
     return estimate(context, g, d, samples, source_fisher, like=g["params"])
 
 
-def source_fisher(ctx: StepContext) -> Tree:
-    """Computes the Fisher information of the parameters of the constant G, on the latents of a context."""
+def information_of(context: PrepareContext, plain: PlainNetworks, nets: Networks, name: str, samples: int) -> Tree:
+    """The same of any generator under its own discriminator; D's logits of several patches are averaged.
+
+    Args:
+      context: of the preparation.
+      plain: say which discriminator is the generator's.
+      nets: variables by network.
+      name: of the generator.
+      samples: generated images.
+    """
+    value = functools.partial(source_fisher, name=name, reads=plain.reads.get(name), judge=plain.judges[name])
+    return estimate(
+        context, nets[name], nets[plain.judges[name]], samples, value, like=nets[name]["params"], nets=nets
+    )  # fmt: skip
+
+
+def source_fisher(ctx: StepContext, name: str = "g", reads: str | None = None, judge: str = "d") -> Tree:
+    """Computes the Fisher information of the parameters of the constant G, on the latents of a context.
+
+    Args:
+      ctx: has the examples.
+      name, judge: the names of the networks, where there are several of each.
+      reads: entry of a batch that this generator translates; None = the task generates with it.
+    """
     g, d, task = ctx.constants["g"], ctx.constants["d"], ctx.task
     every = {"batch": ctx.batch, "latents": ctx.latent_keys}
 
+    def images(g: Variables, batch: Any, keys: jax.Array) -> Any:
+        if reads is None:
+            return task.generate(g, batch, keys, False)[0]
+        return task.nets[name].apply(g, batch[reads], train=False, keys=keys)[0]
+
+    def logits(samples: Any, batch: Any) -> jax.Array:
+        if reads is None:
+            return task.discriminate(d, samples, batch, False)[0]
+        return task.nets[judge].apply(d, samples, train=False)[0]
+
     def loss(params: Tree, example: Tree) -> jax.Array:
         group = in_its_group(example, every)
-        images = first_moves(task.generate({**g, "params": params}, group["batch"], group["latents"], False)[0])
-        return jax.nn.softplus(-task.discriminate(d, images, group["batch"], False)[0])[0]
+        samples = first_moves(images({**g, "params": params}, group["batch"], group["latents"]))
+        return jax.nn.softplus(-logits(samples, group["batch"]))[0].mean()
 
     return fisher(loss, g["params"], {**every, **group_indices(ctx)}, sync=ctx.sync)
 
@@ -284,6 +318,7 @@ def estimate(
     value: Callable[[StepContext], Tree],
     like: Tree,
     wrap: Callable[[Pair], Pair] | None = None,
+    nets: Networks | None = None,
 ) -> Tree:
     """Estimates the mean of `value(ctx)` over contexts with `samples` examples, in whole dispatches; nothing is trained.
 
@@ -294,7 +329,9 @@ def estimate(
       value: computes a mean over the examples of all devices.
       like: tree of the shapes of the value.
       wrap: makes the networks, where they are not the run's.
+      nets: variables of all networks, where there are others than G and D.
     """
+    nets = {"g": g, "d": d} if nets is None else nets
 
     def add(before: GanState, state: GanState, ctx: StepContext) -> GanState:
         total = jax.tree_util.tree_map(jnp.add, state.extras[ESTIMATE], value(ctx))
@@ -305,8 +342,8 @@ def estimate(
         return {ESTIMATE: jax.tree_util.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)}
 
     state = context.train(
-        {"g": g, "d": d}, samples * context.config.train.d_steps / 1000, name="importance of weights",
-        trains={"g": no_leaf, "d": no_leaf}, wrap=wrap,
+        nets, samples * context.config.train.d_steps / 1000, name="importance of weights",
+        trains=dict.fromkeys(nets, no_leaf), wrap=wrap,
         extension=Extension(adversarial=False, post_step=add, init_extras=zeros),
         constants={"g": g, "d": d},
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Selections of a pair's leaves for methods: first blocks, heads, norms, kernels, scales and shifts, styled layers."""
+"""Selections of networks' leaves for methods: first blocks, heads, norms, kernels, scales and shifts, styled layers."""
 
 from __future__ import annotations
 
@@ -10,48 +10,54 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks, Pair
 from gan_jax.nets.build import Net
 from gan_jax.transfer.adapters import Adapter, filter_scale
 from gan_jax.trees import flatten, match
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The first blocks of G or of D, D's head, norms, kernels.
+# The first blocks of generators or discriminators, heads, norms, kernels.
 #
 # Results are patterns over `g/params/..` and `d/params/..` for a `Method`, or paths below `params` for an adapter.
 
 
-def image_side(pair: Pair, blocks: int, field: str = "transfer.blocks") -> tuple[str, ...]:
-    """Patterns of D's first layer and the next `blocks` blocks.
+def image_side(nets: Networks, blocks: int, field: str = "transfer.blocks") -> tuple[str, ...]:
+    """Patterns of the first layer and the next `blocks` blocks of every discriminator.
 
     Raises:
       ConfigError: no block would be left to train; names the option `field`.
     """
-    stem, *rest = pair.d_blocks
+    stem, *rest = _named(nets.d_blocks, "D", field)
     if blocks >= len(rest):
         raise ConfigError(
             f"{field} is {blocks}, but D has {len(rest)} ({', '.join(rest)}): freeze at most {len(rest) - 1}"
         )
-    return _within("d", (stem, *rest[:blocks]))
+    return tuple(path for d in nets.discriminators for path in _within(d, (stem, *rest[:blocks])))
 
 
-def latent_side(pair: Pair, blocks: int, field: str = "transfer.blocks") -> tuple[str, ...]:
-    """Patterns of G's first `blocks` layers, counted from the latents.
+def latent_side(nets: Networks, blocks: int, field: str = "transfer.blocks") -> tuple[str, ...]:
+    """Patterns of the first `blocks` layers of every generator, counted from the latents.
 
     Raises:
       ConfigError: no layer would be left to train; names the option `field`.
     """
-    if blocks >= len(pair.g_blocks):
+    names = _named(nets.g_blocks, "G", field)
+    if blocks >= len(names):
         raise ConfigError(
-            f"{field} is {blocks}, but G has {len(pair.g_blocks)} ({', '.join(pair.g_blocks)}): "
-            f"use at most {len(pair.g_blocks) - 1}"
+            f"{field} is {blocks}, but G has {len(names)} ({', '.join(names)}): use at most {len(names) - 1}"
         )
-    return _within("g", pair.g_blocks[:blocks])
+    return tuple(path for g in nets.generators for path in _within(g, names[:blocks]))
 
 
-def head(pair: Pair) -> tuple[str, ...]:
-    """Patterns of D's head, the layers from the output of its blocks to the logits."""
-    return tuple(f"d/params/{name}/**" for name in pair.d_head)
+def _named(blocks: tuple[str, ...], network: str, field: str) -> tuple[str, ...]:
+    if not blocks:
+        raise ConfigError(f"{field} counts blocks of {network}, but these networks do not say which they have")
+    return blocks
+
+
+def head(nets: Networks) -> tuple[str, ...]:
+    """Patterns of each discriminator's head, the layers from the output of its blocks to the logits."""
+    return tuple(f"{d}/params/{name}/**" for d in nets.discriminators for name in nets.d_head)
 
 
 def norms(net: Net) -> tuple[str, ...]:
@@ -65,10 +71,11 @@ def kernels(net: Net, chosen: Callable[[str, Any], bool] = lambda path, spec: Tr
     return tuple(path for path, spec in leaves.items() if path.rpartition("/")[2] == "kernel" and chosen(path, spec))
 
 
-def body(pair: Pair) -> tuple[str, ...]:
-    """Paths of D's kernels outside its head."""
-    heads = head(pair)
-    return kernels(pair.d, lambda path, _: not any(match(pattern, f"d/params/{path}") for pattern in heads))
+def body(nets: Networks, network: str = "d") -> tuple[str, ...]:
+    """Paths of a discriminator's kernels outside its head."""
+    heads = head(nets)
+    outside = lambda path, _: not any(match(pattern, f"{network}/params/{path}") for pattern in heads)
+    return kernels(nets.nets[network], outside)
 
 
 def _within(network: str, names: Sequence[str]) -> tuple[str, ...]:

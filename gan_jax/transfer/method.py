@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config
+from gan_jax.nets import Networks as PlainNetworks
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net, Variables
 from gan_jax.nets.fronts import Branches, Front, prepend_front
@@ -105,7 +106,7 @@ class Method:
     """A transfer method.
 
     Attributes:
-      starts: the networks, of `g` and `d`, that start from the source; the others are fresh.
+      starts: the networks, such as `g` and `d`, that start from the source; the others are fresh.
       fresh: patterns over `g/params/..` and `d/params/..` of leaves of these networks that are fresh nevertheless.
       frozen: patterns over the same paths of leaves that are not trained.
       trained: patterns that are trained although `frozen` covers them.
@@ -142,9 +143,9 @@ class Method:
 
         return trained
 
-    def wrap(self, pair: Pair) -> Pair:
+    def wrap(self, nets: Any) -> Any:
         """Wraps the networks so that they have their auxiliary parameters."""
-        return pair.with_nets(**{name: grafted(pair.nets[name], graft) for name, graft in self.grafts.items()})
+        return nets.with_nets(**{name: grafted(nets.nets[name], graft) for name, graft in self.grafts.items()})
 
     def attach(self, network: Network, variables: Variables, key: jax.Array) -> Variables:
         """Adds auxiliary parameters to variables of a plain network."""
@@ -171,9 +172,16 @@ class Method:
         return {} if front is None or front.spec is None else {"front": dict(front.spec)}
 
 
-def networks_of(choice: str) -> Sequence[str]:
-    """The networks that `both`, `g` or `d` stands for."""
-    return ("g", "d") if choice == "both" else (choice,)
+def networks_of(choice: str, nets: PlainNetworks | None = None) -> Sequence[str]:
+    """The names of the networks that `both` (all there are), `g` (generators) or `d` (discriminators) stands for.
+
+    Args:
+      choice: one of the three.
+      nets: the networks; None = a pair.
+    """
+    if nets is None or isinstance(nets, Pair):
+        return ("g", "d") if choice == "both" else (choice,)
+    return {"both": tuple(nets.nets), "g": nets.generators, "d": nets.discriminators}[choice]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -49,7 +49,9 @@ def test_a_run_resumes_to_the_bit(name, tmp_path):
 ROWS = [(name, compiler) for name in TASKS for compiler in ("jit", "pmap")]
 
 
-@pytest.mark.parametrize("name, compiler", default_rows(ROWS, [*((name, "jit") for name in TASKS), ("unpaired", "pmap")]))
+@pytest.mark.parametrize(
+    "name, compiler", default_rows(ROWS, [*((name, "jit") for name in TASKS), ("unpaired", "pmap")])
+)
 def test_two_devices_compute_what_one_does(name, compiler):
     config = config_of(name)
     trainer, state = begin(config)

@@ -17,8 +17,8 @@ from gan_jax.config import (
     OneSidedTask,
     OptimConfig,
     PairedTask,
-    SPADEConfig,
     ScratchConfig,
+    SPADEConfig,
     TrainConfig,
     TranslatorConfig,
     UNetConfig,
@@ -33,10 +33,8 @@ from gan_jax.transfer.start import make_prepared
 from gan_jax.trees import flatten
 
 SIZE, BATCH = 16, 4
-UNET = UNetConfig(resolution=SIZE, channels=1, in_channels=3, width=4, depth=2, d_width=4, d_layers=1)
-TRANSLATOR = TranslatorConfig(
-    resolution=SIZE, width=4, blocks=1, d_width=4, d_layers=1
-)
+UNET = UNetConfig(resolution=SIZE, channels=1, in_channels=3, width=4, depth=2, d_width=4, d_layers=2)
+TRANSLATOR = TranslatorConfig(resolution=SIZE, width=4, blocks=1, d_width=4, d_layers=2)
 SPADE = SPADEConfig(resolution=32, num_labels=3, width=2, d_width=4, d_layers=2)
 TASKS: dict[str, tuple[Any, Any, str]] = {  # name -> (task, networks, loss)
     "paired": (PairedTask(), UNET, "non_saturating"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from gan_jax.config.methods.whole import FinetuneConfig
 
@@ -17,6 +18,8 @@ class L2SPConfig(FinetuneConfig):
     strength: float = 1e-3  # weight of the sum of squared differences, for G and for D
     d_strength: float | None = None  # the same for D; None = strength
 
+    several_networks: ClassVar[bool] = True
+
 
 @dataclasses.dataclass(frozen=True)
 class EWCConfig(FinetuneConfig):
@@ -27,6 +30,8 @@ class EWCConfig(FinetuneConfig):
     balance: float | None = (
         None  # chooses the strength so that a change of the weights by 1 % has this loss; None = strength
     )
+
+    several_networks: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +65,8 @@ class CDCConfig(FinetuneConfig):
         None  # size of D's feature map that gives a logit to each patch; None = a quarter of the image
     )
 
+    latents: ClassVar[bool] = True
+
 
 @dataclasses.dataclass(frozen=True)
 class RSSAConfig(CDCConfig):
@@ -79,6 +86,8 @@ class DCLConfig(FinetuneConfig):
     d_strength: float = 0.5  # weight of the contrast in D's features, with real images among the negatives
     temperature: float = 0.07  # divides the cosines
     group: int = 4  # samples that are contrasted with each other
+
+    latents: ClassVar[bool] = True
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ class ChainConfig(FinetuneConfig):
 
     methods: tuple[TransferConfig, ...] = ()  # in the order of their preparations and hooks
 
+    several_networks: ClassVar[bool] = True
     several: ClassVar[bool] = True
 
     @property

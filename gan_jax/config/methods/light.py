@@ -33,6 +33,7 @@ class BSAConfig(FinetuneConfig):
     normals: int = 10  # normal latents for each learned one in earth_mover
     images: int | None = None  # number of training images; None = that of the run's data
 
+    latents: ClassVar[bool] = True
     positive = {
         "normals": "; to leave the term out use transfer.earth_mover 0",
         "images": ", or None for as many as there are",
@@ -72,6 +73,7 @@ class LoRAConfig(FinetuneConfig):
     alpha: float = 4.0  # additions are multiplied by alpha / rank
     d_adapted: bool = False  # whether D is frozen under additions too, apart from its head
 
+    several_networks: ClassVar[bool] = True
     positive = {"rank": ""}
 
 

@@ -22,6 +22,8 @@ class TransferConfig:
       positive: fields that must be more than 0 (or None where they may be) -> remedy, as the end of a sentence.
       not_negative: fields that must be at least 0.
       several: whether it is made of other methods.
+      several_networks: whether it takes networks other than one G and one D, such as two of each; not inherited.
+      latents: whether it needs a generator of latents.
       images: number of training images, for methods that need it; None until the data are read.
     """
 
@@ -30,6 +32,8 @@ class TransferConfig:
     positive: ClassVar[Mapping[str, str]] = {}
     not_negative: ClassVar[tuple[str, ...]] = ()
     several: ClassVar[bool] = False
+    several_networks: ClassVar[bool] = False
+    latents: ClassVar[bool] = False
     images: ClassVar[int | None] = 0
 
     @property
@@ -64,6 +68,8 @@ class SourceConfig(TransferConfig):
 class FinetuneConfig(TransplantConfig, SourceConfig):  # fields of the last base come first
     """A pretrained pair is transplanted, then fine-tuned (TransferGAN)."""
 
+    several_networks: ClassVar[bool] = True
+
 
 @dataclasses.dataclass(frozen=True)
 class FreezeDConfig(FinetuneConfig):
@@ -71,6 +77,7 @@ class FreezeDConfig(FinetuneConfig):
 
     blocks: int = 1  # number of D's frozen blocks, counted from the image
 
+    several_networks: ClassVar[bool] = True
     positive = {"blocks": "; to freeze nothing use finetune"}
 
 
@@ -80,6 +87,7 @@ class FreezeGConfig(FinetuneConfig):
 
     blocks: int = 1  # number of G's frozen blocks, counted from the latents
 
+    several_networks: ClassVar[bool] = True
     positive = {"blocks": "; to freeze nothing use finetune"}
 
 
@@ -101,6 +109,7 @@ class MineGANConfig(FinetuneConfig):
     semantic: bool = False  # StyleGAN2: whether the constant at the start of synthesis is mined too
     moment: Literal["none", "prior"] = "prior"  # whether mined latents are scaled to the prior's second moment
 
+    latents: ClassVar[bool] = True
     not_negative = ("mine_kimg", "selection_rate")
 
     @property
@@ -125,4 +134,5 @@ class NADAConfig(FinetuneConfig):
     layer_batch: int = 8  # styles in the batch that chooses them
     layer_lr: float = 0.01  # step size of the moves that choose them
 
+    latents: ClassVar[bool] = True
     adversarial: ClassVar[bool] = False

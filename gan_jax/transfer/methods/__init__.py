@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gan_jax.config import METHOD_NAMES, ConfigError, kind_of
-from gan_jax.nets import Networks
+from gan_jax.nets import Networks, Pair
 from gan_jax.transfer.method import Method
 
 MakeMethod = Callable[[Any, Any], Method]  # (its configuration, the plain networks)
@@ -25,11 +25,17 @@ def make_method(config: Any, nets: Networks) -> Method:
       nets: the plain networks, a pair for most methods.
 
     Raises:
-      ConfigError: no such method; an option that the method does not have; a fresh network that would be frozen.
+      ConfigError: no such method; networks that it is not for; an option that it does not have; a fresh network that
+        would be frozen.
     """
     name = kind_of(config)
     if METHOD_NAMES.get(name) is not type(config):
         raise ConfigError(f"no method for {name}; the known ones are {', '.join(METHOD_NAMES)}")
+    if not isinstance(nets, Pair) and not _takes_several(type(config)):
+        raise ConfigError(
+            f"{name} is a method for one generator g and one discriminator d, and these networks are "
+            f"{', '.join(nets.nets)}; use one of {', '.join(key for key, cls in METHOD_NAMES.items() if _takes_several(cls))}"
+        )
     method = dataclasses.replace(_implementation(name)(config, nets), name=name)
     for network in nets.nets.keys() - set(method.starts):
         if _freezes(method, nets, network):
@@ -38,6 +44,11 @@ def make_method(config: Any, nets: Networks) -> Method:
                 f"use both or {network}"
             )
     return method
+
+
+def _takes_several(cls: type) -> bool:
+    """Whether a method takes networks other than a pair: what its class itself declares."""
+    return vars(cls).get("several_networks", False)
 
 
 def _implementation(name: str) -> MakeMethod:

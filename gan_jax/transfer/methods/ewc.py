@@ -11,17 +11,19 @@ sweep them, or let `balance` choose.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, EWCConfig
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks as PlainNetworks
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import Networks
-from gan_jax.transfer.fisher import g_information
-from gan_jax.transfer.method import Method
+from gan_jax.transfer.fisher import information_of
+from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.methods.l2_sp import squared_distance
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.trees import Tree
@@ -29,8 +31,10 @@ from gan_jax.trees import Tree
 MOVE = 0.01  # the relative move of every weight at which a balanced strength makes the penalty `balance`
 
 
-def make(config: EWCConfig, pair: Pair) -> Method:
-    """Both networks start from the source, everything is trained, G with a penalty by importance.
+def make(config: EWCConfig, plain: PlainNetworks) -> Method:
+    """All networks start from the source, everything is trained, generators with a penalty by importance.
+
+    Of several generators each has constants under its name, and a term `ewc_NAME`.
 
     Raises:
       ConfigError: one of the networks would be fresh.
@@ -40,24 +44,41 @@ def make(config: EWCConfig, pair: Pair) -> Method:
             f"transfer.networks is {config.networks}, but ewc measures importance in the source's G with the source's D; use both"
         )
 
+    alone = len(plain.generators) == 1
+
     def constants(nets: Networks) -> dict[str, Tree]:
-        params = nets["g"]["params"]
-        return {
-            "start": params,
-            "fisher": jax.tree_util.tree_map(jnp.zeros_like, params),
-            "strength": jnp.full((), config.strength, jnp.float32),
-        }
+        of_each = {}
+        for name in plain.generators:
+            params = nets[name]["params"]
+            of_each[name] = {
+                "start": params,
+                "fisher": jax.tree_util.tree_map(jnp.zeros_like, params),
+                "strength": jnp.full((), config.strength, jnp.float32),
+            }
+        return of_each[plain.generators[0]] if alone else of_each
+
+    def measured(context: PrepareContext, nets: Networks, constants: dict[str, Tree], name: str) -> dict[str, Tree]:
+        """The constants of a generator with its importance."""
+        information = information_of(context, plain, nets, name, config.samples)
+        strength = constants["strength"]
+        if config.balance is not None:
+            strength = balanced(config.balance, information, nets[name]["params"])
+        return {**constants, "fisher": information, "strength": strength}
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Tree]) -> PreparedState:
-        g, d = nets["g"], nets["d"]
-        information = g_information(context, g, d, config.samples)
-        strength = (
-            constants["strength"] if config.balance is None else balanced(config.balance, information, g["params"])
-        )
-        return PreparedState(nets, {**constants, "fisher": information, "strength": strength})
+        if alone:
+            return PreparedState(nets, measured(context, nets, constants, plain.generators[0]))
+        return PreparedState(
+            nets, {name: measured(context, nets, constants[name], name) for name in plain.generators}
+        )  # fmt: skip
 
-    term = Regulariser("ewc", "g", _value)
-    return Method(starts=("g", "d"), constants=constants, prepare=prepare, extension=Extension(regularisers=(term,)))
+    terms = tuple(
+        Regulariser("ewc" if alone else f"ewc_{name}", name, _penalty(name, alone)) for name in plain.generators
+    )
+    return Method(
+        starts=tuple(networks_of("both", plain)), constants=constants, prepare=prepare,
+        extension=Extension(regularisers=terms),
+    )  # fmt: skip
 
 
 def balanced(cost: float, information: Tree, params: Tree) -> jax.Array:
@@ -80,6 +101,9 @@ def _zeros(tree: Tree) -> Tree:
     return jax.tree_util.tree_map(jnp.zeros_like, tree)
 
 
-def _value(ctx: StepContext) -> tuple[jax.Array, Extras]:
-    constants = ctx.constants
-    return constants["strength"] * squared_distance(ctx.g["params"], constants["start"], constants["fisher"]), {}
+def _penalty(name: str, alone: bool) -> Callable[[StepContext], tuple[jax.Array, Extras]]:
+    def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
+        constants, params = ctx.constants if alone else ctx.constants[name], ctx.nets[name]["params"]
+        return constants["strength"] * squared_distance(params, constants["start"], constants["fisher"]), {}
+
+    return value

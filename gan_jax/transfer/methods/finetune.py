@@ -13,4 +13,4 @@ from gan_jax.transfer.method import Method, networks_of
 
 def make(config: FinetuneConfig, nets: Networks) -> Method:
     """The networks of `config.networks` start from the source, everything is trained."""
-    return Method(starts=tuple(networks_of(config.networks)))
+    return Method(starts=tuple(networks_of(config.networks, nets)))

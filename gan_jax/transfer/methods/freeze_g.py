@@ -6,15 +6,15 @@ Published as code with Freeze-D, without a paper. In StyleGAN2 the first of thes
 from __future__ import annotations
 
 from gan_jax.config import FreezeGConfig
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks
 from gan_jax.transfer.layers import latent_side
 from gan_jax.transfer.method import Method, networks_of
 
 
-def make(config: FreezeGConfig, pair: Pair) -> Method:
+def make(config: FreezeGConfig, nets: Networks) -> Method:
     """The first `blocks` layers of G (`pair.g_blocks`) are frozen; all of D is trained.
 
     Raises:
       ConfigError: no block of G would be left to train.
     """
-    return Method(starts=tuple(networks_of(config.networks)), frozen=latent_side(pair, config.blocks))
+    return Method(starts=tuple(networks_of(config.networks, nets)), frozen=latent_side(nets, config.blocks))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import L2SPConfig
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks as PlainNetworks
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Network, Regulariser
@@ -20,19 +20,20 @@ from gan_jax.transfer.method import Method, networks_of
 from gan_jax.trees import Tree
 
 
-def make(config: L2SPConfig, pair: Pair) -> Method:
+def make(config: L2SPConfig, plain: PlainNetworks) -> Method:
     """Everything is trained; each network that starts from the source has a penalty with its own strength."""
     d_strength = config.strength if config.d_strength is None else config.d_strength
-    strengths: dict[Network, float] = {"g": config.strength, "d": d_strength}
-    names: list[Network] = [name for name in strengths if name in networks_of(config.networks) and strengths[name] > 0]
+    strengths: dict[Network, float] = {
+        **dict.fromkeys(plain.generators, config.strength), **dict.fromkeys(plain.discriminators, d_strength),
+    }  # fmt: skip
+    starts = tuple(networks_of(config.networks, plain))
+    names: list[Network] = [name for name in strengths if name in starts and strengths[name] > 0]
 
     def constants(nets: Networks) -> dict[str, Tree]:
         return {name: nets[name]["params"] for name in names}
 
     terms = tuple(Regulariser(f"l2_sp_{name}", name, _penalty(name, strengths[name])) for name in names)
-    return Method(
-        starts=tuple(networks_of(config.networks)), constants=constants, extension=Extension(regularisers=terms)
-    )
+    return Method(starts=starts, constants=constants, extension=Extension(regularisers=terms))
 
 
 def _penalty(network: Network, strength: float) -> Callable[[StepContext], tuple[jax.Array, Extras]]:

@@ -9,7 +9,7 @@ to few-shot GANs, begins with rank 1 and alpha 1.
 from __future__ import annotations
 
 from gan_jax.config import ConfigError, LoRAConfig
-from gan_jax.nets import Networks, Pair
+from gan_jax.nets import Networks
 from gan_jax.train.regularisers import Network
 from gan_jax.transfer.adapters import Adapter, lora
 from gan_jax.transfer.layers import body, head, kernels
@@ -20,14 +20,14 @@ def make(config: LoRAConfig, nets: Networks) -> Method:
     """Generators' kernels have additions of `rank`; D is fine-tuned, or has additions too, with its whole head trained.
 
     Raises:
-      ConfigError: an adapted D in networks that are not a `Pair`, so that its head is not known.
+      ConfigError: an adapted D whose head is not known.
     """
     low_rank = lambda paths: lora(paths, config.rank, config.alpha)
     adapters: dict[Network, Adapter] = {name: low_rank(kernels(nets.nets[name])) for name in nets.generators}
-    if not isinstance(nets, Pair):
-        if config.d_adapted:
-            raise ConfigError("transfer.d_adapted trains the whole head of D, which only a pair defines; leave it off")
-        return frozen_under(adapters, starts=tuple(nets.nets))
+    if config.d_adapted and not nets.d_head:
+        raise ConfigError(
+            "transfer.d_adapted trains the whole head of D, which these networks do not name; leave it off"
+        )
     if config.d_adapted:
-        adapters["d"] = low_rank(body(nets))
-    return frozen_under(adapters, starts=networks_of(config.networks), trained=head(nets))
+        adapters |= {name: low_rank(body(nets, name)) for name in nets.discriminators}
+    return frozen_under(adapters, starts=networks_of(config.networks, nets), trained=head(nets))
