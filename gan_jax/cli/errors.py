@@ -16,7 +16,8 @@ EXIT_CODES = {
     0: "done",
     1: "an error of the program itself, with its traceback; of diff: something differs",
     2: "cannot run as asked: command line, configuration, data, weights, missing package, folder in use",
-    3: "the run stopped on a problem that it found: values that are not finite, a full disk, a damaged checkpoint",
+    3: "the run stopped on a problem that it found: values that are not finite, a full disk, a damaged checkpoint; of "
+    "translate: some files could not be read",
     75: "stopped by SIGTERM after saving; the same command goes on from there",
     130: "stopped by Ctrl-C",
 }
@@ -136,8 +137,16 @@ def _file(error: OSError) -> str:
 def _memory(text: str) -> str:
     from gan_jax.cli.arguments import parsed_options
 
-    lower = {"train.batch": "", "evaluate.n-fake": "", "n": "", "net.channel-max": "", "net.resolution": ""}
+    lower = {
+        "train.batch": "",
+        "evaluate.n-fake": "",
+        "n": "",
+        "batch": "",
+        "net.channel-max": "",
+        "net.resolution": "",
+    }
     remedies = [f"lower --{name}" for name in lower if name in parsed_options][:3]
+    remedies += ["translate in tiles: --tile 512"] if "tile" in parsed_options else []
     remedies += ["say --net.dtype bfloat16"] if "net.dtype" in parsed_options else []
     remedies += (
         ["keep the data off the device: --data.pipeline grain"]

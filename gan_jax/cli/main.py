@@ -104,6 +104,7 @@ GROUPS: dict[str, dict[str, str]] = {  # a row is a verb and its description; th
         "fuse": "fuse several pretrained pairs into one, for new data",
         "report": "write one page of a run: pictures, curves, evaluations, nearest training images",
         "sample": "draw images from a run, a weights folder or an embedded pair",
+        "translate": "translate images, folders and video frames with a run or weights",
         "demo": "transplant, adapt and evaluate on data of the package, with a report",
     },
     "what it is worth": {
@@ -144,6 +145,9 @@ FOREIGN = {  # names of verbs in other programs
     "gen": "sample",
     "samples": "sample",
     "synthesize": "sample",
+    "test": "translate",
+    "infer": "translate",
+    "inference": "translate",
     "finetune": "transfer",
     "fine-tune": "transfer",
     "adapt": "transfer",

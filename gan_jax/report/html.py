@@ -1,9 +1,13 @@
-"""The report as one HTML file that needs nothing else: images and drawings inside, no script, no outside reference."""
+"""The report as one HTML file that needs nothing else: images and drawings inside, no outside reference.
+
+Only a page of pairs has a script (`report.pairs`), which the page's policy names by its hash.
+"""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import html
 import json
 import os
@@ -122,7 +126,9 @@ def render_report(report: Report) -> str:
     return render_page(report.title, lead, parts, again)
 
 
-def render_page(title: str, lead: str, parts: Sequence[tuple[str, str, str]], again: str = "") -> str:
+def render_page(
+    title: str, lead: str, parts: Sequence[tuple[str, str, str]], again: str = "", *, script: str = "", style: str = ""
+) -> str:
     """A page of sections, with a link to each of them; those without content are left out.
 
     Args:
@@ -130,6 +136,8 @@ def render_page(title: str, lead: str, parts: Sequence[tuple[str, str, str]], ag
       lead: HTML below the title.
       parts: (anchor, heading as text, content as HTML).
       again: HTML of the foot: what makes the page again.
+      script: the only script that the page may run; "" = none.
+      style: further rules of the style sheet.
     """
     parts = [part for part in parts if part[2]]
     links = "".join(f'<li><a href="#{anchor}">{escape(heading)}</a></li>' for anchor, heading, _ in parts)
@@ -138,16 +146,20 @@ def render_page(title: str, lead: str, parts: Sequence[tuple[str, str, str]], ag
         f'<h2 id="{anchor}-h">{escape(heading)}</h2>\n{content}\n</section>'
         for anchor, heading, content in parts
     )
+    policy, code = POLICY, ""
+    if script:
+        hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy, code = f"{POLICY}; script-src 'sha256-{hashed}'", f"<script>{script}</script>\n"
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
+<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">
 <meta name="referrer" content="no-referrer">
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>
-<style>{CSS}</style>
+<style>{CSS}{style}</style>
 </head>
 <body>
 <div class="column">
@@ -161,7 +173,7 @@ def render_page(title: str, lead: str, parts: Sequence[tuple[str, str, str]], ag
 </main>
 <footer>{again}<p>Written by gan_jax. This file holds all that it shows.</p></footer>
 </div>
-</body>
+{code}</body>
 </html>
 """
 
