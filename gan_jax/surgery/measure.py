@@ -224,7 +224,7 @@ def measure_translators(
     """
     differences = {}
     for name, origin in origins.items():
-        nets = net_like(old, origin), new.nets[name]
+        nets: tuple[Any, Any] = net_like(old, origin), new.nets[name]
         shapes = [_input_shape(old.config, origin), _input_shape(new.config, name)]
         if nets[0] is None or shapes[0][-1] != shapes[1][-1]:
             continue
