@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME ...] [--out FOLDER] [--markdown] [--peer FOLDER]`: one table on the terminal, one JSON file for each benchmark."""
+"""`python -m benchmarks [NAME ...] [--out FOLDER] [--markdown] [--peer FOLDER]`.
+
+Prints one table for each benchmark, and writes one JSON file.
+"""
 
 from __future__ import annotations
 

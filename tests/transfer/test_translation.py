@@ -34,6 +34,7 @@ from gan_jax.transfer.translation import load_pair_dataset
 from tests.train.checkpoint_states import assert_same
 
 NET = TranslatorConfig(resolution=16, in_channels=1, channels=3, width=4, blocks=1, d_width=4, d_layers=1)
+PAIRS = PairedTask()
 PAIRED = dataclasses.replace(NET, d_condition=True)
 
 
@@ -48,7 +49,7 @@ def pairs(tmp_path_factory):
     return f"npz:{path}"
 
 
-def config_of(source, task=PairedTask(), net=PAIRED, **parts):
+def config_of(source, task=PAIRS, net=PAIRED, **parts):
     base = Config(
         data=DataConfig(source=source, reference=16), net=net, task=task, loss=LossConfig("least_squares"),
         train=TrainConfig(batch=4, steps_per_dispatch=2, kimg=0.032, devices=1),
