@@ -45,6 +45,11 @@ class Discriminator(nn.Module):
         patch, smooth = c.d_kind == "patch", isinstance(c, TranslatorConfig) and c.antialias and c.d_kind == "patch"
         size, pad = (4, 1) if patch else (1, 0)
         x, h = None, images
+        if images.shape[-1] != (both := c.channels + (c.in_channels if c.d_condition else 0)):
+            what = (
+                f"{c.in_channels} of what goes in, then {c.channels}" if c.d_condition else "those of the image alone"
+            )
+            raise ValueError(f"D reads {both} channels, {what}; it was given {images.shape[-1]}")
         if c.d_condition:
             x, h = images[..., : c.in_channels], images[..., c.in_channels :]
         for i, (name, features) in enumerate(zip(blocks(c), widths(c))):

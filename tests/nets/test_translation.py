@@ -146,6 +146,15 @@ def test_steps_of_the_encoder():
         pair.g.parts["features"](variables, x, (0, 12))
 
 
+def test_what_d_is_given():
+    pair = pair_of("unet", 16)
+    with pytest.raises(ValueError, match="D reads 5 channels, 2 of what goes in, then 3; it was given 3"):
+        jax.eval_shape(lambda v: pair.d.apply(v, jnp.ones((1, 16, 16, 3))), pair.d.specs())
+    pair = pair_of("translator", 16)
+    with pytest.raises(ValueError, match="D reads 3 channels, those of the image alone; it was given 5"):
+        jax.eval_shape(lambda v: pair.d.apply(v, jnp.ones((1, 16, 16, 5))), pair.d.specs())
+
+
 def test_patches():
     maps = jnp.arange(2 * 2 * 3 * 1.0).reshape(2, 2, 3, 1)
     assert_array_equal(sample_patches(maps, jnp.asarray([4, 0]))[..., 0], [[4, 0], [10, 6]])

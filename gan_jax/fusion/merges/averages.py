@@ -200,6 +200,7 @@ def _unit(x: jax.Array) -> jax.Array:
 #
 # Layers are placed by their position, which grows towards the image: two for every resolution, the first one at 4 px being
 # 0. Blocks are named by resolution, so the position is read from the paths; fully connected layers are counted instead.
+# Translators run at any size: there maps are counted from the smallest, on the way down and on the way up.
 
 COLLECTIONS = ("params", "batch_stats", "moving", "spectral", "constants")
 LATENT = ("mapping", "embed", "shared", GRAFT)  # layers that make or read codes; they have no position in the image
