@@ -55,7 +55,10 @@ def test_folders_and_files_keep_their_names(cli, model, tmp_path):
 
 
 def test_grey_and_transparent_images_become_what_the_network_reads(cli, model, tmp_path):
-    grey, clear = put(tmp_path / "in" / "grey.png", picture(0, c=1)), put(tmp_path / "in" / "clear.png", picture(1, c=4))
+    grey, clear = (
+        put(tmp_path / "in" / "grey.png", picture(0, c=1)),
+        put(tmp_path / "in" / "clear.png", picture(1, c=4)),
+    )
     assert cli("translate", model, tmp_path / "in", "--out", tmp_path / "out") == 0, cli.err
     alpha = clear[..., 3:] / 255
     white = np.floor(clear[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
@@ -139,7 +142,17 @@ def test_the_page_has_each_pair_and_its_metrics(cli, model, tmp_path):
         put(tmp_path / "in" / f"{name}.png", picture(i))
     targets = {name: put(tmp_path / "to" / f"{name}.bmp", picture(10 + i)) for i, name in enumerate(("a", "c<i>"))}
     page = tmp_path / "page.html"
-    words = ("translate", model, tmp_path / "in", "--targets", tmp_path / "to", "--page", page, "--out", tmp_path / "out")
+    words = (
+        "translate",
+        model,
+        tmp_path / "in",
+        "--targets",
+        tmp_path / "to",
+        "--page",
+        page,
+        "--out",
+        tmp_path / "out",
+    )
     assert cli(*words) == 0, cli.err
     text = page.read_text()
     outputs = np.stack([read(tmp_path / "out" / f"{name}.png") for name in targets])
