@@ -147,7 +147,7 @@ class PairPage:
 def _lead(count: int, with_target: bool) -> str:
     files = f"{count:,} file{'s' * (count != 1)}"
     if with_target:
-        return f"{files}. Left: the input. Right: the output, and behind the slider the target."
+        return f"{files}. Left: the input. Right: the output; the slider uncovers the target."
     return f"{files}. Left of the slider is the input, right of it the output."
 
 

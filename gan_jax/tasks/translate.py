@@ -346,8 +346,8 @@ def tiles(size: tuple[int, ...], tile: int, sizes: Geometry) -> Tiles:
       sizes: of the generator.
     """
     multiple = sizes.multiple
-    margin = None if sizes.reach is None else (-(-sizes.reach // multiple) + 1) * multiple
-    exact = margin is not None and 2 * margin <= tile - 2 * multiple
+    margin = None if sizes.reach is None else -(-sizes.reach // multiple) * multiple
+    exact = margin is not None and tile - 2 * margin >= max(multiple, tile // 8)  # else tiles add next to nothing
     overlap = 2 * margin if exact and margin is not None else max(tile // 2 // multiple, 1) * multiple
     hidden = margin if exact and margin is not None else overlap // 4
     rows, columns = (_line(n, tile, overlap, hidden, multiple) for n in size[:2])
