@@ -25,7 +25,7 @@ Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's out
 def module_shapes(pair: Pair, network: str) -> Shapes:
     """Returns the output shapes of all modules of `g` or `d`, by shape inference alone."""
     net = {"g": pair.g, "d": pair.d}[network]
-    x, labels = dict(zip(("g", "d"), example_inputs(pair.config)))[network]
+    x, labels = example_inputs(pair.config)["gd".index(network)]
     outputs = jax.eval_shape(net.activations, net.specs(), x, labels)
     return {path: leaf.shape[1:] for path, leaf in outputs.items()}
 

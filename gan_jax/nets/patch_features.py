@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.nets.build import Net, make_net
-from gan_jax.nets.layers import TRANSLATOR_INITS, Dense, at_least_float32
+from gan_jax.nets.layers import Dense, at_least_float32, gan_init
 
 TINY = 1e-7  # added to lengths
 
@@ -21,7 +21,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        init = TRANSLATOR_INITS["xavier"]
+        init = gan_init("xavier")
         h = nn.relu(Dense(features=self.dim, init_kernel=init, name="fc0")(x))
         return Dense(features=self.dim, init_kernel=init, name="fc1")(h)
 

@@ -18,10 +18,10 @@ from gan_jax.config import SPADEConfig
 from gan_jax.nets.build import Pair, make_net
 from gan_jax.nets.conv import upsample_nearest
 from gan_jax.nets.features.steps import mean_pool
-from gan_jax.nets.layers import TRANSLATOR_INITS, Conv, InstanceNorm, at_least_float32, standardised
+from gan_jax.nets.layers import Conv, InstanceNorm, at_least_float32, gan_init, standardised
 
 HIDDEN = 128  # channels between the labels and what modulates a norm
-XAVIER = TRANSLATOR_INITS["xavier"]
+XAVIER = gan_init("xavier")
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Label maps as the networks read them.
@@ -74,7 +74,7 @@ def doublings(config: SPADEConfig) -> int:
 def widths(config: SPADEConfig) -> dict[str, int]:
     """Returns the channels that G's blocks write, in the order in which data pass them."""
     ups = (8, 4, 2, 1)
-    multiples = {"head": 16, "middle0": 16, "middle1": 16, **{f"up{i}": n for i, n in enumerate(ups)}}
+    multiples = {"first": 16, "middle0": 16, "middle1": 16, **{f"up{i}": n for i, n in enumerate(ups)}}
     out = {name: n * config.width for name, n in multiples.items()}
     return out | {"up4": config.width // 2} if config.ups == "most" else out
 
@@ -139,7 +139,7 @@ class Generator(nn.Module):
             nearest(maps, x.shape[1] // step)
         )
         for name, features in widths(c).items():
-            if name not in ("head", "middle1") or (name == "middle1" and c.ups != "normal"):
+            if name not in ("first", "middle1") or (name == "middle1" and c.ups != "normal"):
                 h = upsample_nearest(h)
             h = GBlock(features, c, self.axis_name, name=name)(h, maps, train)
         h = Conv(features=c.channels, init_kernel=XAVIER, dtype=c.dtype, name="to_rgb")(nn.leaky_relu(h, 0.2))
@@ -167,9 +167,9 @@ class PatchLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        sizes = {"features": self.features, "size": 4, "stride": self.stride, "pad": 2}
-        spectral = {"spectral": self.normed, "stored": self.normed, "bias": not self.normed}
-        h = Conv(init_kernel=XAVIER, dtype=self.dtype, name="conv", **sizes, **spectral)(x, train)
+        options: dict[str, Any] = {"spectral": self.normed, "stored": self.normed, "bias": not self.normed}
+        options |= {"features": self.features, "size": 4, "stride": self.stride, "pad": 2, "dtype": self.dtype}
+        h = Conv(init_kernel=XAVIER, name="conv", **options)(x, train)
         h = InstanceNorm()(h) if self.normed else h
         return at_least_float32(h) if self.last else nn.leaky_relu(h, 0.2)
 

@@ -49,6 +49,16 @@ def test_there_and_back(config, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, again.variables, found.variables)
 
 
+def test_vectors_are_those_of_their_kernels():
+    """Both give the singular value that theirs give: u^T W v, W being `[O, I * h * w]` there."""
+    for net, name, size in (("g", "up_0.conv_1", 3), ("g", "up_0.conv_s", 1), ("d", "discriminator_1.model2.0.0", 4)):
+        tensors, links = state(net, SMALL), LINKS[net](SMALL)
+        kernel, u, v = (tensors[f"{name}.weight_{part}"] for part in ("orig", "u", "v"))
+        ours, a, b = (links[f"{name}.weight_{x}"].read(y) for x, y in (("orig", kernel), ("u", u), ("v", v)))
+        assert ours.shape[:2] == (size, size)
+        np.testing.assert_allclose(b @ ours.reshape(len(b), -1) @ a, u @ kernel.reshape(len(u), -1) @ v, rtol=1e-5)
+
+
 def test_golden_states_there_and_back():
     for name, root, net in (("spade_g.npz", "G/", "g"), ("spade_d.npz", "D/", "d")):
         tensors = under(golden(name), root)

@@ -19,10 +19,12 @@ from gan_jax.metrics import (
     load_perceptual,
     make_protocol,
 )
-from gan_jax.metrics.networks import PERCEPTUAL
-from gan_jax.nets.features.perceptual import lpips, perceptual_specs
+from gan_jax.metrics.networks import COMPARED, PERCEPTUAL
+from gan_jax.metrics.perceptual import load_compared
+from gan_jax.nets.features.perceptual import lpips, perceptual_specs, stage_maps
 from gan_jax.nets.features.steps import Conv, Pool
 from tests.nets.features.random import random_params
+from tests.transfer import tiny_perceptual
 
 SMALL = ((Conv("conv0", 6, (5, 5), 3),), (Pool("max", stride=2), Conv("conv1", 8, (3, 3), padding=(1, 1))))
 
@@ -163,3 +165,21 @@ def test_the_number_has_a_protocol(net):
         evaluate_intra_cluster(net, fake[:4], train, protocol)
     with pytest.raises(MetricError, match="weights_hash is abab"):
         evaluate_intra_cluster(net, fake, train, dataclasses.replace(protocol, weights_hash="00"))
+
+
+def test_features_that_losses_compare(monkeypatch, tmp_path):
+    """Grey images fill all three channels, alpha is left out, and what is unknown or absent is said."""
+    tiny_perceptual.install(monkeypatch, tmp_path)
+    monkeypatch.setitem(COMPARED, "tiny", lambda params, images: stage_maps(params, tiny_perceptual.STAGES, images))
+    params, maps = load_compared("tiny")
+    grey = np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 1)).astype("f4")
+    colour = np.repeat(grey, 3, axis=-1)
+    wanted = stage_maps(params, tiny_perceptual.STAGES, colour)
+    assert [x.shape for x in wanted] == [(2, 7, 7, 4), (2, 5, 5, 4)]
+    for images in (grey, colour, np.concatenate([colour, grey], -1)):
+        for x, y in zip(maps(params, images), wanted, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-6)
+    with pytest.raises(MetricError, match="no network 'vgg' for a perceptual loss"):
+        load_compared("vgg")
+    with pytest.raises(MetricError, match="gan-jax weights get vgg19"):
+        load_compared("vgg19")

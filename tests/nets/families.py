@@ -142,7 +142,7 @@ FAMILIES = {
         SPADEConfig(num_labels=2, width=1, d_width=4, d_layers=2),
         (32, "float32"), ("scale0_layer0", "scale1_layer0", "scale0_layer1", "scale1_layer1"),
         frozenset({"scale0_layer2", "scale1_layer2"}),
-        ("stem", "head", "middle0", "middle1", "up0", "up1", "up2", "up3"), resolutions=(32,),
+        ("stem", "first", "middle0", "middle1", "up0", "up1", "up2", "up3"), resolutions=(32,),
     ),
 }  # fmt: skip
 CASES = [(name, r) for name, family in FAMILIES.items() for r in family.resolutions]

@@ -235,7 +235,7 @@ def positions(paths: Iterable[str]) -> dict[str, float | None]:
     if sizes:
         low, high = position(min(sizes)), position(max(sizes), 1)
         ends = {"stem": low - 1, "head": low - 1, "to_rgb": high, "to_rgb_norm": high, "from_rgb": high}
-    else:
+    elif not (ends := _by_depth(heads)):
         layers = {name for name in heads if re.fullmatch(r"fc\d+", name)}
 
         def index(name: str) -> float:
@@ -291,6 +291,35 @@ def _resolution(name: str) -> int | None:
     """Reads the resolution from a path's first name: `b16`, DCGAN's `norm16`, or `b4_more0` of blocks after the last size."""
     match = re.fullmatch(r"(?:b|norm)(\d+)(?:_more\d+)?", name)
     return int(match[1]) if match else None
+
+
+def _by_depth(names: set[str]) -> dict[str, float]:
+    """Places layers whose names count depths, as those of networks from images to images do; {} where there are none.
+
+    The deepest maps are 0, and an encoder mirrors its decoder: both ends of a U-Net lie at the image.
+    """
+
+    def numbers(word: str) -> list[int]:
+        return sorted(int(match[1]) for name in names if (match := re.fullmatch(rf"{word}(\d+)", name)))
+
+    if layers := numbers("layer"):  # PatchGAN
+        return {f"layer{i}": float(layers[-1] - i) for i in layers} | {"from_rgb": float(layers[-1]), "head": -1.0}
+    if layers := numbers(r"scale\d+_layer"):  # SPADE's D, whose last layer is the head of its scale
+        return {name: layers[-1] - 1.0 - int(name.rpartition("layer")[2]) for name in names}
+    ups, downs = numbers("up"), numbers("down")
+    if "first" in names:  # SPADE's G
+        order = ["stem", "first", "middle0", "middle1", *(f"up{i}" for i in ups), "to_rgb"]
+        return {name: float(i - 1) for i, name in enumerate(order)}
+    if blocks := numbers("block"):
+        outside = len(downs) + 1.0
+        places = {f"down{i}": outside - i for i in downs} | {f"up{i}": float(i) for i in ups}
+        return {f"block{i}": 0.0 for i in blocks} | places | {"stem": outside, "to_rgb": outside}
+    if downs:  # a U-Net, whose layers have the same number on both sides
+        deepest = max([*downs, *ups])
+        sides = {"down": downs, "up": ups}
+        places = {f"{side}{i}": float(deepest - i) for side, depths in sides.items() for i in depths}
+        return places | {"to_rgb": deepest - 1.0}
+    return {}
 
 
 def _place(path: str, parts: Sequence[str], network: str, ends: dict[str, float]) -> float | None:

@@ -31,7 +31,7 @@ IGNORED = {".num_batches_tracked": "a counter of training steps"}
 G_MARK, D_MARK = "head_0.norm_0.mlp_shared.0.weight", "discriminator_0.model0.0.weight"
 # channels of semantics -> (labels, places without a label, edges), of the published sets
 PUBLISHED = {184: (182, True, True), 151: (150, True, False), 36: (35, False, True)}
-BLOCKS = {"head_0": "head", "G_middle_0": "middle0", "G_middle_1": "middle1"} | {f"up_{i}": f"up{i}" for i in range(5)}
+BLOCKS = {"head_0": "first", "G_middle_0": "middle0", "G_middle_1": "middle1"} | {f"up_{i}": f"up{i}" for i in range(5)}
 
 
 def generator_links(config: SPADEConfig) -> Links:

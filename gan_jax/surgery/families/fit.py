@@ -178,7 +178,29 @@ def fit_fold(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, l
     return len(shapes), [*steps, *fit_equalised([shape_of_steps(steps, shapes)], target, role)[1]]
 
 
-HEAD_RESOLVERS = {"fit_carry": fit_carry, "fit_fold": fit_fold}
+def fit_labels(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, list[Step]]:
+    """A kernel `[h, w, I, O]` whose inputs are each from old ones by weights `labels` `[new I, old I]`; zeros = unread."""
+    rows, role = args["labels"], _without(args, "labels")
+    middle = (*shapes[0][:3], min(shapes[0][3], target[3]))
+    read, steps = fit(shapes, middle, role)
+    kept = [row for row in rows if any(row)]
+    if all(sorted(row)[-1] == sum(row) == 1 for row in kept):
+        index = [row.index(1) for row in kept]
+        steps += [("gather", {"axis": 2, "index": index})] if index != list(range(shapes[0][2])) else []
+    else:
+        steps.append(("mix", {"axis": 2, "matrix": kept}))
+    if len(kept) < len(rows):
+        steps.append(("pad", {"shape": [*middle[:2], len(rows), middle[3]]}))
+        unread = iter(range(len(kept), len(rows)))
+        places = iter(range(len(kept)))
+        order = [next(places if any(row) else unread) for row in rows]
+        steps += [("permute", {"axis": 2, "index": order})] if order != sorted(order) else []
+    rest = {key: value for key, value in role.items() if key != "keep"}
+    shape = shape_of_steps(steps, shapes) if steps else tuple(shapes[0])
+    return read, [*steps, *fit([shape], target, rest)[1]]
+
+
+HEAD_RESOLVERS = {"fit_labels": fit_labels, "fit_carry": fit_carry, "fit_fold": fit_fold}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -72,6 +72,19 @@ def test_places_in_stylegan2():
         ("sngan-16", "d", ["head=-1", "b4_more0/conv0=0", "b4/conv0=1", "b16/conv0=5"]),
         ("mlp-16", "g", ["fc0=0", "fc1=1", "to_rgb=2"]),
         ("mlp-conditional-16", "d", ["head=-1", "fc1=0", "fc0=1"]),
+        ("unet-16", "g", ["down3/conv=0", "up3/norm=0", "down2/norm=1", "up2/skip=1", "down1/conv=2", "to_rgb/conv=2"]),
+        ("unet-16", "d", ["head=-1", "layer2/norm=0", "layer1/conv=1", "from_rgb/input=2"]),
+        (
+            "translator-16",
+            "g",
+            ["block1/conv0=0", "down2/conv=1", "up1/norm=1", "up2/conv=2", "stem/conv=3", "to_rgb=3"],
+        ),
+        (
+            "spade-32",
+            "g",
+            ["stem=-1", "first/conv0=0", "middle1/norm0/gamma=2", "up0/skip=3", "up3/conv1=6", "to_rgb=7"],
+        ),
+        ("spade-32", "d", ["scale1_layer2/conv=-1", "scale0_layer1/conv=0", "scale1_layer0/conv=1"]),
     ],
 )
 def test_places_in_other_families(case, network, order):
