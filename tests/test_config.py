@@ -39,6 +39,20 @@ def test_members_of_a_union_carry_their_kind():
     assert "kind" not in values["optim"]
 
 
+@pytest.mark.parametrize("task", [cls() for cls in c.TASK_NAMES.values()] + [c.OneSidedTask(layers=(0, 4), flip=True)])
+def test_tasks_go_through_json(task):
+    config = Config(task=task)
+    values = json.loads(json.dumps(to_dict(config)))
+    assert from_dict(Config, values) == config
+    # images from latents are written as before there were other tasks, and may be named
+    assert values["task"] == {} if isinstance(task, c.ImageTask) else values["task"]["kind"] == c.kind_of(task)
+    assert from_dict(Config, {"task": {"kind": "image"}}).task == c.ImageTask()
+    with pytest.raises(
+        ConfigError, match=r"config.task.kind is 'pared'; use one of image, paired.*did you mean 'paired'"
+    ):
+        from_dict(Config, {"task": {"kind": "pared"}})
+
+
 def test_kinds_are_read_as_they_were_written_before():
     """Files have had class names under `kind`: of all families and methods that there were then."""
     for name, former in FORMER_KINDS.items():

@@ -188,7 +188,7 @@ def test_numbers_are_what_runs_have_drawn_with():
         "ADA_NOISE_KEY": 1, "NOISE_KEY": 1000, "SECOND_LATENT_KEY": 999, "MIXING_KEY": 998, "TEACHER_KEY": 3000,
         "DROPOUT_KEY": 4000, "SECOND_SIDE_KEY": 2, "CROP_KEY": 1, "BRANCH_KEY": 1, "UNIFORM_PROBES_KEY": 1,
     }  # fmt: skip
-    assert [int(purpose) for purpose in Purpose] == list(range(19))
+    assert [int(purpose) for purpose in Purpose] == list(range(26))
     assert path_number("head/kernel") == 2080522366
     assert ada_draws.ADA_NOISE_KEY is table.ADA_NOISE_KEY
 

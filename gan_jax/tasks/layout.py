@@ -93,7 +93,7 @@ def layout_task(
             terms["matching"] = feature_matching(fake, real).mean()
             value += options.matching * terms["matching"]
         if features is not None:
-            maps = lambda image, of=features[1]: of(ctx.extras[FEATURES], image)
+            maps = functools.partial(features[1], ctx.extras[FEATURES])
             image = sample[..., net.in_channels :]
             terms["perceptual"] = perceptual(maps(image), maps(ctx.batch["image"])).mean()
             value += options.perceptual * terms["perceptual"]

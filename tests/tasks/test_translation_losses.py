@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from gan_jax.cli.main import main
 from gan_jax.config import (
     AugmentConfig,
     Config,
@@ -253,3 +254,21 @@ def test_several_updates_of_d_need_translations_of_their_own():
     config = config_of(UnpairedTask(), "hinge")
     with pytest.raises(ConfigError, match="train.d_steps is 2, but in the task unpaired"):
         dataclasses.replace(config, train=TrainConfig(d_steps=2)).validate()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            "--task unpaired",
+            "task unpaired makes images from images, but ResNet's generator takes latents; use --net unet",
+        ),
+        ("--task paired --net unet --task.l2 5", "did you mean --task.l1"),
+        ("--task paired --net unet --task.pool 5", "it belongs to --task unpaired"),
+        ("--task pared", "did you mean paired"),
+        ("--task paired --net unet --task.l1 -1", "task.l1 is -1; it must not be negative"),
+    ],
+)
+def test_the_command_line_says_what_a_task_needs(words, message, capsys):
+    assert main(["train", *words.split()]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
