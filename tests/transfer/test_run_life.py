@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -227,6 +228,10 @@ def test_a_fork_goes_on_with_other_values(tmp_path, source, copy):
     for name in ("loss_d", "loss_g"):  # two steps in a row, of which only the second knows of the other step size
         np.testing.assert_allclose(rows[0][4][name], rows[1][4][name], rtol=0.5)
         assert rows[0][4][name] != rows[1][4][name]
+    longer = config_of(source, kimg=0.112)
+    longer = dataclasses.replace(longer, train=dataclasses.replace(longer.train, seed=1))
+    reseeded = run(longer, tmp_path / "reseeded", Watch(), fork=copy)
+    assert (jax.random.key_data(reseeded.state.key) != jax.random.key_data(same.state.key)).any(), "draws of its own"
     said = json.loads((tmp_path / "fork" / "config.json").read_text())["forked_from"]
     assert said["folder"] == str(copy) and said["images"] == 64
     history = manifest(tmp_path / "fork")["history"]
