@@ -98,6 +98,7 @@ def test_an_evaluation_that_fails_is_a_line_and_is_made_up_for(tmp_path, source,
     assert read_manifest(folder / "checkpoints" / "64")["metric"] == again.evaluation["fd"]
 
 
+@pytest.mark.slow  # the same numbers after going on: `test_diagnosed_run`
 def test_killed_between_a_save_and_its_evaluation(tmp_path, source, monkeypatch):
     """What a run that goes on measures, keeps and says is what one that was never killed does."""
     config = config_of(source, evaluate=MEASURED, checkpoint=CheckpointConfig(every_kimg=0.032, keep_best=True))
