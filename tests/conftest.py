@@ -27,8 +27,8 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", CHEAP)  # here, so that fixtures of modules are cheap too
-# Every program goes into the folder of `pytest_configure`.
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+# Programs of whole steps go into the folder of `pytest_configure`; to write those of single operations costs more than it saves.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # Tracing makes many small objects, and every collection asks XLA too: rarer ones save a seventh of what tracing costs.

@@ -10,7 +10,7 @@ import pytest
 
 from gan_jax import config as c
 from gan_jax.config import Config, ConfigError, from_dict, net_from_dict, net_to_dict, read_record, to_dict
-from gan_jax.documents import escaped, read_document, shown
+from gan_jax.documents import escaped, parse_document, read_document, shown
 from gan_jax.surgery.plan import Plan, PlanEntry
 from gan_jax.surgery.provenance import check_history, fused_history, origin_of, train_step
 from gan_jax.train.checkpoint.manifest import DamagedError, _seal, make_manifest, parse_manifest
@@ -104,6 +104,7 @@ def test_damage_is_told(name, tmp_path):
         ({"optim": {"lr": float("inf")}}, r"config\.optim\.lr is inf; use a finite number"),
         ({"optim": {"lr": True}}, r"config\.optim\.lr must be float, not True"),
         ({"train": {"batch": "8"}}, r"config\.train\.batch must be int, not '8'"),
+        ({"data": {"channels": True}}, r"config\.data\.channels is True; use one of 1, 3, 4"),
         ({"net": {"kind": ["ResNetConfig"]}}, r"config\.net\.kind is \['ResNetConfig'\]; use one of"),
         ({"loss": {"name": ["hinge"]}}, r"config\.loss\.name is \['hinge'\]; use one of"),
         ({"\x1b[31m": 1}, r"config has no field '\\x1b\[31m'; its fields are"),
@@ -112,6 +113,14 @@ def test_damage_is_told(name, tmp_path):
 def test_values_that_no_field_takes(values, message):
     with pytest.raises(ConfigError, match=message):
         from_dict(Config, values)
+
+
+def test_values_are_nested_a_hundred_deep_at_most():
+    nested = lambda depth: "[" * depth + "]" * depth
+    assert parse_document(nested(100), "file", ConfigError, list)
+    for depth in (110, 900):  # less than Python's own limit
+        with pytest.raises(ConfigError, match="^file is damaged: its values are nested more than 100 deep"):
+            parse_document(nested(depth), "file", ConfigError, list)
 
 
 def test_true_is_no_number_among_choices():

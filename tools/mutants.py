@@ -38,7 +38,7 @@ import tempfile
 import threading
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -345,13 +345,19 @@ class Workers:
                 return Result(mutant, ERROR, str(error), 0.0)
 
 
-def run_all(mutants: Sequence[Mutant], jobs: int, limit_s: float) -> tuple[list[Result], dict[str, float]]:
-    """Runs every mutant: the results in the order of the table, and the user and system time of each test without any."""
+def run_all(
+    mutants: Sequence[Mutant], jobs: int, limit_s: float, record: Callable[[list[Result], dict[str, float]], None]
+) -> tuple[list[Result], dict[str, float]]:
+    """Runs every mutant: the results in the order of the table, and the user and system time of each test without any.
+
+    `record` is given the same after every mutant, of those that were run.
+    """
     with Workers(jobs, limit_s) as workers, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
             tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
             print(f"{len(tests)} files of tests without any mutant", flush=True)
             runs = dict(zip(tests, map(_printed_baseline, tests, pool.map(workers.baseline, tests)), strict=True))
+            cpu_s = {test: run.cpu_s for test, run in runs.items()}
             sound = {test for test, run in runs.items() if run.code == 0 and run.passed}
             print(f"{len(mutants)} mutants", flush=True)
             results = {
@@ -362,11 +368,12 @@ def run_all(mutants: Sequence[Mutant], jobs: int, limit_s: float) -> tuple[list[
             for result in pool.map(workers.mutate, [one for one in mutants if one.name not in results]):
                 results[result.mutant.name] = result
                 print(line(result), flush=True)
+                record(list(results.values()), cpu_s)
         except BaseException:
             workers.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return [results[mutant.name] for mutant in mutants], {test: run.cpu_s for test, run in runs.items()}
+    return [results[mutant.name] for mutant in mutants], cpu_s
 
 
 def _printed_baseline(test: str, run: Session) -> Session:
@@ -489,11 +496,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     PROCESSES.set_forkserver_preload(PRELOADED)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     stored = read_results(RESULTS)
-    results, tests = run_all(mutants, args.jobs, args.limit)
+    others = read_results(args.json) if args.json and args.only else {}
+
+    def record(results: list[Result], tests: dict[str, float]) -> None:
+        """Writes what is known, so that a run that is ended leaves it."""
+        if args.json:
+            summary = summarise(table, results, tests, others)
+            args.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
+    results, tests = run_all(mutants, args.jobs, args.limit, record)
+    record(results, tests)
     summary = summarise(table, results, tests, {})
-    if args.json:
-        whole = summarise(table, results, tests, read_results(args.json) if args.only else {})
-        args.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     print(f"\n{'package':14} caught")
     for name, counts in summary["packages"].items():
         print(f"{name:14} {counts}")

@@ -202,6 +202,8 @@ def test_foreign_names_lead_to_options_that_exist(listed):
 @pytest.mark.parametrize(("value", "fine"), [("3", True), ("None", True), ("-1", True), ("3.5", False), ("x", False)])
 def test_values(value, fine):
     assert (value_problem(Option("n", int | None, None, ""), value) is None) is fine
+    if value == "None":
+        assert value_problem(Option("n", int, 1, ""), value) == "use a whole number"
 
 
 # -- completion ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from gan_jax.cli import errors
 from gan_jax.cli.main import VERBS
 from gan_jax.config import ConfigError
+from gan_jax.train.fit import NonFiniteError
 from gan_jax.trees import TreeError, flatten
 from tests.conftest import REPO
 
@@ -84,6 +85,7 @@ class ForeignError(Exception):
         (TreeError("no leaf 'a'"), 2, "gan-jax demo: no leaf 'a'\n"),
         (FileNotFoundError(2, "No such file or directory", "a/b"), 2, "gan-jax demo: No such file or directory: a/b\n"),
         (OSError(28, "No space left on device"), 3, "gan-jax demo: No space left on device\n"),
+        (NonFiniteError("values that are not finite"), 3, "gan-jax demo: values that are not finite\n"),
         (KeyboardInterrupt(), 130, "\ngan-jax demo: stopped by Ctrl-C\n"),
     ],
 )

@@ -59,7 +59,7 @@ def asked(kind):
     return names, OPTIONS.get(kind, {}) | ({"key": jax.random.key(3)} if "key" in MERGES[kind].needs else {})
 
 
-@pytest.mark.parametrize("kind", default_rows(STREAMED, ["uniform", "ties"]))
+@pytest.mark.parametrize("kind", default_rows(STREAMED, ["ties"]))
 def test_it_is_the_merge_of_whole_networks_to_the_bit(folder, tmp_path, kind):
     names, given = asked(kind)
     over = "base" in MERGES[kind].needs

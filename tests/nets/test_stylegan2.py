@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.signal import convolve
 
 from gan_jax.config import StyleGAN2Config
 from gan_jax.nets import build
@@ -22,6 +21,8 @@ SMALL = StyleGAN2Config(resolution=16, z_dim=5, w_dim=6, mapping_layers=2, chann
 
 def filtered(x, taps, pad, up=1, down=1, gain=1.0):
     """The definition: zeros after every sample, padding, the filter as a true convolution, every down-th sample."""
+    from scipy.signal import convolve
+
     taps = np.outer(taps, taps) / np.sum(taps) ** 2 * gain
     n, h, w, c = x.shape
     filled = np.zeros((n, h * up, w * up, c))
@@ -31,6 +32,8 @@ def filtered(x, taps, pad, up=1, down=1, gain=1.0):
 
 
 def correlated(x, w, stride=1, flip=False):
+    from scipy.signal import convolve
+
     w = w[::-1, ::-1] if flip else w
     out = [convolve(x, w[::-1, ::-1, ::-1, o][None], mode="valid")[..., 0] for o in range(w.shape[-1])]
     return np.stack(out, axis=-1)[:, ::stride, ::stride]

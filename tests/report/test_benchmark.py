@@ -67,6 +67,13 @@ def test_time_to_the_baseline(block):
     assert benchmark.reach(BENCH, block).rows[0]["seeds"] == "not reached"
 
 
+def test_seeds_that_only_one_method_finished_are_not_compared(block):
+    del block.rows["finetune"][1]
+    seeds = [(trial.method, trial.seed) for trial in block.trials("scratch", "finetune")]
+    assert seeds == [("scratch", 0), ("scratch", 2), ("finetune", 0), ("finetune", 2)]
+    assert benchmark.reach(BENCH, block).rows[0]["seeds"] == "1 of 2"
+
+
 def test_costs_and_failures(block):
     scratch, finetune = benchmark.cost([block]).rows
     assert (scratch["relative"], finetune["relative"], scratch["ms"]) == (1.5, 1.0, pytest.approx(400.0))

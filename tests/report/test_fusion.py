@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gan_jax.report.fusion import source_names, write_attention_maps
+from gan_jax.report.fusion import mixing_table, source_names, write_attention_maps
 
 FOUND = {
     "target": "runs/one",
@@ -67,6 +67,11 @@ def test_titles_are_the_names_of_the_sources(tmp_path, monkeypatch):
         "b4\n4 x 4, gate 0.250",
         "b8\n8 x 8, gate -0.500",
     ]
+
+
+def test_the_table_has_a_share_for_each_source_and_they_sum_to_one():
+    table = mixing_table({**FOUND, "shares": {"g": {"b4": [0.125, 0.5]}}})
+    assert table.rows == [{"group": "b4", "one": 0.375, "two": 0.125, "three": 0.5}]
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,8 @@ def judged(config: Any, net: str) -> Any:
     return jax.jit(lambda v, x, labels: apply(v, x, labels)[0], compiler_options=QUICK)
 
 
-@pytest.mark.parametrize("more", [CONDITIONAL, pytest.param({"num_classes": 3}, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow  # classes are chosen in `test_growth_classes`
+@pytest.mark.parametrize("more", [CONDITIONAL, {"num_classes": 3}], ids=str)
 def test_classes_are_chosen_with_their_strength(more):
     """With a gain where there was none, and in an order of the old ones."""
     with jax.enable_x64(True):

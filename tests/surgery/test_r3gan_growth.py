@@ -67,6 +67,7 @@ def test_each_recipe_counts():
             assert compare(old, old_variables, new, broken, False, leaf[0])[leaf[0]].largest > 1e-3, leaf
 
 
+@pytest.mark.slow  # copies are those of `test_growth`
 def test_copies_preserve_both_networks():
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL_R3GAN, num_classes=3)

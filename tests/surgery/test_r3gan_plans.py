@@ -28,6 +28,7 @@ def labelled(config: Any, net: str) -> Callable[..., jax.Array]:
     return jax.jit(lambda variables, x, labels: apply(variables, x, labels)[0], compiler_options=QUICK)
 
 
+@pytest.mark.slow  # the same of ResNet and of StyleGAN2, in their files
 def test_labels_are_not_heard_at_first_then_chosen_then_averaged():
     with jax.enable_x64(True):
         old, old_variables = make_pair(0, SMALL_R3GAN)

@@ -195,7 +195,7 @@ def test_classes_are_chosen_by_name_or_refused():
     [
         pytest.param(1, 3, "gd", marks=pytest.mark.slow),
         (3, 1, "g"),
-        (1, 4, "d"),
+        pytest.param(1, 4, "d", marks=pytest.mark.slow),
         pytest.param(3, 4, "d", marks=pytest.mark.slow),
         pytest.param(4, 3, "", marks=pytest.mark.slow),
     ],

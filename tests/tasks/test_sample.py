@@ -30,6 +30,7 @@ def test_samples_do_not_depend_on_how_many_there_are(toy):
     _, g_vars, sample = toy
     many = sample(g_vars, KEY, 200)
     assert many.shape == (200, 16, 16, 1) and many.dtype == np.uint8
+    assert len(np.unique(many.reshape(200, -1), axis=0)) == 200, "those of the second chunk are others"
     for n in (1, 7, 128, 129):
         assert_array_equal(sample(g_vars, KEY, n), many[:n])
     assert (sample(g_vars, jax.random.key(4), 1) != many[:1]).any()

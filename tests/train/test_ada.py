@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 
 from gan_jax.config import AugmentConfig, ConfigError, LossConfig
 from gan_jax.train.feed import adapt_augment, init_augment
+from tests.lanes import default_rows
 from tests.train.games import assert_parity, dispatches, make_config, make_state, make_trainer
 from tests.train.toy import build_toy
 
@@ -33,7 +34,10 @@ def test_p_changes_after_every_fourth_minibatch():
     assert_allclose(seen, [0, 0, 0, 0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0, 0.5])  # means of 1, 0.5 and 0.75
 
 
-@pytest.mark.parametrize(("bias", "expected"), [(30.0, [0, 0.5, 1, 1]), (-30.0, [0, 0, 0, 0])])
+SIGNS = [(30.0, (0, 0.5, 1, 1)), (-30.0, (0, 0, 0, 0))]
+
+
+@pytest.mark.parametrize("bias, expected", default_rows(SIGNS, SIGNS[:1]))
 def test_p_rises_when_d_is_sure_and_stays_at_0_else(bias, expected):
     """D calls all images real, or none: 3 dispatches of 4 steps."""
     trainer = make_trainer(with_ada(make_config(LossConfig("wasserstein"), steps_per_dispatch=4)))
@@ -54,6 +58,7 @@ def test_every_compiler_computes_the_same():
     assert_parity(config, [("jit", 8), ("pmap", 2)])
 
 
+@pytest.mark.slow
 def test_every_number_of_devices_computes_the_same():
     config = with_ada(make_config(), ada_p=0.7)
     assert_parity(config, [("jit", 8)])

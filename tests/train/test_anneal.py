@@ -36,7 +36,7 @@ def test_a_step_half_way_is_that_of_the_values_half_way(monkeypatch):
         made = make_config(LossConfig("non_saturating", r1_gamma=gamma))
         return dataclasses.replace(
             made,
-            augment=AugmentConfig(ada="color", ada_p=p, ada_target=None),
+            augment=AugmentConfig(ada="cutout", ada_p=p, ada_target=None),
             optim=OptimConfig(lr=lr, b1=0.0, b2=b2),
             ema=EMAConfig(half_life_kimg=half_life, rampup=None),
             anneal=anneal,

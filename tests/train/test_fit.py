@@ -92,11 +92,11 @@ def test_a_host_transfer_inside_the_loop_would_be_an_error():
 
 
 def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, monkeypatch):
-    """NaN from step 9 on, through the step size: the save after 64 images (step 8) stays the last."""
+    """NaN from step 15 on, in a dispatch that would be saved: the save after 64 images (step 8) stays the last."""
     original = step.learning_rate
 
     def poisoned(config, lr, total, seen):
-        return original(config, lr, total, seen) * jnp.where(seen >= 72, jnp.nan, 1.0)
+        return original(config, lr, total, seen) * jnp.where(seen >= 120, jnp.nan, 1.0)
 
     monkeypatch.setattr(step, "learning_rate", poisoned)
     x, y = images()
@@ -105,15 +105,11 @@ def test_values_that_are_not_finite_stop_the_run_and_are_not_saved(tmp_path, mon
     with pytest.raises(NonFiniteError) as caught:
         run(run_config(f"npz:{tmp_path / 'data.npz'}", devices=1), folder)
     text = str(caught.value)
-    assert "in step 8 (80 images)" in text and "last good checkpoint: 64 images" in text
+    assert "in step 14 (128 images)" in text and "last good checkpoint: 64 images" in text
     assert "g/params/" in text and "optim.lr" in text
     assert complete(folder / "checkpoints") == [64]
-    assert [json.loads(line)["images"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [
-        16,
-        32,
-        48,
-        64,
-    ]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["images"] for row in rows] == [16, 32, 48, 64, 80, 96, 112]
     assert not (folder / "weights").exists()
 
 

@@ -122,6 +122,7 @@ def test_a_chain_of_the_table_is_a_run_and_a_member_of_a_population(sources, tmp
     assert load(tmp_path / "alone").sample(0, 2).shape == (2, 16, 16, 1)
 
 
+@pytest.mark.slow
 def test_what_follows_a_fusion_holds_to_the_fused_generator(sources):
     config = config_of(sources, GradientFusionConfig(fuse_kimg=0.016, fuse_lr=0.3))
     fused = made(config.transfer, L2SPConfig(strength=1.0, source=config.transfer.source))

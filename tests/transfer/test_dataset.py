@@ -68,6 +68,7 @@ def test_labels_are_numbered_in_the_order_of_the_classes(source):
         load_dataset(config_of(source, num_classes=4))
 
 
+@pytest.mark.slow  # as it is read: `tests/data/test_tfds.py`
 def test_a_tfds_set_is_decoded_as_it_goes(tmp_path, source, monkeypatch):
     monkeypatch.setattr("gan_jax.nets.resnet.make", build_toy)
     folder = prepare(source, tmp_path / "tfds", "toys")

@@ -28,7 +28,7 @@ from gan_jax.trees import flatten, unflatten
 
 CONFIG = Config(
     data=c.DataConfig(source="embedded:fashion-mnist", classes=(1,), shots=16),
-    net=c.ResNetConfig(resolution=16, channels=1, z_dim=4, channel_base=64, channel_max=4),
+    net=c.MLPConfig(resolution=16, channels=1, z_dim=4, g_widths=(8,), d_widths=(8,)),
     train=c.TrainConfig(kimg=0.016, batch=8, steps_per_dispatch=1),
     transfer=c.LoRAConfig(rank=1),  # whose checkpoints hold more than plain networks
     evaluate=c.EvalConfig(features=None),

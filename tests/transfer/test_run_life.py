@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -97,6 +98,7 @@ def test_an_evaluation_that_fails_is_a_line_and_is_made_up_for(tmp_path, source,
     assert read_manifest(folder / "checkpoints" / "64")["metric"] == again.evaluation["fd"]
 
 
+@pytest.mark.slow  # the same numbers after going on: `test_diagnosed_run`
 def test_killed_between_a_save_and_its_evaluation(tmp_path, source, monkeypatch):
     """What a run that goes on measures, keeps and says is what one that was never killed does."""
     config = config_of(source, evaluate=MEASURED, checkpoint=CheckpointConfig(every_kimg=0.032, keep_best=True))
@@ -227,6 +229,10 @@ def test_a_fork_goes_on_with_other_values(tmp_path, source, copy):
     for name in ("loss_d", "loss_g"):  # two steps in a row, of which only the second knows of the other step size
         np.testing.assert_allclose(rows[0][4][name], rows[1][4][name], rtol=0.5)
         assert rows[0][4][name] != rows[1][4][name]
+    longer = config_of(source, kimg=0.112)
+    longer = dataclasses.replace(longer, train=dataclasses.replace(longer.train, seed=1))
+    reseeded = run(longer, tmp_path / "reseeded", Watch(), fork=copy)
+    assert (jax.random.key_data(reseeded.state.key) != jax.random.key_data(same.state.key)).any(), "draws of its own"
     said = json.loads((tmp_path / "fork" / "config.json").read_text())["forked_from"]
     assert said["folder"] == str(copy) and said["images"] == 64
     history = manifest(tmp_path / "fork")["history"]

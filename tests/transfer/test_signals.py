@@ -72,7 +72,7 @@ def _interrupts_arrive():
     ("phase", "signals", "code", "said"),
     [
         ("starts", [signal.SIGINT], 130, ["left"]),
-        ("starts", [signal.SIGTERM], 75, ["left"]),
+        pytest.param("starts", [signal.SIGTERM], 75, ["left"], marks=pytest.mark.slow),
         ("trains", [signal.SIGINT, signal.SIGTERM], 143, ["SIGTERM again: ended without saving"]),
     ],
 )

@@ -28,7 +28,7 @@ ADAPTERS = {
     "adafm": adafm(),
     "kml": kml(),
     "filter_scale": filter_scale(),
-    "lora": lora(rank=2),
+    "lora": lora(rank=2, alpha=6.0),
     "svd": singular_values(),
 }
 RESNET = ResNetConfig(resolution=16, channel_max=4, z_dim=4)
@@ -60,7 +60,7 @@ BY_HAND = {
     "adafm": lambda w, d: w * d["gamma"][None, None] + d["beta"][None, None],
     "kml": lambda w, d: w * (1 + np.einsum("i,o->io", d["u"], d["v"]))[None, None],
     "filter_scale": lambda w, d: w * np.asarray(d["scale"]),
-    "lora": lambda w, d: w + np.einsum("mr,ro->mo", d["a"], d["b"]).reshape(w.shape),
+    "lora": lambda w, d: w + 3 * np.einsum("mr,ro->mo", d["a"], d["b"]).reshape(w.shape),
     "svd": lambda w, d: (d["u"] @ np.diag(np.asarray(d["gain"])) @ d["v"]).reshape(w.shape),
 }
 

@@ -38,7 +38,7 @@ def sources(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", default_rows(METHODS, ["teachers"]))
+@pytest.mark.parametrize("name", default_rows(METHODS, []))
 def test_a_run_leaves_a_plain_pair_that_says_where_it_is_from(sources, tmp_path, name):
     transfer = dataclasses.replace(METHODS[name], source=str(sources / "first"), donors=(str(sources / "second"),))
     config = dataclasses.replace(

@@ -118,7 +118,7 @@ MERGED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", default_rows(MERGED, ["uniform", "fisher", "best"]))
+@pytest.mark.parametrize("kind", default_rows(MERGED, ["uniform", "best"]))
 def test_merges_are_where_a_run_starts(donors, kind):
     """Before any training: of the aligned pair what the merge says, a chosen network as it is."""
     transfer = MergeConfig(source=str(donors / "first"), donors=(str(donors / "second"),), merge=kind, **MERGED[kind])

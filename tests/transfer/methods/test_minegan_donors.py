@@ -80,6 +80,7 @@ def test_both_networks_pay_the_mixture_of_the_donors_losses():
 POINT: Any = MLPConfig(resolution=4, channels=1, z_dim=2, g_widths=(8,), d_widths=(16,), bounded=True)
 
 
+@pytest.mark.slow  # which donor is chosen: `test_minegan_run`
 def test_a_donor_of_noise_loses_and_the_other_goes_on_with_its_miner(monkeypatch):
     """The first source makes noise; the second makes what the target is: smooth images of one brightness each."""
     pair = build(POINT)

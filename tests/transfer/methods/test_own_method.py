@@ -160,6 +160,7 @@ def test_latents_that_are_taken_from_gs_parameters_are_trained():
     ask.assert_only(ask.begin(CONFIG, method), moves, times=1)
 
 
+@pytest.mark.slow  # runs go on to the bit: `test_resume`; a run by an own method: `test_readme`
 def test_a_run_by_a_method_of_ones_own_resumes_to_the_bit_and_leaves_plain_weights(tmp_path):
     x, _ = images()
     np.savez(tmp_path / "data.npz", images=x)
