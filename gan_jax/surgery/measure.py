@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.config import BigGANConfig, R3GANConfig, StyleGAN2Config
+from gan_jax.config import BigGANConfig, R3GANConfig, SPADEConfig, StyleGAN2Config
 from gan_jax.nets.biggan import chunk, widths
 from gan_jax.nets.build import example_inputs, net_like
 from gan_jax.nets.inside import up_to_groups
 from gan_jax.nets.resample import downsample, upsample
+from gan_jax.nets.spade import semantics
 from gan_jax.random_streams import UNIFORM_PROBES_KEY
 from gan_jax.roots import is_reversed, pair_part
 from gan_jax.surgery.families.classes import colour_matrix
@@ -149,6 +150,14 @@ def common_latents(config: Any, was: Any, key: jax.Array, n: int) -> tuple[jax.A
 def _common_inputs(config: Any, was: Any, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
     """Images for a new and an old translator: those of the old one, with the new one's channels, of the larger size."""
     size = max(config.resolution, was.resolution)
+    if isinstance(config, SPADEConfig) and isinstance(
+        was, SPADEConfig
+    ):  # labels that both have, in squares, of one instance
+        squares = jax.random.randint(key, (n, size // 8, size // 8), 0, min(config.num_labels, was.num_labels))
+        labels = jnp.repeat(jnp.repeat(squares, 8, axis=1), 8, axis=2)
+        maps = (semantics(c, labels, jnp.zeros_like(labels)) for c in (config, was))
+        new, old = (x.astype(jnp.result_type(float)) for x in maps)
+        return new, old
     x = jax.random.uniform(key, (n, size, size, was.in_channels), jnp.result_type(float), minval=-1.0)
     new = jnp.einsum(
         "nhwo,io->nhwi", x, jnp.asarray(colour_matrix(was.in_channels, config.in_channels, "out"), x.dtype)

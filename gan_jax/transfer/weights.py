@@ -164,7 +164,7 @@ def plan_weights(
       PlanError: the source lacks a network; leaves cannot be taken, with a line for each; the source's G has a front and
         `unused` is `error`.
     """
-    if policies.classes is not None and not getattr(net, "num_classes", 0):
+    if policies.classes is not None and not (getattr(net, "num_classes", 0) or getattr(net, "num_labels", 0)):
         raise PlanError("classes says where each class starts from, and the new networks have none: set num_classes")
     source.check(whole=False)
     chosen = {root: origin_in(root, source.specs) for root in target}

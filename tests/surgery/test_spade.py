@@ -18,6 +18,7 @@ from gan_jax.surgery import PlanError, make_plan, pair_rules
 from gan_jax.surgery.align import canonical, inverse, match_weights, permute
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.notes import plan_notes
+from gan_jax.surgery.measure import common_latents
 from gan_jax.trees import flatten, specs
 from tests.surgery.align.copies import disguised
 from tests.surgery.pairs import QUICK, grow, make_pair, pair_of
@@ -141,3 +142,13 @@ def test_a_disguised_copy_is_recovered():
             recovered = permute(layout, canonical(layout, copies[net]), match.orders)
             wanted = canonical(layout, variables[net])
             jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-10), recovered, wanted)
+
+
+def test_probes_are_labels_that_both_networks_have():
+    """Squares of labels, at the places that each network has for them; no edges, no places without a label."""
+    config = dataclasses.replace(SMALL, num_labels=5, edges=True)
+    new, old = common_latents(config, SMALL, jax.random.key(0), 4)
+    assert (new.shape, old.shape) == ((4, 32, 32, 7), (4, 32, 32, 4))
+    np.testing.assert_array_equal(new[..., :3], old[..., :3])
+    assert (old[..., :3].sum(-1) == 1).all() and not new[..., 3:].any() and not old[..., 3:].any()
+    assert set(np.asarray(old[..., :3].argmax(-1)).ravel()) == {0, 1, 2}
