@@ -181,8 +181,8 @@ def test_numbers_are_what_runs_have_drawn_with():
         "NETWORK_KEYS": {"g": 0, "d": 1}, "RUN_KEY": 2, "GRID_STATS_KEY": 1, "STATS_KEY": 0, "SAMPLE_KEY": 1,
         "READY_KEY": 2**31 - 1, "STAGE_KEY": 2**31 - 2, "CHAIN_KEY": 2**30,
         "MIXTURE_KEYS": {"g": 0, "d": 1}, "MERGE_KEY": 1, "DISTIL_KEY": 1, "COCKTAIL_KEY": 0, "ANCHOR_KEY": 13,
-        "ADA_NOISE_KEY": 1, "NOISE_KEY": 1000, "SECOND_LATENT_KEY": 999, "MIXING_KEY": 998, "TEACHER_KEY": 3000, "DROPOUT_KEY": 4000,
-        "BRANCH_KEY": 1, "UNIFORM_PROBES_KEY": 1,
+        "ADA_NOISE_KEY": 1, "NOISE_KEY": 1000, "SECOND_LATENT_KEY": 999, "MIXING_KEY": 998, "TEACHER_KEY": 3000,
+        "DROPOUT_KEY": 4000, "BRANCH_KEY": 1, "UNIFORM_PROBES_KEY": 1,
     }  # fmt: skip
     assert [int(purpose) for purpose in Purpose] == list(range(19))
     assert path_number("head/kernel") == 2080522366

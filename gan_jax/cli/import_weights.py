@@ -60,7 +60,12 @@ def main(argv: Sequence[str]) -> int:
         print(printable(f"note: {text}"))
     for path, words in imported.computed.items():
         print(f"  {path}: not in the file; made: {words}")
-    print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
+    use = (
+        f"translate {typed(args.out)} IMAGES --out FOLDER"
+        if imported.config.translates
+        else f"sample {typed(args.out)}"
+    )
+    print(f"wrote {args.out}: gan-jax {use}")
     return 0
 
 

@@ -204,7 +204,7 @@ def _fill(
     pair = build(foreign.config)
     variables, account, sources = {}, Account({}, {}), {}
     for root, (prefix, tensors, links) in foreign.parts.items():
-        specs = flatten((pair.d if root == "d" else pair.g).specs())
+        specs = flatten(foreign.nets.get(root, pair.d if root == "d" else pair.g).specs())
         what = next((path for start, path in paths.items() if prefix.startswith(start)), " and ".join(paths.values()))
         computed = {path: how for path in specs if (how := foreign.computed.get(f"{root}/{path}"))}
         stored = {path: spec for path, spec in specs.items() if path not in computed}
@@ -212,7 +212,7 @@ def _fill(
         leaves = {path: np.zeros(specs[path].shape) for path in computed} | read
         with np.errstate(over="ignore"):  # said below, by name
             leaves = {path: leaves[path].astype(spec.dtype) for path, spec in specs.items()}
-        named = {path: name for name, path in part_account.used.items()}
+        named = {path: name for name in part_account.used for path in links[name].paths}
         for path in stored:
             theirs = origin.get(prefix + named[path], prefix + named[path])
             check_values(f"{root}/{path}", read[path], leaves[path], theirs, what)
@@ -221,7 +221,7 @@ def _fill(
         there = lambda name, prefix=prefix: origin.get(prefix + name, prefix + name)
         account.used.update({there(name): f"{root}/{path}" for name, path in part_account.used.items()})
         account.ignored.update({there(name): why for name, why in part_account.ignored.items()})
-        sources |= {f"{root}/{path}": (there(name), links[name].kind) for name, path in part_account.used.items()}
+        sources |= {f"{root}/{path}": (there(name), links[name].kind) for path, name in named.items()}
     return variables, account, sources
 
 

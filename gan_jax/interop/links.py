@@ -46,6 +46,19 @@ class Link:
     before: int = 0
     after: int = 0
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The leaves that it becomes."""
+        return (self.path,)
+
+    def leaves(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        """Path -> leaf."""
+        return {self.path: self.read(array)}
+
+    def tensor(self, leaves: Mapping[str, Any]) -> np.ndarray:
+        """The inverse of `leaves`, from all leaves of a network."""
+        return self.write(np.asarray(leaves[self.path]))
+
     def read(self, array: np.ndarray) -> np.ndarray:
         """From their axes to ours.
 
@@ -93,6 +106,31 @@ class MapsLink(Link):
         array = array.T
         rows = array.reshape(self.side**2, -1, *array.shape[1:])
         return rows.swapaxes(0, 1).reshape((1,) * self.before + array.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinedLink(Link):
+    """A kernel that reads several things side by side: one tensor there, a leaf for each here.
+
+    Attributes:
+      others: (path, number of input channels) of the parts that stand before that of `path`.
+    """
+
+    others: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (*(path for path, _ in self.others), self.path)
+
+    def leaves(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        kernel, start, parts = self.read(array), 0, {}
+        for path, size in self.others:
+            parts[path] = kernel[..., start : start + size, :]
+            start += size
+        return parts | {self.path: kernel[..., start:, :]}
+
+    def tensor(self, leaves: Mapping[str, Any]) -> np.ndarray:
+        return self.write(np.concatenate([np.asarray(leaves[path]) for path in self.paths], axis=-2))
 
 
 READ = {"conv": (2, 3, 1, 0), "transposed": (2, 3, 0, 1), "dense": (1, 0), "maps": (1, 2, 0)}  # their axes in our order
@@ -147,7 +185,7 @@ def import_tensors(
             check_floats(name, np.asarray(array), tensors)
             try:
                 # not ascontiguousarray, which makes 1-d of scalars
-                leaves[link.path] = link.read(np.asarray(array)).copy(order="C")
+                leaves |= {path: leaf.copy(order="C") for path, leaf in link.leaves(np.asarray(array)).items()}
             except ValueError as error:
                 raise ForeignLayoutError(
                     f"{what}: {name!r} is {list(array.shape)}, which cannot become leaf {link.path!r}: {error}"
@@ -159,7 +197,7 @@ def import_tensors(
             raise ForeignLayoutError(
                 f"{what} has a tensor {name!r} {list(array.shape)} that no rule knows{_unknown(name, links, advice)}"
             )
-    by_path = {link.path: name for name, link in links.items()}
+    by_path = {path: name for name, link in links.items() for path in link.paths}
     for path, leaf in expected.items():
         if path not in leaves:
             raise ForeignLayoutError(f"{what} lacks {by_path.get(path, path)!r}, which leaf {path!r} comes from")
@@ -261,4 +299,4 @@ def check_values(path: str, theirs: np.ndarray, ours: np.ndarray, name: str, wha
 
 def export_tensors(leaves: Mapping[str, Any], links: Links) -> dict[str, np.ndarray]:
     """Our leaves under their names and axes, contiguous: what `import_tensors` reads back bit-exact."""
-    return {name: link.write(np.asarray(leaves[link.path])).copy(order="C") for name, link in links.items()}
+    return {name: link.tensor(leaves).copy(order="C") for name, link in links.items()}

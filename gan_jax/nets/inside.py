@@ -25,7 +25,7 @@ Shapes = dict[str, tuple[int, ...]]  # module path -> shape of one example's out
 def module_shapes(pair: Pair, network: str) -> Shapes:
     """Returns the output shapes of all modules of `g` or `d`, by shape inference alone."""
     net = {"g": pair.g, "d": pair.d}[network]
-    x, labels = dict(zip(("g", "d"), example_inputs(pair.config)))[network]
+    x, labels = example_inputs(pair.config)["gd".index(network)]
     outputs = jax.eval_shape(net.activations, net.specs(), x, labels)
     return {path: leaf.shape[1:] for path, leaf in outputs.items()}
 
@@ -33,7 +33,8 @@ def module_shapes(pair: Pair, network: str) -> Shapes:
 def g_maps_by_block(pair: Pair) -> Shapes:
     """Returns one module per block of G, from the latents to the image: the block, or its last convolution in StyleGAN2.
 
-    Only blocks whose outputs are maps are returned; if there are none, as in fully connected networks, all blocks.
+    In translators they are those of the encoder, then those of the decoder. Only blocks whose outputs are maps are
+    returned; if there are none, as in fully connected networks, all blocks.
     """
     shapes, styled = module_shapes(pair, "g"), "mapping" in pair.g_blocks
     names = [f"{name}/conv1" if styled else name for name in pair.g_blocks if name != "mapping"]

@@ -233,11 +233,23 @@ def _unit(vector: jax.Array) -> jax.Array:
 # Convolutions of any size, stride and padding, and dropout, for networks from images to images.
 
 
-TRANSLATOR_INITS: dict[str, Initializer] = {  # of kernels
-    "normal": nn.initializers.normal(0.02),
-    "xavier": nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal"),
-}
-AROUND_ONE: Initializer = lambda key, shape, dtype=jnp.float32: 1 + 0.02 * jax.random.normal(key, shape, dtype)
+def gan_init(kind: str, area: int = 0, channels: int = 0) -> Initializer:
+    """Kernels with deviation 0.02 ("normal"), or Glorot's times 0.02 ("xavier").
+
+    Args:
+      kind: of the two.
+      area, channels: px, and inputs plus outputs, of a kernel that is stored in parts; 0 = it is whole.
+    """
+    if kind == "normal":
+        return nn.initializers.normal(0.02)
+    if area:
+        return nn.initializers.normal(0.02 * math.sqrt(2 / (area * channels)))
+    return nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
+
+
+def around_one(key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> jax.Array:
+    """Scales of batch norm, with mean 1 and deviation 0.02."""
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
 class PaddedConv(nn.Module):
@@ -290,6 +302,8 @@ class ConvNorm(nn.Module):
       smooth: whether a filter changes the size: before the convolution for `up`, else after the activation; strides do
         not change it then.
       axis_name: mapped axis of batch norm.
+      bias: whether the convolution has a bias.
+      beside: name of a second kernel, for a second input; the two are the parts of one kernel that reads both.
     """
 
     features: int
@@ -306,16 +320,20 @@ class ConvNorm(nn.Module):
     dtype: Any = None
     axis_name: str | None = None
     bias: bool | None = None  # None = where the norm is instance norm
+    beside: str = ""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False, second: jax.Array | None = None) -> jax.Array:
         bias = self.norm == "instance" if self.bias is None else self.bias
         if self.smooth and self.up:
             x = upsample_linear(x)
         stride, up = (1, False) if self.smooth else (self.stride, self.up)
-        options = {"bias": bias, "init_kernel": self.init_kernel, "dtype": self.dtype}
-        conv = PaddedConv(self.features, self.size, stride, self.pad, self.reflect, up, **options, name="conv")
-        y = any_norm(conv(x), self.norm, self.affine, self.axis_name, train)
+        shape = (self.features, self.size, stride, self.pad, self.reflect, up)
+        options = {"init_kernel": self.init_kernel, "dtype": self.dtype}
+        y = PaddedConv(*shape, bias, **options, name="conv")(x)
+        if second is not None:
+            y += PaddedConv(*shape, False, **options, name=self.beside)(second)
+        y = any_norm(y, self.norm, self.affine, self.axis_name, train)
         y = y if self.slope is None else nn.leaky_relu(y, self.slope)
         return halve_smoothly(y) if self.smooth and not self.up else y
 
@@ -325,7 +343,7 @@ def any_norm(
 ) -> jax.Array:
     """Applies "batch" or "instance" norm, as PyTorch starts them, or "none"; for use inside a module."""
     if kind == "batch":
-        return Norm(axis_name=axis_name, unbiased=True, init_scale=AROUND_ONE, name=name)(x, train=train)
+        return Norm(axis_name=axis_name, unbiased=True, init_scale=around_one, name=name)(x, train=train)
     return InstanceNorm(affine, name=name)(x) if kind == "instance" else x
 
 

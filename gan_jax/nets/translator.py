@@ -19,12 +19,12 @@ from gan_jax.nets import patchgan
 from gan_jax.nets.build import Net, Pair, Variables, example_inputs, make_net
 from gan_jax.nets.changes import Changes, changed
 from gan_jax.nets.layers import (
-    TRANSLATOR_INITS,
     ConvNorm,
     PaddedConv,
     any_norm,
     at_least_float32,
     drop_half,
+    gan_init,
     reflect_pad,
 )
 from gan_jax.trees import flatten
@@ -41,7 +41,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, keys: jax.Array | None = None, number: int = 0) -> jax.Array:
         c, h = self.config, x
-        options = {"bias": c.norm == "instance", "init_kernel": TRANSLATOR_INITS[c.init], "dtype": c.dtype}
+        options = {"bias": c.norm == "instance", "init_kernel": gan_init(c.init), "dtype": c.dtype}
         for i in (0, 1):
             h = PaddedConv(x.shape[-1], 3, 1, 1, reflect=True, **options, name=f"conv{i}")(h)
             h = any_norm(h, c.norm, c.affine, self.axis_name, train, f"norm{i}")
@@ -70,7 +70,7 @@ class Generator(nn.Module):
         blocks: int | None = None,
     ) -> jax.Array:
         c = self.config
-        init = TRANSLATOR_INITS[c.init]
+        init = gan_init(c.init)
 
         def layer(name: str, features: int, **options: Any) -> ConvNorm:
             return ConvNorm(

@@ -16,6 +16,7 @@ from gan_jax.nets.biggan import chunk, widths
 from gan_jax.nets.inside import up_to_groups
 from gan_jax.nets.resample import downsample, upsample
 from gan_jax.random_streams import UNIFORM_PROBES_KEY
+from gan_jax.surgery.families.classes import colour_matrix
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Flat, did_you_mean, flatten, unflatten
 
@@ -110,7 +111,8 @@ def common_views(config: Any, was: Any) -> tuple[Images, Images, Images, Images]
     probes.
     """
     fir = type(config) is type(was) and isinstance(config, (StyleGAN2Config, R3GANConfig))
-    to = lambda x, r, c: resize_images(x, r, c, filtered=fir)
+    any_size = config.translates and was.translates  # such networks are compared at one size
+    to = lambda x, r, c: resize_images(x, x.shape[1] if any_size else r, c, filtered=fir)
     as_new: Images = lambda x: to(x, config.resolution, config.channels)
     same: Images = lambda x: x
     if not fir or config.resolution == was.resolution:
@@ -123,7 +125,13 @@ def common_views(config: Any, was: Any) -> tuple[Images, Images, Images, Images]
 
 
 def common_latents(config: Any, was: Any, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-    """Latents `[n, z_dim]` for a new and an old G, alike in what both have: their first ones, or those of each part."""
+    """Latents `[n, z_dim]` for a new and an old G, alike in what both have: their first ones, or those of each part.
+
+    For translators the images that go in, of the old size where that fits both, and of the old colour; where the new G
+    reads further channels, grey is repeated and others are zero.
+    """
+    if config.translates and was.translates:
+        return _common_inputs(config, was, key, n)
 
     def parts_of(c: Any) -> tuple[int, int]:
         """(number of parts, size of each)."""
@@ -134,6 +142,22 @@ def common_latents(config: Any, was: Any, key: jax.Array, n: int) -> tuple[jax.A
     z = jax.random.normal(key, (n, count * size), jnp.result_type(float)).reshape(n, count, size)
     new, old = (z[:, :count, :size].reshape(n, -1) for count, size in parts)
     return new, old
+
+
+def _common_inputs(config: Any, was: Any, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+    """Images for a new and an old translator: those of the old one, with the new one's channels, of the larger size."""
+    size = max(config.resolution, was.resolution)
+    x = jax.random.uniform(key, (n, size, size, was.in_channels), jnp.result_type(float), minval=-1.0)
+    new = jnp.einsum(
+        "nhwo,io->nhwi", x, jnp.asarray(colour_matrix(was.in_channels, config.in_channels, "out"), x.dtype)
+    )
+    return new, x
+
+
+def shown(config: Any, x: jax.Array, images: jax.Array) -> jax.Array:
+    """What D sees of images made from x: behind it, where D is conditional."""
+    both = config.translates and config.d_condition
+    return jnp.concatenate([x.astype(images.dtype), images], axis=-1) if both else images
 
 
 def measure_pair(
@@ -169,10 +193,12 @@ def measure_pair(
         differences["g"] = measure(view_old, lambda _: view_new(grown), images)
     if "d" in old_variables and "d" in new_variables:
         old_d, new_d = compiled(old, old.d), compiled(new, new.d)
-        shape = (n, was.resolution, was.resolution, was.channels)
+        size = old_z.shape[1] if was.translates else was.resolution
+        shape = (n, size, size, was.channels)
         noise = jax.random.uniform(jax.random.fold_in(key, UNIFORM_PROBES_KEY), shape, minval=-1.0)
-        old_logits = lambda x: old_d(old_variables["d"], probe_old(x))
-        differences["d"] = measure(old_logits, lambda x: new_d(new_variables["d"], probe_new(x)), [*images, noise])
+        old_logits = lambda x: old_d(old_variables["d"], shown(was, old_z, probe_old(x)))
+        new_logits = lambda x: new_d(new_variables["d"], shown(config, new_z, probe_new(x)))
+        differences["d"] = measure(old_logits, new_logits, [*images, noise])
     return differences
 
 

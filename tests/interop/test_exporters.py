@@ -20,6 +20,7 @@ from gan_jax.config import (
     ResNetConfig,
     SNGANConfig,
     StyleGAN2Config,
+    UNetConfig,
     net_to_dict,
 )
 from gan_jax.interop.exporters import WRITERS, ExportError, export_file, tensors_of
@@ -40,14 +41,16 @@ SMALL: dict[type, NetConfig] = {
     ResNetConfig: ResNetConfig(resolution=16, channel_base=64, channel_max=4, z_dim=3),
     SNGANConfig: SNGANConfig(z_dim=5, g_widths=(4, 4, 4, 4), d_widths=(4, 4), d_rest=(4, 4)),
     BigGANConfig: BigGANConfig(resolution=16, width=4, z_dim=9, num_classes=2, shared_dim=4, attention=(8,)),
+    UNetConfig: UNetConfig(8, width=2, depth=3, d_width=2, d_layers=1),
 }
+SEVERAL: dict[str, type] = {"translation": UNetConfig}  # of a layout of several classes, the one that is written here
 # where a layout stands for more than its networks' class: nothing in such a file tells it
 OF_LAYOUT: dict[str, NetConfig] = {"mlp-leaky": MLPConfig(g_slope=0.2)}
 
 
 def config_of(layout: str) -> NetConfig:
     known = LAYOUTS[layout].config
-    cls = known if isinstance(known, type) else ResNetConfig
+    cls = known if isinstance(known, type) else SEVERAL.get(layout, ResNetConfig)
     return OF_LAYOUT.get(layout) or SMALL.get(cls) or cls()  # another layout's defaults
 
 

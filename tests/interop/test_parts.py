@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gan_jax.cli.main import main
-from gan_jax.config import DCGANConfig, MLPConfig, R3GANConfig, SNGANConfig, StyleGAN2Config
+from gan_jax.config import DCGANConfig, MLPConfig, R3GANConfig, SNGANConfig, StyleGAN2Config, TranslatorConfig
 from gan_jax.interop import parts
 from gan_jax.interop.exporters import tensors_of
 from gan_jax.interop.importers import ForeignLayoutError, import_file
@@ -22,6 +22,7 @@ CONFIGS = {
     "r3gan": R3GANConfig(16, 3, 0, 8, (8, 8, 8), (2, 2, 2)),
     "stylegan2-ada": StyleGAN2Config(16, 3, 0, 8, 8, 2, 128, 16),
     "rosinality": StyleGAN2Config(16, 3, 0, 8, 8, 2, 128, 16),
+    "translation": TranslatorConfig(128, width=2, blocks=2, norm="batch", d_width=2),
 }
 TINY = DCGANConfig(8, 1, 4, 32, 8)
 

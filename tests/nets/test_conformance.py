@@ -61,9 +61,9 @@ def test_outputs(family, resolution, dtype):
     for net in (pair.g, pair.d):
         assert {leaf.dtype for leaf in jax.tree.leaves(net.specs())} == {jnp.dtype("float32")}
     z, images, labels = inputs(pair.config)
+    shown = seen(pair.config, z, images)
     for train in (False, True):
         made, g_collections = jax.eval_shape(lambda v, t=train: pair.g.apply(v, z, labels, t), pair.g.specs())
-        shown = seen(pair.config, z, images)
         logits, d_collections = jax.eval_shape(lambda v, t=train: pair.d.apply(v, shown, labels, t), pair.d.specs())
         assert (made.shape, made.dtype) == (images.shape, jnp.float32)
         rank = 4 if pair.config.translates else 1  # maps of logits, `[N, h, w, 1]`

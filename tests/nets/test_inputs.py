@@ -80,6 +80,8 @@ def test_every_kernel_is_listed(family):
         pytest.param("r3gan", "d", marks=pytest.mark.slow),  # the blocks of G
         ("resnet", "d"),
         ("mlp", "g"),
+        ("unet", "g"),
+        ("translator", "g"),
     ],
 )
 def test_rows_times_kernels_are_what_layers_give(family, network):

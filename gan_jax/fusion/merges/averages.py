@@ -200,6 +200,7 @@ def _unit(x: jax.Array) -> jax.Array:
 #
 # Layers are placed by their position, which grows towards the image: two for every resolution, the first one at 4 px being
 # 0. Blocks are named by resolution, so the position is read from the paths; fully connected layers are counted instead.
+# Translators run at any size: there maps are counted from the smallest, on the way down and on the way up.
 
 COLLECTIONS = ("params", "batch_stats", "moving", "spectral", "constants")
 LATENT = ("mapping", "embed", "shared", GRAFT)  # layers that make or read codes; they have no position in the image
@@ -235,6 +236,8 @@ def positions(paths: Iterable[str]) -> dict[str, float | None]:
     if sizes:
         low, high = position(min(sizes)), position(max(sizes), 1)
         ends = {"stem": low - 1, "head": low - 1, "to_rgb": high, "to_rgb_norm": high, "from_rgb": high}
+    elif any(re.fullmatch(r"down\d+|layer\d+", name) for name in heads):
+        ends = _translator_places(heads)
     else:
         layers = {name for name in heads if re.fullmatch(r"fc\d+", name)}
 
@@ -243,6 +246,18 @@ def positions(paths: Iterable[str]) -> dict[str, float | None]:
 
         ends = {**{name: index(name) for name in layers}, "to_rgb": float(len(layers)), "head": -1.0}
     return {path: _place(path, parts, network, ends) for path, parts in names.items()}
+
+
+def _translator_places(heads: Iterable[str]) -> dict[str, float]:
+    """Returns the positions of a translator's layers: those on the way up are at the second level of their size."""
+    heads = set(heads)
+    number = lambda name: int(re.sub(r"\D+", "", name) or 0)
+    if "head" in heads:  # D
+        last = max(map(number, heads))
+        return {name: -1.0 if name == "head" else float(last - number(name)) for name in heads}
+    lowest = max(number(name) for name in heads if name.startswith("down"))
+    places = {name: 2.0 * (lowest - number(name)) + (not name.startswith("down")) for name in heads}
+    return places | {name: 0.0 for name in heads if name.startswith("block")} | {"stem": 2.0 * lowest}
 
 
 def blend(donors: Sequence[Tree], *, mid: float, width: float | None = None) -> Tree:

@@ -4,7 +4,7 @@ One file each: what its tensors are called (`*_links`, read in both directions),
 `LAYOUT` for this table.
 """
 
-from gan_jax.interop.layouts import biggan, dcgan, mimicry, mlp, native, r3gan, rosinality, stylegan2
+from gan_jax.interop.layouts import biggan, dcgan, mimicry, mlp, native, r3gan, rosinality, stylegan2, translation
 from gan_jax.interop.layouts.layout import FileContext, ForeignLayout, ForeignPair, Part
 
 LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown layout is tried
@@ -12,6 +12,7 @@ LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown
     "rosinality": rosinality.LAYOUT,
     "r3gan": r3gan.LAYOUT,
     "biggan": biggan.LAYOUT,
+    "translation": translation.LAYOUT,
     "dcgan": dcgan.LAYOUT,
     "mimicry": mimicry.LAYOUT,
     "mlp": mlp.LAYOUT,

@@ -11,6 +11,7 @@ import numpy as np
 from gan_jax.config import NetConfig
 from gan_jax.interop.foreign import Recorded
 from gan_jax.interop.links import ForeignLayoutError, Links
+from gan_jax.nets import Net
 
 Tensors = Mapping[str, np.ndarray]
 DROPPED = "another copy of the generator; the moving average is what is kept"
@@ -34,6 +35,7 @@ class ForeignPair:
       ignored: ends of names that a part may have besides -> why they are left out.
       left_out: whole names outside all parts -> why they are left out.
       computed: root/leaf that the file lacks -> how it is computed.
+      nets: root -> network, of parts that are neither G nor D.
     """
 
     config: NetConfig
@@ -41,6 +43,7 @@ class ForeignPair:
     ignored: Mapping[str, str]
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     computed: Mapping[str, ComputedLeaf] = dataclasses.field(default_factory=dict)
+    nets: Mapping[str, Net] = dataclasses.field(default_factory=dict)
 
 
 class ComputedLeaf(NamedTuple):

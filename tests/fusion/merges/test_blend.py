@@ -56,6 +56,20 @@ def test_places_in_stylegan2():
     ]  # fmt: skip
 
 
+def test_places_in_translators():
+    """Counted from the smallest map; on the way up a layer is at the second level of its size."""
+    assert of("translator-16") == {
+        **{f"{name}/{layer}": at for name, at in (("stem", 4), ("down1", 2), ("down2", 0), ("up2", 1), ("up1", 3))
+           for layer in ("conv", "norm")},
+        **{f"block{i}/{layer}{j}": 0 for i in (0, 1) for layer in ("conv", "norm") for j in (0, 1)},
+        "to_rgb": 5,
+    }  # fmt: skip
+    at = of("unet-16")
+    assert [at[f"{name}/conv"] for name in ("down1", "down3", "up3", "up2", "to_rgb")] == [4, 0, 1, 3, 7]
+    at = of("unet-16", "d")
+    assert [at[name] for name in ("from_rgb/input", "layer1/conv", "layer2/norm", "head")] == [2, 1, 0, -1]
+
+
 @pytest.mark.parametrize(
     ("case", "network", "order"),
     [
