@@ -7,7 +7,6 @@ these translations and trains nothing; they are kept in the state's extras (`sho
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -34,7 +33,7 @@ def unpaired_networks(config: Config, axis_name: str | None = None) -> NamedNets
     """
     net: Any = config.net
     there = build(net, axis_name)
-    back = build(dataclasses.replace(net, in_channels=net.channels, channels=net.in_channels), axis_name)
+    back = build(net.reversed, axis_name)
     nets = {"g_ab": there.g, "g_ba": back.g, "d_a": back.d, "d_b": there.d}
     return NamedNets(
         nets, GENERATORS, DISCRIMINATORS, net, there.g_blocks, there.d_blocks, there.d_head,
