@@ -10,7 +10,10 @@ image by itself in a batch of any length. `statistics="running"` uses the averag
 **Tiles.** With `tile`, an image that is larger is cut into overlapping tiles whose edges lie on the network's grid. Tiles that
 normalised themselves would differ in tone at their seams. So the statistics of all tiles are put together, weighted such that
 each pixel counts once, and every tile is normalised by these. They change what later norms see, so this is repeated until they
-stay the same: after p rounds those of the first p norms are exact. If the overlap covers what an output pixel can see (`reach`),
+stay the same: after p rounds those of the first p norms are exact, and until then the others may be far off. So trained networks
+take about as many rounds as they have norms, each as long as a translation.
+
+If the overlap covers what an output pixel can see (`reach`),
 the result is the untiled one up to rounding. Where it cannot, as in a deep U-Net, whose output pixels see the whole image,
 neighbouring tiles are blended, and a warning (`InexactTiles`) says that the result differs from the untiled one.
 """
