@@ -110,7 +110,7 @@ def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: 
     base = dataclasses.replace(base, task=paper.task, net=net, loss=paper.loss, optim=optim)
     if peek(words, "--task") is None:
         words = [*words, "--task", task]
-    line = f"choices: task {task}, {whose}, loss and optimiser of {USUAL[task]}; --net, --loss, --optim for others"
+    line = f"choices: task {task}, {whose}, loss and optimiser of {USUAL[task]}; --net, --loss.name and --optim.lr choose others"
     return Chosen(parse_run(cls, words, verb=verb, base=base), (line,))
 
 

@@ -89,6 +89,8 @@ def value_problem(option: Option, value: str) -> str | None:
         if value in option.choices:
             return None
         near = difflib.get_close_matches(value.lower().replace("-", "_"), option.choices, n=2, cutoff=0.5)
+        if near and near[0].startswith(value.lower()):
+            near = near[:1]  # the name was begun
         if near and len(option.choices) > 8:
             return f"did you mean {' or '.join(near)}? --help lists all {len(option.choices)}"
         meant = f"did you mean {near[0]}? It takes" if near else "it takes"

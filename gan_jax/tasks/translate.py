@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +33,7 @@ import numpy as np
 
 from gan_jax.config import NetConfig, kind_of
 from gan_jax.data.convert import to_float, to_uint8
-from gan_jax.nets import Pair, build
+from gan_jax.nets import Pair, build, spade
 from gan_jax.nets.build import Net
 from gan_jax.seeds import root_key
 from gan_jax.train.state import Variables
@@ -76,7 +75,7 @@ def geometry(config: NetConfig) -> Geometry:
     if kind == "translator":
         filters = 9 if net.antialias else 0  # 1 and 2 px on the way down, 4 and 2 px on the way up
         return Geometry(4, 8, 15 + 8 * net.blocks + filters)
-    multiple = 2 ** importlib.import_module(f"gan_jax.nets.{kind}").doublings(config)
+    multiple = 2 ** spade.doublings(net)
     return Geometry(multiple, multiple, None)
 
 
@@ -193,9 +192,8 @@ class _Run:
         """What the generator reads, float in [-1, 1]; of label maps, what its family makes of them."""
         if images.ndim == 4:
             return to_float(images)
-        family = importlib.import_module(f"gan_jax.nets.{kind_of(self.config)}")
         marks = None if instances is None else jnp.asarray(instances, jnp.int32)
-        return family.semantics(self.config, jnp.asarray(images, jnp.int32), marks)
+        return spade.semantics(self.config, jnp.asarray(images, jnp.int32), marks)
 
     def _whole(
         self, g_vars: Variables, images: np.ndarray, instances: np.ndarray | None, seed: int | None, first: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from gan_jax.data.decode import (
     MAX_FILE_BYTES,
     TOO_LARGE,
     decode,
+    decode_indices,
     encode_png,
     picture_not_read,
     sniff,
@@ -184,8 +184,7 @@ def read_picture(path: Path, channels: int) -> np.ndarray:
 
 def read_labels(path: Path) -> np.ndarray:
     """A label map as int32 `[H, W]`: the numbers that a grey picture, or one with a palette, stores."""
-    decoding: Any = importlib.import_module("gan_jax.data.decode")
-    return decoding.decode_indices(_bytes(path), str(path))[0]
+    return decode_indices(_bytes(path), str(path))[0]
 
 
 def translate_files(
