@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -27,9 +28,11 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", CHEAP)  # here, so that fixtures of modules are cheap too
-# Programs of whole steps go into the folder of `pytest_configure`; to write those of single operations costs more than it saves.
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+# Every program goes into the folder of `pytest_configure`.
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+# XLA's own caches put the folder into the options of every program, and so into its key.
+jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 # Tracing makes many small objects, and every collection asks XLA too: rarer ones save a seventh of what tracing costs.
 gc.set_threshold(50_000, 10, 10)
@@ -51,14 +54,48 @@ def extra_data(*parts: str) -> Path:
     return path
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """A run that is resumed or made again compiles the same programs: each is compiled once in a process of tests.
+PROGRAMS = REPO / ".pytest_cache" / "programs"  # compiled by earlier runs of the tests; `make clean` removes them
+MOST_BYTES = 4 * 2**30  # of these; then they are made again
 
-    The folder is not shared between processes, since JAX writes into it such that another could read half a program.
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles each program once in a process of tests, and not where an earlier run of the tests has compiled it.
+
+    A process has a folder of its own, since JAX writes into it such that another could read half a program. It begins with
+    links to the programs of earlier runs, and its own are linked to these when it ends.
     """
-    folder = tempfile.mkdtemp(prefix="gan_jax_compiled_")
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    jax.config.update("jax_compilation_cache_dir", folder)
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="programs-", dir=PROGRAMS.parent))
+    earlier = set()
+    with contextlib.suppress(OSError):  # another process removes them, or the file system has no links
+        for file in PROGRAMS.iterdir():
+            os.link(file, folder / file.name)
+            earlier.add(file.name)
+    config.add_cleanup(lambda: _keep_programs(folder, earlier))
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _keep_programs(folder: Path, earlier: set[str]) -> None:
+    """Adds a process's programs to those of earlier runs, and removes its folder."""
+    with contextlib.suppress(OSError):
+        files = [file for file in folder.iterdir() if file.name not in earlier and file.name.endswith("-cache")]
+        if sum(file.stat().st_size for file in (*PROGRAMS.iterdir(), *files)) > MOST_BYTES:
+            shutil.rmtree(PROGRAMS, ignore_errors=True)
+            PROGRAMS.mkdir(parents=True, exist_ok=True)
+        for file in filter(_is_whole, files):
+            with contextlib.suppress(FileExistsError):
+                os.link(file, PROGRAMS / file.name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a program was written to its end: a test may have killed the process that wrote it."""
+    from jax._src.compilation_cache import decompress_executable
+
+    try:
+        return bool(decompress_executable(file.read_bytes()))
+    except Exception:  # noqa: BLE001  of whichever compression there is
+        return False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
