@@ -53,7 +53,11 @@ ROWS = [(name, compiler) for name in TASKS for compiler in ("jit", "pmap")]
     "name, compiler", default_rows(ROWS, [*((name, "jit") for name in TASKS), ("unpaired", "pmap")])
 )
 def test_two_devices_compute_what_one_does(name, compiler):
-    config = config_of(name)
+    # Two steps, in which pools are full: in more, what rounding changes grows from step to step. SPADE's first maps are of
+    # 1 px here, which its batch norm divides by next to nothing, so it has one.
+    steps = 1 if name == "layout" else 2
+    train = dataclasses.replace(config_of(name).train, kimg=steps * BATCH / 1000, steps_per_dispatch=steps)
+    config = config_of(name, train=train)
     trainer, state = begin(config)
     want = values(trainer.fit(jax.tree.map(jnp.copy, state))[0])
     train = dataclasses.replace(config.train, compile=compiler, devices=2)

@@ -39,7 +39,7 @@ SPADE = SPADEConfig(resolution=32, num_labels=3, width=2, d_width=4, d_layers=2)
 TASKS: dict[str, tuple[Any, Any, str]] = {  # name -> (task, networks, loss)
     "paired": (PairedTask(), UNET, "non_saturating"),
     "one_sided": (OneSidedTask(layers=(0, 4, 8), patches=9, mlp=8, flip=True, pool=3), TRANSLATOR, "least_squares"),
-    "layout": (LayoutTask(perceptual=0.0), SPADE, "hinge"),
+    "layout": (LayoutTask(), SPADE, "hinge"),
     "unpaired": (UnpairedTask(pool=6), TRANSLATOR, "least_squares"),
 }
 
@@ -50,7 +50,7 @@ def config_of(name: str, **changes: Any) -> Config:
     base = Config(
         task=task, net=net, loss=LossConfig(loss),  # type: ignore[arg-type]
         # a bias before a norm has a gradient of rounding errors alone, which a smaller eps would let Adam amplify
-        optim=OptimConfig(lr=1e-3, b1=0.5, b2=0.999, eps=1e-4),
+        optim=OptimConfig(lr=1e-3, b1=0.5, b2=0.999, eps=1e-2),
         ema=EMAConfig(half_life_kimg=0.01, rampup=None),
         train=TrainConfig(batch=BATCH, steps_per_dispatch=2, kimg=4 * BATCH / 1000, devices=1),
     )  # fmt: skip
