@@ -91,7 +91,7 @@ def value_problem(option: Option, value: str) -> str | None:
         near = difflib.get_close_matches(value.lower().replace("-", "_"), option.choices, n=2, cutoff=0.5)
         if near and near[0].startswith(value.lower()):
             near = near[:1]  # the name was begun
-        if near and len(option.choices) > 8:
+        if near and len(option.choices) > 12:
             return f"did you mean {' or '.join(near)}? --help lists all {len(option.choices)}"
         meant = f"did you mean {near[0]}? It takes" if near else "it takes"
         return f"{meant} {', '.join(option.choices)}{', or None' if option.optional else ''}"

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import Config, SPADEConfig
+from gan_jax.config import Config, LayoutTask, SPADEConfig
 from gan_jax.interop.layouts.spade import IGNORED, discriminator_links, generator_links, guess_config
 from gan_jax.losses.adversarial import hinge
 from gan_jax.losses.matching import feature_matching, mean_over_scales
@@ -167,7 +167,7 @@ def test_discriminator_is_the_published_one(train):
 )
 def test_as_many_parameters_as_published(options, g, d):
     config = SPADEConfig(**options)
-    Config(net=config).validate()
+    Config(net=config, task=LayoutTask()).validate()
     pair = build(config)
     assert (count(pair.g.specs()["params"]), count(pair.d.specs()["params"])) == (g, d)
 

@@ -269,7 +269,7 @@ def test_several_updates_of_d_need_translations_of_their_own():
     "words, message",
     [
         (
-            "--task unpaired",
+            "--task unpaired --net resnet",
             "task unpaired makes images from images, but ResNet's generator takes latents; use --net unet",
         ),
         ("--task paired --net unet --task.l2 5", "did you mean --task.l1"),

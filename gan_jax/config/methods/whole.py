@@ -50,6 +50,8 @@ class TransferConfig:
 class ScratchConfig(TransferConfig):
     """Train from fresh weights."""
 
+    several_networks: ClassVar[bool] = True
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceConfig(TransferConfig):
