@@ -79,7 +79,8 @@ def discriminator_roles(config: Any) -> dict[str, Part]:
     about = lambda path: (
         {} if not path.endswith("kernel") else {"inputs": [2]} | ({"colour": ("in", 2)} if "from_rgb" in path else {})
     )
-    roles = {f"{kind}: {path}": Part((path,), (), {path: Fill((), about(path))}) for path in text}
+    beside = lambda path: (INPUT,) if path == FROM_RGB else ()
+    roles = {f"{kind}: {path}": Part((path,), (), {path: Fill((), about(path))}, beside(path)) for path in text}
     roles["from_rgb"] = Part((FROM_RGB,), (), {FROM_RGB: Fill()}, (INPUT,))
     if config.d_condition:
         roles["from_input"] = leaf(INPUT, **KINDS["from_rgb"])
