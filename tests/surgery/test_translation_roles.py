@@ -27,9 +27,7 @@ draw = lambda *shape: np.random.default_rng(sum(shape)).standard_normal(shape)
 def plan_of(new, old, source=None):
     target, source = shapes(new), source or shapes(old)
     rules = pair_rules(new, old, target, source)
-    return make_plan(
-        target, source, rules, missing="init", unused="drop", shape="adapt", notes=pair_notes(new, old)
-    )
+    return make_plan(target, source, rules, missing="init", unused="drop", shape="adapt", notes=pair_notes(new, old))
 
 
 def moved(new, old):
@@ -82,7 +80,12 @@ def kernel(role, size, config=RESNET, shape=None):
     stored, plain = draw(3, 3, 2, 3), draw(size, size, 2, 3)
     [(_, fill)] = part.fills.items()
     steps = across([plain.shape], (3, 3, 2, 3), fill.about)[1]
-    return stored, run_steps(part.gives, [stored], None) if part.gives else stored, plain, run_steps(steps, [plain], None)
+    return (
+        stored,
+        run_steps(part.gives, [stored], None) if part.gives else stored,
+        plain,
+        run_steps(steps, [plain], None),
+    )
 
 
 def test_kernels_of_three_pixels_and_strides_are_those_of_four():
@@ -170,7 +173,9 @@ def test_encoders_and_decoders_of_two_translators_are_counted_from_the_image():
 def test_discriminators_of_one_kind_are_taken_whole():
     conditional = dataclasses.replace(RESNET, d_condition=True)
     plan = plan_of(conditional, UNET)
-    assert all(entry.sources == (entry.target,) and entry.op == "copy" for entry in plan.entries if entry.target[0] == "d")
+    assert all(
+        entry.sources == (entry.target,) and entry.op == "copy" for entry in plan.entries if entry.target[0] == "d"
+    )
     pixel = moved(dataclasses.replace(RESNET, d_kind="pixel", d_condition=True), UNET)
     assert {path: op for path, (_, op) in pixel.items() if path[0] == "d"} == {
         f"d/params/from_rgb/{name}/kernel": "fuse_down" for name in ("conv", "input")

@@ -176,7 +176,9 @@ def dcgan_roles(config: DCGANConfig) -> dict[str, Roles]:
 def by_stride(roles: Roles, resolution: int) -> dict[str, Part]:
     """The roles, of maps of so many px, by how many times smaller than the image they are."""
     stride = lambda m: f"{m[1]}{resolution // int(m[2])}"
-    return {re.sub(r"^(stem|const|up|same|skip|norm|to_rgb|down)(\d+)", stride, role): part for role, part in roles.items()}
+    return {
+        re.sub(r"^(stem|const|up|same|skip|norm|to_rgb|down)(\d+)", stride, role): part for role, part in roles.items()
+    }
 
 
 def _sizes(resolution: int) -> list[int]:
@@ -354,7 +356,7 @@ def title_of(config: NetConfig) -> str:
 def _roles_of_both(target: NetConfig, source: NetConfig) -> tuple[dict[str, Roles], dict[str, Roles]]:
     """The roles of the target and of the source, maps named alike in both."""
     new, old = roles_of(target), roles_of(source)
-    if target.translates != source.translates:
+    if target.translates != source.translates and hasattr(source, "resolution"):  # a feature network has no size
         strides = lambda config, roles: {net: by_stride(parts, config.resolution) for net, parts in roles.items()}
         return (new, strides(source, old)) if target.translates else (strides(target, new), old)
     return new, old
