@@ -36,7 +36,18 @@ from typing import Any, get_args
 
 import jax
 
-from gan_jax.config import NETS, Config, ConfigError, NetConfig, TrainConfig, TransplantConfig, net_to_dict
+from gan_jax.config import (
+    NETS,
+    Config,
+    ConfigError,
+    LayoutTask,
+    LossConfig,
+    NetConfig,
+    PairedTask,
+    TrainConfig,
+    TransplantConfig,
+    net_to_dict,
+)
 from gan_jax.config.checks import part_problems
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
@@ -346,8 +357,14 @@ def check_net(net: NetConfig) -> None:
     if not isinstance(net, get_args(NetConfig)):
         kinds = ", ".join(kind.__name__ for kind in get_args(NetConfig))
         raise ConfigError(f"net is of the type {type(net).__name__}; use the configuration of networks, one of {kinds}")
-    group = net.compared  # nothing trains: any batch that falls into groups
-    Config(net=net, train=TrainConfig(batch=group or 1)).validate()
+    group = (
+        net.compared
+    )  # nothing trains: any batch that falls into groups, and any task and loss that suit the networks
+    config = Config(net=net, train=TrainConfig(batch=group or 1))
+    if net.translates:
+        task = LayoutTask() if hasattr(net, "num_labels") else PairedTask()
+        config = dataclasses.replace(config, task=task, loss=LossConfig("least_squares"))
+    config.validate()
 
 
 def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> TransplantConfig:
