@@ -1,7 +1,8 @@
-"""Sources of weights: a weights folder, an embedded pair, a run, a checkpoint, or a model in memory."""
+"""Sources of weights: a weights folder, an embedded pair, a run, a checkpoint, a feature network, or a model in memory."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,26 @@ from gan_jax.config import ConfigError, net_from_dict, net_to_dict
 from gan_jax.files import typed
 from gan_jax.interop.diff import Diff, compare
 from gan_jax.interop.source import Source, open_weights
-from gan_jax.interop.weights import FORMAT
-from gan_jax.surgery.provenance import manifest_digest, provenance_lines
+from gan_jax.interop.weights import FORMAT, leaf_entry
+from gan_jax.metrics.networks import read_network
+from gan_jax.surgery.families.features import FeatureNetwork, encoder
+from gan_jax.surgery.provenance import import_step, manifest_digest, provenance_lines
 from gan_jax.tasks.model import WEIGHTS, Model, run_config
 from gan_jax.train.checkpoint import storage
 from gan_jax.trees import did_you_mean, digest, flatten
+
+FEATURES = "features:"  # before the name of a feature network
+ENCODER = "e"  # root of its leaves
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSource(Source):
+    """A feature network, which fills encoders of networks from images to images."""
+
+    @property
+    def net(self) -> Any:
+        """The feature network, in the place of a pair's configuration."""
+        return feature_network(self.name)
 
 
 def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Source:
@@ -24,11 +40,13 @@ def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Sour
 
     Args:
       path: a weights folder, `embedded:NAME`, a run folder (its weights; where it has none yet, its newest
-        checkpoint), a checkpoint's folder, `RUN/checkpoints/48000`, or a model in memory.
+        checkpoint), a checkpoint's folder, `RUN/checkpoints/48000`, a model in memory, or `features:NAME`, a feature
+        network of the cache (`vgg16`, `mobilenetv2`) for the encoder of a translator.
       checkpoint: images of a run's checkpoint.
 
     Raises:
       WeightsError, CheckpointError, ConfigError: something is missing, damaged or foreign.
+      MetricError: the weights of a feature network are not in the cache, or damaged.
     """
     if isinstance(path, Model):
         if checkpoint is not None:
@@ -39,6 +57,10 @@ def open_source(path: str | Path | Model, checkpoint: int | None = None) -> Sour
             f"a source is a path, embedded:NAME or a model of gan_jax.load; this is of the type {type(path).__name__}"
         )
     name, folder = str(path), Path(path)
+    if name.startswith(FEATURES):
+        if checkpoint is not None:
+            raise ConfigError(f"--checkpoint {checkpoint} needs a run folder, and {name} is a feature network")
+        return open_features(name)
     if name.startswith("embedded:") or not (folder / "config.json").is_file():
         if checkpoint is not None:
             raise ConfigError(f"--checkpoint {checkpoint} needs a run folder, and {name} has no config.json")
@@ -84,6 +106,51 @@ def open_checkpoint(folder: Path, name: str) -> Source:
         manifest_digest(manifest),
         lambda path: read_many([path])[path],
         read_many,
+    )
+
+
+def feature_network(name: str) -> FeatureNetwork:
+    """The feature network of a source `features:NAME`.
+
+    Raises:
+      ConfigError: there is none that has an encoder.
+    """
+    try:
+        return encoder(name.removeprefix(FEATURES))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def open_features(name: str) -> FeatureSource:
+    """Opens the weights of a feature network in the cache, `features:NAME`.
+
+    Raises:
+      ConfigError: a network without an encoder.
+      MetricError: its weights are not there (and how to get them), or damaged.
+    """
+    from safetensors.numpy import load
+
+    network = feature_network(name)
+    about, raw = read_network(network.name)
+    leaves = {f"{ENCODER}/params/{path}": leaf for path, leaf in load(raw).items()}
+    file = about.get("source") or {}
+    origin = {"name": str(file.get("file", name)), "digest": str(file.get("sha256", about["sha256"]))}
+    manifest = {
+        "net": {"kind": "features", "name": network.name},
+        "licence": about.get("licence"),
+        "history": [import_step({"": (origin["name"], origin["digest"])}, network.name, {}, {})],
+        "leaves": {path: leaf_entry(leaf) for path, leaf in leaves.items()},
+    }
+
+    def read(path: str) -> Any:
+        if path not in leaves:
+            raise ConfigError(f"no leaf {path!r} in {name}{did_you_mean(path, leaves)}")
+        return leaves[path]
+
+    dated = {"date", "versions"}  # of now, and no part of what the source is
+    steps = [{key: value for key, value in step.items() if key not in dated} for step in manifest["history"]]
+    return FeatureSource(
+        name, f"feature network: {network.title}", manifest, manifest_digest({**manifest, "history": steps}), read
     )
 
 

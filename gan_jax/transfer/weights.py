@@ -36,17 +36,29 @@ from typing import Any, get_args
 
 import jax
 
-from gan_jax.config import Config, ConfigError, NetConfig, TrainConfig, TransplantConfig, net_to_dict
+from gan_jax.config import (
+    NETS,
+    Config,
+    ConfigError,
+    LayoutTask,
+    LossConfig,
+    NetConfig,
+    PairedTask,
+    TrainConfig,
+    TransplantConfig,
+    net_to_dict,
+)
 from gan_jax.config.checks import part_problems
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
 from gan_jax.nets import Networks, Pair, build
 from gan_jax.nets.fronts import with_front
 from gan_jax.random_streams import network_key
-from gan_jax.roots import network_of, origin_in, origins
+from gan_jax.roots import network_of, origin_in, origins, pair_part
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Action, Difference, Plan, PlanError, Report, make_plan, measure_pair, pair_notes, pair_rules
 from gan_jax.surgery import transplant as carry_out
+from gan_jax.surgery.families.layout import families_with, part_of
 from gan_jax.surgery.families.notes import with_notes
 from gan_jax.surgery.measure import measure_translators
 from gan_jax.surgery.ops.width import Width
@@ -55,7 +67,7 @@ from gan_jax.surgery.transplant import reads_fresh
 from gan_jax.tasks.model import Model, names_of, save
 from gan_jax.train.checkpoint.manager import CheckpointError
 from gan_jax.train.state import Variables
-from gan_jax.transfer.source import open_source
+from gan_jax.transfer.source import ENCODER, FeatureSource, open_source
 from gan_jax.trees import Rule, count, did_you_mean, flatten, match, unflatten
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -167,7 +179,10 @@ def plan_weights(
     if policies.classes is not None and not (getattr(net, "num_classes", 0) or getattr(net, "num_labels", 0)):
         raise PlanError("classes says where each class starts from, and the new networks have none: set num_classes")
     source.check(whole=False)
-    chosen = {root: origin_in(root, source.specs) for root in target}
+    chosen = {root: _origin(root, source) for root in target}
+    if isinstance(source, FeatureSource) and not (net.translates and part_of(net, "roles")):
+        known = ", ".join(name for name in families_with("roles") if NETS[name].translates)
+        raise PlanError(f"{source.name} fills the encoder of networks from images to images: use one of {known} (net)")
     if lacking := [root for root, origin in chosen.items() if origin is None]:
         first = origins(lacking[0])[0]
         raise PlanError(f"{source.name} holds no {LACKING.get(first, f'network {first}')}")
@@ -210,6 +225,13 @@ def plan_weights(
     )
     plan = plan if notes else with_notes(plan)
     return plan if casts is None else dataclasses.replace(plan, notes=(*plan.notes, casts))
+
+
+def _origin(root: str, source: Source) -> str | None:
+    """The root of a source from which a network is filled: that of a feature network for generators; None = none."""
+    if isinstance(source, FeatureSource):
+        return ENCODER if pair_part(root) == "g" else None
+    return origin_in(root, source.specs)
 
 
 def floats_to_cast(source: dict[str, Any], target: dict[str, Any]) -> str | None:
@@ -272,7 +294,8 @@ def transplant(
         variables, plan, report = gan_jax.transplant("embedded:fashion16", gan_jax.ResNetConfig(resolution=32))
 
     Args:
-      source: a weights folder, a run or checkpoint folder, `embedded:NAME`, or a model that `gan_jax.load` gave.
+      source: a weights folder, a run or checkpoint folder, `embedded:NAME`, `features:NAME` (a feature network, for the
+        encoder of a translator), or a model that `gan_jax.load` gave.
       net: configuration of the networks to fill.
       policies: treatment of leaves that do not fit; None = `TransplantConfig()`.
       checkpoint: images of a run's checkpoint.
@@ -294,7 +317,7 @@ def transplant(
     opened = open_source(source, checkpoint)
     pair = build(net)
     specs = {"g_ema": pair.g.specs, "d": pair.d.specs}
-    target = {root: make() for root, make in specs.items() if origin_in(root, opened.specs)}
+    target = {root: make() for root, make in specs.items() if _origin(root, opened)}
     if not target:
         raise WeightsError(f"{opened.name} holds neither a generator (g_ema) nor a discriminator (d)")
     plan = plan_weights(opened, net, target, policies)
@@ -334,8 +357,14 @@ def check_net(net: NetConfig) -> None:
     if not isinstance(net, get_args(NetConfig)):
         kinds = ", ".join(kind.__name__ for kind in get_args(NetConfig))
         raise ConfigError(f"net is of the type {type(net).__name__}; use the configuration of networks, one of {kinds}")
-    group = net.compared  # nothing trains: any batch that falls into groups
-    Config(net=net, train=TrainConfig(batch=group or 1)).validate()
+    group = (
+        net.compared
+    )  # nothing trains: any batch that falls into groups, and any task and loss that suit the networks
+    config = Config(net=net, train=TrainConfig(batch=group or 1))
+    if net.translates:
+        task = LayoutTask() if hasattr(net, "num_labels") else PairedTask()
+        config = dataclasses.replace(config, task=task, loss=LossConfig("least_squares"))
+    config.validate()
 
 
 def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> TransplantConfig:
@@ -358,6 +387,8 @@ def _policies(policies: TransplantConfig | None, options: dict[str, Any]) -> Tra
 def _measure(source: Source, networks: Networks, variables: dict[str, Any], probes: int) -> dict[str, Difference] | str:
     if not probes:
         return "not measured: no probes were asked for"
+    if isinstance(source, FeatureSource):
+        return "not measured: a feature network makes no images"
     if source.net.translates != networks.config.translates:
         return "not measured: networks of latents and networks of images have no common probes"
     new = {network_of(root): tree for root, tree in variables.items()}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.config import DCGANConfig, ResNetConfig, has_field
+from gan_jax.config import DCGANConfig, ResNetConfig, TranslatorConfig, UNetConfig, has_field
 from gan_jax.nets.conv import conv, conv_down, conv_up, downsample_mean, upsample_nearest
 from gan_jax.surgery import PlanError, make_plan, pair_notes, pair_rules, transplant
 from gan_jax.surgery.families.cross import KINDS, across, across_vector, roles_of
@@ -64,6 +64,9 @@ MORE = [
     dataclasses.replace(BASE, resolution=32, num_classes=3),
     dataclasses.replace(SMALL_STYLEGAN2, discriminator="skip", num_classes=3, mbstd_group=0),
     dataclasses.replace(SMALL_R3GAN, num_classes=3, blocks=(0, 2)),
+    UNetConfig(16, 1, 1, width=2, depth=4, d_width=2, d_layers=1),
+    UNetConfig(16, 1, 1, width=2, depth=2, norm="none", d_width=2, d_kind="pixel"),
+    TranslatorConfig(16, 1, 1, width=2, blocks=0, affine=True, antialias=True, d_width=2, d_layers=2),
 ]
 
 

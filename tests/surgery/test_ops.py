@@ -80,6 +80,20 @@ CASES = {
     "resize_positions": ([(5, 3)], {"shape": [10, 3], "grid": [[2, 2], [3, 3]], "prefix": 1}, (10, 3)),
     "fuse_up": ([(3, 3, 2, 3)], {"shape": [4, 4, 2, 3]}, (4, 4, 2, 3)),
     "fuse_down": ([(4, 4, 2, 3)], {"shape": [3, 3, 2, 3]}, (3, 3, 2, 3)),
+    "fold_convs": (
+        [(3, 3, 1, 2), (2,), (2,), (3, 3, 2, 4)],
+        {
+            "layers": [
+                ["conv", {"kernel": 0, "depthwise": True, "stride": 1, "pad": 1, "slope": 0.5}],
+                ["mean", {"size": 2, "stride": 2, "pad": 0}],
+                ["conv", {"kernel": 3, "stride": 1, "pad": 1}],
+            ],
+            "channels": 2,
+            "start": -1,
+            "size": 4,
+        },
+        (4, 4, 2, 4),
+    ),
     "noise": ([(2, 3)], {"std": 0.1, "seed": 0, "salt": "g/b8/kernel"}, (2, 3)),
     "scale": ([(2, 3)], {"factor": 0.5}, (2, 3)),
     "modulated": ([(3, 3, 2, 3), (2,)], {"demodulated": True, "gain": 2.0}, (3, 3, 2, 3)),

@@ -9,12 +9,16 @@ with stride 2, a head over summed positions is the same head at every position, 
 kernel divided by its singular value, an equalised one its weights times the scale of their use, and a map for each channel
 is a dense layer by position of rank one. The network is not: skips, inner layers, norms, styles and other nonlinearities
 have no counterpart. So the function is not preserved in any direction, and the plan says so (`pair_notes`).
+
+Networks from images to images have no size of their own: of them, and of what they are filled from, layers are counted
+from the image. Among themselves an encoder's first layer becomes the first, and a decoder's last the last.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,6 +48,16 @@ from gan_jax.trees import Flat, Rule, Tree, flatten
 #
 # Of D: `from_rgb`, `down8` (from 16 px), `same8`, `skip8` and `head`. Between families a layer is passed on in a plain form:
 # the kernel `[k, k, I, O]` that computes, dense layers by position as `[z, (4 4 C)]` and `[(4 4 C), 1]`.
+#
+# Of networks from images to images, and beside them, a number is not a size in px but how many times smaller than the image
+# maps are: `up2`, `norm2`, `down4` (`by_stride`). Their own roles in G, which unconditional families do not have:
+#
+# | role | leaf |
+# |---|---|
+# | `read` | the encoder's first convolution |
+# | `halve1`, `halve2` | those that halve the size behind it, in their order |
+# | `double1`, `double2` | those that double the size, from the image downwards, but for `to_rgb` |
+# | `norm_read/scale`, `norm_halve1/scale` | the norm behind each |
 
 POSITIONS = 16  # 4 x 4: where maps begin in G and end in D
 
@@ -57,11 +71,19 @@ class Fill(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What plays a role: leaves that are read, the operations to the plain form, and leaves that are filled from it."""
+    """What plays a role.
+
+    Attributes:
+      reads: leaves that are read.
+      gives: the operations to the plain form.
+      fills: leaves that are filled from it.
+      beside: kernels of a second input of the layer, which start at zero where the role is filled and the source has none.
+    """
 
     reads: tuple[str, ...]
     gives: tuple[Step, ...] = ()
     fills: Mapping[str, Fill] = dataclasses.field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
 Roles = Mapping[str, Part]
@@ -151,6 +173,14 @@ def dcgan_roles(config: DCGANConfig) -> dict[str, Roles]:
     return {"g": g, "d": d}
 
 
+def by_stride(roles: Roles, resolution: int) -> dict[str, Part]:
+    """The roles, of maps of so many px, by how many times smaller than the image they are."""
+    stride = lambda m: f"{m[1]}{resolution // int(m[2])}"
+    return {
+        re.sub(r"^(stem|const|up|same|skip|norm|to_rgb|down)(\d+)", stride, role): part for role, part in roles.items()
+    }
+
+
 def _sizes(resolution: int) -> list[int]:
     return [2**i for i in range(2, resolution.bit_length())]
 
@@ -169,6 +199,11 @@ KINDS: dict[str, Mapping[str, Any]] = {
     "down": {"inputs": [2], "resample": "fuse_down"},
     "from_rgb": {"inputs": [2], "resample": "fuse_down", "colour": ("in", 2)},
     "head": {"inputs": [1], "heads": "positions"},
+    "read": {"inputs": [2], "resample": "fuse_down", "colour": ("in", 2)},
+    "read_strided": {"inputs": [2], "colour": ("in", 2)},
+    "halve": {"inputs": [2], "resample": "fuse_down"},
+    "double": {"inputs": [2], "resample": "fuse_up"},
+    "inner": {"inputs": [2]},
 }
 
 
@@ -181,8 +216,9 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
       args: those of `fit`, and `unit`: the source's kernel is divided by its largest singular value; `gives`: the steps
         from the sources to the plain form (`Part`); `takes`: from there to the form of the target;
         `limit`: `[axis, n]`, of an axis that holds more than channels; `resample`: the operation between a kernel
-        beside a resampling and one that resamples; `fused`: the last axis holds positions and channels; `heads`:
-        `positions` where the first axis does, `mean` where it does not any more: the weights of all for one.
+        beside a resampling and one that resamples; `even`: the size of the latter, which the steps `then` make the
+        target's kernel of; `fused`: the last axis holds positions and channels; `heads`: `positions` where the first
+        axis does, `mean` where it does not any more: the weights of all for one, `kernel` where a kernel has them.
     """
     steps: list[Step] = []
 
@@ -199,7 +235,9 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
             shape[axis] = n
             steps.append(("slice", {"shape": shape}))
     if "resample" in args:
-        steps += _resampled(current(), target, args["resample"])
+        size = args.get("even")
+        steps += _resampled(current(), (size, size, *target[2:]) if size else target, args["resample"])
+    steps += [(name, arguments) for name, arguments in args.get("then", ())]
     if "fused" in args:
         steps += _fused(current(), target)
         if len(target) < 3:
@@ -210,6 +248,10 @@ def across(shapes: Sequence[Shape], target: Shape, args: Args) -> tuple[int, lis
         width, outputs = current()
         steps.append(("reshape", {"shape": [POSITIONS, width // POSITIONS, outputs]}))
         steps.append(("mean", {"axis": 0}))
+    elif args.get("heads") == "kernel":
+        width, outputs = current()
+        side = math.isqrt(POSITIONS)
+        steps.append(("reshape", {"shape": [side, side, width // POSITIONS, outputs]}))
     return len(shapes), [*steps, *fit([current()], target, role)[1]]
 
 
@@ -273,7 +315,7 @@ def cross_rules(
     first: Sequence[Rule] = (),
 ) -> list[Rule]:
     """Rules from a pair of one family to one of another; the arguments are those of `families.pair_rules`."""
-    new_roles, old_roles = roles_of(target_config), roles_of(source_config)
+    new_roles, old_roles = _roles_of_both(target_config, source_config)
     target, source = flatten(target_specs), flatten(source_specs)
     rules: list[Rule] = []
     for root in dict.fromkeys(path.split("/")[0] for path in target):
@@ -281,13 +323,16 @@ def cross_rules(
         if net is None:
             raise PlanError(f"no roles for {root!r}; a pair has {', '.join((*GENERATORS, 'd'))}")
         new, old = new_roles[net], old_roles[net]
-        for path, role in moves(new, old).items():
+        moved = moves(new, old)
+        for path, role in moved.items():
             if f"{root}/{path}" in target:
                 reads = tuple(f"{origin}/{name}" for name in old[role].reads)
                 args = _arguments(role, old[role], new[role].fills[path], classes)
                 rules += _rules(f"{root}/{path}", reads, target, source, args)
+        beside = dict.fromkeys(path for role in moved.values() for path in new[role].beside if path not in moved)
+        rules += [Rule(f"{root}/{path}", Action("zero", ())) for path in beside if f"{root}/{path}" in target]
         for path in (path for path in target if path.startswith(f"{root}/") and path in source):
-            name = f"{path} as {family_title(target_config)} has it"  # the path alone is shared
+            name = f"{path} as {title_of(target_config)} has it"  # the path alone is shared
             rules.append(Rule(path, Action("fit", (name,))))
         rules.append(Rule(f"{root}/**", Action("fit")))  # plays a role of its own, so the source lacks it
     return winning(first, rules, target)
@@ -297,10 +342,24 @@ def pair_notes(target_config: NetConfig, source_config: NetConfig) -> tuple[str,
     """Notes for the reader of a plan between families; none within a family."""
     if type(target_config) is type(source_config):
         return ()
-    old, new = family_title(source_config), family_title(target_config)
+    old, new = title_of(source_config), title_of(target_config)
     return (
         f"{old} -> {new}: leaves are moved by their role and the function is not preserved; the shares say how much",
     )
+
+
+def title_of(config: NetConfig) -> str:
+    """The title of a family, or of a feature network."""
+    return getattr(config, "title", None) or family_title(config)
+
+
+def _roles_of_both(target: NetConfig, source: NetConfig) -> tuple[dict[str, Roles], dict[str, Roles]]:
+    """The roles of the target and of the source, maps named alike in both."""
+    new, old = roles_of(target), roles_of(source)
+    if target.translates != source.translates and hasattr(source, "resolution"):  # a feature network has no size
+        strides = lambda config, roles: {net: by_stride(parts, config.resolution) for net, parts in roles.items()}
+        return (new, strides(source, old)) if target.translates else (strides(target, new), old)
+    return new, old
 
 
 def roles_of(config: NetConfig) -> dict[str, Roles]:

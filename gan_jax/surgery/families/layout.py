@@ -23,8 +23,11 @@ from gan_jax.trees import did_you_mean
 
 
 def part_of(config: NetConfig, part: str) -> Callable[..., Any] | None:
-    """A function of the family's file, such as `layouts`; None where there is none."""
-    return getattr(_file(kind_of(config)), part, None)
+    """A function of the family's file, such as `layouts`; None where there is none.
+
+    What is in no row of `NETS` may name its file as `roles_file`.
+    """
+    return getattr(_file(getattr(config, "roles_file", None) or kind_of(config)), part, None)
 
 
 def families_with(part: str) -> list[str]:

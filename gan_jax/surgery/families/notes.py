@@ -25,6 +25,7 @@ REASONS = {
     "fold_head": "layers folded into a head, exact where growth made them",
     "fold_rgb": "layers folded into a head, exact where growth made them",
     "fold_linear": "layers folded into a head, exact where growth made them",
+    "fold_convs": "layers folded into one, as if they were linear",
 }
 CONDITIONS = {
     "carry": "in evaluation mode (in training mode after calibration of the new norms)",

@@ -4,20 +4,24 @@ Wider layers are exact, silently or by copies: every norm is of one channel. D s
 its own, which starts at zero where only the new D is conditional: exact. Scale and bias of instance norm start at 1 and 0
 where only the new networks have them. A D of more layers, of another kind or with filters in place of strides reads its
 kernels at other sizes: that is refused.
+
+From an unconditional D: layers of stride 2 as they are, the last layer of stride 1 as one of stride 2 that is read at
+every position, and the head, which reads a map of 4x4 positions, at every such part of the map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_jax.nets import patchgan
 from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.cross import KINDS, NORM, POSITIONS, Fill, Part, leaf
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.plan import PlanError
 from gan_jax.trees import Rule
 
-INPUT = "params/from_rgb/input/kernel"
+FROM_RGB, INPUT = "params/from_rgb/conv/kernel", "params/from_rgb/input/kernel"
 
 
 def norm_text(name: str, group: str, kind: str, affine: bool) -> dict[str, str]:
@@ -65,6 +69,37 @@ def discriminator_layout(config: Any) -> Layout:
     if config.d_kind == "patch" or norm == "instance":
         text["params/head/bias"] = "-> logit"
     return Layout(text, free_scales(text, norm, ("from_rgb",)))
+
+
+def discriminator_roles(config: Any) -> dict[str, Part]:
+    """What each leaf of D is for: first for a D of the same kind, leaf by leaf, then for any (`families.cross`)."""
+    smooth = getattr(config, "antialias", False)
+    kind = f"{config.d_kind} D of {config.d_layers}{' smooth' if smooth else ''} layers"
+    text = discriminator_layout(config).text
+    about = lambda path: (
+        {} if not path.endswith("kernel") else {"inputs": [2]} | ({"colour": ("in", 2)} if "from_rgb" in path else {})
+    )
+    beside = lambda path: (INPUT,) if path == FROM_RGB else ()
+    roles = {f"{kind}: {path}": Part((path,), (), {path: Fill((), about(path))}, beside(path)) for path in text}
+    roles["from_rgb"] = Part((FROM_RGB,), (), {FROM_RGB: Fill()}, (INPUT,))
+    if config.d_condition:
+        roles["from_input"] = leaf(INPUT, **KINDS["from_rgb"])
+    if config.d_kind == "pixel":
+        return roles
+    for i, name in enumerate(patchgan.blocks(config)):
+        if i:  # from_rgb is the first to halve the size
+            roles[f"down{2 ** (i + 1)}"] = leaf(f"params/{name}/conv/kernel")
+            roles |= norm_roles(f"norm{2 ** (i + 1)}", f"{name}/norm", text)
+    width = patchgan.widths(config)[-1]
+    by_position = (("reshape", {"shape": [POSITIONS * width, 1]}),)
+    roles["head"] = leaf("params/head/kernel", by_position, inputs=[2], heads="kernel")
+    return roles
+
+
+def norm_roles(role: str, name: str, text: Mapping[str, str]) -> dict[str, Part]:
+    """The roles `role/scale` and so on of a norm, as far as it has leaves."""
+    paths = {f"{role}/{part}": f"{kind}/{name}/{part}" for part, kind in NORM.items()}
+    return {role: leaf(path) for role, path in paths.items() if path in text}
 
 
 def discriminator(case: Case) -> list[Rule]:

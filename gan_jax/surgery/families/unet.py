@@ -8,6 +8,9 @@ U-Net is another function at first. Image channels: new ones are read by zeros, 
 Exact: wider; image channels that go in, on images whose new channels are zero or repeat grey; grey to colour where it
 comes out; a discriminator that is shown what goes in; deeper with batch norm, in evaluation; and the way back from each
 of these, before training. Not exact: anything else that is smaller.
+
+Other families fill the layers of the encoder and of the decoder; the kernels that read a skip start at zero then, so that
+the decoder makes of the lowest map what the other network made of it.
 """
 
 from __future__ import annotations
@@ -15,15 +18,18 @@ from __future__ import annotations
 from gan_jax.config import UNetConfig
 from gan_jax.nets.layers import Norm
 from gan_jax.surgery.families.case import Case
+from gan_jax.surgery.families.cross import Fill, Part, Roles, leaf
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.families.notes import CONDITIONS
 from gan_jax.surgery.families.patchgan import (
     behind,
     discriminator,
     discriminator_layout,
+    discriminator_roles,
     free_scales,
     layer_text,
     new_affine,
+    norm_roles,
     norm_text,
 )
 from gan_jax.trees import Rule
@@ -81,4 +87,25 @@ def layouts(config: UNetConfig) -> dict[str, Layout]:
     return {"g": Layout(text, free_scales(text, kind, ("down1", f"down{lowest}"))), "d": discriminator_layout(config)}
 
 
-__all__ = ["discriminator", "generator", "layouts", "new_norms"]
+def roles(config: UNetConfig) -> dict[str, Roles]:
+    """U-Net: `up2` doubles the maps to half the image's size; the layer next to the image changes the size, too."""
+    text, lowest = layouts(config)["g"].text, config.depth
+    g = {name: leaf("params/down1/conv/kernel") for name in ("read_strided", "read")}
+    for i in range(2, lowest + 1):
+        g[f"halve{i - 1}"] = leaf(f"params/down{i}/conv/kernel")
+        g |= norm_roles(f"norm_halve{i - 1}", f"down{i}/norm", text)
+
+    def up(name: str) -> Part:
+        path, skip = f"params/{name}/conv/kernel", f"params/{name}/skip/kernel"
+        return Part((path,), (), {path: Fill()}, (skip,) if skip in text else ())
+
+    for i in range(2, lowest + 1):
+        stride = 2 ** (i - 1)
+        g |= {f"double{i - 1}": up(f"up{i}"), f"up{stride}": up(f"up{i}")}
+        for role in (f"norm_double{i - 1}", f"norm{stride}"):
+            g |= norm_roles(role, f"up{i}/norm", text)
+    g |= {"to_rgb": up("to_rgb"), "rgb_bias": leaf("params/to_rgb/conv/bias", colour=("out", 0))}
+    return {"g": g, "d": discriminator_roles(config)}
+
+
+__all__ = ["discriminator", "generator", "layouts", "new_norms", "roles"]

@@ -277,6 +277,13 @@ OPS: dict[str, Op] = {
     ),
     "fuse_up": Op("3x3 after a doubling <-> 4x4 transposed", grids.fuse_shape, grids.fuse_up, keeps="adapted"),
     "fuse_down": Op("3x3 before 2x2 means <-> 4x4, stride 2", grids.fuse_shape, grids.fuse_down, keeps="adapted"),
+    "fold_convs": Op(
+        "[size, size, I, O], convolutions one after another as one",
+        grids.fold_convs_shape,
+        grids.fold_convs,
+        many=True,
+        keeps="adapted",
+    ),
     "noise": Op("the same shape, plus seeded noise", basic.noise_shape, basic.noise, keeps="adapted", moments="copy"),
     "scale": Op("the same shape, times a number", basic.scale_shape, basic.scale, keeps="adapted"),
     "equalise": Op(

@@ -7,13 +7,14 @@
 | `resize_positions` | `[n, d]` or `[1, n, d]` | values, and the rows of `prefix` as they are |
 | `fuse_up` | kernel after a doubling by repetition -> 4x4 transposed | the function; smaller: least squares |
 | `fuse_down` | kernel before 2x2 means -> 4x4 with stride 2 | the function; smaller: least squares |
+| `fold_convs` | kernels one after another -> one | the function without nonlinearities; smaller: that of flat maps |
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -148,3 +149,103 @@ def fuse_up(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
 def fuse_down(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
     """A correlation before 2x2 means, as one correlation with stride 2; and back, by least squares."""
     return _fuse(sources[0], args, flip=False, gain=0.5)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Convolutions one after another as one, as if they were linear.
+#
+# The kernel so far reads the input at `start`, `start` + 1, .. px from `stride` times the place of its output. The next
+# kernel reads outputs that lie `stride` px apart in the input.
+
+RELU_SLOPE = 0.5  # mean of a ReLU's slopes
+
+
+class Folded(NamedTuple):
+    """A kernel `[k, k, I, O]` on the way, the place of its first tap, and how far its outputs lie apart."""
+
+    kernel: Any
+    start: int
+    stride: int
+
+
+def fold_convs_shape(shapes: Sequence[Shape], args: Args) -> Shape:
+    args["start"]  # has to be there
+    if args["size"] < 1:
+        raise OpError(f"size is {args['size']}; a kernel has 1 px or more")
+    return (args["size"], args["size"], args["channels"], _width_behind(args["layers"], shapes, args["channels"]))
+
+
+def _width_behind(layers: Sequence[Any], shapes: Sequence[Shape], width: int) -> int:
+    """Channels behind layers that read `width` of them."""
+    for kind, about in layers:
+        if kind == "add":
+            if (behind := _width_behind(about, shapes, width)) != width:
+                raise OpError(f"fold_convs cannot add layers that make {behind} channels to the {width} that they read")
+        elif kind == "conv":
+            kernel, depthwise = tuple(shapes[about["kernel"]]), about.get("depthwise", False)
+            if len(kernel) != 4 or kernel[2] != (1 if depthwise else width) or (depthwise and kernel[3] != width):
+                what = "a depthwise kernel" if depthwise else "a kernel"
+                raise OpError(
+                    f"fold_convs has {width} channels before {what} {list(kernel)}, which reads another number"
+                )
+            if any(tuple(shapes[about[name]]) != kernel[3:] for name in ("scale", "var") if name in about):
+                raise OpError(f"fold_convs needs a scale and a variance for each output of a kernel {list(kernel)}")
+            width = kernel[3]
+        elif kind != "mean":
+            raise OpError(f"fold_convs knows no layer {kind!r}; use conv, mean or add")
+    return width
+
+
+def fold_convs(sources: Sequence[Any], fresh: Any, args: Args) -> Any:
+    """One kernel `[size, size, channels, O]` whose first tap reads `start` px from its output's place times the stride.
+
+    `layers` are `["conv", {..}]` with the numbers of its sources (`kernel`, of batch norm `scale` and `var` with `eps`),
+    `stride`, `pad`, `depthwise`, and the `slope` of what follows; `["mean", {"size", "stride", "pad"}]`; and
+    `["add", [layers]]`, which are added to what they read. Taps that lie outside go to the outermost: what a flat map
+    gives stays.
+    """
+    first = wide(sources[0])
+    nothing = Folded(xp_of(first).eye(args["channels"], dtype=first.dtype)[None, None], 0, 1)
+    folded = _fold(args["layers"], sources, nothing)
+    places = np.clip(np.arange(folded.kernel.shape[0]) + folded.start - args["start"], 0, args["size"] - 1)
+    matrix = (np.arange(args["size"])[:, None] == places[None]).astype(np.float64)
+    return along(along(folded.kernel, matrix, 0), matrix, 1).astype(sources[0].dtype)
+
+
+def _fold(layers: Sequence[Any], sources: Sequence[Any], so_far: Folded) -> Folded:
+    for kind, about in layers:
+        if kind == "add":
+            added = _fold(about, sources, so_far)
+            before = so_far.start - added.start
+            after = added.kernel.shape[0] - so_far.kernel.shape[0] - before
+            sides = ((before, after), (before, after), (0, 0), (0, 0))
+            so_far = added._replace(kernel=added.kernel + xp_of(added.kernel).pad(so_far.kernel, sides))
+        elif kind == "mean":
+            taps = np.full((about["size"], about["size"], 1, 1), about["size"] ** -2.0)
+            so_far = _then(so_far, taps, about, depthwise=True)
+        else:
+            so_far = _then(so_far, _scaled(sources, about), about, about.get("depthwise", False))
+    return so_far
+
+
+def _scaled(sources: Sequence[Any], about: Args) -> Any:
+    """A kernel times the scale of its batch norm and the slope of its nonlinearity."""
+    kernel = wide(sources[about["kernel"]])
+    if "var" in about:
+        scale, var = (wide(sources[about[name]]) for name in ("scale", "var"))
+        kernel = kernel * (scale / xp_of(var).sqrt(var + np.asarray(about["eps"], var.dtype)))[None, None, None]
+    return kernel * np.asarray(about.get("slope", 1.0), kernel.dtype)
+
+
+def _then(so_far: Folded, taps: Any, about: Args, depthwise: bool) -> Folded:
+    """The kernel so far and the next one, `taps [k, k, I, O]` or, depthwise, `[k, k, 1, O]`, as one."""
+    kernel, start, stride = so_far
+    reach = stride * (taps.shape[0] - 1)
+    out: Any = 0
+    for i in range(taps.shape[0]):
+        for j in range(taps.shape[1]):
+            tap = taps[i, j].astype(kernel.dtype)
+            part = kernel * tap[None, None] if depthwise else kernel @ tap
+            sides = [(stride * k, reach - stride * k) for k in (i, j)]
+            out = out + xp_of(kernel).pad(part, (*sides, (0, 0), (0, 0)))
+    return Folded(out, start - stride * about["pad"], stride * about["stride"])
