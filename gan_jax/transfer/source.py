@@ -132,26 +132,25 @@ def open_features(name: str) -> FeatureSource:
 
     network = feature_network(name)
     about, raw = read_network(network.name)
-    leaves = {f"{ENCODER}/params/{path}": leaf for path, leaf in load(raw).items()}
+    tensors = load(raw)
+    leaves = {f"{ENCODER}/params/{path}": leaf for path, leaf in tensors.items()}
     file = about.get("source") or {}
-    origin = {"name": str(file.get("file", name)), "digest": str(file.get("sha256", about["sha256"]))}
+    origin = (str(file.get("file", name)), str(file.get("sha256", about["sha256"])))
+    records = {f"{ENCODER}/params/{path}": (path, "copy") for path in tensors}
     manifest = {
         "net": {"kind": "features", "name": network.name},
         "licence": about.get("licence"),
-        "history": [import_step({"": (origin["name"], origin["digest"])}, network.name, {}, {})],
         "leaves": {path: leaf_entry(leaf) for path, leaf in leaves.items()},
     }
+    identity = manifest_digest({**manifest, "origin": origin})
+    manifest["history"] = [import_step({"": origin}, network.name, records, leaves)]
 
     def read(path: str) -> Any:
         if path not in leaves:
             raise ConfigError(f"no leaf {path!r} in {name}{did_you_mean(path, leaves)}")
         return leaves[path]
 
-    dated = {"date", "versions"}  # of now, and no part of what the source is
-    steps = [{key: value for key, value in step.items() if key not in dated} for step in manifest["history"]]
-    return FeatureSource(
-        name, f"feature network: {network.title}", manifest, manifest_digest({**manifest, "history": steps}), read
-    )
+    return FeatureSource(name, f"feature network: {network.title}", manifest, identity, read)
 
 
 def model_source(model: Model) -> Source:

@@ -18,6 +18,7 @@ from gan_jax.nets.features.steps import Conv, Pool, leaf_specs
 from gan_jax.surgery import PlanError
 from gan_jax.surgery.families.features import ENCODERS, FeatureNetwork
 from gan_jax.tasks import networks_of
+from gan_jax.transfer.diagnostics.sources import look_at
 from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.source import open_source
 from gan_jax.transfer.start import make_start, plan_transfer
@@ -70,6 +71,7 @@ def test_an_encoder_is_filled_and_its_origin_kept(tiny, tmp_path):
     np.testing.assert_allclose(kernel[1, 1], scaled[:2, :2].sum((0, 1)) / 4, rtol=1e-4, atol=1e-6)
     result.save(tmp_path / "out")
     text = gan_jax.provenance(tmp_path / "out", "g_ema/params/down1/conv/kernel")
+    assert "copy <- conv0/kernel of tiny.pth" in text
     assert "imported from tiny.pth (sha256 abababababab), layout tiny" in text
     assert "<- e/params/conv0/kernel @" in text
     assert gan_jax.load(tmp_path / "out").manifest["licence"] == "MIT"
@@ -101,6 +103,8 @@ def test_what_it_does_not_have_is_said(tiny):
         open_source("features:tiny", 5)
     with pytest.raises(ConfigError, match="no feature network 'alexnet' to take an encoder from"):
         open_source("features:alexnet")
+    with pytest.raises(ConfigError, match="features:tiny fills the encoder .*, and the data are images alone; name a"):
+        look_at("features:tiny")
 
 
 def test_weights_that_are_not_there_come_with_the_remedy(monkeypatch, tmp_path):

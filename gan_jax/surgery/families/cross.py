@@ -353,7 +353,7 @@ def title_of(config: NetConfig) -> str:
     return getattr(config, "title", None) or family_title(config)
 
 
-def _roles_of_both(target: NetConfig, source: NetConfig) -> tuple[dict[str, Roles], dict[str, Roles]]:
+def _roles_of_both(target: NetConfig, source: NetConfig) -> tuple[Mapping[str, Roles], Mapping[str, Roles]]:
     """The roles of the target and of the source, maps named alike in both."""
     new, old = roles_of(target), roles_of(source)
     if target.translates != source.translates and hasattr(source, "resolution"):  # a feature network has no size

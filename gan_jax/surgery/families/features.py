@@ -36,7 +36,7 @@ class FeatureNetwork:
     name: str
     title: str
     steps: Steps
-    scale: tuple[float, float, float]
+    scale: tuple[float, ...]
     roles_file: ClassVar[str] = "features"  # this file, for `families.layout`
     translates: ClassVar[bool] = False
 

@@ -20,7 +20,7 @@ from gan_jax.tasks.model import WEIGHTS, Model
 from gan_jax.transfer.choices import Pretrained
 from gan_jax.transfer.dataset import reading
 from gan_jax.transfer.models import load as load_model
-from gan_jax.transfer.source import open_source
+from gan_jax.transfer.source import FeatureSource, open_source
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Ranking of sources: the choice of a pretrained pair before anything is trained.
@@ -204,6 +204,11 @@ def look_at(name: str) -> Pretrained:
       WeightsError, CheckpointError, ConfigError: as `open_source`.
     """
     source = open_source(name)
+    if isinstance(source, FeatureSource):
+        raise ConfigError(
+            f"{name} fills the encoder of networks from images to images, and the data are images alone; name a "
+            "pretrained pair, or a task of pairs with --task"
+        )
     roots = {path.partition("/")[0] for path in source.manifest["leaves"]}
     return Pretrained(name, source.net, frozenset(roots & {"g_ema", "d"}))
 
