@@ -7,6 +7,7 @@ writes
     OUT/train/noto/1f600.png      OUT/test/noto/..        Noto Emoji
     OUT/train/twemoji/1f600.png   OUT/test/twemoji/..     Twemoji: the same code points
     OUT/train/edges/..            OUT/test/edges/..       lines of Twemoji, black on white
+    OUT/train/noto_edges/..       OUT/test/noto_edges/..  lines of Noto
     OUT/train/labels/..           OUT/test/labels/..      Twemoji in 13 named colours: label maps with classes.txt
     OUT/split.tsv                                         of each pair its part, group, category and name
     OUT/LICENCES.md
@@ -15,7 +16,7 @@ for `--data.source pairs:OUT/train/noto,OUT/train/twemoji`, or `layouts:OUT/trai
 
 The pictures come out of two npm packages, which `npm pack` brings (136 MB) or which lie in the folder of --packages. One
 in ten of each category is held out. Emoji that show one thing are a group and stay together: the skin tones of one, its men,
-women and persons, the directions that it faces; all families and couples are one group.
+women and persons, the directions that it faces, and flags that are drawn alike; all families and couples are one group.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ HELD_OUT = 0.1
 
 LICENCES = f"""# Licences
 
-- `noto/`: Noto Emoji, Google, Apache License 2.0 (https://github.com/googlefonts/noto-emoji). Out of the npm package
+- `noto/`, and `noto_edges/`, which is computed from it: Noto Emoji, Google, Apache License 2.0 (https://github.com/googlefonts/noto-emoji). Out of the npm package
   emoji-datasource-google {VERSION}, 64 px.
 - `twemoji/`, and `edges/` and `labels/`, which are computed from it: Twemoji, Twitter, Inc and other contributors, Creative
   Commons Attribution 4.0 (https://github.com/jdecked/twemoji). Out of the npm package emoji-datasource-twitter {VERSION}, 64
-  px; lines and label maps are changed pictures.
+  px. Lines and label maps are changed pictures.
 - `split.tsv`: names and categories of emoji-data, Cal Henderson, MIT (https://github.com/iamcal/emoji-data).
 """
 
@@ -139,6 +140,25 @@ def held_out_groups(emoji: Iterable[Emoji], seed: int = 0) -> set[str]:
     return chosen
 
 
+def join_equal(emoji: Sequence[Emoji], pictures: Iterable[dict[str, bytes]]) -> list[Emoji]:
+    """The emoji with those of equal pictures in one group: the flags of two countries can be the same."""
+    groups = {entry.group: entry.group for entry in emoji}
+    for files in pictures:
+        group_by_picture: dict[bytes, str] = {}
+        for entry in emoji:
+            group = groups[entry.group]
+            other = group_by_picture.setdefault(_pixels(files[entry.code]), group)
+            if other != group:
+                groups = {key: other if value == group else value for key, value in groups.items()}
+                group_by_picture = {key: other if value == group else value for key, value in group_by_picture.items()}
+    return [dataclasses.replace(entry, group=groups[entry.group]) for entry in emoji]
+
+
+def _pixels(data: bytes) -> bytes:
+    image = to_channels(decode(data, "a picture")[None], 4)[0]
+    return np.where(image[..., 3:] > 0, image, 0).tobytes()  # colours that cannot be seen do not count
+
+
 # -- lines and label maps -------------------------------------------------------------------------
 
 COLOURS = {  # the classes of label maps: colours that Twemoji is drawn in, and the background
@@ -200,9 +220,12 @@ def write_pairs(
         part = "test" if entry.group in held_out else "train"
         counts[part] += 1
         rows.append("\t".join((entry.code, part, entry.group, entry.category, entry.name, str(int(entry.tone)))))
-        target = to_channels(decode(pictures["twitter"][entry.code], entry.code)[None], 4)[0]
+        source, target = (
+            to_channels(decode(pictures[vendor][entry.code], entry.code)[None], 4)[0] for vendor in FOLDERS
+        )
         files = {FOLDERS[vendor]: files[entry.code] for vendor, files in pictures.items()}
         files |= {"edges": encode_png(edges(target)), "labels": palette_png(label_map(target))}
+        files["noto_edges"] = encode_png(edges(source))
         for folder, data in files.items():
             path = out / part / folder / f"{entry.code}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     absent = [entry.code for entry in emoji for files in pictures.values() if entry.code not in files]
     if absent:
         raise SystemExit(f"{len(absent)} emoji have no picture: {', '.join(absent[:5])}")
-    counts = write_pairs(args.out, emoji, pictures, args.seed)
+    counts = write_pairs(args.out, join_equal(emoji, pictures.values()), pictures, args.seed)
     print(f"wrote {args.out}: {counts['train']:,} pairs to train on, {counts['test']:,} held out")
     return 0
 
