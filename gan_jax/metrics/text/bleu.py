@@ -36,7 +36,7 @@ def sentence_bleu(
     references: Any,
     n: int | None = None,
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     smoothing: Smoothing = "method1",
     epsilon: float = EPSILON,
     tokenisation: str | None = None,
@@ -66,12 +66,12 @@ def pool_bleu(
     pool: Any,
     n: int | None = None,
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     smoothing: Smoothing = "method1",
     epsilon: float = EPSILON,
     tokenisation: str | None = None,
 ) -> np.ndarray:
-    """BLEU `[N]`, 0 to 1, of each hypothesis against all texts of a pool; its mean is Texygen's BLEU. Options: `sentence_bleu`."""
+    """BLEU `[N]`, 0 to 1, of each hypothesis against all texts of a pool; its mean is Texygen's. Options: `sentence_bleu`."""
     shares = check_weights(n, weights)
     check_smoothing(smoothing, epsilon)
     matches = pool_matches(hypotheses, pool, len(shares), tokenisation)
@@ -82,15 +82,15 @@ def self_bleu(
     samples: Any,
     n: int | None = None,
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     smoothing: Smoothing = "method1",
     epsilon: float = EPSILON,
     tokenisation: str | None = None,
 ) -> np.ndarray:
     """BLEU `[N]`, 0 to 1, of each sample against all others: high where samples resemble each other.
 
-    Texygen's is the mean for the first 500 samples. Empty samples score 0; leave them out of the mean, since they are not diverse.
-    Options: `sentence_bleu`.
+    Texygen's is the mean for the first 500 samples. Empty samples score 0; leave them out, since they are not diverse. Options:
+    `sentence_bleu`.
     """
     shares = check_weights(n, weights)
     check_smoothing(smoothing, epsilon)
@@ -103,12 +103,12 @@ def corpus_bleu(
     references: Any,
     n: int | None = None,
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     smoothing: Smoothing = "method1",
     epsilon: float = EPSILON,
     tokenisation: str | None = None,
 ) -> float:
-    """BLEU, 0 to 1, of all hypotheses together, each with its own references, as nltk's `corpus_bleu`. Options: `sentence_bleu`."""
+    """BLEU, 0 to 1, of all hypotheses together, each with its own references. Options: `sentence_bleu`."""
     shares = check_weights(n, weights)
     check_smoothing(smoothing, epsilon)
     own = own_matches(hypotheses, references, len(shares), tokenisation)
@@ -122,7 +122,7 @@ def scores(
     matches: Matches,
     n: int | None = None,
     *,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     smoothing: Smoothing = "method1",
     epsilon: float = EPSILON,
 ) -> np.ndarray:

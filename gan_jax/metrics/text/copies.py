@@ -1,7 +1,7 @@
 """Copies of the training texts: the longest run of tokens of each sample that occurs in one of them.
 
-Places of all texts are sorted by what follows them (a suffix array, Manber and Myers 1993): ranks of pieces of 1, 2, 4, .. tokens,
-each from pairs of the ranks before. The longest match of a place is with a neighbour in this order.
+Places of all texts are sorted by what follows them (a suffix array, Manber and Myers 1993): ranks of pieces of 1, 2, 4, ..
+tokens, each from pairs of the ranks before. The longest match of a place is with a neighbour in this order.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def copies(samples: Any, training: Any, tokenisation: str | None = None) -> Copi
       training: the training texts, in the same form; a book may be one text.
       tokenisation: how strings are split.
     """
-    first, second = read_alike(tokenisation, samples=samples, training=training)
+    first, second = read_alike({"samples": samples, "training": training}, tokenisation)
     whole = set(map(tuple, second.tokens))
     equal = np.array([len(tokens) > 0 and tuple(tokens) in whole for tokens in first.tokens])
     lengths = _longest_runs(first.tokens, second.tokens)

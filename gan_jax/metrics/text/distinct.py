@@ -62,7 +62,7 @@ def unique_share(texts: Any, tokenisation: str | None = None) -> float:
 
 def length_distance(texts: Any, references: Any, tokenisation: str | None = None) -> float:
     """Wasserstein-1 distance of the lengths of two sets of texts, in tokens: 0 for equal histograms, 2 if one is 2 longer."""
-    first, second = (lists.lengths for lists in read_alike(tokenisation, texts=texts, references=references))
+    first, second = (lists.lengths for lists in read_alike({"texts": texts, "references": references}, tokenisation))
     places = np.unique(np.concatenate([first, second]))
     shares = [np.searchsorted(np.sort(lengths), places, side="right") / len(lengths) for lengths in (first, second)]
     return float((np.abs(shares[0] - shares[1])[:-1] * np.diff(places)).sum())

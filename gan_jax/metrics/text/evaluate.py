@@ -78,20 +78,25 @@ def evaluate_texts(
     n = check_order(n)
     check_smoothing(smoothing, epsilon)
     if pool is not None:
-        check_order_of_pool(pool)
+        _check_pool(pool)
     if (sample_features is None) != (reference_features is None):
         raise MetricError("features of one side only; give both sample_features and reference_features")
     lists = {"samples": samples, "references": references} | ({} if training is None else {"training": training})
-    first, second, *rest = read_alike(tokenisation, **lists)
-    evaluation = TextEvaluation({}, {})
-    _measure_bleu(evaluation, first, second.first(pool), n, smoothing, epsilon)
-    notes = _measure_self_bleu(evaluation, first, pool, n, smoothing, epsilon)
-    notes += _measure_sets(evaluation, first, second)
+    first, second, *rest = read_alike(lists, tokenisation)
+    parts = [
+        _bleu(first, second.first(pool), n, smoothing, epsilon),
+        _self_bleu(first, pool, n, smoothing, epsilon),
+        _of_set(first, second),
+    ]
     if rest:
-        _measure_copies(evaluation, first, rest[0])
+        parts.append(_copies(first, rest[0]))
     if sample_features is not None:
-        notes += _measure_features(evaluation, sample_features, reference_features, extractor, seed)
-    return dataclasses.replace(evaluation, notes=tuple(notes))
+        parts.append(_features(sample_features, reference_features, extractor, seed))
+    return TextEvaluation(
+        {name: value for part in parts for name, value in part.values.items()},
+        {name: protocol for part in parts for name, protocol in part.protocols.items()},
+        tuple(note for part in parts for note in part.notes),
+    )
 
 
 def text_protocol(
@@ -129,95 +134,91 @@ def text_protocol(
     )
 
 
-def check_order_of_pool(pool: Any) -> None:
+def _check_pool(pool: Any) -> None:
     if isinstance(pool, bool) or not isinstance(pool, (int, np.integer)) or pool < 1:
         raise MetricError(f"pool is {pool!r}; give a number of references from 1, or None for all")
 
 
-def _measure_bleu(
-    evaluation: TextEvaluation, samples: Texts, references: Texts, n: int, smoothing: Smoothing, epsilon: float
-) -> None:
+def _bleu(samples: Texts, references: Texts, n: int, smoothing: Smoothing, epsilon: float) -> TextEvaluation:
     matches = pool_matches(samples, references, n)
+    values, protocols = {}, {}
     for order in range(min(2, n), n + 1):
-        values = scores(matches, order, smoothing=smoothing, epsilon=epsilon)
-        evaluation.values[f"bleu{order}"] = float(values.mean())
-        evaluation.protocols[f"bleu{order}"] = text_protocol(
+        values[f"bleu{order}"] = float(scores(matches, order, smoothing=smoothing, epsilon=epsilon).mean())
+        protocols[f"bleu{order}"] = text_protocol(
             "bleu-v1", samples, references, order=order, smoothing=smoothing, epsilon=epsilon
         )
+    return TextEvaluation(values, protocols)
 
 
-def _measure_self_bleu(
-    evaluation: TextEvaluation, samples: Texts, pool: int | None, n: int, smoothing: Smoothing, epsilon: float
-) -> list[str]:
-    filled = samples.filled().first(pool)
-    empty = len(samples) - len(samples.filled())
+def _self_bleu(samples: Texts, pool: int | None, n: int, smoothing: Smoothing, epsilon: float) -> TextEvaluation:
+    filled = samples.filled()
+    empty, filled = len(samples) - len(filled), filled.first(pool)
     notes = [f"{empty} of {len(samples)} samples are empty: 0 in BLEU, left out of self-BLEU"] if empty else []
     if len(filled) < 2:
-        return [*notes, f"no self-BLEU: {len(filled)} sample(s) that are not empty, and it compares at least 2"]
+        notes.append(f"no self-BLEU: it compares samples with each other, and {len(filled)} can be; give at least 2")
+        return TextEvaluation({}, {}, tuple(notes))
     matches = self_matches(filled, n)
+    values, protocols = {}, {}
     for order in range(min(2, n), n + 1):
-        values = scores(matches, order, smoothing=smoothing, epsilon=epsilon)
-        evaluation.values[f"self_bleu{order}"] = float(values.mean())
+        values[f"self_bleu{order}"] = float(scores(matches, order, smoothing=smoothing, epsilon=epsilon).mean())
         protocol = text_protocol("self-bleu-v1", filled, order=order, smoothing=smoothing, epsilon=epsilon)
-        evaluation.protocols[f"self_bleu{order}"] = dataclasses.replace(protocol, n_references=len(filled) - 1)
-    return notes
+        protocols[f"self_bleu{order}"] = dataclasses.replace(protocol, n_references=len(filled) - 1)
+    return TextEvaluation(values, protocols, tuple(notes))
 
 
-def _measure_sets(evaluation: TextEvaluation, samples: Texts, references: Texts) -> list[str]:
-    notes = []
-    for order in DISTINCT:
-        value = distinct(samples, order).over_ngrams
-        if np.isnan(value):
-            notes.append(f"no distinct-{order}: no sample has {order} token(s)")
-            continue
-        evaluation.values[f"distinct{order}"] = value
-        evaluation.protocols[f"distinct{order}"] = text_protocol("distinct-v1", samples, order=order)
-    evaluation.values["unique"] = unique_share(samples)
-    evaluation.values["length"] = float(samples.lengths.mean())
-    evaluation.protocols |= dict.fromkeys(("unique", "length"), text_protocol("set-v1", samples))
-    evaluation.values["length_distance"] = length_distance(samples, references)
-    evaluation.protocols["length_distance"] = text_protocol("lengths-v1", samples, references)
-    return notes
+def _of_set(samples: Texts, references: Texts) -> TextEvaluation:
+    """Distinct n-grams, unique samples, lengths."""
+    ratios = {order: distinct(samples, order).over_ngrams for order in DISTINCT}
+    present = [order for order in DISTINCT if not np.isnan(ratios[order])]
+    values = {f"distinct{order}": ratios[order] for order in present}
+    protocols = {f"distinct{order}": text_protocol("distinct-v1", samples, order=order) for order in present}
+    values |= {"unique": unique_share(samples), "length": float(samples.lengths.mean())}
+    protocols |= dict.fromkeys(("unique", "length"), text_protocol("set-v1", samples))
+    values["length_distance"] = length_distance(samples, references)
+    protocols["length_distance"] = text_protocol("lengths-v1", samples, references)
+    absent = [order for order in DISTINCT if order not in present]
+    return TextEvaluation(values, protocols, tuple(f"no distinct-{n}: no sample has {n} token(s)" for n in absent))
 
 
-def _measure_copies(evaluation: TextEvaluation, samples: Texts, training: Texts) -> None:
+def _copies(samples: Texts, training: Texts) -> TextEvaluation:
     copied = copies(samples, training)
-    numbers = {
+    values = {
         "copy_mean": copied.mean,
         "copy_longest": float(copied.longest),
         "copied": copied.inside,
         "copied_whole": copied.whole,
     }
-    evaluation.values.update(numbers)
-    evaluation.protocols.update(dict.fromkeys(numbers, text_protocol("copies-v1", samples, training)))
+    return TextEvaluation(values, dict.fromkeys(values, text_protocol("copies-v1", samples, training)))
 
 
-def _measure_features(
-    evaluation: TextEvaluation, samples: Any, references: Any, extractor: str, seed: int
-) -> list[str]:
+def _features(samples: Any, references: Any, extractor: str, seed: int) -> TextEvaluation:
     samples, references = check_features(samples, "sample_features"), check_features(references, "reference_features")
-    notes, dim = [], samples.shape[1]
-    protocol = TextProtocol(
+    least, dim = min(len(samples), len(references)), samples.shape[1]
+    score = mauve(references, samples, seed=seed)
+    values = {name: getattr(score, name) for name in ("mauve", "mauve_star", *FRONTIERS)}
+    settings = {
+        "clusters": default_clusters(len(references), len(samples)),
+        "variance": VARIANCE,
+        "scaling": SCALING,
+        "restarts": RESTARTS,
+        "seed": seed,
+    }
+    of_distance = TextProtocol(
         "fd-v1", len(references), len(samples), digest(references), extractor=extractor or "features"
     )
-    if min(len(samples), len(references)) > dim:
-        evaluation.values["fd"] = frechet_distance(summarise(references), summarise(samples))
-        evaluation.protocols["fd"] = protocol
+    protocol = dataclasses.replace(of_distance, metric="mauve-v1", settings=tuple(settings.items()))
+    protocols, notes = dict.fromkeys(values, protocol), []
+    if least > dim:
+        values["fd"] = frechet_distance(summarise(references), summarise(samples))
+        protocols["fd"] = of_distance
     else:
         notes.append(
-            f"no Frechet distance: it needs more texts than the {dim} features, and there are {len(samples)} samples and "
-            f"{len(references)} references"
+            f"no Frechet distance: it needs more texts than features, {dim + 1} of each side or more, and there are {least}"
         )
-    score = mauve(references, samples, seed=seed)
-    k = default_clusters(len(references), len(samples))
-    if min(len(samples), len(references)) < MAUVE_TEXTS:
-        notes.append(f"MAUVE of fewer than {MAUVE_TEXTS} texts a side is uncertain, and too high for most seeds")
-    settings = {"clusters": k, "variance": VARIANCE, "scaling": SCALING, "restarts": RESTARTS, "seed": seed}
-    protocol = dataclasses.replace(protocol, metric="mauve-v1", settings=tuple(settings.items()))
-    for name in ("mauve", "mauve_star", "frontier_integral", "frontier_integral_star"):
-        evaluation.values[name] = getattr(score, name)
-        evaluation.protocols[name] = protocol
-    return notes
+    if least < MAUVE_TEXTS:
+        notes.append(f"MAUVE of {least} texts depends much on the clusters; use {MAUVE_TEXTS:,} of each side or more")
+    return TextEvaluation(values, protocols, tuple(notes))
 
 
+FRONTIERS = ("frontier_integral", "frontier_integral_star")
 MAUVE_TEXTS = 1000  # of each side; the authors use 5000

@@ -35,7 +35,7 @@ class Likelihood:
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean over all tokens, as language models report it."""
+        """Exponential of the mean over all tokens, as language models report it."""
         try:
             return math.exp(self.per_token)
         except OverflowError:

@@ -8,6 +8,7 @@ the two largest counts in a text are enough, since leaving out a text that has t
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def own_matches(hypotheses: Any, references: Any, n: int = 4, tokenisation: str 
     """
     n = check_order(n)
     first = read_texts(hypotheses, tokenisation, "hypotheses")
-    lists = [] if references is None or isinstance(references, str) else list(references)
+    lists = list(references) if isinstance(references, Iterable) and not isinstance(references, str) else []
     if len(lists) != len(first):
         raise MetricError(
             f"{len(lists)} lists of references for {len(first)} hypotheses; give a list for each hypothesis"
@@ -62,9 +63,9 @@ def own_matches(hypotheses: Any, references: Any, n: int = 4, tokenisation: str 
     for i, texts in enumerate(lists):
         if isinstance(texts, str):
             raise MetricError(f"references[{i}] is a string; give a list of references for each hypothesis")
-        if texts is None or len(texts) == 0:
+        if texts is None or (isinstance(texts, Sized) and len(texts) == 0):
             raise MetricError(f"hypothesis {i} has no references; give at least one")
-        _, own = read_alike(tokenisation, **{"hypotheses": first, f"references[{i}]": texts})
+        _, own = read_alike({"hypotheses": first, f"references[{i}]": texts}, tokenisation)
         flat += own.tokens
         groups += [i] * len(own)
     return _matches(first.tokens, flat, np.arange(len(first)), np.array(groups), n)
@@ -80,9 +81,9 @@ def pool_matches(hypotheses: Any, pool: Any, n: int = 4, tokenisation: str | Non
       tokenisation: how strings are split.
     """
     n = check_order(n)
-    first, second = read_alike(tokenisation, hypotheses=hypotheses, references=pool)
-    zeros = [np.zeros(len(texts), np.int64) for texts in (first, second)]
-    return _matches(first.tokens, second.tokens, *zeros, n)
+    first, second = read_alike({"hypotheses": hypotheses, "references": pool}, tokenisation)
+    groups, pool_groups = np.zeros(len(first), np.int64), np.zeros(len(second), np.int64)
+    return _matches(first.tokens, second.tokens, groups, pool_groups, n)
 
 
 def self_matches(samples: Any, n: int = 4, tokenisation: str | None = None) -> Matches:

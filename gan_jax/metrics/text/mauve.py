@@ -1,9 +1,9 @@
 """MAUVE (Pillutla et al. 2021): how alike the distributions of two sets of texts are, from features of a language model.
 
-Features of both sets are clustered together; each set then is a histogram of clusters, P and Q. For mixtures R = w P + (1 - w) Q
-the curve has the points (exp(-c KL(Q | R)), exp(-c KL(P | R))) with c = 5, and MAUVE is the area under it: 1 for equal histograms,
-near 0 for disjoint ones. `mauve_star` is that of histograms with half a count more in every cluster, and the frontier integral
-(Liu et al. 2021) is a smaller-is-better number from the same histograms (both in Pillutla et al. 2023).
+Features of both sets are clustered together; each set then is a histogram of clusters, P and Q. For mixtures
+R = w P + (1 - w) Q the curve has the points (exp(-c KL(Q | R)), exp(-c KL(P | R))) with c = 5, and MAUVE is the area under it:
+1 for equal histograms, near 0 for disjoint ones. `mauve_star` is that of histograms with half a count more in every cluster, and
+the frontier integral (Liu et al. 2021) is a smaller-is-better number from the same histograms (both in Pillutla et al. 2023).
 
 All after the clusters is exact. The clusters depend on the start of k-means, on k and on the features: compare numbers of one
 protocol only. Settings are those of the package mauve-text: rows of length 1, principal components of 0.9 of the variance, one
@@ -205,14 +205,18 @@ def k_means(
 
 def _starts(rows: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
     """Centres `[k, d]` at rows, each drawn by the squared distance from those before (k-means++, Arthur, Vassilvitskii 2007)."""
-    centres = rows[[random.integers(len(rows))] * k].copy()
-    distances = np.square(rows - centres[0]).sum(1)
-    for i in range(1, k):
+    squares = np.square(rows).sum(1)
+    chosen = [int(random.integers(len(rows)))]
+    distances = np.full(len(rows), np.inf)
+    while len(chosen) < k:
+        last = chosen[-1]
+        sums = squares + squares[last]
+        apart = sums - 2 * rows @ rows[last]
+        distances = np.minimum(distances, np.where(apart > EQUAL * sums, apart, 0.0))
         total = distances.sum()
-        index = random.choice(len(rows), p=distances / total) if total > 0 else random.integers(len(rows))
-        centres[i] = rows[index]
-        distances = np.minimum(distances, np.square(rows - centres[i]).sum(1))
-    return centres
+        share = distances / total if total > 0 else None
+        chosen.append(int(random.choice(len(rows), p=share)))
+    return rows[chosen]
 
 
 def _nearest_centres(rows: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,6 +229,7 @@ def _nearest_centres(rows: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray,
 
 
 ROWS = 4096  # of one block of distances
+EQUAL = 1e-12  # squared distance of equal rows over the sum of their squares, from rounding
 
 
 def _divergence(p: np.ndarray, mixtures: np.ndarray) -> np.ndarray:

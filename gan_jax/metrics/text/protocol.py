@@ -81,13 +81,13 @@ class TextProtocol:
 
     def describe(self) -> list[str]:
         """The protocol as lines of text: its id, then its fields."""
-        reader = f"features: {self.extractor}" if self.extractor else f"tokens: {self.tokenisation}"
-        hashed = f", {self.reference_hash[:12]}" if self.reference_hash else ""
-        others = "the other samples" if self.n_references and not self.reference_hash else "references"
-        lines = [
-            f"protocol {self.id}",
-            f"{reader}; {self.n_samples} samples; {others}: {self.n_references}{hashed}",
-        ]
+        parts = [f"features: {self.extractor}" if self.extractor else f"tokens: {self.tokenisation}"]
+        parts.append(f"{self.n_samples} samples")
+        if self.reference_hash:
+            parts.append(f"{self.n_references} references, {self.reference_hash[:12]}")
+        elif self.n_references:
+            parts.append(f"each with the other {self.n_references}")
+        lines = [f"protocol {self.id}", "; ".join(parts)]
         if self.order:
             weights = ", ".join(f"{weight:g}" for weight in self.weights) or f"1/{self.order} each"
             smoothing = f"; weights {weights}; smoothing {self.smoothing}" if self.smoothing else ""

@@ -58,13 +58,13 @@ def sacre_bleu(
     value: float | None = None,
     effective_order: bool = False,
 ) -> SacreBleu:
-    """sacreBLEU of all hypotheses together, each with its own references.
+    """The sacreBLEU of all hypotheses together, each with its own references.
 
     Args:
       hypotheses: strings, or lists of tokens.
       references: for each hypothesis a list of such texts.
       n: largest order of n-grams.
-      tokenisation: of strings; None = `13a`. `whitespace` is sacreBLEU's `none`, `characters` counts spaces and is not its `char`.
+      tokenisation: of strings; None = `13a`. `whitespace` is sacreBLEU's `none`. `characters` also has spaces, unlike `char`.
       lowercase: compare in lower case.
       smoothing: `exp` halves the precision of each further order without a match, `floor` puts `value` for no match, `add-k`
         adds `value` to matches and totals above order 1.
@@ -83,7 +83,7 @@ def sacre_bleu(
     own = own_matches(texts, references, n, tokenisation)
     counts, totals = ([float(x) for x in array.sum(0)] for array in (own.matched, own.totals))
     length, closest = int(own.lengths.sum()), int(own.closest.sum())
-    penalty = float(brevity_penalty(np.array(length), np.array(closest)))
+    penalty = 1.0 if length >= closest else float(brevity_penalty(np.array(length), np.array(closest)))
     precisions, used = [0.0] * n, n
     if any(counts):
         halvings = 0

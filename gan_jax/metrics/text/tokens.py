@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,8 +101,8 @@ def read_texts(texts: Any, tokenisation: str | None = None, name: str = "texts")
     return Texts(tokens, tokenisation or "tokens", False, _kind(tokens, name))
 
 
-def read_alike(tokenisation: str | None = None, **texts: Any) -> list[Texts]:
-    """Several lists of texts, each by its name, that are compared with each other.
+def read_alike(texts: Mapping[str, Any], tokenisation: str | None = None) -> list[Texts]:
+    """Several lists of texts, by their names in errors, that are compared with each other.
 
     Raises:
       MetricError: as `read_texts`; or some are strings and others tokens, or tokens are of two types.
@@ -164,7 +164,7 @@ def _tokeniser(name: str, texts: str) -> Callable[[str], list[str]]:
 
 
 def _kind(tokens: list[list[Any]], name: str) -> type | None:
-    """str or int, the type of all tokens; None where there is no token."""
+    """The type, str or int, of all tokens; None where there is no token."""
     types = set(map(type, itertools.chain.from_iterable(tokens)))
     kinds = {_kind_of(kind) for kind in types}
     if len(kinds) <= 1 and None not in kinds:
