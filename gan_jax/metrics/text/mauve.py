@@ -211,7 +211,7 @@ def _starts(rows: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray
     while len(chosen) < k:
         last = chosen[-1]
         sums = squares + squares[last]
-        apart = sums - 2 * rows @ rows[last]
+        apart = sums - rows @ (2 * rows[last])
         distances = np.minimum(distances, np.where(apart > EQUAL * sums, apart, 0.0))
         total = distances.sum()
         share = distances / total if total > 0 else None
@@ -221,10 +221,10 @@ def _starts(rows: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray
 
 def _nearest_centres(rows: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest centre of each row `[N]`, and the squared distance from it."""
-    labels, squares = np.empty(len(rows), np.int64), np.square(centres).sum(1)
+    labels, squares, twice = np.empty(len(rows), np.int64), np.square(centres).sum(1), 2 * centres.T
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS]
-        labels[start : start + ROWS] = (squares[None] - 2 * part @ centres.T).argmin(1)
+        labels[start : start + ROWS] = (squares[None] - part @ twice).argmin(1)
     return labels, np.square(rows - centres[labels]).sum(1)
 
 
