@@ -106,7 +106,7 @@ def text_protocol(
     *,
     order: int = 0,
     weights: Any = None,
-    smoothing: Smoothing | None = None,
+    smoothing: str | None = None,
     epsilon: float = EPSILON,
 ) -> TextProtocol:
     """The protocol of a metric of tokens: `bleu-v1-n4-r500-f10000-1f0c9a3e`.
@@ -117,10 +117,10 @@ def text_protocol(
       references: that they were compared with.
       order: n of n-grams.
       weights: of the orders 1 .. n; None = 1 / n each.
-      smoothing: of BLEU.
+      smoothing: of BLEU, or the signature of sacreBLEU.
       epsilon: of `method1`; another than the published is part of the name.
     """
-    shares = () if weights is None else tuple(map(float, check_weights(None, weights)))
+    shares = () if weights is None else tuple(map(float, check_weights(order or None, weights)))
     unpublished = smoothing == "method1" and epsilon != EPSILON
     return TextProtocol(
         metric,

@@ -93,6 +93,14 @@ def test_options_change_the_protocol_and_strings_do_not():
     assert protocol(*numbers).reference_hash != base.reference_hash
 
 
+def test_weights_are_part_of_the_protocol():
+    texts = read_texts(["a b"])
+    weighted = text_protocol("bleu-v1", texts, texts, order=2, weights=[0.3, 0.7], smoothing="none")
+    assert weighted.describe()[-1] == "n-grams up to 2; weights 0.3, 0.7; smoothing none"
+    with pytest.raises(MetricError, match="2 weights for n = 3"):
+        text_protocol("bleu-v1", texts, texts, order=3, weights=[0.3, 0.7])
+
+
 def test_features():
     random = np.random.default_rng(0)
     p, q = random.normal(size=(40, 3)), random.normal(size=(30, 3)) + 0.5
