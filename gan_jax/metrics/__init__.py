@@ -21,6 +21,7 @@ from gan_jax.metrics.statistics import (
     frechet_from_moments,
     summarise,
 )
+from gan_jax.metrics.text import TextEvaluation, TextProtocol, evaluate_texts
 
 __all__ = [
     "class_kl",
@@ -40,12 +41,15 @@ __all__ = [
     "Protocol",
     "Score",
     "Statistics",
+    "TextEvaluation",
+    "TextProtocol",
     "as_vectors",
     "class_agreement",
     "empty_statistics",
     "evaluate_features",
     "evaluate_intra_cluster",
     "evaluate_pairs",
+    "evaluate_texts",
     "extract",
     "extract_batches",
     "frechet_distance",
