@@ -313,7 +313,7 @@ def _by_depth(names: set[str]) -> dict[str, float]:
         return {name: float(i - 1) for i, name in enumerate(order)}
     if blocks := numbers("block"):
         outside = len(downs) + 1.0
-        places = {f"down{i}": outside - i for i in downs} | {f"up{i}": float(i) for i in ups}
+        places = {f"down{i}": outside - i for i in downs} | {f"up{i}": outside - i for i in ups}
         return {f"block{i}": 0.0 for i in blocks} | places | {"stem": outside, "to_rgb": outside}
     if downs:  # a U-Net, whose layers have the same number on both sides
         deepest = max([*downs, *ups])
