@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gan_jax.config import kind_of
 from gan_jax.fusion.merges.leaves import MergeError, Weights, coefficients, each_leaf, float_leaves, weighted_sum
 from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree, did_you_mean, flatten
@@ -211,6 +212,35 @@ SECOND = {"g": r"conv1|norm1|to_rgb|attention|more\d+|res[1-9]\d*", "d": r"conv0
 def position(resolution: float, level: int = 0) -> float:
     """Computes the position of a layer at a resolution in px; `level` 1 is the half of the block nearer to the image."""
     return 2 * math.log2(resolution / 4) + level
+
+
+def position_in(config: Any, network: str, px: int) -> float:
+    """Computes the `mid` of `blend` from which on layers of maps above `px` are the second network's.
+
+    Layers of a translator count maps from its smallest one, not resolutions from 4 px.
+
+    Args:
+      config: of the networks.
+      network: of the two that are merged.
+      px: height and width of images that the network has in training.
+
+    Raises:
+      MergeError: a discriminator of several scales, where a layer is of several sizes.
+    """
+    if not config.translates:
+        return position(px)
+    kind, of_d = kind_of(config), network.startswith("d")
+    if of_d and kind == "spade":
+        raise MergeError("layers of SPADE's D are not swapped: each is at several sizes; use d base")
+    if of_d:
+        largest = config.d_layers
+    elif kind == "unet":
+        largest = config.depth - 1
+    elif kind == "translator":
+        largest = 2
+    else:
+        largest = {"normal": 6, "more": 6, "most": 7}[config.ups]
+    return math.log2(px / config.resolution) + largest - 1  # `blend` swaps what is more than 1 above
 
 
 def positions(paths: Iterable[str]) -> dict[str, float | None]:
