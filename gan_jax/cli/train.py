@@ -11,7 +11,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import config_file, parse_run, peek, run_folder
 from gan_jax.cli.choosing import parse_or_choose, with_colour, with_stages
-from gan_jax.config import Config, ConfigError, MethodName, NetName, TaskName
+from gan_jax.config import Config, ConfigError, MethodName, NetConfig, NetName, TaskName
 from gan_jax.files import typed
 from gan_jax.presets import PRESETS, preset
 
@@ -137,13 +137,13 @@ def shown_run(
     if result.stopped:
         print(f"stopped and saved; the same command goes on: gan-jax train {typed(folder)}")
     else:
-        print(f"done: {next_command(config, folder)}")
+        print(f"done: {next_command(config.net, folder)}")
     return result
 
 
-def next_command(config: Config, folder: Path) -> str:
-    """The command that uses the networks of a finished run."""
-    if config.net.translates:
+def next_command(net: NetConfig, folder: Path) -> str:
+    """The command that uses networks in a folder."""
+    if net.translates:
         return f"gan-jax translate {typed(folder)} INPUT --out FOLDER"
     return f"gan-jax sample {typed(folder)}"
 

@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, Literal
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.arguments import parse, peek
+from gan_jax.cli.train import next_command
 from gan_jax.cli.transfer import plan_text
 from gan_jax.config import NETS, ConfigError, NetConfig, NetName, ResNetConfig, TransplantConfig
-from gan_jax.files import claim_output, printable, typed
+from gan_jax.files import claim_output, printable
 from gan_jax.seeds import check_seed
 
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     result = transplant_weights(args.source, args.net_config, args.out, args.policies, **options)
     print(printable(plan_text(result.plan, args.plan)))
     print("\n".join(measured_lines(result.measured)))
-    print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
+    print(f"wrote {args.out}: {next_command(args.net_config, args.out)}")
     return 0
 
 
