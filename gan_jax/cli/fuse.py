@@ -32,7 +32,8 @@ class Fuse:
     The first donor is the target's start. The others are transplanted into its shape and aligned with its channel order
     and scales (printed), mixed with it by the method, and baked into plain weights, which are fine-tuned on --target. The
     learned mixing weights are in prepared.json of the run, and in pictures: by block and donor in fusion.png, over the
-    stage in shares.png, and for a G that attends to donors' features by position in attention.png.
+    stage in shares.png (of two translators fusion_g_ab.png and so on), and for a G that attends to donors' features by
+    position in attention.png.
 
     METHOD is gradient_fusion (mixing weights learned by the target's gradient), attention_fusion, feature_fusion, merge
     (--transfer.merge uniform, ties, fisher, ...), or another transfer method that takes donors. An unambiguous start of a
@@ -116,6 +117,7 @@ def show(folder: Path, fusion: Any) -> list[str]:
     from gan_jax.report.curves import write_curves
     from gan_jax.report.fusion import (
         alignment_lines,
+        fused_generators,
         mixing_chart,
         mixing_table,
         write_attention_maps,
@@ -126,12 +128,14 @@ def show(folder: Path, fusion: Any) -> list[str]:
     if not isinstance(fusion, dict):
         return []
     lines = list(alignment_lines(fusion))
-    if any((fusion.get("shares") or {}).get("g", {}).values()):
-        write_heat_map(folder / "fusion.png", fusion)
-        lines += ["", markdown_table(mixing_table(fusion)), f"heat map: {folder / 'fusion.png'}"]
-    if "learned" in fusion:
-        write_curves(folder / "shares.png", mixing_chart(fusion))
-        lines.append(f"shares over the stage: {folder / 'shares.png'}")
+    for name in fused_generators(fusion):
+        of = "" if name == "g" else f"_{name}"
+        if any(fusion["shares"][name].values()):
+            picture = write_heat_map(folder / f"fusion{of}.png", fusion, name)
+            lines += ["", markdown_table(mixing_table(fusion, name)), f"heat map: {picture}"]
+        if "learned" in fusion:
+            write_curves(folder / f"shares{of}.png", mixing_chart(fusion, name))
+            lines.append(f"shares over the stage: {folder / f'shares{of}.png'}")
     if fusion.get("maps"):
         write_attention_maps(folder / "attention.png", fusion)
         lines.append(f"attention by position: {folder / 'attention.png'}")

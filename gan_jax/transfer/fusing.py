@@ -395,7 +395,8 @@ def _distilled(
         )
         teacher = with_statistics(teacher, source, others)
         net = lambda stage: standing(fusing.net(stage, "g", mixture))
-    return distil(context, fusing.distillation, baked, teacher, tuple(choose_points(plain)), net)
+    points = tuple(choose_points(plain)) if fusing.distillation.feature_weight else ()
+    return distil(context, fusing.distillation, baked, teacher, points, net)
 
 
 def _listed(shares: dict[str, Shares]) -> dict[str, dict[str, list[float]]]:

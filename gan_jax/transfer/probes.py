@@ -49,8 +49,13 @@ def draw_probes(
     config = nets.config
     if not config.translates:
         return probes(config, key, PROBES if count is None else count)
-    n = min(PROBES, max(LEAST, PIXELS // config.resolution**2)) if count is None else count
+    n = image_count(config) if count is None else count
     return reader(nets, name)(draw_batch(context.feed, key, n), jax.random.split(key, n)), None
+
+
+def image_count(config: NetConfig, most: int = PROBES) -> int:
+    """The number of images, at most `most`, that a translator and its maps are compared on."""
+    return min(most, max(LEAST, PIXELS // config.resolution**2))
 
 
 def draw_batch(feed: Feed, key: jax.Array, count: int) -> Batch:
