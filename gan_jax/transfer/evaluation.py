@@ -29,10 +29,10 @@ from gan_jax.metrics import (
 from gan_jax.nets import Pair
 from gan_jax.random_streams import SAMPLE_KEY, STATS_KEY
 from gan_jax.seeds import root_key
+from gan_jax.tasks.model import Model
 from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
 from gan_jax.train.state import GanState, Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
-from gan_jax.transfer.models import load
 
 
 class Measures(Protocol_):
@@ -65,11 +65,13 @@ class Measurement:
       numbers: metrics.
       samples: images made by the generator, uint8 `[N, H, W, C]`.
       features: of these images.
+      protocols: metric -> its protocol, where that is not the evaluator's.
     """
 
     numbers: Measured
     samples: np.ndarray
     features: Features
+    protocols: Mapping[str, Protocol] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,19 +167,8 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
     )  # fmt: skip
 
 
-def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
-    """Measures a run, a weights folder or an embedded pair against data; the protocol id stands with the numbers.
-
-    "note", where present, names images and metrics that were left out, and reasons why numbers mean little (one image
-    only, copies).
-
-    Args:
-      path: the model; of a run and of weights, the moving average is measured.
-      data: training images and reference.
-      evaluate: configuration of the evaluation.
-      lpips: "vgg16" or "alexnet": also intra-cluster LPIPS around the training images, under its own protocol.
-    """
-    model = load(path)
+def evaluate_samples(model: Model, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
+    """Measures a generator of images from latents; see `transfer.evaluate.evaluate_model`."""
     g_vars = model.generator
     dataset = load_dataset(Config(data=data, net=model.config, evaluate=evaluate))
     around = _clusters(lpips, dataset) if lpips else None
@@ -195,9 +186,12 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
     for protocol, values in parts:
         numbers["protocol" if not numbers else "protocol of LPIPS"] = protocol.id
         numbers |= {protocol.title(name): value for name, value in values.items()}
-    if notes := dict.fromkeys((*dataset.notes, *evaluator.notes, *getattr(measured, "notes", ()))):
-        numbers["note"] = "; ".join(notes)
-    return numbers
+    return numbers | noted(*dataset.notes, *evaluator.notes, *getattr(measured, "notes", ()))
+
+
+def noted(*notes: str) -> dict[str, str]:
+    """`{"note": text}` of different notes; empty without any."""
+    return {"note": "; ".join(dict.fromkeys(notes))} if notes else {}
 
 
 def lpips_protocol(protocol: Protocol, net: Perceptual, train: np.ndarray, train_hash: str) -> Protocol:

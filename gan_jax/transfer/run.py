@@ -36,7 +36,8 @@ from gan_jax.transfer.boundary import Boundary, on_sigterm, stopped_early, stopp
 from gan_jax.transfer.claim import INTERRUPTS, enter, make_claim
 from gan_jax.transfer.dataset import Dataset, check_data, counted, describe_data, load_dataset, make_feed, read_data
 from gan_jax.transfer.diagnostics import Diagnosis, make_diagnosis
-from gan_jax.transfer.evaluation import Measures, evaluate_model, make_evaluator
+from gan_jax.transfer.evaluate import evaluate_model
+from gan_jax.transfer.evaluation import Measures, make_evaluator
 from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
 from gan_jax.transfer.method import make_trainer
 from gan_jax.transfer.methods import MakeMethod, make_method
