@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from gan_jax import trees
+from gan_jax.report.run.folder import folder_bytes
 from gan_jax.train.checkpoint import storage
-from gan_jax.train.checkpoint.manager import Checkpointer, CheckpointError, read
+from gan_jax.train.checkpoint.manager import Checkpointer, CheckpointError, read, remove_leftovers
 from tests.conftest import REPO
 from tests.train.checkpoint_states import assert_same, make_state, make_template
 
@@ -191,6 +192,19 @@ def test_a_failure_is_raised_by_close_and_by_the_next_save(tmp_path, monkeypatch
     with pytest.raises(CheckpointError, match="saving 100 images"):
         checkpointer.save(200, make_state(2))
     checkpointer.close()
+
+
+def test_files_that_go_while_a_folder_is_looked_at_belong_to_a_save_under_way(tmp_path, monkeypatch):
+    """The lock of a write in the background is listed, and gone when its time is asked."""
+    save = tmp_path / "100.orbax-checkpoint-tmp"
+    save.mkdir()
+    monkeypatch.setattr(type(save), "rglob", lambda self, pattern: [self / "manifest.ocdbt.__lock"])
+    busy = remove_leftovers(tmp_path, {save.name: time.time() + 60})
+    assert set(busy) == {save.name} and save.is_dir()
+    monkeypatch.undo()
+    assert remove_leftovers(tmp_path, {save.name: time.time() + 60}) == {} and not save.exists()
+    monkeypatch.setattr(type(save), "rglob", lambda self, pattern: [self / "gone"])
+    assert folder_bytes(tmp_path) == 0
 
 
 def test_a_full_disk(tmp_path):

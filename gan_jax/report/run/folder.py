@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -41,7 +42,11 @@ def one_line(error: BaseException) -> str:
 
 def folder_bytes(path: Path) -> int:
     """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else 0
+    size = 0
+    for file in path.rglob("*") if path.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # a run that goes on writes and removes files
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def bytes_text(count: float) -> str:

@@ -45,6 +45,14 @@ def remove_others(folder: Path, keep: set[int]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _last_written(path: Path) -> float:
+    """When anything in a folder was last written, Unix time, s; inf where files come and go while it is asked."""
+    try:
+        return max(p.stat().st_mtime for p in [path, *path.rglob("*")])
+    except FileNotFoundError:  # a lock of a write that goes on in the background
+        return float("inf")
+
+
 def remove_leftovers(folder: Path, names: dict[str, float]) -> dict[str, float]:
     """Removes unfinished saves, `{name: Unix time, s}`, that have not been written to since their time.
 
@@ -56,7 +64,7 @@ def remove_leftovers(folder: Path, names: dict[str, float]) -> dict[str, float]:
         path, now = folder / name, time.time()
         if not path.is_dir():
             continue
-        if max(p.stat().st_mtime for p in [path, *path.rglob("*")]) < since:
+        if _last_written(path) < since:
             shutil.rmtree(path, ignore_errors=True)
         else:
             busy[name] = now
