@@ -149,43 +149,37 @@ def match_by_activations(a: Any, b: Any, net_layouts: Any, roots: dict[str, str]
     import jax.numpy as jnp
 
     from gan_jax.config import Config, UnpairedTask
-    from gan_jax.nets import Pair
-    from gan_jax.nets.inside import whole_groups
     from gan_jax.surgery.align import match_activations
     from gan_jax.tasks import networks_of
     from gan_jax.tasks.image import probes
-    from gan_jax.tasks.inputs import judged, reader
+    from gan_jax.tasks.inputs import reader
+    from gan_jax.transfer.probes import activations_on, judged_examples
 
     nets = networks_of(Config(net=a.config, task=UnpairedTask())) if a.directions else a.pair
     batch = read_batch(a.config, args) if a.config.translates else {}
-    matches = {}
-
-    def matched(net: str, activations: Any) -> None:
-        root = next(root for root, name in roots.items() if name == net)
-        run = jax.jit(activations)
-        matches[net] = match_activations(net_layouts[net], run(a.variables[root]), run(b.variables[root]))
-
+    activations = {}
     for name in nets.generators:
-        x, labels = (
-            probes(a.config, root_key(args.seed), args.n) if not batch else (reader(nets, name)(batch, None), None)
-        )
-        net, judge = nets.nets[name], nets.judges[name]
-        if name in roots.values():
-            matched(name, lambda v, net=net, x=x, labels=labels: net.activations(v, x, labels))
-        average = average_of(name)
-        if judge not in roots.values() or average not in a.variables or average not in b.variables:
+        if a.config.translates:
+            x, labels = reader(nets, name)(batch, jax.random.split(root_key(args.seed), len(batch["image"]))), None
+        else:
+            x, labels = probes(a.config, root_key(args.seed), args.n)
+        net, average = nets.nets[name], average_of(name)
+        activations[name] = activations_on(net, x, labels)
+        if average not in roots:
             continue
         generate = jax.jit(lambda v, net=net, x=x, labels=labels: net.apply(v, x, labels)[0])
-        halves = [(x[i::2], generate(model.variables[average])[i::2]) for i, model in enumerate((a, b))]
-        sample = jnp.concatenate([judged(nets, *half) for half in halves])
+        images = [generate(model.variables[average]) for model in (a, b)]
         # both generators' images of a latent have one class, so every other label is correct
-        classes = None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])
-        if isinstance(nets, Pair):
-            count = whole_groups(nets, len(sample))
-            sample, classes = sample[:count], None if classes is None else classes[:count]
-        ask = nets.nets[judge]
-        matched(judge, lambda v, ask=ask, sample=sample, classes=classes: ask.activations(v, sample, classes))
-    return {net: matches[net] for net in roots.values() if net in matches}
+        half = lambda first, second: jnp.concatenate([first[0::2], second[1::2]])
+        classes = None if labels is None else half(labels, labels)
+        judge = nets.judges[name]
+        activations[judge] = activations_on(
+            nets.nets[judge], *judged_examples(nets, half(x, x), half(*images), classes)
+        )
+    return {
+        net: match_activations(net_layouts[net], *(activations[net](model.variables[root]) for model in (a, b)))
+        for root, net in roots.items() if net in activations
+    }  # fmt: skip
 
 
 def read_batch(config: Any, args: Align) -> dict[str, Any]:

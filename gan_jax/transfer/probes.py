@@ -6,21 +6,23 @@ flips them: noise, or images of another kind, would excite other channels than t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, NetConfig
-from gan_jax.nets import Networks, Pair
+from gan_jax.nets import Net, Networks, Pair
 from gan_jax.nets.build import Variables
+from gan_jax.nets.inside import whole_groups
 from gan_jax.random_streams import RESTATED_KEY
 from gan_jax.roots import is_reversed, pair_part
 from gan_jax.surgery.align import singular_vectors
 from gan_jax.surgery.families import layouts
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.tasks.image import probes
-from gan_jax.tasks.inputs import reader
+from gan_jax.tasks.inputs import judged, reader
 from gan_jax.tasks.sample import make_restatistics
 from gan_jax.train.context import Batch
 from gan_jax.train.feed import Feed
@@ -60,19 +62,36 @@ def image_count(config: NetConfig, most: int = PROBES) -> int:
 
 def draw_batch(feed: Feed, key: jax.Array, count: int) -> Batch:
     """Draws `count` examples; those of a host's pipeline are the next ones, to which it goes back."""
+    keys = jax.random.split(key, count)
     if feed.resident is not None:
-        return jax.jit(lambda data, keys: feed.draw(data, keys, 0))(feed.resident, jax.random.split(key, count))
+        return jax.jit(lambda data, keys: feed.draw(data, keys, 0))(feed.resident, keys)
     if jax.process_count() > 1:
         raise ConfigError(
             "translators are compared on images of the run, of which each process has a part; use data.pipeline device"
         )
     assert feed.cursor is not None and feed.restore is not None
-    cursor, parts = feed.cursor(), []
-    while sum(len(part["image"]) for part in parts) < count:
-        sent = {name: jnp.asarray(values[0]) for name, values in feed.stack(1, 1).items()}
-        parts.append(feed.draw(sent, jax.random.split(key, 1), 0))
+    cursor, parts, drawn = feed.cursor(), [], 0
+    while drawn < count:
+        sent = {name: jnp.asarray(values[0, :, : count - drawn]) for name, values in feed.stack(1, 1).items()}
+        size = len(next(iter(sent.values()))[0])
+        parts.append(feed.draw(sent, keys[drawn : drawn + size], 0))
+        drawn += size
     feed.restore(cursor)
-    return {name: jnp.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+    return {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def activations_on(net: Net, x: jax.Array, labels: jax.Array | None) -> Callable[[Variables], dict[str, jax.Array]]:
+    """Makes `variables -> {module path: output}` of a network on fixed inputs."""
+    return jax.jit(lambda variables: net.activations(variables, x, labels))
+
+
+def judged_examples(
+    nets: Networks, x: jax.Array, images: jax.Array, labels: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Inputs of the discriminator that judges images made from x, and their classes: in full groups, where D compares."""
+    examples = judged(nets, x, images)
+    count = whole_groups(nets, len(examples)) if isinstance(nets, Pair) else len(examples)
+    return examples[:count], None if labels is None else labels[:count]
 
 
 def layout_of(config: NetConfig, name: str) -> Layout:
@@ -90,24 +109,24 @@ def recompute_statistics(context: PrepareContext, nets: Networks, name: str, var
       name: of the network.
       variables: of the network.
     """
-    batches, size = STATS
     if name in nets.generators and "batch_stats" in variables:
+        batches, size = STATS
         if isinstance(nets, Pair) and not nets.config.translates:
             variables = make_restatistics(nets, size)(variables, context.key, batches)
         else:
-            variables = _restated(context, nets, name, variables, batches)
+            variables = {**variables, "batch_stats": _statistics_on_images(context, nets, name, variables, batches)}
     if "spectral" in variables:
         fresh = singular_vectors(layout_of(nets.config, name), jax.device_get(variables))
         variables = jax.tree_util.tree_map(jnp.asarray, fresh)
     return variables
 
 
-def _restated(context: PrepareContext, nets: Networks, name: str, variables: Variables, batches: int) -> Variables:
-    """A translator's variables with the mean batch statistics of batches of the run's size."""
+def _statistics_on_images(
+    context: PrepareContext, nets: Networks, name: str, variables: Variables, batches: int
+) -> Variables:
+    """The mean batch statistics of a translator over batches of the run's size."""
+    size = context.config.train.batch
+    x, _ = draw_probes(context, nets, name, jax.random.fold_in(context.key, RESTATED_KEY), batches * size)
     statistics = jax.jit(nets.nets[name].statistics)
-    rows = []
-    for key in jax.random.split(jax.random.fold_in(context.key, RESTATED_KEY), batches):
-        x, _ = draw_probes(context, nets, name, key, context.config.train.batch)
-        rows.append(statistics(variables, x))
-    mean = jax.tree_util.tree_map(lambda *leaves: sum(leaves[1:], leaves[0]) / batches, *rows)
-    return {**variables, "batch_stats": mean}
+    rows = [statistics(variables, x[i : i + size]) for i in range(0, len(x), size)]
+    return jax.tree_util.tree_map(lambda *leaves: sum(leaves) / batches, *rows)

@@ -179,9 +179,10 @@ class TranslationEvaluator:
         if pairs.kind != "unpaired":
             of_pairs = pair_metrics(outputs, pairs.images, perceptual=self.perceptual)
             protocols = of_pairs.protocols
-            numbers |= {
+            finite = {
                 name: value for name, value in of_pairs.means.items() if np.isfinite(value)
             }  # equal images: no PSNR
+            numbers |= finite
         if self.back is not None and (name := translations.backward) is not None:
             reference, protocol = self.back
             inputs = translations.translate(name, ema, pairs.images, None)
@@ -234,7 +235,8 @@ def evaluate_translations(model: Model, data: DataConfig, evaluate: EvalConfig) 
     evaluator = make_translation_evaluator(config, networks, dataset)
     assert evaluator is not None
     measurement = evaluator.measure(averages)
-    measured, numbers = measurement.numbers, {"protocol": evaluator.protocol.id}
+    measured = measurement.numbers
+    numbers: dict[str, Any] = {"protocol": evaluator.protocol.id}
     for name, value in measured.items():
         protocol, way = measurement.protocols.get(name, evaluator.protocol), ", way back" * name.startswith(BACK)
         if protocol.id not in numbers.values():

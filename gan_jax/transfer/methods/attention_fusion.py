@@ -20,7 +20,7 @@ translate.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,8 +34,10 @@ from gan_jax.fusion.attention import (
     Conditional,
     annealed_temperature,
     conditional,
+    describe,
     plain_target,
     source_of,
+    standardised,
     update_running_mean,
 )
 from gan_jax.fusion.mixture import Gate, Mixture, spatial_kernels
@@ -47,9 +49,11 @@ from gan_jax.tasks.inputs import reader
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
-from gan_jax.transfer.fusing import Donors, Fusing, Mixtures, descriptors, fusion
+from gan_jax.transfer.donors import Donors
+from gan_jax.transfer.fusing import Fusing, Mixtures, fusion
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
+from gan_jax.transfer.probes import draw_probes
 
 
 def make(config: AttentionFusionConfig, plain: Networks) -> Method:
@@ -122,6 +126,20 @@ def make(config: AttentionFusionConfig, plain: Networks) -> Method:
     settings = DistillationConfig(distil_kimg=config.distil_kimg, distil_lr=config.distil_lr)
     distillation = settings if config.collapse == "distil" else None
     return fusion(config, plain, dataclasses.replace(fusing, net=net, distillation=distillation))
+
+
+def descriptors(context: PrepareContext, plain: Networks, name: str, every: Sequence[Variables]) -> jax.Array:
+    """Descriptors `[N, M]` of N generators, from what they make of the same inputs, standardised over the generators.
+
+    Args:
+      context: has the data.
+      plain: plain networks.
+      name: of the generator.
+      every: variables of the generators.
+    """
+    x, labels = draw_probes(context, plain, name, jax.random.key(0))
+    make = jax.jit(lambda g: describe(plain.nets[name].apply(g, x, labels)[0]))
+    return standardised(jnp.stack([make(g) for g in every]))
 
 
 def _inputs(plain: Networks, name: str) -> tuple[Any, Any]:

@@ -24,7 +24,7 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks
-from gan_jax.transfer.fusing import Donors, check_donors, fused_pair
+from gan_jax.transfer.donors import Donors, check_donors, fused_pair
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.transfer.probes import recompute_statistics

@@ -15,7 +15,8 @@ from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.features import choose_points
 from gan_jax.nets import Pair
 from gan_jax.train.state import Networks
-from gan_jax.transfer.fusing import check_distillation, distil_teachers, fused_pair, unaligned_donors
+from gan_jax.transfer.distilling import check_distillation, distil_teachers
+from gan_jax.transfer.donors import fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 

@@ -37,7 +37,8 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
 from gan_jax.train.state import GanState, Networks
-from gan_jax.transfer.fusing import Rows, check_distillation, distil, fused_pair, unaligned_donors
+from gan_jax.transfer.distilling import Rows, check_distillation, distil
+from gan_jax.transfer.donors import fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
 from gan_jax.transfer.probes import draw_probes

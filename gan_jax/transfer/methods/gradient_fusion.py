@@ -22,8 +22,9 @@ from gan_jax.fusion.mixture import Mixture, Shares
 from gan_jax.nets import Networks
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Extras, Regulariser
+from gan_jax.transfer.donors import Donors
 from gan_jax.transfer.fisher import information_of
-from gan_jax.transfer.fusing import Donors, Fusing, fusion
+from gan_jax.transfer.fusing import Fusing, fusion
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.trees import Tree

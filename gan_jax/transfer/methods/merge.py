@@ -26,8 +26,8 @@ from gan_jax.tasks.image import probes
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks as StateNetworks
 from gan_jax.train.state import Variables
+from gan_jax.transfer.donors import Donors, aligner, check_donors, fused_pair, open_donors
 from gan_jax.transfer.fisher import information_of
-from gan_jax.transfer.fusing import Donors, aligner, check_donors, fused_pair, open_donors
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 from gan_jax.transfer.probes import draw_probes, recompute_statistics
@@ -43,7 +43,7 @@ def make(config: MergeConfig, plain: Networks) -> Method:
     """Networks are merged, or one is chosen, then everything is fine-tuned.
 
     Raises:
-      ConfigError: as `transfer.fusing.check_donors`; a number of donors that the merge cannot take; a D to be mixed where
+      ConfigError: as `transfer.donors.check_donors`; a number of donors that the merge cannot take; a D to be mixed where
         nothing is merged; layers to be swapped in networks that have no order of them.
     """
     check_donors(config, plain)

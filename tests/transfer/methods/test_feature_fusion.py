@@ -18,7 +18,7 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer import start
-from gan_jax.transfer.fusing import distil_teachers
+from gan_jax.transfer.distilling import distil_teachers
 from gan_jax.transfer.method import Method, make_trainer
 from gan_jax.transfer.methods.distillation import make as distillation
 from gan_jax.transfer.methods.feature_fusion import attention_extension
