@@ -18,6 +18,7 @@ from gan_jax.config import (
     FeatureFusionConfig,
     GradientFusionConfig,
     MergeConfig,
+    OptimConfig,
     TrainConfig,
     to_dict,
 )
@@ -56,9 +57,14 @@ def sources(tmp_path_factory):
         if task not in kept:
             config, folder = config_of(task), tmp_path_factory.mktemp(task)
             nets = networks_of(config)
-            trees = {name: fresh_variables(nets, seed) for seed, name in enumerate(("first", "second"))}
+            first, rng = fresh_variables(nets, 0), np.random.default_rng(5)
+            other = lambda leaf: leaf + (0.05 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
+            trees = {"first": first}
+            trees["second"] = {
+                name: {**tree, "params": jax.tree_util.tree_map(other, tree["params"])} for name, tree in first.items()
+            }
             copy = lambda name, tree: disguised(layout_of(config.net, name), tree)[0] if pair_part(name) else tree
-            trees["copy"] = {name: copy(name, tree) for name, tree in trees["first"].items()}
+            trees["copy"] = {name: copy(name, tree) for name, tree in first.items()}
             for name, variables in trees.items():
                 roots = {average_of(net) if net in nets.generators else net: tree for net, tree in variables.items()}
                 save(folder / name, config.net, roots, {"task": to_dict(config)["task"]})
@@ -68,13 +74,20 @@ def sources(tmp_path_factory):
     return of
 
 
-def ready(task, transfer, **changes):
-    """`(prepared state, rows of the stage's metrics)` of a run of a task."""
+def ready(task, transfer, feed=None, **changes):
+    """What a run of a task begins with."""
     config = config_of(task, transfer=transfer, train=STEPS, **changes)
     nets = networks_of(config)
     method = make_method(transfer, nets)
-    trainer = make_trainer(config, method, feed_of(config))
+    trainer = make_trainer(config, method, feed or feed_of(config))
     return make_prepared(trainer, make_start(config, nets, method), method, jax.random.key(3))
+
+
+def few(kind, channels, count=12):
+    """A feed of few noise images of uint8, as a run has them: inputs are dark, images are bright."""
+    rng = np.random.default_rng(2)
+    rows = lambda low, channels: rng.integers(low, low + 128, (count, 16, 16, channels)).astype(np.uint8)
+    return resident_pairs(Pairs(rows(0, 3), rows(128, channels), kind), 16, mirror=False)
 
 
 def generators(task):
@@ -96,6 +109,35 @@ def test_a_merge_is_the_mean_of_every_generator(task, sources):
             want = (first[path] + second[path]) / 2 if name in generators(task) else first[path]
             assert_allclose(leaf, want, rtol=1e-6, atol=1e-7, err_msg=f"{name}/{path}")
     assert set(merged.record["fusion"]["shares"]) == set(generators(task))
+
+
+KINDS = [
+    (task, kind) for task in ("paired", "unpaired") for kind in ("fisher", "regmean", "layer_swap", "ties", "best")
+]
+
+
+@pytest.mark.parametrize(
+    "task, kind", default_rows(KINDS, [("paired", "fisher"), ("paired", "best"), ("unpaired", "regmean")])
+)
+def test_a_network_that_is_merged_with_its_own_disguise_stays_what_it_is(task, kind, sources):
+    """What a merge asks of a copy is what it asks of the source: information, Gram matrices, distances, losses of D."""
+    folders, trees = sources(task)
+    transfer = MergeConfig(
+        source=folders["first"], donors=(folders["copy"],), merge=kind, samples=BATCH, mid_px=16,
+        d="best" if kind == "best" and task == "paired" else "base",
+    )  # fmt: skip
+    merged = ready(task, transfer, few(task, config_of(task).net.channels))
+    record = merged.record["fusion"]
+    if kind == "best":
+        scores = [record["distances"]] if task == "paired" else [record[name]["distances"] for name in generators(task)]
+        for of_sources in scores + ([record["d"]] if task == "paired" else []):
+            first, copy = of_sources.values()
+            assert_allclose(copy, first, rtol=1e-3)
+        return
+    for name in generators(task):
+        want = params(trees["first"][name])
+        for path, leaf in params(merged.nets[name]).items():
+            assert_allclose(leaf, want[path], rtol=1e-3, atol=1e-4, err_msg=f"{name}/{path}")
 
 
 @pytest.mark.parametrize("task", default_rows(TASKS, ["unpaired"]))
@@ -175,10 +217,7 @@ def context_of(task, feed=None, **changes):
 @pytest.mark.parametrize("name", ["g_ab", "g_ba"])
 def test_translators_are_ranked_by_what_they_make_of_what_they_read(name, sources):
     """Inputs and translations of the other domain, in the direction of the generator."""
-    rng = np.random.default_rng(2)
-    rows = lambda low: rng.integers(low, low + 128, (12, 16, 16, 3)).astype(np.uint8)
-    feed = resident_pairs(Pairs(rows(0), rows(128), "unpaired"), 16, mirror=False)
-    context, nets = context_of("unpaired", feed)
+    context, nets = context_of("unpaired", few("unpaired", 3))
     variables = sources("unpaired")[1]["first"][name]
     read, made = ("input", "image") if name == "g_ab" else ("image", "input")
     net, key = load_features("fashion-v1"), root_key(context.config.evaluate.seed)
@@ -216,6 +255,32 @@ def test_a_student_of_itself_has_nothing_to_learn(sources):
     assert row["l1"] < 1e-6
     (row,) = ready("paired", dataclasses.replace(transfer, donors=(folders["second"],))).record["fusion"]["taught"]
     assert row["l1"] > 0.01
+
+
+STILL = OptimConfig(lr=1e-9, b1=0.5, b2=0.999)  # learns nothing
+ALONE = {
+    "cocktail": lambda given: CocktailConfig(**given, root_kimg=STAGE),
+    "feature_fusion": lambda given: FeatureFusionConfig(**given, fuse_kimg=STAGE, distil_kimg=0, lpips=None),
+}
+
+
+@pytest.mark.parametrize("method", ALONE)
+def test_what_learns_nothing_from_donors_is_the_source(method, sources):
+    """The average of copies of the root; the generator that attends to donors, without its attention."""
+    folders, trees = sources("paired")
+    given = {"source": folders["first"], "donors": (folders["second"],)}
+    learned = ready("paired", ALONE[method](given), optim=STILL)
+    for name in ("g", "d"):
+        want = params(trees["first"][name])
+        for path, leaf in params(learned.nets[name]).items():
+            assert_allclose(leaf, want[path], rtol=1e-5, atol=1e-6, err_msg=f"{name}/{path}")
+    record = learned.record["fusion"]
+    if method == "feature_fusion":  # its gate is closed, and attention is divided between two
+        assert max(map(abs, record["gates"].values())) < 1e-6
+        assert all(0 < sum(w) < 1 for w in record["shares"]["g"].values())
+    else:
+        (row,) = record["donors"][0]["rooted"]
+        assert row["images"] == 2 * BATCH and row["l1"] > 0.01  # from what the donor makes of the inputs
 
 
 def test_what_is_of_one_generator_says_so(sources):
