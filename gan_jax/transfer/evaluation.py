@@ -31,7 +31,7 @@ from gan_jax.random_streams import SAMPLE_KEY, STATS_KEY
 from gan_jax.seeds import root_key
 from gan_jax.tasks.model import Model
 from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
-from gan_jax.train.state import GanState, Variables
+from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
 
 
@@ -44,6 +44,16 @@ class Measures(Protocol_):
         ...
 
     @property
+    def net(self) -> FeatureNet:
+        """The feature network."""
+        ...
+
+    @property
+    def reference(self) -> Features:
+        """Features of the held-out images."""
+        ...
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Log messages about the metrics that are left out, with reasons."""
         ...
@@ -52,8 +62,12 @@ class Measures(Protocol_):
         """The variables of a generator with recalibrated batch statistics."""
         ...
 
-    def measure_state(self, state: GanState) -> Measurement:
-        """Measures the moving averages of a state."""
+    def measure_averages(self, ema: Mapping[str, Variables]) -> Measurement:
+        """Measures the moving averages of a state, by generator."""
+        ...
+
+    def with_networks(self, networks: Any) -> Measures:
+        """The same for other networks of the same configuration, such as those that a method wraps."""
         ...
 
 
@@ -113,15 +127,16 @@ class Evaluator:
         key = jax.random.fold_in(root_key(self.config.seed), STATS_KEY)
         return self.restate(g_vars, key, self.config.stats_batches)
 
-    def measure_state(self, state: GanState) -> Measurement:
+    def measure_averages(self, ema: Mapping[str, Variables]) -> Measurement:
         """Measures the moving average of G."""
-        samples = self.sample(state.ema["g"])
+        samples = self.sample(ema["g"])
         features = extract(self.net, samples)
         return Measurement(self.numbers(features), samples, features)
 
-    def measure(self, g_vars: Variables) -> dict[str, float]:
-        """Computes all metrics of the protocol for a generator."""
-        return self.measure_images(self.sample(g_vars))
+    def with_networks(self, networks: Pair) -> Evaluator:
+        """The same for another pair of the same configuration, such as one that a method wraps."""
+        sampler, restate = make_sampler(networks), make_restatistics(networks, STATS_BATCH)
+        return dataclasses.replace(self, pair=networks, sampler=sampler, restate=restate)
 
     def measure_images(self, images: np.ndarray) -> Measured:
         """Computes all metrics of the protocol for images of `sample`."""
@@ -168,7 +183,7 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
 
 
 def evaluate_samples(model: Model, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
-    """Measures a generator of images from latents; see `transfer.evaluate.evaluate_model`."""
+    """Measures a generator of images from latents; see `transfer.measuring.evaluate_model`."""
     g_vars = model.generator
     dataset = load_dataset(Config(data=data, net=model.config, evaluate=evaluate))
     around = _clusters(lpips, dataset) if lpips else None

@@ -165,11 +165,11 @@ class TranslationEvaluator:
         """The variables as they are: translators normalise by each image, or by the statistics of training."""
         return g_vars
 
-    def measure_state(self, state: GanState) -> Measurement:
-        """Measures the moving averages of a state."""
-        return self.measure(state.ema)
+    def with_networks(self, networks: Networks) -> TranslationEvaluator:
+        """The same for other networks of the same configuration, such as those that a method wraps."""
+        return dataclasses.replace(self, translations=Translations(networks))
 
-    def measure(self, ema: Mapping[str, Variables]) -> Measurement:
+    def measure_averages(self, ema: Mapping[str, Variables]) -> Measurement:
         """Measures averages by generator: fd, kid, ..; l1, psnr, ssim, .. of pairs; `back_fd`, .. of the way back."""
         pairs, translations = self.pairs, self.translations
         outputs = translations.translate(translations.forward, ema, pairs.inputs, pairs.instances)
@@ -215,7 +215,7 @@ def make_translation_evaluator(config: Config, networks: Networks, dataset: Data
 
 
 def evaluate_translations(model: Model, data: DataConfig, evaluate: EvalConfig) -> dict[str, Any]:
-    """Measures a model that translates on held-out pairs; see `transfer.evaluate.evaluate_model`.
+    """Measures a model that translates on held-out pairs; see `transfer.measuring.evaluate_model`.
 
     Raises:
       ConfigError: there is nothing to measure with, or data of another kind than the networks read.
@@ -234,7 +234,7 @@ def evaluate_translations(model: Model, data: DataConfig, evaluate: EvalConfig) 
     networks = NamedNets(nets, tuple(names), config=model.config)
     evaluator = make_translation_evaluator(config, networks, dataset)
     assert evaluator is not None
-    measurement = evaluator.measure(averages)
+    measurement = evaluator.measure_averages(averages)
     measured = measurement.numbers
     numbers: dict[str, Any] = {"protocol": evaluator.protocol.id}
     for name, value in measured.items():

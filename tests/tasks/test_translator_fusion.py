@@ -157,10 +157,10 @@ def test_a_network_that_is_mixed_with_its_own_disguise_stays_what_it_is(task, so
         want = params(trees["first"][name])
         for path, leaf in params(mixed.nets[name]).items():
             assert_allclose(leaf, want[path], rtol=2e-4, atol=2e-5, err_msg=f"{name}/{path}")
+    (row,) = record["learned"]
     alone = len(nets.generators) == 1
-    for name in nets.generators:
-        learned = [row["share1" if alone else f"share1_{name}"] for row in record["learned"]]
-        assert learned and 0 < learned[-1] < 1 and learned[-1] != 0.5
+    for name in nets.generators:  # the loss does not depend on it
+        assert_allclose(row["share1" if alone else f"share1_{name}"], 0.5, atol=0.01)
     if task == "one_sided":
         assert (params(mixed.nets["f"])["layer0/kernel"] != params(trees["first"]["f"])["layer0/kernel"]).any()
 
@@ -176,6 +176,9 @@ def test_learned_attention_is_baked_into_each_generator(task, sources):
     mixed = ready(task, transfer)
     shares = mixed.record["fusion"]["shares"]
     assert set(shares) == set(generators(task))
+    for name in networks_of(config_of(task)).discriminators:  # what is not mixed is trained
+        was = params(trees["first"][name])
+        assert any((leaf != was[path]).any() for path, leaf in params(mixed.nets[name]).items())
     for name in generators(task):
         blocks = networks_of(config_of(task)).g_blocks
         first, *others = (params(trees[source][name]) for source in ("first", "second", "copy"))
