@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import parse_run, run_folder
-from gan_jax.cli.choosing import data_spec, parse_or_choose, with_stages
+from gan_jax.cli.arguments import parse_run, peek, run_folder
+from gan_jax.cli.choosing import data_spec, pairs_named, parse_or_choose, with_stages, without
 from gan_jax.cli.train import exit_code, shown_run
 from gan_jax.cli.transfer import plan_of, plan_text
 from gan_jax.config import (
@@ -21,6 +21,7 @@ from gan_jax.config import (
     GradientFusionConfig,
     MethodName,
     NetName,
+    TaskName,
     kind_of,
 )
 
@@ -41,18 +42,21 @@ class Fuse:
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
-    # images (folder:PHOTOS), experiment, config.json or run folder; left out = the defaults below
+    # images (folder:PHOTOS), pairs:A,B for donors that translate, experiment, config.json or run folder; left out = the
+    # defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     donors: tuple[str, ...] = ()  # weights folders, runs or embedded pairs, the target's start first; () = FILE's
     target: str | None = None  # new data, as --data.source; None = FILE's
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # None = FILE's, gradient_fusion without FILE
+    task: TaskName | None = None  # what is made: images from latents, or from other images; None = FILE's
     plan: Literal["summary", "full"] = "summary"  # how much of the plan to print
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax fuse --method merge --transfer.donors embedded:fashion16 runs/other --out runs/fused",
         "gan-jax fuse --method gradient_fusion --transfer.donors runs/a runs/b --data.source folder:photos",
+        "gan-jax fuse pairs:sketches,photos --donors runs/a runs/b --method attention",
     )
 
 
@@ -65,7 +69,10 @@ def main(argv: Sequence[str]) -> int:
         )
     words = full_names(argv)
     base = Config(transfer=GradientFusionConfig())
-    if words and data_spec(words[0]):
+    target = peek(words, "--target")
+    if not positional and target is not None and pairs_named(words, target):
+        words = [target, *without(words, "--target")]  # which chooses task and networks
+    if words and (data_spec(words[0]) or pairs_named(words, words[0])):
         args, lines = parse_or_choose(Fuse, words, verb="fuse", base=base)
     else:
         args, lines = parse_run(Fuse, words, verb="fuse", base=base), ()

@@ -120,6 +120,8 @@ def test_what_translators_have_no_part_in_is_said_before_any_work(cli, folder, t
     assert cli("evaluate", folder / "a", "--data.source", "embedded:fashion-mnist") == 2
     assert cli("rank-sources", folder / "a", "--data.source", "embedded:fashion-mnist") == 2
     assert "sources are ranked by their samples" in cli.err
+    assert cli("rank-sources", "pairs:x,y", folder / "a") == 2
+    assert "pairs:x,y is a set of pairs" in cli.err and "--transfer.merge best" in cli.err
     assert cli("align", folder / "a", folder / "c", "--out", tmp_path / "x", "--by", "activations") == 2
     assert "such as --images pairs:A,B" in cli.err
     assert cli("align", folder / "a", folder / "cut", "--out", tmp_path / "x") == 2

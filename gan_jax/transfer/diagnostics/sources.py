@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax.config import ConfigError, DataConfig
-from gan_jax.data import DataError, few_shot, load
+from gan_jax.data import DataError, few_shot, is_pair_spec, load
 from gan_jax.files import typed
 from gan_jax.interop.weights import EMBEDDED, MANIFEST, PAIRS, WeightsError, embedded_names, is_pair_there
 from gan_jax.metrics import MetricError, extract, frechet_distance, kid, load_features, summarise
@@ -134,6 +134,11 @@ def rank_sources(
     """
     if not sources:
         raise ConfigError("name at least one source: a weights folder, a run folder, embedded:fashion16 or digiface64")
+    if is_pair_spec(data.source):
+        raise ConfigError(
+            f"{data.source} is a set of pairs, and sources are ranked by samples without an input; of translators take the "
+            f"nearest to these images: gan-jax fuse {data.source} --donors A B --method merge --transfer.merge best"
+        )
     if k < 1:
         raise ConfigError(f"--k is {k}; use at least 1 neighbour (5 is usual)")
     if n <= k:
