@@ -83,10 +83,11 @@ CHAIN_KEY = 2**30  # plus the position in the chain: preparations of the methods
 
 # -- below a preparation's key ------------------------------------------------------------------
 
-MIXTURE_KEYS = {"g": 0, "d": 1}  # gates of a fusion
+MIXTURE_KEYS = {"g": 0, "d": 1}  # gates of a fusion of pairs; of other networks by the checksums of their names
 MERGE_KEY = 1  # masks of a merge
 DISTIL_KEY = 1  # the second stage of a fusion
 COCKTAIL_KEY = 0  # plus the number of the donor, from 1: its stage
+RESTATED_KEY = 5000  # images on which a translator's batch statistics are recalibrated
 ANCHOR_KEY = 13  # anchors; the number of Purpose.ANCHOR
 
 # -- below an example's key ---------------------------------------------------------------------
@@ -143,6 +144,11 @@ class Purpose(enum.IntEnum):
 def network_key(network: str) -> int:
     """The number of a network's fresh variables, below a run's seed."""
     return NETWORK_KEYS.get(network, path_number(network))
+
+
+def mixture_key(network: str) -> int:
+    """The number of a network's gates of a fusion, below the key of a preparation."""
+    return MIXTURE_KEYS.get(network, path_number(network))
 
 
 def path_number(path: str) -> int:

@@ -35,6 +35,13 @@ def is_network(root: str) -> bool:
     return root == "f" or (pair_part(root) is not None and root == network_of(root))
 
 
+def is_shared(root: str) -> bool:
+    """Whether a root is one of shared weights: the moving average of a generator, any other network itself."""
+    if pair_part(root) == "g":
+        return root == average_of(network_of(root))
+    return is_network(root)
+
+
 def is_reversed(root: str) -> bool:
     """Whether the network has the configuration's input and output exchanged."""
     return network_of(root) in REVERSED

@@ -68,9 +68,10 @@ def below_steps(run: Path_, what: str) -> Iterator[tuple[str, Path_]]:
 def preparations(key: Path_) -> dict[str, list[tuple[str, Path_]]]:
     """What the preparation of a method draws, by method: a preparation is one method's."""
     statistics = [("statistics of mixed weights", (*key, i)) for i in range(64)]
+    statistics += [("statistics of translators", (*key, table.RESTATED_KEY, i, j)) for i in range(8) for j in FEW]
     gates = [
-        (f"gates of {network}", (*key, number, path_number(name), half))
-        for network, number in table.MIXTURE_KEYS.items() for name in NAMES for half in (0, 1)
+        (f"gates of {network}", (*key, table.mixture_key(network), path_number(name), half))
+        for network in ("g", "d", "g_ab", "g_ba", "d_a", "d_b") for name in NAMES for half in (0, 1)
     ]  # fmt: skip
     masks = [("masks", (*key, table.MERGE_KEY, donor, path_number(name))) for donor in FEW for name in NAMES]
     stage = list(below_steps((*key, table.STAGE_KEY), "stage"))
@@ -185,6 +186,7 @@ def test_numbers_are_what_runs_have_drawn_with():
         "NETWORK_KEYS": {"g": 0, "d": 1}, "RUN_KEY": 2, "GRID_STATS_KEY": 1, "STATS_KEY": 0, "SAMPLE_KEY": 1,
         "READY_KEY": 2**31 - 1, "STAGE_KEY": 2**31 - 2, "CHAIN_KEY": 2**30,
         "MIXTURE_KEYS": {"g": 0, "d": 1}, "MERGE_KEY": 1, "DISTIL_KEY": 1, "COCKTAIL_KEY": 0, "ANCHOR_KEY": 13,
+        "RESTATED_KEY": 5000,
         "ADA_NOISE_KEY": 1, "NOISE_KEY": 1000, "SECOND_LATENT_KEY": 999, "MIXING_KEY": 998, "TEACHER_KEY": 3000,
         "DROPOUT_KEY": 4000, "SECOND_SIDE_KEY": 2, "CROP_KEY": 1, "BRANCH_KEY": 1, "UNIFORM_PROBES_KEY": 1,
     }  # fmt: skip

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
+from gan_jax.cli.train import next_command
 from gan_jax.config import ConfigError, differences
-from gan_jax.files import claim_output, typed
+from gan_jax.files import claim_output
+from gan_jax.roots import average_of, network_of, pair_part
 from gan_jax.seeds import check_seed, root_key
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 class Align:
     """Bring the channels of SECOND into the order and on the scales of FIRST, so that the two can be averaged.
 
-    The function of SECOND does not change. Both must be of one architecture; the manifest records the plan.
+    The function of SECOND does not change. Both must be of one architecture; the manifest records the plan. Activations of
+    networks that translate are of --images.
     """
 
     first: Annotated[
@@ -31,13 +34,17 @@ class Align:
     second: Annotated[Positional[str], arg(metavar="SECOND")]  # of the same architecture
     out: Path  # folder to write SECOND to, aligned
     by: Literal["weights", "activations"] = "weights"  # what is matched: weights, or outputs on the same inputs
-    n: int = 256  # latents for activations; D reads the images that both generators make of them
+    # latents, or images of --images, for activations; D reads the images that both generators make of them. Of images above 64
+    # px there are fewer
+    n: int = 256
+    images: str | None = None  # for activations of networks that translate: pairs, as --data.source of their training
     seed: int = 0  # seed of the search, and of the latents
     overwrite: bool = False  # replace weights in --out
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax align runs/a runs/b --out b-aligned",
         "gan-jax align runs/a runs/b --by activations --out b",
+        "gan-jax align runs/a runs/b --by activations --images pairs:sketches,photos --out b",
     )
 
 
@@ -57,8 +64,19 @@ def main(argv: Sequence[str]) -> int:
             f"{args.first} and {args.second} are of two architectures: {'; '.join(changed)}\n"
             f"Bring one into the other's first: gan-jax transplant {args.second} --net..., then align the result"
         )
+    if args.images is not None and (args.by == "weights" or not a.config.translates):
+        raise ConfigError(
+            "--images are for activations of networks that translate; leave them out, or use --by activations"
+            if a.config.translates
+            else f"--images are for networks that translate, and {args.first} makes images from latents; leave them out"
+        )
+    if args.by == "activations" and a.config.translates and args.images is None:
+        raise ConfigError(
+            f"{args.first} translates images, so that activations need some: name them, such as --images "
+            f"{'layouts:LABELS,IMAGES' if hasattr(a.config, 'num_labels') else 'pairs:A,B'}, or use --by weights"
+        )
     lines = align_weights(a, b, args)
-    print("\n".join([*lines, f"wrote {args.out}: gan-jax sample {typed(args.out)}"]))
+    print("\n".join([*lines, f"wrote {args.out}: {next_command(a.config, args.out)}"]))
     return 0
 
 
@@ -67,14 +85,15 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     from gan_jax.interop.fitting import OVERFLOW, check_finite
     from gan_jax.surgery import Report, transplant
     from gan_jax.surgery.align import in_scales_of, match_weights, plan_permute
-    from gan_jax.surgery.families import layouts
     from gan_jax.surgery.provenance import history_of, manifest_digest, transplant_step
     from gan_jax.tasks.model import names_of, save
+    from gan_jax.transfer.probes import layout_of
     from gan_jax.trees import digest, flatten
 
-    net_layouts = layouts(b.config)
-    roots = {root: net for root, net in (("g_ema", "g"), ("d", "d")) if root in a.variables and root in b.variables}
-    if not roots or (args.by == "activations" and "g_ema" not in roots):
+    roots = common_networks(a, b)
+    net_layouts = {net: layout_of(b.config, net) for net in roots.values()}
+    has_g = any(pair_part(root) == "g" for root in roots)
+    if not roots or (args.by == "activations" and not has_g):
         raise ConfigError(
             f"{args.first} holds {', '.join(a.variables)}, {args.second} holds {', '.join(b.variables)}: both must hold "
             "a generator, or for --by weights a discriminator"
@@ -98,13 +117,25 @@ def align_weights(a: Any, b: Any, args: Align) -> list[str]:
     step = transplant_step(plan, Report(tuple(rows)), {"name": args.second, "digest": manifest_digest(b.manifest)})
     measure = "cosine of weights" if args.by == "weights" else "correlation of channels"
     about = {
+        **{key: b.manifest[key] for key in ("task",) if key in b.manifest},
         "licence": b.manifest.get("licence"),
         "history": [*history_of(b.manifest), step],
         "aligned": {"with": args.first, "by": args.by, "seed": args.seed},
         **names_of(b.manifest),
     }
     save(args.out, b.config, aligned, about)
-    return [f"{net}: {measure} {match.before:.3f} -> {match.after:.3f}" for net, match in matches.items()]
+    lines = [f"{net}: {measure} {match.before:.3f} -> {match.after:.3f}" for net, match in matches.items()]
+    if "f" in b.variables:
+        lines.append("f: left out, since it reads features of g in their old order")
+    return lines
+
+
+def common_networks(a: Any, b: Any) -> dict[str, str]:
+    """The networks that both models have, `{root: network}`: averages of generators, then discriminators."""
+    both = [root for root in a.variables if root in b.variables and pair_part(root)]
+    part = {part: [root for root in both if pair_part(root) == part] for part in ("g", "d")}
+    averages = [root for root in part["g"] if root == average_of(network_of(root))]
+    return {root: network_of(root) for root in (*averages, *part["d"])}
 
 
 def rescaled(row: LeafReport, digest: str) -> LeafReport:
@@ -113,26 +144,61 @@ def rescaled(row: LeafReport, digest: str) -> LeafReport:
 
 
 def match_by_activations(a: Any, b: Any, net_layouts: Any, roots: dict[str, str], args: Align) -> dict[str, Any]:
-    """Matches channels by outputs: G's on the same latents, D's on the images that both generators make of them."""
+    """Matches channels by outputs: a generator's on the same inputs, D's on what both generators make of them."""
     import jax
     import jax.numpy as jnp
 
-    from gan_jax.nets.inside import whole_groups
+    from gan_jax.config import Config, UnpairedTask
     from gan_jax.surgery.align import match_activations
+    from gan_jax.tasks import networks_of
     from gan_jax.tasks.image import probes
+    from gan_jax.tasks.inputs import reader
+    from gan_jax.transfer.probes import activations_on, judged_examples
 
-    pair = a.pair
-    z, labels = probes(a.config, root_key(args.seed), args.n)
-    generate = jax.jit(lambda v: pair.g.apply(v, z, labels)[0])
-    images = jnp.concatenate([generate(model.variables["g_ema"])[i::2] for i, model in enumerate((a, b))])
-    # both generators' images of a latent have one class, so every other label is correct
-    count = whole_groups(pair, len(images))
-    images, d_labels = images[:count], None if labels is None else jnp.concatenate([labels[0::2], labels[1::2]])[:count]
-    activations = {
-        "g": jax.jit(lambda v: pair.g.activations(v, z, labels)),
-        "d": jax.jit(lambda v: pair.d.activations(v, images, d_labels)),
-    }
+    nets = networks_of(Config(net=a.config, task=UnpairedTask())) if a.directions else a.pair
+    batch = read_batch(a.config, args) if a.config.translates else {}
+    activations = {}
+    for name in nets.generators:
+        if a.config.translates:
+            x, labels = reader(nets, name)(batch, jax.random.split(root_key(args.seed), len(batch["image"]))), None
+        else:
+            x, labels = probes(a.config, root_key(args.seed), args.n)
+        net, average = nets.nets[name], average_of(name)
+        activations[name] = activations_on(net, x, labels)
+        if average not in roots:
+            continue
+        generate = jax.jit(lambda v, net=net, x=x, labels=labels: net.apply(v, x, labels)[0])
+        images = [generate(model.variables[average]) for model in (a, b)]
+        # both generators' images of a latent have one class, so every other label is correct
+        half = lambda first, second: jnp.concatenate([first[0::2], second[1::2]])
+        classes = None if labels is None else half(labels, labels)
+        judge = nets.judges[name]
+        activations[judge] = activations_on(
+            nets.nets[judge], *judged_examples(nets, half(x, x), half(*images), classes)
+        )
     return {
         net: match_activations(net_layouts[net], *(activations[net](model.variables[root]) for model in (a, b)))
-        for root, net in roots.items()
-    }
+        for root, net in roots.items() if net in activations
+    }  # fmt: skip
+
+
+def read_batch(config: Any, args: Align) -> dict[str, Any]:
+    """The images of --images as a batch of training has them: inputs and images, labels and instances of layouts."""
+    import jax.numpy as jnp
+
+    from gan_jax.data import load_pairs, to_float
+    from gan_jax.transfer.probes import image_count
+
+    layout = hasattr(config, "num_labels")
+    side = {"num_labels": config.num_labels} if layout else {"in_channels": config.in_channels}
+    pairs = load_pairs(args.images, resolution=config.resolution, channels=config.channels, **side)
+    if (pairs.kind == "layout") != layout:
+        reads = "label maps" if layout else "images"
+        raise ConfigError(f"--images {args.images} is a set of the kind {pairs.kind}, and these networks read {reads}")
+    n = min(image_count(config, args.n), len(pairs.inputs), len(pairs.images))
+    if n < 2:
+        raise ConfigError(f"--images {args.images} has {n} pairs; use at least 2")
+    values = lambda rows: jnp.asarray(rows[:n], jnp.int32) if rows.ndim == 3 else to_float(jnp.asarray(rows[:n]))
+    sides = {"input": pairs.inputs, "image": pairs.images}
+    sides |= {} if pairs.instances is None else {"instance": pairs.instances}
+    return {name: values(rows) for name, rows in sides.items()}

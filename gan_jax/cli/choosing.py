@@ -51,7 +51,7 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
       ConfigError: data named twice, a missing source, options that do not fit the data.
     """
     first = argv[0] if argv and not argv[0].startswith("-") else None
-    if (pairs := _pairs_named(argv, first)) is not None and not any(word in HELP for word in argv):
+    if (pairs := pairs_named(argv, first)) is not None and not any(word in HELP for word in argv):
         return _of_pairs(cls, argv, pairs, verb=verb, base=base)
     spec = None if first is None else data_spec(first)
     named = peek(argv, "--data.source") is not None and not fresh
@@ -65,9 +65,9 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
     if (out := peek(argv, "--out")) is not None and (Path(out) / "config.json").is_file():
         run = read_config(Path(out))
         if isinstance(run.transfer, ScratchConfig) and peek(words, "--transfer.source") == NONE:
-            words = _without(words, "--transfer.source")
+            words = without(words, "--transfer.source")
         if _same_place(str(peek(words, "--data.source")), run.data.source):
-            words = _without(words, "--data.source")
+            words = without(words, "--data.source")
         args = parse_run(cls, words, verb=verb, base=run)
         return Chosen(args, (f"choices: those of the run in {out}, which goes on",))
     return _choose(cls, words, verb=verb, base=base, fresh=fresh)
@@ -77,7 +77,7 @@ TASKS = {"pairs": "paired", "joined": "paired", "unpaired": "unpaired", "layouts
 USUAL = {"paired": "pix2pix", "unpaired": "cyclegan", "one_sided": "cut", "layout": "spade"}  # task -> preset
 
 
-def _pairs_named(argv: Sequence[str], first: str | None) -> str | None:
+def pairs_named(argv: Sequence[str], first: str | None) -> str | None:
     """The spec of pairs that the words name, as FILE or as --data.source without FILE and preset; None = none."""
     spec = first if first is not None else peek(argv, "--data.source")
     if spec is None or peek(argv, "--preset") is not None:
@@ -88,7 +88,7 @@ def _pairs_named(argv: Sequence[str], first: str | None) -> str | None:
 def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: Config) -> Chosen:
     """Parses words that name pairs: task, networks, loss and optimiser left out are those of the task's paper.
 
-    Networks left out are those of `--transfer.source`, where it holds translators.
+    Networks left out are those of `--transfer.source`, or of the first of `--donors`, where it holds translators.
     """
     from gan_jax.presets import preset
 
@@ -99,7 +99,7 @@ def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: 
     if task not in USUAL:
         raise ConfigError(f"{spec} holds pairs, for the tasks {', '.join(USUAL)}; --task {task} has no place for them")
     paper = preset(USUAL[task])
-    source = peek(words, "--transfer.source")
+    source = peek(words, "--transfer.source") or peek(words, "--donors")
     net, whose = paper.net, f"the networks of {USUAL[task]}"
     if peek(words, "--net") is None and source not in (None, NONE):
         from gan_jax.transfer.source import open_source
@@ -151,7 +151,7 @@ def _choose(cls: type[T], words: list[str], *, verb: str, base: Config, fresh: b
             raise ConfigError(
                 f"--transfer.source none is training from fresh weights, and --method {method} needs a source"
             )
-        words, method = _without(words, "--transfer.source"), "scratch"
+        words, method = without(words, "--transfer.source"), "scratch"
     fresh = method == "scratch" or (fresh and named is None and method is None)
     if fresh:
         base = dataclasses.replace(base, transfer=ScratchConfig())
@@ -248,7 +248,7 @@ def _holds_images(path: Path, most: int = 10_000) -> bool:
     return False
 
 
-def _without(words: Sequence[str], flag: str) -> list[str]:
+def without(words: Sequence[str], flag: str) -> list[str]:
     """Removes an option and its value from the words."""
     out: list[str] = []
     skip = False

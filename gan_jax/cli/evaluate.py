@@ -21,6 +21,8 @@ class Evaluate:
     """Measure a generator against data under one named protocol.
 
     For a run folder the defaults are the run's own: the reference is then the images of its data that it did not train on.
+    Networks that translate are measured on pairs: their translations of the inputs against the images, set against set and,
+    where inputs and images belong together, one by one.
     """
 
     path: Annotated[Positional[str], arg(metavar="PATH")]  # run folder, weights folder or embedded:NAME
@@ -33,6 +35,7 @@ class Evaluate:
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax evaluate run",
+        "gan-jax evaluate translator --data.source pairs:sketches,photos --data.reference 200",
         "gan-jax evaluate embedded:fashion16 --data.source embedded:fashion-mnist --json numbers.json",
     )
 

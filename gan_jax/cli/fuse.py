@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from gan_jax.cli.arguments import parse_run, run_folder
-from gan_jax.cli.choosing import data_spec, parse_or_choose, with_stages
+from gan_jax.cli.arguments import parse_run, peek, run_folder
+from gan_jax.cli.choosing import data_spec, pairs_named, parse_or_choose, with_stages, without
 from gan_jax.cli.train import exit_code, shown_run
 from gan_jax.cli.transfer import plan_of, plan_text
 from gan_jax.config import (
@@ -21,6 +21,7 @@ from gan_jax.config import (
     GradientFusionConfig,
     MethodName,
     NetName,
+    TaskName,
     kind_of,
 )
 
@@ -32,7 +33,8 @@ class Fuse:
     The first donor is the target's start. The others are transplanted into its shape and aligned with its channel order
     and scales (printed), mixed with it by the method, and baked into plain weights, which are fine-tuned on --target. The
     learned mixing weights are in prepared.json of the run, and in pictures: by block and donor in fusion.png, over the
-    stage in shares.png, and for a G that attends to donors' features by position in attention.png.
+    stage in shares.png (of two translators fusion_g_ab.png and so on), and for a G that attends to donors' features by
+    position in attention.png.
 
     METHOD is gradient_fusion (mixing weights learned by the target's gradient), attention_fusion, feature_fusion, merge
     (--transfer.merge uniform, ties, fisher, ...), or another transfer method that takes donors. An unambiguous start of a
@@ -40,18 +42,21 @@ class Fuse:
     """
 
     config: Annotated[AvoidSubcommands[Config], arg(name="")]
-    # images (folder:PHOTOS), experiment, config.json or run folder; left out = the defaults below
+    # images (folder:PHOTOS), pairs:A,B for donors that translate, experiment, config.json or run folder; left out = the
+    # defaults below
     start: Annotated[Positional[Path | None], arg(metavar="[FILE]")] = None
     donors: tuple[str, ...] = ()  # weights folders, runs or embedded pairs, the target's start first; () = FILE's
     target: str | None = None  # new data, as --data.source; None = FILE's
     out: Path | None = None  # run folder; None = that of FILE if it is a run's, else one under runs/
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # None = FILE's, gradient_fusion without FILE
+    task: TaskName | None = None  # what is made: images from latents, or from other images; None = FILE's
     plan: Literal["summary", "full"] = "summary"  # how much of the plan to print
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax fuse --method merge --transfer.donors embedded:fashion16 runs/other --out runs/fused",
         "gan-jax fuse --method gradient_fusion --transfer.donors runs/a runs/b --data.source folder:photos",
+        "gan-jax fuse pairs:sketches,photos --donors runs/a runs/b --method attention",
     )
 
 
@@ -64,7 +69,10 @@ def main(argv: Sequence[str]) -> int:
         )
     words = full_names(argv)
     base = Config(transfer=GradientFusionConfig())
-    if words and data_spec(words[0]):
+    target = peek(words, "--target")
+    if not positional and target is not None and pairs_named(words, target):
+        words = [target, *without(words, "--target")]  # which chooses task and networks
+    if words and (data_spec(words[0]) or pairs_named(words, words[0])):
         args, lines = parse_or_choose(Fuse, words, verb="fuse", base=base)
     else:
         args, lines = parse_run(Fuse, words, verb="fuse", base=base), ()
@@ -116,6 +124,7 @@ def show(folder: Path, fusion: Any) -> list[str]:
     from gan_jax.report.curves import write_curves
     from gan_jax.report.fusion import (
         alignment_lines,
+        fused_generators,
         mixing_chart,
         mixing_table,
         write_attention_maps,
@@ -126,12 +135,14 @@ def show(folder: Path, fusion: Any) -> list[str]:
     if not isinstance(fusion, dict):
         return []
     lines = list(alignment_lines(fusion))
-    if any((fusion.get("shares") or {}).get("g", {}).values()):
-        write_heat_map(folder / "fusion.png", fusion)
-        lines += ["", markdown_table(mixing_table(fusion)), f"heat map: {folder / 'fusion.png'}"]
-    if "learned" in fusion:
-        write_curves(folder / "shares.png", mixing_chart(fusion))
-        lines.append(f"shares over the stage: {folder / 'shares.png'}")
+    for name in fused_generators(fusion):
+        of = "" if name == "g" else f"_{name}"
+        if any(fusion["shares"][name].values()):
+            picture = write_heat_map(folder / f"fusion{of}.png", fusion, name)
+            lines += ["", markdown_table(mixing_table(fusion, name)), f"heat map: {picture}"]
+        if "learned" in fusion:
+            write_curves(folder / f"shares{of}.png", mixing_chart(fusion, name))
+            lines.append(f"shares over the stage: {folder / f'shares{of}.png'}")
     if fusion.get("maps"):
         write_attention_maps(folder / "attention.png", fusion)
         lines.append(f"attention by position: {folder / 'attention.png'}")

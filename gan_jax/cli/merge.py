@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar
 from tyro.conf import Positional, arg
 
 from gan_jax.cli.arguments import parse
-from gan_jax.files import claim_output, typed
+from gan_jax.cli.train import next_command
+from gan_jax.files import claim_output
 from gan_jax.seeds import check_seed, root_key
 
 
@@ -20,7 +21,8 @@ class Merge:
 
     Channels are not reordered: align networks first that were not fine-tuned from one start (gan-jax align). Running
     statistics are averaged and must be recalibrated: by further training, or with gan-jax fuse --method merge, which
-    merges, recalibrates and fine-tunes. The manifest names all sources.
+    merges, recalibrates and fine-tunes. Of two translators each network is merged with its own like. The manifest names all
+    sources.
 
     KIND is uniform, average (with --weights), slerp, karcher, or over a --base task_arithmetic, ties, dare_linear,
     dare_ties.
@@ -74,5 +76,5 @@ def main(argv: Sequence[str]) -> int:
         source.check()
     merge_streamed(args.out, sources, args.kind, base=base, **options)
     print(f"{args.kind} merge of {', '.join(args.sources)}")
-    print(f"wrote {args.out}: gan-jax sample {typed(args.out)}")
+    print(f"wrote {args.out}: {next_command(sources[0].net, args.out)}")
     return 0

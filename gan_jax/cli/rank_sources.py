@@ -65,10 +65,13 @@ def main(argv: Sequence[str]) -> int:
 def data_as_option(argv: Sequence[str]) -> list[str]:
     """Turns data as first word into an option: `folder:photos A B` as `A B --data.source folder:photos`."""
     from gan_jax.cli.choosing import data_spec
+    from gan_jax.data import is_pair_spec
     from gan_jax.data.sources import EMBEDDED
 
     words = list(argv)
-    spec = data_spec(words[0]) if words and not words[0].startswith("-") else None
+    spec = None
+    if words and not words[0].startswith("-"):
+        spec = words[0] if is_pair_spec(words[0]) else data_spec(words[0])
     kind, _, name = (spec or "").partition(":")
     if spec is None or (kind == "embedded" and name not in EMBEDDED) or peek(words, "--data.source") is not None:
         return words

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.fusion.mixture import Mixture, Shares, Sizes, fused, mix
-from gan_jax.nets import Net, Pair, build
-from gan_jax.nets.build import Variables
+from gan_jax.nets import Net, Networks, build
+from gan_jax.nets.build import Variables, net_like
 from gan_jax.random_streams import path_key
 from gan_jax.reserved import ADAPTER, GATE
 from gan_jax.trees import Tree, flatten, unflatten
@@ -231,27 +231,40 @@ class Conditional(QueryKeyAttention):
         return super().trains(path) and not path.startswith(f"{MEAN}/")
 
 
-def source_of(query: Query, pair: Pair) -> Callable[[Variables, jax.Array, jax.Array | None], jax.Array]:
-    """Returns the query's source: `(the target's variables, z [B, z_dim], labels) -> s [B, M]`, without gradients.
+def source_of(
+    query: Query, nets: Networks, name: str = "g"
+) -> Callable[[Variables, jax.Array, jax.Array | None], jax.Array]:
+    """Returns the query's source: `(the target's variables, x [B, ...], labels) -> s [B, M]`, without gradients.
+
+    Args:
+      query: what s is: the latents x themselves, styles, classes, or the mean over positions of the target's block features.
+      nets: plain networks.
+      name: of the generator.
 
     Raises:
-      ValueError: `style` for a generator without styles, `class` for an unconditional one.
+      ValueError: `style` for a generator without styles, `class` for an unconditional one, `latent` for a translator.
     """
-    net, classes = pair.g, pair.config.num_classes
+    net, config = nets.nets[name], nets.config
+    others = "features" if config.translates else "latent or features"
+    if query == "latent" and config.translates:
+        raise ValueError(
+            f"{type(config).__name__} translates images and has no latents to make a query of; use {others}"
+        )
     if query == "style" and "map" not in net.parts:
-        raise ValueError(f"{type(pair.config).__name__} has no styles to make a query of; use latent or features")
-    if query == "class" and not classes:
-        raise ValueError("an unconditional generator has no classes to make a query of; use latent or features")
+        raise ValueError(f"{type(config).__name__} has no styles to make a query of; use {others}")
+    if query == "class" and not config.num_classes:
+        kind = "a translator" if config.translates else "an unconditional generator"
+        raise ValueError(f"{kind} has no classes to make a query of; use {others}")
 
     def source(variables: Variables, z: jax.Array, labels: jax.Array | None) -> jax.Array:
         if query == "class":
             assert labels is not None
-            return jax.nn.one_hot(labels, classes)
+            return jax.nn.one_hot(labels, config.num_classes)
         if query == "style":
             return net.parts["map"](variables, z, labels).mean(1)
         if query == "features":
             intermediates = net.activations(variables, z, labels)
-            maps = [intermediates[name] for name in pair.g_blocks if name in intermediates]
+            maps = [intermediates[block] for block in nets.g_blocks if block in intermediates]
             pooled = [h.reshape(len(z), -1, h.shape[-1]).mean(1) for h in maps]
             return jnp.concatenate([part.astype(jnp.float32) for part in pooled], -1)
         return z
@@ -264,20 +277,22 @@ def plain_target(variables: Variables) -> Variables:
     return {**variables, "params": {name: tree for name, tree in variables["params"].items() if name != ADAPTER}}
 
 
-def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], per: Per) -> Net:
-    """Makes the G whose `apply` and `apply_with_intermediates` mix weights per example or batch; parameters as in `fused`.
+def conditional(nets: Networks, mixture: Mixture, source: Callable[..., jax.Array], per: Per, name: str = "g") -> Net:
+    """Makes the generator whose `apply` and `apply_with_intermediates` mix weights per example or batch.
 
-    Its other functions and parts use the running mean of the mixing weights.
+    Parameters are as in `fused`. Its other functions and parts use the running mean of the mixing weights.
 
     Args:
-      pair: the plain networks; batch norms are synchronised over the axis that the pair was built for.
+      nets: the plain networks; batch norms are synchronised over the axis that they were built for.
       mixture: a mixture whose gate is `Conditional`.
-      source: the query's source, from `source_of` of the same pair.
+      source: the query's source, from `source_of` of the same networks.
       per: whether an example or a batch has weights.
+      name: of the generator.
     """
     gate: Any = mixture.gate
-    axes = () if pair.axis_name is None else (pair.axis_name,)
-    inner = build(pair.config, (EXAMPLES, *axes)).g if per == "example" else pair.g
+    axes = () if nets.axis_name is None else (nets.axis_name,)
+    of_examples = net_like(build(nets.config, (EXAMPLES, *axes)), name) if per == "example" else None
+    inner = of_examples or nets.nets[name]
 
     def mixed(variables: Variables, shares: Shares) -> Variables:
         plain = {**variables, "params": mixture.bake(variables["params"], shares)}
@@ -321,7 +336,7 @@ def conditional(pair: Pair, mixture: Mixture, source: Callable[..., jax.Array], 
         return run
 
     return dataclasses.replace(
-        fused(pair.g, mixture),
+        fused(nets.nets[name], mixture),
         apply=per_example_weights(inner.apply),
         apply_with_intermediates=per_example_weights(inner.apply_with_intermediates),
     )

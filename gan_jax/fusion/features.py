@@ -23,7 +23,6 @@ from gan_jax.nets.fronts import Styled
 from gan_jax.nets.inside import Shapes, g_maps_by_block, module_shapes
 from gan_jax.nets.layers import at_least_float32
 from gan_jax.reserved import DONORS, FUSION, LAYERS, SELF_ATTENTION, SHARES
-from gan_jax.tasks.image import probes
 from gan_jax.trees import Tree, did_you_mean
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -391,19 +390,26 @@ def attention_maps(
 # ----------------------------------------------------------------------------------------------------------------------
 # Attention statistics of feature fusion: numbers and small maps as JSON values, for metrics rows and reports.
 
-PROBES = 64  # latents that attention is measured on
+PROBES = 64  # inputs that attention is measured on
 MAP_PX = 16  # largest side of a stored map
 
 
-def measure_attention(pair: Pair, fusion: Fusion, g: Variables) -> dict[str, Any]:
-    """Measures a fused generator's attention by point, in evaluation mode and over fixed latents.
+def measure_attention(
+    pair: Pair, fusion: Fusion, g: Variables, x: jax.Array, labels: jax.Array | None = None
+) -> dict[str, Any]:
+    """Measures a fused generator's attention by point, in evaluation mode.
+
+    Args:
+      pair: of plain networks.
+      fusion: points and fusion layer.
+      g: variables of the fused generator.
+      x, labels: its inputs, latents or images, and classes.
 
     Returns:
       `shares`: mean attention weights `[K + 1]` over examples and positions, the generator's own first; `gates`: a number;
       `counts`: `[K]`, |gate| x attention weight; `maps`: means over examples as lists `[H, W, K + 1]`, at most `MAP_PX`.
     """
-    z, labels = probes(pair.config, jax.random.key(0), PROBES)
-    maps = jax.jit(lambda v: {p: a.mean(0) for p, a in attention_maps(pair.g, fusion, v, z, labels).items()})(g)
+    maps = jax.jit(lambda v: {p: a.mean(0) for p, a in attention_maps(pair.g, fusion, v, x, labels).items()})(g)
     gates = {point: float(g["params"][FUSION][LAYERS][name_of(point)]["gate"]) for point in fusion.points}
     maps = {point: maps[point] for point in fusion.points}  # from the latents on, where `jit` sorts by name
     shares = {point: np.asarray(a, np.float64).mean((0, 1)) for point, a in maps.items()}

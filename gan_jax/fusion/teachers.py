@@ -123,9 +123,11 @@ def choose(distillation: Distillation, z: jax.Array, keys: jax.Array | None) -> 
 
     Args:
       distillation: says by what the teacher is selected.
-      z: `[N, z_dim]` latents.
+      z: `[N, z_dim]` latents; images of translators, where the choice is by chance.
       keys: `[N]` the examples' keys, for draws by chance.
     """
+    if len(distillation.shares) == 1:
+        return jnp.zeros(len(z), jnp.int32)
     edges = jnp.asarray(np.cumsum(distillation.shares)[:-1], jnp.float32)
     if distillation.by == "latent":
         at = jax.scipy.stats.norm.cdf(z[:, 0])

@@ -69,6 +69,7 @@ class NamedNets:
       g_blocks, d_blocks, d_head: as of a `Pair`, of every generator and every discriminator.
       judges: generator -> the discriminator of its images.
       reads: generator -> the entry of a batch that it translates; empty where `Task.generate` is of the only generator.
+      axis_name: as of a `Pair`.
     """
 
     nets: dict[str, Net]
@@ -80,6 +81,7 @@ class NamedNets:
     d_head: tuple[str, ...] = ()
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
     reads: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    axis_name: Any = None
 
     def with_nets(self, **nets: Net) -> NamedNets:
         """Returns a copy with some networks replaced."""

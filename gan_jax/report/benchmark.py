@@ -15,6 +15,7 @@ from gan_jax.report.grids import labelled_grid, make_grid, readable_scale, write
 from gan_jax.report.html import Cost, Fact, PictureRow, Report, write_report
 from gan_jax.report.seeds import make_chart, reached
 from gan_jax.report.table import Column, Table, csv_table, latex_table, markdown_table
+from gan_jax.roots import pair_part
 from gan_jax.transfer.benchmark import BenchmarkConfig, TrialId, current
 from gan_jax.transfer.benchmark.runner import SAMPLES, identity
 from gan_jax.transfer.cells import Trial
@@ -113,6 +114,11 @@ MEASURES: dict[str, Any] = {  # key of a row's `end`: title, which way is better
     "class_kl": ("KL of classes", "lower", 3),
     "intra_lpips": ("intra-cluster LPIPS", "higher", 3),
     "clusters": ("occupied clusters", "higher", 1),
+    "l1": ("L1", "lower", 4),
+    "psnr": ("PSNR", "higher", 2),
+    "ssim": ("SSIM", "higher", 3),
+    "ms_ssim": ("MS-SSIM", "higher", 3),
+    "lpips": ("LPIPS", "lower", 3),
     "memorisation": ("distance to training images", None, 2),
     "closer": ("closer than held-out", None, 2),
 }
@@ -207,8 +213,7 @@ def cost(blocks: Sequence[Block], against: str = "finetune") -> Table:
         row = lines[name][0]
         rows.append({
             "method": name,
-            "g": row["trained"]["g"],
-            "d": row["trained"]["d"],
+            **{part: sum(n for name, n in row["trained"].items() if pair_part(name) == part) for part in ("g", "d")},
             "flops": row["flops_per_step"] / 1e9,
             "relative": share(row["flops_per_step"], full and full["flops_per_step"]),
             "ms": step_ms[name],

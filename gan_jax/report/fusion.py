@@ -14,6 +14,7 @@ from gan_jax.extras import require
 from gan_jax.files import write_atomically
 from gan_jax.report.curves import Chart, Curve
 from gan_jax.report.table import Column, Table
+from gan_jax.roots import pair_part
 
 NUMBERED = 400  # cells of the largest heat map whose cells also show their numbers
 
@@ -44,15 +45,26 @@ def mixing_table(fusion: Mapping[str, Any], network: str = "g") -> Table:
     )
 
 
-def mixing_chart(fusion: Mapping[str, Any]) -> Chart:
-    """The mixing weight of each donor over the stage, as the mean of all groups; the rest is the source's."""
+def mixing_chart(fusion: Mapping[str, Any], network: str = "g") -> Chart:
+    """The mixing weight of each donor over the stage, as the mean of all groups; the rest is the source's.
+
+    Args:
+      fusion: its record.
+      network: the generator, where there are several.
+    """
     rows, names = fusion["learned"], source_names(fusion)
-    images = [row["images"] for row in rows]
-    curves = [Curve(name, images, [row[f"share{i}"] for row in rows]) for i, name in enumerate(names[1:], 1)]
-    rest = [1 - sum(row[f"share{i}"] for i in range(1, len(names))) for row in rows]
-    return Chart(
-        "Mixing weights while they are learned", "mean mixing weight", (Curve(names[0], images, rest), *curves)
-    )
+    images, title = [row["images"] for row in rows], "Mixing weights while they are learned"
+    several = rows and "share1" not in rows[0]
+    key = lambda i: f"share{i}_{network}" if several else f"share{i}"
+    curves = [Curve(name, images, [row[key(i)] for row in rows]) for i, name in enumerate(names[1:], 1)]
+    rest = [1 - sum(row[key(i)] for i in range(1, len(names))) for row in rows]
+    of = f" of {network.upper()}" if several else ""
+    return Chart(title + of, "mean mixing weight", (Curve(names[0], images, rest), *curves))
+
+
+def fused_generators(fusion: Mapping[str, Any]) -> list[str]:
+    """The generators that have mixing weights or were merged: `g`, or `g_ab` and `g_ba`."""
+    return [name for name in fusion.get("shares") or {} if pair_part(name) == "g"]
 
 
 def write_heat_map(path: str | Path, fusion: Mapping[str, Any], network: str = "g") -> Path:
@@ -123,5 +135,5 @@ def alignment_lines(fusion: Mapping[str, Any]) -> Sequence[str]:
     what = "cosine of weights" if fusion["by"] == "weights" else "correlation of channels"
     return [
         f"{network.upper()} of {row['donor']}: {what} {row[network][0]:.3f} -> {row[network][1]:.3f} when put in order"
-        for row in fusion["donors"] for network in ("g", "d") if network in row
+        for row in fusion["donors"] for network in row if pair_part(network)
     ]  # fmt: skip

@@ -36,7 +36,9 @@ def one_sided_networks(config: Config, axis_name: str | None = None) -> NamedNet
     pair = build(net, axis_name)
     f = make_patch_mlp(feature_widths(pair.g, net, options.layers), options.mlp)
     nets = {"g": pair.g, "d": pair.d, "f": f}
-    return NamedNets(nets, ("g",), ("d",), net, pair.g_blocks, pair.d_blocks, pair.d_head, judges={"g": "d"})
+    return NamedNets(
+        nets, ("g",), ("d",), net, pair.g_blocks, pair.d_blocks, pair.d_head, judges={"g": "d"}, axis_name=axis_name
+    )  # fmt: skip
 
 
 def one_sided_task(networks: NamedNets, config: Config, extension: Extension = NO_EXTENSION) -> Task:

@@ -38,6 +38,7 @@ def unpaired_networks(config: Config, axis_name: str | None = None) -> NamedNets
     return NamedNets(
         nets, GENERATORS, DISCRIMINATORS, net, there.g_blocks, there.d_blocks, there.d_head,
         judges={"g_ab": "d_b", "g_ba": "d_a"}, reads={"g_ab": "input", "g_ba": "image"},
+        axis_name=axis_name,
     )  # fmt: skip
 
 

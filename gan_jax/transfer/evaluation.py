@@ -29,10 +29,10 @@ from gan_jax.metrics import (
 from gan_jax.nets import Pair
 from gan_jax.random_streams import SAMPLE_KEY, STATS_KEY
 from gan_jax.seeds import root_key
+from gan_jax.tasks.model import Model
 from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
-from gan_jax.train.state import GanState, Variables
+from gan_jax.train.state import Variables
 from gan_jax.transfer.dataset import Dataset, load_dataset
-from gan_jax.transfer.models import load
 
 
 class Measures(Protocol_):
@@ -44,6 +44,16 @@ class Measures(Protocol_):
         ...
 
     @property
+    def net(self) -> FeatureNet:
+        """The feature network."""
+        ...
+
+    @property
+    def reference(self) -> Features:
+        """Features of the held-out images."""
+        ...
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Log messages about the metrics that are left out, with reasons."""
         ...
@@ -52,8 +62,12 @@ class Measures(Protocol_):
         """The variables of a generator with recalibrated batch statistics."""
         ...
 
-    def measure_state(self, state: GanState) -> Measurement:
-        """Measures the moving averages of a state."""
+    def measure_averages(self, ema: Mapping[str, Variables]) -> Measurement:
+        """Measures the moving averages of a state, by generator."""
+        ...
+
+    def with_networks(self, networks: Any) -> Measures:
+        """The same for other networks of the same configuration, such as those that a method wraps."""
         ...
 
 
@@ -65,11 +79,13 @@ class Measurement:
       numbers: metrics.
       samples: images made by the generator, uint8 `[N, H, W, C]`.
       features: of these images.
+      protocols: metric -> its protocol, where that is not the evaluator's.
     """
 
     numbers: Measured
     samples: np.ndarray
     features: Features
+    protocols: Mapping[str, Protocol] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +127,16 @@ class Evaluator:
         key = jax.random.fold_in(root_key(self.config.seed), STATS_KEY)
         return self.restate(g_vars, key, self.config.stats_batches)
 
-    def measure_state(self, state: GanState) -> Measurement:
+    def measure_averages(self, ema: Mapping[str, Variables]) -> Measurement:
         """Measures the moving average of G."""
-        samples = self.sample(state.ema["g"])
+        samples = self.sample(ema["g"])
         features = extract(self.net, samples)
         return Measurement(self.numbers(features), samples, features)
 
-    def measure(self, g_vars: Variables) -> dict[str, float]:
-        """Computes all metrics of the protocol for a generator."""
-        return self.measure_images(self.sample(g_vars))
+    def with_networks(self, networks: Pair) -> Evaluator:
+        """The same for another pair of the same configuration, such as one that a method wraps."""
+        sampler, restate = make_sampler(networks), make_restatistics(networks, STATS_BATCH)
+        return dataclasses.replace(self, pair=networks, sampler=sampler, restate=restate)
 
     def measure_images(self, images: np.ndarray) -> Measured:
         """Computes all metrics of the protocol for images of `sample`."""
@@ -165,19 +182,8 @@ def make_evaluator(config: EvalConfig, pair: Pair, dataset: Dataset) -> Evaluato
     )  # fmt: skip
 
 
-def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
-    """Measures a run, a weights folder or an embedded pair against data; the protocol id stands with the numbers.
-
-    "note", where present, names images and metrics that were left out, and reasons why numbers mean little (one image
-    only, copies).
-
-    Args:
-      path: the model; of a run and of weights, the moving average is measured.
-      data: training images and reference.
-      evaluate: configuration of the evaluation.
-      lpips: "vgg16" or "alexnet": also intra-cluster LPIPS around the training images, under its own protocol.
-    """
-    model = load(path)
+def evaluate_samples(model: Model, data: DataConfig, evaluate: EvalConfig, lpips: str | None = None) -> dict[str, Any]:
+    """Measures a generator of images from latents; see `transfer.measuring.evaluate_model`."""
     g_vars = model.generator
     dataset = load_dataset(Config(data=data, net=model.config, evaluate=evaluate))
     around = _clusters(lpips, dataset) if lpips else None
@@ -195,9 +201,12 @@ def evaluate_model(path: str, data: DataConfig, evaluate: EvalConfig, lpips: str
     for protocol, values in parts:
         numbers["protocol" if not numbers else "protocol of LPIPS"] = protocol.id
         numbers |= {protocol.title(name): value for name, value in values.items()}
-    if notes := dict.fromkeys((*dataset.notes, *evaluator.notes, *getattr(measured, "notes", ()))):
-        numbers["note"] = "; ".join(notes)
-    return numbers
+    return numbers | noted(*dataset.notes, *evaluator.notes, *getattr(measured, "notes", ()))
+
+
+def noted(*notes: str) -> dict[str, str]:
+    """`{"note": text}` of different notes; empty without any."""
+    return {"note": "; ".join(dict.fromkeys(notes))} if notes else {}
 
 
 def lpips_protocol(protocol: Protocol, net: Perceptual, train: np.ndarray, train_hash: str) -> Protocol:

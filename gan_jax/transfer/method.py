@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.config import Config
+from gan_jax.config import Config, SPADEConfig
+from gan_jax.data import Pairs
 from gan_jax.nets import Networks as PlainNetworks
 from gan_jax.nets import Pair
 from gan_jax.nets.build import Net, Variables
@@ -20,6 +21,7 @@ from gan_jax.nets.fronts import Branches, Front, prepend_front
 from gan_jax.random_streams import BRANCH_KEY
 from gan_jax.reserved import ADAPTER, GRAFT
 from gan_jax.tasks import task_of
+from gan_jax.tasks.feeds import resident_pairs
 from gan_jax.train.extension import Extension
 from gan_jax.train.feed import Feed, resident_feed
 from gan_jax.train.regularisers import Network
@@ -230,8 +232,20 @@ def step_flops(config: Config, method: Method, count: int = 64) -> float:
       method: wraps the networks, adds to the step and has constants.
       count: images in the resident set.
     """
-    net = config.net
-    images = np.zeros((count, net.resolution, net.resolution, net.channels), np.uint8)
-    labels = np.zeros((count,), np.int32) if net.num_classes else None
-    feed = resident_feed(images, labels, config.data.mirror)
-    return make_trainer(config, method, feed).flops(method.constants)
+    return make_trainer(config, method, _blank_feed(config, count)).flops(method.constants)
+
+
+def _blank_feed(config: Config, count: int) -> Feed:
+    """A resident feed of black images, or of pairs for networks that translate."""
+    net: Any = config.net
+    blank = lambda *rest: np.zeros((count, net.resolution, net.resolution, *rest), np.uint8)
+    images = blank(net.channels)
+    if not net.translates:
+        labels = np.zeros((count,), np.int32) if net.num_classes else None
+        return resident_feed(images, labels, config.data.mirror)
+    if isinstance(net, SPADEConfig):
+        instances = blank().astype(np.int32) if net.edges else None
+        pairs = Pairs(blank(), images, "layout", instances, net.num_labels)
+    else:
+        pairs = Pairs(blank(net.in_channels), images, "paired")
+    return resident_pairs(pairs, net.resolution, config.data.mirror)

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 
 from gan_jax.config import Config, OptimConfig, ScratchConfig
-from gan_jax.nets import Pair
 from gan_jax.random_streams import STAGE_KEY
 from gan_jax.surgery import Difference, Plan
 from gan_jax.surgery.provenance import Step
@@ -100,7 +99,7 @@ class PrepareContext:
         kimg: float,
         *,
         trains: dict[str, Chosen],
-        wrap: Callable[[Pair], Pair] | None = None,
+        wrap: Callable[[Any], Any] | None = None,
         extension: Extension = NO_EXTENSION,
         constants: dict[str, Any] | None = None,
         optim: OptimConfig | None = None,

@@ -246,7 +246,7 @@ class Recorder:
     def _measure(self, images: int, state: GanState) -> dict[str, Any]:
         assert self.evaluator is not None
         seconds = self.seconds()
-        measurement = self.evaluator.measure_state(state)
+        measurement = self.evaluator.measure_averages(state.ema)
         measured = measurement.numbers
         for text in measured.notes:
             if text not in self.evaluator.notes:  # those were shown at the start

@@ -34,10 +34,11 @@ from gan_jax.train.processes import is_first
 from gan_jax.train.state import GanState
 from gan_jax.transfer.boundary import Boundary, on_sigterm, stopped_early, stopping
 from gan_jax.transfer.claim import INTERRUPTS, enter, make_claim
-from gan_jax.transfer.dataset import Dataset, check_data, counted, describe_data, load_dataset, make_feed, read_data
+from gan_jax.transfer.dataset import Dataset, check_data, counted, describe_data, make_feed, read_data
 from gan_jax.transfer.diagnostics import Diagnosis, make_diagnosis
-from gan_jax.transfer.evaluation import Measures, evaluate_model, make_evaluator
+from gan_jax.transfer.evaluation import Evaluator, Measures
 from gan_jax.transfer.folder import CHECKPOINTS, DATA, EVALUATIONS, METRICS, NOTES, write_json
+from gan_jax.transfer.measuring import evaluate_model, make_measures, read_dataset
 from gan_jax.transfer.method import make_trainer
 from gan_jax.transfer.methods import MakeMethod, make_method
 from gan_jax.transfer.preparation import Start
@@ -57,7 +58,7 @@ from gan_jax.transfer.record import (
 )
 from gan_jax.transfer.resume import LENGTH, check_fork, copy_records, forked_state, length_command, schedule_notes
 from gan_jax.transfer.start import make_prepared, make_start, plan_transfer
-from gan_jax.transfer.translation import load_pair_dataset, make_translation_evaluator, translation_painter
+from gan_jax.transfer.translation import translation_painter
 from gan_jax.transfer.weights import transplant_weights
 
 __all__ = [
@@ -186,7 +187,7 @@ def run(
         early = (
             None if config.transfer.images is None else make(config.transfer, plain)
         )  # a wrong option is reported before data are read
-        dataset = load_pair_dataset(config) if config.net.translates else load_dataset(config)
+        dataset = read_dataset(config)
         for text in (*dataset.notes, *_unused_devices(config, len(devices))):
             note(text)
         transfer = early or make(counted(config.transfer, len(dataset.train)), plain)
@@ -291,12 +292,12 @@ def _measuring(
     config: Config, networks: Networks, dataset: Dataset, against: str | Path | None
 ) -> tuple[Measures | None, Callable[[GanState], np.ndarray], Diagnosis | None]:
     """What measures a run's states, makes its grids, and looks for failures of its training."""
+    if config.net.translates and against is not None:
+        raise ConfigError(f"--against {against} compares images from latents; leave it out for translation")
+    evaluator = make_measures(config, networks, dataset)
     if config.net.translates:
-        if against is not None:
-            raise ConfigError(f"--against {against} compares images from latents; leave it out for translation")
-        return make_translation_evaluator(config, networks, dataset), translation_painter(networks, dataset), None
-    assert isinstance(networks, Pair)
-    evaluator = make_evaluator(config.evaluate, networks, dataset)
+        return evaluator, translation_painter(networks, dataset), None
+    assert isinstance(networks, Pair) and (evaluator is None or isinstance(evaluator, Evaluator))
     return evaluator, sample_painter(config, networks), make_diagnosis(config, dataset, evaluator, against)
 
 

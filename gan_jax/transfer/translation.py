@@ -8,10 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from gan_jax.config import Config, ConfigError, EvalConfig, LayoutTask, PairedTask
+from gan_jax.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    LayoutTask,
+    PairedTask,
+    SPADEConfig,
+    UnpairedTask,
+    from_dict,
+)
 from gan_jax.data import Pairs, load_pairs
 from gan_jax.data.convert import resize, to_channels
 from gan_jax.data.pairs import split_pairs
+from gan_jax.interop import WeightsError
 from gan_jax.metrics import (
     FeatureNet,
     Features,
@@ -27,15 +38,18 @@ from gan_jax.metrics import (
 from gan_jax.metrics.networks import NETWORKS, is_there
 from gan_jax.metrics.pairs import identity_baseline, nearest_baseline, pair_metrics
 from gan_jax.metrics.perceptual import Perceptual
-from gan_jax.nets import Networks, build
+from gan_jax.nets import NamedNets, Networks, build
+from gan_jax.nets.build import net_like
 from gan_jax.roots import is_reversed
+from gan_jax.tasks.model import Model
 from gan_jax.tasks.translate import make_translator
 from gan_jax.train.state import GanState, Variables
 from gan_jax.transfer.dataset import REFERENCE_IMAGES, Dataset, not_held_out
-from gan_jax.transfer.evaluation import Measurement
+from gan_jax.transfer.evaluation import Measurement, noted
 
 GRID_PAIRS = 16  # inputs in a grid of translations
 LPIPS = "vgg16"  # network of LPIPS, where its weights are in the cache
+BACK = "back_"  # before the names of metrics of the generator from images to inputs
 LAYOUT_COLOURS = 256  # label l is drawn in colour l of a fixed palette, modulo this
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -151,22 +165,31 @@ class TranslationEvaluator:
         """The variables as they are: translators normalise by each image, or by the statistics of training."""
         return g_vars
 
-    def measure_state(self, state: GanState) -> Measurement:
-        """Measures the moving averages: fd, kid, ..; l1, psnr, ssim, .. of pairs; `back_fd`, .. of the way back."""
+    def with_networks(self, networks: Networks) -> TranslationEvaluator:
+        """The same for other networks of the same configuration, such as those that a method wraps."""
+        return dataclasses.replace(self, translations=Translations(networks))
+
+    def measure_averages(self, ema: Mapping[str, Variables]) -> Measurement:
+        """Measures averages by generator: fd, kid, ..; l1, psnr, ssim, .. of pairs; `back_fd`, .. of the way back."""
         pairs, translations = self.pairs, self.translations
-        outputs = translations.translate(translations.forward, state.ema, pairs.inputs, pairs.instances)
+        outputs = translations.translate(translations.forward, ema, pairs.inputs, pairs.instances)
         features = extract(self.net, outputs)
         measured = evaluate_features(self.reference, features, self.protocol)
-        numbers = dict(measured)
+        numbers, protocols = dict(measured), {}
         if pairs.kind != "unpaired":
-            means = pair_metrics(outputs, pairs.images, perceptual=self.perceptual).means
-            numbers |= {name: value for name, value in means.items() if np.isfinite(value)}  # equal images: no PSNR
+            of_pairs = pair_metrics(outputs, pairs.images, perceptual=self.perceptual)
+            protocols = of_pairs.protocols
+            finite = {
+                name: value for name, value in of_pairs.means.items() if np.isfinite(value)
+            }  # equal images: no PSNR
+            numbers |= finite
         if self.back is not None and (name := translations.backward) is not None:
             reference, protocol = self.back
-            inputs = translations.translate(name, state.ema, pairs.images, None)
+            inputs = translations.translate(name, ema, pairs.images, None)
             of_inputs = evaluate_features(reference, extract(self.net, inputs), protocol)
-            numbers |= {f"back_{key}": value for key, value in of_inputs.items()}
-        return Measurement(Measured(numbers, measured.notes), outputs, features)
+            numbers |= {f"{BACK}{key}": value for key, value in of_inputs.items()}
+            protocols = {**protocols, **{f"{BACK}{key}": protocol for key in of_inputs}}
+        return Measurement(Measured(numbers, measured.notes), outputs, features, protocols)
 
 
 def make_translation_evaluator(config: Config, networks: Networks, dataset: Dataset) -> TranslationEvaluator | None:
@@ -189,6 +212,44 @@ def make_translation_evaluator(config: Config, networks: Networks, dataset: Data
     return TranslationEvaluator(
         net, protocol, reference, pairs, translations, perceptual, back, unmeasured, baselines
     )  # fmt: skip
+
+
+def evaluate_translations(model: Model, data: DataConfig, evaluate: EvalConfig) -> dict[str, Any]:
+    """Measures a model that translates on held-out pairs; see `transfer.measuring.evaluate_model`.
+
+    Raises:
+      ConfigError: there is nothing to measure with, or data of another kind than the networks read.
+      WeightsError: the model has no generator from inputs to images.
+    """
+    if evaluate.features is None:
+        raise ConfigError("evaluate.features is None: there is nothing to measure with; use fashion-v1")
+    names = [f"g_{way}" for way in model.directions] or ["g"]
+    averages = {name: model.translator(name[2:] or None)[1] for name in names}
+    if names == ["g_ba"]:
+        raise WeightsError(f"{model.name} has only the way back (ba), and is measured from inputs to images (ab)")
+    config = Config(data=data, net=model.config, evaluate=evaluate, task=_task_of(model))
+    dataset = load_pair_dataset(config)
+    pair = build(model.config)
+    nets = {name: net for name in names if (net := net_like(pair, name)) is not None}
+    networks = NamedNets(nets, tuple(names), config=model.config)
+    evaluator = make_translation_evaluator(config, networks, dataset)
+    assert evaluator is not None
+    measurement = evaluator.measure_averages(averages)
+    measured = measurement.numbers
+    numbers: dict[str, Any] = {"protocol": evaluator.protocol.id}
+    for name, value in measured.items():
+        protocol, way = measurement.protocols.get(name, evaluator.protocol), ", way back" * name.startswith(BACK)
+        if protocol.id not in numbers.values():
+            numbers[f"protocol of {'the way back' if way else 'LPIPS' if name == 'lpips' else 'pairs'}"] = protocol.id
+        numbers[protocol.title(name.removeprefix(BACK)) + way] = value
+    return numbers | noted(*dataset.notes, *evaluator.notes, *getattr(measured, "notes", ()))
+
+
+def _task_of(model: Model) -> Any:
+    """The task that weights were trained for; where they do not say, one that their networks can have."""
+    if "task" in model.manifest:
+        return from_dict(Config, {"task": model.manifest["task"]}).task
+    return LayoutTask() if isinstance(model.config, SPADEConfig) else UnpairedTask()
 
 
 def _protocol(options: EvalConfig, net: FeatureNet, real: np.ndarray, n_fake: int, dataset: Dataset) -> Protocol:

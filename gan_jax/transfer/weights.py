@@ -51,10 +51,11 @@ from gan_jax.config import (
 from gan_jax.config.checks import part_problems
 from gan_jax.interop import WeightsError
 from gan_jax.interop.source import Source
-from gan_jax.nets import Networks, Pair, build
+from gan_jax.nets import NamedNets, Networks, Pair, build
+from gan_jax.nets.build import net_like
 from gan_jax.nets.fronts import with_front
 from gan_jax.random_streams import network_key
-from gan_jax.roots import network_of, origin_in, origins, pair_part
+from gan_jax.roots import is_reversed, is_shared, network_of, origin_in, origins, pair_part
 from gan_jax.seeds import root_key
 from gan_jax.surgery import Action, Difference, Plan, PlanError, Report, make_plan, measure_pair, pair_notes, pair_rules
 from gan_jax.surgery import transplant as carry_out
@@ -183,6 +184,8 @@ def plan_weights(
     if isinstance(source, FeatureSource) and not (net.translates and part_of(net, "roles")):
         known = ", ".join(name for name in families_with("roles") if NETS[name].translates)
         raise PlanError(f"{source.name} fills the encoder of networks from images to images: use one of {known} (net)")
+    left_fresh = _fresh_helpers(target, source) if policies.missing == "init" else {}
+    chosen = {root: origin for root, origin in chosen.items() if root not in left_fresh}
     if lacking := [root for root, origin in chosen.items() if origin is None]:
         first = origins(lacking[0])[0]
         raise PlanError(f"{source.name} holds no {LACKING.get(first, f'network {first}')}")
@@ -200,7 +203,7 @@ def plan_weights(
     rules = pair_rules(
         net,
         source.net,
-        target,
+        {root: tree for root, tree in target.items() if pair_part(root)},
         specs,
         roots=roots,
         width=widths,
@@ -208,6 +211,8 @@ def plan_weights(
         classes=policies.classes,
         first=[Rule(pattern, Action("init")) for pattern in fresh],
     )
+    helpers = [root for root in target if pair_part(root) is None]
+    rules = [*rules, *(Rule(f"{root}/**", Action("init" if root in left_fresh else "fit")) for root in helpers)]
     notes = pair_notes(net, source.net)
     if fresh:
         specs = {origin: _without(specs[origin], root, fresh) for root, origin in roots.items()}
@@ -224,7 +229,23 @@ def plan_weights(
         notes=notes,
     )
     plan = plan if notes else with_notes(plan)
-    return plan if casts is None else dataclasses.replace(plan, notes=(*plan.notes, casts))
+    more = (*left_fresh.values(), *([] if casts is None else [casts]))
+    return dataclasses.replace(plan, notes=(*plan.notes, *more)) if more else plan
+
+
+def _fresh_helpers(target: dict[str, Any], source: Source) -> dict[str, str]:
+    """Networks beside generators and discriminators that are fresh, such as `f`, and why: `{"f": sentence}`.
+
+    They read features of other networks, and are of use only to those that have exactly these.
+    """
+    reasons = {}
+    for root in (root for root in target if pair_part(root) is None):
+        shapes = lambda tree: {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
+        if root not in source.specs:
+            reasons[root] = f"{root}: fresh, since {source.name} has none"
+        elif shapes(source.specs[root]) != shapes(target[root]):
+            reasons[root] = f"{root}: fresh, since that of {source.name} reads features of other shapes"
+    return reasons
 
 
 def _origin(root: str, source: Source) -> str | None:
@@ -315,8 +336,12 @@ def transplant(
     policies = _policies(policies, options)
     check_net(net)
     opened = open_source(source, checkpoint)
-    pair = build(net)
+    pair: Networks = build(net)
     specs = {"g_ema": pair.g.specs, "d": pair.d.specs}
+    if net.translates and any(is_reversed(root) for root in opened.specs):  # both directions
+        of_both = {root: like for root in opened.specs if (like := net_like(pair, root)) is not None}
+        pair = NamedNets({network_of(root): like for root, like in of_both.items()}, config=net)
+        specs = {root: like.specs for root, like in of_both.items() if is_shared(root)}
     target = {root: make() for root, make in specs.items() if _origin(root, opened)}
     if not target:
         raise WeightsError(f"{opened.name} holds neither a generator (g_ema) nor a discriminator (d)")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from gan_jax.config import (
     BSAConfig,
@@ -17,13 +22,16 @@ from gan_jax.config import (
     L2SPConfig,
     LoRAConfig,
     LossConfig,
+    PreserveConfig,
     TrainConfig,
 )
 from gan_jax.tasks import networks_of
 from gan_jax.train.fit import Hooks
 from gan_jax.transfer.methods import make_method
+from gan_jax.transfer.methods.preserve import preserved
+from gan_jax.transfer.weights import fresh_variables
 from tests.lanes import default_rows
-from tests.tasks.translating import BATCH, TASKS, begin, config_of, values
+from tests.tasks.translating import BATCH, SIZE, TASKS, begin, config_of, values
 
 SHORT = TrainConfig(batch=BATCH, steps_per_dispatch=2, kimg=2 * BATCH / 1000, devices=1)
 
@@ -39,9 +47,12 @@ def trained(name, transfer):
 
 @pytest.mark.parametrize("name", default_rows(TASKS, ["paired", "one_sided", "unpaired"]))
 def test_a_chain_freezes_and_holds(name):
-    """Freeze-D freezes D next to the image; EWC and L2-SP have terms of 0 at the start, and above 0 after a step."""
+    """Freeze-D freezes D next to the image; EWC, L2-SP and preservation have terms of 0 at the start, then above 0."""
     chain = ChainConfig(
-        methods=(FreezeDConfig(blocks=1), EWCConfig(samples=BATCH, strength=1e3), L2SPConfig(strength=0.1)),
+        methods=(
+            FreezeDConfig(blocks=1), EWCConfig(samples=BATCH, strength=1e3), L2SPConfig(strength=0.1),
+            PreserveConfig(give_way=False),
+        ),
     )  # fmt: skip
     nets, before, after, row, state = trained(name, chain)
     frozen = tuple(f"{d}/params/{block}/" for d in nets.discriminators for block in nets.d_blocks[:2])
@@ -51,12 +62,31 @@ def test_a_chain_freezes_and_holds(name):
     alone = len(nets.generators) == 1
     for network in nets.generators:
         assert row["ewc" if alone else f"ewc_{network}"] > 0 and row[f"l2_sp_{network}"] > 0
+        assert row["preserved" if alone else f"preserved_{network}"] > 0
         kept = state.constants["ewc"] if alone else state.constants["ewc"][network]
         fisher = values(kept["fisher"])
         assert all(np.isfinite(x).all() and (x >= 0).all() for x in fisher.values())
         assert sum(x.sum() for x in fisher.values()) > 0
     for network in nets.discriminators:
         assert row[f"l2_sp_{network}"] > 0
+
+
+def test_each_direction_is_held_to_what_it_made_of_what_it_reads():
+    """The term by hand: strength times the mean difference of two sets of variables on the images of the domain."""
+    nets = networks_of(config_of("unpaired"))
+    now, start = (fresh_variables(nets, seed) for seed in (1, 2))
+    rng = np.random.default_rng(4)
+    batch = {name: jnp.asarray(rng.uniform(-1, 1, (2, SIZE, SIZE, 3)), jnp.float32) for name in ("input", "image")}
+    # all that the terms read of a context
+    ctx: Any = SimpleNamespace(
+        nets=now, task=SimpleNamespace(nets=nets.nets), batch=batch, constants={"fused": start},
+        step_keys=lambda purpose: jax.random.split(jax.random.key(0), 2),
+    )  # fmt: skip
+    terms = {term.network: term.value(ctx)[0] for term in preserved(nets, 3.0, False, "fused")}
+    assert set(terms) == {"g_ab", "g_ba"}
+    for name, read in (("g_ab", "input"), ("g_ba", "image")):
+        made = [nets.nets[name].apply(tree[name], batch[read])[0] for tree in (now, start)]
+        assert_allclose(terms[name], 3 * np.abs(np.asarray(made[0] - made[1])).mean(), rtol=1e-4)
 
 
 ROWS = [(name, adapted) for name in TASKS for adapted in (False, True)]

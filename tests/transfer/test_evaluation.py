@@ -11,7 +11,8 @@ from gan_jax.metrics import Features, MetricError
 from gan_jax.nets import build
 from gan_jax.transfer import evaluation
 from gan_jax.transfer.dataset import Dataset
-from gan_jax.transfer.evaluation import Evaluator, evaluate_model, make_evaluator
+from gan_jax.transfer.evaluation import Evaluator, make_evaluator
+from gan_jax.transfer.measuring import evaluate_model
 from tests.transfer import tiny_perceptual
 
 FEW = DataConfig(classes=(9,), shots=4)

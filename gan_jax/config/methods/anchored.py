@@ -49,6 +49,7 @@ class PreserveConfig(FinetuneConfig):
     strength: float = 1.0  # times the mean absolute difference
     give_way: bool = True  # whether that gives way to the target's gradient where the two conflict (PCGrad)
 
+    several_networks: ClassVar[bool] = True
     not_negative = ("strength",)
 
 

@@ -52,6 +52,8 @@ class FusionConfig(DonorsConfig):
 class GradientFusionConfig(FusionConfig):
     """Mixing weights of donors are trained directly by the target's loss (gradient-based fusion)."""
 
+    several_networks: ClassVar[bool] = True
+
     constraint: Literal["free", "box", "simplex"] = (
         "simplex"  # any number; from 0 to 1; with the source's they sum to 1
     )
@@ -69,6 +71,8 @@ class GradientFusionConfig(FusionConfig):
 @dataclasses.dataclass(frozen=True)
 class AttentionFusionConfig(FusionConfig):
     """Mixing weights of donors by attention: a learned query against a key of each donor, behind a gate (AF-W)."""
+
+    several_networks: ClassVar[bool] = True
 
     query: Literal["free", "latent", "style", "class", "features"] = "free"  # input of the queries; free = none
     per: Literal["example", "batch"] = (
@@ -110,6 +114,8 @@ MergeKind = Literal[
 @dataclasses.dataclass(frozen=True)
 class MergeConfig(DonorsConfig):
     """Donors are merged in closed form; with `best`, the one nearest to the target is taken without a merge."""
+
+    several_networks: ClassVar[bool] = True
 
     merge: MergeKind = "uniform"  # the closed form
     base: str | None = None  # common origin of the fine-tuned networks, for task vectors; None = the source

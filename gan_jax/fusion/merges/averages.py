@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gan_jax.config import kind_of
 from gan_jax.fusion.merges.leaves import MergeError, Weights, coefficients, each_leaf, float_leaves, weighted_sum
 from gan_jax.reserved import GRAFT
 from gan_jax.trees import Tree, did_you_mean, flatten
@@ -213,6 +214,35 @@ def position(resolution: float, level: int = 0) -> float:
     return 2 * math.log2(resolution / 4) + level
 
 
+def position_in(config: Any, network: str, px: int) -> float:
+    """Computes the `mid` of `blend` from which on layers of maps above `px` are the second network's.
+
+    Layers of a translator count maps from its smallest one, not resolutions from 4 px.
+
+    Args:
+      config: of the networks.
+      network: of the two that are merged.
+      px: height and width of images that the network has in training.
+
+    Raises:
+      MergeError: a discriminator of several scales, where a layer is of several sizes.
+    """
+    if not config.translates:
+        return position(px)
+    kind, of_d = kind_of(config), network.startswith("d")
+    if of_d and kind == "spade":
+        raise MergeError("layers of SPADE's D are not swapped: each is at several sizes; use d base")
+    if of_d:
+        largest = config.d_layers
+    elif kind == "unet":
+        largest = config.depth - 1
+    elif kind == "translator":
+        largest = 2
+    else:
+        largest = {"normal": 6, "more": 6, "most": 7}[config.ups]
+    return math.log2(px / config.resolution) + largest - 1  # `blend` swaps what is more than 1 above
+
+
 def positions(paths: Iterable[str]) -> dict[str, float | None]:
     """Returns the position of every leaf of a generator or a discriminator; None for mapping networks and embeddings.
 
@@ -313,7 +343,7 @@ def _by_depth(names: set[str]) -> dict[str, float]:
         return {name: float(i - 1) for i, name in enumerate(order)}
     if blocks := numbers("block"):
         outside = len(downs) + 1.0
-        places = {f"down{i}": outside - i for i in downs} | {f"up{i}": float(i) for i in ups}
+        places = {f"down{i}": outside - i for i in downs} | {f"up{i}": outside - i for i in ups}
         return {f"block{i}": 0.0 for i in blocks} | places | {"stem": outside, "to_rgb": outside}
     if downs:  # a U-Net, whose layers have the same number on both sides
         deepest = max([*downs, *ups])

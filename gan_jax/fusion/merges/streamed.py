@@ -25,12 +25,12 @@ from gan_jax.fusion.merges.averages import merge_collections
 from gan_jax.fusion.merges.leaves import MergeError, check_fit, is_float
 from gan_jax.interop.fitting import OVERFLOW, check_finite
 from gan_jax.interop.source import Source, stream_weights
+from gan_jax.roots import is_shared, network_of
 from gan_jax.surgery.provenance import fused_history, history_of
 from gan_jax.tasks.model import names_of
 from gan_jax.trees import Flat, did_you_mean, flatten, unflatten
 
 STREAMED = tuple(kind for kind, row in MERGES.items() if row.leafwise)
-ROOTS = {"g_ema": "g", "d": "d"}  # networks that are merged -> their names in a history
 
 
 def merge_streamed(
@@ -40,7 +40,8 @@ def merge_streamed(
 
     Args:
       out: the folder to write.
-      sources: the networks, of one architecture; the roots `g_ema` and `d` that the first (or the base) has are merged.
+      sources: the networks, of one architecture; those that the first (or the base) has are merged: `g_ema` and `d`, of two
+        translators `g_ab_ema`, `g_ba_ema`, `d_a` and `d_b`. An `f` that one of them lacks is left out.
       kind: name of a merge, of `STREAMED`.
       base: the network they were fine-tuned from, for merges with a base.
       options: as in `merge`: options of the kind, and the key of DARE.
@@ -97,13 +98,15 @@ def _checked(like: Source, sources: Sequence[Source]) -> Flat:
     Raises:
       MergeError: with the source, and the leaf or the option that differs.
     """
+    lacked = {"f"} if any("f" not in source.specs for source in (like, *sources)) else set()
 
     def merged_specs(source: Source) -> Flat:
-        return {p: x for p, x in flatten(source.specs).items() if p.partition("/")[0] in ROOTS}
+        named = lambda root: root not in lacked and is_shared(root)
+        return {p: x for p, x in flatten(source.specs).items() if named(p.partition("/")[0])}
 
     leaves = merged_specs(like)
     if not leaves:
-        raise MergeError(f"{like.name} holds neither {' nor '.join(ROOTS)}: there is nothing to merge")
+        raise MergeError(f"{like.name} holds no generator (g_ema) and no discriminator (d): there is nothing to merge")
     for source in sources:
         if "front" in source.manifest:
             raise MergeError(f"{source.name} carries a front before its G, which no merge mixes; transplant it without")
@@ -142,6 +145,12 @@ def _weights(kind: str, options: dict[str, Any]) -> Any:
     return None if "base" in MERGES[kind].needs else options.get("weights")
 
 
+def task_of(like: Source, others: Sequence[Source]) -> dict[str, Any]:
+    """The entry of a manifest for the task, where all of these networks are of one; else none."""
+    task = like.manifest.get("task")
+    return {"task": task} if task is not None and all(o.manifest.get("task") == task for o in others) else {}
+
+
 def _about(
     like: Source, sources: Sequence[Source], kind: str, base: Source | None, options: dict[str, Any], specs: Flat
 ) -> dict[str, Any]:
@@ -152,12 +161,13 @@ def _about(
         f" over {base.name}" if base else ""
     ) + (f" ({chosen})" if chosen else "")  # fmt: skip
     licences = dict.fromkeys(source.manifest.get("licence") for source in (like, *donors))
-    shares = {ROOTS[root]: {} for root in dict.fromkeys(path.partition("/")[0] for path in specs)}
+    shares: dict[str, Any] = {network_of(path.partition("/")[0]): {} for path in specs}
     histories = [history_of(source.manifest) for source in donors]
     names = [source.name for source in donors]
     sizes = [int(np.prod(x.shape, dtype=np.int64)) for path, x in specs.items() if path.split("/")[1] == "params"]
     return {
         "net": like.manifest["net"],
+        **task_of(like, donors),
         **(
             names_of(like.manifest)
             if all(names_of(donor.manifest) == names_of(like.manifest) for donor in donors)

@@ -12,7 +12,7 @@ from gan_jax.config import DiagnoseConfig
 from gan_jax.metrics.protocol import TITLES
 from gan_jax.report.comparison import CHECK_COLUMNS, diagnoses, plan_to_table
 from gan_jax.report.curves import Chart, Curve
-from gan_jax.report.fusion import alignment_lines, mixing_chart, mixing_table
+from gan_jax.report.fusion import alignment_lines, fused_generators, mixing_chart, mixing_table
 from gan_jax.report.html import bullets, chart_figure, escape, folded, gallery_figure, image_element, paragraphs
 from gan_jax.report.run.facts import guarded, note
 from gan_jax.report.run.folder import Row, RunFolder
@@ -224,10 +224,9 @@ def _shares(fusion: Mapping[str, Any]) -> str:
             table = lambda network=network: heat_table(mixing_table(fusion, network))
             out += guarded(table, f"Mixing weights of {network.upper()}")
     if fusion.get("learned"):
-        out += guarded(
-            lambda: f'<div class="charts"><div>{chart_figure(mixing_chart(fusion))}</div></div>',
-            "The curve of mixing weights",
-        )
+        for name in fused_generators(fusion):
+            chart = lambda name=name: f'<div class="charts"><div>{chart_figure(mixing_chart(fusion, name))}</div></div>'
+            out += guarded(chart, "The curve of mixing weights")
     return out
 
 

@@ -267,10 +267,10 @@ def page_path(path: Path) -> Path:
 
 
 def _flops(run: RunFolder) -> float:
-    from gan_jax.nets import build
+    from gan_jax.tasks import networks_of
     from gan_jax.transfer.method import step_flops
     from gan_jax.transfer.methods import make_method
 
     if run.config is None:
         raise ValueError("the configuration cannot be read")
-    return step_flops(run.config, make_method(run.config.transfer, build(run.config.net)))
+    return step_flops(run.config, make_method(run.config.transfer, networks_of(run.config)))

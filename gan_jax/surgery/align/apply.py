@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gan_jax.nets.layers import Norm
+from gan_jax.roots import network_of
 from gan_jax.surgery.axes import Leaf
 from gan_jax.surgery.families.layout import Layout
 from gan_jax.surgery.ops import Step
@@ -155,14 +156,14 @@ def plan_permute(layouts: Mapping[str, Layout], specs: Tree, orders: Mapping[str
     """The orders as a plan for `transplant`, so that they are recorded, and moments and averages follow.
 
     Args:
-      layouts: of `g` and `d`.
+      layouts: of `g` and `d`, or of networks by other names.
       specs: `{"g": variables, "d": variables, "g_ema": variables}`, any of them, arrays or ShapeDtypeStructs.
-      orders: `{"g": orders, "d": orders}`; `g_ema` takes those of `g`.
+      orders: `{"g": orders, "d": orders}`; an average such as `g_ema` takes those of its network.
     """
     flat = flatten(specs)
     entries = []
     for root in dict.fromkeys(path.split("/")[0] for path in flat):
-        name = "g" if root == "g_ema" else root
+        name = network_of(root)
         if name not in layouts:
             raise AlignError(f"no layout for {root!r}; there are layouts for {', '.join(layouts)}")
         layout = layouts[name]

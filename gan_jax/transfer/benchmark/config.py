@@ -63,6 +63,10 @@ class BenchmarkConfig:
             errors.append(f"baseline is {self.baseline!r}, which is none of the methods; name one of them, or None")
         if self.base.evaluate.features is None:
             errors.append("base.evaluate.features is None, so that nothing would be measured; use fashion-v1")
+        if self.lpips is not None and self.base.net.translates:
+            errors.append(
+                f"lpips is {self.lpips}, which is of samples around training images, and these networks translate; use None"
+            )
         if min(self.rates) <= 0:
             errors.append("lrs must be positive")
         if len(self.rates) > 1 and self.base.anneal.lr is not None:

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax.config import Config
-from gan_jax.nets import Pair, build
+from gan_jax.nets import Networks
 from gan_jax.random_streams import RUN_KEY
 from gan_jax.seeds import root_key
+from gan_jax.tasks import networks_of
 from gan_jax.train.compile import Program, choose_devices
 from gan_jax.train.feed import Feed
 from gan_jax.train.fit import Hooks, NonFiniteError, Phases, dispatch_images, is_due
@@ -29,7 +30,7 @@ from gan_jax.transfer.start import make_prepared, make_start
 from gan_jax.trees import count, partition
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The setup of a population: one method on one pair for all replicas, and the start of each replica.
+# The setup of a population: one method on the same networks for all replicas, and the start of each replica.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,20 +58,20 @@ class Setup:
 
     Attributes:
       config: of any replica; its seed is not read, its learning rate is compiled in.
-      plain_pair: the networks without what the method adds.
+      plain: the networks without what the method adds.
       method: of all replicas.
       scaled: whether replicas may have other learning rates, as factors in their states.
     """
 
     config: Config
-    plain_pair: Pair
+    plain: Networks
     method: Method
     scaled: bool
 
     @property
-    def pair(self) -> Pair:
+    def networks(self) -> Networks:
         """The networks as they train."""
-        return self.method.wrap(self.plain_pair)
+        return self.method.wrap(self.plain)
 
     def trainer(self, feed: Feed) -> Trainer:
         """The trainer of a replica, on its data."""
@@ -85,7 +86,7 @@ class Setup:
         began = time.monotonic()
         feed = make_feed(config, dataset)
         key = jax.random.fold_in(root_key(config.train.seed), RUN_KEY)
-        start, trainer = make_start(config, self.plain_pair, self.method), self.trainer(feed)
+        start, trainer = make_start(config, self.plain, self.method), self.trainer(feed)
         prepared = make_prepared(make_trainer(config, self.method, feed), start, self.method, key)
         begin = lambda nets, constants, key: trainer.init(nets, key, constants)
         state = jax.jit(begin)(prepared.nets, prepared.constants, key)
@@ -97,7 +98,7 @@ class Setup:
 
     def cost(self) -> dict[str, Any]:
         """The numbers of trained and of all parameters by network, and the floating-point operations of a step."""
-        specs: dict[str, Any] = {name: net.specs()["params"] for name, net in self.pair.nets.items()}
+        specs: dict[str, Any] = {name: net.specs()["params"] for name, net in self.networks.nets.items()}
         trained = {name: count(partition(tree, self.method.trains(name))[0]) for name, tree in specs.items()}
         return {
             "trained": trained,
@@ -117,8 +118,8 @@ def make_setup(config: Config, shots: int, scaled: bool = False) -> Setup:
     Raises:
       ConfigError: a configuration that cannot run, or a network that the method refuses.
     """
-    plain_pair = build(config.validate().net)
-    return Setup(config, plain_pair, make_method(counted(config.transfer, shots), plain_pair), scaled)
+    plain = networks_of(config.validate())
+    return Setup(config, plain, make_method(counted(config.transfer, shots), plain), scaled)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -128,7 +129,9 @@ def make_setup(config: Config, shots: int, scaled: bool = False) -> Setup:
 # computes with its configuration.
 
 Strategy = Literal["serial", "population"]
-Evaluate = Callable[[int, int, float, Any, dict[str, float]], None]  # (replica, images, seconds, g_ema, losses)
+Evaluate = Callable[
+    [int, int, float, Any, dict[str, float]], None
+]  # (replica, images, seconds, averages by generator, losses)
 
 
 class Stopped(Exception):
@@ -169,7 +172,7 @@ def train_serial(
 
         def measure(images: int, state: GanState, i: int = i, clock: _Clock = clock, losses: Any = losses) -> float:
             with clock.paused():
-                evaluate(i, images, clock.seconds, jax.device_get(state.ema["g"]), losses)
+                evaluate(i, images, clock.seconds, jax.device_get(state.ema), losses)
             return 0.0
 
         hooks = Hooks(row=lambda _, metrics, losses=losses: losses.update(metrics), evaluate=measure, stop=stop)
@@ -215,7 +218,7 @@ def train_population(
             raise Stopped
         if images >= total or is_due(config, config.evaluate.every_kimg, images):
             with clock.paused():
-                averages, seconds = jax.device_get(state.ema["g"]), clock.seconds / len(replicas)
+                averages, seconds = jax.device_get(state.ema), clock.seconds / len(replicas)
                 for i in range(len(replicas)):
                     if i not in failures:
                         losses = {name: float(values[i]) for name, values in metrics.items()}

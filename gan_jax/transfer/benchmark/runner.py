@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import jax
 import numpy as np
 
 from gan_jax.config import Config, ConfigError, DataConfig, NetConfig
-from gan_jax.data import DataError, Images
+from gan_jax.data import DataError, Images, Pairs
 from gan_jax.files import replace
 from gan_jax.interop import WeightsError
 from gan_jax.metrics import Perceptual, Protocol, evaluate_intra_cluster, extract, load_perceptual, memorisation
-from gan_jax.nets import Pair, build
+from gan_jax.nets import Networks
 from gan_jax.surgery.provenance import versions
-from gan_jax.tasks.sample import STATS_BATCH, make_restatistics, make_sampler
+from gan_jax.tasks import networks_of
 from gan_jax.train.compile import use_all_cores
 from gan_jax.train.processes import RunLock
 from gan_jax.train.rows import read_rows, to_line
@@ -28,8 +28,10 @@ from gan_jax.train.state import Variables
 from gan_jax.transfer.benchmark.config import BenchmarkConfig, TrialId, config_hash, filled_in, trial_config, trials
 from gan_jax.transfer.benchmark.population import STRATEGIES, Replica, Stopped, Strategy, choose_strategy, make_setup
 from gan_jax.transfer.boundary import on_sigterm
-from gan_jax.transfer.dataset import Dataset, load_dataset
-from gan_jax.transfer.evaluation import Evaluator, lpips_protocol, make_evaluator
+from gan_jax.transfer.dataset import Dataset
+from gan_jax.transfer.evaluation import Measures as Evaluator
+from gan_jax.transfer.evaluation import lpips_protocol
+from gan_jax.transfer.measuring import make_measures, read_dataset
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Lines of finished trials, one JSON object each: a benchmark resumes from them, and its tables are made from them.
@@ -113,6 +115,7 @@ def restrict(config: BenchmarkConfig, **axes: Sequence[Any] | None) -> Benchmark
 # The metrics of a benchmark, with one evaluator for all trials of a target: reference features are computed once.
 
 GRID_SAMPLES = 64  # samples of a trial that are kept for its grid
+Averages = Mapping[str, Variables]  # by generator
 
 
 @dataclasses.dataclass
@@ -121,7 +124,7 @@ class Measures:
 
     lpips: str | None
     datasets: dict[tuple[DataConfig, NetConfig], Dataset] = dataclasses.field(default_factory=dict)
-    evaluators: dict[Any, Evaluator] = dataclasses.field(default_factory=dict)
+    evaluators: dict[Any, Any] = dataclasses.field(default_factory=dict)
     perceptual: Perceptual | None = None
 
     def __post_init__(self) -> None:
@@ -132,33 +135,30 @@ class Measures:
         """Images of a trial."""
         key = config.data, config.net
         if key not in self.datasets:
-            self.datasets[key] = load_dataset(config)
-            if not isinstance(self.datasets[key].train, Images):
+            self.datasets[key] = read_dataset(config)
+            if not isinstance(self.datasets[key].train, (Images, Pairs)):
                 raise ConfigError("a benchmark needs few shots in memory; use data.pipeline device")
         return self.datasets[key]
 
-    def evaluator(self, config: Config, pair: Pair | None = None) -> Evaluator:
-        """The evaluator with a trial's reference, for the plain pair or for another pair of the same configuration."""
+    def evaluator(self, config: Config, networks: Networks | None = None) -> Evaluator:
+        """The evaluator with a trial's reference, for the plain networks or for others of the same configuration."""
         dataset = self.dataset(config)
         key = config.evaluate, dataset.reference_hash
         if key not in self.evaluators:
-            evaluator = make_evaluator(config.evaluate, build(config.net), dataset)
+            evaluator = make_measures(config, networks_of(config), dataset)
             assert evaluator is not None  # BenchmarkConfig.validate requires a feature network
             self.evaluators[key] = evaluator
         evaluator = self.evaluators[key]
-        if pair is None:
-            return evaluator
-        return dataclasses.replace(
-            evaluator, pair=pair, sampler=make_sampler(pair), restate=make_restatistics(pair, STATS_BATCH)
-        )
+        return evaluator if networks is None else evaluator.with_networks(networks)
 
-    def end(self, evaluator: Evaluator, g_ema: Variables, config: Config) -> tuple[dict[str, Any], np.ndarray]:
+    def end(self, evaluator: Evaluator, ema: Averages, config: Config) -> tuple[dict[str, Any], np.ndarray]:
         """All final metrics of a finished trial, with the ids of their protocols, and samples `[64, H, W, C]`."""
-        dataset, images = self.dataset(config), evaluator.sample(g_ema)
-        train = dataset.train
-        assert isinstance(train, Images)
-        fake = extract(evaluator.net, images)
-        numbers: dict[str, Any] = dict(evaluator.numbers(fake))
+        dataset, measurement = self.dataset(config), evaluator.measure_averages(ema)
+        train, images, fake = dataset.train, measurement.samples, measurement.features
+        assert isinstance(train, (Images, Pairs))
+        numbers: dict[str, Any] = dict(measurement.numbers)
+        if protocols := {name: protocol.id for name, protocol in measurement.protocols.items() if name in numbers}:
+            numbers["protocols"] = protocols
         held_out = evaluator.reference.values if dataset.held_out else None
         memory = memorisation(fake.values, extract(evaluator.net, train.images).values, held_out)
         numbers |= {"memorisation": memory.ratio, "closer": memory.closer}
@@ -271,14 +271,14 @@ def run_group(
     ready = [i for i, replica in enumerate(replicas) if isinstance(replica, Replica)]
     if setup is None or not ready:
         return rows
-    pair = setup.pair if "g" in setup.method.grafts else None
-    evaluator = measures.evaluator(configs[0], pair) if pair else evaluator
+    if not setup.method.grafts.keys().isdisjoint(setup.plain.generators):
+        evaluator = measures.evaluator(configs[0], setup.networks)
     evaluations: list[list[Row]] = [[] for _ in ready]
     spent = [0.0] * len(ready)
 
-    def evaluate(i: int, images: int, seconds: float, g_ema: Any, losses: dict[str, float]) -> None:
+    def evaluate(i: int, images: int, seconds: float, ema: Averages, losses: dict[str, float]) -> None:
         began = time.monotonic()
-        numbers = evaluator.measure(g_ema)
+        numbers = evaluator.measure_averages(ema).numbers
         losses = {name: value for name, value in losses.items() if name != "images_per_s"}
         evaluations[i].append({"images": images, "seconds": round(seconds, 3), **numbers, "losses": losses})
         spent[i] += time.monotonic() - began
@@ -296,7 +296,7 @@ def run_group(
         if state is None:
             rows[i] |= {"failed": result.failures[k]}
             continue
-        end, samples = measures.end(evaluator, state.ema["g"], replica.config)
+        end, samples = measures.end(evaluator, state.ema, replica.config)
         _save_samples(out / SAMPLES / f"{group[i].name}.npy", samples)
         seconds = {
             "prepare": replica.prepare_s,

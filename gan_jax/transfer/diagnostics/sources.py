@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gan_jax.config import ConfigError, DataConfig
-from gan_jax.data import DataError, few_shot, load
+from gan_jax.data import DataError, few_shot, is_pair_spec, load
+from gan_jax.files import typed
 from gan_jax.interop.weights import EMBEDDED, MANIFEST, PAIRS, WeightsError, embedded_names, is_pair_there
 from gan_jax.metrics import MetricError, extract, frechet_distance, kid, load_features, summarise
 from gan_jax.metrics.neighbours import empty_balls, prdc_and_empty
@@ -133,6 +134,11 @@ def rank_sources(
     """
     if not sources:
         raise ConfigError("name at least one source: a weights folder, a run folder, embedded:fashion16 or digiface64")
+    if is_pair_spec(data.source):
+        raise ConfigError(
+            f"{data.source} is a set of pairs, and sources are ranked by samples without an input; of translators take the "
+            f"nearest to these images: gan-jax fuse {data.source} --donors A B --method merge --transfer.merge best"
+        )
     if k < 1:
         raise ConfigError(f"--k is {k}; use at least 1 neighbour (5 is usual)")
     if n <= k:
@@ -156,6 +162,11 @@ def _model(name: str) -> Model:
         model = load_model(name)
     except FileNotFoundError as error:  # a run without weights yet
         raise ConfigError(f"{name} cannot be ranked: {error}") from error
+    if model.config.translates:
+        raise ConfigError(
+            f"{name} cannot be ranked: sources are ranked by their samples, and it translates images; compare what it makes of "
+            f"held-out pairs: gan-jax evaluate {typed(name)} --data.source pairs:A,B"
+        )
     if "g_ema" not in model.variables:
         raise ConfigError(f"{name} cannot be ranked: it holds {', '.join(model.variables)}, and no generator to sample")
     return model
@@ -258,4 +269,6 @@ def _can_sample(run: Path) -> bool:
         pair = look_at(str(run / WEIGHTS))
     except (WeightsError, ConfigError, DataError, KeyError, json.JSONDecodeError, OSError):
         return False
-    return "g_ema" in pair.has and pair.net.resolution >= 8 and pair.net.channels in (1, 3, 4)
+    return (
+        "g_ema" in pair.has and not pair.net.translates and pair.net.resolution >= 8 and pair.net.channels in (1, 3, 4)
+    )

@@ -12,12 +12,15 @@ temperature and `granularity` global a latent decides whether the source or a do
 formula in `fusion.mixture`, as in Zoo-Tuning: donors' channels are mapped before they are mixed, and the maps are baked.
 With `keys` descriptor a donor's key is a trained map of a description of its images (`fusion.attention.describe`), so that
 similar donors have similar mixing weights.
+
+Translators have no latents, styles or classes: their queries are free, or computed from the features of the image that they
+translate.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,23 +34,29 @@ from gan_jax.fusion.attention import (
     Conditional,
     annealed_temperature,
     conditional,
+    describe,
     plain_target,
     source_of,
+    standardised,
     update_running_mean,
 )
 from gan_jax.fusion.mixture import Gate, Mixture, spatial_kernels
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks
+from gan_jax.nets.build import example_inputs
 from gan_jax.reserved import ADAPTER, GATE
-from gan_jax.tasks.image import draw_latents
+from gan_jax.roots import is_reversed
+from gan_jax.tasks.inputs import reader
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import GanState, Variables
-from gan_jax.transfer.fusing import Donors, Fusing, descriptors, fusion
+from gan_jax.transfer.donors import Donors
+from gan_jax.transfer.fusing import Fusing, Mixtures, fusion
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
+from gan_jax.transfer.probes import draw_probes
 
 
-def make(config: AttentionFusionConfig, pair: Pair) -> Method:
+def make(config: AttentionFusionConfig, plain: Networks) -> Method:
     """Queries, keys and gates are learned for `fuse_kimg`, then everything is fine-tuned.
 
     Raises:
@@ -56,9 +65,9 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
         latents, or with no images; an aligner without kernels for it.
     """
     _check(config)
-    if config.aligner and not spatial_kernels(pair.g.specs()["params"]):
+    if config.aligner and not spatial_kernels(plain.nets[plain.generators[0]].specs()["params"]):
         raise ConfigError(
-            f"transfer.aligner maps the output channels of kernels above 1x1, but {type(pair.config).__name__} has none; use "
+            f"transfer.aligner maps the output channels of kernels above 1x1, but {type(plain.config).__name__} has none; use "
             "False"
         )
     attention: dict[str, Any] = {
@@ -68,7 +77,8 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
         "with_source": config.with_source,
     }
     try:
-        source = None if config.query == "free" else source_of(config.query, pair)
+        query = config.query
+        sources = {} if query == "free" else {name: source_of(query, plain, name) for name in plain.generators}
     except ValueError as error:
         raise ConfigError(f"transfer.query is {config.query}: {error}") from None
 
@@ -81,41 +91,61 @@ def make(config: AttentionFusionConfig, pair: Pair) -> Method:
     ) -> Gate:
         count, options = len(donors.names), dict(attention)
         if config.keys == "descriptor":  # of Gs, also for Ds
-            options["descriptors"] = descriptors(pair, [start["g"], *donors.g])[0 if config.with_source else 1 :]
-        if source is None or network == "d":
+            of = next(g for g, d in plain.judges.items() if network in (g, d))
+            every = descriptors(context, plain, of, [start[of], *donors.nets[of]])
+            options["descriptors"] = every[0 if config.with_source else 1 :]
+        if network not in sources:
             return Attention(count, **options)
-        inputs = jax.eval_shape(source, start["g"], *_inputs(pair)).shape[-1]
+        inputs = jax.eval_shape(sources[network], start[network], *_inputs(plain, network)).shape[-1]
         return Conditional(count, inputs=inputs, **options)
 
-    def post_step(mixture: Mixture, before: GanState, state: GanState, ctx: StepContext) -> GanState:
+    def post_step(mixtures: Mixtures, before: GanState, state: GanState, ctx: StepContext) -> GanState:
         progress = state.images.astype(jnp.float32) / (1000 * config.fuse_kimg)
         temperature = annealed_temperature(config.temperature, config.temperature_end, progress)
-        if source is not None:
-            z = draw_latents(ctx.latent_keys, pair.config.z_dim)
-            inputs = source(plain_target(state.nets["g"]), z, ctx.batch.get("label"))
-            means = update_running_mean(mixture, state.nets["g"]["params"], inputs, ctx.sync)[ADAPTER][GATE][MEAN]
+        means = {name: mean(mixtures[name], name, state, ctx) for name in sources}
 
         def updated(name: str, variables: Variables) -> Variables:
             if ADAPTER not in variables["params"]:
                 return variables
-            changes = {MEAN: means} if source is not None and name == "g" else {}
+            changes = {MEAN: means[name]} if name in means else {}
             return _with_gate(variables, {TEMPERATURE: temperature, **changes})
 
         nets = {name: updated(name, variables) for name, variables in state.nets.items()}
-        return state.replace(nets=nets, ema={"g": updated("g", state.ema["g"])})
+        return state.replace(nets=nets, ema={name: updated(name, average) for name, average in state.ema.items()})
+
+    def mean(mixture: Mixture, name: str, state: GanState, ctx: StepContext) -> Any:
+        """The running mean of a generator's attention, after the examples of a context."""
+        variables, x = state.nets[name], reader(plain, name)(ctx.batch, ctx.latent_keys)
+        inputs = sources[name](plain_target(variables), x, ctx.batch.get("label"))
+        return update_running_mean(mixture, variables["params"], inputs, ctx.sync)[ADAPTER][GATE][MEAN]
 
     fusing = Fusing(gate, post_step=post_step, aligner=config.aligner)
-    if source is None:
-        return fusion(config, pair, fusing)
-    net = lambda pair, mixture: conditional(pair, mixture, source, config.per)
+    if query == "free":
+        return fusion(config, plain, fusing)
+    net = lambda stage, name, mixture: conditional(stage, mixture, sources[name], config.per, name)
     settings = DistillationConfig(distil_kimg=config.distil_kimg, distil_lr=config.distil_lr)
     distillation = settings if config.collapse == "distil" else None
-    return fusion(config, pair, dataclasses.replace(fusing, net=net, distillation=distillation))
+    return fusion(config, plain, dataclasses.replace(fusing, net=net, distillation=distillation))
 
 
-def _inputs(pair: Pair) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct | None]:
-    z = jax.ShapeDtypeStruct((2, pair.config.z_dim), jnp.float32)
-    return z, jax.ShapeDtypeStruct((2,), jnp.int32) if pair.config.num_classes else None
+def descriptors(context: PrepareContext, plain: Networks, name: str, every: Sequence[Variables]) -> jax.Array:
+    """Descriptors `[N, M]` of N generators, from what they make of the same inputs, standardised over the generators.
+
+    Args:
+      context: has the data.
+      plain: plain networks.
+      name: of the generator.
+      every: variables of the generators.
+    """
+    x, labels = draw_probes(context, plain, name, jax.random.key(0))
+    make = jax.jit(lambda g: describe(plain.nets[name].apply(g, x, labels)[0]))
+    return standardised(jnp.stack([make(g) for g in every]))
+
+
+def _inputs(plain: Networks, name: str) -> tuple[Any, Any]:
+    """Example inputs of a generator, latents or images, and its classes."""
+    config: Any = plain.config
+    return example_inputs(config.reversed if is_reversed(name) else config)[0]
 
 
 def _with_gate(variables: Variables, changes: dict[str, Any]) -> Variables:

@@ -24,9 +24,10 @@ from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Network
 from gan_jax.train.state import Networks
-from gan_jax.transfer.fusing import Donors, check_donors, fused_pair, recompute_statistics
+from gan_jax.transfer.donors import Donors, check_donors, fused_pair
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
+from gan_jax.transfer.probes import recompute_statistics
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The task of GAN Cocktail's common root (Avrahami, Lischinski, Fried, ECCV 2022): a donor's images are the real ones.
@@ -37,10 +38,12 @@ DONOR = "donor"  # key among the stage's constants
 def use_donor_images(ctx: StepContext) -> StepContext:
     """Replaces a context's real images with the frozen donor's, from separate latents and with the batch's labels.
 
-    The donor runs as in sampling: in evaluation mode, its images clipped to [-1, 1].
+    The donor runs as in sampling: in evaluation mode, its images clipped to [-1, 1]. A translator makes them of the batch's
+    inputs.
     """
     latents = ctx.keys(Purpose.DONOR_LATENTS)
     images = ctx.task.generate(ctx.constants[DONOR], ctx.batch, latents, False)[0]
+    images = images[..., -ctx.batch["image"].shape[-1] :]  # a translator's sample may hold its input too
     real = jax.lax.stop_gradient(jnp.clip(images, -1, 1))
     return ctx.replace(batch={**ctx.batch, "image": real})
 
@@ -57,7 +60,7 @@ def make(config: CocktailConfig, pair: Pair) -> Method:
     Raises:
       ConfigError: no donors, or a G or D that is not the source's.
     """
-    check_donors(config)
+    check_donors(config, pair)
     if config.networks != "both":
         raise ConfigError(f"transfer.networks is {config.networks}, but the root is a G and a D; use both")
 
@@ -82,12 +85,12 @@ def make(config: CocktailConfig, pair: Pair) -> Method:
             images += int(state.images)
         count = len(pairs)
         g, d = (
-            recompute_statistics(pair, network, average(list(copies)), context.key)
+            recompute_statistics(context, pair, network, average(list(copies)))
             for network, copies in zip(NETWORKS, zip(*pairs), strict=True)
         )
         shares = {network: {"all": [1 / count] * (count - 1)} for network in ("g", "d")}
         words = f"the average of {config.source} and of copies of it that learned {', '.join(config.donors)}"
-        donors = Donors(tuple(config.donors), [], [], {"by": "none", "donors": records}, histories)
+        donors = Donors(tuple(config.donors), {}, {"by": "none", "donors": records}, histories)
         return fused_pair(context, {"g": g, "d": d}, constants, donors, shares, f"G and D are {words}", images=images)
 
     return Method(starts=("g", "d"), prepare=prepare, changes_source=True)

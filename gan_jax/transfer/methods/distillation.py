@@ -3,8 +3,8 @@
 Every source is a teacher, also `source` unless its share is 0, with plain weights and on the latents of training. The
 student begins as the source's G. D takes no part in the stage; main training fine-tunes both on the target, D from the
 source's. By default an example's teacher is chosen by its latent: of teachers with different images of one latent a
-student learns a blur between them (`fusion.teachers`). Features are compared on request only: networks that were trained
-apart have their channels in different orders.
+student learns a blur between them (`fusion.teachers`). Translators have no latents; for several teachers they need `by`
+chance. Features are compared on request only: networks that were trained apart have their channels in different orders.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from gan_jax.config import ConfigError, DistillationConfig
 from gan_jax.fusion.features import choose_points
 from gan_jax.nets import Pair
 from gan_jax.train.state import Networks
-from gan_jax.transfer.fusing import check_distillation, distil_teachers, fused_pair, unaligned_donors
+from gan_jax.transfer.distilling import check_distillation, distil_teachers
+from gan_jax.transfer.donors import fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method, networks_of
 from gan_jax.transfer.preparation import PrepareContext, PreparedState
 
@@ -28,15 +29,19 @@ def make(config: DistillationConfig, pair: Pair) -> Method:
     """
     check_distillation(config, pair)
     points, shares = tuple(choose_points(pair, config.points)), teacher_shares(config)
+    if pair.config.translates and config.by == "latent" and sum(share > 0 for share in shares) > 1:
+        raise ConfigError(
+            "transfer.by latent gives each teacher a part of the latents, and translators have none; use transfer.by chance, "
+            "by which G learns the mean of what its teachers make of an image"
+        )
     if config.distil_kimg == 0:
         raise ConfigError("transfer.distil_kimg is 0, so that nothing is learned from the donors; use 0.5 or more")
 
     def prepare(context: PrepareContext, nets: Networks, constants: dict[str, Any]) -> PreparedState:
-        g, d = nets["g"], nets["d"]
         donors = unaligned_donors(context, config.donors)
-        teachers = [(net, share) for net, share in zip([g, *donors.g], shares, strict=True) if share > 0]
-        g, d, images, rows = distil_teachers(
-            context, config, g, d, [t for t, _ in teachers], [s for _, s in teachers], points
+        teachers = [(g, share) for g, share in zip([nets["g"], *donors.nets["g"]], shares, strict=True) if share > 0]
+        nets, images, rows = distil_teachers(
+            context, config, nets, [t for t, _ in teachers], [s for _, s in teachers], points
         )
         words = "G was distilled from " + ", ".join(
             f"{name} ({share:.3g} of the examples)"
@@ -44,7 +49,7 @@ def make(config: DistillationConfig, pair: Pair) -> Method:
             if share > 0
         )
         of_donors = {"g": {"all": list(shares[1:])}}
-        return fused_pair(context, {"g": g, "d": d}, constants, donors, of_donors, words, images=images, taught=rows)
+        return fused_pair(context, nets, constants, donors, of_donors, words, images=images, taught=rows)
 
     return Method(starts=tuple(networks_of(config.networks)), prepare=prepare, changes_source=True)
 

@@ -20,16 +20,28 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import ConfigError, FeatureFusionConfig
-from gan_jax.fusion.features import Fusion, attach, choose_points, fused, measure_attention, plain, trains, without
+from gan_jax.fusion.features import (
+    PROBES,
+    Fusion,
+    attach,
+    choose_points,
+    fused,
+    measure_attention,
+    plain,
+    trains,
+    without,
+)
 from gan_jax.nets import Pair
 from gan_jax.reserved import FUSION, LAYERS, SELF_ATTENTION, SHARES
 from gan_jax.train.context import StepContext
 from gan_jax.train.extension import Extension
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.train.state import GanState, Networks, Variables
-from gan_jax.transfer.fusing import Rows, check_distillation, distil, fused_pair, unaligned_donors
+from gan_jax.train.state import GanState, Networks
+from gan_jax.transfer.distilling import Rows, check_distillation, distil
+from gan_jax.transfer.donors import fused_pair, unaligned_donors
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext, PreparedState, every_leaf
+from gan_jax.transfer.probes import draw_probes
 
 
 def make(config: FeatureFusionConfig, pair: Pair) -> Method:
@@ -47,7 +59,7 @@ def make(config: FeatureFusionConfig, pair: Pair) -> Method:
         g, d = nets["g"], nets["d"]
         donors, rows = unaligned_donors(context, config.donors), []
         state = context.train(
-            {"g": attach(fusion, g, donors.g, context.key), "d": d},
+            {"g": attach(fusion, g, donors.nets["g"], context.key), "d": d},
             config.fuse_kimg,
             name="attending to donors",
             trains={"g": trains(config.finetune), "d": every_leaf},
@@ -55,10 +67,11 @@ def make(config: FeatureFusionConfig, pair: Pair) -> Method:
             extension=attention_extension(config),
             row=lambda images, metrics: rows.append({"images": images, **metrics}),
         )
-        attention = measure_attention(pair, fusion, state.nets["g"])
-        counts = [max(row[i] for row in attention["counts"].values()) for i in range(len(donors.g))]
+        x, labels = draw_probes(context, pair, "g", jax.random.key(0), PROBES)
+        attention = measure_attention(pair, fusion, state.nets["g"], x, labels)
+        counts = [max(row[i] for row in attention["counts"].values()) for i in range(len(config.donors))]
         dropped = [i for i, most in enumerate(counts) if most < config.drop]
-        g, d, images, distil_rows = _distilled(context, config, fusion, state, dropped)
+        nets, images, distil_rows = _distilled(context, config, fusion, state, dropped)
         words = "G took from donors, on average over points " + ", ".join(
             f"{sum(row[i] for row in attention['counts'].values()) / len(shapes):.3f} of {name}"
             for i, name in enumerate(config.donors)
@@ -67,7 +80,7 @@ def make(config: FeatureFusionConfig, pair: Pair) -> Method:
         stats = {name: value for name, value in attention.items() if name != "shares"}
         return fused_pair(
             context,
-            {"g": g, "d": d},
+            nets,
             constants,
             donors,
             shares,
@@ -103,13 +116,14 @@ def attention_extension(config: FeatureFusionConfig) -> Extension:
 
 def _distilled(
     context: PrepareContext, config: FeatureFusionConfig, fusion: Fusion, state: GanState, dropped: list[int]
-) -> tuple[Variables, Variables, int, Rows]:
-    """`(g, d, images, metrics rows)` of the plain pair after the second stage."""
+) -> tuple[Networks, int, Rows]:
+    """`(networks, images, metrics rows)` of the plain pair after the second stage."""
+    nets = {**state.nets, "g": plain(state.nets["g"])}
     if config.distil_kimg == 0 or len(dropped) == len(config.donors):
-        return plain(state.nets["g"]), state.nets["d"], 0, []
+        return nets, 0, []
     teacher = without(state.nets["g"], dropped) if dropped else state.nets["g"]
     net = lambda pair: fused(pair.g, fusion)
-    return distil(context, config, plain(state.nets["g"]), state.nets["d"], teacher, tuple(fusion.points), net)
+    return distil(context, config, nets, teacher, tuple(fusion.points), net)
 
 
 def _check(config: FeatureFusionConfig, pair: Pair) -> None:

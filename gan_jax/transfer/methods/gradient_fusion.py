@@ -19,11 +19,12 @@ import jax
 from gan_jax.config import ConfigError, GradientFusionConfig
 from gan_jax.fusion.gradient import Coefficients, distance, entropy, fisher_shares, group_shares, matching_shares
 from gan_jax.fusion.mixture import Mixture, Shares
-from gan_jax.nets import Pair
+from gan_jax.nets import Networks
 from gan_jax.train.context import StepContext
 from gan_jax.train.regularisers import Extras, Regulariser
-from gan_jax.transfer.fisher import g_information
-from gan_jax.transfer.fusing import Donors, Fusing, fusion
+from gan_jax.transfer.donors import Donors
+from gan_jax.transfer.fisher import information_of
+from gan_jax.transfer.fusing import Fusing, fusion
 from gan_jax.transfer.method import Method
 from gan_jax.transfer.preparation import PrepareContext
 from gan_jax.trees import Tree
@@ -31,8 +32,8 @@ from gan_jax.trees import Tree
 RULES = {"fisher": fisher_shares, "gradient_matching": matching_shares}
 
 
-def make(config: GradientFusionConfig, pair: Pair) -> Method:
-    """Mixing weights are learned for `fuse_kimg`, then everything is fine-tuned.
+def make(config: GradientFusionConfig, plain: Networks) -> Method:
+    """Mixing weights of every generator are learned for `fuse_kimg`, then everything is fine-tuned.
 
     Raises:
       ConfigError: as `fusion`; mixing weights that begin outside of their constraint.
@@ -44,28 +45,29 @@ def make(config: GradientFusionConfig, pair: Pair) -> Method:
         context: PrepareContext, group: Callable[[str], str], start: dict[str, Any], donors: Donors, network: str
     ) -> Coefficients:
         starts = None
-        if config.init != "start" and network == "g":
+        if config.init != "start" and network in plain.generators:
 
             def with_information(params: Tree) -> tuple[Tree, Tree]:
-                g = {**start["g"], "params": params}
-                return params, g_information(context, g, start["d"], config.fisher_samples)
+                nets = {**start, network: {**start[network], "params": params}}
+                return params, information_of(context, plain, nets, network, config.fisher_samples)
 
-            target, *informed = map(with_information, (variables["params"] for variables in (start["g"], *donors.g)))
+            sources = (start[network], *donors.nets[network])
+            target, *informed = map(with_information, (variables["params"] for variables in sources))
             starts = group_shares(RULES[config.init], group, target, informed)
         return Coefficients(count, config.constraint, config.start, starts)
 
-    def terms(mixture: Mixture, first: Shares) -> Sequence[Regulariser]:
+    def terms(name: str, mixture: Mixture, first: Shares) -> Sequence[Regulariser]:
         if config.regularise == "none":
             return ()
 
         def value(ctx: StepContext) -> tuple[jax.Array, Extras]:
-            shares = mixture.shares(ctx.g["params"])
+            shares = mixture.shares(ctx.nets[name]["params"])
             loss = entropy(shares) if config.regularise == "entropy" else distance(shares, first)
             return config.strength * loss, {}
 
-        return (Regulariser("shares", "g", value),)
+        return (Regulariser("shares" if len(plain.generators) == 1 else f"shares_{name}", name, value),)
 
-    return fusion(config, pair, Fusing(gate, terms))
+    return fusion(config, plain, Fusing(gate, terms))
 
 
 def _check(config: GradientFusionConfig) -> None:

@@ -77,7 +77,7 @@ def test_places_in_stylegan2():
         (
             "translator-16",
             "g",
-            ["block1/conv0=0", "down2/conv=1", "up1/norm=1", "up2/conv=2", "stem/conv=3", "to_rgb=3"],
+            ["block1/conv0=0", "down2/conv=1", "up2/norm=1", "up1/conv=2", "stem/conv=3", "to_rgb=3"],
         ),
         (
             "spade-32",

@@ -32,9 +32,9 @@ def seen(monkeypatch):
     """What the lesson of a fusion was given."""
     inputs, distil = {}, fusing.distil
 
-    def spy(context, config, g, d, teacher, points, net):
-        inputs.update(jax.device_get({"pupil": g, "d": d, "teacher": teacher}), net=net)
-        return distil(context, config, g, d, teacher, points, net)
+    def spy(context, config, nets, teacher, points, net):
+        inputs.update(jax.device_get({"pupil": nets["g"], "d": nets["d"], "teacher": teacher}), net=net)
+        return distil(context, config, nets, teacher, points, net)
 
     monkeypatch.setattr(fusing, "distil", spy)
     return inputs

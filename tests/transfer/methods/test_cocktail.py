@@ -65,7 +65,7 @@ def test_the_average_is_uniform_over_root_and_copies(monkeypatch):
         return SimpleNamespace(nets=jax.tree.map(lambda x: x + len(calls), nets), images=96)
 
     recomputed: list[str] = []
-    record = lambda pair, network, variables, key: recomputed.append(network) or variables
+    record = lambda context, pair, network, variables: recomputed.append(network) or variables
     monkeypatch.setattr(sys.modules[cocktail.__module__], "recompute_statistics", record)
     monkeypatch.setattr(PrepareContext, "train", train)
     root = starts["root"].nets

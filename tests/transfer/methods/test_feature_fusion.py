@@ -18,7 +18,7 @@ from gan_jax.train.extension import Extension
 from gan_jax.train.feed import resident_feed
 from gan_jax.train.regularisers import Regulariser
 from gan_jax.transfer import start
-from gan_jax.transfer.fusing import distil_teachers
+from gan_jax.transfer.distilling import distil_teachers
 from gan_jax.transfer.method import Method, make_trainer
 from gan_jax.transfer.methods.distillation import make as distillation
 from gan_jax.transfer.methods.feature_fusion import attention_extension
@@ -114,10 +114,11 @@ def test_a_distilled_generator_approaches_the_fused_one(monkeypatch):
     branch = teacher["params"][features.FUSION]
     ways = {name: {**way, "gate": jnp.float32(0.9)} for name, way in branch[features.LAYERS].items()}
     teacher["params"][features.FUSION] = {**branch, features.LAYERS: ways}
-    pupil, after, seen, rows = distil_teachers(
-        context, config, jax.tree.map(jnp.array, g), d, [teacher], [1.0], tuple(fusion.points),
+    nets, seen, rows = distil_teachers(
+        context, config, {"g": jax.tree.map(jnp.array, g), "d": d}, [teacher], [1.0], tuple(fusion.points),
         lambda pair: fused(pair.g, fusion),
     )  # fmt: skip
+    pupil, after = nets["g"], nets["d"]
     assert seen == 6400 and rows[-1]["features"] < rows[0]["features"] / 4 and rows[-1]["l1"] < rows[0]["l1"] / 2
     z = jax.random.normal(jax.random.key(11), (256, 3))
     want = jax.jit(fused(pair.g, fusion).apply)(teacher, z)[0]

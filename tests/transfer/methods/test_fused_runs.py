@@ -13,7 +13,7 @@ from gan_jax import load, provenance
 from gan_jax.cli.fuse import show
 from gan_jax.config import CocktailConfig, DistillationConfig, FeatureFusionConfig, LogConfig, MLPConfig, OptimConfig
 from gan_jax.nets.build import build
-from gan_jax.transfer.fusing import distillation_optim
+from gan_jax.transfer.distilling import distillation_optim
 from gan_jax.transfer.record import Callbacks
 from gan_jax.transfer.run import run
 from gan_jax.trees import flatten
