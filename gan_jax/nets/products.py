@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -161,13 +160,19 @@ _scatter.defvjp(lambda taps, *how: (_scatter(taps, *how), None), lambda *args: (
 OF_KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
-@jax.custom_vjp
-def _tiled(x: jax.Array, w: jax.Array) -> jax.Array:
-    """A 3x3 convolution without padding: `[N, H, W, I]` -> `[N, H - 2, W - 2, O]`."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _tiled(x: jax.Array, w: jax.Array, turned: bool = False) -> jax.Array:
+    """A 3x3 convolution without padding: `[N, H, W, I]` -> `[N, H - 2, W - 2, O]`.
+
+    With `turned` the kernel is `w [3, 3, O, I]` reversed, as in the gradient of an input. Its transform is that of `w` in
+    another order, so that there is one for both.
+    """
     n, h, width = x.shape[0], x.shape[1] - 2, x.shape[2] - 2
     rows, columns = -(-h // 2), -(-width // 2)
-    products = _batched(_tiles(x), _of_kernel(w)).reshape(4, 4, n, rows, columns, w.shape[3])
-    halves = [_outputs([products[i, j] for i in range(4)]) for j in range(4)]
+    order = (3, 1, 2, 0) if turned else (0, 1, 2, 3)
+    numbers = (((2,), (2 if turned else 1,)), ((0,), (0,)))
+    products = jax.lax.dot_general(_tiles(x, order), _of_kernel(w), numbers).reshape(4, 4, n, rows, columns, -1)
+    halves = [_outputs([products[i, j] for i in order]) for j in order]
     pairs = [jnp.stack(_outputs([half[a] for half in halves]), 3) for a in (0, 1)]
     return jnp.stack(pairs, 2).reshape(n, 2 * rows, 2 * columns, -1)[:, :h, :width]
 
@@ -186,21 +191,24 @@ def _tiled_kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     return (both @ products.reshape(16, -1)).reshape(3, 3, x.shape[3], features)
 
 
-def _tiled_input_gradient(g: jax.Array, w: jax.Array) -> jax.Array:
-    """What the input's gradient is: a convolution of the output's with the reversed kernel."""
-    g = jnp.pad(g, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    return cast(jax.Array, _tiled(g, w[::-1, ::-1].swapaxes(2, 3)))
+def _turned(w: jax.Array) -> jax.Array:
+    """The kernel reversed, its inputs and outputs exchanged."""
+    return w[::-1, ::-1].swapaxes(2, 3)
 
 
-def _tiles(x: jax.Array) -> jax.Array:
+def _around(g: jax.Array) -> jax.Array:
+    return jnp.pad(g, ((0, 0), (2, 2), (2, 2), (0, 0)))
+
+
+def _tiles(x: jax.Array, order: tuple[int, ...] = (0, 1, 2, 3)) -> jax.Array:
     """The tiles of a map, transformed: `[N, H, W, C]` -> `[16, N * ceil(H / 2 - 1) * ceil(W / 2 - 1), C]`."""
     n, h, width, channels = x.shape
     x = jnp.pad(x, ((0, 0), (0, h % 2), (0, width % 2), (0, 0))) if (h % 2, width % 2) != (0, 0) else x
     x = x.reshape(n, -(-h // 2), 2, -(-width // 2), 2, channels)
-    rows = jnp.stack(_of_tile(x[:, :-1, 0], x[:, :-1, 1], x[:, 1:, 0], x[:, 1:, 1]))
-    rows = jax.lax.optimization_barrier(rows)  # merged, every value is computed from 16 px
-    columns = rows[:, :, :, :-1, 0], rows[:, :, :, :-1, 1], rows[:, :, :, 1:, 0], rows[:, :, :, 1:, 1]
-    return jnp.stack(_of_tile(*columns), 1).reshape(16, -1, channels)
+    parts = _of_tile(x[:, :-1, 0], x[:, :-1, 1], x[:, 1:, 0], x[:, 1:, 1])
+    rows = jax.lax.optimization_barrier(jnp.stack([parts[i] for i in order]))  # merged, every value would read 16 px
+    parts = _of_tile(rows[:, :, :, :-1, 0], rows[:, :, :, :-1, 1], rows[:, :, :, 1:, 0], rows[:, :, :, 1:, 1])
+    return jnp.stack([parts[i] for i in order], 1).reshape(16, -1, channels)
 
 
 def _of_tile(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> list[jax.Array]:
@@ -229,10 +237,13 @@ def _batched(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 _tiled.defvjp(
-    lambda x, w: (_tiled(x, w), (x, w)),
-    lambda saved, g: (_tiled_input_gradient(g, saved[1]), _tiled_kernel_gradient(saved[0], g)),
+    lambda x, w, turned: (_tiled(x, w, turned), (x, w)),
+    lambda turned, saved, g: (
+        _tiled(_around(g), saved[1], not turned),
+        _turned(_tiled_kernel_gradient(saved[0], g)) if turned else _tiled_kernel_gradient(saved[0], g),
+    ),
 )
 _tiled_kernel_gradient.defvjp(  # of <c, kernel gradient>, which is <g, the convolution of x by c>
     lambda x, g: (_tiled_kernel_gradient(x, g), (x, g)),
-    lambda saved, c: (_tiled_input_gradient(saved[1], c), _tiled(saved[0], c)),
+    lambda saved, c: (_tiled(_around(saved[1]), c, True), _tiled(saved[0], c)),
 )
