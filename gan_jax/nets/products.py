@@ -128,26 +128,30 @@ def _gather(x: jax.Array, kernel: Size, stride: int, tap_axis: int, axis: int, s
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
 def _scatter(taps: jax.Array, kernel: Size, stride: int, tap_axis: int, axis: int, size: Size) -> jax.Array:
     """The transpose of `_gather`: adds what each tap has at each position, onto a map of `size`."""
-    rows, columns = (-(-edge // stride) for edge in size)
+    taps = taps.reshape(*taps.shape[:tap_axis], *kernel, *taps.shape[tap_axis + 1 :])
+    columns = _joined(taps, tap_axis + 1, axis + (2 if tap_axis < axis else 1), stride, size[1])
+    return _joined(columns, tap_axis, axis, stride, size[0])
 
-    def placed(a: int, b: int) -> jax.Array:
-        tap = jax.lax.index_in_dim(taps, a * kernel[1] + b, tap_axis, keepdims=False)
+
+def _joined(taps: jax.Array, tap_axis: int, axis: int, stride: int, size: int) -> jax.Array:
+    """Adds the taps of an axis: position `m` of tap `a` is `stride * m + a` of `size` on `axis` of the sum."""
+    edge = -(-size // stride)
+
+    def placed(tap: jax.Array, start: int) -> jax.Array:
         widths = [(0, 0, 0)] * tap.ndim
-        for i, start, edge in ((axis, a // stride, rows), (axis + 1, b // stride, columns)):
-            widths[i] = (start, edge - tap.shape[i] - start, 0)
+        widths[axis] = (start, edge - tap.shape[axis] - start, 0)
         return jax.lax.pad(tap, jnp.zeros((), tap.dtype), widths)
 
-    def phase(a: int, b: int) -> jax.Array:
-        """The rows `stride * m + a` and columns `stride * n + b` of the map."""
-        parts = [placed(i, j) for i in range(a, kernel[0], stride) for j in range(b, kernel[1], stride)]
-        return sum(parts[1:], parts[0])
-
+    every = [jax.lax.index_in_dim(taps, a, tap_axis, keepdims=False) for a in range(taps.shape[tap_axis])]
+    phases = []
+    for first in range(stride):
+        parts = [placed(every[a], a // stride) for a in range(first, len(every), stride)]
+        phases.append(sum(parts[1:], parts[0]))
     if stride == 1:
-        return phase(0, 0)
-    rows_of = [jnp.stack([phase(a, b) for b in range(stride)], axis + 2) for a in range(stride)]
-    y = jnp.stack(rows_of, axis + 1)
-    y = y.reshape(*y.shape[:axis], stride * rows, stride * columns, *y.shape[axis + 4 :])
-    return jax.lax.slice_in_dim(jax.lax.slice_in_dim(y, 0, size[0], axis=axis), 0, size[1], axis=axis + 1)
+        return phases[0]
+    y = jnp.stack(phases, axis + 1)
+    y = y.reshape(*y.shape[:axis], stride * edge, *y.shape[axis + 2 :])
+    return jax.lax.slice_in_dim(y, 0, size, axis=axis)
 
 
 _gather.defvjp(lambda x, *how: (_gather(x, *how), None), lambda *args: (_scatter(args[-1], *args[:-2]),))
