@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,10 +102,9 @@ def test_halves_and_counted_programs_keep_convolutions():
         assert "conv_general_dilated" in names(x, w)
 
 
-WIDTHS = {"width": 8, "d_width": 8}
-NETS = {
-    "unet": UNetConfig(resolution=32, depth=5, **WIDTHS),
-    "translator": TranslatorConfig(resolution=32, blocks=1, **WIDTHS),
+NETS: dict[str, Any] = {
+    "unet": UNetConfig(resolution=32, depth=5, width=8, d_width=8),
+    "translator": TranslatorConfig(resolution=32, blocks=1, width=8, d_width=8),
 }
 
 
