@@ -138,6 +138,11 @@ def is_closed() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def is_single() -> bool:
+    """Whether every convolution is one operation of XLA's now (`single_operations`)."""
+    return _SINGLE.get()
+
+
 @contextlib.contextmanager
 def single_operations() -> Iterator[None]:
     """Makes every stride-1 convolution one operation of XLA's in what is traced within, for programs not run here.

@@ -10,8 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.nets.conv import conv, conv_up, strided, upsample_linear
-from gan_jax.nets.resample import conv_down3, conv_up3_plain, downsample, halve_smoothly
+from gan_jax.nets.conv import conv, strided, upsample_linear
+from gan_jax.nets.products import padded_conv, transposed_conv
+from gan_jax.nets.resample import conv_down3, downsample, halve_smoothly
 from gan_jax.random_streams import DROPOUT_KEY
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -290,11 +291,11 @@ class PaddedConv(nn.Module):
         dtype = self.dtype or kernel.dtype
         x, kernel = x.astype(dtype), kernel.astype(dtype)
         if self.up:
-            y = (conv_up if self.size == 4 else conv_up3_plain)(x, kernel)
+            y = transposed_conv(x, kernel)
         else:
             pad = 0 if self.reflect else self.pad
             x = reflect_pad(x, self.pad) if self.reflect else x
-            y = strided(x, kernel, pad) if self.stride == 2 else conv(x, kernel, ((pad, pad), (pad, pad)))
+            y = padded_conv(x, kernel, self.stride, pad)
         if self.bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(dtype)[None, None, None, :]
         return y

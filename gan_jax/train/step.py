@@ -43,6 +43,7 @@ Chosen = Callable[[str], bool]  # whether the leaf at this path of `params` is t
 Trains = Callable[[str], Chosen]  # network -> which of its leaves are trained
 MakeAdam = Callable[..., optax.GradientTransformation]  # as `optim.make_adam`
 Step = Callable[[GanState, Any], tuple[GanState, Metrics]]
+LARGE = 2**19  # values of a leaf from which every pass over it takes time
 
 
 def everything(network: str) -> Chosen:
@@ -240,7 +241,11 @@ def make_update(
 def _finite(grads: Any, params: Any) -> jax.Array:
     """Flags `[leaves]` bool: whether the gradient and the new value of each leaf are finite."""
     pairs = zip(jax.tree_util.tree_leaves(grads), jax.tree_util.tree_leaves(params), strict=True)
-    flags = [jnp.isfinite(g).all() & jnp.isfinite(p).all() for g, p in pairs]
+    flags = [
+        # One pass over both: zero times an infinite value is not a number, and neither is a sum with it.
+        jnp.isfinite((0 * g + 0 * p).sum()) if g.size >= LARGE else jnp.isfinite(g).all() & jnp.isfinite(p).all()
+        for g, p in pairs
+    ]
     return jnp.stack(flags) if flags else jnp.ones((0,), bool)
 
 
@@ -278,7 +283,14 @@ def make_step(
     learning = {name for phase in active for name in phase.trains}
 
     def sync(tree: Any) -> Any:
-        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+        if axis_name is None:
+            return tree
+        if devices > 1:
+            return jax.lax.pmean(tree, axis_name)
+        leaves, structure = jax.tree_util.tree_flatten(tree)
+        means = iter(jax.lax.pmean([leaf for leaf in leaves if jnp.size(leaf) < LARGE], axis_name))
+        # The mean over one device is a copy, which large leaves are spared.
+        return structure.unflatten([next(means) if jnp.size(leaf) < LARGE else leaf for leaf in leaves])
 
     updates = {p.name: make_update(config, task, p, trains, sync, extension, make) for p in active}
     first_draw, total_draws = {}, 0

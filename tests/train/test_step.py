@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax.config import EMAConfig, LossConfig
+from gan_jax.train.step import LARGE, _finite
 from gan_jax.trees import match
 from tests.lanes import default_rows
 from tests.train.games import (
@@ -139,3 +141,14 @@ def test_the_average_counts_all_images_of_a_step_and_so_do_counters():
     for path in paths:
         halfway = (before[path] + after[path]) / 2
         assert_allclose(after[f"g_ema{path[1:]}"], halfway, rtol=1e-5, atol=1e-7, err_msg=path)
+
+
+@pytest.mark.parametrize("size", [4, LARGE])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_flags_of_finite_leaves(size, value):
+    """One value of the gradient, or of the new leaf, is enough, in small leaves and in large ones."""
+    ones = np.ones(size, np.float32)
+    bad = ones.copy()
+    bad[-1] = value
+    grads, params = {"a": ones, "b": bad, "c": ones}, {"a": 3e38 * ones, "b": ones, "c": bad}
+    assert jax.jit(_finite)(grads, params).tolist() == [True, False, False]
