@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import shutil
@@ -36,6 +37,8 @@ jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 # Tracing makes many small objects, and every collection asks XLA too: rarer ones save a seventh of what tracing costs.
 gc.set_threshold(50_000, 10, 10)
+
+from gan_jax.data import idx  # noqa: E402
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -103,6 +106,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if marked and jax.default_backend() == "cpu":  # asked only when needed: it starts the backend
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a GPU: JAX_PLATFORMS=cuda pytest -m gpu"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _images_of_the_package():
+    """The sets inside the package are unpacked once in a process of tests."""
+    read, unpacked = idx._read, functools.cache(idx._read)
+    package = Path(idx.__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idx, "_read", lambda file, dims: (unpacked if is_below(file, package) else read)(file, dims))
+        yield
+
+
+def is_below(file: object, folder: Path) -> bool:
+    return isinstance(file, Path) and file.is_relative_to(folder)
 
 
 @pytest.fixture(autouse=True)
