@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -40,13 +39,14 @@ def under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def nhwc(images: np.ndarray) -> jax.Array:
+def nhwc(images: np.ndarray) -> np.ndarray:
     """`[N, C, H, W]` as ours."""
-    return jnp.asarray(images.transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
 
 
 def close(found: Any, expected: Any, tolerance: float, what: str = "") -> None:
     """Relative to the largest value."""
+    expected = np.asarray(expected)
     assert np.abs(np.asarray(found) - expected).max() <= tolerance * np.abs(expected).max(), what
 
 
@@ -54,7 +54,7 @@ def imported(state: Tensors, links: Links, ignored: dict[str, str], specs: Tree)
     """The variables of a state, every tensor of which is accounted for."""
     leaves, account = import_tensors(state, links, ignored, flatten(specs), "golden")
     assert len(account.used) + len(account.ignored) == len(state)
-    return unflatten({path: jnp.asarray(leaf) for path, leaf in leaves.items()})
+    return jax.device_put(unflatten(leaves))  # jnp.asarray compiles a program for each shape
 
 
 def there_and_back(state: Tensors, links: Links, ignored: dict[str, str], specs: Tree) -> None:

@@ -133,8 +133,9 @@ def _walk(cls: type, default: Any, prefix: str, every: bool, kind: str = "") -> 
     from tyro.conf import Positional
 
     from gan_jax.config import kind_of
+    from gan_jax.config.serial import hints_of
 
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = hints_of(cls, extras=True)
     comments = _comments(cls)
     for field in dataclasses.fields(cls):
         hint, notes = _unwrap(hints[field.name])

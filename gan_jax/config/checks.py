@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 
 from gan_jax.config.methods import ChainConfig, FinetuneConfig, ScratchConfig
 from gan_jax.config.nets import NETS, NetConfig, family_title
-from gan_jax.config.serial import SIDE, kind_of, whole_number_problem
+from gan_jax.config.serial import SIDE, hints_of, kind_of, whole_number_problem
 from gan_jax.config.stages import dispatches, leaves_nothing, stages_of
 from gan_jax.config.training import (
     TASK_NAMES,
@@ -46,7 +45,7 @@ def value_problems(config: Any) -> Iterator[str]:
 
 def part_problems(part: str, values: Any) -> Iterator[str]:
     """The same for one part of a configuration, such as its networks."""
-    hints = _hints(type(values))
+    hints = hints_of(type(values))
     for field in dataclasses.fields(values):
         value, name = getattr(values, field.name), f"{part}.{field.name}"
         if dataclasses.is_dataclass(value):
@@ -109,11 +108,6 @@ def _noun(hint: Any) -> str:
 
 def _show(value: Any) -> str:
     return str(value) if isinstance(value, float) else shown(value)
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
 
 
 NOUNS = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}

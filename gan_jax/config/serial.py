@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -62,10 +63,16 @@ class ConfigError(ValueError):
     """A configuration that cannot run; the message says which field and what to change."""
 
 
+@functools.cache
+def hints_of(cls: type, extras: bool = False) -> Mapping[str, Any]:
+    """The types of a dataclass's fields, which are compiled from text at the first call; with `Annotated` if `extras`."""
+    return types.MappingProxyType(typing.get_type_hints(cls, include_extras=extras))
+
+
 def to_dict(config: Any) -> Any:
     """Converts a dataclass to JSON values. Members of a union have their name in its table under `kind`."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        hints = typing.get_type_hints(type(config))
+        hints = hints_of(type(config))
         out: dict[str, Any] = {}
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
@@ -87,7 +94,7 @@ def from_dict(cls: type[T], values: Any, where: str = "config") -> T:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where} must be a mapping of fields, not {shown(values)}")
-    hints = typing.get_type_hints(cls)
+    hints = hints_of(cls)
     names = [field.name for field in dataclasses.fields(typing.cast(Any, cls))]
     for name in values:
         if name not in names:

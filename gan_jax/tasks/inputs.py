@@ -25,7 +25,7 @@ def reader(nets: Networks, name: str) -> Read:
       name: of the generator.
     """
     config: Any = nets.config
-    if not config.translates:
+    if name not in nets.reads and not config.translates:
         return lambda batch, keys: draw_latents(keys, config.z_dim)
     entry = nets.reads.get(name, "input")
     if isinstance(config, SPADEConfig):

@@ -17,8 +17,10 @@ import pytest
 
 from gan_jax.config import NETS
 from gan_jax.trees import flatten
+from tests.lanes import default_rows
 from tests.nets.families import CASES, FAMILIES, drawn, inputs, pair_of, seen
 
+QUICKLY = [name for name, row in FAMILIES.items() if row.quick]
 GOLDEN = Path(__file__).parent / "golden" / "leaves.json"
 SLOW = pytest.mark.slow
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, not to run
@@ -76,7 +78,8 @@ def test_outputs(family, resolution, dtype):
             )
 
 
-@pytest.mark.parametrize("family", [name for name, row in FAMILIES.items() if row.quick])
+# A step of SPADE is compiled by tests/tasks/test_layout.py.
+@pytest.mark.parametrize("family", default_rows(QUICKLY, [name for name in QUICKLY if name != "spade"]))
 def test_a_training_pass_of_what_trained_networks_hold(family):
     resolution, dtype = FAMILIES[family].quick
     pair = pair_of(family, resolution, dtype)

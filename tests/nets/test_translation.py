@@ -40,7 +40,7 @@ def correlation(x, w, stride, pad):
 )
 def test_strided(size, pad, shape):
     x, w = RNG.normal(size=(2, *shape, 3)).astype("f4"), RNG.normal(size=(size, size, 3, 5)).astype("f4")
-    assert_allclose(strided(jnp.asarray(x), jnp.asarray(w), pad), correlation(x, w, 2, pad), atol=2e-5)
+    assert_allclose(jax.jit(strided, static_argnums=2)(x, w, pad), correlation(x, w, 2, pad), atol=2e-5)
 
 
 def test_transposed_convolution_with_output_padding():
@@ -54,51 +54,52 @@ def test_transposed_convolution_with_output_padding():
                     a, b = p + 1 - 2 * i, q + 1 - 2 * j
                     if 0 <= a < 3 and 0 <= b < 3:
                         expected[0, p, q] += x[0, i, j] @ w[a, b]
-    assert_allclose(conv_up3_plain(jnp.asarray(x), jnp.asarray(w)), expected, atol=1e-5)
+    assert_allclose(jax.jit(conv_up3_plain)(x, w), expected, atol=1e-5)
 
 
 def test_padding_and_filter():
-    row = jnp.asarray([1.0, 2.0, 4.0, 8.0]).reshape(1, 1, 4, 1)
-    image = jnp.broadcast_to(row, (1, 4, 4, 1))
-    assert_array_equal(reflect_pad(image, 2)[0, 0, :, 0], [4, 2, 1, 2, 4, 8, 4, 2])
+    image = np.broadcast_to(np.float32([1.0, 2.0, 4.0, 8.0]).reshape(1, 1, 4, 1), (1, 4, 4, 1))
+    assert_array_equal(jax.jit(reflect_pad, static_argnums=1)(image, 2)[0, 0, :, 0], [4, 2, 1, 2, 4, 8, 4, 2])
     # mirrored: 2 1 2 4 8 4, then (2 + 2 + 2) / 4 and (2 + 8 + 8) / 4
-    assert_allclose(halve_smoothly(image)[0, :, :, 0], [[1.5, 4.5]] * 2)
+    assert_allclose(jax.jit(halve_smoothly)(image)[0, :, :, 0], [[1.5, 4.5]] * 2)
 
 
 def test_instance_norm_of_hand_made_maps():
     """Mean 3 and variance 5 of 0, 2, 4, 6; a large mean costs no precision; a flat map is zero."""
-    x = jnp.asarray([0.0, 2.0, 4.0, 6.0]).reshape(1, 2, 2, 1)
+    x = np.float32([0.0, 2.0, 4.0, 6.0]).reshape(1, 2, 2, 1)
     expected = np.asarray([-3.0, -1.0, 1.0, 3.0]) / np.sqrt(5 + 1e-5)
+    plain = jax.jit(lambda x: InstanceNorm().apply({}, x))
     for image in (x, x + 10_000):
-        assert_allclose(InstanceNorm().apply({}, image).ravel(), expected, rtol=1e-5)
-    affine = {"params": {"scale": jnp.asarray([2.0]), "bias": jnp.asarray([1.0])}}
-    assert_allclose(InstanceNorm(True).apply(affine, x).ravel(), 2 * expected + 1, rtol=1e-5)
-    assert not InstanceNorm().apply({}, jnp.full((1, 2, 2, 1), 7.0)).any()
+        assert_allclose(np.ravel(plain(image)), expected, rtol=1e-5)
+    affine = {"params": {"scale": np.float32([2.0]), "bias": np.float32([1.0])}}
+    assert_allclose(np.ravel(jax.jit(InstanceNorm(True).apply)(affine, x)), 2 * expected + 1, rtol=1e-5)
+    assert not np.any(plain(np.full_like(x, 7.0)))
 
 
 def test_running_variance_of_pytorch_is_not_biased():
     """Of 0, 2, 4, 6 it is 20 / 3, a tenth of which is added to nine tenths of 1; the output uses 5."""
-    x = jnp.asarray([0.0, 2.0, 4.0, 6.0]).reshape(1, 2, 2, 1)
-    norm = Norm(unbiased=True)
-    variables = {
-        "params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
-        "batch_stats": {"mean": jnp.zeros(1), "var": jnp.ones(1)},
-    }
-    y, after = norm.apply(variables, x, train=True, mutable=["batch_stats"])
-    assert_allclose(y.ravel(), np.asarray([-3.0, -1.0, 1.0, 3.0]) / np.sqrt(5 + 1e-5), rtol=1e-5)
+    x = np.float32([0.0, 2.0, 4.0, 6.0]).reshape(1, 2, 2, 1)
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    variables = {"params": {"scale": one, "bias": zero}, "batch_stats": {"mean": zero, "var": one}}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(norm):
+        return norm.apply(variables, x, train=True, mutable=["batch_stats"])
+
+    y, after = run(Norm(unbiased=True))
+    assert_allclose(np.ravel(y), np.asarray([-3.0, -1.0, 1.0, 3.0]) / np.sqrt(5 + 1e-5), rtol=1e-5)
     assert_allclose(after["batch_stats"]["var"], [0.9 + 0.1 * 20 / 3], rtol=1e-6)
-    assert_allclose(
-        Norm().apply(variables, x, train=True, mutable=["batch_stats"])[1]["batch_stats"]["var"], [0.9 + 0.5], rtol=1e-6
-    )
+    assert_allclose(run(Norm())[1]["batch_stats"]["var"], [0.9 + 0.5], rtol=1e-6)
 
 
 def test_dropout_is_drawn_for_each_example():
     keys = jax.random.split(jax.random.key(0), 3)
-    x = jnp.ones((3, 8, 8, 4))
-    y = drop_half(x, keys, 5)
+    x = np.ones((3, 8, 8, 4), np.float32)
+    drop = jax.jit(lambda keys, x, number: drop_half(x, keys, number), static_argnums=2)
+    y = np.asarray(drop(keys, x, 5))
     assert {*np.unique(y)} == {0.0, 2.0} and abs(float(y.mean()) - 1) < 0.2
-    assert_array_equal(drop_half(x[1:2], keys[1:2], 5), y[1:2])
-    assert (drop_half(x, keys, 6) != y).any() and (y[0] != y[1]).any()
+    assert_array_equal(drop(keys[1:2], x[1:2], 5), y[1:2])
+    assert (np.asarray(drop(keys, x, 6)) != y).any() and (y[0] != y[1]).any()
     assert drop_half(x, None, 5) is x
 
 
@@ -132,16 +133,17 @@ def test_steps_of_the_encoder():
     """By the numbers of the published code, with strides: 10 and 11 are the blocks, 6 the end of `down1`."""
     pair = pair_of("translator", 16)
     x, variables = inputs(pair.config, 2)[0], drawn(pair.g)
-    outputs = pair.g.activations(variables, x)
-    maps = pair.g.parts["features"](variables, x, (0, 1, 2, 4, 6, 10, 11))
-    assert_array_equal(maps[0], reflect_pad(x, 3))
+    layers, pad = (0, 1, 2, 4, 6, 10, 11), ((0, 0), (3, 3), (3, 3), (0, 0))
+    features_of = jax.jit(pair.g.parts["features"], static_argnums=2, compiler_options=QUICK)
+    outputs = jax.jit(pair.g.activations, compiler_options=QUICK)(variables, x)
+    maps = features_of(variables, x, layers)
+    assert_array_equal(maps[0], np.pad(x, pad, mode="reflect"))
     for features, name in zip(maps[1:], ("stem/conv", "", "down1/conv", "down1", "block0", "block1")):
         if name:
             assert_allclose(features, outputs[name], atol=1e-6)
-    assert_array_equal(maps[2], np.maximum(outputs["stem/norm"], 0))  # its ReLU works in place
-    assert_array_equal(
-        pair.g.parts["features"](variables, x, (0, 2))[1], outputs["stem/norm"]
-    )  # and comes after the last
+    assert_allclose(maps[2], np.maximum(outputs["stem/norm"], 0), atol=1e-6)  # its ReLU works in place
+    # and comes after the last
+    assert_allclose(features_of(variables, x, (0, 2))[1], outputs["stem/norm"], atol=1e-6)
     with pytest.raises(ValueError, match="layer 12 is no step of the encoder, whose 2 blocks end with step 11"):
         pair.g.parts["features"](variables, x, (0, 12))
 
@@ -156,16 +158,17 @@ def test_what_d_is_given():
 
 
 def test_patches():
-    maps = jnp.arange(2 * 2 * 3 * 1.0).reshape(2, 2, 3, 1)
-    assert_array_equal(sample_patches(maps, jnp.asarray([4, 0]))[..., 0], [[4, 0], [10, 6]])
-    assert_allclose(unit(jnp.asarray([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]], rtol=1e-6)
-    assert_array_equal(jax.grad(lambda v: unit(v).sum())(jnp.zeros((1, 2))) > 0, True)
+    maps = np.arange(2 * 2 * 3 * 1, dtype=np.float32).reshape(2, 2, 3, 1)
+    assert_array_equal(jax.jit(sample_patches)(maps, np.int32([4, 0]))[..., 0], [[4, 0], [10, 6]])
+    assert_allclose(jax.jit(unit)(np.float32([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    assert (np.asarray(jax.jit(jax.grad(lambda v: unit(v).sum()))(np.zeros((1, 2), np.float32))) > 0).all()
     f = make_patch_mlp((3, 2), 4)
-    vectors = f.apply(drawn(f), [jnp.ones((2, 5, 3)), jnp.ones((2, 5, 2))])[0]
+    ones = lambda *channels: [np.ones((2, 5, c), np.float32) for c in channels]
+    vectors = jax.jit(f.apply)(drawn(f), ones(3, 2))[0]
     assert [v.shape for v in vectors] == [(2, 5, 4)] * 2
-    assert_allclose(jnp.linalg.norm(vectors[0], axis=-1), 1, rtol=1e-5)
+    assert_allclose(np.linalg.norm(vectors[0], axis=-1), 1, rtol=1e-5)
     with pytest.raises(ValueError, match=r"patches have \[3, 3\] channels, and this network is for \[3, 2\]"):
-        f.apply(drawn(f), [jnp.ones((2, 5, 3)), jnp.ones((2, 5, 3))])
+        f.apply(drawn(f), ones(3, 3))
 
 
 def test_kernels_in_parts_begin_as_one():

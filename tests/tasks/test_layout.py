@@ -7,13 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose
 
-from gan_jax.config import FinetuneConfig
 from gan_jax.nets.spade import semantics
 from gan_jax.tasks import networks_of
 from gan_jax.train.feed import resident
-from gan_jax.transfer.method import make_trainer
-from gan_jax.transfer.methods import make_method
-from tests.tasks.translating import BATCH, SPADE, config_of
+from tests.tasks.translating import BATCH, SPADE, begin, config_of
 
 
 def test_terms_of_g():
@@ -24,9 +21,8 @@ def test_terms_of_g():
     data = {"input": labels.astype(np.int32), "instance": instance.astype(np.int32), "image": image}
     config = config_of("layout")
     pair = networks_of(config)
-    trainer = make_trainer(config, make_method(FinetuneConfig(), pair), resident(data))
-    nets = {name: net.init(jax.random.key(i)) for i, (name, net) in enumerate(pair.nets.items())}
-    state = trainer.init(nets, jax.random.key(1))
+    trainer, state = begin(config)
+    trainer, nets = trainer.replace(feed=resident(data)), state.nets
     assert np.asarray(state.extras["perceptual"]["factors"]).tolist() == [1, 2, 3, 4, 5]
     metrics = jax.jit(trainer.step())(state, data)[1]
 

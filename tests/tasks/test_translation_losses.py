@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,31 +16,20 @@ from gan_jax.config import (
     AugmentConfig,
     Config,
     ConfigError,
-    EMAConfig,
     EWCConfig,
-    FinetuneConfig,
     LossConfig,
     OneSidedTask,
-    OptimConfig,
     PairedTask,
     TrainConfig,
     TranslatorConfig,
     UnpairedTask,
 )
 from gan_jax.nets import NamedNets
-from gan_jax.nets.build import make_net
-from gan_jax.tasks import TASKS, TaskFamily
 from gan_jax.tasks.one_sided import one_sided_task
 from gan_jax.tasks.paired import paired_task
 from gan_jax.tasks.translation import augmented, vary
 from gan_jax.tasks.unpaired import unpaired_task
-from gan_jax.train.feed import resident
-from gan_jax.transfer.method import make_trainer
-from gan_jax.transfer.methods import make_method
-from gan_jax.transfer.preparation import Start
-from gan_jax.transfer.start import make_prepared
-
-SIZE, LR = 4, 0.01
+from tests.tasks.lines import LR, batch, begin, config_of, one_sided_nets, paired_nets, unpaired_nets
 
 
 def moved(value: Any, slope: Any) -> Any:
@@ -49,68 +37,18 @@ def moved(value: Any, slope: Any) -> Any:
     return value - LR * slope / (abs(slope) + 1.0)
 
 
-class Line(nn.Module):
-    """Images times `scale`, plus `shift`: as a generator, and as a discriminator with a logit for each pixel."""
-
-    scale: float
-    shift: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: Any, labels: Any = None, train: bool = False) -> Any:
-        scale = self.param("scale", nn.initializers.constant(self.scale), ())
-        return x * scale + self.param("shift", nn.initializers.constant(self.shift), ())
-
-
-class Last(Line):
-    """The same of the last channel, in a discriminator of joined images, plus half of the first."""
-
-    @nn.compact
-    def __call__(self, x: Any, labels: Any = None, train: bool = False) -> Any:
-        scale = self.param("scale", nn.initializers.constant(self.scale), ())
-        return x[..., -1:] * scale + self.param("shift", nn.initializers.constant(self.shift), ()) + 0.5 * x[..., :1]
-
-
-def config_of(task: Any, loss: str, channels: int = 1, **net: Any) -> Config:
-    return Config(
-        task=task, loss=LossConfig(loss),  # type: ignore[arg-type]
-        net=TranslatorConfig(resolution=SIZE, in_channels=channels, channels=channels, width=4, **net),
-        optim=OptimConfig(lr=LR, b1=0.0, b2=0.0, eps=1.0), ema=EMAConfig(half_life_kimg=0.0, rampup=None),
-        train=TrainConfig(batch=2, kimg=0.002, steps_per_dispatch=1, devices=1),
-    )  # fmt: skip
-
-
-def net(module: Any, channels: int = 1) -> Any:
-    return make_net(module, (jnp.zeros((2, SIZE, SIZE, channels)), None))
-
-
-def batch(channels: int = 1) -> dict[str, np.ndarray]:
-    """Two equal examples, so that it does not matter which are drawn."""
-    rng = np.random.default_rng(4)
-    draw = lambda: np.repeat(rng.uniform(-1, 1, (1, SIZE, SIZE, channels)), 2, 0).astype(np.float32)
-    return {"input": draw(), "image": draw()}
-
-
 def one_step(config: Config, networks: NamedNets, make_task: Any, monkeypatch: Any, channels: int = 1) -> Any:
     """`(metrics, state)` of one step of all phases."""
-    family = TaskFamily(lambda config, axis_name: networks, make_task)
-    monkeypatch.setitem(TASKS, type(config.task), family)
     data = batch(channels)
-    trainer = make_trainer(config, make_method(FinetuneConfig(), networks), resident(data))
-    nets = {name: part.init(jax.random.key(0)) for name, part in networks.nets.items()}
-    state = trainer.init(nets, jax.random.key(1))
+    trainer, state = begin(config, networks, make_task, data, monkeypatch)
     state, metrics = jax.jit(trainer.step())(state, jax.tree.map(jnp.asarray, data))
     return {name: float(value) for name, value in metrics.items() if name != "finite"}, state
 
 
 def test_cyclegan_updates_both_sides_at_once(monkeypatch):
     p, q, (wa, ca), (wb, cb) = 1.5, 0.5, (0.7, 0.1), (-0.4, 0.3)
-    lines = {"g_ab": Line(p), "g_ba": Line(q), "d_a": Line(wa, ca), "d_b": Line(wb, cb)}
-    networks = NamedNets(
-        {name: net(line) for name, line in lines.items()}, ("g_ab", "g_ba"), ("d_a", "d_b"),
-        judges={"g_ab": "d_b", "g_ba": "d_a"},
-    )  # fmt: skip
-    task = UnpairedTask(pool=0)
-    metrics, state = one_step(config_of(task, "least_squares"), networks, unpaired_task, monkeypatch)
+    networks, config = unpaired_nets(p, q, (wa, ca), (wb, cb)), config_of(UnpairedTask(pool=0), "least_squares")
+    metrics, state = one_step(config, networks, unpaired_task, monkeypatch)
     a, b = batch()["input"], batch()["image"]
     mean = lambda x: float(np.mean(np.asarray(x, np.float64)))
     assert_allclose(metrics["loss_g"], mean((wb * p * a + cb - 1) ** 2) + mean((wa * q * b + ca - 1) ** 2), rtol=1e-5)
@@ -121,6 +59,7 @@ def test_cyclegan_updates_both_sides_at_once(monkeypatch):
     d_b = (mean((wb * b + cb - 1) ** 2) + mean((wb * p * a + cb) ** 2)) / 2
     assert_allclose(metrics["loss_d"], (d_a + d_b) / 2, rtol=1e-5)
 
+    @jax.jit
     def total(p, q):
         x, y = jnp.asarray(a), jnp.asarray(b)
         adversarial = ((wb * p * x + cb - 1) ** 2).mean() + ((wa * q * y + ca - 1) ** 2).mean()
@@ -133,7 +72,7 @@ def test_cyclegan_updates_both_sides_at_once(monkeypatch):
 
 def test_pix2pix_updates_d_first(monkeypatch):
     p, w, c = 1.5, 0.7, 0.1
-    networks = NamedNets({"g": net(Line(p)), "d": net(Last(w, c), 2)}, ("g",), ("d",), judges={"g": "d"})
+    networks = paired_nets(p, (w, c))
     config = config_of(PairedTask(), "non_saturating", d_condition=True)
     metrics, state = one_step(config, networks, paired_task, monkeypatch)
     x, y = batch()["input"].astype(np.float64), batch()["image"].astype(np.float64)
@@ -154,17 +93,10 @@ def test_pix2pix_updates_d_first(monkeypatch):
 
 def test_importance_of_each_generator_is_under_its_own_judge(monkeypatch):
     p, q, (wa, ca), (wb, cb) = 1.5, 0.5, (0.7, 0.1), (-0.4, 0.3)
-    lines = {"g_ab": Line(p), "g_ba": Line(q), "d_a": Line(wa, ca), "d_b": Line(wb, cb)}
-    networks = NamedNets(
-        {name: net(line) for name, line in lines.items()}, ("g_ab", "g_ba"), ("d_a", "d_b"),
-        judges={"g_ab": "d_b", "g_ba": "d_a"}, reads={"g_ab": "input", "g_ba": "image"},
-    )  # fmt: skip
+    networks = unpaired_nets(p, q, (wa, ca), (wb, cb), reads={"g_ab": "input", "g_ba": "image"})
     config = config_of(UnpairedTask(), "least_squares")
-    monkeypatch.setitem(TASKS, UnpairedTask, TaskFamily(lambda config, axis_name: networks, unpaired_task))
-    method = make_method(EWCConfig(samples=4, strength=1.0), networks)
-    trainer = make_trainer(config, method, resident(batch()))
-    nets = {name: part.init(jax.random.key(0)) for name, part in networks.nets.items()}
-    constants = make_prepared(trainer, Start(nets), method, jax.random.key(1)).constants
+    method = EWCConfig(samples=4, strength=1.0)
+    constants = begin(config, networks, unpaired_task, batch(), monkeypatch, method)[1].constants
     a, b = batch()["input"].astype(np.float64), batch()["image"].astype(np.float64)
     for name, x, scale, (w, c) in (("g_ab", a, p, (wb, cb)), ("g_ba", b, q, (wa, ca))):
         slope = -w * (x / (1 + np.exp(w * scale * x + c)))  # of log D at each pixel, a mean over which is D's verdict
@@ -174,15 +106,7 @@ def test_importance_of_each_generator_is_under_its_own_judge(monkeypatch):
 @pytest.mark.parametrize("flip", [False, True])
 def test_patches_are_contrasted_at_their_places(monkeypatch, flip):
     """G keeps images and mirrored ones are turned back, so that queries and keys are the same vectors, mirrored or not."""
-    g = net(Line(1.0), 2)
-    features = lambda variables, x, layers, train, keys: [x * variables["params"]["scale"]]
-    g = dataclasses.replace(g, parts={"features": features})
-    unit = lambda x: x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True))
-    f = dataclasses.replace(
-        g, init=lambda key: {"params": {"gain": jnp.ones(())}},
-        apply=lambda variables, x: ([unit(part * variables["params"]["gain"]) for part in x], {}),
-    )  # fmt: skip
-    networks = NamedNets({"g": g, "d": net(Line(0.5), 2), "f": f}, ("g",), ("d",), judges={"g": "d"})
+    networks = one_sided_nets(1.0, 0.5)
     task = OneSidedTask(nce=2.0, layers=(0,), flip=flip, patches=100)
     metrics, _ = one_step(config_of(task, "least_squares", 2), networks, one_sided_task, monkeypatch, 2)
 
@@ -209,17 +133,18 @@ def test_patches_are_contrasted_at_their_places(monkeypatch, flip):
     "config", [AugmentConfig(ada="bg", ada_p=1.0), AugmentConfig(policy=("translation", "cutout"))]
 )
 def test_both_images_are_moved_alike(config, in_channels):
-    image = jax.random.uniform(jax.random.key(0), (3, 16, 16, 1), minval=-1.0)
-    sample = jnp.concatenate([jnp.broadcast_to(image, (3, 16, 16, in_channels)), image], -1)
+    image = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 1)).astype(np.float32)
+    sample = np.repeat(image, in_channels + 1, -1)
     keys = jax.random.split(jax.random.key(1), 3)
-    out = augmented(config, keys, sample, None, in_channels)
+    out = np.asarray(jax.jit(lambda keys, x: augmented(config, keys, x, None, in_channels))(keys, sample))
     assert out.shape == sample.shape and (abs(out - sample).max((1, 2, 3)) > 0.1).all()
     assert_allclose(out[..., :in_channels], np.repeat(out[..., in_channels:], in_channels, -1), atol=1e-5)
 
 
 def test_labels_keep_their_values_where_colours_change():
-    sample = jnp.concatenate([jnp.ones((2, 8, 8, 5)), jnp.zeros((2, 8, 8, 3))], -1)
-    out = vary(("color", "flip"), jax.random.split(jax.random.key(1), 2), sample, 5)
+    sample = np.concatenate([np.ones((2, 8, 8, 5), np.float32), np.zeros((2, 8, 8, 3), np.float32)], -1)
+    moved = jax.jit(lambda keys, x: vary(("color", "flip"), keys, x, 5))
+    out = np.asarray(moved(jax.random.split(jax.random.key(1), 2), sample))
     assert_allclose(out[..., :5], 1.0)
     assert (abs(out[..., 5:]) > 1e-3).any()
 

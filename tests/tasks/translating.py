@@ -31,6 +31,7 @@ from gan_jax.transfer.methods import make_method
 from gan_jax.transfer.preparation import Start
 from gan_jax.transfer.start import make_prepared
 from gan_jax.trees import flatten
+from tests.nets.families import drawn
 
 SIZE, BATCH = 16, 4
 UNET = UNetConfig(resolution=SIZE, channels=1, in_channels=3, width=4, depth=2, d_width=4, d_layers=2)
@@ -75,9 +76,9 @@ def begin(config: Config, transfer: Any = None) -> tuple[Any, Any]:
     networks, key = networks_of(config), jax.random.key(3)
     method = make_method(FinetuneConfig() if isinstance(config.transfer, ScratchConfig) else config.transfer, networks)
     trainer = make_trainer(config, method, feed_of(config))
-    nets = {name: net.init(jax.random.fold_in(key, i)) for i, (name, net) in enumerate(networks.nets.items())}
+    nets = {name: jax.tree.map(jax.numpy.asarray, drawn(net)) for name, net in networks.nets.items()}
     prepared = make_prepared(trainer, Start(nets), method, key)
-    return trainer, trainer.init(prepared.nets, key, prepared.constants)
+    return trainer, jax.jit(trainer.init)(prepared.nets, key, prepared.constants)
 
 
 def values(tree: Any) -> dict[str, np.ndarray]:

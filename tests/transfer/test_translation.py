@@ -33,7 +33,7 @@ from gan_jax.transfer.run import plan_transfer, run
 from gan_jax.transfer.translation import load_pair_dataset
 from tests.train.checkpoint_states import assert_same
 
-NET = TranslatorConfig(resolution=16, in_channels=1, channels=3, width=4, blocks=1, d_width=4, d_layers=1)
+NET = TranslatorConfig(resolution=16, in_channels=1, channels=3, width=4, blocks=0, d_width=4, d_layers=1)
 PAIRS = PairedTask()
 PAIRED = dataclasses.replace(NET, d_condition=True)
 
