@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.data import (
     DataError,
@@ -321,6 +321,45 @@ def test_maps_and_images_of_other_shapes_stay_aligned(tmp_path, fit):
     mirrored = np.abs(pairs.images[..., 0].astype(int) - pairs.inputs[:, :, ::-1]) <= 40
     assert close[away].mean() > mirrored[away].mean() + 0.15
     assert away.all() == (fit != "pad")
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_pairs_of_any_size_come_to_one_with_both_sides_alike(tmp_path, fit):
+    """Label 1 to 4 left or right of a quarter, above or below three quarters; photographs lie on their sides."""
+    sizes = [(40, 24), (24, 56), (64, 64), (136, 120)]
+
+    def numbered_at(x: np.ndarray, y: np.ndarray, width: int, height: int) -> np.ndarray:
+        return 1 + (x >= width / 4) + 2 * (y >= 3 * height / 4)[:, None]
+
+    for i, (width, height) in enumerate(sizes):
+        labels = numbered_at(np.arange(width), np.arange(height), width, height)
+        write_map(tmp_path / "l" / f"{i}.png", labels)
+        pixels = np.stack([labels * 60] * 3, -1).astype(np.uint8)
+        write(tmp_path / "a", pixels[None], [str(i)])
+        turned = Image.Exif()
+        turned[0x0112] = 6  # the camera's top is at the right
+        (tmp_path / "b").mkdir(exist_ok=True)
+        picture = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+        picture.save(tmp_path / "b" / f"{i}.jpg", exif=turned, quality=100)
+    options: dict = {"resolution": 16, "load_size": 20, "in_channels": 3, "channels": 3, "fit": fit}
+    for spec in (f"pairs:{tmp_path}/a,{tmp_path}/b", f"layouts:{tmp_path}/l,{tmp_path}/b"):
+        loaded = load_pairs(spec, **options)
+        for i, (width, height) in enumerate(sizes):
+            across, down = (min(width, height),) * 2 if fit == "crop" else (width, height)
+            x, y = ((np.arange(20) + 0.5) * side / 20 + (n - side) / 2 for n, side in ((width, across), (height, down)))
+            expected = numbered_at(x, y, width, height)
+            if loaded.kind == "layout":
+                assert_array_equal(loaded.inputs[i], expected)
+            # but for the edges, at which filters mix
+            clear = np.ix_(np.abs(y - 3 * height / 4) > down / 10, np.abs(x - width / 4) > across / 10)
+            for array in (loaded.images, loaded.inputs)[: 2 if loaded.kind == "paired" else 1]:
+                assert_allclose(array[i, ..., 0][clear].astype(float), 60 * expected[clear], atol=12)
+        streamed = open_pairs(spec, **options)
+        assert isinstance(streamed, StreamedPairs) and streamed.load().fingerprint == loaded.fingerprint
+        streamed.close()
+    write(tmp_path / "a", pictures(1, size=25), ["1"])
+    with pytest.raises(DataError, match=r"1 of 4 have sides of different sizes: 1 \(inputs 25 x 25, images 24 x 56 px\)"):
+        load_pairs(f"pairs:{tmp_path}/a,{tmp_path}/b", **options)
 
 
 def test_classes_are_named_by_a_file_beside_the_maps(tmp_path):
