@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gan_jax.cli.arguments import given_options, join_methods, parse, parse_run, peek, read_config
+from gan_jax.cli.arguments import PAIR_KINDS, given_options, join_methods, parse, parse_run, peek, read_config
 from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, OptimConfig, ScratchConfig, has_field
 
 T = TypeVar("T")
@@ -73,7 +73,6 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
     return _choose(cls, words, verb=verb, base=base, fresh=fresh)
 
 
-PAIR_KINDS = ("pairs", "joined", "unpaired", "layouts")  # specs that always hold pairs
 USUAL = {"paired": "pix2pix", "unpaired": "cyclegan", "one_sided": "cut", "layout": "spade"}  # task -> preset
 
 
