@@ -94,7 +94,10 @@ def test_what_cannot_be_exported(cli, models, tmp_path):
             "--size is 18; use a multiple of 4 px, at least 4",
         ),
         (("unet", "--to", "onnx", "--out", "x.onnx", "--direction", "ba"), "has one generator, and no direction 'ba'"),
-        (("cut", "--to", "translation", "--out", "x.pt", "--size", "16"), "--size is of the programs stablehlo and onnx"),
+        (
+            ("cut", "--to", "translation", "--out", "x.pt", "--size", "16"),
+            "--size is of the programs stablehlo and onnx",
+        ),
     ]:
         assert cli("export", models / words[0], *words[1:5][:3], tmp_path / words[4], *words[5:]) == 2
         assert says in cli.err
