@@ -113,7 +113,7 @@ def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: 
             net, whose = opened, f"the networks of {source}"
     optim = dataclasses.replace(paper.optim, schedule="constant", decay_from=OptimConfig().decay_from, decay_steps=0)
     base = dataclasses.replace(base, task=paper.task, net=net, loss=paper.loss, optim=optim)
-    if peek(words, "--task") is None:
+    if peek(words, "--task") is None and any(field.name == "task" for field in dataclasses.fields(cls)):  # type: ignore[arg-type]
         words = [*words, "--task", task]
     line = f"choices: task {task}, {whose}, loss and optimiser of {USUAL[task]}; --net, --loss.name and --optim.lr choose others"
     return Chosen(parse_run(cls, words, verb=verb, base=base), (line,))

@@ -14,6 +14,7 @@ import gan_jax.data
 from gan_jax.cli import choosing
 from gan_jax.cli.arguments import given_options
 from gan_jax.cli.choosing import data_spec, parse_or_choose
+from gan_jax.cli.plan import ShowPlan
 from gan_jax.cli.train import Train
 from gan_jax.cli.transfer import Transfer
 from gan_jax.config import (
@@ -203,6 +204,6 @@ def test_arrays_of_pairs_bring_their_task_too(tmp_path):
         (f"npz:{tmp_path}/maps.npz", "layout", "spade"),
         (f"tfds:{unpaired}", "unpaired", "translator"),
     ]:
-        chosen = parse_or_choose(Train, [spec], verb="train", base=Config(), fresh=True)
-        config = chosen.args.config
-        assert (kind_of(config.task), kind_of(config.net), config.data.source) == (task, net, spec)
+        for cls, verb in ((Train, "train"), (ShowPlan, "plan")):
+            config = parse_or_choose(cls, [spec], verb=verb, base=Config(), fresh=True).args.config
+            assert (kind_of(config.task), kind_of(config.net), config.data.source) == (task, net, spec)
