@@ -21,7 +21,17 @@ from typing import Any, TypeVar
 from gan_jax.cli import module_of
 from gan_jax.cli.options import Option, commands_of, options_of
 from gan_jax.cli.typos import CommandLineError, check_words, unknown_command
-from gan_jax.config import METHOD_NAMES, NETS, TASK_NAMES, ChainConfig, Config, ConfigError, kind_of, read_record
+from gan_jax.config import (
+    METHOD_NAMES,
+    NETS,
+    TASK_NAMES,
+    ChainConfig,
+    Config,
+    ConfigError,
+    ScratchConfig,
+    kind_of,
+    read_record,
+)
 from gan_jax.config.checks import value_problems
 from gan_jax.trees import did_you_mean
 
@@ -225,7 +235,11 @@ def _chain_words(argv: Sequence[str], config: Any) -> list[str]:
 
 
 def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
-    """Returns the folder of a run: `out`; else the run that `start` names; else `runs/` and a name from the configuration."""
+    """Returns the folder of a run: `out`; else the run that `start` names; else `runs/` and a name from the configuration.
+
+    The name is the method and the data, `runs/finetune-folder-photos`; of translators the task and the data,
+    `runs/paired-edges-photos`, with a method between where there is one.
+    """
     if out is not None:
         return out
     if start is not None:
@@ -233,10 +247,19 @@ def run_folder(out: Path | None, start: Path | None, config: Config) -> Path:
         if file.suffix == ".json":
             return start if start.is_dir() else start.parent
         return Path("runs") / (file.parent.name if file.stem == "config" else file.stem)
-    source = "".join(c if c.isalnum() or c in "-_" else "-" for c in config.data.source)
     method: Any = config.transfer
     name = JOINED.join(map(kind_of, method.methods)) if isinstance(method, ChainConfig) else kind_of(method)
+    source = config.data.source
+    if config.net.translates:  # the task in place of `scratch`, which says the kind of the data, too
+        kind, _, paths = source.partition(":")
+        source = paths if kind in PAIR_KINDS else source
+        task = kind_of(config.task)
+        name = task if isinstance(method, ScratchConfig) else f"{task}-{name}"
+    source = "".join(c if c.isalnum() or c in "-_" else "-" for c in source)
     return Path("runs") / f"{name}-{source.strip('-')}"
+
+
+PAIR_KINDS = ("pairs", "joined", "unpaired", "layouts")  # specs that always hold pairs
 
 
 def peek(argv: Sequence[str], flag: str) -> str | None:

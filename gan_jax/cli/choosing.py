@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gan_jax.cli.arguments import given_options, join_methods, parse, parse_run, peek, read_config
+from gan_jax.cli.arguments import PAIR_KINDS, given_options, join_methods, parse, parse_run, peek, read_config
 from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, OptimConfig, ScratchConfig, has_field
 
 T = TypeVar("T")
@@ -73,7 +73,6 @@ def parse_or_choose(cls: type[T], argv: Sequence[str], *, verb: str, base: Confi
     return _choose(cls, words, verb=verb, base=base, fresh=fresh)
 
 
-TASKS = {"pairs": "paired", "joined": "paired", "unpaired": "unpaired", "layouts": "layout"}  # kind of a spec -> task
 USUAL = {"paired": "pix2pix", "unpaired": "cyclegan", "one_sided": "cut", "layout": "spade"}  # task -> preset
 
 
@@ -82,7 +81,12 @@ def pairs_named(argv: Sequence[str], first: str | None) -> str | None:
     spec = first if first is not None else peek(argv, "--data.source")
     if spec is None or peek(argv, "--preset") is not None:
         return None
-    return spec if spec.partition(":")[0] in TASKS else None
+    kind = spec.partition(":")[0]
+    if kind in ("npz", "tfds"):
+        from gan_jax.data import is_pair_spec
+
+        return spec if is_pair_spec(spec) else None
+    return spec if kind in PAIR_KINDS else None
 
 
 def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: Config) -> Chosen:
@@ -90,12 +94,13 @@ def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: 
 
     Networks left out are those of `--transfer.source`, or of the first of `--donors`, where it holds translators.
     """
+    from gan_jax.data.pairs import kind_of_pairs
     from gan_jax.presets import preset
 
     words = list(argv) if argv[0].startswith("-") else [*argv[1:], "--data.source", spec]
     if len(words) > len(argv) and peek(argv, "--data.source") is not None:
         raise ConfigError(f"{spec} and --data.source {peek(argv, '--data.source')} are two data sets; name one of them")
-    task = peek(words, "--task") or TASKS[spec.partition(":")[0]]
+    task = peek(words, "--task") or str(kind_of_pairs(spec))
     if task not in USUAL:
         raise ConfigError(f"{spec} holds pairs, for the tasks {', '.join(USUAL)}; --task {task} has no place for them")
     paper = preset(USUAL[task])
@@ -108,7 +113,7 @@ def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: 
             net, whose = opened, f"the networks of {source}"
     optim = dataclasses.replace(paper.optim, schedule="constant", decay_from=OptimConfig().decay_from, decay_steps=0)
     base = dataclasses.replace(base, task=paper.task, net=net, loss=paper.loss, optim=optim)
-    if peek(words, "--task") is None:
+    if peek(words, "--task") is None and any(field.name == "task" for field in dataclasses.fields(cls)):  # type: ignore[arg-type]
         words = [*words, "--task", task]
     line = f"choices: task {task}, {whose}, loss and optimiser of {USUAL[task]}; --net, --loss.name and --optim.lr choose others"
     return Chosen(parse_run(cls, words, verb=verb, base=base), (line,))

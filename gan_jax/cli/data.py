@@ -46,9 +46,10 @@ class Info:
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Turn a folder, zip, npz or idx files into a TFDS data set (array_record), which `tfds:FOLDER` reads.
+    """Turn images, or pairs of an input and an image, into a TFDS data set (array_record), which `tfds:FOLDER` reads.
 
-    SPEC is the split "train"; several splits are named: train=folder:a test=folder:b
+    SPEC is the split "train"; several splits are named: train=folder:a test=folder:b. Pairs (pairs:, joined:, unpaired:,
+    layouts:) are read back as they are, with names, classes and instances: gan-jax train tfds:FOLDER.
     """
 
     spec: Annotated[Positional[tuple[str, ...]], arg(metavar="SPEC")]  # what to read, as for `gan-jax data info`
@@ -58,7 +59,7 @@ class Prepare:
     resolution: int | None = None  # height and width to resize to, px; None = unchanged
     # how to make images square; None = crop if there is a resolution, else unchanged
     fit: Literal["crop", "pad", "stretch"] | None = None
-    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = unchanged
+    channels: Literal[1, 3, 4] | None = None  # 1 grey, 3 RGB, 4 RGBA; None = unchanged; of pairs those of the images
     bad: Literal["skip", "fail"] = "skip"  # unreadable files: listed and skipped, or an error that lists all
     crop: bool = False  # the same as --fit crop
     description: str = ""  # a sentence stored with the set
@@ -66,6 +67,7 @@ class Prepare:
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax data prepare folder:photos --name photos --out prepared --resolution 64",
+        "gan-jax data prepare pairs:edges,photos --name shoes --out prepared --resolution 256",
     )
 
 

@@ -25,7 +25,8 @@ class Export:
     """Write a pair for other programs: in the layout of a PyTorch repository, as safetensors, or as a program.
 
     Weights imported from a layout are exported to it bit-exactly. A program makes images from latents and contains the
-    weights: StableHLO runs wherever JAX runs, ONNX wherever an ONNX runtime does.
+    weights: StableHLO runs wherever JAX runs, ONNX wherever an ONNX runtime does. That of a translator makes images from
+    images of one size, or from label maps.
     """
 
     path: Annotated[Positional[str], arg(metavar="MODEL")]  # run folder, weights folder or embedded:NAME
@@ -33,14 +34,19 @@ class Export:
     to: str
     out: Path  # file to write; for a layout .pt, .safetensors or .npz
     d: Path | None = None  # separate file for D, if the other program needs one; then --out holds G
-    images: Literal["uint8", "float32"] = "uint8"  # output of a program: uint8, or floats of about [-1, 1]
-    batch: int | None = None  # images per call of a program; None = as many as there are latents
+    images: Literal["uint8", "float32"] = "uint8"  # images of a program: uint8, or floats of about [-1, 1]
+    batch: int | None = None  # images per call of a program; None = any number
+    size: int | None = (
+        None  # height and width of the images of a translator's program, px; None = those of its training
+    )
+    direction: Literal["ab", "ba"] | None = None  # of two generators (CycleGAN), the one of a program; None = ab
     platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")  # platforms of a StableHLO program
     overwrite: bool = False  # replace existing files
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax export run --to safetensors --out generator.safetensors",
         "gan-jax export run --to onnx --out generator.onnx",
+        "gan-jax export run --to onnx --direction ba --size 512 --out back.onnx",
     )
 
 
@@ -59,6 +65,10 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"--to {args.to} writes the generator alone; leave --d out")
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch is {args.batch}; use at least 1, or leave it out for batches of any size")
+    if args.to not in PROGRAMS:
+        for option in ("size", "direction"):
+            if getattr(args, option) is not None:
+                raise ConfigError(f"--{option} is of the programs {' and '.join(PROGRAMS)}; leave it out")
     if args.to in PROGRAMS:
         check_packages(args.to)
     outputs = [("--out", args.out), ("--d", args.d)]
@@ -109,22 +119,48 @@ def write_program(args: Export, model: Any, about: dict[str, Any]) -> list[Path]
     """Writes the sampler as a program; returns the files of the program and of its facts."""
     from gan_jax.interop.programs import NOT_FINITE, export_onnx, export_stablehlo
 
-    if "g_ema" not in model.variables:
-        raise ConfigError(
-            f"{args.path} holds no generator (g_ema) but {', '.join(model.variables)}; a program makes images"
-        )
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "about": about}
+    if model.config.translates:
+        config, g_vars, size = translator_of(args, model)
+        from gan_jax.tasks.program import translating_sampler
+
+        options["make"] = lambda net, variables, images, front: translating_sampler(net, variables, images, size)
+        print(f"images are {size} x {size} px, the one size that this program takes; --size chooses another")
+    else:
+        if given := [f"--{name}" for name in ("size", "direction") if getattr(args, name) is not None]:
+            raise ConfigError(f"{' and '.join(given)}: of translators; {args.path} makes images from latents")
+        if "g_ema" not in model.variables:
+            raise ConfigError(
+                f"{args.path} holds no generator (g_ema) but {', '.join(model.variables)}; a program makes images"
+            )
+        config, g_vars = model.config, model.variables["g_ema"]
     options["front"] = model.manifest.get("front")
     if args.to == "onnx":
         if getattr(model.config, "dtype", "float32") != "float32":
             print(f"computes in float32, where these networks compute in {model.config.dtype}: no CPU runtime has that")
-        export_onnx(args.out, model.config, model.variables["g_ema"], **options)
+        export_onnx(args.out, config, g_vars, **options)
     else:
-        export_stablehlo(args.out, model.config, model.variables["g_ema"], platforms=args.platforms, **options)
+        export_stablehlo(args.out, config, g_vars, platforms=args.platforms, **options)
     facts = facts_beside(args.out)
     if NOT_FINITE in facts.read_text(encoding="utf-8"):
         print(f"warning: {args.path} makes {NOT_FINITE}", file=sys.stderr)
     return [args.out, facts]
+
+
+def translator_of(args: Export, model: Any) -> tuple[Any, Any, int]:
+    """The configuration and variables of the generator that is exported, and the size of its images, px.
+
+    Raises:
+      ConfigError: a size that the network does not take.
+      WeightsError: no generator of that direction.
+    """
+    from gan_jax.tasks.translate import geometry
+
+    config, g_vars = model.translator(args.direction)
+    size, sizes = config.resolution if args.size is None else args.size, geometry(config)
+    if size < sizes.least or size % sizes.multiple:
+        raise ConfigError(f"--size is {size}; use a multiple of {sizes.multiple} px, at least {sizes.least}")
+    return config, g_vars, size
 
 
 def facts_beside(path: Path) -> Path:

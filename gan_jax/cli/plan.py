@@ -11,7 +11,7 @@ from tyro.conf import AvoidSubcommands, Positional, arg
 
 from gan_jax.cli.choosing import parse_or_choose
 from gan_jax.cli.transfer import check_transfers, plan_of, plan_text
-from gan_jax.config import Config, FinetuneConfig, MethodName, NetName
+from gan_jax.config import Config, FinetuneConfig, MethodName, NetName, TaskName
 from gan_jax.files import claim_output
 
 
@@ -31,6 +31,7 @@ class ShowPlan:
     overwrite: bool = False  # replace the file of --json
     net: NetName | None = None  # kind of the new networks; None = FILE's
     method: MethodName | None = None  # transfer method; None = FILE's, finetune without FILE
+    task: TaskName | None = None  # what is made: images from latents, or from other images; None = FILE's
 
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax plan --transfer.source embedded:fashion16 --net.channel-max 32",

@@ -457,7 +457,7 @@ def _quiet() -> Iterator[None]:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """`[H, W, C]` uint8 (C: 1, 3 or 4) as a PNG file, without loss."""
+    """`[H, W, C]` uint8 (C: 1, 3 or 4), or uint16 of one channel, as a PNG file, without loss."""
     Image = require("PIL.Image", extra="data")
     stream = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, format="PNG")

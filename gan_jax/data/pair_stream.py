@@ -18,7 +18,15 @@ from gan_jax.data.images import DataError
 from gan_jax.data.label_maps import count_labels, number_maps
 from gan_jax.data.pair_files import Form, Side, refuse_rows
 from gan_jax.data.pair_specs import split_pair_spec
-from gan_jax.data.pairs import Pairs, PairSource, Request, load_pairs, open_sides, source_of_tfds
+from gan_jax.data.pairs import (
+    Pairs,
+    PairSource,
+    Request,
+    labels_of_tfds,
+    load_pairs,
+    open_sides,
+    source_of_tfds,
+)
 from gan_jax.data.tfds_pairs import open_tfds_pairs
 from gan_jax.trees import digest
 
@@ -153,7 +161,9 @@ def open_pairs(
     with contextlib.ExitStack() as stack:
         parts = split_pair_spec(spec)
         if kind == "tfds":
-            source = source_of_tfds(open_tfds_pairs(parts.paths[0]), request)
+            data = open_tfds_pairs(parts.paths[0])
+            source = source_of_tfds(data, request)
+            request = labels_of_tfds(data, request)
         else:
             source = open_sides(parts, stack)
         return _checked(source, request, size, stack)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
@@ -236,6 +236,27 @@ def is_pair_spec(spec: Any) -> bool:
         except (DataError, ImportError):
             return False
     return kind in PAIR_KINDS
+
+
+_KINDS: dict[str, PairKind] = {"pairs": "paired", "joined": "paired", "unpaired": "unpaired", "layouts": "layout"}
+
+
+def kind_of_pairs(spec: str) -> PairKind | None:
+    """The kind of the pairs that a spec names, where npz and TFDS sets are opened; None where it names none.
+
+    Raises:
+      DataError: arrays that cannot be read.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind in _KINDS or not is_pair_spec(spec):
+        return _KINDS.get(kind)
+    if kind == "npz":
+        arrays = read_arrays(Path(rest).expanduser(), lambda names: {"inputs": "inputs"})
+        return "layout" if arrays["inputs"].ndim == 3 else "paired"
+    source = open_tfds_pairs(rest)
+    if source.record is not None:
+        return cast(PairKind, source.record.kind)
+    return "layout" if source.layout else "paired"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -471,13 +492,37 @@ def _of_pairs(pairs: Pairs, request: Request) -> tuple[Pairs, PairFacts]:
 def _of_tfds(source: TfdsPairs, request: Request) -> tuple[Pairs, PairFacts]:
     """All pairs of a TFDS set."""
     rows = source_of_tfds(source, request)
-    return _assemble(rows.kind, rows.names, rows.read, rows.sides, request, rows.name)
+    if rows.kind == "unpaired":
+        return _assemble_unpaired(rows.sides, request, rows.name)
+    return _assemble(rows.kind, rows.names, rows.read, rows.sides, labels_of_tfds(source, request), rows.name)
+
+
+def labels_of_tfds(source: TfdsPairs, request: Request) -> Request:
+    """The request with the number of classes that the set was made with, where the network asks for no other."""
+    if source.record is None or request.num_labels is not None:
+        return request
+    return dataclasses.replace(request, num_labels=source.record.num_labels)
 
 
 def source_of_tfds(source: TfdsPairs, request: Request) -> PairSource:
     """A TFDS set as sides; label maps where the network has labels, or the feature is one of numbers."""
     layout = source.layout or request.num_labels is not None
-    side = Side(source.name, {}, lambda row: source.read(int(row), layout)[0], named=False)
-    read = lambda row: source.read(int(row), layout)
-    names = [str(i) for i in range(len(source))]
-    return PairSource("layout" if layout else "paired", source.name, names, (side, dataclasses.replace(side)), read)
+    record = source.record
+
+    def side(feature: str, count: int, names: tuple[str, ...] | None) -> Side:
+        rows = {name: i for i, name in enumerate(names or map(str, range(count)))}
+        read = lambda row: source.read(row, layout, (feature,))[0]
+        class_names = None if record is None or feature != source.input else record.class_names
+        return Side(source.name, rows, read, class_names=class_names, named=names is not None)
+
+    if record is None:
+        sides = [side(feature, len(source), None) for feature in source.features]
+    else:
+        of_images = record.image_names if record.kind == "unpaired" else record.names
+        counts = {source.image: (record.images, of_images)}
+        sides = [side(f, *counts.get(f, (record.inputs, record.names))) for f in source.features]
+    names = list(sides[0].rows)
+    if record is not None and record.kind == "unpaired":
+        return PairSource("unpaired", source.name, names, sides, lambda row: [part.load(row) for part in sides])
+    read = lambda name: source.read(sides[0].rows[name], layout)
+    return PairSource("layout" if layout else "paired", source.name, names, sides, read)

@@ -200,6 +200,11 @@ def _name_and_split(rest: str) -> tuple[str, str]:
     return (match[1], match[2] or "train") if match else (rest, "train")
 
 
+def split_of(rest: str) -> str:
+    """The split that a spec `NAME[:SPLIT]` names."""
+    return _name_and_split(rest)[1]
+
+
 def _is_prepared(folder: str) -> bool:
     """Whether a folder is that of a prepared version, or holds one."""
     return os.path.isfile(os.path.join(folder, "dataset_info.json")) or _newest_version(folder) is not None

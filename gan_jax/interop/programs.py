@@ -61,7 +61,7 @@ class Input(NamedTuple):
 class Sampler(NamedTuple):
     """`function(*inputs) -> images [batch, H, W, C]`.
 
-    Inputs are `z` (standard normal), `label` (classes) where the networks are conditional, and `truncation` (one
+    Of `sampler_of`, inputs are `z` (standard normal), `label` (classes) where the networks are conditional, and `truncation` (one
     number; 1 = none) where they have a mapping.
     """
 
@@ -107,6 +107,8 @@ def sampler_of(
     return Sampler(function, tuple(inputs), output)
 
 
+MakeSampler = Callable[[NetConfig, Tree, Images, "Mapping[str, Any] | None"], Sampler]
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Programs: StableHLO, for whatever has JAX, and ONNX.
 
@@ -131,6 +133,7 @@ def export_stablehlo(
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     about: Mapping[str, Any] | None = None,
     front: Mapping[str, Any] | None = None,
+    make: MakeSampler = sampler_of,
 ) -> Path:
     """Writes the sampler as `jax.export` serialises it, with its weights inside; `load_stablehlo` reads it.
 
@@ -143,6 +146,7 @@ def export_stablehlo(
       platforms: that it can run on.
       about: JSON values for the file beside it: history, licence.
       front: what the manifest says of one that these weights have before G.
+      make: makes the function of networks with other inputs than latents, as `tasks.program` does.
 
     Raises:
       ImportError: flatbuffers is absent; the message says what to install.
@@ -152,7 +156,7 @@ def export_stablehlo(
         raise ProgramError(f"platforms are {', '.join(platforms) or 'none'}; use some of {', '.join(PLATFORMS)}")
     check("flatbuffers", extra="stablehlo")  # which jax.export would ask for after all the work
     check_finite({"g_ema": variables}, "these weights", ProgramError)
-    sampler, size = sampler_of(config, variables, images, front), _size(batch)
+    sampler, size = make(config, variables, images, front), _size(batch)
     specs = [argument.spec(size) for argument in sampler.inputs]
     try:
         exported = jax.export.export(jax.jit(sampler.function), platforms=tuple(platforms))(*specs)
@@ -216,6 +220,7 @@ def export_onnx(
     batch: int | None = None,
     about: Mapping[str, Any] | None = None,
     front: Mapping[str, Any] | None = None,
+    make: MakeSampler = sampler_of,
 ) -> Path:
     """Writes the sampler as an ONNX graph with its weights inside; arguments as `export_stablehlo`.
 
@@ -228,7 +233,7 @@ def export_onnx(
     """
     onnx = require("onnx", extra="onnx")
     check_finite({"g_ema": variables}, "these weights", ProgramError)
-    sampler, size = sampler_of(widened(config), widened_weights(variables), images, front), batch or BATCH
+    sampler, size = make(widened(config), widened_weights(variables), images, front), batch or BATCH
     metadata = {"net": net_to_dict(config), **(about or {})}
     try:
         body = _graph(sampler, batch, size, metadata)
@@ -316,11 +321,14 @@ def compare(
 
 
 def _probe(argument: Input, n: int) -> np.ndarray:
-    """A value of an input: normal latents, labels 0 and 1, no truncation."""
+    """A value of an input: normal latents, labels 0 and 1, no truncation; of images random pixels."""
     if not argument.batched:
         return np.ones(argument.shape, argument.dtype)
-    if argument.dtype == "int32":
+    if argument.dtype == "int32" and not argument.shape:
         return np.arange(n, dtype=argument.dtype) % 2
+    if argument.dtype in ("int32", "uint8"):
+        top = 2 if argument.dtype == "int32" else 256
+        return np.random.default_rng(0).integers(0, top, (n, *argument.shape)).astype(argument.dtype)
     return np.random.default_rng(0).standard_normal((n, *argument.shape)).astype(argument.dtype)
 
 

@@ -149,7 +149,7 @@ class Generator(nn.Module):
 def nearest(maps: jax.Array, height: int) -> jax.Array:
     """Reduces maps `[N, H, W, K]` to a height that divides theirs, to the first pixel of each square."""
     step = maps.shape[1] // height
-    return maps[:, ::step, ::step]
+    return jax.lax.slice(maps, (0, 0, 0, 0), maps.shape, (1, step, step, 1))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

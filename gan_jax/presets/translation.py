@@ -5,6 +5,10 @@
 (pix2pix, CycleGAN), 200 of 400 (CUT), 50 of 200 (FastCUT). SPADE has a batch of 32, step sizes of 1e-4 for G and 4e-4 for
 D, betas 0 and 0.9, and 50 epochs. None has a moving average. Lengths are those of the papers' data: facades, horses and
 zebras, COCO-Stuff; networks for 128 px are the published smaller ones.
+
+Stairs begin at the end of each epoch: of 200 epochs, the 100th has the whole step size, the 101st 100/101 of it and the last
+1/101. (Later versions of CycleGAN's code step at the start, one epoch ahead, and learn nothing in the last epoch.) They are
+shares of `train.kimg`: a run of another length has as many stairs, and is constant for the same share of it.
 """
 
 from __future__ import annotations

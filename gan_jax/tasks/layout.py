@@ -3,6 +3,9 @@
 G is updated first: the adversarial loss, the distance of D's features of the image from those of the real one with the same
 labels, and that of a VGG's features. D follows, on images that the updated G makes, with the whole loss of both sides. D
 has several scales, each of which counts as much, whatever its size.
+
+As published, every pass in training mode moves the vectors of spectral norm on and keeps them, also those of the network that
+is not updated: a step moves those of G twice (its own update, the images for D) and those of D twice (G's update, its own).
 """
 
 from __future__ import annotations
@@ -64,11 +67,25 @@ def layout_task(
     def generate(ctx: StepContext) -> tuple[jax.Array, Variables]:
         return ctx.task.generate(ctx.g, ctx.batch, ctx.latent_keys, True)
 
-    def scales(ctx: StepContext, real: jax.Array, fake: jax.Array) -> tuple[Scales, Scales, Variables]:
-        """D's outputs of both sides in one pass, real and generated, and its collections."""
+    run_d = cast(Any, pair.d.parts["features"])
+
+    def moved_on(ctx: StepContext) -> tuple[StepContext, Networks]:
+        """Keeps what G's update would make of D's vectors, which do not depend on its input; so no pass is computed."""
+        if not extension.adversarial:
+            return ctx, {}
+        nothing = jnp.zeros((1, *ctx.real.shape[1:]))
+        collections = dict(run_d(ctx.d, nothing, train=True, mutable=["spectral"])[1])
+        return ctx.with_nets(d={**ctx.d, **collections}), {"d": collections}
+
+    def scales(
+        ctx: StepContext, real: jax.Array, fake: jax.Array, train: bool
+    ) -> tuple[Scales, Scales, Variables]:  # fmt: skip
+        """D's outputs of both sides in one pass, real and generated, and its collections; its only state are vectors."""
         both = jnp.concatenate([fake, real])
-        run = cast(Any, pair.d.parts["features"])
-        maps, collections = run(ctx.d, both, train=True, mutable=["spectral"])
+        if train:
+            maps, collections = run_d(ctx.d, both, train=True, mutable=["spectral"])
+        else:
+            maps, collections = run_d(ctx.d, both), {}
         n = len(fake)
         part = lambda rows: jax.tree_util.tree_map(lambda x: x[rows], maps)
         return part(slice(n, None)), part(slice(n)), dict(collections)
@@ -86,7 +103,7 @@ def layout_task(
             return LossOutput(jnp.zeros(()), ctx, {"g": collections}, {"loss_g": jnp.zeros(())})
         # The same augmentation of both, or their features could not be compared.
         augment = lambda x: ctx.augmented(x, Purpose.AUGMENT_FAKE)
-        real, fake, _ = scales(ctx, augment(ctx.real), augment(sample))
+        real, fake, _ = scales(ctx, augment(ctx.real), augment(sample), train=False)
         adversarial = over_scales(ctx, real, fake, 1)
         value, terms = adversarial * extension.weight(ctx, "g"), {}
         if options.matching > 0:
@@ -105,7 +122,7 @@ def layout_task(
 
     def d_loss(ctx: StepContext) -> LossOutput:
         x_real, x_fake = ctx.augmented(ctx.real, Purpose.AUGMENT_REAL), ctx.augmented(ctx.fake, Purpose.AUGMENT_FAKE)
-        real, fake, collections = scales(ctx, x_real, x_fake)
+        real, fake, collections = scales(ctx, x_real, x_fake, train=True)
         value = over_scales(ctx, real, fake, 0)
         logits = (flat_logits(real), flat_logits(fake))
         ctx = ctx.replace(x_real=x_real, x_fake=x_fake, logits=logits)
@@ -120,7 +137,7 @@ def layout_task(
     return Task(
         nets=dict(pair.nets),
         phases=(
-            Phase("g", ("g",), g_loss, start_kimg=config.d_warmup_kimg),
+            Phase("g", ("g",), g_loss, moved_on, start_kimg=config.d_warmup_kimg),
             Phase(
                 "d", ("d",), d_loss, inputs, latent_keys=lambda ctx: ctx.keys(Purpose.D_LATENTS),
                 repeats=config.train.d_steps, counts=True, lr=config.optim.d_lr, post_update=adapting(config),

@@ -136,6 +136,12 @@ def translator_of(config: NetConfig, statistics: Statistics | None, tile: int | 
     return make_translator(build(config), statistics=statistics, tile=tile, batch=batch)
 
 
+def forward_of(config: NetConfig) -> Callable[[Variables, jax.Array], jax.Array]:
+    """`(g_vars, x [N, H, W, in_channels] float in [-1, 1]) -> y`, the pure function that translates whole images."""
+    run: Any = make_translator(build(config))
+    return lambda g_vars, x: run.apply(g_vars, x, None, None, None)[0]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Run:
     """One generator, ready for images; see `make_translator`."""

@@ -103,6 +103,20 @@ def test_run_folder(tmp_path, experiment):
     assert run_folder(None, None, config) == Path("runs/finetune-folder--a-b-c")
 
 
+@pytest.mark.parametrize(
+    ("task", "net", "method", "source", "name"),
+    [
+        (c.PairedTask(), c.UNetConfig(), c.ScratchConfig(), "pairs:edges,p/photos", "paired-edges-p-photos"),
+        (c.LayoutTask(), c.SPADEConfig(), c.ScratchConfig(), "layouts:l,i", "layout-l-i"),
+        (c.OneSidedTask(), c.TranslatorConfig(), c.FinetuneConfig(), "unpaired:a,b", "one_sided-finetune-a-b"),
+        (c.UnpairedTask(), c.TranslatorConfig(), c.ScratchConfig(), "tfds:sets/zebras", "unpaired-tfds-sets-zebras"),
+    ],
+)
+def test_the_run_folder_of_a_translator_says_the_task_and_the_data(task, net, method, source, name):
+    config = Config(task=task, net=net, transfer=method, data=c.DataConfig(source=source))
+    assert run_folder(None, None, config) == Path("runs") / name
+
+
 def test_peek():
     assert arguments.peek(["--net", "x"], "--net") == "x" == arguments.peek(["a", "--net=x"], "--net")
     assert arguments.peek(["--net.z-dim", "3"], "--net") is None

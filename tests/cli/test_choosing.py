@@ -7,14 +7,26 @@ import json
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import gan_jax.data
 from gan_jax.cli import choosing
 from gan_jax.cli.arguments import given_options
 from gan_jax.cli.choosing import data_spec, parse_or_choose
+from gan_jax.cli.plan import ShowPlan
+from gan_jax.cli.train import Train
 from gan_jax.cli.transfer import Transfer
-from gan_jax.config import Config, ConfigError, DCGANConfig, FinetuneConfig, FreezeDConfig, ScratchConfig, to_dict
+from gan_jax.config import (
+    Config,
+    ConfigError,
+    DCGANConfig,
+    FinetuneConfig,
+    FreezeDConfig,
+    ScratchConfig,
+    kind_of,
+    to_dict,
+)
 from gan_jax.transfer.choices import Machine, Pretrained
 from gan_jax.transfer.diagnostics import sources
 
@@ -177,3 +189,21 @@ def test_a_source_has_the_options_that_are_given(monkeypatch, capsys):
     assert choosing._source(None, DataConfig(), None, ("num_classes",)) == ["clothes", "--net.num-classes"]
     assert "left aside, since their networks have no --net.num-classes: faces" in capsys.readouterr().out
     assert choosing._source(None, DataConfig(), None) == ["faces", "clothes", ""]
+
+
+def test_arrays_of_pairs_bring_their_task_too(tmp_path):
+    from gan_jax.data import Pairs, prepare
+
+    images, labels = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), np.uint8)
+    np.savez(tmp_path / "pairs.npz", inputs=images, images=images)
+    np.savez(tmp_path / "maps.npz", inputs=labels, images=images)
+    pytest.importorskip("tensorflow_datasets")
+    unpaired = prepare(Pairs(images, images[:1], "unpaired"), tmp_path, "two")
+    for spec, task, net in [
+        (f"npz:{tmp_path}/pairs.npz", "paired", "unet"),
+        (f"npz:{tmp_path}/maps.npz", "layout", "spade"),
+        (f"tfds:{unpaired}", "unpaired", "translator"),
+    ]:
+        for cls, verb in ((Train, "train"), (ShowPlan, "plan")):
+            config = parse_or_choose(cls, [spec], verb=verb, base=Config(), fresh=True).args.config
+            assert (kind_of(config.task), kind_of(config.net), config.data.source) == (task, net, spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from gan_jax.data import (
     DataError,
@@ -18,6 +18,7 @@ from gan_jax.data import (
     load,
     load_pairs,
     open_pairs,
+    prepare,
     resize,
     split_pairs,
     to_channels,
@@ -27,6 +28,7 @@ from gan_jax.data.label_maps import colour_labels, resize_nearest
 from gan_jax.data.pair_overview import inspect_pairs, preview
 from gan_jax.data.pair_pipeline import make_pair_pipeline
 from gan_jax.data.pair_specs import split_pair_spec
+from gan_jax.data.pairs import kind_of_pairs
 from gan_jax.data.pipeline import CursorError
 
 Image = pytest.importorskip("PIL.Image")
@@ -321,6 +323,47 @@ def test_maps_and_images_of_other_shapes_stay_aligned(tmp_path, fit):
     mirrored = np.abs(pairs.images[..., 0].astype(int) - pairs.inputs[:, :, ::-1]) <= 40
     assert close[away].mean() > mirrored[away].mean() + 0.15
     assert away.all() == (fit != "pad")
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_pairs_of_any_size_come_to_one_with_both_sides_alike(tmp_path, fit):
+    """Label 1 to 4 left or right of a quarter, above or below three quarters; photographs lie on their sides."""
+    sizes = [(40, 24), (24, 56), (64, 64), (136, 120)]
+
+    def numbered_at(x: np.ndarray, y: np.ndarray, width: int, height: int) -> np.ndarray:
+        return 1 + (x >= width / 4) + 2 * (y >= 3 * height / 4)[:, None]
+
+    for i, (width, height) in enumerate(sizes):
+        labels = numbered_at(np.arange(width), np.arange(height), width, height)
+        write_map(tmp_path / "l" / f"{i}.png", labels)
+        pixels = np.stack([labels * 60] * 3, -1).astype(np.uint8)
+        write(tmp_path / "a", pixels[None], [str(i)])
+        turned = Image.Exif()
+        turned[0x0112] = 6  # the camera's top is at the right
+        (tmp_path / "b").mkdir(exist_ok=True)
+        picture = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+        picture.save(tmp_path / "b" / f"{i}.jpg", exif=turned, quality=100)
+    options: dict = {"resolution": 16, "load_size": 20, "in_channels": 3, "channels": 3, "fit": fit}
+    for spec in (f"pairs:{tmp_path}/a,{tmp_path}/b", f"layouts:{tmp_path}/l,{tmp_path}/b"):
+        loaded = load_pairs(spec, **options)
+        for i, (width, height) in enumerate(sizes):
+            across, down = (min(width, height),) * 2 if fit == "crop" else (width, height)
+            x, y = ((np.arange(20) + 0.5) * side / 20 + (n - side) / 2 for n, side in ((width, across), (height, down)))
+            expected = numbered_at(x, y, width, height)
+            if loaded.kind == "layout":
+                assert_array_equal(loaded.inputs[i], expected)
+            # but for the edges, at which filters mix
+            clear = np.ix_(np.abs(y - 3 * height / 4) > down / 10, np.abs(x - width / 4) > across / 10)
+            for array in (loaded.images, loaded.inputs)[: 2 if loaded.kind == "paired" else 1]:
+                assert_allclose(array[i, ..., 0][clear].astype(float), 60 * expected[clear], atol=12)
+        streamed = open_pairs(spec, **options)
+        assert isinstance(streamed, StreamedPairs) and streamed.load().fingerprint == loaded.fingerprint
+        streamed.close()
+    write(tmp_path / "a", pictures(1, size=25), ["1"])
+    with pytest.raises(
+        DataError, match=r"1 of 4 have sides of different sizes: 1 \(inputs 25 x 25, images 24 x 56 px\)"
+    ):
+        load_pairs(f"pairs:{tmp_path}/a,{tmp_path}/b", **options)
 
 
 def test_classes_are_named_by_a_file_beside_the_maps(tmp_path):
@@ -764,3 +807,71 @@ def test_what_does_not_fit_is_known_before_a_row_is_read(tmp_path):
     labels = write_layouts(tmp_path / "layout", labels_of())
     with pytest.raises(DataError, match="beyond the 2 classes in num_labels"):
         open_pairs(labels, num_labels=2, **OPTIONS)
+
+
+# -- prepared as TFDS sets -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pairs", "joined", "unpaired", "layouts"])
+def test_pairs_that_are_prepared_are_read_back_as_they_are(sources, kind, tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    pairs = load_pairs(sources[kind])
+    if kind == "unpaired":
+        pairs = pairs.take([0, 3], [5, 1, 2, 4])  # the sides have other lengths
+    if kind == "layouts":  # the last class is not in the maps, and instances need more than a byte
+        assert pairs.instances is not None and pairs.dont_care
+        names = ("sky", "sea", "land", "tree", "nowhere")
+        pairs = Pairs(
+            np.where(pairs.inputs == pairs.num_labels, 5, pairs.inputs).astype(np.uint8), pairs.images, "layout",
+            pairs.instances * 300, 5, pairs.names, None, names,
+        )  # fmt: skip
+    spec = f"tfds:{prepare({'train': pairs, 'test': pairs.take([1, 0])}, tmp_path, 'set_of_pairs')}"
+    again = load_pairs(spec)
+    assert again.fingerprint == pairs.fingerprint
+    for field in ("kind", "num_labels", "names", "image_names", "class_names"):
+        assert getattr(again, field) == getattr(pairs, field), field
+    assert load_pairs(f"{spec}:test").fingerprint == pairs.take([1, 0]).fingerprint
+    assert is_pair_spec(spec) and kind_of_pairs(spec) == pairs.kind
+    streamed = open_pairs(spec, **OPTIONS)
+    assert isinstance(streamed, StreamedPairs)
+    assert streamed.load().fingerprint == load_pairs(pairs, **OPTIONS).fingerprint
+    assert inspect_pairs(spec)[0]["fingerprint"] == pairs.fingerprint
+    if kind == "unpaired":
+        with pytest.raises(DataError, match="a part of an unpaired set, whose sides have other lengths"):
+            load_pairs(f"{spec}:train[:1]")
+    else:
+        assert load_pairs(f"{spec}:train[1:3]").fingerprint == pairs.take([1, 2]).fingerprint
+
+
+def test_pairs_that_cannot_be_prepared(sources, tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    images = pictures(2)
+    five = Pairs(pictures(2, channels=4)[..., [0, 1, 2, 3, 3]], images)
+    many = Pairs(np.full((2, 8, 8), 300, np.int32), images, "layout", num_labels=300)
+    instances = Pairs(np.zeros((2, 8, 8), np.uint8), images, "layout", np.full((2, 8, 8), 70000, np.int32), 2)
+    for source, options, says in [
+        (sources["pairs"], {"crop": True}, "become square at a resolution only"),
+        ({"train": sources["pairs"], "test": "embedded:fashion-mnist"}, {}, "train holds pairs, but split test images"),
+        ({"train": sources["pairs"], "test": sources["unpaired"]}, {}, "differ in kind: paired and unpaired"),
+        (five, {}, "inputs have 5 channels; files of images hold 1, 3 or 4"),
+        (many, {}, "don't care is stored as 255, which is a class where there are 300"),
+        (instances, {}, r"instances hold 70000, but files of maps 0 \.\. 65535"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            prepare(source, tmp_path, "x", **options)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_damaged_file_of_prepared_pairs(sources, tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    folder = prepare(sources["pairs"], tmp_path, "x")
+    values = json.loads((folder / "pairs.json").read_text())
+    counts = values["splits"]["train"]
+    for changed, says in [
+        ({**values, "kind": "odd"}, "kind is 'odd'; it is paired, unpaired or layout"),
+        ({**values, "splits": {"train": {**counts, "images": 5}}}, "6 inputs and 5 images in 6 records of train"),
+        ({**values, "splits": {"train": {**counts, "names": ["a"] * 6}}}, "names must be 6 different texts"),
+    ]:
+        (folder / "pairs.json").write_text(json.dumps(changed))
+        with pytest.raises(DataError, match=f"pairs.json is damaged: {says}"):
+            load_pairs(f"tfds:{folder}")

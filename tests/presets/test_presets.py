@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 
 from gan_jax.cli.main import main
@@ -15,6 +16,7 @@ from gan_jax.presets import PRESETS, preset
 from gan_jax.presets.few_shot import few_shot
 from gan_jax.presets.stylegan2 import auto
 from gan_jax.tasks import networks_of
+from gan_jax.train.optim import learning_rate
 from gan_jax.trees import count
 
 GOLDEN = Path(__file__).parent / "golden" / "parameters.json"
@@ -110,6 +112,32 @@ def test_translators_are_as_long_and_as_large_as_published():
     assert sizes_of("pix2pix-128")[0] == 41_828_995 and sizes_of("cyclegan-128")[0] == 7_837_699
     f = networks_of(preset("cut")).nets["f"]
     assert count(f.specs()["params"]) == 560_384
+
+
+@pytest.mark.parametrize("length", [1.0, 0.1])
+@pytest.mark.parametrize(
+    ("name", "epochs", "factors"),
+    [
+        ("pix2pix", 200, {1: 1, 100: 1, 101: 100 / 101, 150: 51 / 101, 200: 1 / 101}),
+        ("cyclegan", 200, {1: 1, 100: 1, 101: 100 / 101, 150: 51 / 101, 200: 1 / 101}),
+        ("cut", 400, {1: 1, 200: 1, 201: 200 / 201, 300: 101 / 201, 400: 1 / 201}),
+        ("fastcut", 200, {1: 1, 150: 1, 151: 50 / 51, 175: 26 / 51, 200: 1 / 51}),
+        ("spade", 50, {1: 1, 50: 1}),
+    ],
+)
+def test_step_sizes_of_translators_by_epoch(name, epochs, factors, length):
+    """At the first and the last image of an epoch; a run of another length has the same stairs, as long as its epochs."""
+    config = preset(name)
+    images = config.train.kimg * 1000 * length
+    for epoch, factor in factors.items():
+        start, end = (math.ceil(round(n * images / epochs, 6)) for n in (epoch - 1, epoch))
+        for place in (start, end - 1 - (end - start) // 500):  # a stair may begin a thousandth of it early
+            shown = jnp.asarray(place)  # images before a step of one
+            for lr in (config.optim.lr, config.optim.d_lr or config.optim.lr):
+                rate = learning_rate(config.optim, lr, images, shown)
+                assert float(rate) == pytest.approx(lr * factor, rel=1e-5), (epoch, place)
+    lrs = {"spade": (1e-4, 4e-4)}.get(name, (2e-4, None))
+    assert (config.optim.lr, config.optim.d_lr) == lrs
 
 
 def test_an_unknown_name_gets_the_nearest():

@@ -24,7 +24,7 @@ def test_terms_of_g():
     trainer, state = begin(config)
     trainer, nets = trainer.replace(feed=resident(data)), state.nets
     assert np.asarray(state.extras["perceptual"]["factors"]).tolist() == [1, 2, 3, 4, 5]
-    metrics = jax.jit(trainer.step())(state, data)[1]
+    after, metrics = jax.jit(trainer.step())(state, data)
 
     @jax.jit
     def outputs(nets):
@@ -45,3 +45,13 @@ def test_terms_of_g():
     hinge = -(np.asarray(scales[0][-1][:BATCH]).mean() + np.asarray(scales[1][-1][:BATCH]).mean()) / 2
     assert_allclose(metrics["loss_g"], hinge, rtol=1e-4, atol=1e-6)
     assert float(metrics["loss_d"]) > 1  # of both sides whole: 2 where logits are near 0
+    # Vectors of spectral norm move on in both phases: of weights that no update has changed yet, D's move twice.
+    before = nets["d"]["spectral"]["scale0_layer1"]["conv"]["u"]
+    matrix = np.asarray(nets["d"]["params"]["scale0_layer1"]["conv"]["kernel"]).reshape(-1, len(before))
+    vectors = [np.asarray(before)]
+    for _ in range(2):
+        v = matrix @ vectors[-1]
+        vectors.append(v @ matrix / np.linalg.norm(v @ matrix))
+    u = after.nets["d"]["spectral"]["scale0_layer1"]["conv"]["u"]
+    assert np.abs(vectors[1] - vectors[2]).max() > 1e-3
+    assert_allclose(u, vectors[2], atol=1e-5)
