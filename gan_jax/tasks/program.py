@@ -35,7 +35,7 @@ def translating_sampler(
       ValueError: a size that the network does not take.
     """
     net: Any = config
-    size = net.resolution if size is None else size
+    size = int(net.resolution if size is None else size)
     sizes = geometry(config)
     if size < sizes.least or size % sizes.multiple:
         raise ValueError(
