@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def transposed_conv(x: jax.Array, w: jax.Array) -> jax.Array:
     else:
         taps = jax.checkpoint(jnp.matmul)(x.reshape(-1, x.shape[3]), w.transpose(2, 0, 1, 3).reshape(x.shape[3], -1))
         taps, first = taps.reshape(n, h, width, size**2, features), False
-    y = _scatter(taps, (size, size), 2, 0 if first else 3, 1, (2 * h + 2, 2 * width + 2))
+    y: Any = _scatter(taps, (size, size), 2, 0 if first else 3, 1, (2 * h + 2, 2 * width + 2))
     return y[:, 1:-1, 1:-1]
 
 
@@ -87,7 +88,7 @@ def _form(x: jax.Array, w: jax.Array, pad: int) -> Form | None:
 def _gathered(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
     """A convolution without padding as one product of all values that each position reads."""
     n, size, features = x.shape[0], (w.shape[0], w.shape[1]), w.shape[3]
-    taps = _gather(x, size, stride, 3, 1, (x.shape[1], x.shape[2]))
+    taps: Any = _gather(x, size, stride, 3, 1, (x.shape[1], x.shape[2]))
     return (taps.reshape(-1, w.size // features) @ w.reshape(-1, features)).reshape(n, *taps.shape[1:3], features)
 
 
@@ -98,7 +99,7 @@ def _scattered(x: jax.Array, w: jax.Array) -> jax.Array:
     kernel = w[::-1, ::-1].transpose(2, 0, 1, 3).reshape(channels, -1)
     planes = jax.lax.dot_general(kernel, x.reshape(-1, channels), (((0,), (1,)), ((), ())))
     planes = planes.reshape(kh * kw, features, n, h, width)
-    y = _scatter(planes, (kh, kw), 1, 0, 2, (h + kh - 1, width + kw - 1))
+    y: Any = _scatter(planes, (kh, kw), 1, 0, 2, (h + kh - 1, width + kw - 1))
     return y[:, :, kh - 1 : h, kw - 1 : width].transpose(1, 2, 3, 0)
 
 
@@ -192,7 +193,7 @@ def _tiled_kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     spread = jnp.stack([part for i in range(4) for part in _of_outputs(halves[0][i], halves[1][i])])
     products = jax.lax.dot_general(_tiles(x), spread.reshape(16, -1, features), (((1,), (1,)), ((0,), (0,))))
     both = np.kron(OF_KERNEL, OF_KERNEL).T.astype(x.dtype)
-    return (both @ products.reshape(16, -1)).reshape(3, 3, x.shape[3], features)
+    return (jnp.asarray(both) @ products.reshape(16, -1)).reshape(3, 3, x.shape[3], features)
 
 
 def _turned(w: jax.Array) -> jax.Array:
@@ -222,7 +223,7 @@ def _of_tile(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> list[jax
 def _of_kernel(w: jax.Array) -> jax.Array:
     """`[3, 3, I, O]` -> `[16, I, O]`."""
     both = np.kron(OF_KERNEL, OF_KERNEL).astype(w.dtype)
-    return (both @ w.reshape(9, -1)).reshape(16, *w.shape[2:])
+    return (jnp.asarray(both) @ w.reshape(9, -1)).reshape(16, *w.shape[2:])
 
 
 def _outputs(values: list[jax.Array]) -> list[jax.Array]:

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from gan_jax import load
-from gan_jax.config import to_dict
+from gan_jax.config import AttentionFusionConfig, PairedTask, to_dict
 from gan_jax.metrics import extract, load_features
 from gan_jax.metrics.kernel import mmd2
 from gan_jax.metrics.pairs import pair_metrics
@@ -126,3 +126,13 @@ def test_what_translators_have_no_part_in_is_said_before_any_work(cli, folder, t
     assert "such as --images pairs:A,B" in cli.err
     assert cli("align", folder / "a", folder / "cut", "--out", tmp_path / "x") == 2
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("words", [("pairs:x,y",), ("--target", "pairs:x,y")])
+def test_a_fusion_for_pairs_takes_task_and_networks_of_its_donors(cli, folder, fake_run, tmp_path, words):
+    donors = ("--donors", folder / "cut", folder / "cut2")
+    assert cli("fuse", *words, *donors, "--method", "attention", "--out", tmp_path / "run") == 0, cli.err
+    (config,) = [args[0] for name, args, _ in fake_run.calls if name == "run"]
+    assert config.data.source == "pairs:x,y" and config.net == config_of("one_sided").net
+    assert isinstance(config.task, PairedTask) and isinstance(config.transfer, AttentionFusionConfig)
+    assert config.transfer.source == str(folder / "cut") and config.transfer.donors == (str(folder / "cut2"),)

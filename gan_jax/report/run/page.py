@@ -37,6 +37,7 @@ from gan_jax.report.run.pictures import (
     smaller,
     spread,
     strip_rows,
+    translates,
 )
 from gan_jax.report.table import Column, Table, html_table
 from gan_jax.train.rows import is_number
@@ -61,7 +62,7 @@ def run_section(run: RunFolder) -> str:
 
 
 def pictures_section(run: RunFolder, moments: Sequence[Drawn], lost: Sequence[str]) -> str:
-    """Rows of the same latents over time, and the full newest grid."""
+    """Rows of the same latents or inputs over time, and the full newest grid."""
     problems = bullets(lost)
     if not moments:
         return problems + paragraphs("There are no sample grids, and nothing that images could be drawn with yet.")
@@ -71,7 +72,13 @@ def pictures_section(run: RunFolder, moments: Sequence[Drawn], lost: Sequence[st
         if len(run.grids) > len(moments)
         else ""
     )
-    text = f"Every row shows the same latents, not picked, of the moving average of G. {kinds}{_classes(run)}"
+    same = "latents, not picked, of the moving average of G"
+    if translates(run):
+        same = (
+            "held-out inputs, not picked, each beside its translation by the moving average of G and, where there are any, "
+            "its target or the image and translation of the way back"
+        )
+    text = f"Every row shows the same {same}. {kinds}{_classes(run)}"
     grid = make_grid(last.images, padding=2, scale=readable_scale(last.images))
     grid = smaller(to_rgb(grid[None]), GRID_PX)[0]
     title = f"All {len(last.images)} images after {last.at:,} ({last.origin})"

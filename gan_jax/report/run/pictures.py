@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from gan_jax.transfer.record import GRID_IMAGES
 LARGEST_SCALE = 64  # by which the images of a grid file may be enlarged
 PADDING = 2  # px between the images of a sample grid, as `make_grid` lays them out
 SHOWN, MOMENTS = 10, 8  # images in a row of the page, and rows
+SIDE_BY_SIDE = (3, 4, 2)  # images in a cell: with a target; two ways; input and translation alone
 STRIP_PX, GRID_PX = 128, 1600  # images of a row, and the whole grid, are made smaller than this
 
 
@@ -35,7 +37,12 @@ class Drawn:
 
 
 def newest(run: RunFolder, n: int, lost: list[str]) -> Drawn | None:
-    """Draws n images with the newest state: the weights, else the newest checkpoint that can be read."""
+    """Draws n images with the newest state: the weights, else the newest checkpoint that can be read.
+
+    None for networks that translate, whose inputs are not in the folder: their pictures are those of the sample grids.
+    """
+    if translates(run):
+        return None
     if run.weights and run.weights_images is not None and run.weights_images >= max([0, *run.checkpoints]):
         if (images := attempt(lambda: _from_weights(run, n), "the weights", lost)) is not None:
             return Drawn(images, run.weights_images, "weights")
@@ -50,7 +57,7 @@ def moments(run: RunFolder, drawn: Drawn | None, lost: list[str]) -> list[Drawn]
     """The images of up to `MOMENTS` grids, evenly spread over the run; the drawn ones last where they are newer."""
     out = []
     for at in spread(sorted(run.grids), MOMENTS):
-        images = attempt(lambda at=at: cut(run.grids[at], _size(run)), f"samples/{run.grids[at].name}", lost)
+        images = attempt(lambda at=at: _grid_images(run, at), f"samples/{run.grids[at].name}", lost)
         if images is not None:
             out.append(Drawn(images, at, "sample grid"))
     if drawn is not None and (not out or drawn.at > out[-1].at):
@@ -59,10 +66,13 @@ def moments(run: RunFolder, drawn: Drawn | None, lost: list[str]) -> list[Drawn]
 
 
 def strip_rows(pictures: Sequence[Drawn]) -> list[PictureRow]:
-    """A row of the page for each moment."""
-    return [
-        PictureRow(f"{drawn.at:,}", smaller(drawn.images[:SHOWN], STRIP_PX), "real images shown") for drawn in pictures
-    ]
+    """A row of the page for each moment; of wide pictures it has fewer."""
+
+    def strip(images: np.ndarray) -> np.ndarray:
+        parts = max(1, images.shape[2] // images.shape[1])  # side by side in a picture
+        return smaller(images[: max(1, SHOWN // parts)], STRIP_PX * parts)
+
+    return [PictureRow(f"{drawn.at:,}", strip(drawn.images), "real images shown") for drawn in pictures]
 
 
 def cut(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -126,11 +136,22 @@ def columns_of(n: int) -> int:
     return math.ceil(math.sqrt(n))
 
 
-def _size(run: RunFolder) -> tuple[int, int]:
+def translates(run: RunFolder) -> bool:
+    """Whether the run's generators make images from images."""
+    return run.config is not None and run.config.net.translates
+
+
+def _grid_images(run: RunFolder, at: int) -> np.ndarray:
+    """The images of a sample grid; of networks that translate, input, translation and what belongs to it in one image."""
     side = run.option("net.resolution")
     if not isinstance(side, int):
         raise ValueError("the configuration does not say how large its images are")
-    return side, side
+    if not translates(run):
+        return cut(run.grids[at], (side, side))
+    for parts in SIDE_BY_SIDE:
+        with contextlib.suppress(ValueError):
+            return cut(run.grids[at], (side, parts * side))
+    raise ValueError(f"it is no grid of inputs and translations of {side} px side by side")
 
 
 def _from_weights(run: RunFolder, n: int) -> np.ndarray:
@@ -194,6 +215,9 @@ def neighbours(run: RunFolder, drawn: Drawn | None, space: Space) -> Neighbours:
       drawn: generated images.
       space: of the distances; auto = the features that the run was evaluated with, where available, else pixels.
     """
+    if translates(run):
+        baseline = "what the target of the nearest training input would reach is among the messages of paired runs"
+        return Neighbours(None, (f"Its images are translations of held-out inputs; {baseline}.",))
     if drawn is None:
         return Neighbours(None, ("There are no generated images to look for.",))
     if run.config is None:
