@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from gan_jax.cli.arguments import PAIR_KINDS, given_options, join_methods, parse, parse_run, peek, read_config
-from gan_jax.config import Config, ConfigError, DataConfig, FinetuneConfig, OptimConfig, ScratchConfig, has_field
+from gan_jax.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    FinetuneConfig,
+    OptimConfig,
+    ScratchConfig,
+    SPADEConfig,
+    has_field,
+)
 
 T = TypeVar("T")
 NONE = "none"  # the value of --transfer.source for fresh weights
@@ -94,7 +103,7 @@ def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: 
 
     Networks left out are those of `--transfer.source`, or of the first of `--donors`, where it holds translators.
     """
-    from gan_jax.data.pairs import kind_of_pairs
+    from gan_jax.data.pairs import kind_of_pairs, layout_parts
     from gan_jax.presets import preset
 
     words = list(argv) if argv[0].startswith("-") else [*argv[1:], "--data.source", spec]
@@ -111,6 +120,9 @@ def _of_pairs(cls: type[T], argv: Sequence[str], spec: str, *, verb: str, base: 
 
         if (opened := open_source(str(source)).net).translates:
             net, whose = opened, f"the networks of {source}"
+    if isinstance(net, SPADEConfig) and net is paper.net:
+        classes, instances = layout_parts(spec)
+        net = dataclasses.replace(net, num_labels=classes or net.num_labels, edges=instances)
     optim = dataclasses.replace(paper.optim, schedule="constant", decay_from=OptimConfig().decay_from, decay_steps=0)
     base = dataclasses.replace(base, task=paper.task, net=net, loss=paper.loss, optim=optim)
     if peek(words, "--task") is None and any(field.name == "task" for field in dataclasses.fields(cls)):  # type: ignore[arg-type]

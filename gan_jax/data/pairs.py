@@ -259,6 +259,23 @@ def kind_of_pairs(spec: str) -> PairKind | None:
     return "layout" if source.layout else "paired"
 
 
+def layout_parts(spec: str) -> tuple[int | None, bool]:
+    """The number of classes that a set of layouts names, None where it names none, and whether it has instance maps.
+
+    Raises:
+      DataError: folders or sets that cannot be opened.
+    """
+    if spec.startswith("tfds:"):
+        source = open_tfds_pairs(spec.removeprefix("tfds:"))
+        return (None if source.record is None else source.record.num_labels), len(source.features) > 2
+    if not spec.startswith("layouts:"):
+        return None, False
+    with contextlib.ExitStack() as stack:
+        sides = open_sides(split_pair_spec(spec), stack).sides
+        names = sides[0].class_names
+        return (None if names is None else len(names)), len(sides) > 2
+
+
 @dataclasses.dataclass(frozen=True)
 class PairFacts:
     """What the files of pairs were before they were brought to a shape: the facts of each side's, in order."""
