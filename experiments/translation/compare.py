@@ -170,7 +170,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| pairs | start | seeds | L1 | PSNR | SSIM | LPIPS |", "|---|---|---|---|---|---|---|"]
     for shots in KIMG:
         here = [row for row in rows if row["shots"] == shots]
-        of_start = {name: [row for row in here if row["start"] == name] for name in dict.fromkeys(r["start"] for r in here)}
+        of_start = {
+            name: [row for row in here if row["start"] == name] for name in dict.fromkeys(r["start"] for r in here)
+        }
         shown = [(name, found, "outputs") for name, found in of_start.items()]
         if shown:
             shown += [(f"*{name} baseline*", shown[0][1], name) for name in ("identity", "nearest")]

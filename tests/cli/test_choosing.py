@@ -207,3 +207,20 @@ def test_arrays_of_pairs_bring_their_task_too(tmp_path):
         for cls, verb in ((Train, "train"), (ShowPlan, "plan")):
             config = parse_or_choose(cls, [spec], verb=verb, base=Config(), fresh=True).args.config
             assert (kind_of(config.task), kind_of(config.net), config.data.source) == (task, net, spec)
+
+
+def test_layouts_bring_the_number_of_their_classes(tmp_path):
+    from gan_jax.data.decode import encode_png
+
+    for name, maps in (("labels", (8, 8, 1)), ("images", (8, 8, 3)), ("things", (8, 8, 1))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(encode_png(np.zeros(maps, np.uint8)))
+    (tmp_path / "labels" / "classes.txt").write_text("sky\nsea\nsand\n", encoding="utf-8")
+    spec = f"layouts:{tmp_path}/labels,{tmp_path}/images"
+    for words, classes, edges in (
+        ([spec], 3, False),
+        ([f"{spec},{tmp_path}/things"], 3, True),
+        ([spec, "--net.num-labels", "5"], 5, False),
+    ):
+        net = parse_or_choose(Train, words, verb="train", base=Config(), fresh=True).args.config.net
+        assert (net.num_labels, net.edges) == (classes, edges)
