@@ -116,7 +116,11 @@ class Norm(nn.Module):
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
     """Attention `[B, T, H, S]` of queries `[B, T, H, S]` to keys and values `[B, P, H, S]`, where `mask [B, 1, T, P]` is set."""
-    with jax.numpy_dtype_promotion("standard"):  # JAX's own function promotes dtypes inside
+    if query.dtype == jnp.float64:  # JAX's own function has a softmax of float32
+        scores = jnp.einsum("bthd,bphd->bhtp", query, key) / math.sqrt(query.shape[-1])
+        shares = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min))
+        return jnp.einsum("bhtp,bphd->bthd", shares, value)
+    with jax.numpy_dtype_promotion("standard"):  # it promotes half precision inside
         return jax.nn.dot_product_attention(query, key, value, mask=mask)
 
 
