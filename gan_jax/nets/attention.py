@@ -51,7 +51,7 @@ class Table(nn.Module):
         self.embedding = self.param("embedding", self.init_table, (self.rows, self.features))
 
     def _cast(self) -> jax.Array:
-        return self.embedding.astype(self.dtype or self.embedding.dtype)
+        return jnp.asarray(self.embedding, self.dtype or self.embedding.dtype)  # also of NumPy's, which tracers cannot index
 
     def __call__(self, ids: jax.Array) -> jax.Array:
         table = self._cast()

@@ -46,6 +46,19 @@ def right_padded(tokens: Any, lengths: Any) -> dict[str, jax.Array]:
     return {"tokens": tokens, "mask": jnp.arange(tokens.shape[1])[None] < jnp.asarray(lengths)[:, None]}
 
 
+def left_padded(text: Text) -> dict[str, jax.Array]:
+    """Texts with their tokens moved to the right end, padded on the left, `tokens` and `mask` alone.
+
+    Args:
+      text: ids `[B, T]`, padded on either side.
+    """
+    mask = text["mask"]
+    size = mask.shape[1]
+    places = jnp.arange(size)[None] - (size - 1 - last_of(mask))[:, None]  # where each comes from
+    tokens = jnp.take_along_axis(text["tokens"], places % size, 1)
+    return {"tokens": tokens, "mask": jnp.take_along_axis(mask, places % size, 1)}
+
+
 def shifted_left(text: Text) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """What a generator reads of texts, and what it is to say next: all tokens but the last, and all but the first."""
     return (
