@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,11 @@ class NetFamily:
         def dtype(self) -> str: ...
 
     @property
+    def makes(self) -> str:
+        """What G makes, of what, as a task says it."""
+        return made_of(type(self))
+
+    @property
     def batch_norm_in_d(self) -> bool:
         """Whether D has batch norm, so that gradients of images depend on each other."""
         return False
@@ -69,3 +74,8 @@ class NetFamily:
     def problems(self) -> Iterator[str]:
         """Yields a line for every problem of the networks, with field (`net.resolution is ..`) and remedy."""
         return iter(())
+
+
+def made_of(kind: Any) -> str:
+    """What generators of a family, or of a task, make: texts, images from images, or images from latents."""
+    return "texts" if kind.writes else f"images from {'images' if kind.translates else 'latents'}"

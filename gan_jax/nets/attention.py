@@ -124,6 +124,18 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) 
         return jax.nn.dot_product_attention(query, key, value, mask=mask)
 
 
+def attend_one(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+    """Attention `[B, H, S]` of one query each `[B, H, S]` to keys and values `[B, H, P, S]`, where `mask [B, P]` is set.
+
+    With the heads before the places its products run over whole rows of memory: on CPUs it takes a tenth of the time of JAX's
+    own attention.
+    """
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.einsum("bhs,bhps->bhp", query, key, preferred_element_type=wide) / math.sqrt(query.shape[-1])
+    shares = jax.nn.softmax(jnp.where(mask[:, None], scores, jnp.finfo(wide).min)).astype(value.dtype)
+    return jnp.einsum("bhp,bhps->bhs", shares, value, preferred_element_type=wide).astype(query.dtype)
+
+
 class Block(nn.Module):
     """Attention and an MLP, each added to what it reads: `[B, T, W]`, mask `[B, 1, T, S]` -> `[B, T, W]`.
 
@@ -160,19 +172,27 @@ class Block(nn.Module):
         h = self.norm1(x) if self.before else x
         return self._rest(x, attend(self.query(h), self.key(h), self.value(h), mask), keys)
 
-    def cached(self, x: jax.Array, mask: jax.Array, cache: Cache, place: jax.Array | int) -> tuple[jax.Array, Cache]:
-        """The same for tokens at the places from `place` on, which see those before in the cache.
+    def begin(self, x: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, Cache]:
+        """The same, and a cache of keys and values with places for further tokens: `{"key", "value": [B, H, T + room, size]}`."""
+        h = self.norm1(x) if self.before else x
+        key, value = self.key(h), self.value(h)
+        whole = lambda part: jnp.pad(part.swapaxes(1, 2), ((0, 0), (0, 0), (0, room), (0, 0)))
+        return self._rest(x, attend(self.query(h), key, value, mask), None), {"key": whole(key), "value": whole(value)}
+
+    def go_on(self, x: jax.Array, mask: jax.Array, cache: Cache, place: jax.Array) -> tuple[jax.Array, Cache]:
+        """The same for one more token of each text, which sees those in the cache.
 
         Args:
-          x: `[B, T, W]`.
-          mask: `[B, 1, T, S]` over the S places of the cache.
-          cache: `{"key": [B, S, H, size], "value": [B, S, H, size]}`.
-          place: of the first token.
+          x: `[B, W]`.
+          mask: `[B, S]` over the places of the cache.
+          cache: of `begin`.
+          place: of the token.
         """
-        h = self.norm1(x) if self.before else x
-        put = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part.astype(whole.dtype), place, 1)
+        h = (self.norm1(x) if self.before else x)[:, None]
+        put = lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part.swapaxes(1, 2), place, 2)
         cache = {"key": put(cache["key"], self.key(h)), "value": put(cache["value"], self.value(h))}
-        return self._rest(x, attend(self.query(h), cache["key"], cache["value"], mask), None), cache
+        attended = attend_one(self.query(h)[:, 0], cache["key"], cache["value"], mask)
+        return self._rest(x[:, None], attended[:, None], None)[:, 0], cache
 
     def _rest(self, x: jax.Array, attended: jax.Array, keys: jax.Array | None) -> jax.Array:
         drop = lambda h, i: dropped(h, self.dropout, keys, 2 * self.layer + i)

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from gan_jax.config import TransformerConfig
 from gan_jax.nets import encoder
 from gan_jax.nets.attention import DEVIATION, Block, Cache, Norm, Table, dropped
-from gan_jax.nets.build import Pair, make_net
+from gan_jax.nets.build import Pair, example_inputs, make_net
 from gan_jax.nets.layers import Dense, at_least_float32
-from gan_jax.nets.texts import Text, example_text, last_of, positions_of
+from gan_jax.nets.texts import Text, last_of, positions_of
 
 
 class Generator(nn.Module):
@@ -62,15 +62,13 @@ class Generator(nn.Module):
           room: most tokens that follow.
         """
         mask, positions = text["mask"], positions_of(text)
-        batch, length = mask.shape
-        size, _ = self.config.g_sizes
-        empty = jnp.zeros((batch, length + room, self.config.heads, size), self.embed.embedding.dtype)
-        whole = jnp.concatenate([mask, jnp.zeros((batch, room), bool)], 1)
-        places = jnp.arange(length + room)
-        seen = (places[None, :] <= places[:length, None])[None, None] & whole[:, None, None, :]
+        length = mask.shape[1]
+        whole = jnp.pad(mask, ((0, 0), (0, room)))
+        places = jnp.arange(length)
+        seen = (places[None, :] <= places[:, None])[None, None] & mask[:, None, None, :]
         h, caches = self.embed(text["tokens"]) + self.places(positions), []
         for block in self.blocks:
-            h, cache = block.cached(h, seen, {"key": empty, "value": empty}, 0)
+            h, cache = block.begin(h, seen, room)
             caches.append(cache)
         last = last_of(mask)
         h = jnp.take_along_axis(h, last[:, None, None], 1)
@@ -81,11 +79,11 @@ class Generator(nn.Module):
         """Reads one more token of each text, `[B]` ids or `[B, V]` probabilities: logits `[B, V]` and the cache."""
         place, following = cache["place"], cache["next"]
         mask = cache["mask"].at[:, place].set(True)
-        h, caches = (self.embed(tokens) + self.places(following))[:, None], []
+        h, caches = self.embed(tokens) + self.places(following), []
         for block, old in zip(self.blocks, cache["blocks"]):
-            h, new = block.cached(h, mask[:, None, None, :], old, place)
+            h, new = block.go_on(h, mask, old, place)
             caches.append(new)
-        return self._logits(h)[:, 0], {"blocks": caches, "mask": mask, "next": following + 1, "place": place + 1}
+        return self._logits(h), {"blocks": caches, "mask": mask, "next": following + 1, "place": place + 1}
 
     def _logits(self, h: jax.Array) -> jax.Array:
         h = self.norm(h)
@@ -94,9 +92,9 @@ class Generator(nn.Module):
 
 def make(config: TransformerConfig, axis_name: str | None) -> Pair:
     """The pair of a configuration; there are no batch statistics."""
-    text = (example_text(config), None)
-    g = make_net(Generator(config), text, draws=True, begin="begin", go_on="go_on")
-    d = make_net(encoder.Discriminator(config), text, draws=True, hidden="hidden")
+    of_g, of_d = example_inputs(config)
+    g = make_net(Generator(config), of_g, draws=True, begin="begin", go_on="go_on")
+    d = make_net(encoder.Discriminator(config), of_d, draws=True, hidden="hidden")
     d_blocks = ("embed", *(f"block{i}" for i in range(config.d_layers)))
     g_blocks = ("embed", *(f"block{i}" for i in range(config.layers)))
     return Pair(g, d, config, d_blocks, g_blocks, ("head",) if config.d_per_token else ("pool", "head"))
