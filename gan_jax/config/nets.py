@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 
 from gan_jax.config.family import NetFamily
-from gan_jax.config.text_nets import TextFamily, TransformerConfig
+from gan_jax.config.text_nets import RelGANConfig, SeqGANConfig, TextFamily, TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,6 +395,8 @@ NETS: dict[str, type[NetFamily]] = {  # a row is a family: its name, and its con
     "translator": TranslatorConfig,
     "spade": SPADEConfig,
     "transformer": TransformerConfig,
+    "seqgan": SeqGANConfig,
+    "relgan": RelGANConfig,
 }
 
 if TYPE_CHECKING:

@@ -126,3 +126,93 @@ def special_ids(net: Any) -> Iterator[str]:
         value = getattr(net, name)
         if value is not None and not 0 <= value < net.vocab:
             yield f"net.{name} is {value}, which is no id of {net.vocab:,} tokens; use one from 0 to {net.vocab - 1:,}"
+
+
+SEQGAN_FILTERS = (  # (tokens that a filter reads, number of filters)
+    (1, 100), (2, 200), (3, 200), (4, 200), (5, 200), (6, 100), (7, 100), (8, 100), (9, 100), (10, 100), (15, 160), (20, 160),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class SeqGANConfig(TextFamily):
+    """SeqGAN's pair (Yu et al., 2017): an LSTM, and convolutions over tokens with a highway layer.
+
+    With an LSTM for D, which scores every token, it is ScratchGAN's (de Masson d'Autume et al., 2019).
+    """
+
+    vocab: int = 5000  # tokens that G chooses from
+    length: int = 20  # tokens of a text, with its start and end
+    bos: int = 0  # id of the token that G reads first
+    eos: int | None = None  # id of the token that ends a text; None = all have the full length
+    pad: int = 0  # id in the places behind the end, which nothing reads
+    embedding: int = 32  # size of the vectors of G's tokens
+    width: int = 32  # units of G's LSTM
+    layers: int = 1  # of G's LSTM
+    deviation: float = 0.1  # of G's new kernels and tables
+    d_kind: Literal["cnn", "lstm"] = "cnn"  # convolutions that score a text, or an LSTM that scores every token
+    d_embedding: int = 64  # size of the vectors of D's tokens
+    d_filters: tuple[tuple[int, int], ...] = SEQGAN_FILTERS  # of a cnn: (tokens that a filter reads, number of filters)
+    d_width: int = 512  # units of an lstm
+    d_layers: int = 1  # of an lstm
+    d_logits: int = 1  # scores of a text or token
+    d_dropout: float = 0.25  # share of D's features that are dropped in training
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; states and logits stay float32
+
+    positive = dict.fromkeys(
+        "vocab length embedding width layers deviation d_embedding d_width d_layers d_logits".split(), ""
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from special_ids(self)
+        yield from filters(self)
+        if not 0 <= self.d_dropout < 1:
+            yield f"net.d_dropout is {self.d_dropout:g}; use a share from 0 up to, but not 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class RelGANConfig(TextFamily):
+    """RelGAN's pair (Nie et al., 2019): a relational memory, and convolutions over several embeddings of the tokens."""
+
+    vocab: int = 5000  # tokens that G chooses from
+    length: int = 20  # tokens of a text, with its start and end
+    bos: int = 0  # id of the token that G reads first
+    eos: int | None = None  # id of the token that ends a text; None = all have the full length
+    pad: int = 0  # id in the places behind the end, which nothing reads
+    embedding: int = 32  # size of the vectors of G's tokens
+    slots: int = 1  # of G's memory
+    heads: int = 2  # of attention to the memory
+    head_size: int = 256  # of each; a slot has heads x head_size units
+    mlp_layers: int = 2  # of the MLP behind attention
+    d_representations: int = 64  # embeddings of D, each of which is scored
+    d_embedding: int = 64  # size of all of them together
+    d_filters: tuple[tuple[int, int], ...] = ((2, 300), (3, 300), (4, 300), (5, 300))  # (tokens that one reads, number)
+    d_hidden: int = 100  # units of D's last hidden layer
+    d_dropout: float = 0.25  # share of D's features that are dropped in training
+    dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; the memory and logits stay float32
+
+    positive = dict.fromkeys(
+        "vocab length embedding slots heads head_size mlp_layers d_representations d_embedding d_hidden".split(), ""
+    )
+
+    @property
+    def d_logits(self) -> int:
+        """Number of D's scores of a text: one by each embedding."""
+        return self.d_representations
+
+    def problems(self) -> Iterator[str]:
+        yield from special_ids(self)
+        yield from filters(self)
+        if self.d_representations > 0 and self.d_embedding % self.d_representations:
+            yield (
+                f"net.d_embedding {self.d_embedding} is no multiple of net.d_representations {self.d_representations}, which "
+                "share it; use one that is"
+            )
+        if not 0 <= self.d_dropout < 1:
+            yield f"net.d_dropout is {self.d_dropout:g}; use a share from 0 up to, but not 1"
+
+
+def filters(net: Any) -> Iterator[str]:
+    """Yields a line for filters that are none, or of which two read as many tokens."""
+    sizes = [size for size, _ in net.d_filters]
+    if not sizes or min(min(pair) for pair in net.d_filters) < 1 or len(set(sizes)) < len(sizes):
+        yield f"net.d_filters is {net.d_filters}; use pairs of tokens and filters, each at least 1, such as ((2, 100), (3, 100))"

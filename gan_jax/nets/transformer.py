@@ -40,7 +40,9 @@ class Generator(nn.Module):
         ]  # fmt: skip
         self.norm = Norm(c.epsilon)
         if not c.tied:
-            self.head = Dense(features=c.vocab, bias=False, init_kernel=nn.initializers.normal(DEVIATION), dtype=c.dtype)
+            self.head = Dense(
+                features=c.vocab, bias=False, init_kernel=nn.initializers.normal(DEVIATION), dtype=c.dtype
+            )
 
     def __call__(
         self, text: Text, labels: jax.Array | None = None, train: bool = False, keys: jax.Array | None = None
