@@ -1,8 +1,8 @@
 """Texts drawn from a GPT-2 with a cache, beside `generate` of Hugging Face's transformers where `--peer` names its packages.
 
-The peer's folder is one with `transformers` and `torch`, such as the `site-packages` of a virtual environment. It gets the weights
-that ours have, as `gan-jax export --to huggingface` writes them. Both draw from all tokens at temperature 1, from one token of the
-start, and never end before the length.
+The peer's folder is one with `transformers` and `torch`, such as the `site-packages` of a virtual environment. It gets the
+weights that ours have, as `gan-jax export --to huggingface` writes them. Both draw from all tokens at temperature 1, from one
+token of the start, and never end before the length.
 """
 
 from __future__ import annotations
@@ -48,14 +48,18 @@ def run() -> list[dict[str, Any]]:
         if PEER is not None:
             functions["transformers"] = _peer(PEER, config, variables, length)
         seconds = in_turns(functions, ROUNDS if name != "small" else 3)
-        rate = {key: BATCH * length / statistics.median(clock for clock, _ in values) for key, values in seconds.items()}
+        rate = {
+            key: BATCH * length / statistics.median(clock for clock, _ in values) for key, values in seconds.items()
+        }
         cpu = {key: statistics.median(processor for _, processor in values) for key, values in seconds.items()}
         row: dict[str, Any] = {"size": name, "length": length, "tokens_s": rate["gan_jax"]}
         if PEER is not None:
             ratios = [b[0] / a[0] for a, b in zip(seconds["gan_jax"], seconds["transformers"], strict=True)]
             row |= {"transformers_tokens_s": rate["transformers"], "ratio": statistics.median(ratios)}
             row |= {"ratio_least": min(ratios), "ratio_most": max(ratios)}
-            row |= {"processor_ratio": cpu["transformers"] / cpu["gan_jax"]}  # what other work on the machine changes less
+            row |= {
+                "processor_ratio": cpu["transformers"] / cpu["gan_jax"]
+            }  # what other work on the machine changes less
         print(row, flush=True)
         rows.append(row)
     return rows

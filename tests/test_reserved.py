@@ -28,7 +28,9 @@ def test_every_name_is_in_a_group():
 
 
 def test_every_family_is_looked_at():
-    assert {type(config) for config in [*(row.config for row in FAMILIES.values()), *TEXTS.values()]} == {*NETS.values()}
+    assert {type(config) for config in [*(row.config for row in FAMILIES.values()), *TEXTS.values()]} == {
+        *NETS.values()
+    }
 
 
 @pytest.mark.parametrize("name,resolution", [*CASES, *((name, 0) for name in TEXTS)])

@@ -23,7 +23,8 @@ class Import:
     weights can be sampled, and can be the source of any transplant.
     """
 
-    file: Annotated[Positional[Path], arg(metavar="FILE")]  # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5, or a folder of Hugging Face
+    # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5, or a folder of Hugging Face
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
     out: Path  # folder to write to
     d: Path | None = None  # file or folder of D, if FILE holds G alone
     layout: Annotated[str | None, arg(name="as")] = None  # such as stylegan2-ada; None = guessed from the tensors

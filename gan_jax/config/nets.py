@@ -7,7 +7,7 @@ networks (`make(config, axis_name) -> Pair`) and `gan_jax.surgery.families.NAME`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 
 from gan_jax.config.family import NetFamily

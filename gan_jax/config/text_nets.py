@@ -75,13 +75,11 @@ class TransformerConfig(TextFamily):
     d_epsilon: float = 1e-12  # of D's layer norms; 1e-5 in RoBERTa
     dtype: Literal["float32", "bfloat16"] = "float32"  # compute dtype; norms and logits stay float32
 
-    positive = {
-        name: ""
-        for name in (
-            "vocab length width layers heads mlp positions d_vocab d_width d_layers d_heads d_mlp d_positions d_types "
-            "d_logits head_size d_head_size"
-        ).split()
-    }
+    positive = dict.fromkeys(
+        "vocab length width layers heads mlp positions d_vocab d_width d_layers d_heads d_mlp d_positions d_types "
+        "d_logits head_size d_head_size".split(),
+        "",
+    )
 
     @property
     def g_sizes(self) -> tuple[int, int]:

@@ -129,8 +129,10 @@ def import_file(
     files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
     what = " and ".join(f"{paths[prefix]} ({file.format})" for prefix, file in files.items())
     context = FileContext(values, stubs, net)
-    if layout is None and net is None and (
-        any(Path(place).is_dir() for place in paths.values()) or huggingface.describes(values, paths)
+    if (
+        layout is None
+        and net is None
+        and (any(Path(place).is_dir() for place in paths.values()) or huggingface.describes(values, paths))
     ):
         layout = huggingface.NAME
     problems = []

@@ -153,9 +153,7 @@ class HeadsLink(Link):
 
     def leaves(self, array: np.ndarray) -> dict[str, np.ndarray]:
         parts = np.split(self.read(array), len(self.paths), 0 if self.merges else -1)
-        shape = lambda part: (
-            (self.heads, -1, *part.shape[1:]) if self.merges else (*part.shape[:-1], self.heads, -1)
-        )
+        shape = lambda part: (self.heads, -1, *part.shape[1:]) if self.merges else (*part.shape[:-1], self.heads, -1)
         return {path: part.reshape(shape(part)) for path, part in zip(self.paths, parts, strict=True)}
 
     def tensor(self, leaves: Mapping[str, Any]) -> np.ndarray:

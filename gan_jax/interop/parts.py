@@ -120,8 +120,10 @@ def is_mask_or_positions(parts: Sequence[str], array: np.ndarray) -> bool:
     """Whether a tensor is a mask of attention or the numbers of positions, as old files of transformers have them."""
     if parts[-2:] == ["attn", "bias"]:
         return array.ndim == 4 and array.shape[:2] == (1, 1)
-    return parts[-1] in ("position_ids", "token_type_ids") and array.dtype.kind in "iu" or (
-        parts[-2:] == ["attn", "masked_bias"] and array.size == 1
+    return (
+        parts[-1] in ("position_ids", "token_type_ids")
+        and array.dtype.kind in "iu"
+        or (parts[-2:] == ["attn", "masked_bias"] and array.size == 1)
     )
 
 

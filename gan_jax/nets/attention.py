@@ -39,7 +39,7 @@ def dropped(x: jax.Array, rate: float, keys: jax.Array | None, layer: int) -> ja
 
 
 class Table(nn.Module):
-    """A table `[rows, features]`: ids `[..] int32`, or probabilities `[.., rows]`, -> its rows, or their means, `[.., features]`."""
+    """A table `[rows, features]`: ids `[..] int32` -> its rows `[.., features]`, or probabilities `[.., rows]` -> their means."""
 
     rows: int
     features: int
@@ -51,7 +51,9 @@ class Table(nn.Module):
         self.embedding = self.param("embedding", self.init_table, (self.rows, self.features))
 
     def _cast(self) -> jax.Array:
-        return jnp.asarray(self.embedding, self.dtype or self.embedding.dtype)  # also of NumPy's, which tracers cannot index
+        return jnp.asarray(
+            self.embedding, self.dtype or self.embedding.dtype
+        )  # also of NumPy's, which tracers cannot index
 
     def __call__(self, ids: jax.Array) -> jax.Array:
         table = self._cast()

@@ -74,9 +74,7 @@ def filtered(logits: jax.Array, decoding: Decoding, seen: jax.Array | None = Non
       seen: `[B, V]` bool, which tokens a text has already; only for the penalty of repetitions.
     """
     if decoding.remembers and seen is not None:
-        penalised = jnp.where(
-            logits > 0, logits / decoding.repetition_penalty, logits * decoding.repetition_penalty
-        )
+        penalised = jnp.where(logits > 0, logits / decoding.repetition_penalty, logits * decoding.repetition_penalty)
         logits = jnp.where(seen, penalised, logits)
     if decoding.temperature != 1:
         logits = logits / decoding.temperature

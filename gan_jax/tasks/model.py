@@ -46,9 +46,7 @@ class Model:
     name: str = ""
 
     def __repr__(self) -> str:
-        """`Model('stylegan2 32 px, 3 channels, 1.2 M values, g_ema+d')`; of a translator `1 to 3 channels`, of
-        texts `transformer 300 tokens, 64 long`.
-        """
+        """`Model('stylegan2 32 px, 3 channels, 1.2 M values, g_ema+d')`; `1 to 3 channels`, `300 tokens, 64 long`."""
         net = self.config
         kind = kind_of(net)
         classes = net.num_classes

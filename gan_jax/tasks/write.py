@@ -9,6 +9,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gan_jax.config import TextFamily
 from gan_jax.nets import Net
@@ -60,7 +61,7 @@ def make_writer(net: Net, config: TextFamily, decoding: Decoding = GREEDY) -> Wr
             if decoding.greedy or noise is not None:
                 token = jnp.argmax(scores, -1).astype(jnp.int32)
             else:
-                token = drawn(scores, jax.vmap(jax.random.fold_in, (0, None))(keys, step))
+                token = drawn(scores, jax.vmap(jax.random.fold_in, (0, None))(cast(Any, keys), step))
             token = jnp.where(ended, config.pad, token)
             state = state | {
                 "step": step + 1,
@@ -100,7 +101,7 @@ def make_writer(net: Net, config: TextFamily, decoding: Decoding = GREEDY) -> Wr
                 f"prompts of {tokens.shape[1]} tokens and {n} more are beyond the {positions} positions of this generator; ask "
                 f"for fewer, or shorten the prompts"
             )
-        if not isinstance(mask, jax.core.Tracer) and not (whole := np.asarray(mask).any(1)).all():
+        if not isinstance(mask, Tracer) and not (whole := np.asarray(mask).any(1)).all():
             raise ValueError(
                 f"prompt {int(np.argmin(whole))} has no token; begin with that of the start, {config.bos} (beginnings)"
             )

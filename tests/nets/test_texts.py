@@ -45,7 +45,9 @@ def test_outputs(name, dtype):
         logits, rest = jax.eval_shape(lambda v, t=train: pair.g.apply(v, text, None, t, keys()), pair.g.specs())
         assert (logits.shape, logits.dtype, rest) == ((4, 5, 11), jnp.float32, {})
         for read in (text, soft):
-            scores, rest = jax.eval_shape(lambda v, x, t=train: pair.d.apply(v, x, None, t, keys()), pair.d.specs(), read)
+            scores, rest = jax.eval_shape(
+                lambda v, x, t=train: pair.d.apply(v, x, None, t, keys()), pair.d.specs(), read
+            )
             assert scores.shape in ((4, pair.config.d_logits), (4, 5, pair.config.d_logits))
             assert (scores.dtype, rest) == (jnp.float32, {})
 
@@ -95,7 +97,9 @@ def test_what_stands_at_masked_places_is_not_read(name):
     mask = np.asarray(text["mask"])
     assert np.abs(logits).max() > 0.01
     assert_allclose(of_other[:, :5][mask], logits[mask], rtol=1e-4, atol=1e-5)
-    assert_allclose(scores_of_other[:, :5][mask] if scores.ndim == 3 else scores_of_other, scores[mask] if scores.ndim == 3 else scores, rtol=1e-4, atol=1e-5)  # fmt: skip
+    if scores.ndim == 3:
+        scores, scores_of_other = scores[mask], scores_of_other[:, :5][mask]
+    assert_allclose(scores_of_other, scores, rtol=1e-4, atol=1e-5)
     whole = [i for i, n in enumerate(LENGTHS) if n > 3]
     assert_allclose(cached[whole], logits[whole, 1:4], rtol=1e-4, atol=1e-5)
 

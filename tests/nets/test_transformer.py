@@ -60,7 +60,10 @@ def setting(name, wide):
 
 
 def text_of(values, start="", ids="input_ids"):
-    text = {"tokens": jnp.asarray(values[f"in/{start}{ids}"]), "mask": jnp.asarray(values[f"in/{start}attention_mask"]) > 0}
+    text = {
+        "tokens": jnp.asarray(values[f"in/{start}{ids}"]),
+        "mask": jnp.asarray(values[f"in/{start}attention_mask"]) > 0,
+    }
     for ours, theirs in (("types", "token_type_ids"), ("positions", "position_ids")):
         if not start and f"in/{theirs}" in values:
             text[ours] = jnp.asarray(values[f"in/{theirs}"])
@@ -102,7 +105,11 @@ def test_gpt2(wide):
                 logits, _, inner = net.apply_with_intermediates(variables, text)
                 ids = text["tokens"][:, 1:, None]
                 nll = -jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), ids, 2)[..., 0]
-                return jnp.where(shown, nll, 0).sum() / shown.sum(dtype=nll.dtype), (logits, inner, jnp.where(shown, nll, 0))
+                return jnp.where(shown, nll, 0).sum() / shown.sum(dtype=nll.dtype), (
+                    logits,
+                    inner,
+                    jnp.where(shown, nll, 0),
+                )
 
             (value, outputs), slope = jax.value_and_grad(loss, has_aux=True)(variables)
             return value, outputs, slope, net.apply(variables, left)[0], net.apply(variables, left | plain)[0]
@@ -329,7 +336,10 @@ def test_scores_of_every_token(tiny):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"width": 30, "heads": 4}, "net.width 30 is no multiple of net.heads 4; use one that is, or set net.head_size"),
+        (
+            {"width": 30, "heads": 4},
+            "net.width 30 is no multiple of net.heads 4; use one that is, or set net.head_size",
+        ),
         ({"d_width": 30, "d_heads": 4}, "net.d_width 30 is no multiple of net.d_heads 4"),
         ({"positions": 10}, "net.length 64 is more than net.positions 10; use as many positions at least"),
         ({"d_kind": "roberta", "d_pad": 1, "d_positions": 65}, "use 66 at least"),

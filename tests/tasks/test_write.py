@@ -1,4 +1,4 @@
-"""Filters by hand, draws by their frequencies, and what texts depend on. The published values are in tests/nets/test_transformer.py."""
+"""Filters by hand, draws by their frequencies, and what texts depend on; `nets/test_transformer.py` has published values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from gan_jax.nets.texts import right_padded
 from gan_jax.tasks.decoding import Decoding, drawn, filtered
 from gan_jax.tasks.write import beginnings, make_writer
-from tests.nets.families import text_pair
 from tests.nets.families import drawn as variables_of
+from tests.nets.families import text_pair
 
 LOGITS = np.log(np.array([[0.4, 0.3, 0.15, 0.1, 0.05]], np.float32))
 

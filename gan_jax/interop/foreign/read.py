@@ -127,12 +127,16 @@ def _sharded(folder: Path, index: Path, limits: Limits | None) -> Foreign:
     files = {}
     for name in sorted({*places.values()}):
         if not (folder / name).is_file():
-            raise ForeignError(f"{folder} lacks {name}, where {index.name} has {_first(places, name)!r}; fetch it again")
+            raise ForeignError(
+                f"{folder} lacks {name}, where {index.name} has {_first(places, name)!r}; fetch it again"
+            )
         files[name] = read_foreign(folder / name, limits)
     tensors = {}
     for tensor, name in places.items():
         if tensor not in files[name].tensors:
-            raise ForeignError(f"{folder / name} lacks {tensor!r}, which {index.name} has there; the files are not of one model")
+            raise ForeignError(
+                f"{folder / name} lacks {tensor!r}, which {index.name} has there; the files are not of one model"
+            )
         tensors[tensor] = files[name].tensors[tensor]
     for name, file in files.items():
         if extra := [tensor for tensor in file.tensors if places.get(tensor) != name]:

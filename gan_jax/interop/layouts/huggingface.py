@@ -22,7 +22,13 @@ NAME = "huggingface"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 DECODERS = ("gpt2",)  # values of model_type
 ENCODERS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta", "camembert": "roberta"}  # -> d_kind
-ACTIVATIONS = {"gelu_new": "gelu_new", "gelu_fast": "gelu_new", "gelu_pytorch_tanh": "gelu_new", "gelu": "gelu", "relu": "relu"}
+ACTIVATIONS = {
+    "gelu_new": "gelu_new",
+    "gelu_fast": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu": "gelu",
+    "relu": "relu",
+}
 
 TIED = "the same values as the table of embeddings"
 MASKED_LM = "a head that predicts masked tokens, which no discriminator has"
@@ -48,7 +54,11 @@ BERT = {
 }  # fmt: skip
 ROBERTA = BERT | {"vocab_size": 50265, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 ONLY: dict[str, dict[str, tuple[Any, ...]]] = {  # what these networks compute with; other values are refused
-    "gpt2": {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,)},
+    "gpt2": {
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+    },
     "bert": {"position_embedding_type": ("absolute", None), "is_decoder": (False,), "add_cross_attention": (False,)},
 }
 LENGTH = 64  # most tokens of a text in training, where there are positions for them
@@ -140,12 +150,18 @@ def find(tensors: Tensors, context: FileContext) -> ForeignPair:
     """A decoder, an encoder, or one of each, from files or folders of their own."""
     config = TransformerConfig() if context.net is None else context.net
     if not isinstance(config, TransformerConfig):
-        raise ForeignLayoutError(f"these are transformers, and net is a {type(config).__name__}; use a TransformerConfig")
+        raise ForeignLayoutError(
+            f"these are transformers, and net is a {type(config).__name__}; use a TransformerConfig"
+        )
     networks = {start: _network(under(tensors, start)) for start in _starts(tensors)}
     roots = ["g_ema" if kind == "decoder" else "d" for kind, _ in networks.values()]
     if len(set(roots)) < len(roots):
-        raise ForeignLayoutError(f"two {next(iter(networks.values()))[0]}s; a pair is a GPT-2 for G, and a BERT or RoBERTa for D")
-    ordered = sorted(zip(networks, roots, strict=True), key=lambda entry: entry[1] == "d")  # G's first: D's depend on it
+        raise ForeignLayoutError(
+            f"two {next(iter(networks.values()))[0]}s; a pair is a GPT-2 for G, and a BERT or RoBERTa for D"
+        )
+    ordered = sorted(
+        zip(networks, roots, strict=True), key=lambda entry: entry[1] == "d"
+    )  # G's first: D's depend on it
     facts = {start: _facts(context.values, start, context.net is None) for start, _ in ordered}
     alone = len(ordered) == 1
     parts, left_out, computed = {}, {}, {}
@@ -184,10 +200,14 @@ MARKS = {"decoder": "wte.weight", "encoder": "embeddings.word_embeddings.weight"
 
 def _network(tensors: Tensors) -> tuple[str, str]:
     """(decoder or encoder, the prefix of its names)."""
-    places = [(kind, name.removesuffix(mark)) for kind, mark in MARKS.items() for name in tensors if name.endswith(mark)]
+    places = [
+        (kind, name.removesuffix(mark)) for kind, mark in MARKS.items() for name in tensors if name.endswith(mark)
+    ]
     if len(places) != 1:
         which = f"{len(places)} of them" if places else "none"
-        raise ForeignLayoutError(f"these are no GPT-2, BERT or RoBERTa: {which} of {', '.join(map(repr, MARKS.values()))}")
+        raise ForeignLayoutError(
+            f"these are no GPT-2, BERT or RoBERTa: {which} of {', '.join(map(repr, MARKS.values()))}"
+        )
     return places[0]
 
 
@@ -204,13 +224,15 @@ def _facts(values: Mapping[str, Any], start: str, needed: bool) -> dict[str, Any
         if not needed:
             return {}
         raise ForeignLayoutError(
-            f"there is no {CONFIG} with a model_type beside these weights, and they do not tell the number of heads: name a folder with both, or "
-            "a configuration (--net)"
+            f"there is no {CONFIG} with a model_type beside these weights, and they do not tell the number of heads: name a folder "
+            "with both, or a configuration (--net)"
         )
     facts = parse_document(text, CONFIG, ForeignLayoutError)
     known = (*DECODERS, *ENCODERS)
     if facts.get("model_type") not in known:
-        raise ForeignLayoutError(f"{CONFIG}: model_type is {shown(facts.get('model_type'))}; use one of {', '.join(known)}")
+        raise ForeignLayoutError(
+            f"{CONFIG}: model_type is {shown(facts.get('model_type'))}; use one of {', '.join(known)}"
+        )
     family = "gpt2" if facts["model_type"] in DECODERS else "bert"
     for name, allowed in ONLY[family].items():
         if (value := facts.get(name, allowed[0])) not in allowed:
@@ -264,7 +286,9 @@ def _read_decoder(
     config: TransformerConfig, facts: Mapping[str, Any], tensors: Tensors, prefix: str, alone: bool
 ) -> TransformerConfig:
     if facts["model_type"] not in DECODERS:
-        raise ForeignLayoutError(f"{CONFIG}: model_type is {facts['model_type']!r}, but the tensors are those of a GPT-2")
+        raise ForeignLayoutError(
+            f"{CONFIG}: model_type is {facts['model_type']!r}, but the tensors are those of a GPT-2"
+        )
     fields = _Fields(facts, GPT2)
     vocab, positions = fields.number("vocab_size"), fields.number("n_positions")
     last = min(50256, vocab - 1) if "bos_token_id" not in facts else None
@@ -293,7 +317,9 @@ def _read_encoder(
     config: TransformerConfig, facts: Mapping[str, Any], tensors: Tensors, prefix: str, alone: bool
 ) -> TransformerConfig:
     if facts["model_type"] not in ENCODERS:
-        raise ForeignLayoutError(f"{CONFIG}: model_type is {facts['model_type']!r}, but the tensors are those of an encoder")
+        raise ForeignLayoutError(
+            f"{CONFIG}: model_type is {facts['model_type']!r}, but the tensors are those of an encoder"
+        )
     kind: Any = ENCODERS[facts["model_type"]]
     fields = _Fields(facts, ROBERTA if kind == "roberta" else BERT)
     vocab, positions = fields.number("vocab_size"), fields.number("max_position_embeddings")
@@ -400,7 +426,9 @@ def names(config: TransformerConfig) -> dict[str, tuple[str, Links]]:
     for side in ("", "d_"):
         size, width, heads = (getattr(config, f"{side}{name}") for name in ("head_size", "width", "heads"))
         if size is not None and size * heads != width:
-            raise ForeignLayoutError(f"net.{side}head_size {size} is not width / heads, as in {NAME}; export it as gan_jax")
+            raise ForeignLayoutError(
+                f"net.{side}head_size {size} is not width / heads, as in {NAME}; export it as gan_jax"
+            )
     return {"g_ema": ("", generator_links(config)), "d": ("", discriminator_links(config))}
 
 
