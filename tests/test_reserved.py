@@ -6,7 +6,7 @@ import pytest
 
 from gan_jax import reserved
 from gan_jax.config.nets import NETS
-from tests.nets.families import CASES, FAMILIES, pair_of
+from tests.nets.families import CASES, FAMILIES, TEXTS, pair_of, text_pair
 
 
 def test_names_are_disjoint():
@@ -28,12 +28,14 @@ def test_every_name_is_in_a_group():
 
 
 def test_every_family_is_looked_at():
-    assert {type(family.config) for family in FAMILIES.values()} == {*NETS.values()}
+    assert {type(config) for config in [*(row.config for row in FAMILIES.values()), *TEXTS.values()]} == {
+        *NETS.values()
+    }
 
 
-@pytest.mark.parametrize("name,resolution", CASES)
+@pytest.mark.parametrize("name,resolution", [*CASES, *((name, 0) for name in TEXTS)])
 def test_no_network_has_a_reserved_name(name, resolution):
-    for network, net in pair_of(name, resolution).nets.items():
+    for network, net in (text_pair(name) if name in TEXTS else pair_of(name, resolution)).nets.items():
         specs = net.specs()
         taken = {*specs["params"]} & {*reserved.BRANCHES, *reserved.MIXTURE}
         assert not taken, (

@@ -32,8 +32,8 @@ class Export:
     path: Annotated[Positional[str], arg(metavar="MODEL")]  # run folder, weights folder or embedded:NAME
     # a layout such as stylegan2-ada, rosinality or dcgan; safetensors (our own names); stablehlo; onnx
     to: str
-    out: Path  # file to write; for a layout .pt, .safetensors or .npz
-    d: Path | None = None  # separate file for D, if the other program needs one; then --out holds G
+    out: Path  # file to write; for a layout .pt, .safetensors or .npz, and a folder for huggingface
+    d: Path | None = None  # separate file or folder for D, if the other program needs one; then --out holds G
     images: Literal["uint8", "float32"] = "uint8"  # images of a program: uint8, or floats of about [-1, 1]
     batch: int | None = None  # images per call of a program; None = any number
     size: int | None = (
@@ -73,9 +73,11 @@ def main(argv: Sequence[str]) -> int:
         check_packages(args.to)
     outputs = [("--out", args.out), ("--d", args.d)]
     outputs += [("--out", facts_beside(args.out))] if args.to in PROGRAMS else []
+    folders = args.to in LAYOUTS and LAYOUTS[args.to].beside is not None
+    ours = ("*.safetensors", "*.json") if folders else None
     for option, file in outputs:
         if file is not None:
-            claim_output(file, overwrite=args.overwrite, option=option)
+            claim_output(file, overwrite=args.overwrite, option=option, ours=ours)
     from gan_jax.surgery.provenance import history_of
     from gan_jax.transfer.models import load, unfinished
 

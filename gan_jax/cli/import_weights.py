@@ -23,9 +23,10 @@ class Import:
     weights can be sampled, and can be the source of any transplant.
     """
 
-    file: Annotated[Positional[Path], arg(metavar="FILE")]  # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5
+    # .pkl, .pt, .pth, .tar, .safetensors, .npz, .h5, or a folder of Hugging Face
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
     out: Path  # folder to write to
-    d: Path | None = None  # file of D, if FILE holds G alone
+    d: Path | None = None  # file or folder of D, if FILE holds G alone
     layout: Annotated[str | None, arg(name="as")] = None  # such as stylegan2-ada; None = guessed from the tensors
     ignore: UseAppendAction[tuple[str, ...]] = ()  # pattern over names of tensors to ignore, as in "netE.*"
     net: Path | None = None  # for our own leaf paths: weights, a run or an experiment with the same networks
@@ -35,6 +36,7 @@ class Import:
     examples: ClassVar[tuple[str, ...]] = (
         "gan-jax import generator.pth --out weights",
         "gan-jax import g.safetensors --d d.safetensors --out weights",
+        "gan-jax import gpt2 --d roberta-base --out weights",
     )
 
 

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Union
 
+from gan_jax.config.family import made_of
 from gan_jax.config.methods import ChainConfig, FinetuneConfig, ScratchConfig
 from gan_jax.config.nets import NETS, NetConfig, family_title
 from gan_jax.config.serial import SIDE, hints_of, kind_of, whole_number_problem
@@ -282,14 +283,12 @@ def _task(config: Config) -> Iterator[str]:
     name, family = kind_of(task), family_title(net)
     if not isinstance(task, TaskOptions):  # of a user
         return
-    if task.translates != net.translates:
-        suited = ", ".join(name for name, cls in NETS.items() if cls.translates == task.translates)
-        makes = "images from images" if task.translates else "images from latents"
-        takes = "images" if net.translates else "latents"
-        fits = ", ".join(name for name, cls in TASK_NAMES.items() if cls.translates == net.translates)
-        yield (
-            f"task {name} makes {makes}, but {family}'s generator takes {takes}; use --net {suited}, or --task {fits}"
-        )
+    if made_of(task) != net.makes:
+        suited = ", ".join(name for name, cls in NETS.items() if made_of(cls) == made_of(task))
+        takes = f"takes {'images' if net.translates else 'latents'}" if not net.writes else "makes texts"
+        fits = ", ".join(name for name, cls in TASK_NAMES.items() if made_of(cls) == net.makes)
+        other = f", or --task {fits}" if fits else ""
+        yield f"task {name} makes {made_of(task)}, but {family}'s generator {takes}; use --net {suited}{other}"
         return
     if task.losses is not None and config.loss.name not in task.losses:
         yield f"loss.name is {config.loss.name}, which the task {name} cannot have; use one of {', '.join(task.losses)}"

@@ -172,6 +172,7 @@ class TaskOptions:
 
     Attributes:
       translates: whether its generators make images from images, so that it needs a family of translators.
+      writes: whether its generators make texts, so that it needs a family of those.
       usual_net: the family of networks that it was published with; empty = any of those of images from latents.
       losses: names of `LossConfig` that it can have; None = all.
       repeats: whether D may have several updates in a step (`train.d_steps`).
@@ -180,6 +181,7 @@ class TaskOptions:
     """
 
     translates: ClassVar[bool] = False
+    writes: ClassVar[bool] = False
     usual_net: ClassVar[str] = ""
     losses: ClassVar[tuple[str, ...] | None] = None
     repeats: ClassVar[bool] = True

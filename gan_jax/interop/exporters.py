@@ -5,13 +5,15 @@ What importing read, exporting writes back bit-exact, with the constants that th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gan_jax.config import NetConfig, net_to_dict
+from gan_jax.files import write_atomically
 from gan_jax.interop.containers import WRITERS, ExportError, Tensors, writer_for
 from gan_jax.interop.fitting import check_finite
 from gan_jax.interop.layouts import LAYOUTS, ForeignLayout
@@ -36,11 +38,12 @@ def export_file(
     """Writes a pair as a file of tensors that another program reads.
 
     Args:
-      path: .safetensors or .npz, or .pt (.pth, .ckpt) for a file of `torch.save`, which is written without torch.
+      path: .safetensors or .npz, or .pt (.pth, .ckpt) for a file of `torch.save`, which is written without torch; a folder for
+        a layout that has JSON files beside the weights.
       config: of the networks.
       variables: `{"g_ema": .., "d": ..}`; a layout has places for these two.
       layout: a key of `LAYOUTS` that knows such networks, or "gan_jax": all of `variables` by leaf paths.
-      d: a file of its own for D; then `path` holds G alone, and names are without the network's prefix.
+      d: a file, or folder, of its own for D; then `path` holds G alone, and names are without the network's prefix.
       about: JSON values that go along where the format can carry them (safetensors): history, licence.
 
     Returns:
@@ -52,6 +55,8 @@ def export_file(
       ForeignLayoutError: these networks have something that the layout has no place for.
     """
     path = Path(path)
+    if layout in LAYOUTS and (beside := LAYOUTS[layout].beside) is not None:
+        return _export_folders(path, config, variables, layout, beside, d, about or {})
     write, write_d = writer_for(path), writer_for(path if d is None else Path(d))
     check_finite(dict(variables), "these weights", ExportError)
     parts, nested = tensors_of(config, variables, layout)
@@ -72,6 +77,33 @@ def export_file(
     write(path, without_key(parts["g_ema"]), facts, ())
     write_d(Path(d), without_key(parts["d"]), facts, ())
     return [path, Path(d)]
+
+
+def _export_folders(
+    path: Path,
+    config: NetConfig,
+    variables: Mapping[str, Tree],
+    layout: str,
+    beside: Callable[[Any, str], dict[str, dict[str, Any]]],
+    d: str | Path | None,
+    about: Mapping[str, Any],
+) -> list[Path]:
+    """Writes each network as a folder of weights and JSON files; returns the folders."""
+    check_finite(dict(variables), "these weights", ExportError)
+    parts, _ = tensors_of(config, variables, layout)
+    if (d is None) != (len(parts) == 1):
+        have, need = " and ".join(parts), "name one for D, too" if len(parts) == 2 else "leave that of D out"
+        raise ExportError(f"a folder of layout {layout} holds one network, and there are {have}; {need} (--d)")
+    folders = dict(zip(sorted(parts, key=lambda root: root == "d"), [path, Path(d or path)]))
+    facts = {"layout": layout, "net": net_to_dict(config), **about}
+    for root, folder in folders.items():
+        if folder.suffix in WRITERS:
+            raise ExportError(f"{folder}: layout {layout} is a folder; leave the ending {folder.suffix} out")
+        folder.mkdir(parents=True, exist_ok=True)
+        WRITERS[".safetensors"](folder / "model.safetensors", parts[root], facts, ())
+        for name, values in beside(config, root).items():
+            write_atomically(folder / name, (json.dumps(values, indent=2) + "\n").encode())
+    return [*folders.values()]
 
 
 def tensors_of(

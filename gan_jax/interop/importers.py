@@ -12,7 +12,7 @@ import numpy as np
 from gan_jax.config import NetConfig
 from gan_jax.interop.fitting import negative_variances
 from gan_jax.interop.foreign import ForeignError, read_foreign
-from gan_jax.interop.layouts import LAYOUTS, FileContext, ForeignPair, native
+from gan_jax.interop.layouts import LAYOUTS, FileContext, ForeignPair, huggingface, native
 from gan_jax.interop.links import Account, ForeignLayoutError, check_values, import_tensors
 from gan_jax.interop.parts import ASKED, networks_of, unwrapped
 from gan_jax.nets import build
@@ -88,13 +88,14 @@ def import_file(
     net: NetConfig | None = None,
     ignore: Sequence[str] = (),
 ) -> Imported:
-    """Reads a foreign file of weights; nothing in it is run.
+    """Reads a foreign file of weights, or a folder as Hugging Face has it; nothing in it is run.
 
     Args:
-      path: of the file; of G's where each network has its own.
+      path: of the file or folder; of G's where each network has its own.
       layout: a key of `LAYOUTS`; None = the one that fits.
       d: of D's own file.
-      net: the networks' configuration, for layouts whose shapes do not tell all of it: of our own names, and of SPADE.
+      net: the networks' configuration, for layouts whose shapes do not tell all of it: of our own names, of SPADE,
+        and of transformers without config.json.
       ignore: patterns over the names of tensors, of what is left out in addition to what is known to be no network.
 
     Raises:
@@ -105,7 +106,7 @@ def import_file(
         raise ForeignLayoutError(
             f"no layout {layout!r}{did_you_mean(layout, LAYOUTS)}; the known ones are {', '.join(LAYOUTS)}"
         )
-    if net is not None and layout not in (None, "gan_jax", "spade"):
+    if net is not None and layout not in (None, "gan_jax", "spade", "huggingface"):
         raise ForeignLayoutError(f"layout {layout} tells its configuration itself; leave net out")
     paths = {"": path} if d is None else {"g.": path, "d.": d}
     read = {prefix: read_foreign(place) for prefix, place in paths.items()}
@@ -128,6 +129,12 @@ def import_file(
     files = {prefix: File(file.path.name, file.format, file.sha256) for prefix, file in read.items()}
     what = " and ".join(f"{paths[prefix]} ({file.format})" for prefix, file in files.items())
     context = FileContext(values, stubs, net)
+    if (
+        layout is None
+        and net is None
+        and (any(Path(place).is_dir() for place in paths.values()) or huggingface.describes(values, paths))
+    ):
+        layout = huggingface.NAME
     problems = []
     for name in LAYOUTS if layout is None else [layout]:
         try:

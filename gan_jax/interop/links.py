@@ -133,6 +133,36 @@ class JoinedLink(Link):
         return self.write(np.concatenate([np.asarray(leaves[path]) for path in self.paths], axis=-2))
 
 
+@dataclasses.dataclass(frozen=True)
+class HeadsLink(Link):
+    """A layer of attention: its heads side by side on one axis there, on an axis of their own here.
+
+    Attributes:
+      heads: their number.
+      others: the leaves that stand before that of `path` on the same axis, as large as it: queries and keys before values.
+      merges: whether the heads are on the first axis, as in the layer that reads them; else they are on the last.
+    """
+
+    heads: int = 1
+    others: tuple[str, ...] = ()
+    merges: bool = False
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (*self.others, self.path)
+
+    def leaves(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        parts = np.split(self.read(array), len(self.paths), 0 if self.merges else -1)
+        shape = lambda part: (self.heads, -1, *part.shape[1:]) if self.merges else (*part.shape[:-1], self.heads, -1)
+        return {path: part.reshape(shape(part)) for path, part in zip(self.paths, parts, strict=True)}
+
+    def tensor(self, leaves: Mapping[str, Any]) -> np.ndarray:
+        arrays = [np.asarray(leaves[path]) for path in self.paths]
+        if self.merges:
+            return self.write(np.concatenate([array.reshape(-1, *array.shape[2:]) for array in arrays]))
+        return self.write(np.concatenate([array.reshape(*array.shape[:-2], -1) for array in arrays], -1))
+
+
 READ = {"conv": (2, 3, 1, 0), "transposed": (2, 3, 0, 1), "dense": (1, 0), "maps": (1, 2, 0)}  # their axes in our order
 
 

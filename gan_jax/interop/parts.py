@@ -24,6 +24,7 @@ LOSS, MEASURE = "losses that the training noted", "a network of a loss or of a m
 D_AVERAGE = "a moving average of the discriminator; the one that was trained is what is kept"
 SET_ASIDE = "weights that a moving average had set aside"
 ASKED = "left out as asked, --ignore"
+BUFFER = "a buffer that its program makes anew, no weight"
 PUT_TOGETHER = "multiplied into the kernel that it belongs to"
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -100,6 +101,8 @@ def why_left_out(name: str, array: np.ndarray) -> str | None:
     inner = [part for part in parts if part not in WRAPPERS]
     if not inner:
         return None
+    if is_mask_or_positions(inner, array):
+        return BUFFER
     for place, pattern, why in NOT_NETWORKS:
         where = {"any": inner[:-1], "first": inner[:1], "whole": [".".join(inner)]}[place]
         if place == "first" and len(inner) > 1 and inner[-1] in ("weight", "bias") and why is FIXED:
@@ -111,6 +114,17 @@ def why_left_out(name: str, array: np.ndarray) -> str | None:
     if array.size == 1 and array.ndim < 2 and len(inner) == 1 and inner[0] != "ada_aug_p":
         return NUMBER
     return None
+
+
+def is_mask_or_positions(parts: Sequence[str], array: np.ndarray) -> bool:
+    """Whether a tensor is a mask of attention or the numbers of positions, as old files of transformers have them."""
+    if parts[-2:] == ["attn", "bias"]:
+        return array.ndim == 4 and array.shape[:2] == (1, 1)
+    return (
+        parts[-1] in ("position_ids", "token_type_ids")
+        and array.dtype.kind in "iu"
+        or (parts[-2:] == ["attn", "masked_bias"] and array.size == 1)
+    )
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:

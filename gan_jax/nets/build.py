@@ -12,9 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.config import NETS, ConfigError, NetConfig, TranslatorFamily, kind_of
+from gan_jax.config import NETS, ConfigError, NetConfig, TextFamily, TranslatorFamily, kind_of
 from gan_jax.nets.changes import Changes, changed
 from gan_jax.nets.layers import MOMENTUM
+from gan_jax.nets.texts import example_text
 from gan_jax.roots import is_reversed, pair_part
 from gan_jax.trees import flatten
 
@@ -271,8 +272,11 @@ def make_net(module: nn.Module, example: tuple[Any, ...], *, draws: bool = False
 def example_inputs(config: NetConfig) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Returns example inputs of G and D: `((latents [2, z_dim], labels), (images [2, r, r, C], labels))`.
 
-    G of a family that translates reads images `[2, r, r, in_channels]`, and D with `d_condition` both, joined.
+    G of a family that translates reads images `[2, r, r, in_channels]`, and D with `d_condition` both, joined. Both networks of
+    texts read texts.
     """
+    if isinstance(config, TextFamily):
+        return (example_text(config), None), (example_text(config), None)
     labels = jnp.zeros((2,), jnp.int32) if config.num_classes else None
     r = config.resolution
     if config.translates:

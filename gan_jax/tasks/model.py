@@ -46,7 +46,7 @@ class Model:
     name: str = ""
 
     def __repr__(self) -> str:
-        """`Model('stylegan2 32 px, 3 channels, 1.2 M values, g_ema+d')`; of a translator `1 to 3 channels`."""
+        """`Model('stylegan2 32 px, 3 channels, 1.2 M values, g_ema+d')`; `1 to 3 channels`, `300 tokens, 64 long`."""
         net = self.config
         kind = kind_of(net)
         classes = net.num_classes
@@ -55,6 +55,9 @@ class Model:
             labels = getattr(net, "num_labels", None)
             channels = f"{f'{labels} labels' if labels else cast(Any, net).in_channels} to {channels}"
         facts = [f"{kind} {net.resolution} px", channels]
+        if net.writes:
+            texts = cast(Any, net)
+            facts = [f"{kind} {texts.vocab:,} tokens", f"{texts.length} long"]
         facts += [f"{classes} classes"] if classes else []
         facts += [
             f"{_short(count(self.variables))} values",

@@ -17,10 +17,13 @@ from gan_jax.config import (
     DCGANConfig,
     MLPConfig,
     R3GANConfig,
+    RelGANConfig,
     ResNetConfig,
+    SeqGANConfig,
     SNGANConfig,
     SPADEConfig,
     StyleGAN2Config,
+    TransformerConfig,
     TranslatorConfig,
     UNetConfig,
 )
@@ -145,9 +148,31 @@ FAMILIES = {
         ("stem", "first", "middle0", "middle1", "up0", "up1", "up2", "up3"), resolutions=(32,),
     ),
 }  # fmt: skip
+# The families of texts, small: what `test_texts.py` asks of all of them. Vocabularies of 11, of which 9 is the start.
+_TOKENS = {"vocab": 11, "length": 6, "bos": 9, "eos": 10, "pad": 10}
+TEXTS: dict[str, Any] = {
+    "transformer": TransformerConfig(
+        **_TOKENS, width=8, layers=2, heads=2, positions=16, d_width=8, d_layers=1, d_heads=2, d_mlp=12, d_positions=16
+    ),
+    "transformer-untied": TransformerConfig(
+        **_TOKENS, width=6, layers=1, heads=2, head_size=4, mlp=5, positions=9, tied=False, d_kind="roberta", d_vocab=13,
+        d_pad=1, d_width=6, d_layers=2, d_heads=3, d_positions=12, d_types=1, d_per_token=True,
+    ),
+    "seqgan": SeqGANConfig(**_TOKENS, embedding=4, width=5, layers=2, d_embedding=4, d_filters=((1, 6), (2, 5))),
+    "seqgan-lstm": SeqGANConfig(**_TOKENS, embedding=4, width=5, d_kind="lstm", d_embedding=4, d_width=6, d_layers=2),
+    "relgan": RelGANConfig(
+        **_TOKENS, embedding=4, slots=2, heads=2, head_size=3, d_representations=2, d_embedding=4, d_filters=((2, 3),),
+        d_hidden=5,
+    ),
+}  # fmt: skip
 CASES = [(name, r) for name, family in FAMILIES.items() for r in family.resolutions]
 # Every family; in every test run a row of each.
 EVERY = [pytest.param(name, marks=() if row.quick else pytest.mark.slow) for name, row in FAMILIES.items()]
+
+
+@functools.cache
+def text_pair(name: str, dtype: str = "float32") -> Pair:
+    return build(dataclasses.replace(TEXTS[name], dtype=dtype))
 
 
 @functools.cache

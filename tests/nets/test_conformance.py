@@ -18,7 +18,7 @@ import pytest
 from gan_jax.config import NETS
 from gan_jax.trees import flatten
 from tests.lanes import default_rows
-from tests.nets.families import CASES, FAMILIES, drawn, inputs, pair_of, seen
+from tests.nets.families import CASES, FAMILIES, TEXTS, drawn, inputs, pair_of, seen, text_pair
 
 QUICKLY = [name for name, row in FAMILIES.items() if row.quick]
 GOLDEN = Path(__file__).parent / "golden" / "leaves.json"
@@ -27,7 +27,7 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 
 def leaves(family: str, resolution: int) -> dict[str, list[int]]:
-    pair = pair_of(family, resolution)
+    pair = pair_of(family, resolution) if family in FAMILIES else text_pair(family)
     return {path: list(spec.shape) for path, spec in flatten({"g": pair.g.specs(), "d": pair.d.specs()}).items()}
 
 
@@ -40,13 +40,18 @@ def started(family: str, resolution: int) -> tuple[dict, dict]:
 
 
 def test_every_family_is_here():
-    assert {type(family.config) for family in FAMILIES.values()} == set(NETS.values())
+    """Those of images in `FAMILIES`, those of texts in `TEXTS`, for `test_texts.py`."""
+    images = {type(family.config) for family in FAMILIES.values()}
+    assert images == {cls for cls in NETS.values() if not cls.writes}
+    assert {type(config) for config in TEXTS.values()} == {cls for cls in NETS.values() if cls.writes}
 
 
-@pytest.mark.parametrize(("family", "resolution"), CASES)
-def test_leaf_paths_and_shapes_are_the_golden_ones(family, resolution):
-    golden = json.loads(GOLDEN.read_text())[f"{family}-{resolution}"]
-    assert leaves(family, resolution) == golden
+NAMES = {f"{family}-{resolution}": (family, resolution) for family, resolution in CASES} | {n: (n, 0) for n in TEXTS}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_leaf_paths_and_shapes_are_the_golden_ones(name):
+    assert leaves(*NAMES[name]) == json.loads(GOLDEN.read_text())[name]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,7 @@ def test_blocks_of_g_are_its_layers_from_the_latents_upwards(family):
 
 
 if __name__ == "__main__":
-    golden = {f"{family}-{resolution}": leaves(family, resolution) for family, resolution in CASES}
+    golden = {name: leaves(*case) for name, case in NAMES.items()}
     lines = [
         f'"{name}": {{\n' + ",\n".join(f'  "{path}": {json.dumps(shape)}' for path, shape in paths.items()) + "\n}"
         for name, paths in golden.items()

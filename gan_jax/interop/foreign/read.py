@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.documents import field_of, read_document
 from gan_jax.interop.foreign import array_files, keras_h5, torch_files
-from gan_jax.interop.foreign.archive import Archive, Budget, ForeignError, Limits
+from gan_jax.interop.foreign.archive import Archive, Budget, ForeignError, Limits, show
 from gan_jax.interop.foreign.collect import Collector, Recorded, is_tf_network, is_torch_network, named_root
 from gan_jax.interop.foreign.pickles import ALLOWED, Cursor, unpickle
 from gan_jax.interop.foreign.torch_files import read_torch_zip, root_of
@@ -28,13 +29,14 @@ class Foreign:
     """The contents of a foreign file of weights.
 
     Attributes:
-      path: of the file.
+      path: of the file, or of the folder.
       format: `torch zip`, `torch legacy`, `stylegan torch pickle`, `stylegan tf pickle`, `pickle`, `safetensors`,
-        `npz`, `npy`, `hdf5`, `keras archive`.
+        `npz`, `npy`, `hdf5`, `keras archive`; of several files that and their number.
       sha256: of the whole file (hex), of the very bytes that were read.
       tensors: `{name: array}` in the order of the file, read-only, in this machine's byte order. Names are those of
         the file; of nested dicts and lists joined by dots.
-      values: what was beside the tensors: numbers, strings, lists of them, None; by dotted names.
+      values: what was beside the tensors: numbers, strings, lists of them, None; by dotted names. `config.json` is the text
+        of that file, if one lies beside that describes a model of Hugging Face's.
       stubs: objects of other programs by the dotted name of their place: their class, and what they were made with.
     """
 
@@ -47,10 +49,10 @@ class Foreign:
 
 
 def read_foreign(path: str | Path, limits: Limits | None = None) -> Foreign:
-    """Reads the tensors of a file, and runs nothing of it.
+    """Reads the tensors of a file, or of a folder as Hugging Face has it, and runs nothing of it.
 
     Args:
-      path: a regular file.
+      path: a regular file, or a folder with `config.json` and weights in one file or several.
       limits: what reading may cost; None = the defaults.
 
     Raises:
@@ -58,6 +60,8 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> Foreign:
       ImportError: the file is HDF5 and h5py is absent.
     """
     path = Path(path)
+    if path.is_dir():
+        return _folder(path, limits)
     try:
         data = _bytes(path, limits or Limits())
         budget = Budget(limits or Limits(), len(data))
@@ -81,7 +85,69 @@ def read_foreign(path: str | Path, limits: Limits | None = None) -> Foreign:
         raise ForeignError(f"{path}: damaged or cut ({why}); copy it again") from error
     for array in tensors.values():
         array.flags.writeable = False
-    return Foreign(path, form, hashlib.sha256(data).hexdigest(), tensors, values, stubs)
+    return Foreign(path, form, hashlib.sha256(data).hexdigest(), tensors, values | config_beside(path), stubs)
+
+
+# -- folders of Hugging Face -------------------------------------------------------------------
+
+
+CONFIG = "config.json"  # the entry of `values` with the text of that file
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which they are looked for
+INDEX = ".index.json"  # behind such a name: which tensor is in which of several files
+
+
+def config_beside(path: Path) -> dict[str, Any]:
+    """`{"config.json": its text}` where the file beside a file of weights describes a model of Hugging Face's."""
+    try:
+        text = (path.parent / CONFIG).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {CONFIG: text} if '"model_type"' in text else {}
+
+
+def _folder(folder: Path, limits: Limits | None) -> Foreign:
+    """The weights of a folder: those of one file, or of all that an index names."""
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return dataclasses.replace(read_foreign(folder / name, limits), path=folder.resolve())
+        if (folder / f"{name}{INDEX}").is_file():
+            return _sharded(folder, folder / f"{name}{INDEX}", limits)
+    raise ForeignError(
+        f"{folder}: a folder without {' or '.join(WEIGHT_FILES)} or an index of several; name a file of weights, or a folder as "
+        "Hugging Face has it"
+    )
+
+
+def _sharded(folder: Path, index: Path, limits: Limits | None) -> Foreign:
+    """The weights in several files; the sum over the folder is that of the sums of the files."""
+    places = field_of(read_document(index, ForeignError), "weight_map", dict, str(index), ForeignError)
+    for tensor, name in places.items():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ForeignError(f"{index}: {tensor!r} is in {show(name)}, which is no name of a file beside it")
+    files = {}
+    for name in sorted({*places.values()}):
+        if not (folder / name).is_file():
+            raise ForeignError(
+                f"{folder} lacks {name}, where {index.name} has {_first(places, name)!r}; fetch it again"
+            )
+        files[name] = read_foreign(folder / name, limits)
+    tensors = {}
+    for tensor, name in places.items():
+        if tensor not in files[name].tensors:
+            raise ForeignError(
+                f"{folder / name} lacks {tensor!r}, which {index.name} has there; the files are not of one model"
+            )
+        tensors[tensor] = files[name].tensors[tensor]
+    for name, file in files.items():
+        if extra := [tensor for tensor in file.tensors if places.get(tensor) != name]:
+            raise ForeignError(f"{folder / name} holds {extra[0]!r}, which {index.name} does not have there")
+    total = hashlib.sha256("".join(file.sha256 for file in files.values()).encode()).hexdigest()
+    form = f"{next(iter(files.values())).format}, {len(files)} files"
+    return Foreign(folder.resolve(), form, total, tensors, config_beside(index), {})
+
+
+def _first(places: dict[str, str], name: str) -> str:
+    return next(tensor for tensor, place in places.items() if place == name)
 
 
 def _bytes(path: Path, limits: Limits) -> bytes:
@@ -130,7 +196,7 @@ def _read(data: bytes, budget: Budget) -> Contents:
             "a web page, not the weights: a download that was answered with a page; fetch the file again"
         )
     if data.lstrip()[:1] == b"{" and b'"weight_map"' in data:
-        raise ForeignError("an index of weights in several files; save them as one file, and name that")
+        raise ForeignError("an index of weights in several files; name the folder that they lie in")
     raise ForeignError(f"no file of weights that is known: {'it is empty' if not data else KNOWN}")
 
 

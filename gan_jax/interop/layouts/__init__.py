@@ -7,6 +7,7 @@ One file each: what its tensors are called (`*_links`, read in both directions),
 from gan_jax.interop.layouts import (
     biggan,
     dcgan,
+    huggingface,
     mimicry,
     mlp,
     native,
@@ -29,6 +30,7 @@ LAYOUTS: dict[str, ForeignLayout] = {  # in the order in which a file of unknown
     "spade": spade.LAYOUT,
     "mlp": mlp.LAYOUT,
     "mlp-leaky": mlp.LEAKY_LAYOUT,
+    "huggingface": huggingface.LAYOUT,
     "gan_jax": native.LAYOUT,
 }
 

@@ -84,6 +84,8 @@ class ForeignLayout:
       constants: whole name -> tensor that their program also needs: filters, counters.
       keys: of a torch file's dict under which networks lie, besides the prefixes in `names`.
       find_in_context: `find` where what the file holds besides tensors matters; None = it does not.
+      beside: (configuration, our root) -> the JSON files that lie beside the weights of a network, by name; it is then
+        written as a folder with these, one for each network. None = files alone.
     """
 
     config: type | tuple[type, ...]
@@ -92,6 +94,7 @@ class ForeignLayout:
     constants: Callable[[Any], dict[str, np.ndarray]] = lambda config: {}
     keys: tuple[str, ...] = ()
     find_in_context: Callable[[Tensors, FileContext], ForeignPair] | None = None
+    beside: Callable[[Any, str], dict[str, dict[str, Any]]] | None = None
 
 
 def under(tensors: Tensors, prefix: str) -> dict[str, np.ndarray]:
