@@ -1,8 +1,9 @@
 """The task of two domains without pairs (CycleGAN; Zhu et al., 2017).
 
 Both generators are updated first and together: adversarial loss, cycle loss, identity loss. Both discriminators follow, with
-half of their loss, on the translations from before that update, which pass a pool for each domain. So the first phase makes
-these translations and trains nothing; they are kept in the state's extras (`shown_a`, `shown_b`, over all devices).
+half of their loss, on the translations from before that update, which pass a pool for each domain. Those that the generators'
+loss is made of are kept in the state's extras (`shown_a`, `shown_b`, over all devices); while only D is trained, a phase of
+their own makes them.
 """
 
 from __future__ import annotations
@@ -68,18 +69,21 @@ def unpaired_task(networks: NamedNets, config: Config, extension: Extension = NO
         image, collections = nets[name].apply(ctx.nets[name], x, train=True, keys=ctx.step_keys(draws))
         return image, ctx.with_nets(**{name: {**ctx.nets[name], **collections}})
 
-    def translations(ctx: StepContext) -> tuple[StepContext, Networks]:
-        """Puts the translations that D will be shown into the extras; no network changes."""
-        extras = dict(ctx.extras)
-        for side, name, x, draws in (
-            ("b", "g_ab", ctx.batch["input"], Purpose.POOL),
-            ("a", "g_ba", ctx.batch["image"], Purpose.POOL_BACK),
-        ):
-            image = jax.lax.stop_gradient(translate(ctx, name, x, Purpose.G_LATENTS)[0])
-            pool, extras[f"shown_{side}"] = shown(ctx, batch, extras.get(f"pool_{side}", {}), image, draws)
+    def kept(ctx: StepContext, fake_b: jax.Array, fake_a: jax.Array) -> Extras:
+        """The extras with the translations that D will be shown."""
+        extras = {}
+        for side, image, draws in (("b", fake_b, Purpose.POOL), ("a", fake_a, Purpose.POOL_BACK)):
+            pool = ctx.extras.get(f"pool_{side}", {})
+            pool, extras[f"shown_{side}"] = shown(ctx, batch, pool, jax.lax.stop_gradient(image), draws)
             if pool:
                 extras[f"pool_{side}"] = pool
-        return ctx.replace(extras=extras), {}
+        return extras
+
+    def translations(ctx: StepContext) -> tuple[StepContext, Networks]:
+        """Translates for D while G is not updated; no network changes."""
+        fake_b, _ = translate(ctx, "g_ab", ctx.batch["input"], Purpose.G_LATENTS)
+        fake_a, _ = translate(ctx, "g_ba", ctx.batch["image"], Purpose.G_LATENTS)
+        return ctx.replace(extras=ctx.extras | kept(ctx, fake_b, fake_a)), {}
 
     def judge(ctx: StepContext, name: str, sample: jax.Array, side: Purpose) -> tuple[DOutput, Variables]:
         sample = augmented(config.augment, ctx.keys(side), sample, ctx.augment_p)
@@ -112,7 +116,8 @@ def unpaired_task(networks: NamedNets, config: Config, extension: Extension = NO
             value = g_value(ctx, config, extension, output)
             adversarial += value
             total += value * extension.weight(ctx, name)
-        return LossOutput(total, ctx, collections_of(ctx), {"loss_g": adversarial, **terms})
+        extras = kept(ctx, fake_b, fake_a)
+        return LossOutput(total, ctx, collections_of(ctx), {"loss_g": adversarial, **terms}, extras)
 
     def d_loss(ctx: StepContext) -> LossOutput:
         collections, total, metrics = {}, jnp.zeros(()), []
@@ -140,11 +145,12 @@ def unpaired_task(networks: NamedNets, config: Config, extension: Extension = NO
         return extras
 
     judged_until = None if extension.adversarial else 0.0
+    warmup = config.d_warmup_kimg
     return Task(
         nets=dict(nets),
         phases=(
-            Phase("translate", (), nothing, translations, end_kimg=judged_until),
-            Phase("g", GENERATORS, g_loss, start_kimg=config.d_warmup_kimg),
+            Phase("translate", (), nothing, translations, end_kimg=warmup if extension.adversarial else 0.0),
+            Phase("g", GENERATORS, g_loss, start_kimg=warmup),
             Phase(
                 "d", DISCRIMINATORS, d_loss, counts=True, lr=config.optim.d_lr, post_update=adapting(config),
                 end_kimg=judged_until,

@@ -53,6 +53,7 @@ class LossOutput(NamedTuple):
     ctx: StepContext  # with samples and logits, for regularisers
     collections: Networks  # updated collections by network
     metrics: dict[str, jax.Array]
+    extras: dict[str, Any] = {}  # new running values, the same on all devices
 
 
 @dataclasses.dataclass(frozen=True)

@@ -180,7 +180,8 @@ def make_update(
             terms = {term.name: term.value(output.ctx) for term in eager}
             total = output.loss + sum((value for value, _ in terms.values()), start=jnp.zeros(()))
             metrics = output.metrics | {name: value for name, (value, _) in terms.items()}
-            changes = {name: value for _, extras in terms.values() for name, value in extras.items()}
+            changes = dict(output.extras)
+            changes |= {name: value for _, extras in terms.values() for name, value in extras.items()}
             return total, (output.collections, metrics, changes)
 
         grads, (collections, metrics, changes) = jax.grad(objective, has_aux=True)(trained)
