@@ -224,8 +224,8 @@ def _facts(values: Mapping[str, Any], start: str, needed: bool) -> dict[str, Any
         if not needed:
             return {}
         raise ForeignLayoutError(
-            f"there is no {CONFIG} with a model_type beside these weights, and they do not tell the number of heads: name a folder "
-            "with both, or a configuration (--net)"
+            f"there is no {CONFIG} with a model_type beside these weights, and they do not tell the number of heads: name a "
+            "folder with both, or a configuration (--net)"
         )
     facts = parse_document(text, CONFIG, ForeignLayoutError)
     known = (*DECODERS, *ENCODERS)
