@@ -54,7 +54,7 @@ class TransformerConfig(TextFamily):
     head_size: int | None = None  # of each of them; None = width / heads
     mlp: int | None = None  # hidden units of G's MLPs; None = 4 times the width
     positions: int = 1024  # longest text that G has positions for
-    activation: Activation = "gelu_new"
+    activation: Activation = "gelu_new"  # of G's MLPs: GELU by tanh (GPT-2) or exact, or ReLU
     tied: bool = True  # whether G's logits are by the table of its embeddings
     dropout: float = 0.1  # share of the values that are dropped in training, in G; attention itself drops none
     epsilon: float = 1e-5  # of G's layer norms
@@ -68,7 +68,7 @@ class TransformerConfig(TextFamily):
     d_mlp: int | None = None  # hidden units of D's MLPs; None = 4 times the width
     d_positions: int = 512  # rows of D's table of positions
     d_types: int = 2  # kinds of tokens: of a first and a second text; 1 in RoBERTa
-    d_activation: Activation = "gelu"
+    d_activation: Activation = "gelu"  # of D's MLPs: GELU by tanh or exact (BERT), or ReLU
     d_per_token: bool = False  # whether D scores every token; else a text, by its first token
     d_logits: int = 1  # scores of a text or token
     d_dropout: float = 0.1  # share of the values that are dropped in training, in D
