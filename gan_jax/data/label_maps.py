@@ -136,7 +136,7 @@ def count_labels(
     if class_names is not None and num_labels not in (None, len(class_names)):
         raise DataError(
             f"{where} has the names of {len(class_names)} classes, but the network has {num_labels}; "
-            f"use num_labels {len(class_names)}"
+            f"use net.num_labels {len(class_names)}"
         )
     count = num_labels if class_names is None else len(class_names)
     if count is None:

@@ -133,7 +133,10 @@ def tensors_of(
     exported: dict[str, Tensors] = {}
     for root, (prefix, links) in parts.items():
         if root in variables:
-            named = export_tensors(flatten(variables[root]), links)
+            leaves = flatten(variables[root])
+            if root in entry.counted:
+                links = {name: link for name, link in links.items() if set(link.paths) <= set(leaves)}
+            named = export_tensors(leaves, links)
             exported[root] = {prefix + name: native(array) for name, array in named.items()}
     if not exported:
         raise ExportError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from gan_jax.config import (
 )
 from gan_jax.data import Pairs, load_pairs
 from gan_jax.data.convert import resize, to_channels
+from gan_jax.data.label_maps import colour_labels
 from gan_jax.data.pairs import split_pairs
 from gan_jax.interop import WeightsError
 from gan_jax.metrics import (
@@ -50,7 +51,6 @@ from gan_jax.transfer.evaluation import Measurement, noted
 GRID_PAIRS = 16  # inputs in a grid of translations
 LPIPS = "vgg16"  # network of LPIPS, where its weights are in the cache
 BACK = "back_"  # before the names of metrics of the generator from images to inputs
-LAYOUT_COLOURS = 256  # label l is drawn in colour l of a fixed palette, modulo this
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Data: pairs to train on, and the reference.
@@ -292,7 +292,7 @@ def translation_painter(networks: Networks, dataset: Dataset) -> Callable[[GanSt
     pairs = pairs.take(np.arange(count), np.arange(count) if pairs.kind == "unpaired" else None)
 
     def paint(state: GanState) -> np.ndarray:
-        shown = [_as_images(pairs.inputs)]
+        shown = [_as_images(pairs.inputs, pairs.num_labels)]
         shown.append(translations.translate(translations.forward, state.ema, pairs.inputs, pairs.instances))
         if pairs.kind != "unpaired" or translations.backward is not None:
             shown.append(pairs.images)
@@ -304,9 +304,8 @@ def translation_painter(networks: Networks, dataset: Dataset) -> Callable[[GanSt
     return paint
 
 
-def _as_images(inputs: np.ndarray) -> np.ndarray:
-    """Inputs as pictures: label maps in fixed colours, images of other numbers of channels as grey."""
+def _as_images(inputs: np.ndarray, num_labels: int | None) -> np.ndarray:
+    """Inputs as pictures: label maps in a colour for each label, images of other numbers of channels as grey."""
     if inputs.ndim == 3:
-        palette = np.random.Generator(np.random.PCG64(0)).integers(32, 224, (LAYOUT_COLOURS, 3)).astype(np.uint8)
-        return palette[inputs % LAYOUT_COLOURS]
+        return colour_labels(inputs, cast(int, num_labels))
     return inputs if inputs.shape[3] in (1, 3, 4) else inputs.mean(3, keepdims=True).astype(np.uint8)

@@ -376,7 +376,7 @@ def test_classes_are_named_by_a_file_beside_the_maps(tmp_path):
         json.dumps({"1": "sea", "0": "sky", "2": "land", "3": "tree", "4": "x"})
     )
     assert load_pairs(spec).class_names == ("sky", "sea", "land", "tree", "x")
-    with pytest.raises(DataError, match="has the names of 5 classes, but the network has 4; use num_labels 5"):
+    with pytest.raises(DataError, match="has the names of 5 classes, but the network has 4; use net.num_labels 5"):
         load_pairs(spec, num_labels=4)
 
 

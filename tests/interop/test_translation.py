@@ -114,6 +114,9 @@ def test_the_mlp_of_cut_is_a_network_of_its_own(tmp_path):
     alone = import_file(tmp_path / "f.safetensors")
     equal(alone.variables, {"f": f})
     assert alone.config.antialias
+    few = drawn(make_patch_mlp((3, 4), 6))  # of a task with other layers
+    export_file(tmp_path / "few.safetensors", config, {"f": few}, "translation")
+    equal(import_file(tmp_path / "few.safetensors").variables, {"f": few})
 
 
 def test_a_file_with_another_name_for_blocks_by_the_command_line(tmp_path, capsys, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,18 +21,23 @@ from gan_jax.config import (
     LogConfig,
     LossConfig,
     PairedTask,
+    SPADEConfig,
     TrainConfig,
     TranslatorConfig,
     UnpairedTask,
     from_dict,
 )
+from gan_jax.data import Pairs
 from gan_jax.interop.weights import load_weights
+from gan_jax.nets import build
 from gan_jax.roots import average_of, is_network, is_reversed, network_of, origins, pair_part
 from gan_jax.tasks import networks_of
+from gan_jax.transfer.dataset import Dataset
 from gan_jax.transfer.models import load
 from gan_jax.transfer.record import Callbacks
 from gan_jax.transfer.run import plan_transfer, run
-from gan_jax.transfer.translation import load_pair_dataset
+from gan_jax.transfer.translation import load_pair_dataset, translation_painter
+from tests.nets.families import drawn
 from tests.train.checkpoint_states import assert_same
 
 NET = TranslatorConfig(resolution=16, in_channels=1, channels=3, width=4, blocks=0, d_width=4, d_layers=1)
@@ -99,6 +106,19 @@ def test_a_grid_shows_input_translation_and_target(paired):
     assert grid.shape == (16, 16, 3 * 16, 3)
     np.testing.assert_array_equal(grid[:, :, :16], reference.inputs.repeat(3, -1))
     np.testing.assert_array_equal(grid[:, :, 32:], reference.images)
+
+
+def test_a_grid_shows_labels_in_a_colour_each():
+    net = SPADEConfig(resolution=32, num_labels=3, edges=False, width=1, d_width=1, d_layers=2, d_scales=1)
+    pair = build(net)
+    maps = np.arange(32 * 32, dtype=np.uint8).reshape(1, 32, 32) % 4  # the last one is don't care
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    layouts = Pairs(maps, images, "layout", num_labels=3)
+    state: Any = SimpleNamespace(ema={"g": drawn(pair.g)})
+    grid = translation_painter(pair, Dataset(layouts, layouts))(state)
+    assert grid.shape == (1, 32, 96, 3)
+    colours = {tuple(grid[0, 0, column].tolist()) for column in range(4)}
+    assert len(colours) == 4 and tuple(grid[0, 0, 3]) == (0, 0, 0)
 
 
 def test_a_run_goes_on_to_the_same_bits(paired, pairs, tmp_path):

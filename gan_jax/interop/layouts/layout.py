@@ -83,6 +83,7 @@ class ForeignLayout:
       names: our root -> (its prefix in a file, links), what a pair of this configuration is written as.
       constants: whole name -> tensor that their program also needs: filters, counters.
       keys: of a torch file's dict under which networks lie, besides the prefixes in `names`.
+      counted: roots of `names` whose number of layers no configuration has; names of layers that are absent are not written.
       find_in_context: `find` where what the file holds besides tensors matters; None = it does not.
       beside: (configuration, our root) -> the JSON files that lie beside the weights of a network, by name; it is then
         written as a folder with these, one for each network. None = files alone.
@@ -93,6 +94,7 @@ class ForeignLayout:
     names: Callable[[Any], dict[str, tuple[str, Links]]]
     constants: Callable[[Any], dict[str, np.ndarray]] = lambda config: {}
     keys: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
     find_in_context: Callable[[Tensors, FileContext], ForeignPair] | None = None
     beside: Callable[[Any, str], dict[str, dict[str, Any]]] | None = None
 

@@ -24,9 +24,9 @@ from gan_jax.interop.layouts.layout import ForeignLayout, ForeignPair, Part, Ten
 from gan_jax.interop.links import ForeignLayoutError, JoinedLink, Kind, Link, Links
 from gan_jax.nets import patchgan, unet
 from gan_jax.nets.patch_features import make_patch_mlp
-from gan_jax.nets.translator import NCE_LAYERS
 
 Config = UNetConfig | TranslatorConfig
+MOST_MAPS = 64  # MLPs of F that are written, one for each contrasted map; there are steps for no more
 NormKind = Literal["batch", "instance", "none"]
 IGNORED = {
     "num_batches_tracked": "a counter of training steps",
@@ -330,9 +330,9 @@ def _check_filter(name: str, array: np.ndarray | None, expected: np.ndarray) -> 
 
 
 def names(config: Config) -> dict[str, tuple[str, Links]]:
-    """The names of a pair's tensors in a file of both, and for CUT those of F, with an MLP for each published layer."""
+    """The names of a pair's tensors in a file of both, and for CUT those of F, with more MLPs than there are."""
     pair = {"g_ema": ("netG.", generator_links(config)), "d": ("netD.", discriminator_links(config))}
-    return pair | ({"f": ("netF.", mlp_links(len(NCE_LAYERS)))} if isinstance(config, TranslatorConfig) else {})
+    return pair | ({"f": ("netF.", mlp_links(MOST_MAPS))} if isinstance(config, TranslatorConfig) else {})
 
 
 def constants(config: Config) -> dict[str, np.ndarray]:
@@ -345,4 +345,4 @@ def constants(config: Config) -> dict[str, np.ndarray]:
     return out
 
 
-LAYOUT = ForeignLayout((UNetConfig, TranslatorConfig), find, names, constants)
+LAYOUT = ForeignLayout((UNetConfig, TranslatorConfig), find, names, constants, counted=("f",))
