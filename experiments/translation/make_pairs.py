@@ -51,7 +51,8 @@ HELD_OUT = 0.1
 LICENCES = f"""# Licences
 
 - `noto/`, and `noto_edges/`, which is computed from it: Noto Emoji, Google, Apache License 2.0
-  (https://github.com/googlefonts/noto-emoji). Out of the npm package emoji-datasource-google {VERSION}, 64 px; lines are changed pictures.
+  (https://github.com/googlefonts/noto-emoji). Out of the npm package emoji-datasource-google {VERSION}, 64 px; lines are
+  changed pictures.
 - `twemoji/`, and `edges/` and `labels/`, which are computed from it: Twemoji, Twitter, Inc and other contributors, Creative
   Commons Attribution 4.0 (https://github.com/jdecked/twemoji). Out of the npm package emoji-datasource-twitter {VERSION}, 64
   px; lines and label maps are changed pictures.
