@@ -62,10 +62,11 @@ def main(argv: Sequence[str]) -> int:
         print(printable(f"note: {text}"))
     for path, words in imported.computed.items():
         print(f"  {path}: not in the file; made: {words}")
+    place, net = typed(args.out), imported.config
     use = (
-        f"translate {typed(args.out)} IMAGES --out FOLDER"
-        if imported.config.translates
-        else f"sample {typed(args.out)}"
+        f"translate {place} IMAGES --out FOLDER"
+        if net.translates
+        else f"{'inspect' if net.writes else 'sample'} {place}"
     )
     print(f"wrote {args.out}: gan-jax {use}")
     return 0

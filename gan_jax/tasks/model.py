@@ -97,9 +97,14 @@ class Model:
           truncation: see `tasks.sample.make_sampler`; None = none.
 
         Raises:
-          WeightsError: the model has only a discriminator, or makes images from images.
+          WeightsError: the model has only a discriminator, makes images from images, or texts.
           ValueError: `n` is below 1, or labels do not fit.
         """
+        if self.config.writes:
+            raise WeightsError(
+                f"{self.name or 'this model'} makes texts, and has no latents to draw; write them with "
+                "tasks.write.make_writer(model.pair.g, model.config)"
+            )
         if self.config.translates:
             raise WeightsError(
                 f"{self.name or 'this model'} makes images from images, and has no latents to draw; give it images: "
@@ -125,6 +130,8 @@ class Model:
           WeightsError: the model makes images from latents, has no generator, or not that direction.
         """
         name = self.name or "this model"
+        if self.config.writes:
+            raise WeightsError(f"{name} makes texts, and translates no images")
         if not self.config.translates:
             raise WeightsError(
                 f"{name} makes images from latents and translates none; draw images: sample(key, n), on the command line "

@@ -256,6 +256,7 @@ def test_by_the_command_line(tmp_path, capsys):
     assert main(lines) == 0
     said = capsys.readouterr().out
     assert "layout huggingface" in said and "69 tensors used, 0 ignored" in said
+    assert f"gan-jax inspect {tmp_path / 'w'}" in said
     model = gan_jax.load(tmp_path / "w")
     assert repr(model) == "Model('transformer 300 tokens, 64 long, 67.1 k values, g_ema+d')"
     export = ["export", str(tmp_path / "w"), "--to", "huggingface", "--out", str(tmp_path / "og")]

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from gan_jax.config import SeqGANConfig
+from gan_jax.interop import WeightsError
 from gan_jax.nets.texts import right_padded
 from gan_jax.tasks.decoding import Decoding, drawn, filtered
+from gan_jax.tasks.model import Model
 from gan_jax.tasks.write import beginnings, make_writer
 from tests.nets.families import drawn as variables_of
 from tests.nets.families import text_pair
@@ -188,3 +191,11 @@ def test_what_is_refused():
     empty = prompts | {"mask": jnp.array([[True], [False]])}
     with pytest.raises(ValueError, match="prompt 1 has no token; begin with that of the start, 9"):
         write(variables, empty, n=2)
+
+
+def test_a_writer_draws_no_images_and_translates_none():
+    model = Model(SeqGANConfig(), {"g_ema": {}}, {}, "runs/x")
+    with pytest.raises(WeightsError, match="runs/x makes texts, and has no latents to draw; .*make_writer"):
+        model.sample(0, 1)
+    with pytest.raises(WeightsError, match="runs/x makes texts, and translates no images"):
+        model.translate(np.zeros((1, 8, 8, 3), np.uint8))
