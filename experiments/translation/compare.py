@@ -3,7 +3,7 @@
     python experiments/translation/make_pairs.py runs/pairs
     python experiments/translation/compare.py runs/pairs --cifar PATH/cifar10-first4000
 
-trains pix2pix at 32 px on 10, 100 and all pairs of lines and Twemoji, three seeds each, from
+trains pix2pix at 32 px on 10, 100 and all pairs of lines and Twemoji, three seeds each (all pairs from the first two), from
 
     scratch      fresh weights
     translator   a pix2pix of lines into Noto's pictures, trained here first on the same subjects
@@ -59,8 +59,9 @@ from gan_jax.report.table import interval  # noqa: E402
 from gan_jax.transfer.run import run  # noqa: E402
 
 NET = UNetConfig(resolution=32, in_channels=1, depth=5, width=24, d_width=24)
-KIMG = {10: 4.0, 100: 8.0, None: 24.0}  # shots -> thousand pairs shown; None = all
-SOURCE_KIMG = 24.0
+KIMG = {10: 3.0, 100: 6.0, None: 16.0}  # shots -> thousand pairs shown; None = all
+SOURCE_KIMG = 16.0
+OF_ALL = ("scratch", "translator")  # starts with all pairs; the others are for few
 METRICS = ("l1", "psnr", "ssim", "lpips")
 SHOWN = 10  # held-out pairs in the picture
 
@@ -147,7 +148,9 @@ def record(args: argparse.Namespace) -> None:
     for seed in args.seeds:
         for shots, kimg in KIMG.items():
             for name, transfer in starts(sources).items():
-                if name not in args.starts or any((name, shots, seed) == _key(row) for row in rows):
+                if name not in (args.starts if shots else set(args.starts) & set(OF_ALL)):
+                    continue
+                if any((name, shots, seed) == _key(row) for row in rows):
                     continue
                 data = DataConfig(source=spec.format("train", "train"), shots=shots, subset_seed=seed)
                 folder = args.runs / f"{name}-{shots or 'all'}-{seed}"

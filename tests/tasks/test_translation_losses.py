@@ -17,6 +17,7 @@ from gan_jax.config import (
     Config,
     ConfigError,
     EWCConfig,
+    FinetuneConfig,
     LossConfig,
     OneSidedTask,
     PairedTask,
@@ -206,3 +207,16 @@ def test_several_updates_of_d_need_translations_of_their_own():
 def test_the_command_line_says_what_a_task_needs(words, message, capsys):
     assert main(["train", *words.split()]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_while_d_is_trained_alone_it_is_shown_translations(monkeypatch):
+    networks = unpaired_nets(1.5, 0.5, (0.7, 0.1), (-0.4, 0.3))
+    config = config_of(UnpairedTask(pool=0), "least_squares")
+    config = dataclasses.replace(config, transfer=FinetuneConfig(d_warmup_kimg=0.002))
+    trainer, state = begin(config, networks, unpaired_task, rows := batch(), monkeypatch)
+    state, _ = trainer.fit(state)
+    for side, read, scale in (("b", "input", 1.5), ("a", "image", 0.5)):
+        assert_allclose(state.extras[f"shown_{side}"], scale * rows[read], rtol=1e-6)
+    nets = {name: float(leaves["params"]["scale"]) for name, leaves in state.nets.items()}
+    assert (nets["g_ab"], nets["g_ba"]) == (1.5, 0.5)
+    assert nets["d_a"] != pytest.approx(0.7) and nets["d_b"] != pytest.approx(-0.4)
