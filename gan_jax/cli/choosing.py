@@ -90,7 +90,9 @@ def pairs_named(argv: Sequence[str], first: str | None) -> str | None:
     spec = first if first is not None else peek(argv, "--data.source")
     if spec is None or peek(argv, "--preset") is not None:
         return None
-    kind = spec.partition(":")[0]
+    kind, _, rest = spec.partition(":")
+    if kind == "npz" and not Path(rest).expanduser().is_file():
+        return None  # reading it says so
     if kind in ("npz", "tfds"):
         from gan_jax.data import is_pair_spec
 

@@ -36,7 +36,8 @@ def padded_conv(x: jax.Array, w: jax.Array, stride: int = 1, pad: int = 0) -> ja
 
     `stride` is 1 or 2.
     """
-    if not _takes_products(x) or (stride == 1 and w.shape[:2] == (1, 1)):
+    empty = min(x.shape[1] - w.shape[0], x.shape[2] - w.shape[1]) + 2 * pad < 0  # the kernel fits nowhere
+    if not _takes_products(x) or empty or (stride == 1 and w.shape[:2] == (1, 1)):
         return strided(x, w, pad) if stride == 2 else conv(x, w, ((pad, pad), (pad, pad)))
     form = _gathered if stride == 2 else _form(x, w, pad)
     if form is None:

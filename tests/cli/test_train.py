@@ -66,7 +66,7 @@ def test_the_help_shows_the_files_defaults(cli, experiment):
     [
         (("--optim.lrr", "1"), "did you mean --optim.lr"),
         (("--transfer.block", "2", "--method", "freeze_d"), "did you mean --transfer.blocks"),
-        (("--net", "dcgna"), "did you mean dcgan? It takes resnet, dcgan"),
+        (("--net", "dcgna"), "did you mean dcgan? --help lists all"),
         (("--optim.lr", "fast"), "--optim.lr is 'fast'; use a number"),
         (("--loss.name", "hing"), "hinge"),
         (("--net.resolution", "24"), "net.resolution is 24; use a power of two from 16"),

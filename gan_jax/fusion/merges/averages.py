@@ -263,7 +263,9 @@ def positions(paths: Iterable[str]) -> dict[str, float | None]:
         else "g"
     )
     sizes = [size for parts in names.values() if (size := _resolution(parts[0]))]
-    if sizes:
+    if "embed" in heads and not heads & {"to_rgb", "from_rgb", "fc0"} and not any(re.match(r"b\d", n) for n in heads):
+        ends = _by_depth_of_texts(heads)
+    elif sizes:
         low, high = position(min(sizes)), position(max(sizes), 1)
         ends = {"stem": low - 1, "head": low - 1, "to_rgb": high, "to_rgb_norm": high, "from_rgb": high}
     elif not (ends := _by_depth(heads)):
@@ -351,6 +353,23 @@ def _by_depth(names: set[str]) -> dict[str, float]:
         places = {f"{side}{i}": float(deepest - i) for side, depths in sides.items() for i in depths}
         return places | {"to_rgb": deepest - 1.0}
     return {}
+
+
+def _by_depth_of_texts(names: set[str]) -> dict[str, float]:
+    """Places layers of networks of texts from the tokens on, 0 at their tables; filters of all sizes are one layer."""
+    counted = {name: int(match[1]) for name in names if (match := re.fullmatch(r"(?:block|lstm|norm)(\d+)", name))}
+    places = {name: 1.0 + i for name, i in counted.items()} | dict.fromkeys(names & {"embed", "places", "types"}, 0.0)
+    last = max(places.values())
+    last += any(name.startswith("filters") or name == "memory" for name in names)
+    places |= {name: last for name in names if name.startswith("filters") or name == "memory"}
+    ends = (
+        "highway",
+        "pool",
+        "hidden",
+        "norm",
+        "head",
+    )  # `norm` is behind the decoder's blocks, and before the encoder's
+    return places | {name: last + 1.0 + ends.index(name) for name in ends if name in names}
 
 
 def _place(path: str, parts: Sequence[str], network: str, ends: dict[str, float]) -> float | None:

@@ -98,8 +98,9 @@ INDEX = ".index.json"  # behind such a name: which tensor is in which of several
 
 def config_beside(path: Path) -> dict[str, Any]:
     """`{"config.json": its text}` where the file beside a file of weights describes a model of Hugging Face's."""
+    file = path.parent / CONFIG
     try:
-        text = (path.parent / CONFIG).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
     except (OSError, UnicodeDecodeError):
         return {}
     return {CONFIG: text} if '"model_type"' in text else {}

@@ -432,7 +432,7 @@ def test_what_is_no_regular_file(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ForeignError, match="no regular file"):
         read_foreign(tmp_path / "fifo")
-    with pytest.raises(ForeignError, match="Is a directory"):
+    with pytest.raises(ForeignError, match="a folder without model.safetensors"):
         read_foreign(tmp_path)
     with pytest.raises(ForeignError, match="No such file"):
         read_foreign(tmp_path / "absent")
