@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from gan_jax.config import RelGANConfig, SeqGANConfig
 from gan_jax.interop.foreign import read_foreign
 from gan_jax.nets import build
+from gan_jax.nets.attention import dropped
 from gan_jax.nets.texts import right_padded
 from tests.conftest import extra_data
 from tests.golden import golden
@@ -119,3 +120,18 @@ def test_a_step_of_a_relational_memory():
     want = memory.reshape(-1) @ params["head"]["kernel"] + params["head"]["bias"]
     got = g.apply(variables, right_padded(np.array([[3, 0]], np.int32), np.array([1])))[0]
     assert_allclose(got[0, 0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_on_the_left_leaves_the_state_as_it_is():
+    g = build(SeqGANConfig(vocab=5, length=4, embedding=2, width=3, d_filters=((1, 2),))).g
+    variables = drawn(g)
+    tokens = np.array([[3, 2, 4, 1]], np.int32)
+    left = {"tokens": jnp.asarray(tokens), "mask": jnp.asarray([[False, False, True, True]])}
+    alone = g.apply(variables, right_padded(tokens[:, 2:], np.array([2])))[0]
+    assert_allclose(g.apply(variables, left)[0][:, 2:], alone, rtol=1e-6)
+
+
+def test_what_is_kept_by_dropout_is_scaled_up():
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(4))
+    values = np.asarray(dropped(jnp.ones((4, 500)), 0.2, keys, 0))
+    assert set(np.unique(values)) == {0, np.float32(1.25)} and abs(values.mean() - 1) < 0.1

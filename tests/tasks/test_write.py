@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -171,7 +172,7 @@ def test_no_token_comes_twice_under_a_great_penalty():
     pair = text_pair("seqgan")
     lifted = lambda part: lambda *args: (lambda logits, cache: (logits + 50.0, cache))(*pair.g.parts[part](*args))
     net = dataclasses.replace(pair.g, parts={part: lifted(part) for part in ("begin", "go_on")})
-    config = dataclasses.replace(pair.config, eos=None)
+    config: Any = dataclasses.replace(pair.config, eos=None)
     decoding = Decoding(greedy=True, repetition_penalty=100.0)
     text = jax.device_get(make_writer(net, config, decoding)(variables_of(pair.g), beginnings(config, 2), n=10))
     assert_array_equal(np.sort(text["tokens"], 1), np.tile(np.arange(11), (2, 1)))
@@ -199,3 +200,12 @@ def test_a_writer_draws_no_images_and_translates_none():
         model.sample(0, 1)
     with pytest.raises(WeightsError, match="runs/x makes texts, and translates no images"):
         model.translate(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_every_token_has_a_draw_of_its_own():
+    pair = text_pair("seqgan")
+    config: Any = dataclasses.replace(pair.config, eos=None)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), jnp.arange(4))
+    write = make_writer(pair.g, config, Decoding(temperature=1e6))  # all tokens are as likely
+    texts = np.asarray(write(variables_of(pair.g), beginnings(config, 4), keys, 8)["tokens"])[:, 1:]
+    assert all(len(set(row)) > 2 for row in texts.tolist())
