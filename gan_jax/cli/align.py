@@ -186,7 +186,8 @@ def read_batch(config: Any, args: Align) -> dict[str, Any]:
     """The images of --images as a batch of training has them: inputs and images, labels and instances of layouts."""
     import jax.numpy as jnp
 
-    from gan_jax.data import load_pairs, to_float
+    from gan_jax.data import load_pairs
+    from gan_jax.tasks.feeds import sides_of, values_of
     from gan_jax.transfer.probes import image_count
 
     layout = hasattr(config, "num_labels")
@@ -198,7 +199,4 @@ def read_batch(config: Any, args: Align) -> dict[str, Any]:
     n = min(image_count(config, args.n), len(pairs.inputs), len(pairs.images))
     if n < 2:
         raise ConfigError(f"--images {args.images} has {n} pairs; use at least 2")
-    values = lambda rows: jnp.asarray(rows[:n], jnp.int32) if rows.ndim == 3 else to_float(jnp.asarray(rows[:n]))
-    sides = {"input": pairs.inputs, "image": pairs.images}
-    sides |= {} if pairs.instances is None else {"instance": pairs.instances}
-    return {name: values(rows) for name, rows in sides.items()}
+    return {name: values_of(jnp.asarray(rows[:n])) for name, rows in sides_of(pairs).items()}

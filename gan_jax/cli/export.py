@@ -160,7 +160,7 @@ def translator_of(args: Export, model: Any) -> tuple[Any, Any, int]:
 
     config, g_vars = model.translator(args.direction)
     size, sizes = config.resolution if args.size is None else args.size, geometry(config)
-    if size < sizes.least or size % sizes.multiple:
+    if not sizes.fits(size):
         raise ConfigError(f"--size is {size}; use a multiple of {sizes.multiple} px, at least {sizes.least}")
     return config, g_vars, size
 

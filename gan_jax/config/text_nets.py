@@ -113,9 +113,14 @@ class TransformerConfig(TextFamily):
                 f"net.length {self.length} is more than the {room} positions that net.d_positions {self.d_positions} has for "
                 f"texts; use {self.length + self.d_first} at least"
             )
-        for name in ("dropout", "d_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"net.{name} is {getattr(self, name):g}; use a share from 0 up to, but not 1"
+        yield from shares(self, "dropout", "d_dropout")
+
+
+def shares(net: Any, *names: str) -> Iterator[str]:
+    """Yields a line for every share outside 0 to 1."""
+    for name in names:
+        if not 0 <= getattr(net, name) < 1:
+            yield f"net.{name} is {getattr(net, name):g}; use a share from 0 up to, but not 1"
 
 
 def special_ids(net: Any) -> Iterator[str]:
@@ -132,17 +137,28 @@ SEQGAN_FILTERS = (  # (tokens that a filter reads, number of filters)
 
 
 @dataclasses.dataclass(frozen=True)
-class SeqGANConfig(TextFamily):
-    """SeqGAN's pair (Yu et al., 2017): an LSTM, and convolutions over tokens with a highway layer.
-
-    With an LSTM for D, which scores every token, it is ScratchGAN's (de Masson d'Autume et al., 2019).
-    """
+class WordFamily(TextFamily):
+    """What families of SeqGAN's time have in common: a vocabulary of words, short texts, filters over tokens in D."""
 
     vocab: int = 5000  # tokens that G chooses from
     length: int = 20  # tokens of a text, with its start and end
     bos: int = 0  # id of the token that G reads first
     eos: int | None = None  # id of the token that ends a text; None = all have the full length
     pad: int = 0  # id in the places behind the end, which nothing reads
+
+    def problems(self) -> Iterator[str]:
+        yield from special_ids(self)
+        yield from filters(self)
+        yield from shares(self, "d_dropout")
+
+
+@dataclasses.dataclass(frozen=True)
+class SeqGANConfig(WordFamily):
+    """SeqGAN's pair (Yu et al., 2017): an LSTM, and convolutions over tokens with a highway layer.
+
+    With an LSTM for D, which scores every token, it is ScratchGAN's (de Masson d'Autume et al., 2019).
+    """
+
     embedding: int = 32  # size of the vectors of G's tokens
     width: int = 32  # units of G's LSTM
     layers: int = 1  # of G's LSTM
@@ -160,22 +176,11 @@ class SeqGANConfig(TextFamily):
         "vocab length embedding width layers deviation d_embedding d_width d_layers d_logits".split(), ""
     )
 
-    def problems(self) -> Iterator[str]:
-        yield from special_ids(self)
-        yield from filters(self)
-        if not 0 <= self.d_dropout < 1:
-            yield f"net.d_dropout is {self.d_dropout:g}; use a share from 0 up to, but not 1"
-
 
 @dataclasses.dataclass(frozen=True)
-class RelGANConfig(TextFamily):
+class RelGANConfig(WordFamily):
     """RelGAN's pair (Nie et al., 2019): a relational memory, and convolutions over several embeddings of the tokens."""
 
-    vocab: int = 5000  # tokens that G chooses from
-    length: int = 20  # tokens of a text, with its start and end
-    bos: int = 0  # id of the token that G reads first
-    eos: int | None = None  # id of the token that ends a text; None = all have the full length
-    pad: int = 0  # id in the places behind the end, which nothing reads
     embedding: int = 32  # size of the vectors of G's tokens
     slots: int = 1  # of G's memory
     heads: int = 2  # of attention to the memory
@@ -198,15 +203,12 @@ class RelGANConfig(TextFamily):
         return self.d_representations
 
     def problems(self) -> Iterator[str]:
-        yield from special_ids(self)
-        yield from filters(self)
+        yield from super().problems()
         if self.d_representations > 0 and self.d_embedding % self.d_representations:
             yield (
                 f"net.d_embedding {self.d_embedding} is no multiple of net.d_representations {self.d_representations}, which "
                 "share it; use one that is"
             )
-        if not 0 <= self.d_dropout < 1:
-            yield f"net.d_dropout is {self.d_dropout:g}; use a share from 0 up to, but not 1"
 
 
 def filters(net: Any) -> Iterator[str]:

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from gan_jax.config import RelGANConfig
-from gan_jax.nets.attention import Cache, Heads, Norm, Table, attend, dropped
+from gan_jax.nets.attention import Cache, Heads, Norm, Table, attend
 from gan_jax.nets.build import Pair, make_net
 from gan_jax.nets.layers import Dense, at_least_float32
-from gan_jax.nets.text_cnn import Filters, Highway, around_zero
+from gan_jax.nets.text_cnn import around_zero, read_by_filters
 from gan_jax.nets.texts import Text, example_text
 
 FORGET_BIAS = 1.0  # of the gate that keeps the memory, at the start
@@ -108,10 +108,7 @@ class Discriminator(nn.Module):
         c, init = self.config, nn.initializers.truncated_normal(0.1)
         x = Table(c.vocab, c.d_embedding, c.dtype, around_zero, name="embed")(text["tokens"])
         x = x.reshape(*x.shape[:2], c.d_representations, -1)
-        sizes = [Filters(size, number, init, c.dtype, name=f"filters{size}") for size, number in c.d_filters]
-        h = jnp.concatenate([read(x, text["mask"]) for read in sizes], -1)
-        h = Highway(init, c.dtype, name="highway")(h)
-        h = dropped(h, c.d_dropout, keys if train else None, 0)
+        h = read_by_filters(c, x, text["mask"], init, keys if train else None)
         h = Dense(features=c.d_hidden, init_kernel=init, dtype=c.dtype, name="hidden")(h)
         return Dense(features=1, init_kernel=init, name="head")(at_least_float32(h))[..., 0]
 

@@ -14,7 +14,7 @@ from gan_jax.nets.attention import Cache, Norm, Table, dropped
 from gan_jax.nets.build import Pair, make_net
 from gan_jax.nets.layers import Dense, at_least_float32
 from gan_jax.nets.recurrent import LSTM
-from gan_jax.nets.text_cnn import Filters, Highway, around_zero
+from gan_jax.nets.text_cnn import around_zero, read_by_filters
 from gan_jax.nets.texts import Text, example_text
 
 
@@ -66,10 +66,7 @@ class TextCNN(nn.Module):
     ) -> jax.Array:
         c, init = self.config, nn.initializers.truncated_normal(0.1)
         x = Table(c.vocab, c.d_embedding, c.dtype, around_zero, name="embed")(text["tokens"])
-        sizes = [Filters(size, number, init, c.dtype, name=f"filters{size}") for size, number in c.d_filters]
-        h = jnp.concatenate([read(x, text["mask"]) for read in sizes], -1)
-        h = Highway(init, c.dtype, name="highway")(h)
-        h = dropped(h, c.d_dropout, keys if train else None, 0)
+        h = read_by_filters(c, x, text["mask"], init, keys if train else None)
         return Dense(features=c.d_logits, init_kernel=init, name="head")(at_least_float32(h))
 
 

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gan_jax.nets.attention import dropped
 from gan_jax.nets.layers import Dense, Initializer
 
 
@@ -58,3 +59,13 @@ class Highway(nn.Module):
         change = Dense(features=width, init_kernel=self.init_kernel, dtype=self.dtype, name="change")(x)
         share = nn.sigmoid(gate - 2)
         return share * nn.relu(change) + (1 - share) * x
+
+
+def read_by_filters(config: Any, x: jax.Array, mask: jax.Array, init: Initializer, keys: jax.Array | None) -> jax.Array:
+    """What D's filters of all sizes answer to a text, through a highway layer: `[B, T, ..., E]` -> `[B, ..., F]`.
+
+    Its modules are those of the module that calls it. With `keys [B]` a share `config.d_dropout` of the values is dropped.
+    """
+    sizes = [Filters(size, number, init, config.dtype, name=f"filters{size}") for size, number in config.d_filters]
+    h = jnp.concatenate([read(x, mask) for read in sizes], -1)
+    return dropped(Highway(init, config.dtype, name="highway")(h), config.d_dropout, keys, 0)

@@ -66,9 +66,6 @@ def resident_pairs(pairs: Pairs, resolution: int, mirror: bool) -> Feed:
       resolution: of the crops, px.
       mirror: whether half of the rows are flipped left to right.
     """
-    sides: dict[str, Any] = {"input": pairs.inputs, "image": pairs.images}
-    if pairs.instances is not None:
-        sides["instance"] = pairs.instances
     unpaired = pairs.kind == "unpaired"
 
     def draw(data: dict[str, jax.Array], keys: jax.Array, _: Any) -> Batch:
@@ -79,14 +76,20 @@ def resident_pairs(pairs: Pairs, resolution: int, mirror: bool) -> Feed:
         of_images["image_index"] = of_images.pop("index")
         return _draw({"input": data["input"]}, keys, resolution, mirror) | of_images
 
-    return Feed(draw, resident=sides)
+    return Feed(draw, resident=sides_of(pairs))
+
+
+def sides_of(pairs: Pairs) -> dict[str, Any]:
+    """The rows of each side by their names in a batch, as they are stored."""
+    sides: dict[str, Any] = {"input": pairs.inputs, "image": pairs.images}
+    return sides if pairs.instances is None else {**sides, "instance": pairs.instances}
 
 
 def streamed_pairs(pipeline: Any) -> Feed:
     """Makes a feed from a host pipeline of pairs: an iterator with `cursor()` and `restore(cursor)`."""
 
     def draw(data: dict[str, jax.Array], keys: jax.Array, i: Any) -> Batch:
-        return {name: _value(values[i]) for name, values in data.items()}
+        return {name: values_of(values[i]) for name, values in data.items()}
 
     return Feed(draw, batches=pipeline, cursor=pipeline.cursor, restore=pipeline.restore)
 
@@ -104,7 +107,7 @@ def _draw(data: dict[str, jax.Array], keys: jax.Array, resolution: int, mirror: 
     if mirror:
         flip = jax.vmap(jax.random.bernoulli)(draws[:, 1])
         rows = {name: jnp.where(flip.reshape(-1, *(1,) * (x.ndim - 1)), x[:, :, ::-1], x) for name, x in rows.items()}
-    return {name: _value(x) for name, x in rows.items()} | {"index": index}
+    return {name: values_of(x) for name, x in rows.items()} | {"index": index}
 
 
 def _crop(row: jax.Array, place: jax.Array, size: int) -> jax.Array:
@@ -113,7 +116,7 @@ def _crop(row: jax.Array, place: jax.Array, size: int) -> jax.Array:
     return jax.lax.dynamic_slice(row, starts, (size, size, *row.shape[2:]))
 
 
-def _value(rows: jax.Array) -> jax.Array:
+def values_of(rows: jax.Array) -> jax.Array:
     """Rows as a step reads them: images `[B, H, W, C]` as floats in [-1, 1], maps `[B, H, W]` as int32."""
     return rows.astype(jnp.int32) if rows.ndim == 3 else to_float(rows)
 

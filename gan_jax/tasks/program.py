@@ -37,7 +37,7 @@ def translating_sampler(
     net: Any = config
     size = int(net.resolution if size is None else size)
     sizes = geometry(config)
-    if size < sizes.least or size % sizes.multiple:
+    if not sizes.fits(size):
         raise ValueError(
             f"images of {size} px do not fit these networks; use a multiple of {sizes.multiple} px, at least {sizes.least}"
         )

@@ -64,6 +64,10 @@ class Geometry(NamedTuple):
     least: int
     reach: int | None
 
+    def fits(self, size: int) -> bool:
+        """Whether the generator takes a height or width as it is."""
+        return size >= self.least and size % self.multiple == 0
+
 
 def geometry(config: NetConfig) -> Geometry:
     """The sizes that the generator of a configuration takes."""

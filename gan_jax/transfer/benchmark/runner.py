@@ -124,7 +124,7 @@ class Measures:
 
     lpips: str | None
     datasets: dict[tuple[DataConfig, NetConfig], Dataset] = dataclasses.field(default_factory=dict)
-    evaluators: dict[Any, Any] = dataclasses.field(default_factory=dict)
+    evaluators: dict[Any, Evaluator] = dataclasses.field(default_factory=dict)
     perceptual: Perceptual | None = None
 
     def __post_init__(self) -> None:
